@@ -1,0 +1,29 @@
+import { ERROR_CATALOG, type ErrorCode, type WireError } from '@lastgood/protocol';
+
+/** An expected failure: a code of the catalogue, a sentence that names the cause, and the remedy of the code. */
+export class Failure extends Error {
+  readonly code: ErrorCode;
+  readonly remedy: string;
+  constructor(code: ErrorCode, message: string, options: { cause?: unknown; remedy?: string } = {}) {
+    super(message, { cause: options.cause });
+    this.name = 'Failure';
+    this.code = code;
+    this.remedy = options.remedy ?? ERROR_CATALOG[code].remedy;
+  }
+  /** What may leave the process. */
+  get wireError(): WireError {
+    return { code: this.code, message: this.message.slice(0, 4096), remedy: this.remedy };
+  }
+}
+/** A defect of ours: ends the job, never dressed up as a failure. */
+export class Bug extends Error {
+  override readonly name = 'Bug';
+}
+export function unreachable(value: never): never {
+  throw new Bug(`unreachable: ${JSON.stringify(value)}`);
+}
+/** Any thrown value as a wire error; what is no Failure becomes BUG without its message, which may hold data. */
+export function toWireError(error: unknown): WireError {
+  if (error instanceof Failure) return error.wireError;
+  return new Failure('BUG', `unexpected ${error instanceof Error ? error.name : typeof error}`).wireError;
+}

@@ -1,0 +1,37 @@
+import type { BackupSummary, Finding, Manifest, TargetRef } from '@lastgood/protocol';
+import type { ArtefactSink, ArtefactSource, BackupFacts } from './engine.ts';
+
+export interface NewBackup {
+  readonly ref: TargetRef; readonly backupId: string; readonly jobId: string; readonly attempt: number; readonly engine: Manifest['engine'];
+  readonly startedAt: string; readonly lastgoodVersion: string;
+}
+export interface BackupWriter extends ArtefactSink {
+  /** Writes the manifest last; from then on the backup exists. Returns the manifest as read back. */
+  publish(facts: BackupFacts, finishedAt: string): Promise<{ manifest: Manifest; manifestSha256: string }>;
+  /** Removes everything of an unpublished backup. */
+  abandon(): Promise<void>;
+}
+export interface StoredBackup { readonly manifest: Manifest; readonly manifestSha256: string; readonly verified: BackupSummary['verified'] }
+/** One repository. Names typed by people are schema-checked words; every path below is made by us and never follows a symlink. */
+export interface Repository {
+  readonly id: string;
+  /** Mount check, marker, owner and modes. Throws STORE_NOT_MOUNTED, STORE_UNSAFE. Called before each job. */
+  check(): Promise<void>;
+  freeBytes(): Promise<number>;
+  /** Refuses STORE_FOREIGN when the target's folder belongs to another system id. */
+  begin(backup: NewBackup, systemId: string): Promise<BackupWriter>;
+  list(ref: TargetRef): Promise<{ backups: StoredBackup[]; broken: { backupId: string; reason: string }[] }>;
+  read(ref: TargetRef, backupId: string): Promise<StoredBackup>;
+  open(ref: TargetRef, backupId: string): Promise<ArtefactSource>;
+  /** Levels 0 and 1: present with the right sizes; stored bytes re-read and hashed; names object and 1 MiB block of damage when it can. */
+  verify(ref: TargetRef, backupId: string, level: 0 | 1, signal: AbortSignal, progress: (doneBytes: number) => void): Promise<readonly Finding[]>;
+  /** Keeps the verdict of a verification beside the backup (verified.json), outside the manifest. */
+  recordVerified(ref: TargetRef, backupId: string, verdict: NonNullable<BackupSummary['verified']>): Promise<void>;
+  /** Tombstone first, manifest second, data last; only paths the manifest lists. `purge` finishes tombstones older than the grace. */
+  remove(ref: TargetRef, backupId: string, now: number): Promise<number>;
+  purge(ref: TargetRef, now: number, graceMs: number): Promise<number>;
+  /** Removes what unpublished backups left behind that no live job owns. */
+  sweep(ref: TargetRef, liveBackupIds: ReadonlySet<string>): Promise<readonly string[]>;
+  /** The store's own clock: modification time of a marker just written. */
+  storeNow(): Promise<number>;
+}
