@@ -1,1 +1,4 @@
-export {};
+export * from './clock.ts';
+export * from './files.ts';
+export * from './lock.ts';
+export * from './run-tool.ts';

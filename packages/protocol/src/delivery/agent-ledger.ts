@@ -1,5 +1,5 @@
 import type { WireError } from '../errors.ts';
-import type { AgentCommand, EventType, HelloAnswer, HelloInput, JobEvent } from '../wire.ts';
+import type { EventType, JobEvent } from "../wire.ts";
 import type { JobClass, JobSpec } from '../job-spec.ts';
 
 /** One attempt of a job in the agent's journal. `accepted` waits for its turn; `running` was journaled before the first effect. */
