@@ -1,0 +1,38 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { startPostgres } from '@lastgood/testkit';
+import { root, waitFor } from '../scripts/fleet-processes.ts';
+import { Fleet } from '../test/support/fleet.ts';
+import { report, residentBytes } from './report.ts';
+
+const megabytes = (bytes: number): string => (bytes / 1e6).toFixed(0);
+const forever = new AbortController().signal;
+const folder = await mkdtemp(join(tmpdir(), 'lastgood-bench-'));
+await using cleanup = new AsyncDisposableStack();
+cleanup.defer(() => rm(folder, { recursive: true, force: true }));
+const server = cleanup.use(await startPostgres({ extraConf: 'max_wal_size = 8GB\nautovacuum = off\n' }));
+
+async function grow(gigabytes: number): Promise<void> {
+  await server.query('postgres', 'drop database if exists bench');
+  await server.query('postgres', 'create database bench');
+  await server.query('bench', `create table events as select i as id, md5(i::text) || md5((i * 7)::text) as a, md5((i / 3)::text) as b, now() as at from generate_series(1, ${Math.round(gigabytes * 7_000_000)}) i`);
+}
+
+const programs = { agent: join(root, 'apps/agent/dist/main.mjs') };
+const fleet = cleanup.use(await Fleet.start(folder, server.connection, programs));
+const start = performance.now();
+await fleet.killAgent();
+await fleet.startAgent();
+await waitFor('the agent to be back', 60_000, forever, async () => ((await fleet.client.hosts.query({}))[0]?.state === 'online' ? true : undefined));
+const startSeconds = (performance.now() - start) / 1000;
+const rest = await residentBytes(fleet.agentPid);
+const rows: string[][] = [];
+for (const gigabytes of [0.2, 2]) {
+  await grow(gigabytes);
+  const jobId = await fleet.send({ command: 'backup', target: 'shop', databases: ['bench'], digests: false });
+  const job = await fleet.ended(jobId);
+  if (job.state !== 'succeeded') throw new TypeError(`backup ${job.state}: ${job.error?.message}`);
+  rows.push([`${gigabytes} GB of rows`, megabytes(rest.now), megabytes((await residentBytes(fleet.agentPid)).peak), startSeconds.toFixed(2)]);
+}
+await report('agent', ['database', 'agent at rest MB', 'agent peak MB', 'start to online s'], rows);
