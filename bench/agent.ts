@@ -16,7 +16,10 @@ const server = cleanup.use(await startPostgres({ extraConf: 'max_wal_size = 8GB\
 async function grow(gigabytes: number): Promise<void> {
   await server.query('postgres', 'drop database if exists bench');
   await server.query('postgres', 'create database bench');
-  await server.query('bench', `create table events as select i as id, md5(i::text) || md5((i * 7)::text) as a, md5((i / 3)::text) as b, now() as at from generate_series(1, ${Math.round(gigabytes * 7_000_000)}) i`);
+  await server.query(
+    'bench',
+    `create table events as select i as id, md5(i::text) || md5((i * 7)::text) as a, md5((i / 3)::text) as b, now() as at from generate_series(1, ${Math.round(gigabytes * 7_000_000)}) i`,
+  );
 }
 
 const programs = { agent: join(root, 'apps/agent/dist/main.mjs') };
@@ -24,7 +27,9 @@ const fleet = cleanup.use(await Fleet.start(folder, server.connection, programs)
 const start = performance.now();
 await fleet.killAgent();
 await fleet.startAgent();
-await waitFor('the agent to be back', 60_000, forever, async () => ((await fleet.client.hosts.query({}))[0]?.state === 'online' ? true : undefined));
+await waitFor('the agent to be back', 60_000, forever, async () =>
+  (await fleet.client.hosts.query({}))[0]?.state === 'online' ? true : undefined,
+);
 const startSeconds = (performance.now() - start) / 1000;
 const rest = await residentBytes(fleet.agentPid);
 const rows: string[][] = [];
@@ -33,6 +38,11 @@ for (const gigabytes of [0.2, 2]) {
   const jobId = await fleet.send({ command: 'backup', target: 'shop', databases: ['bench'], digests: false });
   const job = await fleet.ended(jobId);
   if (job.state !== 'succeeded') throw new TypeError(`backup ${job.state}: ${job.error?.message}`);
-  rows.push([`${gigabytes} GB of rows`, megabytes(rest.now), megabytes((await residentBytes(fleet.agentPid)).peak), startSeconds.toFixed(2)]);
+  rows.push([
+    `${gigabytes} GB of rows`,
+    megabytes(rest.now),
+    megabytes((await residentBytes(fleet.agentPid)).peak),
+    startSeconds.toFixed(2),
+  ]);
 }
 await report('agent', ['database', 'agent at rest MB', 'agent peak MB', 'start to online s'], rows);

@@ -14,15 +14,23 @@ const DAY_MS = 86_400_000;
 const folder = await mkdtemp(join(tmpdir(), 'lastgood-bench-'));
 await using cleanup = new AsyncDisposableStack();
 cleanup.defer(() => rm(folder, { recursive: true, force: true }));
-const server = cleanup.use(await startPostgres({ extraConf: 'shared_buffers = 256MB\nmax_wal_size = 8GB\nautovacuum = off\n' }));
+const server = cleanup.use(
+  await startPostgres({ extraConf: 'shared_buffers = 256MB\nmax_wal_size = 8GB\nautovacuum = off\n' }),
+);
 
 console.log(`filling a database of ${GIGABYTES} GB`);
 await server.query('postgres', 'create database bench');
 const rowsPerGigabyte = 2_700_000;
-await server.query('bench', 'create table events (id uuid not null, at timestamptz not null, amount numeric(12,2) not null, kind text not null, payload jsonb not null, note text not null)');
-await server.query('bench', `insert into events select gen_random_uuid(), timestamptz '2026-01-01' + i * interval '1 second', (random() * 10000)::numeric(12,2), (array['order','refund','visit','login'])[1 + i % 4],
+await server.query(
+  'bench',
+  'create table events (id uuid not null, at timestamptz not null, amount numeric(12,2) not null, kind text not null, payload jsonb not null, note text not null)',
+);
+await server.query(
+  'bench',
+  `insert into events select gen_random_uuid(), timestamptz '2026-01-01' + i * interval '1 second', (random() * 10000)::numeric(12,2), (array['order','refund','visit','login'])[1 + i % 4],
   jsonb_build_object('user', i % 100000, 'session', md5((i % 5000)::text), 'ip', '10.0.' || i % 250 || '.' || i % 199, 'tags', jsonb_build_array('a' || i % 7, 'b' || i % 11)),
-  'note ' || md5((i / 3)::text) || ' of customer ' || i % 100000 || ' who bought something on a day of ' || i % 365 from generate_series(1, ${Math.round(rowsPerGigabyte * GIGABYTES)}) i`);
+  'note ' || md5((i / 3)::text) || ' of customer ' || i % 100000 || ' who bought something on a day of ' || i % 365 from generate_series(1, ${Math.round(rowsPerGigabyte * GIGABYTES)}) i`,
+);
 await server.query('bench', 'alter table events add primary key (id)');
 await server.query('bench', 'checkpoint');
 const [size] = await server.query('postgres', "select pg_database_size('bench')::float8 as bytes");
@@ -31,7 +39,15 @@ const env = { PGPASSFILE: server.passfile, PGHOST: server.host, PGPORT: String(s
 const pgDump = join(server.binDir, 'pg_dump');
 async function shell(name: string, script: string): Promise<Measured & { name: string; stored: number }> {
   const file = join(folder, 'peer.out');
-  const measured = await measure(() => runTool({ file: 'bash', args: ['-c', `set -o pipefail; ${script}`, 'bench', pgDump, file], env, signal, timeoutMs: DAY_MS }));
+  const measured = await measure(() =>
+    runTool({
+      file: 'bash',
+      args: ['-c', `set -o pipefail; ${script}`, 'bench', pgDump, file],
+      env,
+      signal,
+      timeoutMs: DAY_MS,
+    }),
+  );
   const { size: stored } = await stat(file);
   await rm(file);
   return { name, ...measured, stored };
@@ -47,7 +63,10 @@ async function lastgood(): Promise<(Measured & { name: string; stored: number })
   let last = performance.now();
   let phase = '';
   const context = {
-    workDir: work.path, signal, clock: systemClock, log: () => undefined,
+    workDir: work.path,
+    signal,
+    clock: systemClock,
+    log: () => undefined,
     progress: (progress: { phase: string }) => {
       const now = performance.now();
       phases.set(phase, (phases.get(phase) ?? 0) + now - last);
@@ -58,14 +77,29 @@ async function lastgood(): Promise<(Measured & { name: string; stored: number })
   let stored = 0;
   const backupId = uuidv7();
   const whole = await measure(async () => {
-    const writer = await repository.begin({ ref, backupId, jobId: uuidv7(), attempt: 1, engine: 'postgres', startedAt: new Date().toISOString(), lastgoodVersion: 'bench' }, 'bench');
+    const writer = await repository.begin(
+      {
+        ref,
+        backupId,
+        jobId: uuidv7(),
+        attempt: 1,
+        engine: 'postgres',
+        startedAt: new Date().toISOString(),
+        lastgoodVersion: 'bench',
+      },
+      'bench',
+    );
     const facts = await engine.backup({ databases: ['bench'], digests: false }, writer, context);
     const { manifest } = await writer.publish(facts, new Date().toISOString());
     stored = manifest.objects.reduce((sum, object) => sum + object.stored.size, 0);
   });
   const reread = await measure(() => repository.verify(ref, backupId, 1, signal, () => undefined));
   return [
-    { name: 'Lastgood: all of it (snapshot, row counts, dump, both hashes, zstd, fsync, read-back, manifest)', ...whole, stored },
+    {
+      name: 'Lastgood: all of it (snapshot, row counts, dump, both hashes, zstd, fsync, read-back, manifest)',
+      ...whole,
+      stored,
+    },
     { name: 'of which reading back and hashing (measured again as `verify --level 1`)', ...reread, stored },
   ];
 }
@@ -74,6 +108,23 @@ const founding = await shell('founding script: `pg_dump -Fc --compress=9`', '"$1
 const pipe3 = await shell('`pg_dump -Fc -Z0 \\| zstd -3`', '"$1" -Fc -Z0 -d bench | zstd -3 -q -o "$2"');
 const pipe1 = await shell('`pg_dump -Fc -Z0 \\| zstd -1`', '"$1" -Fc -Z0 -d bench | zstd -1 -q -o "$2"');
 const ours = await lastgood();
-await report('backup', ['way', 'wall s', 'CPU s (whole machine)', 'stored MB', 'founding script is … times slower', 'wall against zstd -1 pipe'],
-  [founding, pipe3, pipe1, ...ours].map((row) => [row.name, row.wallSeconds.toFixed(1), row.cpuSeconds.toFixed(1), (row.stored / 1e6).toFixed(0), (founding.wallSeconds / row.wallSeconds).toFixed(2), (row.wallSeconds / pipe1.wallSeconds).toFixed(2)]));
+await report(
+  'backup',
+  [
+    'way',
+    'wall s',
+    'CPU s (whole machine)',
+    'stored MB',
+    'founding script is … times slower',
+    'wall against zstd -1 pipe',
+  ],
+  [founding, pipe3, pipe1, ...ours].map((row) => [
+    row.name,
+    row.wallSeconds.toFixed(1),
+    row.cpuSeconds.toFixed(1),
+    (row.stored / 1e6).toFixed(0),
+    (founding.wallSeconds / row.wallSeconds).toFixed(2),
+    (row.wallSeconds / pipe1.wallSeconds).toFixed(2),
+  ]),
+);
 console.log(`database size ${((Number(size?.['bytes']) || 0) / 1e9).toFixed(2)} GB`);

@@ -2,24 +2,35 @@ import { generateKeyPairSync, type KeyObject, randomBytes, randomUUID, sign } fr
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { PROTOCOL_VERSION, type AgentRouter } from '@lastgood/protocol';
+import { type AgentRouter, PROTOCOL_VERSION } from '@lastgood/protocol';
 import { createTRPCClient, createWSClient, wsLink } from '@trpc/client';
-import { WebSocket, type ClientOptions } from 'ws';
+import { type ClientOptions, WebSocket } from 'ws';
 import { adminClient, freePort, root, startProcess, waitFor } from '../scripts/fleet-processes.ts';
 import { percentile, report, residentBytes } from './report.ts';
 
 const AGENTS = Number(process.env['AGENTS'] ?? 1000);
 const forever = new AbortController().signal;
 
-interface Identity { readonly agentId: string; readonly installId: string; readonly host: string; readonly key: KeyObject }
+interface Identity {
+  readonly agentId: string;
+  readonly installId: string;
+  readonly host: string;
+  readonly key: KeyObject;
+}
 
 function headersOf(identity: Identity): Record<string, string> {
   const millis = Date.now();
   const nonce = randomBytes(16).toString('hex');
-  const signature = sign(null, Buffer.from(`lastgood-agent\n${identity.agentId}\n${millis}\n${nonce}`), identity.key).toString('base64url');
+  const signature = sign(
+    null,
+    Buffer.from(`lastgood-agent\n${identity.agentId}\n${millis}\n${nonce}`),
+    identity.key,
+  ).toString('base64url');
   return {
     authorization: `Lastgood ${identity.agentId}.${millis}.${nonce}.${signature}`,
-    'x-lastgood-protocol': String(PROTOCOL_VERSION), 'x-lastgood-agent': identity.agentId, 'x-lastgood-install': identity.installId,
+    'x-lastgood-protocol': String(PROTOCOL_VERSION),
+    'x-lastgood-agent': identity.agentId,
+    'x-lastgood-install': identity.installId,
   };
 }
 
@@ -27,10 +38,20 @@ async function enrol(url: string, token: string, host: string): Promise<Identity
   const { publicKey, privateKey } = generateKeyPairSync('ed25519');
   const installId = randomUUID();
   const response = await fetch(`${url}/enroll`, {
-    method: 'POST', headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ token, installId, host, environment: 'bench', labels: {}, publicKey: publicKey.export({ type: 'spki', format: 'pem' }), protocol: PROTOCOL_VERSION }),
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({
+      token,
+      installId,
+      host,
+      environment: 'bench',
+      labels: {},
+      publicKey: publicKey.export({ type: 'spki', format: 'pem' }),
+      protocol: PROTOCOL_VERSION,
+    }),
   });
-  if (!response.ok) throw new TypeError(`enrolment of ${host} was answered ${response.status}: ${await response.text()}`);
+  if (!response.ok)
+    throw new TypeError(`enrolment of ${host} was answered ${response.status}: ${await response.text()}`);
   const { agentId } = (await response.json()) as { agentId: string };
   return { agentId, installId, host, key: privateKey };
 }
@@ -39,23 +60,71 @@ async function enrol(url: string, token: string, host: string): Promise<Identity
 async function connect(url: string, identity: Identity, onCommand: (jobId: string) => void): Promise<() => void> {
   class AgentSocket extends WebSocket {
     constructor(address: string, protocols?: string | string[]) {
-      const options: ClientOptions = { headers: headersOf(identity), perMessageDeflate: false, maxPayload: 256 * 1024, handshakeTimeout: 30_000 };
+      const options: ClientOptions = {
+        headers: headersOf(identity),
+        perMessageDeflate: false,
+        maxPayload: 256 * 1024,
+        handshakeTimeout: 30_000,
+      };
       super(address, protocols, options);
     }
   }
-  const ws = createWSClient({ url: `${url.replace('http', 'ws')}/agent`, WebSocket: AgentSocket as never, retryDelayMs: () => 1e9, keepAlive: { enabled: false } });
-  const client = createTRPCClient<AgentRouter>({ links: [wsLink({ client: ws })] });
-  const hello = await client.hello.mutate({ instanceId: randomUUID(), lastSeq: 0, incarnation: null, capabilities: ['engine.postgres/1'], clock: Date.now(), agentVersion: '0.1.0', protocol: PROTOCOL_VERSION, jobs: [] });
-  const { sessionId } = hello;
-  await client.facts.mutate({ sessionId, hash: identity.host, backups: [], targets: [{ name: 'db', engine: 'postgres', labels: {}, repository: 'local', state: 'ok', version: '15.18', systemId: identity.host, sizeBytes: 1, databases: [{ name: 'db', sizeBytes: 1 }], findings: [] }] });
-  client.commands.subscribe({ sessionId }, {
-    onData: (command) => {
-      if (command.type !== 'job.start') return;
-      client.ack.mutate({ sessionId, upToSeq: command.seq }).then(() => onCommand(command.jobId), () => undefined);
-    },
-    onError: (error) => { throw error; },
+  const ws = createWSClient({
+    url: `${url.replace('http', 'ws')}/agent`,
+    WebSocket: AgentSocket as never,
+    retryDelayMs: () => 1e9,
+    keepAlive: { enabled: false },
   });
-  return () => { ws.close().catch(() => undefined); ws.connection?.ws.close(); };
+  const client = createTRPCClient<AgentRouter>({ links: [wsLink({ client: ws })] });
+  const hello = await client.hello.mutate({
+    instanceId: randomUUID(),
+    lastSeq: 0,
+    incarnation: null,
+    capabilities: ['engine.postgres/1'],
+    clock: Date.now(),
+    agentVersion: '0.1.0',
+    protocol: PROTOCOL_VERSION,
+    jobs: [],
+  });
+  const { sessionId } = hello;
+  await client.facts.mutate({
+    sessionId,
+    hash: identity.host,
+    backups: [],
+    targets: [
+      {
+        name: 'db',
+        engine: 'postgres',
+        labels: {},
+        repository: 'local',
+        state: 'ok',
+        version: '15.18',
+        systemId: identity.host,
+        sizeBytes: 1,
+        databases: [{ name: 'db', sizeBytes: 1 }],
+        findings: [],
+      },
+    ],
+  });
+  client.commands.subscribe(
+    { sessionId },
+    {
+      onData: (command) => {
+        if (command.type !== 'job.start') return;
+        client.ack.mutate({ sessionId, upToSeq: command.seq }).then(
+          () => onCommand(command.jobId),
+          () => undefined,
+        );
+      },
+      onError: (error) => {
+        throw error;
+      },
+    },
+  );
+  return () => {
+    ws.close().catch(() => undefined);
+    ws.connection?.ws.close();
+  };
 }
 
 const folder = await mkdtemp(join(tmpdir(), 'lastgood-bench-'));
@@ -63,8 +132,16 @@ await using cleanup = new AsyncDisposableStack();
 cleanup.defer(() => rm(folder, { recursive: true, force: true }));
 const port = await freePort();
 const url = `http://127.0.0.1:${port}`;
-const control = cleanup.use(await startProcess('control', [join(root, 'apps/control/dist/main.mjs'), '--data', join(folder, 'control'), '--port', String(port)], undefined));
-await waitFor('the control plane', 30_000, forever, async () => ((await fetch(`${url}/healthz`).catch(() => undefined))?.ok ? true : undefined));
+const control = cleanup.use(
+  await startProcess(
+    'control',
+    [join(root, 'apps/control/dist/main.mjs'), '--data', join(folder, 'control'), '--port', String(port)],
+    undefined,
+  ),
+);
+await waitFor('the control plane', 30_000, forever, async () =>
+  (await fetch(`${url}/healthz`).catch(() => undefined))?.ok ? true : undefined,
+);
 const client = await adminClient(url, join(folder, 'control', 'admin.token'));
 const rest = await residentBytes(control.pid);
 
@@ -89,18 +166,47 @@ const connectSeconds = (performance.now() - connectStart) / 1000;
 const connected = await residentBytes(control.pid);
 
 const dispatchStart = performance.now();
-await Promise.all(identities.map(async ({ host }) => {
-  const start = performance.now();
-  const job = await client.createJob.mutate({ target: `bench/${host}/db`, spec: { command: 'backup', target: 'db', databases: null, digests: false }, idempotencyKey: randomUUID() });
-  sentAt.set(job.jobId, start);
-  const arrived = early.get(job.jobId);
-  if (arrived !== undefined) latencies.push(arrived - start);
-}));
-await waitFor('every command to be acknowledged', 120_000, forever, async () => (latencies.length >= AGENTS ? true : undefined));
+await Promise.all(
+  identities.map(async ({ host }) => {
+    const start = performance.now();
+    const job = await client.createJob.mutate({
+      target: `bench/${host}/db`,
+      spec: { command: 'backup', target: 'db', databases: null, digests: false },
+      idempotencyKey: randomUUID(),
+    });
+    sentAt.set(job.jobId, start);
+    const arrived = early.get(job.jobId);
+    if (arrived !== undefined) latencies.push(arrived - start);
+  }),
+);
+await waitFor('every command to be acknowledged', 120_000, forever, async () =>
+  latencies.length >= AGENTS ? true : undefined,
+);
 const totalSeconds = (performance.now() - dispatchStart) / 1000;
 const after = await residentBytes(control.pid);
 for (const close of closers) close();
-await report('control', ['agents', 'connected in s', 'create + dispatch + durable ack: p50 ms', 'p99 ms', 'all in s', 'memory at rest MB', 'KB per connected agent', 'peak MB'], [[
-  String(AGENTS), connectSeconds.toFixed(1), percentile(latencies, 50).toFixed(0), percentile(latencies, 99).toFixed(0), totalSeconds.toFixed(2),
-  (rest.now / 1e6).toFixed(0), ((connected.now - rest.now) / AGENTS / 1000).toFixed(0), (after.peak / 1e6).toFixed(0),
-]]);
+await report(
+  'control',
+  [
+    'agents',
+    'connected in s',
+    'create + dispatch + durable ack: p50 ms',
+    'p99 ms',
+    'all in s',
+    'memory at rest MB',
+    'KB per connected agent',
+    'peak MB',
+  ],
+  [
+    [
+      String(AGENTS),
+      connectSeconds.toFixed(1),
+      percentile(latencies, 50).toFixed(0),
+      percentile(latencies, 99).toFixed(0),
+      totalSeconds.toFixed(2),
+      (rest.now / 1e6).toFixed(0),
+      ((connected.now - rest.now) / AGENTS / 1000).toFixed(0),
+      (after.peak / 1e6).toFixed(0),
+    ],
+  ],
+);

@@ -16,17 +16,25 @@ export async function residentBytes(pid: number): Promise<{ now: number; peak: n
   const field = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1] ?? 0) * 1024;
   return { now: field('VmRSS'), peak: field('VmHWM') };
 }
-export interface Measured { readonly wallSeconds: number; readonly cpuSeconds: number }
+export interface Measured {
+  readonly wallSeconds: number;
+  readonly cpuSeconds: number;
+}
 export async function measure(work: () => Promise<unknown>): Promise<Measured> {
   const cpu = await machineCpuSeconds();
   const start = performance.now();
   await work();
   return { wallSeconds: (performance.now() - start) / 1000, cpuSeconds: (await machineCpuSeconds()) - cpu };
 }
-export const percentile = (values: readonly number[], p: number): number => [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor((values.length * p) / 100))] ?? Number.NaN;
+export const percentile = (values: readonly number[], p: number): number =>
+  [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor((values.length * p) / 100))] ?? Number.NaN;
 
 /** Prints a table and puts it between its marks in docs/performance.md. */
-export async function report(section: string, head: readonly string[], rows: readonly (readonly string[])[]): Promise<void> {
+export async function report(
+  section: string,
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+): Promise<void> {
   const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
   const table = [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
   const note = `Measured ${new Date().toISOString().slice(0, 10)} with Node ${process.version} on ${cpus().length} cores (${cpus()[0]?.model ?? 'unknown'}).`;

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { parseArgs, styleText } from 'node:util';
 import type { JobResult, JobSpec } from '@lastgood/protocol';
 import { seedShop, startPostgres } from '@lastgood/testkit';
-import { adminClient, type AdminClient, freePort, root, startProcess, waitFor } from './fleet-processes.ts';
+import { type AdminClient, adminClient, freePort, root, startProcess, waitFor } from './fleet-processes.ts';
 
 const { values: options } = parseArgs({ options: { once: { type: 'boolean', default: false } } });
 const started = performance.now();
@@ -15,17 +15,23 @@ process.on('SIGTERM', () => stopping.abort());
 
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
 const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
-const say = (text: string): void => console.log(`${styleText('dim', seconds(performance.now() - started).padStart(7))}  ${text}`);
+const say = (text: string): void =>
+  console.log(`${styleText('dim', seconds(performance.now() - started).padStart(7))}  ${text}`);
 
 /** Sends one job, waits for its end and gives its result; throws with cause and remedy when it did not succeed. */
-async function run<C extends JobSpec['command']>(client: AdminClient, spec: Extract<JobSpec, { command: C }>): Promise<Extract<JobResult, { command: C }>> {
+async function run<C extends JobSpec['command']>(
+  client: AdminClient,
+  spec: Extract<JobSpec, { command: C }>,
+): Promise<Extract<JobResult, { command: C }>> {
   const job = await client.createJob.mutate({ target: spec.target, spec, idempotencyKey: randomUUID() });
   const ended = await waitFor(`the ${spec.command} to end`, 300_000, stopping.signal, async () => {
     const view = await client.job.query({ jobId: job.jobId });
     return view.endedAt === null ? undefined : view;
   });
   if (ended.state !== 'succeeded' || ended.result?.command !== spec.command) {
-    throw new Error(`${spec.command} ${ended.state}: ${ended.error?.message ?? 'no message'} ${ended.error?.remedy ?? ''}`);
+    throw new Error(
+      `${spec.command} ${ended.state}: ${ended.error?.message ?? 'no message'} ${ended.error?.remedy ?? ''}`,
+    );
   }
   return ended.result as Extract<JobResult, { command: C }>;
 }
@@ -33,9 +39,21 @@ async function run<C extends JobSpec['command']>(client: AdminClient, spec: Extr
 async function writeAgentFile(folder: string, url: string, connection: object): Promise<string> {
   const file = join(folder, 'agent.yaml');
   const config = {
-    control: { url }, environment: 'demo', host: 'localhost', labels: { purpose: 'demo' }, dataDir: join(folder, 'agent'),
+    control: { url },
+    environment: 'demo',
+    host: 'localhost',
+    labels: { purpose: 'demo' },
+    dataDir: join(folder, 'agent'),
     repositories: { local: { type: 'folder', path: join(folder, 'repository') } },
-    targets: { shop: { engine: 'postgres', labels: {}, repository: 'local', connection, allow: { restore: ['new', 'swap'], rotate: true } } },
+    targets: {
+      shop: {
+        engine: 'postgres',
+        labels: {},
+        repository: 'local',
+        connection,
+        allow: { restore: ['new', 'swap'], rotate: true },
+      },
+    },
   };
   // JSON is YAML, and needs no quoting rules of our own.
   await writeFile(file, JSON.stringify(config, null, 2), { mode: 0o600 });
@@ -44,29 +62,47 @@ async function writeAgentFile(folder: string, url: string, connection: object): 
 
 async function tour(client: AdminClient, server: Awaited<ReturnType<typeof startPostgres>>): Promise<void> {
   const digest = async (): Promise<string> => {
-    const rows = await server.query('shop', 'select count(*) as n, md5(string_agg(md5(o::text), \'\' order by md5(o::text))) as d from orders o');
+    const rows = await server.query(
+      'shop',
+      "select count(*) as n, md5(string_agg(md5(o::text), '' order by md5(o::text))) as d from orders o",
+    );
     return JSON.stringify(rows);
   };
   const before = await digest();
   say('backing up database shop: dump, globals and a fingerprint of every table, from one snapshot');
   const backup = await run(client, { command: 'backup', target: 'shop', databases: ['shop'], digests: true });
-  say(`${styleText('green', '✓')} backup ${backup.backup.backupId}: ${megabytes(backup.backup.producedBytes)} stored as ${megabytes(backup.backup.storedBytes)}, read back and equal (${seconds(backup.durationMs)})`);
+  say(
+    `${styleText('green', '✓')} backup ${backup.backup.backupId}: ${megabytes(backup.backup.producedBytes)} stored as ${megabytes(backup.backup.storedBytes)}, read back and equal (${seconds(backup.durationMs)})`,
+  );
   say('proving it: restored into a scratch server beside the source, every table compared (level 6)');
   const proof = await run(client, { command: 'verify', target: 'shop', backupId: backup.backup.backupId, level: 6 });
-  if (!proof.passed) throw new Error(`the backup did not reach level 6: ${proof.findings.map((finding) => finding.message).join('; ')}`);
+  if (!proof.passed)
+    throw new Error(`the backup did not reach level 6: ${proof.findings.map((finding) => finding.message).join('; ')}`);
   say(`${styleText('green', '✓')} proven: level ${proof.reached}, equal to the source (${seconds(proof.durationMs)})`);
   await server.query('shop', 'drop table orders cascade');
   say(`${styleText('red', '✗')} table orders dropped, on purpose`);
   const mode = { type: 'swap', database: 'shop' } as const;
   const { plan } = await run(client, { command: 'plan', target: 'shop', backupId: backup.backup.backupId, mode });
-  say(`plan ${plan.hash.slice(0, 12)}: reads ${megabytes(plan.readBytes)}, replaces ${plan.overwrites.join(', ') || 'nothing'}; the old database stays aside for undo`);
-  const restore = await run(client, { command: 'restore', target: 'shop', backupId: backup.backup.backupId, mode, planHash: plan.hash });
+  say(
+    `plan ${plan.hash.slice(0, 12)}: reads ${megabytes(plan.readBytes)}, replaces ${plan.overwrites.join(', ') || 'nothing'}; the old database stays aside for undo`,
+  );
+  const restore = await run(client, {
+    command: 'restore',
+    target: 'shop',
+    backupId: backup.backup.backupId,
+    mode,
+    planHash: plan.hash,
+  });
   const after = await digest();
   if (after !== before) throw new Error('the restored table differs from the lost one');
-  say(`${styleText('green', '✓')} restored and swapped in: ${restore.tables} tables, ${restore.rows} rows (${seconds(restore.durationMs)}); table orders is equal to the lost one`);
+  say(
+    `${styleText('green', '✓')} restored and swapped in: ${restore.tables} tables, ${restore.rows} rows (${seconds(restore.durationMs)}); table orders is equal to the lost one`,
+  );
   const rows: [string, string][] = [
-    ['backup', seconds(backup.durationMs)], ['proof by restore (level 6)', seconds(proof.durationMs)],
-    ['restore, measured (RTO of this database)', seconds(restore.durationMs)], ['old database kept as', restore.oldKeptAs ?? '-'],
+    ['backup', seconds(backup.durationMs)],
+    ['proof by restore (level 6)', seconds(proof.durationMs)],
+    ['restore, measured (RTO of this database)', seconds(restore.durationMs)],
+    ['old database kept as', restore.oldKeptAs ?? '-'],
   ];
   console.log(`\n${styleText('bold', 'If it died now, we could go back to')} ${backup.backup.snapshotAt}`);
   for (const [name, value] of rows) console.log(`  ${name.padEnd(44)}${value}`);
@@ -84,8 +120,16 @@ try {
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   say(`starting the control plane on ${url} and an agent, each a process of its own`);
-  cleanup.use(await startProcess('control', [join(root, 'apps/control/src/main.ts'), '--data', join(folder, 'control'), '--port', String(port)], stopping));
-  await waitFor('the control plane', 30_000, stopping.signal, async () => ((await fetch(`${url}/healthz`).catch(() => undefined))?.ok ? true : undefined));
+  cleanup.use(
+    await startProcess(
+      'control',
+      [join(root, 'apps/control/src/main.ts'), '--data', join(folder, 'control'), '--port', String(port)],
+      stopping,
+    ),
+  );
+  await waitFor('the control plane', 30_000, stopping.signal, async () =>
+    (await fetch(`${url}/healthz`).catch(() => undefined))?.ok ? true : undefined,
+  );
   const tokenFile = join(folder, 'control', 'admin.token');
   const client = await adminClient(url, tokenFile);
   await mkdir(join(folder, 'repository'), { mode: 0o700 });
@@ -93,15 +137,25 @@ try {
   const { token } = await client.createEnrolToken.mutate({ environment: 'demo', host: 'localhost', expiresInHours: 1 });
   const enrolToken = join(folder, 'enrol.token');
   await writeFile(enrolToken, token, { mode: 0o600 });
-  const enrolled = await startProcess('agent enrol', [join(root, 'apps/agent/src/main.ts'), 'enrol', '--config', config, '--url', url, '--token-file', enrolToken], undefined);
+  const enrolled = await startProcess(
+    'agent enrol',
+    [join(root, 'apps/agent/src/main.ts'), 'enrol', '--config', config, '--url', url, '--token-file', enrolToken],
+    undefined,
+  );
   await enrolled.ended;
   cleanup.use(await startProcess('agent', [join(root, 'apps/agent/src/main.ts'), 'run', '--config', config], stopping));
-  await waitFor('the agent to announce its target', 30_000, stopping.signal, async () => ((await client.targets.query({})).some((target) => target.online && target.state === 'ok') ? true : undefined));
+  await waitFor('the agent to announce its target', 30_000, stopping.signal, async () =>
+    (await client.targets.query({})).some((target) => target.online && target.state === 'ok') ? true : undefined,
+  );
   await tour(client, server);
   if (!options.once) {
-    console.log(`\nIt stays up. In another terminal:\n  export LASTGOOD_URL=${url} LASTGOOD_TOKEN_FILE=${tokenFile}\n  npm run -s lastgood -- status\n  npm run -s lastgood -- backups\nCtrl-C removes all of it.`);
+    console.log(
+      `\nIt stays up. In another terminal:\n  export LASTGOOD_URL=${url} LASTGOOD_TOKEN_FILE=${tokenFile}\n  npm run -s lastgood -- status\n  npm run -s lastgood -- backups\nCtrl-C removes all of it.`,
+    );
     const keepAlive = setInterval(() => undefined, 60_000);
-    await new Promise<void>((resolve) => (stopping.signal.aborted ? resolve() : stopping.signal.addEventListener('abort', () => resolve(), { once: true })));
+    await new Promise<void>((resolve) =>
+      stopping.signal.aborted ? resolve() : stopping.signal.addEventListener('abort', () => resolve(), { once: true }),
+    );
     clearInterval(keepAlive);
     console.log('\nremoving everything');
   }

@@ -14,7 +14,9 @@ export type AdminClient = TRPCClient<AdminRouter>;
 
 export async function adminClient(url: string, tokenFile: string): Promise<AdminClient> {
   const token = (await readFile(tokenFile, 'utf8')).trim();
-  return createTRPCClient<AdminRouter>({ links: [httpLink({ url: `${url}/trpc`, headers: { authorization: `Bearer ${token}` } })] });
+  return createTRPCClient<AdminRouter>({
+    links: [httpLink({ url: `${url}/trpc`, headers: { authorization: `Bearer ${token}` } })],
+  });
 }
 
 /** A port that was free a moment ago on 127.0.0.1. */
@@ -37,11 +39,23 @@ export interface RunningProcess extends AsyncDisposable {
 }
 
 /** Starts one of our programs; when `stopping` is given, an unexpected end aborts it. */
-export async function startProcess(name: string, args: string[], stopping: AbortController | undefined, env: Record<string, string> = {}): Promise<RunningProcess> {
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true, env: { ...process.env, ...env } });
+export async function startProcess(
+  name: string,
+  args: string[],
+  stopping: AbortController | undefined,
+  env: Record<string, string> = {},
+): Promise<RunningProcess> {
+  const child = spawn(process.execPath, args, {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
+    env: { ...process.env, ...env },
+  });
   let tail = '';
   let wanted = false;
-  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => { tail = (tail + text).slice(-4000); });
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      tail = (tail + text).slice(-4000);
+    });
   const exit = once(child, 'close').then(([code, signal]) => {
     if (code === 0 || wanted) return;
     const reason = new Error(`${name} ended with ${String(code ?? signal)}: ${tail.trim()}`);
@@ -60,7 +74,12 @@ export async function startProcess(name: string, args: string[], stopping: Abort
 }
 
 /** Asks until there is an answer; the time only bounds a failure. */
-export async function waitFor<T>(what: string, timeoutMs: number, signal: AbortSignal, ask: () => Promise<T | undefined>): Promise<T> {
+export async function waitFor<T>(
+  what: string,
+  timeoutMs: number,
+  signal: AbortSignal,
+  ask: () => Promise<T | undefined>,
+): Promise<T> {
   const end = performance.now() + timeoutMs;
   for (;;) {
     signal.throwIfAborted();

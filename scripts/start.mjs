@@ -11,11 +11,20 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 function serverFolders() {
   const base = '/usr/lib/postgresql';
   const debian = existsSync(base) ? readdirSync(base).map((version) => join(base, version, 'bin')) : [];
-  return [...debian, '/usr/pgsql-18/bin', '/usr/pgsql-17/bin', '/usr/pgsql-16/bin', '/usr/pgsql-15/bin', ...(process.env['PATH'] ?? '').split(delimiter)];
+  return [
+    ...debian,
+    '/usr/pgsql-18/bin',
+    '/usr/pgsql-17/bin',
+    '/usr/pgsql-16/bin',
+    '/usr/pgsql-15/bin',
+    ...(process.env['PATH'] ?? '').split(delimiter),
+  ];
 }
 
 function missingPostgres() {
-  const folder = serverFolders().find((path) => ['initdb', 'postgres', 'pg_dump'].every((tool) => existsSync(join(path, tool))));
+  const folder = serverFolders().find((path) =>
+    ['initdb', 'postgres', 'pg_dump'].every((tool) => existsSync(join(path, tool))),
+  );
   if (folder !== undefined) return undefined;
   const release = existsSync('/etc/os-release') ? readFileSync('/etc/os-release', 'utf8') : '';
   if (/debian|ubuntu/i.test(release)) return 'apt-get install postgresql';
@@ -32,6 +41,11 @@ if (missing !== undefined) {
   process.exit(69);
 }
 await ensureInstalled(root);
-const child = spawn(process.execPath, [join(root, 'scripts/with-node.mjs'), 'node', join(root, 'scripts/demo.ts'), ...process.argv.slice(2)], { stdio: 'inherit', cwd: root });
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => (signal === 'SIGINT' ? undefined : child.kill(signal)));
+const child = spawn(
+  process.execPath,
+  [join(root, 'scripts/with-node.mjs'), 'node', join(root, 'scripts/demo.ts'), ...process.argv.slice(2)],
+  { stdio: 'inherit', cwd: root },
+);
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
+  process.on(signal, () => (signal === 'SIGINT' ? undefined : child.kill(signal)));
 child.on('exit', (code, signal) => process.exit(code ?? (signal === 'SIGINT' ? 130 : 1)));

@@ -2,7 +2,15 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JobSpec, JobView } from '@lastgood/protocol';
-import { adminClient, type AdminClient, freePort, root, type RunningProcess, startProcess, waitFor } from '../../scripts/fleet-processes.ts';
+import {
+  type AdminClient,
+  adminClient,
+  freePort,
+  type RunningProcess,
+  root,
+  startProcess,
+  waitFor,
+} from '../../scripts/fleet-processes.ts';
 
 const forever = new AbortController().signal;
 const control = join(root, 'apps/control/src/main.ts');
@@ -26,50 +34,93 @@ export class Fleet implements AsyncDisposable {
   }
 
   /** Starts both, enrols the agent and waits until its target `shop` is announced. */
-  static async start(folder: string, connection: object, programs: { agent: string } = { agent: sourceAgent }): Promise<Fleet> {
+  static async start(
+    folder: string,
+    connection: object,
+    programs: { agent: string } = { agent: sourceAgent },
+  ): Promise<Fleet> {
     const fleet = new Fleet(folder, await freePort(), programs.agent);
     await fleet.startControl();
     await mkdir(join(folder, 'repository'), { mode: 0o700 });
     const config = {
-      control: { url: fleet.url }, environment: 'test', host: 'db-1', labels: {}, dataDir: join(folder, 'agent'),
+      control: { url: fleet.url },
+      environment: 'test',
+      host: 'db-1',
+      labels: {},
+      dataDir: join(folder, 'agent'),
       repositories: { local: { type: 'folder', path: join(folder, 'repository') } },
-      targets: { shop: { engine: 'postgres', labels: {}, repository: 'local', connection, allow: { restore: ['new', 'swap', 'inPlace'], rotate: true } } },
+      targets: {
+        shop: {
+          engine: 'postgres',
+          labels: {},
+          repository: 'local',
+          connection,
+          allow: { restore: ['new', 'swap', 'inPlace'], rotate: true },
+        },
+      },
     };
     await writeFile(fleet.configFile, JSON.stringify(config), { mode: 0o600 });
-    const { token } = await fleet.client.createEnrolToken.mutate({ environment: 'test', host: 'db-1', expiresInHours: 1 });
+    const { token } = await fleet.client.createEnrolToken.mutate({
+      environment: 'test',
+      host: 'db-1',
+      expiresInHours: 1,
+    });
     const tokenFile = join(folder, 'enrol.token');
     await writeFile(tokenFile, token, { mode: 0o600 });
-    const enrolment = await startProcess('enrol', [programs.agent, 'enrol', '--config', fleet.configFile, '--url', fleet.url, '--token-file', tokenFile], undefined);
+    const enrolment = await startProcess(
+      'enrol',
+      [programs.agent, 'enrol', '--config', fleet.configFile, '--url', fleet.url, '--token-file', tokenFile],
+      undefined,
+    );
     await enrolment.ended;
     await fleet.startAgent();
     await fleet.untilOnline();
     return fleet;
   }
 
-  get configFile(): string { return join(this.folder, 'agent.yaml'); }
+  get configFile(): string {
+    return join(this.folder, 'agent.yaml');
+  }
   get client(): AdminClient {
     if (this.#client === undefined) throw new TypeError('the control plane was not started');
     return this.#client;
   }
 
-  get agentPid(): number { return this.#agent?.pid ?? -1; }
+  get agentPid(): number {
+    return this.#agent?.pid ?? -1;
+  }
 
   async startControl(env: Record<string, string> = {}): Promise<void> {
     const port = new URL(this.url).port;
-    this.#control = await startProcess('control', [control, '--data', join(this.folder, 'control'), '--port', port], undefined, env);
-    await waitFor('the control plane', 30_000, forever, async () => ((await fetch(`${this.url}/healthz`).catch(() => undefined))?.ok ? true : undefined));
+    this.#control = await startProcess(
+      'control',
+      [control, '--data', join(this.folder, 'control'), '--port', port],
+      undefined,
+      env,
+    );
+    await waitFor('the control plane', 30_000, forever, async () =>
+      (await fetch(`${this.url}/healthz`).catch(() => undefined))?.ok ? true : undefined,
+    );
     this.#client = await adminClient(this.url, this.tokenFile);
   }
   async startAgent(env: Record<string, string> = {}): Promise<void> {
     this.#agent = await startProcess('agent', [this.#program, 'run', '--config', this.configFile], undefined, env);
   }
-  async killControl(): Promise<void> { await this.#control?.kill('SIGKILL'); }
-  async killAgent(): Promise<void> { await this.#agent?.kill('SIGKILL'); }
+  async killControl(): Promise<void> {
+    await this.#control?.kill('SIGKILL');
+  }
+  async killAgent(): Promise<void> {
+    await this.#agent?.kill('SIGKILL');
+  }
   /** Resolves when the agent's process has ended by itself, whatever the status. */
-  async agentEnded(): Promise<void> { await this.#agent?.ended.catch(() => undefined); }
+  async agentEnded(): Promise<void> {
+    await this.#agent?.ended.catch(() => undefined);
+  }
 
   async untilOnline(): Promise<void> {
-    await waitFor('the target to be announced', 60_000, forever, async () => ((await this.client.targets.query({})).some((target) => target.online && target.state === 'ok') ? true : undefined));
+    await waitFor('the target to be announced', 60_000, forever, async () =>
+      (await this.client.targets.query({})).some((target) => target.online && target.state === 'ok') ? true : undefined,
+    );
   }
   async send(spec: JobSpec): Promise<string> {
     return (await this.client.createJob.mutate({ target: spec.target, spec, idempotencyKey: randomUUID() })).jobId;
@@ -83,7 +134,9 @@ export class Fleet implements AsyncDisposable {
       return job !== undefined && holds(job) ? job : undefined;
     });
   }
-  async run(spec: JobSpec): Promise<JobView> { return await this.ended(await this.send(spec)); }
+  async run(spec: JobSpec): Promise<JobView> {
+    return await this.ended(await this.send(spec));
+  }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#agent?.kill('SIGTERM').catch(() => undefined);

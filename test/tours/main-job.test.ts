@@ -24,23 +24,34 @@ function resultOf<C extends JobResult['command']>(job: JobView, command: C): Ext
   if (job.result?.command !== command) throw new TypeError(`no result of ${command}`);
   return job.result as Extract<JobResult, { command: C }>;
 }
-const content = async (database: string): Promise<unknown> => await server.query(database, "select count(*) as n, md5(string_agg(md5(o::text), '' order by md5(o::text))) as d from orders o");
+const content = async (database: string): Promise<unknown> =>
+  await server.query(
+    database,
+    "select count(*) as n, md5(string_agg(md5(o::text), '' order by md5(o::text))) as d from orders o",
+  );
 async function freshBackup(): Promise<string> {
-  return resultOf(await fleet.run({ command: 'backup', target: 'shop', databases: ['shop'], digests: true }), 'backup').backup.backupId;
+  return resultOf(await fleet.run({ command: 'backup', target: 'shop', databases: ['shop'], digests: true }), 'backup')
+    .backup.backupId;
 }
 
 test('a backup is proven equal to its source at level 6', async () => {
   const backupId = await freshBackup();
   const proof = resultOf(await fleet.run({ command: 'verify', target: 'shop', backupId, level: 6 }), 'verify');
   expect(proof).toMatchObject({ passed: true, reached: 6, findings: [] });
-  expect((await fleet.client.targets.query({}))[0]?.lastVerified).toMatchObject({ backupId, verified: { level: 6, passed: true } });
+  expect((await fleet.client.targets.query({}))[0]?.lastVerified).toMatchObject({
+    backupId,
+    verified: { level: 6, passed: true },
+  });
 });
 
 test('a restore to a new name leaves the source alone and equals it', async () => {
   const backupId = await freshBackup();
   const mode = { type: 'new', database: 'shop', as: 'shop_copy' } as const;
   const { plan } = resultOf(await fleet.run({ command: 'plan', target: 'shop', backupId, mode }), 'plan');
-  const restored = resultOf(await fleet.run({ command: 'restore', target: 'shop', backupId, mode, planHash: plan.hash }), 'restore');
+  const restored = resultOf(
+    await fleet.run({ command: 'restore', target: 'shop', backupId, mode, planHash: plan.hash }),
+    'restore',
+  );
   expect(restored).toMatchObject({ into: 'shop_copy', oldKeptAs: null });
   expect(await content('shop_copy')).toEqual(await content('shop'));
 });
@@ -57,39 +68,60 @@ test('a swap restore brings a lost table back, and undo brings the loss back', a
   resultOf(await fleet.run({ command: 'undo', target: 'shop', restoreJobId: jobId }), 'undo');
   await expect(content('shop')).rejects.toThrow('orders');
   const again = resultOf(await fleet.run({ command: 'plan', target: 'shop', backupId, mode }), 'plan');
-  resultOf(await fleet.run({ command: 'restore', target: 'shop', backupId, mode, planHash: again.plan.hash }), 'restore');
+  resultOf(
+    await fleet.run({ command: 'restore', target: 'shop', backupId, mode, planHash: again.plan.hash }),
+    'restore',
+  );
   expect(await content('shop')).toEqual(before);
 });
 
 test('a restore whose plan has changed is refused and changes nothing', async () => {
   const backupId = await freshBackup();
   const before = await content('shop');
-  const job = await fleet.run({ command: 'restore', target: 'shop', backupId, mode: { type: 'swap', database: 'shop' }, planHash: 'a'.repeat(64) });
+  const job = await fleet.run({
+    command: 'restore',
+    target: 'shop',
+    backupId,
+    mode: { type: 'swap', database: 'shop' },
+    planHash: 'a'.repeat(64),
+  });
   expect(job).toMatchObject({ state: 'failed', error: { code: 'PLAN_CHANGED' } });
   expect(await content('shop')).toEqual(before);
 });
 
 test('rotate as a dry run gives a reason for every backup and removes none', async () => {
   const before = await fleet.client.backups.query({});
-  const result = resultOf(await fleet.run({ command: 'rotate', target: 'shop', retention: { keepLast: 1, minimum: 1 }, holds: [], dryRun: true }), 'rotate');
+  const result = resultOf(
+    await fleet.run({
+      command: 'rotate',
+      target: 'shop',
+      retention: { keepLast: 1, minimum: 1 },
+      holds: [],
+      dryRun: true,
+    }),
+    'rotate',
+  );
   expect(result.decisions).toHaveLength(before.length);
   for (const decision of result.decisions) expect(decision.reason).not.toBe('');
   expect(await fleet.client.backups.query({})).toHaveLength(before.length);
 });
 
-test.for(['accepted', 'running', 'engine-done', 'published', 'finished', 'reported'])('A16, J8: an agent that dies at the point "%s" of a backup leaves none or a whole one, and the job settles', async (point) => {
-  await fleet.killAgent();
-  await fleet.startAgent({ LASTGOOD_FAULT: point });
-  await fleet.untilOnline();
-  const jobId = await fleet.send({ command: 'backup', target: 'shop', databases: ['shop'], digests: false });
-  await fleet.agentEnded();
-  await fleet.startAgent();
-  const job = await fleet.ended(jobId);
-  expect(job.state).toBe('succeeded');
-  const stored = await readdir(join(fleet.folder, 'repository', 'test', 'db-1', 'shop', 'backups'));
-  const known = (await fleet.client.backups.query({ limit: 1000 })).map((backup) => backup.backupId);
-  expect(stored.filter((name) => !name.startsWith('.')).sort()).toEqual(known.sort());
-});
+test.for(['accepted', 'running', 'engine-done', 'published', 'finished', 'reported'])(
+  'A16, J8: an agent that dies at the point "%s" of a backup leaves none or a whole one, and the job settles',
+  async (point) => {
+    await fleet.killAgent();
+    await fleet.startAgent({ LASTGOOD_FAULT: point });
+    await fleet.untilOnline();
+    const jobId = await fleet.send({ command: 'backup', target: 'shop', databases: ['shop'], digests: false });
+    await fleet.agentEnded();
+    await fleet.startAgent();
+    const job = await fleet.ended(jobId);
+    expect(job.state).toBe('succeeded');
+    const stored = await readdir(join(fleet.folder, 'repository', 'test', 'db-1', 'shop', 'backups'));
+    const known = (await fleet.client.backups.query({ limit: 1000 })).map((backup) => backup.backupId);
+    expect(stored.filter((name) => !name.startsWith('.')).sort()).toEqual(known.sort());
+  },
+);
 
 test('C1, K3: a control plane killed while a backup runs learns its end after a restart', async () => {
   await fleet.untilOnline();
