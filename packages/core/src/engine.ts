@@ -1,29 +1,67 @@
 import type { Readable, Writable } from 'node:stream';
-import type { Finding, JobResult, Manifest, ManifestObject, RestoreMode, RestorePlanSummary, TargetInventory, VerificationLevel } from '@lastgood/protocol';
+import type {
+  Finding,
+  JobResult,
+  Manifest,
+  ManifestObject,
+  RestoreMode,
+  RestorePlanSummary,
+  TargetInventory,
+  VerificationLevel,
+} from '@lastgood/protocol';
 
 /** Gives wall time (ms since the epoch) and monotonic time (ms). */
-export interface Clock { now(): number; monotonic(): number }
-export interface JobProgress { readonly phase: string; readonly doneBytes: number; readonly totalBytes: number | null }
+export interface Clock {
+  now(): number;
+  monotonic(): number;
+}
+export interface JobProgress {
+  readonly phase: string;
+  readonly doneBytes: number;
+  readonly totalBytes: number | null;
+}
 /** What a driver gets for one call. `workDir` is private (0700) and removed by the caller afterwards. */
 export interface EngineContext {
-  readonly workDir: string; readonly signal: AbortSignal; readonly clock: Clock;
+  readonly workDir: string;
+  readonly signal: AbortSignal;
+  readonly clock: Clock;
   progress(progress: JobProgress): void;
   log(message: string): void;
 }
-export interface ArtefactMeta { readonly role: ManifestObject['role']; readonly database: string | null; readonly extension: string }
+export interface ArtefactMeta {
+  readonly role: ManifestObject['role'];
+  readonly database: string | null;
+  readonly extension: string;
+}
 /**
  * Takes artefacts of a backup. `write` streams into the sink and resolves when the tool ended well; the sink is flushed, hashed,
  * stored durably and read back before `add` resolves. When `write` rejects, nothing of the artefact remains.
  */
-export interface ArtefactSink { add(meta: ArtefactMeta, write: (sink: Writable) => Promise<void>): Promise<ManifestObject> }
-/** Gives back the bytes as produced, checked against the manifest: the stream errors with BACKUP_CORRUPT at its end if they differ. */
-export interface ArtefactSource { readonly manifest: Manifest; open(object: ManifestObject, signal: AbortSignal): Readable }
-export interface BackupFacts {
-  readonly kind: Manifest['kind']; readonly snapshotAt: string; readonly tool: Manifest['tool']; readonly server: Manifest['server'];
-  readonly facts: Manifest['facts']; readonly warnings: readonly string[];
+export interface ArtefactSink {
+  add(meta: ArtefactMeta, write: (sink: Writable) => Promise<void>): Promise<ManifestObject>;
 }
-export interface VerifyOutcome { readonly reached: VerificationLevel | -1; readonly findings: readonly Finding[] }
-export interface RestoreRequest { readonly mode: RestoreMode; readonly jobId: string; readonly planHash: string }
+/** Gives back the bytes as produced, checked against the manifest: the stream errors with BACKUP_CORRUPT at its end if they differ. */
+export interface ArtefactSource {
+  readonly manifest: Manifest;
+  open(object: ManifestObject, signal: AbortSignal): Readable;
+}
+export interface BackupFacts {
+  readonly kind: Manifest['kind'];
+  readonly snapshotAt: string;
+  readonly tool: Manifest['tool'];
+  readonly server: Manifest['server'];
+  readonly facts: Manifest['facts'];
+  readonly warnings: readonly string[];
+}
+export interface VerifyOutcome {
+  readonly reached: VerificationLevel | -1;
+  readonly findings: readonly Finding[];
+}
+export interface RestoreRequest {
+  readonly mode: RestoreMode;
+  readonly jobId: string;
+  readonly planHash: string;
+}
 export type RestoreResult = Extract<JobResult, { command: 'restore' }>;
 export type UndoResult = Extract<JobResult, { command: 'undo' }>;
 /**
@@ -34,7 +72,11 @@ export interface Engine {
   readonly name: Manifest['engine'];
   /** Looks, changes nothing. Unreachable is a state, not an error. */
   probe(context: EngineContext): Promise<Omit<TargetInventory, 'name' | 'engine' | 'labels' | 'repository'>>;
-  backup(request: { databases: readonly string[] | null; digests: boolean }, sink: ArtefactSink, context: EngineContext): Promise<BackupFacts>;
+  backup(
+    request: { databases: readonly string[] | null; digests: boolean },
+    sink: ArtefactSink,
+    context: EngineContext,
+  ): Promise<BackupFacts>;
   /** Levels 2 to 6 (0 and 1 are the repository's). */
   verify(level: VerificationLevel, source: ArtefactSource, context: EngineContext): Promise<VerifyOutcome>;
   plan(mode: RestoreMode, source: ArtefactSource, context: EngineContext): Promise<RestorePlanSummary>;

@@ -2,8 +2,13 @@ import type { BackupSummary, Finding, Manifest, TargetRef } from '@lastgood/prot
 import type { ArtefactSink, ArtefactSource, BackupFacts } from './engine.ts';
 
 export interface NewBackup {
-  readonly ref: TargetRef; readonly backupId: string; readonly jobId: string; readonly attempt: number; readonly engine: Manifest['engine'];
-  readonly startedAt: string; readonly lastgoodVersion: string;
+  readonly ref: TargetRef;
+  readonly backupId: string;
+  readonly jobId: string;
+  readonly attempt: number;
+  readonly engine: Manifest['engine'];
+  readonly startedAt: string;
+  readonly lastgoodVersion: string;
 }
 export interface BackupWriter extends ArtefactSink {
   /** Writes the manifest last; from then on the backup exists. Returns the manifest as read back. */
@@ -11,7 +16,11 @@ export interface BackupWriter extends ArtefactSink {
   /** Removes everything of an unpublished backup. */
   abandon(): Promise<void>;
 }
-export interface StoredBackup { readonly manifest: Manifest; readonly manifestSha256: string; readonly verified: BackupSummary['verified'] }
+export interface StoredBackup {
+  readonly manifest: Manifest;
+  readonly manifestSha256: string;
+  readonly verified: BackupSummary['verified'];
+}
 /** One repository. Names typed by people are schema-checked words; every path below is made by us and never follows a symlink. */
 export interface Repository {
   readonly id: string;
@@ -24,7 +33,13 @@ export interface Repository {
   read(ref: TargetRef, backupId: string): Promise<StoredBackup>;
   open(ref: TargetRef, backupId: string): Promise<ArtefactSource>;
   /** Levels 0 and 1: present with the right sizes; stored bytes re-read and hashed; names object and 1 MiB block of damage when it can. */
-  verify(ref: TargetRef, backupId: string, level: 0 | 1, signal: AbortSignal, progress: (doneBytes: number) => void): Promise<readonly Finding[]>;
+  verify(
+    ref: TargetRef,
+    backupId: string,
+    level: 0 | 1,
+    signal: AbortSignal,
+    progress: (doneBytes: number) => void,
+  ): Promise<readonly Finding[]>;
   /** Keeps the verdict of a verification beside the backup (verified.json), outside the manifest. */
   recordVerified(ref: TargetRef, backupId: string, verdict: NonNullable<BackupSummary['verified']>): Promise<void>;
   /** Tombstone first, manifest second, data last; only paths the manifest lists. `purge` finishes tombstones older than the grace. */

@@ -1,55 +1,152 @@
 import { initTRPC, TRPCError } from '@trpc/server';
 import { z } from 'zod';
-import { wireErrorSchema } from './wire.ts';
 import type { WireError } from './errors.ts';
 import { jobResultSchema } from './job-result.ts';
 import { jobSpecSchema } from './job-spec.ts';
 import { nameSchema, uuidSchema } from './names.ts';
-import { backupSummarySchema, progressSchema, targetInventorySchema } from './wire.ts';
+import { backupSummarySchema, progressSchema, targetInventorySchema, wireErrorSchema } from './wire.ts';
 
-export const jobStateSchema = z.enum(['queued', 'dispatched', 'accepted', 'running', 'lost', 'succeeded', 'failed', 'cancelled', 'expired', 'rejected']);
+export const jobStateSchema = z.enum([
+  'queued',
+  'dispatched',
+  'accepted',
+  'running',
+  'lost',
+  'succeeded',
+  'failed',
+  'cancelled',
+  'expired',
+  'rejected',
+]);
 export type JobState = z.infer<typeof jobStateSchema>;
 /** `read` sees, `operate` makes safe jobs, `destroy` restores, undoes and rotates, `admin` does all and manages tokens. */
 export const scopeSchema = z.enum(['read', 'operate', 'destroy', 'admin']);
 export type Scope = z.infer<typeof scopeSchema>;
 
 /** A target as people name it: `target`, `host/target` or `environment/host/target`; refused when ambiguous. */
-export const targetSelectorSchema = z.string().min(1).max(200).regex(/^[a-z0-9_/-]+$/, 'use target, host/target or environment/host/target');
+export const targetSelectorSchema = z
+  .string()
+  .min(1)
+  .max(200)
+  .regex(/^[a-z0-9_/-]+$/, 'use target, host/target or environment/host/target');
 
 export const hostViewSchema = z.object({
-  agentId: uuidSchema, environment: nameSchema, host: nameSchema, labels: z.record(z.string(), z.string()), state: z.enum(['online', 'offline', 'never']),
-  since: z.number(), agentVersion: z.string().nullable(), clockSkewMs: z.number().nullable(), outboxDepth: z.int(), targets: z.array(z.string()),
+  agentId: uuidSchema,
+  environment: nameSchema,
+  host: nameSchema,
+  labels: z.record(z.string(), z.string()),
+  state: z.enum(['online', 'offline', 'never']),
+  since: z.number(),
+  agentVersion: z.string().nullable(),
+  clockSkewMs: z.number().nullable(),
+  outboxDepth: z.int(),
+  targets: z.array(z.string()),
 });
 export type HostView = z.infer<typeof hostViewSchema>;
-export const targetViewSchema = targetInventorySchema.extend({ environment: nameSchema, host: nameSchema, online: z.boolean(), lastGood: backupSummarySchema.nullable(), lastVerified: backupSummarySchema.nullable() });
+export const targetViewSchema = targetInventorySchema.extend({
+  environment: nameSchema,
+  host: nameSchema,
+  online: z.boolean(),
+  lastGood: backupSummarySchema.nullable(),
+  lastVerified: backupSummarySchema.nullable(),
+});
 export type TargetView = z.infer<typeof targetViewSchema>;
-export const backupViewSchema = backupSummarySchema.extend({ environment: nameSchema, host: nameSchema, held: z.boolean() });
+export const backupViewSchema = backupSummarySchema.extend({
+  environment: nameSchema,
+  host: nameSchema,
+  held: z.boolean(),
+});
 export type BackupView = z.infer<typeof backupViewSchema>;
 export const jobViewSchema = z.object({
-  jobId: uuidSchema, environment: nameSchema, host: nameSchema, target: nameSchema, command: z.string(), spec: jobSpecSchema, state: jobStateSchema, attempt: z.int(),
-  createdAt: z.number(), startedAt: z.number().nullable(), endedAt: z.number().nullable(), createdBy: z.string(), startBy: z.number(), cancelRequested: z.boolean(), hostOnline: z.boolean(),
-  progress: progressSchema.nullable(), error: wireErrorSchema.nullable(), result: jobResultSchema.nullable(),
+  jobId: uuidSchema,
+  environment: nameSchema,
+  host: nameSchema,
+  target: nameSchema,
+  command: z.string(),
+  spec: jobSpecSchema,
+  state: jobStateSchema,
+  attempt: z.int(),
+  createdAt: z.number(),
+  startedAt: z.number().nullable(),
+  endedAt: z.number().nullable(),
+  createdBy: z.string(),
+  startBy: z.number(),
+  cancelRequested: z.boolean(),
+  hostOnline: z.boolean(),
+  progress: progressSchema.nullable(),
+  error: wireErrorSchema.nullable(),
+  result: jobResultSchema.nullable(),
 });
 export type JobView = z.infer<typeof jobViewSchema>;
-export const tokenViewSchema = z.object({ id: uuidSchema, name: z.string(), kind: z.enum(['api', 'enrol']), scope: scopeSchema.nullable(), environment: z.string().nullable(), host: z.string().nullable(), createdAt: z.number(), expiresAt: z.number().nullable(), lastUsedAt: z.number().nullable(), revokedAt: z.number().nullable(), usesLeft: z.int().nullable() });
+export const tokenViewSchema = z.object({
+  id: uuidSchema,
+  name: z.string(),
+  kind: z.enum(['api', 'enrol']),
+  scope: scopeSchema.nullable(),
+  environment: z.string().nullable(),
+  host: z.string().nullable(),
+  createdAt: z.number(),
+  expiresAt: z.number().nullable(),
+  lastUsedAt: z.number().nullable(),
+  revokedAt: z.number().nullable(),
+  usesLeft: z.int().nullable(),
+});
 export type TokenView = z.infer<typeof tokenViewSchema>;
-export const auditEntrySchema = z.object({ id: z.int(), at: z.number(), actor: z.string(), action: z.string(), subject: z.string(), detail: z.string() });
+export const auditEntrySchema = z.object({
+  id: z.int(),
+  at: z.number(),
+  actor: z.string(),
+  action: z.string(),
+  subject: z.string(),
+  detail: z.string(),
+});
 export type AuditEntry = z.infer<typeof auditEntrySchema>;
 
 export const createJobInputSchema = z.object({
-  target: targetSelectorSchema, spec: jobSpecSchema, idempotencyKey: z.string().min(8).max(128),
-  startByMs: z.int().min(1000).max(30 * 86_400_000).default(3_600_000), deadlineMs: z.int().min(1000).max(14 * 86_400_000).default(86_400_000),
+  target: targetSelectorSchema,
+  spec: jobSpecSchema,
+  idempotencyKey: z.string().min(8).max(128),
+  startByMs: z
+    .int()
+    .min(1000)
+    .max(30 * 86_400_000)
+    .default(3_600_000),
+  deadlineMs: z
+    .int()
+    .min(1000)
+    .max(14 * 86_400_000)
+    .default(86_400_000),
 });
 const page = z.object({ limit: z.int().min(1).max(1000).default(100) });
 const maybeTarget = z.object({ target: targetSelectorSchema.optional() });
-const tokenName = z.string().min(1).max(100).regex(/^[\p{L}\p{N} ._@-]+$/u);
+const tokenName = z
+  .string()
+  .min(1)
+  .max(100)
+  .regex(/^[\p{L}\p{N} ._@-]+$/u);
 export const inputs = {
-  targets: maybeTarget, backups: maybeTarget.extend(page.shape), jobs: maybeTarget.extend(page.shape),
+  targets: maybeTarget,
+  backups: maybeTarget.extend(page.shape),
+  jobs: maybeTarget.extend(page.shape),
   job: z.object({ jobId: uuidSchema }),
   hold: z.object({ backupId: uuidSchema, held: z.boolean(), reason: z.string().max(500).default('') }),
-  createToken: z.object({ name: tokenName, scope: scopeSchema, expiresInHours: z.number().positive().max(24 * 3660).nullable() }),
-  createEnrolToken: z.object({ environment: nameSchema, host: nameSchema, expiresInHours: z.number().positive().max(24).default(1) }),
-  revokeToken: z.object({ id: uuidSchema }), audit: page, none: z.object({}).default({}),
+  createToken: z.object({
+    name: tokenName,
+    scope: scopeSchema,
+    expiresInHours: z
+      .number()
+      .positive()
+      .max(24 * 3660)
+      .nullable(),
+  }),
+  createEnrolToken: z.object({
+    environment: nameSchema,
+    host: nameSchema,
+    expiresInHours: z.number().positive().max(24).default(1),
+  }),
+  revokeToken: z.object({ id: uuidSchema }),
+  audit: page,
+  none: z.object({}).default({}),
 } as const;
 
 /** What the control plane does for people and scripts; failures are thrown as an object with `wireError`. */
@@ -69,20 +166,40 @@ export interface AdminApi {
   audit(input: z.output<typeof inputs.audit>): Promise<AuditEntry[]>;
   whoAmI(): Promise<{ name: string; scope: Scope; version: string; protocol: number }>;
 }
-export interface AdminContext { readonly scope: Scope; readonly api: AdminApi }
+export interface AdminContext {
+  readonly scope: Scope;
+  readonly api: AdminApi;
+}
 
 const failureOf = (error: unknown): WireError | null =>
-  typeof error === 'object' && error !== null && 'wireError' in error ? (wireErrorSchema.safeParse(error.wireError).data ?? null) : null;
+  typeof error === 'object' && error !== null && 'wireError' in error
+    ? (wireErrorSchema.safeParse(error.wireError).data ?? null)
+    : null;
 const t = initTRPC.context<AdminContext>().create({
   isDev: false,
-  errorFormatter: ({ shape, error }) => ({ ...shape, message: failureOf(error.cause)?.message ?? (error.cause instanceof z.ZodError ? z.prettifyError(error.cause) : error.code), data: { code: shape.data.code, httpStatus: shape.data.httpStatus, failure: failureOf(error.cause), badInput: error.cause instanceof z.ZodError } }),
+  errorFormatter: ({ shape, error }) => ({
+    ...shape,
+    message:
+      failureOf(error.cause)?.message ??
+      (error.cause instanceof z.ZodError ? z.prettifyError(error.cause) : error.code),
+    data: {
+      code: shape.data.code,
+      httpStatus: shape.data.httpStatus,
+      failure: failureOf(error.cause),
+      badInput: error.cause instanceof z.ZodError,
+    },
+  }),
 });
 const RANK: Record<Scope, number> = { read: 0, operate: 1, destroy: 2, admin: 3 };
-const need = (scope: Scope) => t.procedure.use(({ ctx, next }) => {
-  if (RANK[ctx.scope] < RANK[scope]) throw new TRPCError({ code: 'FORBIDDEN', message: `this needs a token with scope ${scope}` });
-  return next();
-});
-const read = need('read'); const operate = need('operate'); const admin = need('admin');
+const need = (scope: Scope) =>
+  t.procedure.use(({ ctx, next }) => {
+    if (RANK[ctx.scope] < RANK[scope])
+      throw new TRPCError({ code: 'FORBIDDEN', message: `this needs a token with scope ${scope}` });
+    return next();
+  });
+const read = need('read');
+const operate = need('operate');
+const admin = need('admin');
 
 /** Every procedure names the scope it needs; AdminApi.createJob checks `destroy` for destructive commands itself. */
 export const adminRouter = t.router({

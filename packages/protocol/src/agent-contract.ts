@@ -21,13 +21,21 @@ export interface AgentContext {
 const t = initTRPC.context<AgentContext>().create({
   isDev: false,
   // Codes only: a message of an unexpected error may hold data, and a stack holds paths.
-  errorFormatter: ({ shape }) => ({ ...shape, message: shape.data.code, data: { code: shape.data.code, httpStatus: shape.data.httpStatus } }),
+  errorFormatter: ({ shape }) => ({
+    ...shape,
+    message: shape.data.code,
+    data: { code: shape.data.code, httpStatus: shape.data.httpStatus },
+  }),
 });
 const guarded = t.procedure.use(({ ctx, next }) => ctx.throttle(() => next()));
 
 export const agentRouter = t.router({
   hello: guarded.input(wire.helloInputSchema).mutation(({ ctx, input }) => ctx.session.hello(input)),
-  commands: t.procedure.input(wire.ackInputSchema.pick({ sessionId: true })).subscription(async function* ({ ctx, input, signal }) {
+  commands: t.procedure.input(wire.ackInputSchema.pick({ sessionId: true })).subscription(async function* ({
+    ctx,
+    input,
+    signal,
+  }) {
     yield* ctx.session.commands(input.sessionId, signal ?? new AbortController().signal);
   }),
   ack: guarded.input(wire.ackInputSchema).mutation(({ ctx, input }) => ctx.session.ack(input)),

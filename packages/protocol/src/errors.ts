@@ -6,43 +6,109 @@ export const ERROR_CATALOG = {
   BUG: { exit: 1, remedy: 'This is a defect of Lastgood. Report it with the log of the host named in the job.' },
   BAD_INPUT: { exit: 64, remedy: 'Correct the value that the message names and repeat the call.' },
   CONFIG_INVALID: { exit: 64, remedy: 'Correct the lines that the message names; the running configuration was kept.' },
-  UNAUTHENTICATED: { exit: 2, remedy: 'Give a valid token with --token-file or LASTGOOD_TOKEN_FILE; `lastgood tokens create` makes one.' },
+  UNAUTHENTICATED: {
+    exit: 2,
+    remedy: 'Give a valid token with --token-file or LASTGOOD_TOKEN_FILE; `lastgood tokens create` makes one.',
+  },
   FORBIDDEN: { exit: 3, remedy: 'Use a token whose scope allows this, or ask an administrator for one.' },
   NOT_FOUND: { exit: 2, remedy: 'List what exists with `lastgood targets`, `lastgood backups` or `lastgood jobs`.' },
   CONFLICT: { exit: 2, remedy: 'Wait for the other job to end (`lastgood jobs`), then try again.' },
-  CONTROL_UNREACHABLE: { exit: 2, remedy: 'Check that the control plane runs (`lastgood control`) and the address in --url.' },
-  AGENT_OFFLINE: { exit: 2, remedy: 'Start the agent of that host (`lastgood agent`); the job waits until its start-by time.' },
-  ENROL_TOKEN_INVALID: { exit: 2, remedy: 'Make a new one-time token with `lastgood tokens enrol`; each is used once and expires.' },
-  PROTOCOL_UNSUPPORTED: { exit: 2, remedy: 'Upgrade the older side; the control plane supports its own protocol and the two before.' },
+  CONTROL_UNREACHABLE: {
+    exit: 2,
+    remedy: 'Check that the control plane runs (`lastgood control`) and the address in --url.',
+  },
+  AGENT_OFFLINE: {
+    exit: 2,
+    remedy: 'Start the agent of that host (`lastgood agent`); the job waits until its start-by time.',
+  },
+  ENROL_TOKEN_INVALID: {
+    exit: 2,
+    remedy: 'Make a new one-time token with `lastgood tokens enrol`; each is used once and expires.',
+  },
+  PROTOCOL_UNSUPPORTED: {
+    exit: 2,
+    remedy: 'Upgrade the older side; the control plane supports its own protocol and the two before.',
+  },
   COMMAND_UNSUPPORTED: { exit: 2, remedy: 'Upgrade the agent of that host; it does not know this command.' },
-  ALREADY_RUNNING: { exit: 2, remedy: 'Another process holds this data folder. Stop it first; the message names its pid.' },
-  DATA_FOLDER_UNSAFE: { exit: 2, remedy: 'Give the folder to the user that runs Lastgood, with mode 0700 (files 0600).' },
+  ALREADY_RUNNING: {
+    exit: 2,
+    remedy: 'Another process holds this data folder. Stop it first; the message names its pid.',
+  },
+  DATA_FOLDER_UNSAFE: {
+    exit: 2,
+    remedy: 'Give the folder to the user that runs Lastgood, with mode 0700 (files 0600).',
+  },
   POLICY_REFUSED: { exit: 3, remedy: "The agent's own file does not allow this; change `allow` there, on the host." },
   NOT_CONFIRMED: { exit: 3, remedy: 'Repeat with --confirm and the exact name that the plan shows.' },
-  PLAN_CHANGED: { exit: 3, remedy: 'The situation changed since the plan was shown. Make a new plan and confirm that one.' },
+  PLAN_CHANGED: {
+    exit: 3,
+    remedy: 'The situation changed since the plan was shown. Make a new plan and confirm that one.',
+  },
   JOB_CANCELLED: { exit: 130, remedy: 'The job was cancelled; nothing it had begun was kept.' },
-  JOB_DEADLINE: { exit: 2, remedy: 'The job ran longer than its deadline. Look for locks or a slow disk, or raise the deadline.' },
+  JOB_DEADLINE: {
+    exit: 2,
+    remedy: 'The job ran longer than its deadline. Look for locks or a slow disk, or raise the deadline.',
+  },
   JOB_EXPIRED: { exit: 2, remedy: 'The job was not started before its start-by time. Send it again.' },
-  JOB_INTERRUPTED: { exit: 2, remedy: 'The agent stopped while the job ran. Look at the target, then send the job again.' },
-  TOOL_NOT_FOUND: { exit: 2, remedy: 'Install the client tools of the engine, or set `tools` of the target in the agent file.' },
-  TOOL_VERSION: { exit: 2, remedy: 'Install client tools of at least the major version of the server, without known data-loss defects.' },
+  JOB_INTERRUPTED: {
+    exit: 2,
+    remedy: 'The agent stopped while the job ran. Look at the target, then send the job again.',
+  },
+  TOOL_NOT_FOUND: {
+    exit: 2,
+    remedy: 'Install the client tools of the engine, or set `tools` of the target in the agent file.',
+  },
+  TOOL_VERSION: {
+    exit: 2,
+    remedy: 'Install client tools of at least the major version of the server, without known data-loss defects.',
+  },
   TOOL_FAILED: { exit: 2, remedy: 'Read the last lines of the tool in the message; the job left nothing behind.' },
   TOOL_STALLED: { exit: 2, remedy: 'The tool made no progress. Look for locks on the database or a hanging disk.' },
-  DATABASE_UNREACHABLE: { exit: 2, remedy: 'Check that the server runs and that the connection in the agent file is right.' },
+  DATABASE_UNREACHABLE: {
+    exit: 2,
+    remedy: 'Check that the server runs and that the connection in the agent file is right.',
+  },
   DATABASE_REFUSED: { exit: 2, remedy: 'Grant the role what the message names, then try again.' },
   SOURCE_CHANGED: { exit: 2, remedy: 'The schema changed under the dump. The job can be sent again.' },
   STORE_NO_SPACE: { exit: 2, remedy: 'Free space in the repository (or `lastgood rotate`), then repeat the backup.' },
-  STORE_FAILED: { exit: 2, remedy: 'The repository reported an input/output error; check the disk before trusting it again.' },
-  STORE_NOT_MOUNTED: { exit: 2, remedy: 'Mount the repository; its marker file lastgood.json was not found where it belongs.' },
-  STORE_UNSAFE: { exit: 2, remedy: 'Remove the symlink or repair owner and mode (0700/0600) of the path that the message names.' },
-  STORE_FOREIGN: { exit: 2, remedy: 'This repository belongs to another source. Give each target its own repository or name.' },
-  BACKUP_CORRUPT: { exit: 4, remedy: 'Do not rely on this backup. Verify the others of the target and take a new one.' },
-  MANIFEST_INVALID: { exit: 4, remedy: 'The manifest was damaged or edited. Treat the backup as lost and take a new one.' },
+  STORE_FAILED: {
+    exit: 2,
+    remedy: 'The repository reported an input/output error; check the disk before trusting it again.',
+  },
+  STORE_NOT_MOUNTED: {
+    exit: 2,
+    remedy: 'Mount the repository; its marker file lastgood.json was not found where it belongs.',
+  },
+  STORE_UNSAFE: {
+    exit: 2,
+    remedy: 'Remove the symlink or repair owner and mode (0700/0600) of the path that the message names.',
+  },
+  STORE_FOREIGN: {
+    exit: 2,
+    remedy: 'This repository belongs to another source. Give each target its own repository or name.',
+  },
+  BACKUP_CORRUPT: {
+    exit: 4,
+    remedy: 'Do not rely on this backup. Verify the others of the target and take a new one.',
+  },
+  MANIFEST_INVALID: {
+    exit: 4,
+    remedy: 'The manifest was damaged or edited. Treat the backup as lost and take a new one.',
+  },
   BACKUP_IN_USE: { exit: 2, remedy: 'Another job uses this backup. Wait for it to end.' },
-  CLOCK_UNTRUSTED: { exit: 3, remedy: 'The clocks of host, control plane and repository disagree. Repair them; nothing was deleted.' },
-  TARGET_NOT_EMPTY: { exit: 3, remedy: 'Choose a new name, or swap (`--swap`), or consent by name to replace what is there.' },
+  CLOCK_UNTRUSTED: {
+    exit: 3,
+    remedy: 'The clocks of host, control plane and repository disagree. Repair them; nothing was deleted.',
+  },
+  TARGET_NOT_EMPTY: {
+    exit: 3,
+    remedy: 'Choose a new name, or swap (`--swap`), or consent by name to replace what is there.',
+  },
   RESTORE_FAILED: { exit: 2, remedy: 'The old data is untouched. The message lists what the engine refused.' },
-  UNDO_IMPOSSIBLE: { exit: 2, remedy: 'The old database is no longer kept under its aside name. Restore from a backup instead.' },
+  UNDO_IMPOSSIBLE: {
+    exit: 2,
+    remedy: 'The old database is no longer kept under its aside name. Restore from a backup instead.',
+  },
 } as const satisfies Record<string, { readonly exit: number; readonly remedy: string }>;
 
 export type ErrorCode = keyof typeof ERROR_CATALOG;

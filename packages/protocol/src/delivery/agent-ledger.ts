@@ -1,13 +1,21 @@
 import type { WireError } from '../errors.ts';
-import type { EventType, JobEvent } from "../wire.ts";
 import type { JobClass, JobSpec } from '../job-spec.ts';
+import type { EventType, JobEvent } from '../wire.ts';
 
 /** One attempt of a job in the agent's journal. `accepted` waits for its turn; `running` was journaled before the first effect. */
 export interface AgentJob {
-  readonly jobId: string; readonly attempt: number; readonly class: JobClass; readonly spec: JobSpec; readonly startBy: number; readonly deadlineMs: number;
+  readonly jobId: string;
+  readonly attempt: number;
+  readonly class: JobClass;
+  readonly spec: JobSpec;
+  readonly startBy: number;
+  readonly deadlineMs: number;
   readonly state: 'accepted' | 'running' | 'finished';
-  readonly n: number; readonly lastEventId: string | null; readonly lastType: EventType | null;
-  readonly error: WireError | null; readonly result: JobEvent['result'];
+  readonly n: number;
+  readonly lastEventId: string | null;
+  readonly lastType: EventType | null;
+  readonly error: WireError | null;
+  readonly result: JobEvent['result'];
   readonly finishedAt: number | null;
 }
 /**
@@ -16,15 +24,27 @@ export interface AgentJob {
  * changed, so a difference is found by identity.
  */
 export interface AgentLedger {
-  readonly incarnation: string | null; readonly lastSeq: number;
+  readonly incarnation: string | null;
+  readonly lastSeq: number;
   /** Keyed by jobKey(). */
   readonly jobs: ReadonlyMap<string, AgentJob>;
   readonly outbox: readonly JobEvent[];
 }
 /** What the caller owns: wall clock and randomness. */
-export interface Mint { readonly now: number; readonly eventId: () => string }
+export interface Mint {
+  readonly now: number;
+  readonly eventId: () => string;
+}
 export const jobKey = (jobId: string, attempt: number): string => `${jobId}#${attempt}`;
 export const emptyAgentLedger: AgentLedger = { incarnation: null, lastSeq: 0, jobs: new Map(), outbox: [] };
-export interface JobOutcome { readonly type: 'succeeded' | 'failed' | 'cancelled' | 'expired' | 'rejected'; readonly error: WireError | null; readonly result: JobEvent['result'] }
+export interface JobOutcome {
+  readonly type: 'succeeded' | 'failed' | 'cancelled' | 'expired' | 'rejected';
+  readonly error: WireError | null;
+  readonly result: JobEvent['result'];
+}
 /** `stop`: a running attempt whose process the caller must cancel; it finishes through finishJob with `cancelled`. */
-export interface AcceptDecision { readonly ledger: AgentLedger; readonly stop: { jobId: string; attempt: number } | null; readonly gap: boolean }
+export interface AcceptDecision {
+  readonly ledger: AgentLedger;
+  readonly stop: { jobId: string; attempt: number } | null;
+  readonly gap: boolean;
+}

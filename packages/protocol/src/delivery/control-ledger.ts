@@ -5,19 +5,43 @@ import type { AgentCommand, JobEvent } from '../wire.ts';
 
 /** One job as the control plane knows it (the newest attempt). */
 export interface ControlJob {
-  readonly jobId: string; readonly class: JobClass; readonly spec: JobSpec; readonly startBy: number; readonly deadlineMs: number;
-  readonly state: JobState; readonly attempt: number; readonly lastN: number; readonly lastEventId: string | null;
-  readonly cancelRequested: boolean; readonly grantedNonce: string | null; readonly handed: boolean; readonly diverged: boolean;
+  readonly jobId: string;
+  readonly class: JobClass;
+  readonly spec: JobSpec;
+  readonly startBy: number;
+  readonly deadlineMs: number;
+  readonly state: JobState;
+  readonly attempt: number;
+  readonly lastN: number;
+  readonly lastEventId: string | null;
+  readonly cancelRequested: boolean;
+  readonly grantedNonce: string | null;
+  readonly handed: boolean;
+  readonly diverged: boolean;
   /** After a restore of the catalog: only the agent's own verdict may change it. */
-  readonly frozen: boolean; readonly leaseUntil: number | null;
-  readonly error: WireError | null; readonly result: JobEvent['result']; readonly startedAt: number | null; readonly endedAt: number | null;
+  readonly frozen: boolean;
+  readonly leaseUntil: number | null;
+  readonly error: WireError | null;
+  readonly result: JobEvent['result'];
+  readonly startedAt: number | null;
+  readonly endedAt: number | null;
 }
 /** All that the control plane must not forget of one agent. Pure functions as in agent-ledger.ts; one transaction per step. */
 export interface ControlLedger {
-  readonly agentId: string; readonly incarnation: string; readonly mergedIncarnation: string | null;
-  readonly epoch: number; readonly commandSeq: number; readonly acked: number;
+  readonly agentId: string;
+  readonly incarnation: string;
+  readonly mergedIncarnation: string | null;
+  readonly epoch: number;
+  readonly commandSeq: number;
+  readonly acked: number;
   readonly jobs: ReadonlyMap<string, ControlJob>;
   /** Commands not yet acknowledged, in order without gaps. */
   readonly outbox: readonly AgentCommand[];
 }
-export const TERMINAL_STATES: ReadonlySet<JobState> = new Set<JobState>(['succeeded', 'failed', 'cancelled', 'expired', 'rejected']);
+export const TERMINAL_STATES: ReadonlySet<JobState> = new Set<JobState>([
+  'succeeded',
+  'failed',
+  'cancelled',
+  'expired',
+  'rejected',
+]);

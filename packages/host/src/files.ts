@@ -1,0 +1,93 @@
+import { constants } from 'node:fs';
+import { chmod, lstat, mkdir, open, rename, rm, statfs } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { Readable, type Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { Failure } from '@lastgood/core';
+
+const PRIVATE_FILE = 0o600;
+const PRIVATE_FOLDER = 0o700;
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : 'unknown';
+}
+
+/** An error of the file system as a failure that names the path; failures pass through. */
+export function storeFailure(error: unknown, path: string): Failure {
+  if (error instanceof Failure) return error;
+  const code = codeOf(error);
+  if (code === 'ENOSPC' || code === 'EDQUOT')
+    return new Failure('STORE_NO_SPACE', `no space left for ${path}`, { cause: error });
+  if (code === 'ELOOP' || code === 'ENOTDIR' || code === 'EEXIST')
+    return new Failure('STORE_UNSAFE', `${path} is not what it should be (${code})`, { cause: error });
+  return new Failure('STORE_FAILED', `${path}: ${code}`, { cause: error });
+}
+
+/** Makes the names in a folder durable. */
+export async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+/**
+ * The one way to write a file: into a new private partial file, synced, then renamed, then the folder synced. A final name
+ * never holds partial bytes (I2), and a failed sync is never tried again on the same file.
+ */
+export async function publishFile(path: string, write: (sink: Writable) => Promise<void>): Promise<void> {
+  const partial = `${path}.partial`;
+  try {
+    const file = await open(
+      partial,
+      constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
+      PRIVATE_FILE,
+    );
+    // The stream syncs and closes the file when it ends.
+    await write(file.createWriteStream({ flush: true, highWaterMark: 1024 * 1024 }));
+    await rename(partial, path);
+    await syncFolder(dirname(path));
+  } catch (error) {
+    await rm(partial, { force: true }).catch(() => undefined);
+    throw storeFailure(error, path);
+  }
+}
+
+/** publishFile for bytes that are at hand. A partial file that a crash left is replaced. */
+export async function writeFileDurably(path: string, data: string | Uint8Array): Promise<void> {
+  await rm(`${path}.partial`, { force: true });
+  await publishFile(path, (sink) =>
+    pipeline(Readable.from([typeof data === 'string' ? Buffer.from(data) : data]), sink),
+  );
+}
+
+/** Makes a folder (and its parents) for its owner alone. */
+export async function makePrivateFolder(path: string): Promise<void> {
+  await mkdir(path, { recursive: true, mode: PRIVATE_FOLDER });
+  const found = await lstat(path);
+  if (found.isDirectory() && (found.mode & 0o077) !== 0 && found.uid === process.getuid?.())
+    await chmod(path, PRIVATE_FOLDER);
+  await checkPrivate(path);
+}
+
+/** Refuses a path that is a symlink, belongs to another user or can be reached by others (B4, B16). */
+export async function checkPrivate(path: string): Promise<void> {
+  const found = await lstat(path).catch(() => undefined);
+  if (found === undefined) throw new Failure('DATA_FOLDER_UNSAFE', `${path} does not exist`);
+  if (found.isSymbolicLink()) throw new Failure('DATA_FOLDER_UNSAFE', `${path} is a symbolic link`);
+  if (process.getuid !== undefined && found.uid !== process.getuid())
+    throw new Failure('DATA_FOLDER_UNSAFE', `${path} belongs to user ${found.uid}, not to ${process.getuid()}`);
+  if ((found.mode & 0o077) !== 0)
+    throw new Failure(
+      'DATA_FOLDER_UNSAFE',
+      `${path} has mode ${(found.mode & 0o777).toString(8)}; it must be closed to others`,
+    );
+}
+
+/** Bytes that an unprivileged writer may still use on the file system of `path`. */
+export async function freeBytes(path: string): Promise<number> {
+  const { bavail, bsize } = await statfs(path);
+  return bavail * bsize;
+}

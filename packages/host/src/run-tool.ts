@@ -1,0 +1,150 @@
+import { existsSync } from 'node:fs';
+import type { Readable, Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { Failure } from '@lastgood/core';
+import { ExecaError, execa } from 'execa';
+
+export interface ToolCall {
+  readonly file: string;
+  readonly args: readonly string[];
+  /** Secrets go here or into files, never into `args`: arguments are visible to every user of the host. */
+  readonly env?: Readonly<Record<string, string>>;
+  readonly stdin?: Readable;
+  readonly signal: AbortSignal;
+  readonly timeoutMs: number;
+  /** Fails with TOOL_STALLED when neither output nor input moved for this long. */
+  readonly stallMs?: number;
+  /** Runs as this user; needs root. */
+  readonly user?: { readonly uid: number; readonly gid: number };
+  readonly cwd?: string;
+}
+export interface ToolOutcome {
+  readonly stderrTail: string[];
+  readonly durationMs: number;
+}
+
+const TAIL_CHARS = 64 * 1024;
+const TAIL_LINES = 40;
+const KILL_AFTER_MS = 5_000;
+const SETPRIV = '/usr/bin/setpriv';
+
+/** Keeps the end of a chatty stream without buffering the rest. */
+class TextTail {
+  #text = '';
+  push(text: string): void {
+    this.#text = (this.#text + text).slice(-TAIL_CHARS);
+  }
+  lines(): string[] {
+    const text = this.#text.trimEnd();
+    return text === '' ? [] : text.split('\n').slice(-TAIL_LINES);
+  }
+}
+
+/** On Linux the tool dies with us (even of SIGKILL) and may drop to another user; both by setpriv of util-linux. */
+function commandOf(call: ToolCall): { file: string; args: string[] } {
+  if (process.platform !== 'linux' || !existsSync(SETPRIV)) return { file: call.file, args: [...call.args] };
+  const drop =
+    call.user === undefined ? [] : [`--reuid=${call.user.uid}`, `--regid=${call.user.gid}`, '--clear-groups'];
+  return { file: SETPRIV, args: [...drop, '--pdeathsig', 'KILL', '--', call.file, ...call.args] };
+}
+
+/**
+ * Runs one tool and streams its standard output through `stages`. Settles only when the tool has ended AND the last stage is
+ * flushed, and rejects when either failed: a tool that exits with 1 after half a dump never looks like a finished backup.
+ * Errors: TOOL_NOT_FOUND, TOOL_FAILED, TOOL_STALLED, JOB_CANCELLED, JOB_DEADLINE, STORE_NO_SPACE, STORE_FAILED or what a stage threw.
+ */
+export async function runTool(call: ToolCall, ...stages: readonly Writable[]): Promise<ToolOutcome> {
+  const started = performance.now();
+  const stalled = new AbortController();
+  const { file, args } = commandOf(call);
+  const tail = new TextTail();
+  const tool = execa(file, args, {
+    env: { ...call.env, LC_ALL: 'C' },
+    stdin: call.stdin === undefined ? 'ignore' : 'pipe',
+    buffer: false,
+    cancelSignal: AbortSignal.any([call.signal, stalled.signal]),
+    timeout: call.timeoutMs,
+    killDescendants: true,
+    forceKillAfterDelay: KILL_AFTER_MS,
+    ...(call.cwd === undefined ? {} : { cwd: call.cwd }),
+  });
+  let movedAt = performance.now();
+  const moved = (): void => {
+    movedAt = performance.now();
+  };
+  tool.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    moved();
+    tail.push(text);
+  });
+  const stallMs = call.stallMs;
+  const watch =
+    stallMs === undefined
+      ? undefined
+      : setInterval(() => performance.now() - movedAt > stallMs && stalled.abort(), Math.min(stallMs, 1000));
+  try {
+    call.stdin?.on('data', moved);
+    const feeding =
+      call.stdin === undefined || tool.stdin === null || tool.stdin === undefined
+        ? Promise.resolve()
+        : pipeline(call.stdin, tool.stdin);
+    feeding.catch(() => undefined);
+    tool.stdout?.on('data', moved);
+    // The pipeline first: when a stage fails, the tool dies of a broken pipe, and that second failure must not hide the first.
+    if (stages.length > 0) await pipeline([tool.readable(), ...stages]);
+    await tool;
+    await feeding;
+    return { stderrTail: tail.lines(), durationMs: performance.now() - started };
+  } catch (error) {
+    tool.kill();
+    await tool.catch(() => undefined); // Return only when no process of this call is left.
+    if (stalled.signal.aborted)
+      throw new Failure('TOOL_STALLED', `${call.file} made no progress for ${(stallMs ?? 0) / 1000} s`);
+    throw failureOf(error, call, tail.lines());
+  } finally {
+    clearInterval(watch);
+  }
+}
+
+/** Runs one tool for its text. Output beyond `maxBytes` is a failure, not a truncation. */
+export async function captureTool(
+  call: ToolCall,
+  maxBytes = 16 * 1024 * 1024,
+): Promise<{ stdout: string; stderrTail: string[] }> {
+  const { Writable } = await import('node:stream');
+  const chunks: Buffer[] = [];
+  let size = 0;
+  const sink = new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      size += chunk.length;
+      if (size > maxBytes) return done(new Failure('TOOL_FAILED', `${call.file} printed more than ${maxBytes} bytes`));
+      chunks.push(chunk);
+      done();
+    },
+  });
+  const { stderrTail } = await runTool(call, sink);
+  return { stdout: Buffer.concat(chunks).toString('utf8'), stderrTail };
+}
+
+function failureOf(error: unknown, call: ToolCall, stderrTail: readonly string[]): Failure {
+  if (error instanceof Failure) return error;
+  if (call.signal.aborted)
+    return call.signal.reason instanceof Failure
+      ? call.signal.reason
+      : new Failure('JOB_CANCELLED', `${call.file} was cancelled`);
+  const last = stderrTail.slice(-3).join(' · ') || 'no message';
+  if (error instanceof ExecaError) {
+    if (error.timedOut) return new Failure('JOB_DEADLINE', `${call.file} ran longer than ${call.timeoutMs} ms`);
+    if (error.code === 'ENOENT' || error.exitCode === 127)
+      return new Failure('TOOL_NOT_FOUND', `${call.file} is not installed`);
+    if (/No space left on device/.test(last))
+      return new Failure('STORE_NO_SPACE', `no space left while ${call.file} was writing`);
+    return new Failure(
+      'TOOL_FAILED',
+      `${call.file} ended with ${error.exitCode ?? error.signal ?? error.code}: ${last}`,
+    );
+  }
+  const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown';
+  if (code === 'ENOSPC' || code === 'EDQUOT')
+    return new Failure('STORE_NO_SPACE', `no space left while the output of ${call.file} was written`);
+  return new Failure('STORE_FAILED', `the output of ${call.file} could not be written (${code}); it said: ${last}`);
+}

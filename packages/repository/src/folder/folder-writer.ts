@@ -1,0 +1,128 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { createZstdCompress, constants as zlib } from 'node:zlib';
+import { type ArtefactMeta, type BackupFacts, type BackupWriter, Bug, Failure, type NewBackup } from '@lastgood/core';
+import { publishFile, storeFailure, syncFolder } from '@lastgood/host';
+import type { Manifest, ManifestObject } from '@lastgood/protocol';
+import { HashingStream } from '../hashing.ts';
+import { parseManifest, sealManifest, sha256 } from '../manifest-file.ts';
+import { checkFolder, openStored } from './safe-path.ts';
+
+const CHUNK = 1024 * 1024;
+const ZSTD_LEVEL = 1;
+
+/** One frame per artefact, with the checksum that zstd leaves out unless asked: without it a flipped bit decodes silently. */
+export const zstdOptions = {
+  chunkSize: CHUNK,
+  params: { [zlib.ZSTD_c_compressionLevel]: ZSTD_LEVEL, [zlib.ZSTD_c_checksumFlag]: 1 },
+};
+
+/** Writes one backup into its folder. Nothing of it exists for readers until `publish`. */
+export class FolderWriter implements BackupWriter {
+  readonly #folder: string;
+  readonly #repositoryId: string;
+  readonly #backup: NewBackup;
+  readonly #sequence: number;
+  readonly #objects: ManifestObject[] = [];
+  #next = 1;
+
+  constructor(folder: string, repositoryId: string, backup: NewBackup, sequence: number) {
+    this.#folder = folder;
+    this.#repositoryId = repositoryId;
+    this.#backup = backup;
+    this.#sequence = sequence;
+  }
+
+  async add(meta: ArtefactMeta, write: (sink: PassThrough) => Promise<void>): Promise<ManifestObject> {
+    if (!/^[a-z]+$/.test(meta.extension)) throw new Bug(`extension ${meta.extension}`);
+    const name = `data/${String(this.#next++).padStart(4, '0')}.${meta.extension}.zst`;
+    const path = join(this.#folder, name);
+    const produced = new HashingStream();
+    const stored = new HashingStream();
+    await publishFile(path, async (file) => {
+      const entry = new PassThrough({ highWaterMark: CHUNK });
+      const storing = pipeline(entry, produced, createZstdCompress(zstdOptions), stored, file);
+      storing.catch(() => undefined);
+      try {
+        await write(entry);
+        entry.end();
+      } catch (error) {
+        // The disk's failure breaks the tool's pipe: name the first cause, not the second.
+        const cause = error instanceof Error ? error : new Error(String(error));
+        if (!entry.destroyed) entry.destroy(cause);
+        await storing.catch((failure: unknown) => {
+          if (failure !== cause && isStoreError(failure)) throw storeFailure(failure, path);
+        });
+        throw error;
+      }
+      await storing;
+    });
+    const object: ManifestObject = {
+      name,
+      role: meta.role,
+      database: meta.database,
+      compression: 'zstd',
+      encryption: null,
+      produced: produced.digest(),
+      stored: stored.digest(),
+    };
+    await this.#readBack(path, object);
+    this.#objects.push(object);
+    return object;
+  }
+
+  /** The bytes on the disk, not those that were sent there, make a backup good (A9). */
+  async #readBack(path: string, object: ManifestObject): Promise<void> {
+    const file = await openStored(path);
+    const hash = new HashingStream();
+    await pipeline(file.createReadStream({ highWaterMark: CHUNK }), hash.resume());
+    const found = hash.digest();
+    if (found.size === object.stored.size && found.sha256 === object.stored.sha256) return;
+    await rm(path, { force: true });
+    throw new Failure('STORE_FAILED', `${object.name} was read back with other bytes than were written`);
+  }
+
+  async publish(facts: BackupFacts, finishedAt: string): Promise<{ manifest: Manifest; manifestSha256: string }> {
+    const { ref, ...backup } = this.#backup;
+    const { text, manifest } = sealManifest({
+      format: 1,
+      backupId: backup.backupId,
+      jobId: backup.jobId,
+      attempt: backup.attempt,
+      sequence: this.#sequence,
+      repositoryId: this.#repositoryId,
+      ...ref,
+      engine: backup.engine,
+      kind: facts.kind,
+      startedAt: backup.startedAt,
+      snapshotAt: facts.snapshotAt,
+      finishedAt,
+      lastgoodVersion: backup.lastgoodVersion,
+      tool: facts.tool,
+      server: facts.server,
+      objects: this.#objects,
+      facts: facts.facts,
+      warnings: [...facts.warnings],
+    });
+    await checkFolder(this.#folder);
+    await syncFolder(join(this.#folder, 'data'));
+    const path = join(this.#folder, 'manifest.json');
+    await publishFile(path, async (sink) => {
+      await new Promise<void>((resolve, reject) => sink.on('close', resolve).on('error', reject).end(text));
+    });
+    const file = await openStored(path);
+    const read = await file.readFile('utf8').finally(() => file.close());
+    parseManifest(read, { backupId: manifest.backupId, repositoryId: manifest.repositoryId, ...ref });
+    return { manifest, manifestSha256: sha256(read) };
+  }
+
+  async abandon(): Promise<void> {
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+}
+
+function isStoreError(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && /^(ENOSPC|EDQUOT|EIO|EROFS|EFBIG)$/.test(String(error.code));
+}

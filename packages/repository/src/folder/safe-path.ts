@@ -1,0 +1,55 @@
+import { constants } from 'node:fs';
+import { type FileHandle, lstat, mkdir, open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Failure } from '@lastgood/core';
+import { storeFailure, syncFolder } from '@lastgood/host';
+
+/** Refuses anything but a folder of ours that is closed to others (B4, B16). */
+export async function checkFolder(path: string): Promise<void> {
+  const found = await lstat(path).catch(() => undefined);
+  if (found === undefined) throw new Failure('STORE_NOT_MOUNTED', `${path} does not exist`);
+  if (found.isSymbolicLink() || !found.isDirectory())
+    throw new Failure('STORE_UNSAFE', `${path} is not a folder, or a symbolic link to one`);
+  if (process.getuid !== undefined && found.uid !== process.getuid())
+    throw new Failure('STORE_UNSAFE', `${path} belongs to user ${found.uid}`);
+  if ((found.mode & 0o077) !== 0)
+    throw new Failure(
+      'STORE_UNSAFE',
+      `${path} has mode ${(found.mode & 0o777).toString(8)} and can be reached by others`,
+    );
+}
+
+/** Walks down from a checked root, making each folder durably when `make` is set; every step is checked. */
+export async function descend(root: string, parts: readonly string[], make: boolean): Promise<string> {
+  let path = root;
+  for (const part of parts) {
+    const parent = path;
+    path = join(path, part);
+    if (make) {
+      const made = await mkdir(path, { mode: 0o700 }).then(
+        () => true,
+        (error: NodeJS.ErrnoException) => {
+          if (error.code === 'EEXIST') return false;
+          throw storeFailure(error, path);
+        },
+      );
+      if (made) await syncFolder(parent);
+    }
+    await checkFolder(path);
+  }
+  return path;
+}
+
+/** Opens a stored file for reading; never through a symbolic link, only a regular file. */
+export async function openStored(path: string): Promise<FileHandle> {
+  try {
+    const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+    if (!(await file.stat()).isFile()) {
+      await file.close();
+      throw new Failure('STORE_UNSAFE', `${path} is not a regular file`);
+    }
+    return file;
+  } catch (error) {
+    throw storeFailure(error, path);
+  }
+}
