@@ -1,0 +1,76 @@
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { createZstdDecompress } from 'node:zlib';
+import { Failure } from '@lastgood/core';
+import type { ManifestObject } from '@lastgood/protocol';
+import { type Digest, HashingStream } from '../hashing.ts';
+import { openStored } from './safe-path.ts';
+
+const CHUNK = 1024 * 1024;
+const equal = (a: Digest, b: Digest): boolean => a.size === b.size && a.sha256 === b.sha256;
+
+/** The bytes of an object as its tool produced them. Errors with BACKUP_CORRUPT at the end when stored or produced bytes differ. */
+export function openObject(path: string, object: ManifestObject, signal: AbortSignal): Readable {
+  return Readable.from(decode(path, object, signal), { objectMode: false, highWaterMark: CHUNK });
+}
+
+async function* decode(path: string, object: ManifestObject, signal: AbortSignal): AsyncGenerator<Buffer> {
+  if (object.encryption !== null)
+    throw new Failure('COMMAND_UNSUPPORTED', `${object.name} is encrypted; this version cannot read it`);
+  const file = await openStored(path);
+  const input = file.createReadStream({ highWaterMark: CHUNK });
+  const stored = new HashingStream();
+  const produced = new HashingStream();
+  const stages =
+    object.compression === 'zstd' ? [stored, createZstdDecompress({ chunkSize: CHUNK }), produced] : [stored, produced];
+  const running = pipeline([input, ...stages], { signal });
+  running.catch(() => undefined);
+  try {
+    for await (const chunk of produced) yield chunk as Buffer;
+    await running;
+  } catch (error) {
+    if (signal.aborted || error instanceof Failure) throw signal.aborted ? signal.reason : error;
+    throw corrupt(object, `decoding stopped near stored byte ${stored.size}`, error);
+  } finally {
+    input.destroy();
+  }
+  if (!equal(stored.digest(), object.stored)) throw corrupt(object, 'its stored bytes differ from its manifest');
+  if (!equal(produced.digest(), object.produced)) throw corrupt(object, 'its decoded bytes differ from its manifest');
+}
+
+function corrupt(object: ManifestObject, what: string, cause?: unknown): Failure {
+  return new Failure('BACKUP_CORRUPT', `${object.name}: ${what}`, { cause });
+}
+
+/** Re-reads the stored bytes; says what is wrong, and near which 1 MiB block when the decoder can tell. */
+export async function hashObject(
+  path: string,
+  object: ManifestObject,
+  signal: AbortSignal,
+  progress: (bytes: number) => void,
+): Promise<string | undefined> {
+  const file = await openStored(path);
+  const hash = new HashingStream(progress);
+  try {
+    await pipeline(file.createReadStream({ highWaterMark: CHUNK }), hash.resume(), { signal });
+  } catch (error) {
+    if (signal.aborted) throw signal.reason;
+    return `the object could not be read to its end (${error instanceof Error && 'code' in error ? String(error.code) : 'unknown'}), after ${hash.size} bytes`;
+  }
+  if (equal(hash.digest(), object.stored)) return undefined;
+  const block = await damagedBlock(path, object, signal);
+  return `the stored bytes differ from the manifest${block === undefined ? '' : `; the first damage lies in or before block ${block} (of 1 MiB)`}`;
+}
+
+async function damagedBlock(path: string, object: ManifestObject, signal: AbortSignal): Promise<number | undefined> {
+  if (object.compression !== 'zstd') return undefined;
+  const file = await openStored(path);
+  const seen = new HashingStream();
+  const sink = createZstdDecompress({ chunkSize: CHUNK });
+  try {
+    await pipeline(file.createReadStream({ highWaterMark: CHUNK }), seen, sink.resume(), { signal });
+    return undefined;
+  } catch {
+    return Math.max(0, Math.ceil(seen.size / CHUNK) - 1);
+  }
+}
