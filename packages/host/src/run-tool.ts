@@ -17,6 +17,10 @@ export interface ToolCall {
   /** Runs as this user; needs root. */
   readonly user?: { readonly uid: number; readonly gid: number };
   readonly cwd?: string;
+  /** How it is asked to stop; SIGTERM unless told. */
+  readonly stopSignal?: 'SIGTERM' | 'SIGINT' | 'SIGQUIT';
+  /** The tool may end before it has read all of `stdin`. */
+  readonly readsPartly?: boolean;
 }
 export interface ToolOutcome {
   readonly stderrTail: string[];
@@ -65,6 +69,7 @@ export async function runTool(call: ToolCall, ...stages: readonly Writable[]): P
     cancelSignal: AbortSignal.any([call.signal, stalled.signal]),
     timeout: call.timeoutMs,
     killDescendants: true,
+    killSignal: call.stopSignal ?? 'SIGTERM',
     forceKillAfterDelay: KILL_AFTER_MS,
     ...(call.cwd === undefined ? {} : { cwd: call.cwd }),
   });
@@ -81,22 +86,28 @@ export async function runTool(call: ToolCall, ...stages: readonly Writable[]): P
     stallMs === undefined
       ? undefined
       : setInterval(() => performance.now() - movedAt > stallMs && stalled.abort(), Math.min(stallMs, 1000));
+  call.stdin?.on('data', moved);
+  const feeding =
+    call.stdin === undefined || tool.stdin === null || tool.stdin === undefined
+      ? Promise.resolve()
+      : pipeline(call.stdin, tool.stdin);
+  feeding.catch(() => undefined);
   try {
-    call.stdin?.on('data', moved);
-    const feeding =
-      call.stdin === undefined || tool.stdin === null || tool.stdin === undefined
-        ? Promise.resolve()
-        : pipeline(call.stdin, tool.stdin);
-    feeding.catch(() => undefined);
     tool.stdout?.on('data', moved);
     // The pipeline first: when a stage fails, the tool dies of a broken pipe, and that second failure must not hide the first.
     if (stages.length > 0) await pipeline([tool.readable(), ...stages]);
     await tool;
-    await feeding;
+    if (call.readsPartly !== true) await feeding;
     return { stderrTail: tail.lines(), durationMs: performance.now() - started };
   } catch (error) {
     tool.kill();
     await tool.catch(() => undefined); // Return only when no process of this call is left.
+    const fed = await feeding.then(
+      () => undefined,
+      (reason: unknown) => reason,
+    );
+    // A damaged input makes the tool fail as well: the input is the cause.
+    if (fed instanceof Failure) throw fed;
     if (stalled.signal.aborted)
       throw new Failure('TOOL_STALLED', `${call.file} made no progress for ${(stallMs ?? 0) / 1000} s`);
     throw failureOf(error, call, tail.lines());

@@ -1,0 +1,256 @@
+import { join } from 'node:path';
+import { PassThrough, Readable, Transform, type TransformCallback, type Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { type ArtefactSink, type BackupFacts, type EngineContext, Failure } from '@lastgood/core';
+import { captureTool, runTool } from '@lastgood/host';
+import { type PostgresConnection, Session, toolEnvironment } from './connection.ts';
+import { type Fingerprint, STABLE_SETTINGS, sequencesOf, takeFingerprint, widenSequences } from './fingerprint.ts';
+import { readProperties } from './properties.ts';
+import { type DatabaseSize, openServer, type Server } from './server.ts';
+import type { ToolFolder } from './tools.ts';
+
+const DAY_MS = 86_400_000;
+/** No byte out of a tool, and no line of its diagnostics, for this long is a hang (A5). */
+const STALL_MS = 15 * 60_000;
+const LOCK_WAIT_MS = 30_000;
+
+/** What a failed pg_dump means for the person who reads it. */
+export function classifyDumpFailure(error: unknown): unknown {
+  if (!(error instanceof Failure) || error.code !== 'TOOL_FAILED') return error;
+  const { message } = error;
+  if (/permission denied|row-level security|must be owner/i.test(message))
+    return new Failure('DATABASE_REFUSED', message, { cause: error });
+  if (
+    /could not connect|connection to server .* failed|server closed the connection|terminating connection/i.test(
+      message,
+    )
+  )
+    return new Failure('DATABASE_UNREACHABLE', message, { cause: error });
+  if (/lock timeout|canceling statement due to lock timeout/i.test(message))
+    return new Failure('TOOL_FAILED', `the dump waited ${LOCK_WAIT_MS / 1000} s for a lock and gave way: ${message}`, {
+      cause: error,
+    });
+  if (
+    /(relation|table|schema|column|type|function) .* does not exist|cache lookup failed|could not open relation/i.test(
+      message,
+    )
+  )
+    return new Failure('SOURCE_CHANGED', message, { cause: error });
+  return error;
+}
+
+/** Counts what passes and gives a copy of the head to a reader, for as long as the reader takes it. */
+class Tee extends Transform {
+  readonly head = new PassThrough({ highWaterMark: 1024 * 1024 });
+  readonly #onBytes: (bytes: number) => void;
+  #first = true;
+  constructor(onBytes: (bytes: number) => void) {
+    super({ highWaterMark: 1024 * 1024 });
+    this.#onBytes = onBytes;
+    this.head.on('error', () => undefined);
+  }
+  override _transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
+    if (this.#first && !chunk.subarray(0, 5).equals(Buffer.from('PGDMP'))) {
+      done(new Failure('TOOL_FAILED', 'the output of pg_dump is no archive'));
+      return;
+    }
+    this.#first = false;
+    this.#onBytes(chunk.length);
+    if (this.head.destroyed || this.head.write(chunk)) {
+      done(null, chunk);
+      return;
+    }
+    const resume = (): void => {
+      this.head.off('drain', resume).off('close', resume);
+      done(null, chunk);
+    };
+    this.head.once('drain', resume).once('close', resume);
+  }
+  override _flush(done: TransformCallback): void {
+    this.head.end();
+    done(this.#first ? new Failure('TOOL_FAILED', 'pg_dump ended well but wrote nothing') : null);
+  }
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    this.head.destroy();
+    done(error);
+  }
+}
+
+/** Entries of an archive's table of contents that carry rows; read from the head of the archive alone. */
+export async function countDataEntries(tools: ToolFolder, archive: Readable, signal: AbortSignal): Promise<number> {
+  const { stdout } = await captureTool(
+    {
+      file: join(tools.path, 'pg_restore'),
+      args: ['--list'],
+      stdin: archive,
+      readsPartly: true,
+      signal,
+      timeoutMs: DAY_MS,
+    },
+    512 * 1024 * 1024,
+  );
+  return stdout.split('\n').filter((line) => /^\d+; \d+ \d+ (TABLE|MATERIALIZED VIEW) DATA /.test(line)).length;
+}
+
+const writeText = (text: string) => (sink: Writable) => pipeline(Readable.from([Buffer.from(text)]), sink);
+
+interface DumpedDatabase {
+  readonly fingerprint: Fingerprint;
+  readonly sizeBytes: number;
+}
+
+interface BackupRun {
+  readonly connection: PostgresConnection;
+  readonly server: Server;
+  readonly digests: boolean;
+  readonly sink: ArtefactSink;
+  readonly context: EngineContext;
+}
+
+/** One database: properties, dump and fingerprint, all of one exported snapshot. */
+async function backupDatabase(
+  { connection, server, digests, sink, context }: BackupRun,
+  database: DatabaseSize,
+  dumped: (bytes: number) => void,
+): Promise<DumpedDatabase> {
+  await using session = await Session.open(connection, database.name, context.signal);
+  await session.run('begin isolation level repeatable read read only');
+  await session.run(STABLE_SETTINGS);
+  const { snapshot } = await session.one<{ snapshot: string }>('select pg_export_snapshot() as snapshot');
+  const properties = await readProperties(session, server.facts.version.major);
+  const before = await sequencesOf(session);
+  const args = [
+    '--format=custom',
+    '--compress=0',
+    '--no-password',
+    `--lock-wait-timeout=${LOCK_WAIT_MS}`,
+    `--snapshot=${snapshot}`,
+  ];
+  let entries = 0;
+  await sink.add({ role: 'dump', database: database.name, extension: 'dump' }, async (out) => {
+    const tee = new Tee(dumped);
+    const listing = countDataEntries(server.tools, tee.head, context.signal);
+    listing.catch(() => undefined);
+    try {
+      await runTool(
+        {
+          file: join(server.tools.path, 'pg_dump'),
+          args,
+          env: toolEnvironment(connection, database.name),
+          signal: context.signal,
+          timeoutMs: 14 * DAY_MS,
+          stallMs: STALL_MS,
+        },
+        tee,
+        out,
+      );
+      entries = await listing;
+    } catch (error) {
+      tee.destroy();
+      throw classifyDumpFailure(error);
+    }
+  });
+  const taken = await takeFingerprint(session, digests, (done, all) =>
+    context.progress({ phase: `fingerprint ${done}/${all}`, doneBytes: 0, totalBytes: null }),
+  );
+  const fingerprint = await widenSequences(session, { ...taken, sequences: before });
+  if (entries < fingerprint.tables.length)
+    throw new Failure(
+      'TOOL_FAILED',
+      `the dump of ${database.name} lists ${entries} tables with rows, the snapshot holds ${fingerprint.tables.length}`,
+    );
+  await session.run('commit');
+  await sink.add(
+    { role: 'properties', database: database.name, extension: 'json' },
+    writeText(`${JSON.stringify(properties)}\n`),
+  );
+  await sink.add(
+    { role: 'fingerprint', database: database.name, extension: 'json' },
+    writeText(`${JSON.stringify(fingerprint)}\n`),
+  );
+  return { fingerprint, sizeBytes: database.sizeBytes };
+}
+
+/** Roles, memberships and tablespaces; with password verifiers when the role may read them. */
+async function backupGlobals({ connection, server, sink, context }: BackupRun): Promise<string[]> {
+  const { passwords } = await server.session.one<{ passwords: boolean }>(
+    "select has_table_privilege('pg_catalog.pg_authid', 'select') as passwords",
+  );
+  const args = [
+    '--globals-only',
+    '--no-password',
+    `--database=${connection.database}`,
+    ...(passwords ? [] : ['--no-role-passwords']),
+  ];
+  await sink.add({ role: 'globals', database: null, extension: 'sql' }, async (out) => {
+    const env = toolEnvironment(connection, connection.database);
+    await runTool(
+      {
+        file: join(server.tools.path, 'pg_dumpall'),
+        args,
+        env,
+        signal: context.signal,
+        timeoutMs: DAY_MS,
+        stallMs: STALL_MS,
+      },
+      out,
+    ).catch((error: unknown) => {
+      throw classifyDumpFailure(error);
+    });
+  });
+  return passwords ? [] : ['the role may not read pg_authid: roles are kept without passwords'];
+}
+
+function choose(all: readonly DatabaseSize[], wanted: readonly string[] | null): DatabaseSize[] {
+  if (wanted === null) return [...all];
+  return [...new Set(wanted)].map((name) => {
+    const found = all.find((database) => database.name === name);
+    if (found === undefined) throw new Failure('NOT_FOUND', `the server has no database "${name}"`);
+    return found;
+  });
+}
+
+/** A logical backup of the chosen databases (all when null), one snapshot each, with globals. */
+export async function backup(
+  connection: PostgresConnection,
+  request: { databases: readonly string[] | null; digests: boolean },
+  sink: ArtefactSink,
+  context: EngineContext,
+): Promise<BackupFacts> {
+  context.progress({ phase: 'snapshot', doneBytes: 0, totalBytes: null });
+  await using server = await openServer(connection, context);
+  const databases = choose(server.facts.databases, request.databases);
+  if (databases.length === 0) throw new Failure('NOT_FOUND', 'the server has no database to back up');
+  const run: BackupRun = { connection, server, digests: request.digests, sink, context };
+  const totalBytes = databases.reduce((sum, database) => sum + database.sizeBytes, 0);
+  let doneBytes = 0;
+  const dumped: DumpedDatabase[] = [];
+  for (const database of databases) {
+    dumped.push(
+      await backupDatabase(run, database, (bytes) => {
+        doneBytes += bytes;
+        context.progress({ phase: 'dump', doneBytes, totalBytes });
+      }),
+    );
+  }
+  context.progress({ phase: 'globals', doneBytes, totalBytes });
+  const warnings = [...server.warnings, ...(await backupGlobals(run))];
+  const [first] = dumped;
+  return {
+    kind: 'logical',
+    snapshotAt: first?.fingerprint.snapshotAt ?? new Date(context.clock.now()).toISOString(),
+    tool: { name: 'pg_dump', version: server.tools.version.text },
+    server: { version: server.facts.version.text, systemId: server.facts.systemId },
+    facts: {
+      digests: request.digests,
+      databases: dumped.map(({ fingerprint, sizeBytes }) => ({
+        name: fingerprint.database,
+        sizeBytes,
+        snapshotAt: fingerprint.snapshotAt,
+        tables: fingerprint.tables.length,
+        rows: fingerprint.tables.reduce((sum, table) => sum + Number(table.rows), 0),
+      })),
+    },
+    warnings,
+  };
+}

@@ -1,0 +1,175 @@
+import pg from 'pg';
+import { z } from 'zod';
+import type { Session } from './connection.ts';
+
+const count = z.string().regex(/^\d+$/);
+const tableSchema = z.object({ schema: z.string(), name: z.string(), rows: count, digest: z.string().nullable() });
+const sequenceSchema = z.object({
+  schema: z.string(),
+  name: z.string(),
+  least: z.string(),
+  most: z.string(),
+  called: z.boolean().nullable(),
+});
+
+/** What a database held at the instant of its dump: the yardstick of verification levels 5 and 6. Counts are decimal text. */
+export const fingerprintSchema = z.object({
+  format: z.literal(1),
+  database: z.string(),
+  serverVersion: z.string(),
+  snapshotAt: z.string(),
+  digests: z.boolean(),
+  tables: z.array(tableSchema),
+  sequences: z.array(sequenceSchema),
+  largeObjects: z.object({ count, digest: z.string().nullable() }),
+  extensions: z.array(z.object({ name: z.string(), version: z.string() })),
+  /** Roles that own something here or were granted something: a restore needs them. */
+  roles: z.array(z.string()),
+  tablespaces: z.array(z.string()),
+  settings: z.record(z.string(), z.string()),
+});
+export type Fingerprint = z.infer<typeof fingerprintSchema>;
+
+/** Fixes every setting that changes how values print, and refuses to see less than all rows (A11). */
+export const STABLE_SETTINGS =
+  "set local datestyle = 'ISO, YMD'; set local intervalstyle = 'postgres'; set local timezone = 'UTC'; set local extra_float_digits = 3; set local bytea_output = 'hex'; set local xmloption = 'content'; set local row_security = off; set local search_path = pg_catalog; set local statement_timeout = 0; set local lock_timeout = '30s'; set local idle_in_transaction_session_timeout = 0; set local lc_monetary = 'C'";
+
+const OURS = "n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_(toast|temp)'";
+/** Objects that belong to an extension come back with it, unless they are configuration tables that the dump carries. */
+const NOT_OF_EXTENSION =
+  "not exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')";
+const TABLES = `select n.nspname as schema, c.relname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  where c.relkind in ('r', 'm') and c.relpersistence <> 't' and (c.relkind = 'r' or c.relispopulated) and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
+const SEQUENCES = `select n.nspname as schema, c.relname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  where c.relkind = 'S' and c.relpersistence <> 't' and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
+const ROLES = `select distinct rolname as name from pg_roles where oid in (
+    select refobjid from pg_shdepend where refclassid = 'pg_authid'::regclass and dbid = (select oid from pg_database where datname = current_database())
+    union select datdba from pg_database where datname = current_database()) and rolname !~ '^pg_' order by 1`;
+const TABLESPACES =
+  "select distinct t.spcname as name from pg_tablespace t join pg_class c on c.reltablespace = t.oid where t.spcname !~ '^pg_' order by 1";
+const SETTINGS =
+  "select name, setting from pg_settings where name in ('server_encoding', 'lc_collate', 'lc_ctype', 'TimeZone', 'DateStyle', 'shared_preload_libraries', 'default_tablespace', 'max_locks_per_transaction', 'password_encryption')";
+
+interface Named extends pg.QueryResultRow {
+  readonly schema: string;
+  readonly name: string;
+}
+const quoted = ({ schema, name }: Named): string => `${pg.escapeIdentifier(schema)}.${pg.escapeIdentifier(name)}`;
+/** A sum of two 64-bit halves of MD5 per row: independent of the order, changed by a lost, added, doubled or altered row. */
+const DIGEST = (text: string): string =>
+  `coalesce(sum(('x' || left(md5(${text}), 16))::bit(64)::bigint::numeric), 0)::text || ':' || coalesce(sum(('x' || right(md5(${text}), 16))::bit(64)::bigint::numeric), 0)::text`;
+
+/** Where every sequence stands now. */
+export async function sequencesOf(session: Session): Promise<z.infer<typeof sequenceSchema>[]> {
+  const found: z.infer<typeof sequenceSchema>[] = [];
+  for (const sequence of await session.rows<Named>(SEQUENCES)) {
+    const { value, called } = await session.one<{ value: string; called: boolean }>(
+      `select last_value::text as value, is_called as called from ${quoted(sequence)}`,
+    );
+    found.push({ schema: sequence.schema, name: sequence.name, least: value, most: value, called });
+  }
+  return found;
+}
+
+/** Sequences stand outside of every snapshot: what is dumped lies between the values before and after the dump. */
+export async function widenSequences(session: Session, fingerprint: Fingerprint): Promise<Fingerprint> {
+  const later = new Map(
+    (await sequencesOf(session)).map((sequence) => [`${sequence.schema}\0${sequence.name}`, sequence]),
+  );
+  return {
+    ...fingerprint,
+    sequences: fingerprint.sequences.map((before) => {
+      const after = later.get(`${before.schema}\0${before.name}`);
+      if (after === undefined) return before;
+      const [least, most] =
+        BigInt(before.least) <= BigInt(after.least) ? [before.least, after.most] : [after.least, before.most];
+      return { ...before, least, most, called: before.called === after.called ? before.called : null };
+    }),
+  };
+}
+
+/** Takes the fingerprint inside the session's transaction; call STABLE_SETTINGS first. */
+export async function takeFingerprint(
+  session: Session,
+  digests: boolean,
+  onTable: (done: number, all: number) => void,
+): Promise<Fingerprint> {
+  const about = await session.one<{ database: string; version: string; at: Date }>(
+    "select current_database() as database, current_setting('server_version') as version, transaction_timestamp() as at",
+  );
+  const names = await session.rows<Named>(TABLES);
+  const tables: Fingerprint['tables'] = [];
+  for (const name of names) {
+    onTable(tables.length, names.length);
+    const digest = digests ? DIGEST('row(lastgood_row.*)::text') : 'null';
+    const { rows, value } = await session.one<{ rows: string; value: string | null }>(
+      `select count(*)::text as rows, ${digest} as value from only ${quoted(name)} as lastgood_row`,
+    );
+    tables.push({ schema: name.schema, name: name.name, rows, digest: value });
+  }
+  const objects = await session.one<{ count: string; digest: string | null }>(
+    `select count(*)::text as count, ${digests ? DIGEST("oid::text || ':' || md5(lo_get(oid))") : 'null'} as digest from pg_largeobject_metadata`,
+  );
+  const settings = await session.rows<{ name: string; setting: string }>(SETTINGS);
+  return {
+    format: 1,
+    database: about.database,
+    serverVersion: about.version,
+    snapshotAt: about.at.toISOString(),
+    digests,
+    tables,
+    sequences: await sequencesOf(session),
+    largeObjects: { count: objects.count, digest: objects.digest },
+    extensions: await session.rows(
+      "select extname as name, extversion as version from pg_extension where extname <> 'plpgsql' order by 1",
+    ),
+    roles: (await session.rows<{ name: string }>(ROLES)).map((role) => role.name),
+    tablespaces: (await session.rows<{ name: string }>(TABLESPACES)).map((tablespace) => tablespace.name),
+    settings: Object.fromEntries(settings.map(({ name, setting }) => [name, setting])),
+  };
+}
+
+export interface Difference {
+  /** 5 = counts and names, 6 = contents. */
+  readonly level: 5 | 6;
+  readonly message: string;
+}
+
+/** How a restored database differs from the fingerprint of its source; empty when it equals it as far as was measured. */
+export function compareFingerprints(source: Fingerprint, found: Fingerprint): Difference[] {
+  const differences: Difference[] = [];
+  const key = (named: { schema: string; name: string }): string => JSON.stringify([named.schema, named.name]);
+  const add = (level: 5 | 6, message: string): number => differences.push({ level, message });
+  const restored = new Map(found.tables.map((table) => [key(table), table]));
+  for (const table of source.tables) {
+    const other = restored.get(key(table));
+    const label = `table ${table.schema}.${table.name}`;
+    if (other === undefined) add(5, `${label} is missing`);
+    else if (other.rows !== table.rows) add(5, `${label} has ${other.rows} rows, the source had ${table.rows}`);
+    else if (table.digest !== null && other.digest !== null && table.digest !== other.digest)
+      add(6, `${label} has other contents than the source`);
+    restored.delete(key(table));
+  }
+  for (const table of restored.values()) add(5, `table ${table.schema}.${table.name} was not in the source`);
+  const values = new Map(found.sequences.map((sequence) => [key(sequence), sequence]));
+  for (const sequence of source.sequences) {
+    const other = values.get(key(sequence));
+    const label = `sequence ${sequence.schema}.${sequence.name}`;
+    if (other === undefined) add(5, `${label} is missing`);
+    else if (BigInt(other.least) < BigInt(sequence.least) || BigInt(other.most) > BigInt(sequence.most))
+      add(5, `${label} stands at ${other.least}, the source between ${sequence.least} and ${sequence.most}`);
+    else if (sequence.called !== null && sequence.least === sequence.most && other.called !== sequence.called)
+      add(5, `${label} would give its value ${sequence.called ? 'twice' : 'never'}`);
+  }
+  if (source.largeObjects.count !== found.largeObjects.count)
+    add(5, `${found.largeObjects.count} large objects, the source had ${source.largeObjects.count}`);
+  else if (
+    source.largeObjects.digest !== null &&
+    found.largeObjects.digest !== null &&
+    source.largeObjects.digest !== found.largeObjects.digest
+  )
+    add(6, 'large objects have other contents than the source');
+  const extensions = new Set(found.extensions.map((extension) => extension.name));
+  for (const { name } of source.extensions) if (!extensions.has(name)) add(5, `extension ${name} is missing`);
+  return differences;
+}

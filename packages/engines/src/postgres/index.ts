@@ -1,0 +1,49 @@
+import { type Engine, Failure } from '@lastgood/core';
+import { z } from 'zod';
+import { backup } from './backup.ts';
+import { postgresConnectionSchema } from './connection.ts';
+import { restore, sweep, undo } from './restore.ts';
+import { makePlan } from './restore-plan.ts';
+import { openServer } from './server.ts';
+import { verify } from './verify.ts';
+
+export { postgresConnectionSchema } from './connection.ts';
+
+/** The driver of one PostgreSQL server. Throws CONFIG_INVALID when the connection is not valid. */
+export function createPostgresEngine(connection: unknown): Engine {
+  const parsed = postgresConnectionSchema.safeParse(connection);
+  if (!parsed.success) throw new Failure('CONFIG_INVALID', z.prettifyError(parsed.error));
+  const server = parsed.data;
+  return {
+    name: 'postgres',
+    async probe(context) {
+      const unknown = { version: null, systemId: null, sizeBytes: null, databases: [] };
+      try {
+        await using opened = await openServer(server, context);
+        const { version, systemId, databases } = opened.facts;
+        const sizeBytes = databases.reduce((sum, database) => sum + database.sizeBytes, 0);
+        return {
+          state: 'ok',
+          version: version.text,
+          systemId,
+          sizeBytes,
+          databases: [...databases],
+          findings: [...opened.warnings],
+        };
+      } catch (error) {
+        if (!(error instanceof Failure)) throw error;
+        return {
+          state: error.code === 'DATABASE_UNREACHABLE' ? 'unreachable' : 'refused',
+          ...unknown,
+          findings: [`${error.code}: ${error.message}`],
+        };
+      }
+    },
+    backup: (request, sink, context) => backup(server, request, sink, context),
+    verify: (level, source, context) => verify(level, server, source, context),
+    plan: async (mode, source, context) => (await makePlan(server, mode, source, context)).summary,
+    restore: (request, source, context) => restore(server, request, source, context),
+    undo: (restoreJobId, context) => undo(server, restoreJobId, context),
+    sweep: (context) => sweep(server, context),
+  };
+}

@@ -1,0 +1,120 @@
+import pg from 'pg';
+import { z } from 'zod';
+import type { Session } from './connection.ts';
+
+/** What belongs to a database but not to its dump: how it was made, its owner, limits, settings, grants and comment. */
+export const propertiesSchema = z.object({
+  format: z.literal(1),
+  database: z.string(),
+  owner: z.string(),
+  encoding: z.string(),
+  collate: z.string(),
+  ctype: z.string(),
+  provider: z.enum(['libc', 'icu', 'builtin']),
+  icuLocale: z.string().nullable(),
+  connectionLimit: z.int(),
+  allowConnections: z.boolean(),
+  isTemplate: z.boolean(),
+  tablespace: z.string(),
+  comment: z.string().nullable(),
+  settings: z.array(z.object({ role: z.string().nullable(), setting: z.string() })),
+  /** Null: the defaults of a new database. */
+  grants: z
+    .array(z.object({ grantee: z.string().nullable(), privilege: z.string(), grantable: z.boolean() }))
+    .nullable(),
+});
+export type Properties = z.infer<typeof propertiesSchema>;
+
+const LOCALE = (major: number): string =>
+  major >= 17
+    ? 'd.datlocprovider::text as provider, d.datlocale as locale'
+    : major >= 15
+      ? 'd.datlocprovider::text as provider, d.daticulocale as locale'
+      : "'c'::text as provider, null::text as locale";
+
+/** Reads the properties of the session's database. */
+export async function readProperties(session: Session, major: number): Promise<Properties> {
+  const row = await session.one<
+    Record<string, never>
+  >(`select d.oid::text as oid, d.datname as database, pg_get_userbyid(d.datdba) as owner, pg_encoding_to_char(d.encoding) as encoding, d.datcollate as collate,
+    d.datctype as ctype, ${LOCALE(major)}, d.datconnlimit as "connectionLimit", d.datallowconn as "allowConnections", d.datistemplate as "isTemplate", t.spcname as tablespace,
+    shobj_description(d.oid, 'pg_database') as comment, d.datacl is null as defaults from pg_database d join pg_tablespace t on t.oid = d.dattablespace where d.datname = current_database()`);
+  const settings = await session.rows<{ role: string | null; setting: string }>(
+    'select r.rolname as role, unnest(s.setconfig) as setting from pg_db_role_setting s left join pg_roles r on r.oid = s.setrole where s.setdatabase = $1 order by 1 nulls first, 2',
+    [row['oid']],
+  );
+  const grants = await session.rows<{ grantee: string | null; privilege: string; grantable: boolean }>(
+    `select r.rolname as grantee, a.privilege_type as privilege, a.is_grantable as grantable from pg_database d, lateral aclexplode(d.datacl) a left join pg_roles r on r.oid = a.grantee
+     where d.datname = current_database() order by 1 nulls first, 2`,
+  );
+  const providers = { c: 'libc', i: 'icu', b: 'builtin' } as const;
+  const {
+    oid: _oid,
+    locale,
+    defaults,
+    provider,
+    ...rest
+  } = row as unknown as { oid: string; locale: string | null; defaults: boolean; provider: keyof typeof providers };
+  return propertiesSchema.parse({
+    format: 1,
+    ...rest,
+    provider: providers[provider],
+    icuLocale: locale,
+    settings,
+    grants: defaults ? null : grants,
+  });
+}
+
+const id = pg.escapeIdentifier;
+const text = pg.escapeLiteral;
+
+/** CREATE DATABASE with the encoding and locale of the source; the sole statement of its call. */
+export function createDatabase(properties: Properties, name: string): string {
+  const locale =
+    properties.provider === 'libc'
+      ? ''
+      : ` locale_provider ${properties.provider}${properties.icuLocale === null ? '' : ` ${properties.provider === 'icu' ? 'icu_locale' : 'builtin_locale'} ${text(properties.icuLocale)}`}`;
+  return `create database ${id(name)} template template0 encoding ${text(properties.encoding)} lc_collate ${text(properties.collate)} lc_ctype ${text(properties.ctype)}${locale}`;
+}
+
+/** The statements that give a restored database the properties of the source. Roles that are not there are left out by the caller's list. */
+export function applyProperties(properties: Properties, name: string, roles: ReadonlySet<string>): string[] {
+  const statements: string[] = [];
+  const database = id(name);
+  if (properties.comment !== null) statements.push(`comment on database ${database} is ${text(properties.comment)}`);
+  for (const { role, setting } of properties.settings) {
+    if (role !== null && !roles.has(role)) continue;
+    const [key = '', ...value] = setting.split('=');
+    const target = role === null ? `database ${database}` : `role ${id(role)} in database ${database}`;
+    // A list setting is stored as it was quoted by the server: only set_config-like assignment through text keeps it.
+    statements.push(
+      `alter ${target} set ${key.split('.').map(id).join('.')} to ${listSettings.has(key.toLowerCase()) ? value.join('=') : text(value.join('='))}`,
+    );
+  }
+  if (properties.grants !== null) {
+    statements.push(`revoke all on database ${database} from public`);
+    for (const { grantee, privilege, grantable } of properties.grants) {
+      if (grantee !== null && !roles.has(grantee)) continue;
+      if (!/^[A-Z ]+$/.test(privilege)) continue;
+      statements.push(
+        `grant ${privilege} on database ${database} to ${grantee === null ? 'public' : id(grantee)}${grantable ? ' with grant option' : ''}`,
+      );
+    }
+  }
+  if (roles.has(properties.owner)) statements.push(`alter database ${database} owner to ${id(properties.owner)}`);
+  if (properties.connectionLimit > 0)
+    statements.push(`alter database ${database} connection limit ${properties.connectionLimit}`);
+  return statements;
+}
+
+/** Settings that hold a list of names (GUC_LIST_QUOTE of PostgreSQL): quoting them as one word would change them. */
+const listSettings = new Set([
+  'local_preload_libraries',
+  'search_path',
+  'session_preload_libraries',
+  'shared_preload_libraries',
+  'temp_tablespaces',
+  'unix_socket_directories',
+  'createrole_self_grant',
+  'restrict_nonsystem_relation_kind',
+]);

@@ -1,0 +1,142 @@
+import { createHash } from 'node:crypto';
+import { statfs } from 'node:fs/promises';
+import type { ArtefactSource, EngineContext } from '@lastgood/core';
+import type { RestoreMode, RestorePlanSummary } from '@lastgood/protocol';
+import { artefactsOf, type DatabaseArtefacts, sizeOf } from './artefacts.ts';
+import type { PostgresConnection } from './connection.ts';
+import { openServer, type Server } from './server.ts';
+import { parseVersion } from './tools.ts';
+
+const MAX_LISTED = 20;
+
+export interface RestorePlan {
+  readonly summary: RestorePlanSummary;
+  readonly artefacts: DatabaseArtefacts;
+  /** The database that is replaced, when there is one. */
+  readonly existing: { readonly oid: string; readonly sizeBytes: number } | undefined;
+  readonly missingTablespaces: readonly string[];
+}
+
+const into = (mode: RestoreMode): string => (mode.type === 'new' ? mode.as : mode.database);
+
+async function freeOnServer({ session }: Server, host: string): Promise<number | null> {
+  // Only a server on this host has its data folder in reach; elsewhere the space is unknown, and said to be.
+  if (!host.startsWith('/') && host !== 'localhost' && host !== '127.0.0.1' && host !== '::1') return null;
+  const { folder } = await session.one<{ folder: string | null }>(
+    "select case when pg_has_role(current_user, 'pg_read_all_settings', 'member') then current_setting('data_directory') end as folder",
+  );
+  if (folder === null) return null;
+  return await statfs(folder).then(
+    ({ bavail, bsize }) => bavail * bsize,
+    () => null,
+  );
+}
+
+async function missing(
+  server: Server,
+  source: DatabaseArtefacts,
+): Promise<{ roles: string[]; extensions: string[]; tablespaces: string[] }> {
+  const { roles, extensions, tablespaces } = source.fingerprint;
+  const names = async (sql: string): Promise<Set<string>> =>
+    new Set((await server.session.rows<{ name: string }>(sql)).map((row) => row.name));
+  const [haveRoles, haveExtensions, haveTablespaces] = [
+    await names('select rolname as name from pg_roles'),
+    await names('select name from pg_available_extensions'),
+    await names('select spcname as name from pg_tablespace'),
+  ];
+  return {
+    roles: roles.filter((role) => !haveRoles.has(role)),
+    extensions: extensions.map((extension) => extension.name).filter((name) => !haveExtensions.has(name)),
+    tablespaces: tablespaces.filter((tablespace) => !haveTablespaces.has(tablespace)),
+  };
+}
+
+function refusalsOf(
+  server: Server,
+  mode: RestoreMode,
+  source: DatabaseArtefacts,
+  exists: boolean,
+  free: number | null,
+  need: number,
+  extensions: readonly string[],
+): string[] {
+  const refusals: string[] = [];
+  const sourceVersion = parseVersion(source.fingerprint.serverVersion);
+  if (server.facts.version.major < sourceVersion.major)
+    refusals.push(`the server (${server.facts.version.text}) is older than the source (${sourceVersion.text})`);
+  if (server.facts.standby) refusals.push('the server is a standby: restore on its primary');
+  if (mode.type === 'new' && exists) refusals.push(`database "${mode.as}" already exists`);
+  if (mode.type === 'inPlace' && !exists)
+    refusals.push(`database "${mode.database}" does not exist: restore it with swap or to a new name`);
+  if (free !== null && free < need) refusals.push(`the restore needs ${need} bytes, the server's disk has ${free}`);
+  for (const name of extensions) refusals.push(`extension "${name}" is not installed on this server`);
+  return refusals;
+}
+
+/** Looks at backup and server, changes nothing. Its hash covers what was read, what is overwritten and what is missing. */
+export async function makePlan(
+  connection: PostgresConnection,
+  mode: RestoreMode,
+  source: ArtefactSource,
+  context: EngineContext,
+): Promise<RestorePlan> {
+  const artefacts = await artefactsOf(source, mode.database, context.signal);
+  await using server = await openServer(connection, context);
+  const { manifest } = source;
+  const [existing] = await server.session.rows<{ oid: string; size: string }>(
+    'select oid::text, pg_database_size(oid)::text as size from pg_database where datname = $1',
+    [into(mode)],
+  );
+  const lacks = await missing(server, artefacts);
+  const needBytes = sizeOf(source, mode.database);
+  const freeBytes = await freeOnServer(server, connection.host);
+  const refusals = refusalsOf(server, mode, artefacts, existing !== undefined, freeBytes, needBytes, lacks.extensions);
+  const warnings = [...server.warnings];
+  if (manifest.server.systemId !== server.facts.systemId)
+    warnings.push('the backup was taken of another server (system id)');
+  if (lacks.tablespaces.length > 0)
+    warnings.push(`tablespaces ${lacks.tablespaces.join(', ')} are missing: their tables go to the default one`);
+  if (lacks.roles.length > 0)
+    warnings.push(
+      `roles ${lacks.roles.slice(0, MAX_LISTED).join(', ')} are missing: they are made from the globals of the backup`,
+    );
+  const overwrites = existing === undefined || mode.type === 'new' ? [] : [mode.database];
+  const decided = {
+    backupId: manifest.backupId,
+    manifest: manifest.checksum,
+    mode,
+    systemId: server.facts.systemId,
+    serverVersion: server.facts.version.text,
+    existing: existing?.oid ?? null,
+    overwrites,
+    roles: lacks.roles,
+    extensions: lacks.extensions,
+    tablespaces: lacks.tablespaces,
+    refusals: refusals.filter((refusal) => !refusal.startsWith('the restore needs')),
+  };
+  const summary: RestorePlanSummary = {
+    hash: createHash('sha256').update(JSON.stringify(decided)).digest('hex'),
+    backupId: manifest.backupId,
+    mode: mode.type,
+    snapshotAt: artefacts.fingerprint.snapshotAt,
+    database: mode.database,
+    into: into(mode),
+    confirm: into(mode),
+    readBytes: artefacts.dump.stored.size,
+    needBytes,
+    freeBytes,
+    sourceVersion: artefacts.fingerprint.serverVersion,
+    serverVersion: server.facts.version.text,
+    overwrites,
+    missingRoles: lacks.roles.slice(0, MAX_LISTED),
+    missingExtensions: lacks.extensions.slice(0, MAX_LISTED),
+    warnings,
+    refusals: refusals.slice(0, MAX_LISTED),
+  };
+  return {
+    summary,
+    artefacts,
+    existing: existing === undefined ? undefined : { oid: existing.oid, sizeBytes: Number(existing.size) },
+    missingTablespaces: lacks.tablespaces,
+  };
+}

@@ -1,0 +1,170 @@
+import { randomBytes } from 'node:crypto';
+import { chown, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type EngineContext, Failure } from '@lastgood/core';
+import { captureTool, freeBytes, runTool } from '@lastgood/host';
+import { type PostgresConnection, Session } from './connection.ts';
+import type { ToolFolder } from './tools.ts';
+
+const PREFIX = 'lastgood-scratch-';
+const SUPERUSER = 'lastgood_scratch';
+const WEEK_MS = 7 * 86_400_000;
+const START_MS = 60_000;
+/** The folder of a Unix socket has room for 107 bytes, with its file name. */
+const LONGEST_SOCKET_FOLDER = 85;
+
+/** Speed over safety: what is here is thrown away, and nothing outside can reach it. */
+const SETTINGS = [
+  'listen_addresses=',
+  'fsync=off',
+  'full_page_writes=off',
+  'synchronous_commit=off',
+  'wal_level=minimal',
+  'max_wal_senders=0',
+  'autovacuum=off',
+  'max_wal_size=4GB',
+  'max_connections=20',
+  'max_locks_per_transaction=1024',
+  'log_min_messages=fatal',
+];
+
+async function startOf(pid: number): Promise<string | undefined> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined);
+  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+}
+
+async function unprivileged(name: string, signal: AbortSignal): Promise<{ uid: number; gid: number } | undefined> {
+  if (process.getuid?.() !== 0) return undefined;
+  const ask = async (flag: string): Promise<number> =>
+    Number((await captureTool({ file: 'id', args: [flag, name], signal, timeoutMs: 10_000 }, 4096)).stdout.trim());
+  try {
+    return { uid: await ask('-u'), gid: await ask('-g') };
+  } catch (error) {
+    throw new Failure('CONFIG_INVALID', `user "${name}", which is to run scratch servers, does not exist`, {
+      cause: error,
+    });
+  }
+}
+
+export interface ScratchServer extends AsyncDisposable {
+  readonly connection: PostgresConnection;
+}
+
+/**
+ * A PostgreSQL of our own on a private socket, with the given tools, for one proof. It dies with the agent; what a crash leaves
+ * on the disk is found by `sweepScratch`. Throws STORE_NO_SPACE when `needBytes` do not fit.
+ */
+export async function startScratch(
+  connection: PostgresConnection,
+  tools: ToolFolder,
+  needBytes: number,
+  context: EngineContext,
+): Promise<ScratchServer> {
+  const { signal } = context;
+  const user = await unprivileged(connection.scratchUser, signal);
+  const base = connection.scratchFolder ?? tmpdir();
+  const free = await freeBytes(base);
+  if (free < needBytes)
+    throw new Failure('STORE_NO_SPACE', `a scratch server needs ${needBytes} bytes in ${base}, ${free} are free`);
+  const folder = await mkdtemp(join(base, `${PREFIX}${process.pid}-${(await startOf(process.pid)) ?? '0'}-`));
+  if (folder.length > LONGEST_SOCKET_FOLDER)
+    throw new Failure('CONFIG_INVALID', `${folder} is too long for a socket; set scratchFolder to a shorter one`);
+  const stop = new AbortController();
+  let running: Promise<unknown> = Promise.resolve();
+  const dispose = async (): Promise<void> => {
+    stop.abort();
+    await running.catch(() => undefined);
+    await rm(folder, { recursive: true, force: true });
+  };
+  try {
+    const password = randomBytes(24).toString('hex');
+    const [data, passwordFile, passfile] = [
+      join(folder, 'data'),
+      join(folder, 'password'),
+      join(context.workDir, 'scratch.pgpass'),
+    ];
+    await mkdir(data, { mode: 0o700 });
+    await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
+    await writeFile(passfile, `*:*:*:${SUPERUSER}:${password}\n`, { mode: 0o600 });
+    if (user !== undefined) for (const path of [folder, data, passwordFile]) await chown(path, user.uid, user.gid);
+    const as = user === undefined ? {} : { user };
+    const init = [
+      '--pgdata',
+      data,
+      '--username',
+      SUPERUSER,
+      '--auth=scram-sha-256',
+      `--pwfile=${passwordFile}`,
+      '--encoding=UTF8',
+      '--locale=C',
+      '--no-sync',
+      '--no-instructions',
+    ];
+    await captureTool({ file: join(tools.path, 'initdb'), args: init, signal, timeoutMs: 120_000, cwd: folder, ...as });
+    await rm(passwordFile);
+    const args = ['-D', data, '-k', folder, '-p', '5432', ...SETTINGS.flatMap((setting) => ['-c', setting])];
+    const either = AbortSignal.any([signal, stop.signal]);
+    running = runTool({
+      file: join(tools.path, 'postgres'),
+      args,
+      signal: either,
+      timeoutMs: WEEK_MS,
+      stopSignal: 'SIGQUIT',
+      cwd: folder,
+      ...as,
+    });
+    let ended: unknown;
+    running.catch((error: unknown) => {
+      ended = error;
+    });
+    const own: PostgresConnection = {
+      ...connection,
+      host: folder,
+      port: 5432,
+      user: SUPERUSER,
+      passfile,
+      database: 'postgres',
+      binDir: tools.path,
+    };
+    await untilReady(own, context, () => ended);
+    return { connection: own, [Symbol.asyncDispose]: dispose };
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
+}
+
+async function untilReady(
+  connection: PostgresConnection,
+  { signal, clock }: EngineContext,
+  ended: () => unknown,
+): Promise<void> {
+  const until = clock.monotonic() + START_MS;
+  for (;;) {
+    try {
+      await using session = await Session.open(connection, 'postgres', signal);
+      await session.run('select 1');
+      return;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (ended() !== undefined) throw ended();
+      if (clock.monotonic() > until) throw error;
+    }
+    await delay(50, undefined, { signal });
+  }
+}
+
+/** Removes the folders of scratch servers whose agent is gone (I10); their processes died with it. */
+export async function sweepScratch(connection: PostgresConnection): Promise<string[]> {
+  const base = connection.scratchFolder ?? tmpdir();
+  const swept: string[] = [];
+  for (const name of await readdir(base).catch(() => [])) {
+    const [pid, start] = name.startsWith(PREFIX) ? name.slice(PREFIX.length).split('-') : [];
+    if (pid === undefined || start === undefined || (await startOf(Number(pid))) === start) continue;
+    await rm(join(base, name), { recursive: true, force: true });
+    swept.push(`scratch server ${name}`);
+  }
+  return swept;
+}

@@ -1,0 +1,191 @@
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { type ArtefactSource, type EngineContext, Failure, type VerifyOutcome } from '@lastgood/core';
+import { captureTool, runTool } from '@lastgood/host';
+import type { Finding, VerificationLevel } from '@lastgood/protocol';
+import { artefactsOf, type DatabaseArtefacts, databasesOf, globalsOf, sizeOf } from './artefacts.ts';
+import { countDataEntries } from './backup.ts';
+import { type PostgresConnection, Session, toolEnvironment } from './connection.ts';
+import { compareFingerprints, STABLE_SETTINGS, takeFingerprint } from './fingerprint.ts';
+import { loadDump } from './load.ts';
+import { applyProperties, createDatabase } from './properties.ts';
+import { startScratch } from './scratch-server.ts';
+import { findTools, parseVersion, type ToolFolder } from './tools.ts';
+
+const DAY_MS = 86_400_000;
+
+/** Turns what says "this backup is bad" into a finding; anything else (no space, no tools, cancel) stays a failure (E3). */
+async function finding(level: number, object: string | null, work: () => Promise<void>): Promise<Finding[]> {
+  try {
+    await work();
+    return [];
+  } catch (error) {
+    if (
+      !(error instanceof Failure) ||
+      !['BACKUP_CORRUPT', 'MANIFEST_INVALID', 'RESTORE_FAILED', 'TOOL_FAILED'].includes(error.code)
+    )
+      throw error;
+    return [{ level, object, message: error.message.slice(0, 500) }];
+  }
+}
+
+/** Level 2: every artefact decodes to its end, and the dump through its own tool. */
+async function decodes(source: ArtefactSource, tools: ToolFolder, context: EngineContext): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for (const object of source.manifest.objects.filter((candidate) => candidate.role === 'dump')) {
+    context.progress({ phase: 'decode', doneBytes: 0, totalBytes: object.produced.size });
+    findings.push(
+      ...(await finding(2, object.name, async () => {
+        const call = {
+          file: join(tools.path, 'pg_restore'),
+          args: ['--file=/dev/null'],
+          stdin: source.open(object, context.signal),
+          signal: context.signal,
+          timeoutMs: 7 * DAY_MS,
+        };
+        await runTool(call);
+      })),
+    );
+  }
+  for (const database of databasesOf(source))
+    findings.push(...(await finding(2, null, async () => void (await artefactsOf(source, database, context.signal)))));
+  findings.push(
+    ...(await finding(2, null, async () => {
+      if (!/CREATE ROLE/.test(await globalsOf(source, context.signal)))
+        throw new Failure('BACKUP_CORRUPT', 'the globals name no role');
+    })),
+  );
+  return findings;
+}
+
+/** Level 3: the archive's own table of contents holds what the fingerprint names. */
+async function listed(source: ArtefactSource, tools: ToolFolder, context: EngineContext): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for (const database of databasesOf(source)) {
+    const { dump, fingerprint } = await artefactsOf(source, database, context.signal);
+    findings.push(
+      ...(await finding(3, dump.name, async () => {
+        const entries = await countDataEntries(tools, source.open(dump, context.signal), context.signal);
+        if (entries < fingerprint.tables.length)
+          throw new Failure(
+            'BACKUP_CORRUPT',
+            `the dump lists ${entries} tables with rows, its fingerprint names ${fingerprint.tables.length}`,
+          );
+      })),
+    );
+  }
+  return findings;
+}
+
+/** Roles first, as a person would do it; without tablespaces, whose folders belong to the source. */
+async function loadGlobals(
+  source: ArtefactSource,
+  scratch: PostgresConnection,
+  tools: ToolFolder,
+  signal: AbortSignal,
+): Promise<void> {
+  const sql = (await globalsOf(source, signal))
+    .split('\n')
+    .filter((line) => !/^(CREATE|ALTER|COMMENT ON|GRANT .* ON|REVOKE .* ON) TABLESPACE /.test(line))
+    .join('\n');
+  const args = ['--no-psqlrc', '--quiet', '--set=ON_ERROR_STOP=1', '--file=-'];
+  const env = toolEnvironment(scratch, 'postgres');
+  await captureTool({
+    file: join(tools.path, 'psql'),
+    args,
+    env,
+    stdin: Readable.from([Buffer.from(sql)]),
+    signal,
+    timeoutMs: DAY_MS,
+  });
+}
+
+async function loadDatabase(
+  source: ArtefactSource,
+  { database, dump, properties }: DatabaseArtefacts,
+  scratch: PostgresConnection,
+  tools: ToolFolder,
+  context: EngineContext,
+): Promise<void> {
+  await using session = await Session.open(scratch, 'postgres', context.signal);
+  const exists = await session.rows('select from pg_database where datname = $1', [database]);
+  if (exists.length > 0) await session.run(`drop database ${quote(database)}`);
+  await session.run(createDatabase(properties, database));
+  await loadDump({ connection: scratch, tools, source, dump, into: database, args: ['--no-tablespaces'] }, context);
+  const roles = new Set(
+    (await session.rows<{ name: string }>('select rolname as name from pg_roles')).map((role) => role.name),
+  );
+  for (const statement of applyProperties(properties, database, roles)) await session.run(statement);
+}
+const quote = (name: string): string => `"${name.replaceAll('"', '""')}"`;
+
+/** Levels 4 to 6 in a scratch server: it loads, its counts are those of the source, its contents equal the source. */
+async function proves(
+  level: number,
+  source: ArtefactSource,
+  connection: PostgresConnection,
+  tools: ToolFolder,
+  context: EngineContext,
+): Promise<Finding[]> {
+  const databases = databasesOf(source);
+  const needBytes = databases.reduce((sum, database) => sum + sizeOf(source, database), 200_000_000);
+  await using scratch = await startScratch(connection, tools, needBytes, context);
+  const findings: Finding[] = await finding(4, null, () =>
+    loadGlobals(source, scratch.connection, tools, context.signal),
+  );
+  for (const database of databases) {
+    const artefacts = await artefactsOf(source, database, context.signal);
+    const loading = await finding(4, artefacts.dump.name, () =>
+      loadDatabase(source, artefacts, scratch.connection, tools, context),
+    );
+    findings.push(...loading);
+    if (loading.length > 0 || level < 5) continue;
+    if (level === 6 && !artefacts.fingerprint.digests)
+      findings.push({
+        level: 6,
+        object: null,
+        message: `"${database}" was backed up without digests; level 6 needs a backup taken with --digests`,
+      });
+    context.progress({ phase: 'compare', doneBytes: 0, totalBytes: null });
+    await using session = await Session.open(scratch.connection, database, context.signal);
+    await session.run('begin isolation level repeatable read');
+    await session.run(STABLE_SETTINGS);
+    const found = await takeFingerprint(session, level === 6 && artefacts.fingerprint.digests, () => undefined);
+    const differences = compareFingerprints(artefacts.fingerprint, found).filter(
+      (difference) => difference.level <= level,
+    );
+    findings.push(
+      ...differences.slice(0, 20).map((difference) => ({
+        level: difference.level,
+        object: artefacts.dump.name,
+        message: `${database}: ${difference.message}`,
+      })),
+    );
+  }
+  return findings;
+}
+
+/** Levels 2 to 6; each includes those below it. Stops at the first level that found something, for what lies above proves nothing more. */
+export async function verify(
+  level: VerificationLevel,
+  connection: PostgresConnection,
+  source: ArtefactSource,
+  context: EngineContext,
+): Promise<VerifyOutcome> {
+  if (level < 2) return { reached: level, findings: [] };
+  const tools = await findTools(connection.binDir, context.signal, parseVersion(source.manifest.server.version).major);
+  const steps: readonly (readonly [VerificationLevel, () => Promise<Finding[]>])[] = [
+    [2, () => decodes(source, tools, context)],
+    [3, () => listed(source, tools, context)],
+    [level > 4 ? level : 4, () => proves(level, source, connection, tools, context)],
+  ];
+  let reached: VerificationLevel = 1;
+  for (const [step, check] of steps) {
+    if (step > level) break;
+    const findings = await check();
+    if (findings.length > 0)
+      return { reached: Math.min(...findings.map((found) => found.level - 1), step) as VerificationLevel, findings };
+    reached = step;
+  }
+  return { reached, findings: [] };
+}
