@@ -1,0 +1,317 @@
+import type { ErrorCode, WireError } from '../errors.ts';
+import { classOf, type JobSpec } from '../job-spec.ts';
+import {
+  type AgentCommand,
+  type EventType,
+  type HelloAnswer,
+  type JobEvent,
+  type JournalJob,
+  type KnownJob,
+  LIMITS,
+} from '../wire.ts';
+import {
+  type AcceptDecision,
+  type AgentJob,
+  type AgentLedger,
+  type JobOutcome,
+  jobKey,
+  type Mint,
+} from './agent-ledger.ts';
+import { contradicts, wireErrorOf } from './history.ts';
+
+type Stop = { jobId: string; attempt: number };
+/** A hello must fit into one frame; what is open or unreported always goes along, finished jobs as far as they fit. */
+const HELLO_BYTES = LIMITS.frameBytes - 32 * 1024;
+const REPORT_EVENTS = 256;
+
+const sizeOf = (value: unknown): number => new TextEncoder().encode(JSON.stringify(value)).length;
+
+function put(ledger: AgentLedger, job: AgentJob): AgentLedger {
+  return { ...ledger, jobs: new Map(ledger.jobs).set(jobKey(job.jobId, job.attempt), job) };
+}
+
+/** Appends one event to the job and to the outbox, chained to the event before. */
+function append(
+  ledger: AgentLedger,
+  job: AgentJob,
+  mint: Mint,
+  state: AgentJob['state'],
+  event: { type: EventType; error: WireError | null; result: JobEvent['result'] },
+): AgentLedger {
+  const id = mint.eventId();
+  const n = job.n + 1;
+  const next: AgentJob = {
+    ...job,
+    state,
+    n,
+    lastEventId: id,
+    lastType: event.type,
+    error: event.error,
+    result: event.result,
+    finishedAt: state === 'finished' ? mint.now : null,
+  };
+  const line: JobEvent = {
+    id,
+    prev: job.lastEventId,
+    jobId: job.jobId,
+    attempt: job.attempt,
+    n,
+    type: event.type,
+    at: mint.now,
+    error: event.error,
+    result: event.result,
+  };
+  return { ...put(ledger, next), outbox: [...ledger.outbox, line] };
+}
+
+const bare = (type: EventType) => ({ type, error: null, result: null });
+const failed = (type: EventType, code: ErrorCode, message: string) => ({
+  type,
+  error: wireErrorOf(code, message),
+  result: null,
+});
+const interrupted = (message: string) => failed('interrupted', 'JOB_INTERRUPTED', message);
+
+function journalJobOf(job: AgentJob): JournalJob {
+  const { jobId, attempt, n, lastEventId, lastType, spec, startBy, deadlineMs, error, result } = job;
+  const open = job.state !== 'finished';
+  const running = job.state === 'running';
+  return { jobId, attempt, n, lastEventId, lastType, open, running, spec, startBy, deadlineMs, error, result };
+}
+
+/** What the agent tells of its journal in the hello. Keep `jobs` until the answer is there: adoptHelloAnswer needs it. */
+export function helloOf(ledger: AgentLedger): { lastSeq: number; incarnation: string | null; jobs: JournalJob[] } {
+  const unreported = new Set(ledger.outbox.map((event) => jobKey(event.jobId, event.attempt)));
+  const all = [...ledger.jobs].map(([key, job]) => ({ must: job.state !== 'finished' || unreported.has(key), job }));
+  const jobs = all.filter(({ must }) => must).map(({ job }) => journalJobOf(job));
+  let room = HELLO_BYTES - sizeOf(jobs);
+  const finished = all.filter(({ must }) => !must).map(({ job }) => job);
+  finished.sort((a, b) => (b.finishedAt ?? 0) - (a.finishedAt ?? 0));
+  for (const job of finished) {
+    const line = journalJobOf(job);
+    room -= sizeOf(line) + 1;
+    if (room < 0) break;
+    jobs.push(line);
+  }
+  return { lastSeq: ledger.lastSeq, incarnation: ledger.incarnation, jobs };
+}
+
+/** Ends an attempt that the control plane knows better: its own later events are dropped, its process is to be stopped. */
+function yieldTo(ledger: AgentLedger, known: KnownJob, mint: Mint): AgentLedger {
+  const key = jobKey(known.jobId, known.attempt);
+  const own = ledger.jobs.get(key);
+  const base: AgentJob = {
+    jobId: known.jobId,
+    attempt: known.attempt,
+    class: classOf(known.spec),
+    spec: known.spec,
+    startBy: known.startBy,
+    deadlineMs: known.deadlineMs,
+    state: 'finished',
+    n: known.lastN,
+    lastEventId: known.lastEventId,
+    lastType: own?.lastType ?? null,
+    error: null,
+    result: null,
+    finishedAt: mint.now,
+  };
+  const others = ledger.outbox.filter((event) => jobKey(event.jobId, event.attempt) !== key);
+  const cleared = { ...put(ledger, base), outbox: others };
+  if (known.terminal) return cleared;
+  return append(
+    cleared,
+    base,
+    mint,
+    'finished',
+    interrupted('the journal of the host was set back while the job was open'),
+  );
+}
+
+/** Ends open attempts of the job that are older than the control plane's; nobody waits for their events any more. */
+function endOlder(ledger: AgentLedger, known: KnownJob, mint: Mint): { ledger: AgentLedger; ended: Stop[] } {
+  const ended: Stop[] = [];
+  let next = ledger;
+  for (const [key, job] of ledger.jobs) {
+    if (job.jobId !== known.jobId || job.attempt >= known.attempt || job.state === 'finished') continue;
+    ended.push({ jobId: job.jobId, attempt: job.attempt });
+    const outbox = next.outbox.filter((event) => jobKey(event.jobId, event.attempt) !== key);
+    next = { ...put(next, { ...job, state: 'finished', finishedAt: mint.now }), outbox };
+  }
+  return { ledger: next, ended };
+}
+
+/**
+ * Takes the answer to the hello whose jobs were `sentJobs`. Stops must be carried out before anything else is started; the
+ * stopped processes' ends change nothing any more (finishJob leaves finished jobs alone).
+ */
+export function adoptHelloAnswer(
+  ledger: AgentLedger,
+  sentJobs: readonly JournalJob[],
+  answer: HelloAnswer,
+  runningKeys: ReadonlySet<string>,
+  mint: Mint,
+): { ledger: AgentLedger; stop: Stop[] } {
+  const lastSeq = answer.reset?.seq ?? answer.merged?.baseSeq ?? ledger.lastSeq;
+  let next: AgentLedger = { ...ledger, incarnation: answer.incarnation, lastSeq };
+  const touched: Stop[] = [];
+  for (const known of answer.reset?.jobs ?? []) {
+    const older = endOlder(next, known, mint);
+    next = older.ledger;
+    touched.push(...older.ended);
+    const told = sentJobs.find((job) => job.jobId === known.jobId && job.attempt === known.attempt);
+    const missing = told === undefined && known.handed;
+    if (!missing && (told === undefined || !contradicts(told, known))) continue;
+    if (missing && known.terminal) continue;
+    next = yieldTo(next, known, mint);
+    touched.push({ jobId: known.jobId, attempt: known.attempt });
+  }
+  return { ledger: next, stop: touched.filter(({ jobId, attempt }) => runningKeys.has(jobKey(jobId, attempt))) };
+}
+
+/** Cancels one attempt, from a command or from a heartbeat's answer: at once when it has not begun, else `stop` names it. */
+export function cancelAttempt(ledger: AgentLedger, jobId: string, attempt: number, mint: Mint): AcceptDecision {
+  const job = ledger.jobs.get(jobKey(jobId, attempt));
+  if (job?.state === 'running') return { ledger, stop: { jobId, attempt }, gap: false };
+  if (job?.state !== 'accepted') return { ledger, stop: null, gap: false };
+  const event = failed('cancelled', 'JOB_CANCELLED', 'the job was cancelled before it began');
+  return { ledger: append(ledger, job, mint, 'finished', event), stop: null, gap: false };
+}
+
+/**
+ * Takes one command. The caller journals the ledger and only then acknowledges `lastSeq`. A command that was taken before
+ * changes nothing; `gap` means that one is missing before it: close the session, the next hello asks for it again.
+ */
+export function acceptCommand(
+  ledger: AgentLedger,
+  command: AgentCommand,
+  mint: Mint,
+  refuse: (spec: JobSpec) => WireError | null,
+): AcceptDecision {
+  if (command.seq <= ledger.lastSeq) return { ledger, stop: null, gap: false };
+  if (command.seq !== ledger.lastSeq + 1) return { ledger, stop: null, gap: true };
+  const moved: AgentLedger = { ...ledger, lastSeq: command.seq };
+  if (command.type === 'noop') return { ledger: moved, stop: null, gap: false };
+  if (command.type === 'job.cancel') return cancelAttempt(moved, command.jobId, command.attempt, mint);
+  const { jobId, attempt, spec, startBy, deadlineMs } = command;
+  const known = [...ledger.jobs.values()].some((job) => job.jobId === jobId && job.attempt >= attempt);
+  if (known) return { ledger: moved, stop: null, gap: false };
+  const job: AgentJob = {
+    jobId,
+    attempt,
+    class: classOf(spec),
+    spec,
+    startBy,
+    deadlineMs,
+    state: 'accepted',
+    n: 0,
+    lastEventId: null,
+    lastType: null,
+    error: null,
+    result: null,
+    finishedAt: null,
+  };
+  const error = refuse(spec);
+  const next =
+    error === null
+      ? append(moved, job, mint, 'accepted', bare('accepted'))
+      : append(moved, job, mint, 'finished', { type: 'rejected', error, result: null });
+  return { ledger: next, stop: null, gap: false };
+}
+
+/**
+ * The attempts that may begin now, oldest first: at most one per target, none for a target where one runs. Empty is right
+ * as long as no hello was answered since the process began: the journal may be an old copy.
+ */
+export function startableJobs(ledger: AgentLedger): AgentJob[] {
+  const all = [...ledger.jobs.values()];
+  const busy = new Set(all.filter((job) => job.state === 'running').map((job) => job.spec.target));
+  return all.filter((job) => {
+    if (job.state !== 'accepted' || busy.has(job.spec.target)) return false;
+    busy.add(job.spec.target);
+    return true;
+  });
+}
+
+/**
+ * What to do with an accepted job. `grant` is `valid` only while the grant's time, counted from SENDING the question on a
+ * monotonic clock, is not over; then ask again with the same nonce. After `expire` finish it with expiredOutcome or, when a
+ * grant was denied, with deniedOutcome.
+ */
+export function nextStep(
+  job: AgentJob,
+  { now, grant }: { now: number; grant: 'valid' | 'denied' | 'none' },
+): 'run' | 'ask' | 'expire' {
+  if (now > job.startBy || grant === 'denied') return 'expire';
+  if (job.class === 'safe' || grant === 'valid') return 'run';
+  return 'ask';
+}
+
+export const expiredOutcome: JobOutcome = {
+  type: 'expired',
+  error: wireErrorOf('JOB_EXPIRED', 'the job could not begin before its start-by time'),
+  result: null,
+};
+
+/** How a job ends whose begin was denied, by the control plane's reason. */
+export function deniedOutcome(reason: string): JobOutcome {
+  if (reason === 'expired') return expiredOutcome;
+  if (reason === 'cancelled') {
+    return {
+      type: 'cancelled',
+      error: wireErrorOf('JOB_CANCELLED', 'the job was cancelled before it began'),
+      result: null,
+    };
+  }
+  const message = `the control plane did not allow the job to begin (${reason}); it was not started by this attempt`;
+  return { type: 'failed', error: wireErrorOf('JOB_INTERRUPTED', message), result: null };
+}
+
+/** To be journaled BEFORE the first effect. Anything but an accepted attempt stays as it is: then nothing may be started. */
+export function markRunning(ledger: AgentLedger, key: string, mint: Mint): AgentLedger {
+  const job = ledger.jobs.get(key);
+  return job?.state === 'accepted' ? append(ledger, job, mint, 'running', bare('running')) : ledger;
+}
+
+/** Ends an attempt; one that has ended already stays as it is. */
+export function finishJob(ledger: AgentLedger, key: string, outcome: JobOutcome, mint: Mint): AgentLedger {
+  const job = ledger.jobs.get(key);
+  return job === undefined || job.state === 'finished' ? ledger : append(ledger, job, mint, 'finished', outcome);
+}
+
+/** At the start of the process, when nothing runs any more: what was running is never run again, it is reported. */
+export function recoverAfterCrash(ledger: AgentLedger, mint: Mint): AgentLedger {
+  let next = ledger;
+  for (const job of ledger.jobs.values()) {
+    if (job.state !== 'running') continue;
+    next = append(next, job, mint, 'finished', interrupted('the agent stopped while the job ran'));
+  }
+  return next;
+}
+
+/** The oldest unconfirmed events that fit into one report, in order; at least one when there is any. */
+export function reportBatch(ledger: AgentLedger, maxBytes: number = LIMITS.reportBytes): JobEvent[] {
+  const batch: JobEvent[] = [];
+  let bytes = 0;
+  for (const event of ledger.outbox.slice(0, REPORT_EVENTS)) {
+    bytes += sizeOf(event) + 1;
+    if (batch.length > 0 && bytes > maxBytes) break;
+    batch.push(event);
+  }
+  return batch;
+}
+
+/** Forgets the events that the control plane has confirmed. */
+export function confirmReported(ledger: AgentLedger, ids: readonly string[]): AgentLedger {
+  const gone = new Set(ids);
+  const outbox = ledger.outbox.filter((event) => !gone.has(event.id));
+  return outbox.length === ledger.outbox.length ? ledger : { ...ledger, outbox };
+}
+
+/** Forgets attempts that ended before `before` and whose events are all confirmed. */
+export function forgetFinished(ledger: AgentLedger, before: number): AgentLedger {
+  const unreported = new Set(ledger.outbox.map((event) => jobKey(event.jobId, event.attempt)));
+  const kept = [...ledger.jobs].filter(
+    ([key, job]) => job.finishedAt === null || job.finishedAt >= before || unreported.has(key),
+  );
+  return kept.length === ledger.jobs.size ? ledger : { ...ledger, jobs: new Map(kept) };
+}

@@ -1,0 +1,175 @@
+import { classOf } from '../job-spec.ts';
+import type { HelloInput, JournalJob, KnownJob } from '../wire.ts';
+import type { ControlJob, ControlLedger } from './control-ledger.ts';
+import { applyWord, endJob, enqueue, isMerged, isTerminal, putJob, startCommand } from './control-settle.ts';
+import { contradicts, wireErrorOf } from './history.ts';
+
+const knownJobOf = (job: ControlJob): KnownJob => ({
+  jobId: job.jobId,
+  attempt: job.attempt,
+  lastN: job.lastN,
+  lastEventId: job.lastEventId,
+  terminal: isTerminal(job),
+  handed: job.handed,
+  diverged: job.diverged,
+  spec: job.spec,
+  startBy: job.startBy,
+  deadlineMs: job.deadlineMs,
+});
+
+/** A record for a job, or a newer attempt of it, that only the agent knows: this catalog is younger than the job. */
+function recordOf(told: JournalJob, job: ControlJob | undefined): ControlJob {
+  const { jobId, attempt, spec, startBy, deadlineMs } = told;
+  const destructive = classOf(spec) === 'destructive';
+  const cancelRequested = job?.cancelRequested ?? false;
+  return {
+    jobId,
+    class: classOf(spec),
+    spec,
+    startBy,
+    deadlineMs,
+    state: 'dispatched',
+    attempt,
+    lastN: 0,
+    lastEventId: null,
+    cancelRequested,
+    grantedNonce: null,
+    handed: true,
+    diverged: false,
+    // Whether it was ever allowed to begin is not known any more.
+    frozen: destructive,
+    leaseUntil: null,
+    error: null,
+    result: null,
+    startedAt: null,
+    endedAt: null,
+  };
+}
+
+interface Hello {
+  readonly input: HelloInput;
+  readonly now: number;
+  readonly leaseMs: number;
+  /** The catalog is a copy older than the agent's journal: the agent's word counts. */
+  readonly believe: boolean;
+}
+
+function believeJob(ledger: ControlLedger, told: JournalJob, hello: Hello): ControlLedger {
+  const job = ledger.jobs.get(told.jobId);
+  const newer = job === undefined || told.attempt > job.attempt;
+  if (!newer && (told.attempt < job.attempt || isTerminal(job) || told.n < job.lastN)) return ledger;
+  if (newer && job !== undefined && isTerminal(job)) return ledger;
+  const base = newer ? recordOf(told, job) : job;
+  if (told.lastType === null) return putJob(ledger, { ...base, handed: true });
+  const { n, lastEventId: eventId, lastType: type, error, result } = told;
+  return applyWord(ledger, base, { n, eventId, type, at: hello.now, error, result }, hello.now, hello.leaseMs);
+}
+
+/** One told attempt against the catalog, when nothing is wrong with the catalog. */
+function meetJob(ledger: ControlLedger, told: JournalJob, hello: Hello): ControlLedger {
+  const job = ledger.jobs.get(told.jobId);
+  if (job === undefined) return told.open ? believeJob(ledger, told, hello) : ledger;
+  if (told.attempt > job.attempt) return believeJob(ledger, told, hello);
+  if (told.attempt < job.attempt || isTerminal(job) || contradicts(told, knownJobOf(job))) return ledger;
+  const leaseUntil = told.running ? hello.now + hello.leaseMs : null;
+  const state = job.state === 'queued' ? 'dispatched' : job.state === 'lost' && told.running ? 'running' : job.state;
+  return putJob(ledger, { ...job, state, handed: true, leaseUntil: state === 'running' ? leaseUntil : null });
+}
+
+/** After a restore of the catalog: what the agent has never heard of is sent anew when it is safe, else it is over. */
+function settleUntold(ledger: ControlLedger, told: ReadonlySet<string>, now: number): ControlLedger {
+  let next = ledger;
+  for (const job of ledger.jobs.values()) {
+    if (isTerminal(job) || told.has(job.jobId)) continue;
+    if (job.cancelRequested && job.class === 'safe') {
+      next = endJob(
+        next,
+        job,
+        'cancelled',
+        wireErrorOf('JOB_CANCELLED', 'the job was cancelled before it was sent'),
+        now,
+      );
+    } else if (job.frozen) {
+      const message = 'the catalog was restored from a copy and the agent does not know this job';
+      next = endJob(next, job, 'failed', wireErrorOf('JOB_INTERRUPTED', message), now);
+    } else {
+      const lastN = 0;
+      next = putJob(next, { ...job, state: 'queued', handed: false, lastN, lastEventId: null, leaseUntil: null });
+    }
+  }
+  return next;
+}
+
+/** Numbers what is still to be told anew, above everything that the agent has seen. */
+function renumber(ledger: ControlLedger, base: number): ControlLedger {
+  let next: ControlLedger = { ...ledger, commandSeq: base, acked: base, outbox: [] };
+  for (const job of ledger.jobs.values()) if (job.state === 'queued') next = enqueue(next, startCommand(job));
+  return next;
+}
+
+/** A cancel that was acknowledged may have been lost with the agent's journal: it is said again while it matters. */
+function repeatCancels(ledger: ControlLedger): ControlLedger {
+  let next = ledger;
+  for (const job of ledger.jobs.values()) {
+    if (!job.cancelRequested || isTerminal(job)) continue;
+    const { jobId, attempt } = job;
+    const waiting = next.outbox.some(
+      (command) => command.type === 'job.cancel' && command.jobId === jobId && command.attempt === attempt,
+    );
+    if (!waiting) next = enqueue(next, { type: 'job.cancel', jobId, attempt });
+  }
+  return next;
+}
+
+/** The jobs of which an agent that went back in time must hear, because its journal tells another history or none. */
+function disputed(ledger: ControlLedger, input: HelloInput, comparable: boolean): { sure: boolean; jobs: KnownJob[] } {
+  const jobs: KnownJob[] = [];
+  let sure = comparable && input.lastSeq < ledger.acked;
+  for (const job of ledger.jobs.values()) {
+    const known = knownJobOf(job);
+    const told = input.jobs.filter(({ jobId }) => jobId === job.jobId);
+    const conflict = told.some((entry) => contradicts(entry, known));
+    const missing = job.handed && !known.terminal && !told.some(({ attempt }) => attempt >= job.attempt);
+    const waits = ledger.outbox.some(
+      (command) =>
+        command.type === 'job.start' &&
+        command.jobId === job.jobId &&
+        command.attempt === job.attempt &&
+        command.seq > input.lastSeq,
+    );
+    if (conflict || missing) jobs.push(known);
+    if (conflict || (missing && !(comparable && waits && job.lastN === 0))) sure = true;
+  }
+  return { sure, jobs };
+}
+
+/**
+ * Begins a session (epoch + 1) and brings both histories together. `merged`: this catalog was restored from a copy, the
+ * agent's word was taken and the commands were numbered anew. `reset`: the agent's host was set back, it must take the
+ * catalog's word for these jobs. Nothing may be sent to an agent before this.
+ */
+export function receiveHello(
+  ledger: ControlLedger,
+  input: HelloInput,
+  now: number,
+  leaseMs: number,
+): { ledger: ControlLedger; merged: { baseSeq: number } | null; reset: { seq: number; jobs: KnownJob[] } | null } {
+  const foreign = input.incarnation !== null && input.incarnation !== ledger.incarnation;
+  const believe = !isMerged(ledger) || (!foreign && input.lastSeq > ledger.commandSeq);
+  const merge = believe || foreign;
+  const hello: Hello = { input, now, leaseMs, believe };
+  let next: ControlLedger = { ...ledger, epoch: ledger.epoch + 1, mergedIncarnation: ledger.incarnation };
+  if (!merge && input.lastSeq > next.acked) {
+    const outbox = next.outbox.filter(({ seq }) => seq > input.lastSeq);
+    next = { ...next, acked: input.lastSeq, outbox };
+  }
+  for (const told of input.jobs.toSorted((a, b) => a.attempt - b.attempt)) {
+    next = hello.believe ? believeJob(next, told, hello) : meetJob(next, told, hello);
+  }
+  if (believe) next = settleUntold(next, new Set(input.jobs.map(({ jobId }) => jobId)), now);
+  const { sure, jobs } = disputed(next, input, !merge);
+  if (merge) next = renumber(next, Math.max(input.lastSeq, next.commandSeq));
+  const seq = next.acked;
+  next = repeatCancels(next);
+  return { ledger: next, merged: merge ? { baseSeq: seq } : null, reset: sure ? { seq, jobs } : null };
+}
