@@ -82,7 +82,7 @@ export async function findTools(
       { file: join(path, 'pg_dump'), args: ['--version'], signal, timeoutMs: 20_000 },
       64 * 1024,
     );
-    const folder = { path, version: parseVersion(stdout.replace(/^.*\)/, '')) };
+    const folder = { path, version: parseVersion(stdout.replace(/^[^)]*\)/, '')) };
     if (serverMajor === undefined || folder.version.major === serverMajor) return folder;
     found.push(folder);
   }

@@ -1,0 +1,189 @@
+import { readdir } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import type { ArtefactSource } from '@lastgood/core';
+import { uuidv7 } from '@lastgood/host';
+import { type PostgresServer, seedShop, startPostgres } from '@lastgood/testkit';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { codeOf, EngineBench, ref } from './bench-of-engine.ts';
+
+const cleanup = new AsyncDisposableStack();
+let server: PostgresServer;
+let bench: EngineBench;
+let backupId: string;
+
+beforeAll(async () => {
+  server = cleanup.use(await startPostgres());
+  await seedShop(server, 'shop', { rows: 3_000 });
+  bench = cleanup.use(await EngineBench.open(server));
+  ({ backupId } = await bench.backup());
+}, 120_000);
+afterAll(() => cleanup.disposeAsync());
+
+const orders = (database: string): Promise<unknown> =>
+  server.query(
+    database,
+    "select count(*) as n, md5(string_agg(md5(o::text), '' order by md5(o::text))) as d from orders o",
+  );
+const names = async (): Promise<unknown[]> =>
+  (await server.query('postgres', 'select datname from pg_database order by 1')).map((row) => row['datname']);
+
+test('a backup of every awkward type and name reaches level 6: it equals its source', async () => {
+  const outcome = await bench.engine.verify(6, await bench.repository.open(ref, backupId), await bench.context());
+  expect(outcome).toEqual({ reached: 6, findings: [] });
+  expect((await readdir(tmpdir())).filter((name) => name.startsWith(`lastgood-scratch-${process.pid}-`))).toEqual([]);
+});
+
+test('level 6 of a backup without digests says what is missing and reaches 5', async () => {
+  const plain = await bench.backup({ digests: false });
+  const outcome = await bench.engine.verify(6, await bench.repository.open(ref, plain.backupId), await bench.context());
+  expect(outcome).toMatchObject({
+    reached: 5,
+    findings: [{ level: 6, message: expect.stringContaining('--digests') }],
+  });
+});
+
+test('a restore to a new name gives equal content, owner, settings, grants and comment', async () => {
+  await bench.restore(backupId, { type: 'new', database: 'shop', as: 'shop copy "2"' });
+  expect(await orders('shop copy "2"')).toEqual(await orders('shop'));
+  const about = (name: string) =>
+    server.query(
+      'postgres',
+      "select pg_get_userbyid(datdba) as owner, datcollate, datctype, encoding, shobj_description(oid, 'pg_database') as comment, (select array_agg(x::text order by x::text) from unnest(datacl) x) as acl, (select array_agg(setconfig::text order by setrole) from pg_db_role_setting where setdatabase = d.oid) as settings from pg_database d where datname = $1",
+      [name],
+    );
+  expect(await about('shop copy "2"')).toEqual(await about('shop'));
+});
+
+test('F1: a restore to a name that exists is refused and changes nothing', async () => {
+  await server.query('postgres', 'create database taken');
+  expect(await codeOf(bench.restore(backupId, { type: 'new', database: 'shop', as: 'taken' }))).toBe(
+    'TARGET_NOT_EMPTY',
+  );
+  expect(
+    await server.query('taken', 'select count(*)::int as n from pg_tables where schemaname = $1', ['public']),
+  ).toEqual([{ n: 0 }]);
+});
+
+test('a swap brings a lost table back while clients hold the database open, and undo brings the loss back', async () => {
+  const before = await orders('shop');
+  await server.query('shop', 'drop table orders cascade');
+  const { jobId, oldKeptAs } = await bench.restore(backupId, { type: 'swap', database: 'shop' });
+  expect(oldKeptAs).toContain('shop__lastgood_old_');
+  expect(await orders('shop')).toEqual(before);
+  const undone = await bench.engine.undo(jobId, await bench.context());
+  expect(undone).toMatchObject({ database: 'shop', setAsideAs: expect.stringContaining('shop__lastgood_undone_') });
+  await expect(orders('shop')).rejects.toThrow('orders');
+  expect(
+    await server.query(
+      'postgres',
+      "select shobj_description(oid, 'pg_database') as c from pg_database where datname = 'shop'",
+    ),
+  ).toEqual([{ c: "the shop's database" }]);
+  expect(await codeOf(bench.engine.undo(jobId, await bench.context()))).toBe('UNDO_IMPOSSIBLE');
+  await bench.restore(backupId, { type: 'swap', database: 'shop' });
+  expect(await orders('shop')).toEqual(before);
+});
+
+test('a swap restores a database that is gone altogether', async () => {
+  await seedShop(server, 'gone', { rows: 10 });
+  const { backupId: ofGone } = await bench.backup({ databases: ['gone'] });
+  await server.query('postgres', 'drop database gone');
+  expect(await bench.restore(ofGone, { type: 'swap', database: 'gone' })).toMatchObject({ oldKeptAs: null });
+  expect(await orders('gone')).toMatchObject([{ n: '10' }]);
+});
+
+test('an in-place restore replaces the contents in one transaction', async () => {
+  await seedShop(server, 'here', { rows: 50 });
+  const { backupId: ofHere } = await bench.backup({ databases: ['here'] });
+  const before = await orders('here');
+  await server.query('here', 'delete from orders where id % 2 = 0');
+  await bench.restore(ofHere, { type: 'inPlace', database: 'here' });
+  expect(await orders('here')).toEqual(before);
+});
+
+test('F2, F8: an in-place restore that the server refuses half-way leaves the old contents', async () => {
+  await seedShop(server, 'broken', { rows: 50 });
+  const { backupId: ofBroken } = await bench.backup({ databases: ['broken'] });
+  await server.query('broken', 'update orders set note = $1 where id = 1', ['changed since']);
+  await server.query('broken', 'create table depends (customer int references customers)');
+  const before = await orders('broken');
+  expect(await codeOf(bench.restore(ofBroken, { type: 'inPlace', database: 'broken' }))).toBe('RESTORE_FAILED');
+  expect(await orders('broken')).toEqual(before);
+});
+
+test('F2: a restore that is cancelled leaves no half-restored database', async () => {
+  const before = await names();
+  const source = await bench.repository.open(ref, backupId);
+  const mode = { type: 'swap', database: 'shop' } as const;
+  const { hash } = await bench.engine.plan(mode, source, await bench.context());
+  const stop = new AbortController();
+  const context = { ...(await bench.context(stop.signal)), progress: () => stop.abort() };
+  await expect(bench.engine.restore({ mode, jobId: uuidv7(), planHash: hash }, source, context)).rejects.toThrow();
+  expect(await names()).toEqual(before);
+});
+
+test('F2: what a killed restore left behind is swept, and nothing else', async () => {
+  const before = await names();
+  await server.query('postgres', 'create database "shop__lastgood_new_0123456789ab"');
+  expect(await bench.engine.sweep(await bench.context())).toEqual([
+    'half-restored database shop__lastgood_new_0123456789ab',
+  ]);
+  expect(await names()).toEqual(before);
+});
+
+test('F3: a plan warns of another server and changes its hash when the situation changes', async () => {
+  await using other = await startPostgres();
+  await using elsewhere = await EngineBench.open(other);
+  const source = await bench.repository.open(ref, backupId);
+  const mode = { type: 'swap', database: 'shop' } as const;
+  const plan = await elsewhere.engine.plan(mode, source, await elsewhere.context());
+  expect(plan.warnings.join()).toContain('another server');
+  await other.query('postgres', 'create database shop');
+  const later = await elsewhere.engine.plan(mode, source, await elsewhere.context());
+  expect(later.hash).not.toBe(plan.hash);
+  expect(
+    await codeOf(
+      elsewhere.engine.restore({ mode, jobId: uuidv7(), planHash: plan.hash }, source, await elsewhere.context()),
+    ),
+  ).toBe('PLAN_CHANGED');
+});
+
+test('F7: roles that an empty server lacks are named by the plan and made from the globals', async () => {
+  await using other = await startPostgres();
+  await using elsewhere = await EngineBench.open(other);
+  const source = await bench.repository.open(ref, backupId);
+  const mode = { type: 'swap', database: 'shop' } as const;
+  const plan = await elsewhere.engine.plan(mode, source, await elsewhere.context());
+  expect(plan.missingRoles).toEqual(['shop "reader" - 1', 'shop_owner']);
+  await elsewhere.engine.restore({ mode, jobId: uuidv7(), planHash: plan.hash }, source, await elsewhere.context());
+  expect(await other.queryAs('shop "reader" - 1', 'read:er', 'shop', 'select count(*)::int as n from orders')).toEqual([
+    { n: 3_000 },
+  ]);
+});
+
+test('F7: an extension that the server does not have is a refusal with its name, before anything is made', async () => {
+  const real = await bench.repository.open(ref, backupId);
+  const source: ArtefactSource = {
+    manifest: real.manifest,
+    open: (object, signal) =>
+      object.role === 'fingerprint'
+        ? Readable.from(withExtension(real.open(object, signal)))
+        : real.open(object, signal),
+  };
+  const mode = { type: 'new', database: 'shop', as: 'never_made' } as const;
+  const plan = await bench.engine.plan(mode, source, await bench.context());
+  expect(plan).toMatchObject({
+    missingExtensions: ['not_installed_here'],
+    refusals: [expect.stringContaining('not_installed_here')],
+  });
+  const refused = bench.engine.restore({ mode, jobId: uuidv7(), planHash: plan.hash }, source, await bench.context());
+  expect(await codeOf(refused)).toBe('RESTORE_FAILED');
+  expect(await names()).not.toContain('never_made');
+});
+
+async function* withExtension(fingerprint: Readable): AsyncGenerator<Buffer> {
+  const value = JSON.parse(await text(fingerprint)) as { extensions: object[] };
+  yield Buffer.from(JSON.stringify({ ...value, extensions: [{ name: 'not_installed_here', version: '1' }] }));
+}
