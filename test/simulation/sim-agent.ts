@@ -1,0 +1,270 @@
+import {
+  type AgentJob,
+  type AgentLedger,
+  classOf,
+  deniedOutcome,
+  emptyAgentLedger,
+  expiredOutcome,
+  type HelloAnswer,
+  type JobOutcome,
+  type JournalJob,
+  jobKey,
+  type Mint,
+  wireErrorOf,
+} from '@lastgood/protocol';
+import type { Down, Link, Up } from './network.ts';
+import { GRANT_MS, type Surroundings } from './surroundings.ts';
+
+interface Grant {
+  readonly nonce: string;
+  sentAt: number;
+  state: 'asked' | 'valid' | 'denied';
+  reason: string;
+  link: number;
+}
+/** What a crash ends. */
+interface Process {
+  ledger: AgentLedger;
+  link: Link | null;
+  live: boolean;
+  sentJobs: JournalJob[];
+  reporting: boolean;
+  reconciled: boolean;
+  readonly grants: Map<string, Grant>;
+  /** Running attempts and whether they were asked to stop. */
+  readonly runs: Map<string, { stopping: boolean }>;
+}
+const done: JobOutcome = { type: 'succeeded', error: null, result: null };
+const broke: JobOutcome = { type: 'failed', error: wireErrorOf('TOOL_FAILED', 'the tool failed'), result: null };
+const stopped: JobOutcome = { type: 'cancelled', error: wireErrorOf('JOB_CANCELLED', 'it was stopped'), result: null };
+
+/** An agent: a journal that survives, a process that does not. The real reducers decide, this class only carries out. */
+export class SimAgent {
+  readonly index: number;
+  readonly #around: Surroundings;
+  disk: AgentLedger = emptyAgentLedger;
+  process: Process | null = null;
+  skewMs = 0;
+  life = 0;
+  snapshots: AgentLedger[] = [emptyAgentLedger];
+
+  constructor(index: number, around: Surroundings) {
+    this.index = index;
+    this.#around = around;
+  }
+
+  get #mint(): Mint {
+    return { now: this.#around.now() + this.skewMs, eventId: () => this.#around.mintId('e') };
+  }
+
+  #commit(process: Process, ledger: AgentLedger): void {
+    this.#around.mayDie(this.index);
+    process.ledger = ledger;
+    this.disk = ledger;
+    this.#around.mayDie(this.index);
+  }
+
+  #send(process: Process, message: Up): void {
+    this.#around.mayDie(this.index);
+    if (process.link !== null && !process.link.broken) process.link.up.push(message);
+  }
+
+  boot(): void {
+    const { reduce, habits } = this.#around.parts;
+    const ledger = habits.durableOutbox ? this.disk : { ...this.disk, outbox: [] };
+    this.process = {
+      ledger,
+      link: null,
+      live: false,
+      sentJobs: [],
+      reporting: false,
+      reconciled: !habits.waitForHello,
+      grants: new Map(),
+      runs: new Map(),
+    };
+    this.#commit(this.process, reduce.recoverAfterCrash(ledger, this.#mint));
+  }
+
+  die(): void {
+    if (this.process === null) return;
+    this.hangUp();
+    for (const key of this.process.runs.keys()) this.#around.judge.effectEnds(jobOf(key), false);
+    this.process = null;
+  }
+
+  /** The host is set back to an older snapshot of itself. */
+  rollBack(snapshot: AgentLedger): void {
+    this.die();
+    this.disk = snapshot;
+    this.life += 1;
+  }
+
+  hangUp(): void {
+    const process = this.process;
+    if (process?.link == null) return;
+    process.link.agentOpen = false;
+    process.link.down.length = 0;
+    process.link = null;
+    process.live = false;
+    process.reporting = false;
+  }
+
+  dial(): void {
+    const process = this.process;
+    if (process === null) return;
+    this.hangUp();
+    process.link = this.#around.connect(this.index);
+    const told = this.#around.parts.reduce.helloOf(process.ledger);
+    process.sentJobs = told.jobs;
+    const input = {
+      instanceId: `00000000-0000-4000-8000-00000000000${this.index}`,
+      capabilities: ['backup'],
+      clock: this.#mint.now,
+      agentVersion: '0.1.0',
+      protocol: 1,
+      ...told,
+    };
+    this.#send(process, { type: 'hello', input });
+  }
+
+  receive(link: Link, message: Down): void {
+    const process = this.process;
+    if (process === null || process.link !== link) return;
+    if (message.type === 'hello') this.#adopt(process, message.answer);
+    else if (message.type === 'command') this.#take(process, message.command);
+    else if (message.type === 'begin') this.#hearGrant(process, message);
+    else if (message.type === 'heartbeat')
+      for (const one of message.cancel) this.#cancel(process, one.jobId, one.attempt);
+    else {
+      this.#commit(process, this.#around.parts.reduce.confirmReported(process.ledger, message.acceptedIds));
+      process.reporting = false;
+    }
+  }
+
+  #adopt(process: Process, answer: HelloAnswer): void {
+    const { reduce, habits } = this.#around.parts;
+    const told = habits.keepSentJobs ? process.sentJobs : reduce.helloOf(process.ledger).jobs;
+    const keys = new Set(process.runs.keys());
+    const { ledger, stop } = reduce.adoptHelloAnswer(process.ledger, told, answer, keys, this.#mint);
+    this.#commit(process, ledger);
+    for (const { jobId, attempt } of habits.stopAfterHello ? stop : []) {
+      this.#around.judge.effectEnds(jobId, false);
+      process.runs.delete(jobKey(jobId, attempt));
+    }
+    process.live = true;
+    process.reconciled = true;
+  }
+
+  #take(process: Process, command: Extract<Down, { type: 'command' }>['command']): void {
+    const { reduce, habits } = this.#around.parts;
+    const refuse = (spec: AgentJob['spec']) =>
+      spec.command === 'undo' ? wireErrorOf('POLICY_REFUSED', 'not allowed here') : null;
+    const { ledger, stop, gap } = reduce.acceptCommand(process.ledger, command, this.#mint, refuse);
+    if (gap) return this.hangUp();
+    if (!habits.journalBeforeAck) this.#send(process, { type: 'ack', upToSeq: ledger.lastSeq });
+    this.#commit(process, ledger);
+    const run = stop === null ? undefined : process.runs.get(jobKey(stop.jobId, stop.attempt));
+    if (run !== undefined) run.stopping = true;
+    if (habits.journalBeforeAck) this.#send(process, { type: 'ack', upToSeq: ledger.lastSeq });
+  }
+
+  #cancel(process: Process, jobId: string, attempt: number): void {
+    const { ledger, stop } = this.#around.parts.reduce.cancelAttempt(process.ledger, jobId, attempt, this.#mint);
+    if (ledger !== process.ledger) this.#commit(process, ledger);
+    const run = stop === null ? undefined : process.runs.get(jobKey(jobId, attempt));
+    if (run !== undefined) run.stopping = true;
+  }
+
+  #hearGrant(process: Process, message: Extract<Down, { type: 'begin' }>): void {
+    for (const grant of process.grants.values()) {
+      if (grant.nonce !== message.nonce) continue;
+      grant.state = message.granted ? 'valid' : 'denied';
+      grant.reason = message.reason;
+    }
+  }
+
+  report(): void {
+    const process = this.process;
+    if (process === null || !process.live || process.reporting) return;
+    const events = this.#around.parts.reduce.reportBatch(process.ledger, 700);
+    if (events.length === 0) return;
+    process.reporting = true;
+    this.#send(process, { type: 'report', events });
+  }
+
+  heartbeat(): void {
+    const process = this.process;
+    if (process === null || !process.live) return;
+    const open = [...process.runs.keys()].map((key) => ({ jobId: jobOf(key), attempt: Number(key.split('#')[1]) }));
+    this.#send(process, { type: 'heartbeat', running: open });
+  }
+
+  /** Looks at one of the jobs that may begin. */
+  work(): void {
+    const process = this.process;
+    if (process === null || !process.reconciled) return;
+    const job = this.#around.random.pick(this.#around.parts.reduce.startableJobs(process.ledger));
+    if (job !== undefined) this.#advance(process, job);
+  }
+
+  #advance(process: Process, job: AgentJob): void {
+    const { reduce, habits } = this.#around.parts;
+    const key = jobKey(job.jobId, job.attempt);
+    const grant = process.grants.get(key);
+    const live = grant?.state === 'valid' && (!habits.endGrants || this.#around.now() < grant.sentAt + GRANT_MS);
+    const state = live ? 'valid' : grant?.state === 'denied' ? 'denied' : 'none';
+    const step = reduce.nextStep(job, { now: this.#mint.now, grant: state });
+    if (step === 'ask') return this.#ask(process, job, grant);
+    if (step === 'expire') {
+      const outcome = grant?.state === 'denied' ? deniedOutcome(grant.reason) : expiredOutcome;
+      return this.#commit(process, reduce.finishJob(process.ledger, key, outcome, this.#mint));
+    }
+    const ledger = reduce.markRunning(process.ledger, key, this.#mint);
+    if (ledger.jobs.get(key)?.state !== 'running') return;
+    const begin = () => {
+      process.runs.set(key, { stopping: false });
+      const { index: agent, life } = this;
+      const trulyLive = grant !== undefined && this.#around.now() < grant.sentAt + GRANT_MS && grant.state === 'valid';
+      const nonce = trulyLive ? grant.nonce : null;
+      this.#around.say(() => `agent ${agent}: EFFECT of ${key} (${classOf(job.spec)})`);
+      const { healed } = this.#around;
+      this.#around.judge.effectBegins({ agent, life, job, hostClock: this.#mint.now, nonce, healed });
+    };
+    if (!habits.journalBeforeEffect) begin();
+    this.#commit(process, ledger);
+    if (habits.journalBeforeEffect) begin();
+  }
+
+  #ask(process: Process, job: AgentJob, before: Grant | undefined): void {
+    if (!process.live || process.link === null) return;
+    const now = this.#around.now();
+    const waiting = before?.state === 'asked' && before.link === process.link.id;
+    if (waiting) return;
+    const nonce = before?.nonce ?? this.#around.mintId('nonce');
+    const grant: Grant = { nonce, sentAt: now, state: 'asked', reason: '', link: process.link.id };
+    process.grants.set(jobKey(job.jobId, job.attempt), grant);
+    this.#send(process, { type: 'begin', jobId: job.jobId, attempt: job.attempt, nonce });
+  }
+
+  /** Ends one of the running attempts. */
+  finish(): void {
+    const process = this.process;
+    if (process === null) return;
+    const run = this.#around.random.pick([...process.runs]);
+    if (run === undefined) return;
+    const [key, { stopping }] = run;
+    const outcome =
+      stopping && this.#around.random.chance(0.8) ? stopped : this.#around.random.chance(0.8) ? done : broke;
+    this.#around.judge.effectEnds(jobOf(key), outcome.type === 'succeeded');
+    process.runs.delete(key);
+    this.#commit(process, this.#around.parts.reduce.finishJob(process.ledger, key, outcome, this.#mint));
+  }
+
+  get quiet(): boolean {
+    const ledger = this.process?.ledger;
+    if (ledger === undefined) return false;
+    return ledger.outbox.length === 0 && [...ledger.jobs.values()].every((job) => job.state === 'finished');
+  }
+}
+
+const jobOf = (key: string): string => key.slice(0, key.indexOf('#'));

@@ -1,0 +1,192 @@
+import { type ControlLedger, type JobSpec, LIMITS, TERMINAL_STATES } from '@lastgood/protocol';
+import type { Down, Link, Up } from './network.ts';
+import { LEASE_MS, type Surroundings } from './surroundings.ts';
+
+interface Session {
+  readonly agent: number;
+  readonly epoch: number;
+  readonly link: Link;
+  sentSeq: number;
+}
+
+/** The control plane: a catalog that survives, sessions that do not. */
+export class SimControl {
+  readonly #around: Surroundings;
+  disk: Map<number, ControlLedger>;
+  up = false;
+  skewMs = 0;
+  copies: Map<number, ControlLedger>[] = [];
+  readonly #sessions = new Map<number, Session>();
+  /** Where the last session of an agent stopped sending; only a mutation uses it. */
+  readonly #cursors = new Map<number, number>();
+
+  constructor(around: Surroundings, agents: number) {
+    this.#around = around;
+    this.disk = new Map();
+    const incarnation = around.mintId('incarnation');
+    for (let agent = 0; agent < agents; agent += 1) {
+      this.disk.set(agent, around.parts.reduce.emptyControlLedger(`agent-${agent}`, incarnation));
+    }
+    this.copies.push(new Map(this.disk));
+  }
+
+  get #now(): number {
+    return this.#around.now() + this.skewMs;
+  }
+
+  ledger(agent: number): ControlLedger {
+    const ledger = this.disk.get(agent);
+    if (ledger === undefined) throw new Error(`no agent ${agent}`);
+    return ledger;
+  }
+
+  #commit(agent: number, ledger: ControlLedger): void {
+    if (ledger === this.disk.get(agent)) return;
+    this.#around.mayDie('control');
+    this.disk.set(agent, ledger);
+    this.#around.judge.controlCommits(agent, ledger);
+    this.#around.mayDie('control');
+  }
+
+  /** Commits, then answers. */
+  #answer(session: Session, ledger: ControlLedger, message: Down): void {
+    const early = !this.#around.parts.habits.commitBeforeSend;
+    if (early) this.#send(session, message);
+    this.#commit(session.agent, ledger);
+    if (!early) this.#send(session, message);
+  }
+
+  #send(session: Session, message: Down): void {
+    this.#around.mayDie('control');
+    if (session.link.agentOpen && !session.link.broken) session.link.down.push(message);
+  }
+
+  close(link: Link): void {
+    link.controlOpen = false;
+    link.up.length = 0;
+    this.#sessions.delete(link.id);
+  }
+
+  die(links: readonly Link[]): void {
+    for (const link of links) this.close(link);
+    this.up = false;
+    this.#sessions.clear();
+  }
+
+  /** The catalog is replaced by an older copy of itself. */
+  restore(copy: Map<number, ControlLedger>): void {
+    const incarnation = this.#around.mintId('incarnation');
+    for (const [agent, ledger] of copy) {
+      this.disk.set(agent, this.#around.parts.reduce.afterCatalogRestore(ledger, incarnation));
+    }
+    this.copies = this.copies.slice(0, this.copies.indexOf(copy) + 1);
+  }
+
+  create(agent: number, spec: JobSpec, startInMs: number): void {
+    const jobId = this.#around.mintId('job');
+    this.#around.judge.created(jobId, agent, spec);
+    this.#around.say(() => `control: creates ${jobId} for agent ${agent}: ${spec.command} ${spec.target}`);
+    const job = { jobId, spec, startBy: this.#now + startInMs, deadlineMs: 3_600_000 };
+    const ledger = this.#around.parts.reduce.createJob(this.ledger(agent), job);
+    // A person whose request died with the process sends it again: the job is only owed once it is there.
+    this.disk.set(agent, ledger);
+    this.#around.judge.controlCommits(agent, ledger);
+  }
+
+  cancelOne(): void {
+    const agent = this.#around.random.below(this.disk.size);
+    const open = [...this.ledger(agent).jobs.values()].filter((job) => !TERMINAL_STATES.has(job.state));
+    const job = this.#around.random.pick(open);
+    if (job === undefined) return;
+    this.#around.say(() => `control: cancel of ${job.jobId} (${job.state})`);
+    this.#commit(agent, this.#around.parts.reduce.requestCancel(this.ledger(agent), job.jobId, this.#now));
+  }
+
+  expire(): void {
+    for (const agent of this.disk.keys()) {
+      this.#commit(agent, this.#around.parts.reduce.expireLeases(this.ledger(agent), this.#now));
+    }
+  }
+
+  /** Sends what waits to one of the connected agents; now and then from the start again, as a repeated subscription does. */
+  push(session: Session | undefined = this.#around.random.pick([...this.#sessions.values()])): void {
+    if (session === undefined) return;
+    const { reduce } = this.#around.parts;
+    const before = this.ledger(session.agent);
+    if (this.#around.random.chance(0.05)) session.sentSeq = Math.min(session.sentSeq, before.acked);
+    const limit = 1 + this.#around.random.below(LIMITS.commandWindow);
+    const { ledger, commands } = reduce.handOver(before, session.sentSeq, limit);
+    const early = !this.#around.parts.habits.commitBeforeSend;
+    if (!early) this.#commit(session.agent, ledger);
+    for (const command of commands) {
+      this.#send(session, { type: 'command', command });
+      session.sentSeq = command.seq;
+      this.#cursors.set(session.agent, command.seq);
+    }
+    if (early) this.#commit(session.agent, ledger);
+  }
+
+  pushAll(): void {
+    for (const session of this.#sessions.values()) this.push(session);
+  }
+
+  receive(link: Link, message: Up): void {
+    if (message.type === 'hello') return this.#hello(link, message);
+    const session = this.#sessions.get(link.id);
+    const stale = this.#around.parts.habits.fenceSessions && session?.epoch !== this.ledger(link.agent).epoch;
+    if (session === undefined || stale) return this.close(link);
+    const { reduce } = this.#around.parts;
+    const ledger = this.ledger(session.agent);
+    if (message.type === 'ack') return this.#commit(session.agent, reduce.acknowledge(ledger, message.upToSeq));
+    if (message.type === 'heartbeat') {
+      const heard = reduce.receiveHeartbeat(ledger, message.running, this.#now, LEASE_MS);
+      return this.#answer(session, heard.ledger, { type: 'heartbeat', cancel: heard.cancel });
+    }
+    if (message.type === 'begin') {
+      const { jobId, attempt, nonce } = message;
+      const asked = reduce.grantBegin(ledger, jobId, attempt, nonce, this.#now);
+      if (asked.granted) this.#around.judge.granted(jobId, attempt, nonce);
+      const { granted, reason } = asked;
+      return this.#answer(session, asked.ledger, { type: 'begin', nonce, granted, reason });
+    }
+    const told = reduce.receiveReport(ledger, message.events, this.#now, LEASE_MS);
+    if (!told.diverged) return this.#answer(session, told.ledger, { type: 'report', acceptedIds: told.acceptedIds });
+    this.#around.say(() => `control: another history from agent ${session.agent}`);
+    this.#commit(session.agent, told.ledger);
+    this.close(link);
+  }
+
+  #hello(link: Link, { input }: Extract<Up, { type: 'hello' }>): void {
+    const { reduce, habits } = this.#around.parts;
+    const { ledger, merged, reset } = reduce.receiveHello(this.ledger(link.agent), input, this.#now, LEASE_MS);
+    if (merged !== null || reset !== null) {
+      this.#around.say(
+        () => `control: hello of agent ${link.agent} merged=${merged?.baseSeq} reset=${JSON.stringify(reset)}`,
+      );
+    }
+    for (const other of this.#sessions.values()) {
+      if (other.agent === link.agent && habits.fenceSessions) this.close(other.link);
+    }
+    const sentSeq = habits.resumeFromAck ? ledger.acked : (this.#cursors.get(link.agent) ?? ledger.acked);
+    const session: Session = { agent: link.agent, epoch: ledger.epoch, link, sentSeq };
+    const answer = {
+      sessionId: this.#around.mintId('session'),
+      epoch: ledger.epoch,
+      incarnation: ledger.incarnation,
+      protocol: 1,
+      controlClock: this.#now,
+      heartbeatMs: 30_000,
+      leaseMs: LEASE_MS,
+      spreadMs: 0,
+      merged,
+      reset,
+    };
+    this.#answer(session, ledger, { type: 'hello', answer });
+    this.#sessions.set(link.id, session);
+  }
+
+  quiet(agent: number): boolean {
+    const ledger = this.ledger(agent);
+    return ledger.outbox.length === 0 && [...ledger.jobs.values()].every((job) => TERMINAL_STATES.has(job.state));
+  }
+}
