@@ -201,6 +201,8 @@ export const factsInputSchema = z.object({
   hash: z.string(),
   targets: z.array(targetInventorySchema).max(256),
   backups: z.array(backupSummarySchema).max(10_000),
+  /** False: only the newest backups fitted into the frame. */
+  complete: z.boolean().default(true),
 });
 
 export const enrolInputSchema = z.object({

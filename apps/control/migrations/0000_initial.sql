@@ -1,0 +1,99 @@
+CREATE TABLE `agents` (
+	`agent_id` text PRIMARY KEY NOT NULL,
+	`install_id` text NOT NULL,
+	`environment` text NOT NULL,
+	`host` text NOT NULL,
+	`labels` text NOT NULL,
+	`public_key` text NOT NULL,
+	`enrolled_at` integer NOT NULL,
+	`agent_version` text,
+	`last_seen_at` integer,
+	`quarantined_at` integer
+);
+--> statement-breakpoint
+CREATE UNIQUE INDEX `agents_name` ON `agents` (`environment`,`host`);--> statement-breakpoint
+CREATE TABLE `audit` (
+	`id` integer PRIMARY KEY AUTOINCREMENT NOT NULL,
+	`at` integer NOT NULL,
+	`actor` text NOT NULL,
+	`action` text NOT NULL,
+	`subject` text NOT NULL,
+	`detail` text NOT NULL
+);
+--> statement-breakpoint
+CREATE TABLE `backups` (
+	`backup_id` text PRIMARY KEY NOT NULL,
+	`agent_id` text NOT NULL,
+	`target` text NOT NULL,
+	`sequence` integer NOT NULL,
+	`state` text NOT NULL,
+	`summary` text NOT NULL
+);
+--> statement-breakpoint
+CREATE INDEX `backups_target` ON `backups` (`agent_id`,`target`,`sequence`);--> statement-breakpoint
+CREATE TABLE `commands` (
+	`agent_id` text NOT NULL,
+	`seq` integer NOT NULL,
+	`command` text NOT NULL,
+	PRIMARY KEY(`agent_id`, `seq`)
+);
+--> statement-breakpoint
+CREATE TABLE `holds` (
+	`backup_id` text PRIMARY KEY NOT NULL,
+	`reason` text NOT NULL,
+	`by` text NOT NULL,
+	`at` integer NOT NULL
+);
+--> statement-breakpoint
+CREATE TABLE `jobs` (
+	`job_id` text PRIMARY KEY NOT NULL,
+	`agent_id` text NOT NULL,
+	`target` text NOT NULL,
+	`command` text NOT NULL,
+	`state` text NOT NULL,
+	`created_at` integer NOT NULL,
+	`created_by` text NOT NULL,
+	`idempotency_key` text,
+	`ledger` text NOT NULL
+);
+--> statement-breakpoint
+CREATE INDEX `jobs_agent` ON `jobs` (`agent_id`,`created_at`);--> statement-breakpoint
+CREATE INDEX `jobs_created` ON `jobs` (`created_at`);--> statement-breakpoint
+CREATE UNIQUE INDEX `jobs_idempotency` ON `jobs` (`created_by`,`idempotency_key`);--> statement-breakpoint
+CREATE TABLE `ledgers` (
+	`agent_id` text PRIMARY KEY NOT NULL,
+	`merged_incarnation` text,
+	`epoch` integer NOT NULL,
+	`command_seq` integer NOT NULL,
+	`acked` integer NOT NULL
+);
+--> statement-breakpoint
+CREATE TABLE `meta` (
+	`key` text PRIMARY KEY NOT NULL,
+	`value` text NOT NULL
+);
+--> statement-breakpoint
+CREATE TABLE `targets` (
+	`agent_id` text NOT NULL,
+	`name` text NOT NULL,
+	`inventory` text NOT NULL,
+	`seen_at` integer NOT NULL,
+	PRIMARY KEY(`agent_id`, `name`)
+);
+--> statement-breakpoint
+CREATE TABLE `tokens` (
+	`id` text PRIMARY KEY NOT NULL,
+	`hash` text NOT NULL,
+	`name` text NOT NULL,
+	`kind` text NOT NULL,
+	`scope` text,
+	`environment` text,
+	`host` text,
+	`created_at` integer NOT NULL,
+	`expires_at` integer,
+	`last_used_at` integer,
+	`revoked_at` integer,
+	`uses_left` integer
+);
+--> statement-breakpoint
+CREATE UNIQUE INDEX `tokens_hash` ON `tokens` (`hash`);

@@ -1,0 +1,281 @@
+import { type Clock, Failure } from '@lastgood/core';
+import { uuidv7 } from '@lastgood/host';
+import {
+  type AdminApi,
+  type BackupView,
+  classOf,
+  type HostView,
+  type JobSpec,
+  type JobView,
+  jobResultSchema,
+  PROTOCOL_VERSION,
+  type TargetView,
+} from '@lastgood/protocol';
+import type {
+  AgentRecord,
+  BackupRecord,
+  Catalog,
+  Change,
+  JobRecord,
+  Scoped,
+  TargetRecord,
+} from '../catalog/catalog.ts';
+import type { Fleet } from '../fleet/fleet.ts';
+import { VERSION } from '../version.ts';
+import { type Actor, newToken, tokenView } from './tokens.ts';
+
+const HOUR_MS = 3_600_000;
+const MAX_ROWS = 100_000;
+type Input<K extends keyof AdminApi> = Parameters<AdminApi[K]>[0];
+
+/** What one caller may do; every change leaves an audit record in the same commit. */
+export class AdminService implements AdminApi {
+  readonly #catalog: Catalog;
+  readonly #fleet: Fleet;
+  readonly #clock: Clock;
+  readonly #actor: Actor;
+
+  constructor(catalog: Catalog, fleet: Fleet, clock: Clock, actor: Actor) {
+    this.#catalog = catalog;
+    this.#fleet = fleet;
+    this.#clock = clock;
+    this.#actor = actor;
+  }
+
+  #audit(action: string, subject: string, detail = ''): Change {
+    return { type: 'audit', entry: { at: this.#clock.now(), actor: this.#actor.name, action, subject, detail } };
+  }
+
+  async whoAmI(): ReturnType<AdminApi['whoAmI']> {
+    return { name: this.#actor.name, scope: this.#actor.scope, version: VERSION, protocol: PROTOCOL_VERSION };
+  }
+
+  async hosts(): Promise<HostView[]> {
+    const targets = Map.groupBy(await this.#catalog.targets(), (target) => target.agentId);
+    return this.#fleet.members().map(({ agent, session }) => ({
+      agentId: agent.agentId,
+      environment: agent.environment,
+      host: agent.host,
+      labels: agent.labels,
+      state: this.#online(agent.agentId) ? 'online' : agent.lastSeenAt === null ? 'never' : 'offline',
+      since: agent.lastSeenAt ?? agent.enrolledAt,
+      agentVersion: agent.agentVersion,
+      clockSkewMs: session?.clockSkewMs ?? null,
+      outboxDepth: session?.outboxDepth ?? 0,
+      targets: (targets.get(agent.agentId) ?? []).map((target) => target.inventory.name),
+    }));
+  }
+
+  #online(agentId: string): boolean {
+    return this.#fleet.session(agentId)?.alive ?? false;
+  }
+
+  /** The targets that a selector names: `target`, `host/target` or `environment/host/target`. */
+  async #select(selector: string | undefined): Promise<{ agent: AgentRecord; record: TargetRecord }[]> {
+    const found = (await this.#catalog.targets()).flatMap((record) => {
+      const agent = this.#fleet.agent(record.agentId);
+      return agent === undefined ? [] : [{ agent, record }];
+    });
+    if (selector === undefined) return found;
+    const wanted = selector.split('/');
+    const matching = found.filter(({ agent, record }) => {
+      const name = [agent.environment, agent.host, record.inventory.name];
+      return wanted.length <= 3 && wanted.every((part, index) => part === name[name.length - wanted.length + index]);
+    });
+    if (matching.length === 0) throw new Failure('NOT_FOUND', `no target is named "${selector}"`);
+    return matching;
+  }
+
+  async #one(selector: string): Promise<{ agent: AgentRecord; record: TargetRecord }> {
+    const [first, ...others] = await this.#select(selector);
+    if (first === undefined || others.length > 0) {
+      const names = [first, ...others].map(
+        (entry) => `${entry?.agent.environment}/${entry?.agent.host}/${entry?.record.inventory.name}`,
+      );
+      throw new Failure('BAD_INPUT', `"${selector}" is ambiguous: ${names.slice(0, 5).join(', ')}`);
+    }
+    return first;
+  }
+
+  async #scoped(selector: string | undefined): Promise<Scoped> {
+    if (selector === undefined) return {};
+    const { agent, record } = await this.#one(selector);
+    return { agentId: agent.agentId, target: record.inventory.name };
+  }
+
+  async targets({ target }: Input<'targets'>): Promise<TargetView[]> {
+    const backups = Map.groupBy(
+      await this.#catalog.backups({}, MAX_ROWS),
+      ({ agentId, summary }) => `${agentId}/${summary.target}`,
+    );
+    return (await this.#select(target)).map(({ agent, record }) => {
+      const own = (backups.get(`${agent.agentId}/${record.inventory.name}`) ?? []).map((backup) => backup.summary);
+      const newest = own.toSorted((a, b) => b.sequence - a.sequence);
+      return {
+        ...record.inventory,
+        environment: agent.environment,
+        host: agent.host,
+        online: this.#online(agent.agentId),
+        lastGood: newest.find((backup) => backup.state === 'good') ?? null,
+        lastVerified: newest.find((backup) => backup.state === 'good' && backup.verified?.passed === true) ?? null,
+      };
+    });
+  }
+
+  #backupView({ agentId, summary, held }: BackupRecord): BackupView {
+    const agent = this.#fleet.agent(agentId);
+    return { ...summary, environment: agent?.environment ?? 'unknown', host: agent?.host ?? 'unknown', held };
+  }
+
+  async backups({ target, limit }: Input<'backups'>): Promise<BackupView[]> {
+    return (await this.#catalog.backups(await this.#scoped(target), limit)).map((record) => this.#backupView(record));
+  }
+
+  #jobView({ agentId, createdAt, createdBy, job: stored }: JobRecord): JobView {
+    const agent = this.#fleet.agent(agentId);
+    // Memory is ahead of the row by leases alone.
+    const job = agent === undefined ? stored : (this.#fleet.ledger(agentId).jobs.get(stored.jobId) ?? stored);
+    const result = jobResultSchema.safeParse(job.result);
+    return {
+      jobId: job.jobId,
+      environment: agent?.environment ?? 'unknown',
+      host: agent?.host ?? 'unknown',
+      target: job.spec.target,
+      command: job.spec.command,
+      spec: job.spec,
+      state: job.state,
+      attempt: job.attempt,
+      createdAt,
+      startedAt: job.startedAt,
+      endedAt: job.endedAt,
+      createdBy,
+      startBy: job.startBy,
+      cancelRequested: job.cancelRequested,
+      hostOnline: this.#online(agentId),
+      progress: job.endedAt === null ? (this.#fleet.session(agentId)?.progressOf(job.jobId) ?? null) : null,
+      error: job.error,
+      result: result.success ? result.data : null,
+    };
+  }
+
+  async jobs({ target, limit }: Input<'jobs'>): Promise<JobView[]> {
+    return (await this.#catalog.jobs(await this.#scoped(target), limit)).map((record) => this.#jobView(record));
+  }
+
+  async job(jobId: string): Promise<JobView> {
+    return this.#jobView(await this.#jobRecord(jobId));
+  }
+
+  async #jobRecord(jobId: string): Promise<JobRecord> {
+    const record = await this.#catalog.job(jobId);
+    if (record === undefined) throw new Failure('NOT_FOUND', `there is no job ${jobId}`);
+    return record;
+  }
+
+  async #checkBackup(agentId: string, spec: JobSpec): Promise<void> {
+    if (!('backupId' in spec)) return;
+    const backup = await this.#catalog.backup(spec.backupId);
+    if (backup === undefined || backup.agentId !== agentId || backup.summary.target !== spec.target)
+      throw new Failure('NOT_FOUND', `target ${spec.target} has no backup ${spec.backupId}`);
+  }
+
+  /** A rotation always knows every hold of the catalog, whatever the caller sent. */
+  async #withHolds(agentId: string, spec: JobSpec): Promise<JobSpec> {
+    if (spec.command !== 'rotate') return spec;
+    const held = (await this.#catalog.backups({ agentId, target: spec.target }, MAX_ROWS)).filter(
+      (backup) => backup.held,
+    );
+    return { ...spec, holds: [...new Set([...spec.holds, ...held.map((backup) => backup.summary.backupId)])] };
+  }
+
+  async createJob(input: Input<'createJob'>): Promise<JobView> {
+    if (classOf(input.spec) === 'destructive' && this.#actor.scope !== 'destroy' && this.#actor.scope !== 'admin')
+      throw new Failure('FORBIDDEN', `${input.spec.command} needs a token with scope destroy`);
+    const { agent, record } = await this.#one(input.target);
+    if (input.spec.target !== record.inventory.name)
+      throw new Failure(
+        'BAD_INPUT',
+        `the job names target "${input.spec.target}", the selector "${record.inventory.name}"`,
+      );
+    const known = await this.#catalog.jobByKey(this.#actor.name, input.idempotencyKey);
+    if (known !== undefined) {
+      if (known.agentId !== agent.agentId || known.job.spec.command !== input.spec.command)
+        throw new Failure('CONFLICT', 'the idempotency key was used for another job');
+      return this.#jobView(known);
+    }
+    await this.#checkBackup(agent.agentId, input.spec);
+    const spec = await this.#withHolds(agent.agentId, input.spec);
+    const now = this.#clock.now();
+    const jobId = uuidv7(now);
+    const job = { jobId, spec, startBy: now + input.startByMs, deadlineMs: input.deadlineMs };
+    const subject = `${agent.environment}/${agent.host}/${spec.target}`;
+    await this.#fleet.createJob(
+      agent.agentId,
+      job,
+      { createdBy: this.#actor.name, idempotencyKey: input.idempotencyKey, now },
+      [this.#audit(`job.${spec.command}`, subject, jobId)],
+    );
+    return await this.job(jobId);
+  }
+
+  async cancelJob(jobId: string): Promise<JobView> {
+    const record = await this.#jobRecord(jobId);
+    if (classOf(record.job.spec) === 'destructive' && this.#actor.scope === 'operate')
+      throw new Failure('FORBIDDEN', 'cancelling this needs a token with scope destroy');
+    await this.#fleet.cancelJob(record.agentId, jobId, [this.#audit('job.cancel', jobId)]);
+    return await this.job(jobId);
+  }
+
+  async hold({ backupId, held, reason }: Input<'hold'>): Promise<BackupView> {
+    const backup = await this.#catalog.backup(backupId);
+    if (backup === undefined) throw new Failure('NOT_FOUND', `there is no backup ${backupId}`);
+    const change: Change = { type: 'hold', backupId, held, reason, by: this.#actor.name, at: this.#clock.now() };
+    await this.#catalog.commit([change, this.#audit(held ? 'backup.hold' : 'backup.release', backupId, reason)]);
+    return this.#backupView({ ...backup, held });
+  }
+
+  async tokens(): ReturnType<AdminApi['tokens']> {
+    return (await this.#catalog.tokens()).map(tokenView);
+  }
+
+  async createToken({ name, scope, expiresInHours }: Input<'createToken'>): ReturnType<AdminApi['createToken']> {
+    const now = this.#clock.now();
+    const expiresAt = expiresInHours === null ? null : now + expiresInHours * HOUR_MS;
+    const { token, record } = newToken(
+      { name, kind: 'api', scope, environment: null, host: null, expiresAt, usesLeft: null },
+      now,
+    );
+    await this.#catalog.commit([
+      { type: 'token', token: record },
+      this.#audit('token.create', name, `${record.id} ${scope}`),
+    ]);
+    return { token, view: tokenView(record) };
+  }
+
+  async createEnrolToken({
+    environment,
+    host,
+    expiresInHours,
+  }: Input<'createEnrolToken'>): ReturnType<AdminApi['createEnrolToken']> {
+    const now = this.#clock.now();
+    const name = `${environment}/${host}`;
+    const { token, record } = newToken(
+      { name, kind: 'enrol', scope: null, environment, host, expiresAt: now + expiresInHours * HOUR_MS, usesLeft: 1 },
+      now,
+    );
+    await this.#catalog.commit([{ type: 'token', token: record }, this.#audit('token.enrol', name, record.id)]);
+    return { token, view: tokenView(record) };
+  }
+
+  async revokeToken(id: string): ReturnType<AdminApi['revokeToken']> {
+    const known = (await this.#catalog.tokens()).find((token) => token.id === id);
+    if (known === undefined) throw new Failure('NOT_FOUND', `there is no token ${id}`);
+    const at = this.#clock.now();
+    await this.#catalog.commit([{ type: 'revokeToken', id, at }, this.#audit('token.revoke', known.name, id)]);
+    return tokenView({ ...known, revokedAt: known.revokedAt ?? at });
+  }
+
+  async audit({ limit }: Input<'audit'>): ReturnType<AdminApi['audit']> {
+    return await this.#catalog.audit(limit);
+  }
+}

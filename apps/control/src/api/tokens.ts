@@ -1,0 +1,48 @@
+import { randomBytes } from 'node:crypto';
+import { type Clock, Failure } from '@lastgood/core';
+import { uuidv7 } from '@lastgood/host';
+import type { Scope, TokenView } from '@lastgood/protocol';
+import type { Catalog, TokenRecord } from '../catalog/catalog.ts';
+import { hashOf } from '../fleet/enrolment.ts';
+
+/** Whoever a request comes from. */
+export interface Actor {
+  readonly tokenId: string;
+  readonly name: string;
+  readonly scope: Scope;
+}
+const SEEN_EVERY_MS = 60_000;
+
+/** A token with 256 random bits: shown once, kept as a hash. */
+export function newToken(
+  fields: Pick<TokenRecord, 'name' | 'kind' | 'scope' | 'environment' | 'host' | 'expiresAt' | 'usesLeft'>,
+  now: number,
+): { token: string; record: TokenRecord } {
+  const token = `${fields.kind === 'enrol' ? 'lge' : 'lg'}_${randomBytes(32).toString('base64url')}`;
+  return {
+    token,
+    record: { ...fields, id: uuidv7(now), hash: hashOf(token), createdAt: now, lastUsedAt: null, revokedAt: null },
+  };
+}
+
+export function tokenView({ hash: _hash, ...record }: TokenRecord): TokenView {
+  return record;
+}
+
+/** Who holds this bearer token; UNAUTHENTICATED for anything that is no living API token. */
+export async function authenticate(header: string | undefined, catalog: Catalog, clock: Clock): Promise<Actor> {
+  const token = /^Bearer ([\w-]{20,128})$/.exec(header ?? '')?.[1];
+  if (token === undefined) throw new Failure('UNAUTHENTICATED', 'the call carries no token');
+  const record = await catalog.tokenByHash(hashOf(token));
+  const now = clock.now();
+  if (
+    record?.kind !== 'api' ||
+    record.scope === null ||
+    record.revokedAt !== null ||
+    (record.expiresAt !== null && record.expiresAt < now)
+  )
+    throw new Failure('UNAUTHENTICATED', 'the token is unknown, expired or revoked');
+  if (now - (record.lastUsedAt ?? 0) > SEEN_EVERY_MS)
+    await catalog.commit([{ type: 'tokenSeen', id: record.id, at: now }]);
+  return { tokenId: record.id, name: record.name, scope: record.scope };
+}

@@ -1,0 +1,116 @@
+import type { AuditEntry, BackupSummary, ControlJob, ControlLedger, Scope, TargetInventory } from '@lastgood/protocol';
+
+export interface AgentRecord {
+  readonly agentId: string;
+  readonly installId: string;
+  readonly environment: string;
+  readonly host: string;
+  readonly labels: Record<string, string>;
+  readonly publicKey: string;
+  readonly enrolledAt: number;
+  readonly agentVersion: string | null;
+  readonly lastSeenAt: number | null;
+  readonly quarantinedAt: number | null;
+}
+export interface TokenRecord {
+  readonly id: string;
+  readonly hash: string;
+  readonly name: string;
+  readonly kind: 'api' | 'enrol';
+  readonly scope: Scope | null;
+  readonly environment: string | null;
+  readonly host: string | null;
+  readonly createdAt: number;
+  readonly expiresAt: number | null;
+  readonly lastUsedAt: number | null;
+  readonly revokedAt: number | null;
+  readonly usesLeft: number | null;
+}
+export interface JobRecord {
+  readonly job: ControlJob;
+  readonly agentId: string;
+  readonly createdAt: number;
+  readonly createdBy: string;
+  readonly idempotencyKey: string | null;
+}
+export interface TargetRecord {
+  readonly agentId: string;
+  readonly inventory: TargetInventory;
+  readonly seenAt: number;
+}
+export interface BackupRecord {
+  readonly agentId: string;
+  readonly summary: BackupSummary;
+  readonly held: boolean;
+}
+export type NewAuditEntry = Omit<AuditEntry, 'id'>;
+/** Which rows of a list; all when empty. */
+export interface Scoped {
+  readonly agentId?: string;
+  readonly target?: string;
+}
+
+/** One change of the catalog. A list of changes is committed together or not at all. */
+export type Change =
+  | {
+      readonly type: 'ledger';
+      readonly before: ControlLedger | null;
+      readonly after: ControlLedger;
+      readonly now: number;
+    }
+  | { readonly type: 'job'; readonly record: JobRecord }
+  | { readonly type: 'agent'; readonly agent: AgentRecord }
+  | {
+      readonly type: 'inventory';
+      readonly agentId: string;
+      readonly targets: readonly TargetInventory[];
+      readonly seenAt: number;
+    }
+  /** What an agent's scan of its repositories saw: what is in the catalog and not in the list becomes missing (B11). */
+  | {
+      readonly type: 'scan';
+      readonly agentId: string;
+      /** False: only the newest backups are in the list, for older ones it says nothing. */
+      readonly complete: boolean;
+      readonly backups: readonly BackupSummary[];
+      readonly targets: readonly string[];
+    }
+  | { readonly type: 'backup'; readonly agentId: string; readonly backup: BackupSummary }
+  | { readonly type: 'removedBackups'; readonly backupIds: readonly string[] }
+  | { readonly type: 'verified'; readonly backupId: string; readonly verdict: NonNullable<BackupSummary['verified']> }
+  | {
+      readonly type: 'hold';
+      readonly backupId: string;
+      readonly held: boolean;
+      readonly reason: string;
+      readonly by: string;
+      readonly at: number;
+    }
+  | { readonly type: 'token'; readonly token: TokenRecord }
+  /** Fails with ENROL_TOKEN_INVALID when another enrolment was faster. */
+  | { readonly type: 'useToken'; readonly id: string; readonly at: number }
+  | { readonly type: 'tokenSeen'; readonly id: string; readonly at: number }
+  | { readonly type: 'revokeToken'; readonly id: string; readonly at: number }
+  | { readonly type: 'incarnation'; readonly incarnation: string }
+  | { readonly type: 'audit'; readonly entry: NewAuditEntry };
+
+/**
+ * All that the control plane remembers. Asynchronous throughout, so that what lies beneath can change; nothing outside of this
+ * folder knows SQL. `commit` resolves when the changes are durable, and rejects with none of them made.
+ */
+export interface Catalog {
+  commit(changes: readonly Change[]): Promise<void>;
+  incarnation(): Promise<string>;
+  agents(): Promise<AgentRecord[]>;
+  ledgers(): Promise<ControlLedger[]>;
+  job(jobId: string): Promise<JobRecord | undefined>;
+  jobByKey(createdBy: string, idempotencyKey: string): Promise<JobRecord | undefined>;
+  jobs(scoped: Scoped, limit: number): Promise<JobRecord[]>;
+  targets(): Promise<TargetRecord[]>;
+  backup(backupId: string): Promise<BackupRecord | undefined>;
+  backups(scoped: Scoped, limit: number): Promise<BackupRecord[]>;
+  tokens(): Promise<TokenRecord[]>;
+  tokenByHash(hash: string): Promise<TokenRecord | undefined>;
+  audit(limit: number): Promise<AuditEntry[]>;
+  close(): Promise<void>;
+}

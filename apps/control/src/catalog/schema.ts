@@ -1,0 +1,118 @@
+import { index, integer, primaryKey, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core';
+
+const json = <T>(name: string) => text(name, { mode: 'json' }).$type<T>();
+
+export const meta = sqliteTable('meta', { key: text('key').primaryKey(), value: text('value').notNull() });
+
+export const agents = sqliteTable(
+  'agents',
+  {
+    agentId: text('agent_id').primaryKey(),
+    installId: text('install_id').notNull(),
+    environment: text('environment').notNull(),
+    host: text('host').notNull(),
+    labels: json<Record<string, string>>('labels').notNull(),
+    publicKey: text('public_key').notNull(),
+    enrolledAt: integer('enrolled_at').notNull(),
+    agentVersion: text('agent_version'),
+    lastSeenAt: integer('last_seen_at'),
+    quarantinedAt: integer('quarantined_at'),
+  },
+  (table) => [uniqueIndex('agents_name').on(table.environment, table.host)],
+);
+
+/** Counters of the delivery ledger of one agent; its jobs and commands are in tables of their own. */
+export const ledgers = sqliteTable('ledgers', {
+  agentId: text('agent_id').primaryKey(),
+  mergedIncarnation: text('merged_incarnation'),
+  epoch: integer('epoch').notNull(),
+  commandSeq: integer('command_seq').notNull(),
+  acked: integer('acked').notNull(),
+});
+
+export const jobs = sqliteTable(
+  'jobs',
+  {
+    jobId: text('job_id').primaryKey(),
+    agentId: text('agent_id').notNull(),
+    target: text('target').notNull(),
+    command: text('command').notNull(),
+    state: text('state').notNull(),
+    createdAt: integer('created_at').notNull(),
+    createdBy: text('created_by').notNull(),
+    idempotencyKey: text('idempotency_key'),
+    /** The job as the delivery ledger knows it. */
+    ledger: json<unknown>('ledger').notNull(),
+  },
+  (table) => [
+    index('jobs_agent').on(table.agentId, table.createdAt),
+    index('jobs_created').on(table.createdAt),
+    uniqueIndex('jobs_idempotency').on(table.createdBy, table.idempotencyKey),
+  ],
+);
+
+export const commands = sqliteTable(
+  'commands',
+  { agentId: text('agent_id').notNull(), seq: integer('seq').notNull(), command: json<unknown>('command').notNull() },
+  (table) => [primaryKey({ columns: [table.agentId, table.seq] })],
+);
+
+export const targets = sqliteTable(
+  'targets',
+  {
+    agentId: text('agent_id').notNull(),
+    name: text('name').notNull(),
+    inventory: json<unknown>('inventory').notNull(),
+    seenAt: integer('seen_at').notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.agentId, table.name] })],
+);
+
+export const backups = sqliteTable(
+  'backups',
+  {
+    backupId: text('backup_id').primaryKey(),
+    agentId: text('agent_id').notNull(),
+    target: text('target').notNull(),
+    sequence: integer('sequence').notNull(),
+    state: text('state').notNull(),
+    summary: json<unknown>('summary').notNull(),
+  },
+  (table) => [index('backups_target').on(table.agentId, table.target, table.sequence)],
+);
+
+export const holds = sqliteTable('holds', {
+  backupId: text('backup_id').primaryKey(),
+  reason: text('reason').notNull(),
+  by: text('by').notNull(),
+  at: integer('at').notNull(),
+});
+
+export const tokens = sqliteTable(
+  'tokens',
+  {
+    id: text('id').primaryKey(),
+    /** SHA-256 of the token; the token itself is shown once and kept nowhere. */
+    hash: text('hash').notNull(),
+    name: text('name').notNull(),
+    kind: text('kind', { enum: ['api', 'enrol'] }).notNull(),
+    scope: text('scope', { enum: ['read', 'operate', 'destroy', 'admin'] }),
+    environment: text('environment'),
+    host: text('host'),
+    createdAt: integer('created_at').notNull(),
+    expiresAt: integer('expires_at'),
+    lastUsedAt: integer('last_used_at'),
+    revokedAt: integer('revoked_at'),
+    usesLeft: integer('uses_left'),
+  },
+  (table) => [uniqueIndex('tokens_hash').on(table.hash)],
+);
+
+export const audit = sqliteTable('audit', {
+  id: integer('id').primaryKey({ autoIncrement: true }),
+  at: integer('at').notNull(),
+  actor: text('actor').notNull(),
+  action: text('action').notNull(),
+  subject: text('subject').notNull(),
+  detail: text('detail').notNull(),
+});

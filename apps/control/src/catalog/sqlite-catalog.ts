@@ -1,0 +1,411 @@
+import { randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { chmod } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { Bug, Failure, unreachable } from '@lastgood/core';
+import type {
+  AgentCommand,
+  AuditEntry,
+  BackupSummary,
+  ControlJob,
+  ControlLedger,
+  TargetInventory,
+} from '@lastgood/protocol';
+import Database from 'better-sqlite3';
+import { and, desc, eq, gt, inArray, isNull, sql } from 'drizzle-orm';
+import { type BetterSQLite3Database, drizzle } from 'drizzle-orm/better-sqlite3';
+import { migrate } from 'drizzle-orm/better-sqlite3/migrator';
+import type {
+  AgentRecord,
+  BackupRecord,
+  Catalog,
+  Change,
+  JobRecord,
+  Scoped,
+  TargetRecord,
+  TokenRecord,
+} from './catalog.ts';
+import * as schema from './schema.ts';
+
+type Db = BetterSQLite3Database<typeof schema>;
+
+/** Beside the sources while developing, beside the bundle when shipped. */
+function migrationsFolder(): string {
+  const found = ['../../migrations', '../migrations']
+    .map((path) => fileURLToPath(new URL(path, import.meta.url)))
+    .find((path) => existsSync(path));
+  if (found === undefined) throw new Bug('the migrations of the catalog are missing');
+  return found;
+}
+
+function catalogFailure(error: unknown): unknown {
+  if (error instanceof Failure || !(error instanceof Error) || !('code' in error)) return error;
+  const code = String(error.code);
+  if (code === 'SQLITE_FULL') return new Failure('STORE_NO_SPACE', 'no space left for the catalog', { cause: error });
+  if (code.startsWith('SQLITE_'))
+    return new Failure('STORE_FAILED', `the catalog could not be written (${code})`, { cause: error });
+  return error;
+}
+
+/**
+ * Opens (and migrates, in one transaction) the catalog in a file. WAL with synchronous=FULL: what `commit` acknowledged
+ * survives a power cut (C1). Commits of one turn of the event loop share one sync.
+ */
+export async function openSqliteCatalog(file: string): Promise<Catalog> {
+  const sqlite = new Database(file);
+  try {
+    sqlite.pragma('journal_mode = WAL');
+    sqlite.pragma('synchronous = FULL');
+    sqlite.pragma('foreign_keys = ON');
+    sqlite.pragma('busy_timeout = 5000');
+    const db = drizzle(sqlite, { schema });
+    migrate(db, { migrationsFolder: migrationsFolder() });
+    db.insert(schema.meta).values({ key: 'incarnation', value: randomUUID() }).onConflictDoNothing().run();
+    for (const path of [file, `${file}-wal`, `${file}-shm`]) if (existsSync(path)) await chmod(path, 0o600);
+    return new SqliteCatalog(sqlite, db);
+  } catch (error) {
+    sqlite.close();
+    throw catalogFailure(error);
+  }
+}
+
+interface Waiting {
+  readonly changes: readonly Change[];
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+class SqliteCatalog implements Catalog {
+  readonly #sqlite: Database.Database;
+  readonly #db: Db;
+  #waiting: Waiting[] = [];
+
+  constructor(sqlite: Database.Database, db: Db) {
+    this.#sqlite = sqlite;
+    this.#db = db;
+  }
+
+  commit(changes: readonly Change[]): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ changes, resolve, reject });
+      if (this.#waiting.length === 1) setImmediate(() => this.#flush());
+    });
+  }
+
+  /** One transaction for all that waits; each commit is a savepoint, so that one that is refused takes no other with it. */
+  #flush(): void {
+    const batch = this.#waiting;
+    this.#waiting = [];
+    const refused = new Map<Waiting, unknown>();
+    try {
+      this.#sqlite.exec('begin immediate');
+      for (const waiting of batch) {
+        this.#sqlite.exec('savepoint one');
+        try {
+          for (const change of waiting.changes) this.#apply(change);
+        } catch (error) {
+          if (!this.#sqlite.inTransaction) throw error;
+          this.#sqlite.exec('rollback to one');
+          refused.set(waiting, catalogFailure(error));
+        }
+        this.#sqlite.exec('release one');
+      }
+      this.#sqlite.exec('commit');
+    } catch (error) {
+      if (this.#sqlite.inTransaction) this.#sqlite.exec('rollback');
+      const failure = catalogFailure(error);
+      for (const { reject } of batch) reject(failure);
+      return;
+    }
+    for (const waiting of batch) {
+      if (refused.has(waiting)) waiting.reject(refused.get(waiting));
+      else waiting.resolve();
+    }
+  }
+
+  #apply(change: Change): void {
+    const db = this.#db;
+    switch (change.type) {
+      case 'ledger':
+        this.#saveLedger(change.before, change.after, change.now);
+        return;
+      case 'job': {
+        const { job, agentId, createdAt, createdBy, idempotencyKey } = change.record;
+        const row = {
+          jobId: job.jobId,
+          agentId,
+          target: job.spec.target,
+          command: job.spec.command,
+          state: job.state,
+          createdAt,
+          createdBy,
+          idempotencyKey,
+          ledger: job,
+        };
+        db.insert(schema.jobs).values(row).run();
+        return;
+      }
+      case 'agent':
+        db.insert(schema.agents)
+          .values(change.agent)
+          .onConflictDoUpdate({ target: schema.agents.agentId, set: change.agent })
+          .run();
+        return;
+      case 'inventory':
+        this.#saveInventory(change.agentId, change.targets, change.seenAt);
+        return;
+      case 'scan':
+        this.#saveScan(change);
+        return;
+      case 'backup':
+        this.#saveBackup(change.agentId, change.backup);
+        return;
+      case 'removedBackups':
+        for (const backupId of change.backupIds)
+          db.delete(schema.backups).where(eq(schema.backups.backupId, backupId)).run();
+        return;
+      case 'verified':
+        this.#saveVerdict(change.backupId, change.verdict);
+        return;
+      case 'hold':
+        db.delete(schema.holds).where(eq(schema.holds.backupId, change.backupId)).run();
+        if (change.held)
+          db.insert(schema.holds)
+            .values({ backupId: change.backupId, reason: change.reason, by: change.by, at: change.at })
+            .run();
+        return;
+      case 'token':
+        db.insert(schema.tokens).values(change.token).run();
+        return;
+      case 'useToken': {
+        const used = db
+          .update(schema.tokens)
+          .set({ usesLeft: sql`${schema.tokens.usesLeft} - 1`, lastUsedAt: change.at })
+          .where(and(eq(schema.tokens.id, change.id), gt(schema.tokens.usesLeft, 0), isNull(schema.tokens.revokedAt)))
+          .run();
+        if (used.changes === 0) throw new Failure('ENROL_TOKEN_INVALID', 'the token was used already');
+        return;
+      }
+      case 'tokenSeen':
+        db.update(schema.tokens).set({ lastUsedAt: change.at }).where(eq(schema.tokens.id, change.id)).run();
+        return;
+      case 'revokeToken':
+        db.update(schema.tokens)
+          .set({ revokedAt: change.at })
+          .where(and(eq(schema.tokens.id, change.id), isNull(schema.tokens.revokedAt)))
+          .run();
+        return;
+      case 'incarnation':
+        db.update(schema.meta).set({ value: change.incarnation }).where(eq(schema.meta.key, 'incarnation')).run();
+        return;
+      case 'audit':
+        db.insert(schema.audit).values(change.entry).run();
+        return;
+      default:
+        unreachable(change);
+    }
+  }
+
+  /** Writes what differs; jobs are replaced, never changed, so identity tells. */
+  #saveLedger(before: ControlLedger | null, after: ControlLedger, now: number): void {
+    const db = this.#db;
+    const { agentId, mergedIncarnation, epoch, commandSeq, acked } = after;
+    const counters = { agentId, mergedIncarnation, epoch, commandSeq, acked };
+    db.insert(schema.ledgers)
+      .values(counters)
+      .onConflictDoUpdate({ target: schema.ledgers.agentId, set: counters })
+      .run();
+    for (const [jobId, job] of after.jobs) {
+      if (before?.jobs.get(jobId) === job) continue;
+      const row = { jobId, agentId, target: job.spec.target, command: job.spec.command, state: job.state, ledger: job };
+      // A job that only the agent knew (its catalog was lost) gets a row as well.
+      db.insert(schema.jobs)
+        .values({ ...row, createdAt: now, createdBy: 'agent', idempotencyKey: null })
+        .onConflictDoUpdate({ target: schema.jobs.jobId, set: { state: job.state, ledger: job } })
+        .run();
+    }
+    if (before?.outbox === after.outbox) return;
+    const kept = new Map(after.outbox.map((command) => [command.seq, command]));
+    const had = new Map((before?.outbox ?? []).map((command) => [command.seq, command]));
+    for (const seq of had.keys())
+      if (!kept.has(seq))
+        db.delete(schema.commands)
+          .where(and(eq(schema.commands.agentId, agentId), eq(schema.commands.seq, seq)))
+          .run();
+    for (const [seq, command] of kept) {
+      if (had.get(seq) === command) continue;
+      db.insert(schema.commands)
+        .values({ agentId, seq, command })
+        .onConflictDoUpdate({ target: [schema.commands.agentId, schema.commands.seq], set: { command } })
+        .run();
+    }
+  }
+
+  #saveInventory(agentId: string, targets: readonly TargetInventory[], seenAt: number): void {
+    this.#db.delete(schema.targets).where(eq(schema.targets.agentId, agentId)).run();
+    for (const inventory of targets)
+      this.#db.insert(schema.targets).values({ agentId, name: inventory.name, inventory, seenAt }).run();
+  }
+
+  #saveBackup(agentId: string, summary: BackupSummary): void {
+    const row = {
+      backupId: summary.backupId,
+      agentId,
+      target: summary.target,
+      sequence: summary.sequence,
+      state: summary.state,
+      summary,
+    };
+    this.#db.insert(schema.backups).values(row).onConflictDoUpdate({ target: schema.backups.backupId, set: row }).run();
+  }
+
+  #saveScan({ agentId, backups: found, targets, complete }: Extract<Change, { type: 'scan' }>): void {
+    const seen = new Set(found.map((backup) => backup.backupId));
+    for (const backup of found) this.#saveBackup(agentId, backup);
+    if (targets.length === 0) return;
+    const oldest = complete ? '' : [...seen].sort()[0];
+    const known = this.#db
+      .select()
+      .from(schema.backups)
+      .where(and(eq(schema.backups.agentId, agentId), inArray(schema.backups.target, [...targets])))
+      .all();
+    for (const row of known) {
+      if (oldest === undefined || row.backupId < oldest || seen.has(row.backupId) || row.state === 'missing') continue;
+      this.#saveBackup(agentId, { ...(row.summary as BackupSummary), state: 'missing' });
+    }
+  }
+
+  #saveVerdict(backupId: string, verdict: NonNullable<BackupSummary['verified']>): void {
+    const [row] = this.#db.select().from(schema.backups).where(eq(schema.backups.backupId, backupId)).all();
+    if (row === undefined) return;
+    this.#saveBackup(row.agentId, {
+      ...(row.summary as BackupSummary),
+      verified: verdict,
+      state: verdict.passed ? 'good' : 'bad',
+    });
+  }
+
+  async incarnation(): Promise<string> {
+    const [row] = this.#db.select().from(schema.meta).where(eq(schema.meta.key, 'incarnation')).all();
+    if (row === undefined) throw new Bug('the catalog has no incarnation');
+    return row.value;
+  }
+
+  async agents(): Promise<AgentRecord[]> {
+    return this.#db.select().from(schema.agents).orderBy(schema.agents.environment, schema.agents.host).all();
+  }
+
+  async ledgers(): Promise<ControlLedger[]> {
+    const incarnation = await this.incarnation();
+    const jobs = Map.groupBy(
+      this.#db.select().from(schema.jobs).orderBy(schema.jobs.createdAt).all(),
+      (row) => row.agentId,
+    );
+    const commands = Map.groupBy(
+      this.#db.select().from(schema.commands).orderBy(schema.commands.seq).all(),
+      (row) => row.agentId,
+    );
+    return this.#db
+      .select()
+      .from(schema.ledgers)
+      .all()
+      .map((row) => ({
+        ...row,
+        incarnation,
+        jobs: new Map((jobs.get(row.agentId) ?? []).map((job) => [job.jobId, job.ledger as ControlJob])),
+        outbox: (commands.get(row.agentId) ?? []).map((command) => command.command as AgentCommand),
+      }));
+  }
+
+  async job(jobId: string): Promise<JobRecord | undefined> {
+    return this.#db.select().from(schema.jobs).where(eq(schema.jobs.jobId, jobId)).all().map(jobRecord)[0];
+  }
+
+  async jobByKey(createdBy: string, idempotencyKey: string): Promise<JobRecord | undefined> {
+    const where = and(eq(schema.jobs.createdBy, createdBy), eq(schema.jobs.idempotencyKey, idempotencyKey));
+    return this.#db.select().from(schema.jobs).where(where).all().map(jobRecord)[0];
+  }
+
+  async jobs({ agentId, target }: Scoped, limit: number): Promise<JobRecord[]> {
+    const where = and(
+      agentId === undefined ? undefined : eq(schema.jobs.agentId, agentId),
+      target === undefined ? undefined : eq(schema.jobs.target, target),
+    );
+    return this.#db
+      .select()
+      .from(schema.jobs)
+      .where(where)
+      .orderBy(desc(schema.jobs.createdAt), desc(schema.jobs.jobId))
+      .limit(limit)
+      .all()
+      .map(jobRecord);
+  }
+
+  async targets(): Promise<TargetRecord[]> {
+    return this.#db
+      .select()
+      .from(schema.targets)
+      .orderBy(schema.targets.name)
+      .all()
+      .map((row) => ({ agentId: row.agentId, inventory: row.inventory as TargetInventory, seenAt: row.seenAt }));
+  }
+
+  async backup(backupId: string): Promise<BackupRecord | undefined> {
+    return this.#backupRows(eq(schema.backups.backupId, backupId), 1)[0];
+  }
+
+  async backups({ agentId, target }: Scoped, limit: number): Promise<BackupRecord[]> {
+    return this.#backupRows(
+      and(
+        agentId === undefined ? undefined : eq(schema.backups.agentId, agentId),
+        target === undefined ? undefined : eq(schema.backups.target, target),
+      ),
+      limit,
+    );
+  }
+
+  #backupRows(where: ReturnType<typeof and>, limit: number): BackupRecord[] {
+    const { backups, holds } = schema;
+    // Backup ids are time-sortable, so they order across targets; within a target the sequence agrees.
+    const rows = this.#db
+      .select()
+      .from(backups)
+      .leftJoin(holds, eq(holds.backupId, backups.backupId))
+      .where(where)
+      .orderBy(desc(backups.backupId))
+      .limit(limit)
+      .all();
+    return rows.map((row) => ({
+      agentId: row.backups.agentId,
+      summary: row.backups.summary as BackupSummary,
+      held: row.holds !== null,
+    }));
+  }
+
+  async tokens(): Promise<TokenRecord[]> {
+    return this.#db.select().from(schema.tokens).orderBy(desc(schema.tokens.createdAt)).all();
+  }
+
+  async tokenByHash(hash: string): Promise<TokenRecord | undefined> {
+    return this.#db.select().from(schema.tokens).where(eq(schema.tokens.hash, hash)).all()[0];
+  }
+
+  async audit(limit: number): Promise<AuditEntry[]> {
+    return this.#db.select().from(schema.audit).orderBy(desc(schema.audit.id)).limit(limit).all();
+  }
+
+  async close(): Promise<void> {
+    if (this.#waiting.length > 0) this.#flush();
+    this.#sqlite.close();
+  }
+}
+
+function jobRecord(row: typeof schema.jobs.$inferSelect): JobRecord {
+  return {
+    job: row.ledger as ControlJob,
+    agentId: row.agentId,
+    createdAt: row.createdAt,
+    createdBy: row.createdBy,
+    idempotencyKey: row.idempotencyKey,
+  };
+}

@@ -1,0 +1,267 @@
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
+import { type Clock, Failure } from '@lastgood/core';
+import {
+  type AgentCommand,
+  type AgentSession,
+  acknowledge,
+  CLOSE,
+  type factsInputSchema,
+  grantBegin,
+  type HelloAnswer,
+  type HelloInput,
+  handOver,
+  LIMITS,
+  PROTOCOL_VERSION,
+  type Progress,
+  receiveHeartbeat,
+  receiveHello,
+  receiveReport,
+} from '@lastgood/protocol';
+import type { WebSocket } from 'ws';
+import type { z } from 'zod';
+import type { Catalog } from '../catalog/catalog.ts';
+import { type Fleet, HEARTBEAT_MS, LEASE_MS } from './fleet.ts';
+
+const GRANT_MS = 30_000;
+const DRAIN_MS = 10_000;
+/** From this difference of clocks on nothing destructive is allowed to begin. */
+const MAX_SKEW_MS = 5 * 60_000;
+type Ack = Parameters<AgentSession['ack']>[0];
+type Begin = Parameters<AgentSession['begin']>[0];
+type Report = Parameters<AgentSession['report']>[0];
+type Heartbeat = Parameters<AgentSession['heartbeat']>[0];
+type Facts = z.infer<typeof factsInputSchema>;
+
+/** Fleet sizes decide how long agents spread their return after a restart of the control plane (K6). */
+const spreadOf = (agents: number): number => (agents < 500 ? 0 : Math.max(2_000, (agents / 150) * 1_000));
+
+/** One connection of one agent, from its hello on. Every answer leaves after its change is committed. */
+export class Session implements AgentSession {
+  readonly sessionId = randomUUID();
+  readonly #agentId: string;
+  readonly #fleet: Fleet;
+  readonly #catalog: Catalog;
+  readonly #clock: Clock;
+  readonly #socket: WebSocket;
+  readonly #wakeUp = new EventTarget();
+  #hello: HelloInput | undefined;
+  #epoch = 0;
+  #inFlight = 0;
+  #heardAt: number;
+  #clockSkewMs: number | null = null;
+  #outboxDepth = 0;
+  #factsHash = '';
+  readonly #progress = new Map<string, Progress>();
+  readonly #helloTimer: NodeJS.Timeout;
+
+  constructor(agentId: string, socket: WebSocket, fleet: Fleet, catalog: Catalog, clock: Clock) {
+    this.#agentId = agentId;
+    this.#socket = socket;
+    this.#fleet = fleet;
+    this.#catalog = catalog;
+    this.#clock = clock;
+    this.#heardAt = clock.monotonic();
+    this.#helloTimer = setTimeout(
+      () => this.#hello === undefined && this.close(CLOSE.protocol, 'no hello'),
+      LIMITS.helloMs,
+    );
+    socket.once('close', () => {
+      clearTimeout(this.#helloTimer);
+      this.#fleet.detach(this.#agentId, this);
+      this.wake();
+    });
+  }
+
+  get instanceId(): string {
+    return this.#hello?.instanceId ?? '';
+  }
+  get epoch(): number {
+    return this.#epoch;
+  }
+  get clockSkewMs(): number | null {
+    return this.#clockSkewMs;
+  }
+  get outboxDepth(): number {
+    return this.#outboxDepth;
+  }
+  progressOf(jobId: string): Progress | null {
+    return this.#progress.get(jobId) ?? null;
+  }
+  /** Heard of within the time that decides between online and offline. */
+  get alive(): boolean {
+    return this.#clock.monotonic() - this.#heardAt < 3 * HEARTBEAT_MS;
+  }
+  checkAlive(): void {
+    if (this.#clock.monotonic() - this.#heardAt > LEASE_MS) this.close(CLOSE.slowConsumer, 'silent');
+  }
+  wake(): void {
+    this.#wakeUp.dispatchEvent(new Event('wake'));
+  }
+  close(code: number, reason: string): void {
+    this.#socket.close(code, reason);
+    setTimeout(() => this.#socket.terminate(), 2_000).unref();
+  }
+
+  /** Counts the calls that one socket has in flight, and stops reading from it above the limit (K5). */
+  readonly throttle = async <T>(work: () => Promise<T>): Promise<T> => {
+    this.#inFlight += 1;
+    if (this.#inFlight > LIMITS.inFlightCalls) this.#socket.pause();
+    try {
+      return await work();
+    } finally {
+      this.#inFlight -= 1;
+      if (this.#inFlight <= LIMITS.inFlightCalls / 2 && this.#socket.isPaused) this.#socket.resume();
+    }
+  };
+
+  /** A call of a session that was taken over changes nothing (R10). */
+  #fence(sessionId: string): void {
+    if (this.#hello === undefined || sessionId !== this.sessionId || this.#fleet.session(this.#agentId) !== this)
+      throw new Failure('CONFLICT', 'this session is over');
+    this.#heardAt = this.#clock.monotonic();
+  }
+
+  async hello(input: HelloInput): Promise<HelloAnswer> {
+    if (input.protocol > PROTOCOL_VERSION || input.protocol < PROTOCOL_VERSION - 2) {
+      this.close(CLOSE.protocol, 'protocol');
+      throw new Failure('PROTOCOL_UNSUPPORTED', `protocol ${input.protocol} is not spoken here`);
+    }
+    if (this.#hello !== undefined) throw new Failure('CONFLICT', 'one hello per connection');
+    this.#hello = input;
+    const now = this.#clock.now();
+    this.#clockSkewMs = Math.round(input.clock - now);
+    const answer = await this.#fleet.step(this.#agentId, (ledger) => {
+      const received = receiveHello(ledger, input, now, LEASE_MS);
+      return {
+        ledger: received.ledger,
+        value: received,
+        changes: this.#fleet.changesOf(this.#agentId, ledger, received.ledger),
+      };
+    });
+    this.#epoch = answer.ledger.epoch;
+    await this.#fleet.attach(this.#agentId, this, input.agentVersion);
+    this.#heardAt = this.#clock.monotonic();
+    return {
+      sessionId: this.sessionId,
+      epoch: this.#epoch,
+      incarnation: answer.ledger.incarnation,
+      protocol: PROTOCOL_VERSION,
+      controlClock: now,
+      heartbeatMs: HEARTBEAT_MS,
+      leaseMs: LEASE_MS,
+      spreadMs: spreadOf(this.#fleet.members().length),
+      merged: answer.merged,
+      reset: answer.reset,
+    };
+  }
+
+  async *commands(sessionId: string, signal: AbortSignal): AsyncIterable<AgentCommand> {
+    this.#fence(sessionId);
+    let after = this.#fleet.ledger(this.#agentId).acked;
+    const over = (): boolean => signal.aborted || this.#fleet.session(this.#agentId) !== this;
+    while (!over()) {
+      const woken = once(this.#wakeUp, 'wake', { signal }).catch(() => undefined);
+      const room = LIMITS.commandWindow - (after - this.#fleet.ledger(this.#agentId).acked);
+      const commands =
+        room <= 0
+          ? []
+          : await this.#fleet.step(this.#agentId, (ledger) => {
+              const handed = handOver(ledger, after, room);
+              return { ledger: handed.ledger, value: handed.commands };
+            });
+      for (const command of commands) {
+        if (!(await this.#drained()) || over()) return;
+        after = command.seq;
+        yield command;
+        // A source that is always ready runs in micro-tasks alone and starves timers and all other sockets.
+        await nextTurn();
+      }
+      if (commands.length === 0) await woken;
+    }
+  }
+
+  async #drained(): Promise<boolean> {
+    const until = this.#clock.monotonic() + DRAIN_MS;
+    while (this.#socket.bufferedAmount > LIMITS.maxBufferedBytes) {
+      if (this.#clock.monotonic() > until) {
+        this.close(CLOSE.slowConsumer, 'slow consumer');
+        return false;
+      }
+      await delay(20);
+    }
+    return true;
+  }
+
+  async ack(input: Ack): Promise<Record<string, never>> {
+    this.#fence(input.sessionId);
+    await this.#fleet.step(this.#agentId, (ledger) => ({
+      ledger: acknowledge(ledger, input.upToSeq),
+      value: undefined,
+    }));
+    this.wake();
+    return {};
+  }
+
+  async begin(input: Begin): Promise<{ granted: boolean; ttlMs: number; reason: string }> {
+    this.#fence(input.sessionId);
+    if (Math.abs(this.#clockSkewMs ?? 0) > MAX_SKEW_MS) return { granted: false, ttlMs: 0, reason: 'clock' };
+    return await this.#fleet.step(this.#agentId, (before) => {
+      const { ledger, granted, reason } = grantBegin(
+        before,
+        input.jobId,
+        input.attempt,
+        input.nonce,
+        this.#clock.now(),
+      );
+      return { ledger, value: { granted, ttlMs: granted ? GRANT_MS : 0, reason } };
+    });
+  }
+
+  async report(input: Report): Promise<{ acceptedIds: string[] }> {
+    this.#fence(input.sessionId);
+    const { acceptedIds, diverged } = await this.#fleet.step(this.#agentId, (before) => {
+      const received = receiveReport(before, input.events, this.#clock.now(), LEASE_MS);
+      return {
+        ledger: received.ledger,
+        value: received,
+        changes: this.#fleet.changesOf(this.#agentId, before, received.ledger),
+      };
+    });
+    for (const event of input.events)
+      if (event.type !== 'running' && event.type !== 'accepted') this.#progress.delete(event.jobId);
+    if (diverged) this.close(CLOSE.diverged, 'history diverged');
+    this.wake();
+    return { acceptedIds };
+  }
+
+  async heartbeat(input: Heartbeat): Promise<{ controlClock: number; cancel: { jobId: string; attempt: number }[] }> {
+    this.#fence(input.sessionId);
+    this.#outboxDepth = input.outboxDepth;
+    for (const progress of input.progress) this.#progress.set(progress.jobId, progress);
+    const cancel = await this.#fleet.step(this.#agentId, (before) => {
+      const { ledger, cancel } = receiveHeartbeat(before, input.running, this.#clock.now(), LEASE_MS);
+      const changed = [...ledger.jobs].some(([jobId, job]) => before.jobs.get(jobId)?.state !== job.state);
+      return { ledger, value: cancel, volatile: !changed };
+    });
+    return { controlClock: this.#clock.now(), cancel };
+  }
+
+  async facts(input: Facts): Promise<Record<string, never>> {
+    this.#fence(input.sessionId);
+    if (input.hash === this.#factsHash) return {};
+    await this.#catalog.commit([
+      { type: 'inventory', agentId: this.#agentId, targets: input.targets, seenAt: this.#clock.now() },
+      {
+        type: 'scan',
+        agentId: this.#agentId,
+        complete: input.complete,
+        backups: input.backups,
+        targets: input.targets.map((target) => target.name),
+      },
+    ]);
+    this.#factsHash = input.hash;
+    return {};
+  }
+}

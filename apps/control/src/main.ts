@@ -1,0 +1,59 @@
+import { parseArgs } from 'node:util';
+import { Failure, toWireError } from '@lastgood/core';
+import { systemClock } from '@lastgood/host';
+import { ERROR_CATALOG } from '@lastgood/protocol';
+import { pino } from 'pino';
+import { startControl } from './control.ts';
+
+const USAGE = `Usage: lastgood control --data FOLDER [--host 127.0.0.1] [--port 7420] [--restored]
+
+  --data      the folder that holds everything (made with mode 0700)
+  --host      the address to listen on
+  --port      the port to listen on; 0 takes a free one
+  --restored  the folder was put back from a copy: ask every agent for its word before anything is sent to it
+`;
+
+function options(): { dataDir: string; host: string; port: number; restored: boolean } | undefined {
+  const { values } = parseArgs({
+    options: {
+      data: { type: 'string' },
+      host: { type: 'string', default: '127.0.0.1' },
+      port: { type: 'string', default: '7420' },
+      restored: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  if (values.help) return undefined;
+  const port = Number(values.port);
+  if (values.data === undefined || values.data === '') throw new Failure('BAD_INPUT', '--data FOLDER is missing');
+  if (!Number.isInteger(port) || port < 0 || port > 65_535)
+    throw new Failure('BAD_INPUT', `--port ${values.port} is no port`);
+  return { dataDir: values.data, host: values.host, port, restored: values.restored };
+}
+
+function fail(error: unknown): never {
+  const wire =
+    error instanceof TypeError && 'code' in error
+      ? new Failure('BAD_INPUT', error.message).wireError
+      : toWireError(error);
+  process.stderr.write(`error ${wire.code}: ${wire.message}\n${wire.remedy}\n`);
+  process.exit(ERROR_CATALOG[wire.code].exit);
+}
+
+try {
+  const given = options();
+  if (given === undefined) process.stdout.write(USAGE);
+  else {
+    const log = pino({ base: null }, pino.destination(2));
+    // Crash-only: what nobody expected ends the process, and a restart reads the truth from the catalog (J8).
+    process.on('uncaughtException', (error) => {
+      log.fatal({ error: error.stack }, 'unexpected error');
+      process.exit(ERROR_CATALOG.BUG.exit);
+    });
+    const control = await startControl({ ...given, clock: systemClock, log });
+    for (const signal of ['SIGINT', 'SIGTERM'] as const)
+      process.on(signal, () => void control.close().then(() => process.exit(0), fail));
+  }
+} catch (error) {
+  fail(error);
+}
