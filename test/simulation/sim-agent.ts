@@ -160,7 +160,10 @@ export class SimAgent {
     const refuse = (spec: AgentJob['spec']) =>
       spec.command === 'undo' ? wireErrorOf('POLICY_REFUSED', 'not allowed here') : null;
     const { ledger, stop, gap } = reduce.acceptCommand(process.ledger, command, this.#mint, refuse);
-    if (gap) return this.hangUp();
+    if (gap) {
+      this.hangUp();
+      return;
+    }
     if (!habits.journalBeforeAck) this.#send(process, { type: 'ack', upToSeq: ledger.lastSeq });
     this.#commit(process, ledger);
     const run = stop === null ? undefined : process.runs.get(jobKey(stop.jobId, stop.attempt));
@@ -214,11 +217,19 @@ export class SimAgent {
     const live = grant?.state === 'valid' && (!habits.endGrants || this.#around.now() < grant.sentAt + GRANT_MS);
     const state = live ? 'valid' : grant?.state === 'denied' ? 'denied' : 'none';
     const step = reduce.nextStep(job, { now: this.#mint.now, grant: state });
-    if (step === 'ask') return this.#ask(process, job, grant);
-    if (step === 'expire') {
+    if (step === 'ask') {
+      this.#ask(process, job, grant);
+    } else if (step === 'expire') {
       const outcome = grant?.state === 'denied' ? deniedOutcome(grant.reason) : expiredOutcome;
-      return this.#commit(process, reduce.finishJob(process.ledger, key, outcome, this.#mint));
+      this.#commit(process, reduce.finishJob(process.ledger, key, outcome, this.#mint));
+    } else {
+      this.#begin(process, job, grant);
     }
+  }
+
+  #begin(process: Process, job: AgentJob, grant: Grant | undefined): void {
+    const { reduce, habits } = this.#around.parts;
+    const key = jobKey(job.jobId, job.attempt);
     const ledger = reduce.markRunning(process.ledger, key, this.#mint);
     if (ledger.jobs.get(key)?.state !== 'running') return;
     const begin = () => {

@@ -1,4 +1,11 @@
-import { type ControlLedger, type JobSpec, LIMITS, TERMINAL_STATES } from '@lastgood/protocol';
+import {
+  type ControlLedger,
+  type HelloInput,
+  type JobEvent,
+  type JobSpec,
+  LIMITS,
+  TERMINAL_STATES,
+} from '@lastgood/protocol';
 import type { Down, Link, Up } from './network.ts';
 import { LEASE_MS, type Surroundings } from './surroundings.ts';
 
@@ -113,8 +120,9 @@ export class SimControl {
     if (session === undefined) return;
     const { reduce } = this.#around.parts;
     const before = this.ledger(session.agent);
-    if (this.#around.random.chance(0.05)) session.sentSeq = Math.min(session.sentSeq, before.acked);
-    const limit = 1 + this.#around.random.below(LIMITS.commandWindow);
+    if (!this.#around.healed && this.#around.random.chance(0.05))
+      session.sentSeq = Math.min(session.sentSeq, before.acked);
+    const limit = this.#around.healed ? LIMITS.commandWindow : 1 + this.#around.random.below(LIMITS.commandWindow);
     const { ledger, commands } = reduce.handOver(before, session.sentSeq, limit);
     const early = !this.#around.parts.habits.commitBeforeSend;
     if (!early) this.#commit(session.agent, ledger);
@@ -131,32 +139,44 @@ export class SimControl {
   }
 
   receive(link: Link, message: Up): void {
-    if (message.type === 'hello') return this.#hello(link, message);
     const session = this.#sessions.get(link.id);
     const stale = this.#around.parts.habits.fenceSessions && session?.epoch !== this.ledger(link.agent).epoch;
-    if (session === undefined || stale) return this.close(link);
+    if (message.type === 'hello') this.#hello(link, message.input);
+    else if (session === undefined || stale) this.close(link);
+    else this.#serve(session, message);
+  }
+
+  #serve(session: Session, message: Exclude<Up, { type: 'hello' }>): void {
     const { reduce } = this.#around.parts;
     const ledger = this.ledger(session.agent);
-    if (message.type === 'ack') return this.#commit(session.agent, reduce.acknowledge(ledger, message.upToSeq));
-    if (message.type === 'heartbeat') {
+    if (message.type === 'ack') {
+      this.#commit(session.agent, reduce.acknowledge(ledger, message.upToSeq));
+    } else if (message.type === 'heartbeat') {
       const heard = reduce.receiveHeartbeat(ledger, message.running, this.#now, LEASE_MS);
-      return this.#answer(session, heard.ledger, { type: 'heartbeat', cancel: heard.cancel });
-    }
-    if (message.type === 'begin') {
+      this.#answer(session, heard.ledger, { type: 'heartbeat', cancel: heard.cancel });
+    } else if (message.type === 'begin') {
       const { jobId, attempt, nonce } = message;
       const asked = reduce.grantBegin(ledger, jobId, attempt, nonce, this.#now);
       if (asked.granted) this.#around.judge.granted(jobId, attempt, nonce);
-      const { granted, reason } = asked;
-      return this.#answer(session, asked.ledger, { type: 'begin', nonce, granted, reason });
+      this.#answer(session, asked.ledger, { type: 'begin', nonce, granted: asked.granted, reason: asked.reason });
+    } else {
+      this.#hear(session, message.events);
     }
-    const told = reduce.receiveReport(ledger, message.events, this.#now, LEASE_MS);
-    if (!told.diverged) return this.#answer(session, told.ledger, { type: 'report', acceptedIds: told.acceptedIds });
-    this.#around.say(() => `control: another history from agent ${session.agent}`);
-    this.#commit(session.agent, told.ledger);
-    this.close(link);
   }
 
-  #hello(link: Link, { input }: Extract<Up, { type: 'hello' }>): void {
+  #hear(session: Session, events: JobEvent[]): void {
+    const ledger = this.ledger(session.agent);
+    const told = this.#around.parts.reduce.receiveReport(ledger, events, this.#now, LEASE_MS);
+    if (told.diverged) {
+      this.#around.say(() => `control: another history from agent ${session.agent}`);
+      this.#commit(session.agent, told.ledger);
+      this.close(session.link);
+    } else {
+      this.#answer(session, told.ledger, { type: 'report', acceptedIds: told.acceptedIds });
+    }
+  }
+
+  #hello(link: Link, input: HelloInput): void {
     const { reduce, habits } = this.#around.parts;
     const { ledger, merged, reset } = reduce.receiveHello(this.ledger(link.agent), input, this.#now, LEASE_MS);
     if (merged !== null || reset !== null) {

@@ -161,11 +161,16 @@ class World implements Surroundings {
       if (this.random.chance(0.3)) this.#try(() => agent.boot());
       return;
     }
-    if (process.link === null) {
-      if (this.random.chance(0.5)) return this.#try(() => agent.dial());
-    } else if (process.link.broken || !process.link.controlOpen) {
-      if (this.random.chance(0.4)) return agent.hangUp();
-    } else if (!process.live && this.random.chance(0.03)) return agent.hangUp();
+    const { link } = process;
+    if (link === null) {
+      if (this.random.chance(0.5)) this.#try(() => agent.dial());
+    } else if (this.random.chance(link.broken || !link.controlOpen ? 0.4 : process.live ? 0 : 0.03)) {
+      agent.hangUp();
+    }
+    this.#agentWorks(agent);
+  }
+
+  #agentWorks(agent: SimAgent): void {
     const what = this.random.weighted({ report: 5, heartbeat: 1, work: 5, finish: 2, snapshot: 0.3 });
     if (what === 'snapshot') agent.snapshots.push(agent.disk);
     else this.#try(() => agent[what]());

@@ -99,7 +99,6 @@ export function helloOf(ledger: AgentLedger): { lastSeq: number; incarnation: st
 /** Ends an attempt that the control plane knows better: its own later events are dropped, its process is to be stopped. */
 function yieldTo(ledger: AgentLedger, known: KnownJob, mint: Mint): AgentLedger {
   const key = jobKey(known.jobId, known.attempt);
-  const own = ledger.jobs.get(key);
   const base: AgentJob = {
     jobId: known.jobId,
     attempt: known.attempt,
@@ -110,7 +109,8 @@ function yieldTo(ledger: AgentLedger, known: KnownJob, mint: Mint): AgentLedger 
     state: 'finished',
     n: known.lastN,
     lastEventId: known.lastEventId,
-    lastType: own?.lastType ?? null,
+    // How it ended is not known here any more.
+    lastType: null,
     error: null,
     result: null,
     finishedAt: mint.now,
@@ -127,15 +127,17 @@ function yieldTo(ledger: AgentLedger, known: KnownJob, mint: Mint): AgentLedger 
   );
 }
 
-/** Ends open attempts of the job that are older than the control plane's; nobody waits for their events any more. */
-function endOlder(ledger: AgentLedger, known: KnownJob, mint: Mint): { ledger: AgentLedger; ended: Stop[] } {
+/** Ends open attempts of the job other than the control plane's; nobody waits for their events any more. */
+function endOthers(ledger: AgentLedger, known: KnownJob, mint: Mint): { ledger: AgentLedger; ended: Stop[] } {
   const ended: Stop[] = [];
   let next = ledger;
   for (const [key, job] of ledger.jobs) {
-    if (job.jobId !== known.jobId || job.attempt >= known.attempt || job.state === 'finished') continue;
-    ended.push({ jobId: job.jobId, attempt: job.attempt });
+    const { jobId, attempt } = job;
+    const mine = jobId === known.jobId && job.state !== 'finished';
+    if (!mine || !(attempt < known.attempt || (attempt > known.attempt && known.terminal))) continue;
+    ended.push({ jobId, attempt });
     const outbox = next.outbox.filter((event) => jobKey(event.jobId, event.attempt) !== key);
-    next = { ...put(next, { ...job, state: 'finished', finishedAt: mint.now }), outbox };
+    next = { ...put(next, { ...job, state: 'finished', lastType: null, finishedAt: mint.now }), outbox };
   }
   return { ledger: next, ended };
 }
@@ -155,9 +157,9 @@ export function adoptHelloAnswer(
   let next: AgentLedger = { ...ledger, incarnation: answer.incarnation, lastSeq };
   const touched: Stop[] = [];
   for (const known of answer.reset?.jobs ?? []) {
-    const older = endOlder(next, known, mint);
-    next = older.ledger;
-    touched.push(...older.ended);
+    const others = endOthers(next, known, mint);
+    next = others.ledger;
+    touched.push(...others.ended);
     const told = sentJobs.find((job) => job.jobId === known.jobId && job.attempt === known.attempt);
     const missing = told === undefined && known.handed;
     if (!missing && (told === undefined || !contradicts(told, known))) continue;

@@ -1,7 +1,16 @@
 import { classOf } from '../job-spec.ts';
 import type { HelloInput, JournalJob, KnownJob } from '../wire.ts';
 import type { ControlJob, ControlLedger } from './control-ledger.ts';
-import { applyWord, endJob, enqueue, isMerged, isTerminal, putJob, startCommand } from './control-settle.ts';
+import {
+  afterInterruption,
+  applyWord,
+  endJob,
+  enqueue,
+  isMerged,
+  isTerminal,
+  putJob,
+  startCommand,
+} from './control-settle.ts';
 import { contradicts, wireErrorOf } from './history.ts';
 
 const knownJobOf = (job: ControlJob): KnownJob => ({
@@ -60,41 +69,35 @@ function believeJob(ledger: ControlLedger, told: JournalJob, hello: Hello): Cont
   if (!newer && (told.attempt < job.attempt || isTerminal(job) || told.n < job.lastN)) return ledger;
   if (newer && job !== undefined && isTerminal(job)) return ledger;
   const base = newer ? recordOf(told, job) : job;
-  if (told.lastType === null) return putJob(ledger, { ...base, handed: true });
-  const { n, lastEventId: eventId, lastType: type, error, result } = told;
+  // An ended attempt whose end the agent does not know (it once had to take another catalog's word) counts as interrupted.
+  const type = told.lastType ?? 'interrupted';
+  const { n, lastEventId: eventId, error, result } = told;
   return applyWord(ledger, base, { n, eventId, type, at: hello.now, error, result }, hello.now, hello.leaseMs);
 }
 
 /** One told attempt against the catalog, when nothing is wrong with the catalog. */
 function meetJob(ledger: ControlLedger, told: JournalJob, hello: Hello): ControlLedger {
   const job = ledger.jobs.get(told.jobId);
-  if (job === undefined) return told.open ? believeJob(ledger, told, hello) : ledger;
-  if (told.attempt > job.attempt) return believeJob(ledger, told, hello);
+  if (job === undefined || told.attempt > job.attempt) return believeJob(ledger, told, hello);
   if (told.attempt < job.attempt || isTerminal(job) || contradicts(told, knownJobOf(job))) return ledger;
   const leaseUntil = told.running ? hello.now + hello.leaseMs : null;
   const state = job.state === 'queued' ? 'dispatched' : job.state === 'lost' && told.running ? 'running' : job.state;
   return putJob(ledger, { ...job, state, handed: true, leaseUntil: state === 'running' ? leaseUntil : null });
 }
 
-/** After a restore of the catalog: what the agent has never heard of is sent anew when it is safe, else it is over. */
-function settleUntold(ledger: ControlLedger, told: ReadonlySet<string>, now: number): ControlLedger {
+/** After a restore of the catalog: what the agent does not know is sent anew when it is safe, else it is over. */
+function settleUntold(ledger: ControlLedger, told: readonly JournalJob[], now: number): ControlLedger {
   let next = ledger;
   for (const job of ledger.jobs.values()) {
-    if (isTerminal(job) || told.has(job.jobId)) continue;
+    if (isTerminal(job) || told.some((entry) => entry.jobId === job.jobId && entry.attempt >= job.attempt)) continue;
     if (job.cancelRequested && job.class === 'safe') {
-      next = endJob(
-        next,
-        job,
-        'cancelled',
-        wireErrorOf('JOB_CANCELLED', 'the job was cancelled before it was sent'),
-        now,
-      );
+      const error = wireErrorOf('JOB_CANCELLED', 'the job was cancelled before it was sent');
+      next = endJob(next, job, 'cancelled', error, now);
     } else if (job.frozen) {
       const message = 'the catalog was restored from a copy and the agent does not know this job';
       next = endJob(next, job, 'failed', wireErrorOf('JOB_INTERRUPTED', message), now);
-    } else {
-      const lastN = 0;
-      next = putJob(next, { ...job, state: 'queued', handed: false, lastN, lastEventId: null, leaseUntil: null });
+    } else if (job.handed) {
+      next = afterInterruption(next, job, now);
     }
   }
   return next;
@@ -166,7 +169,7 @@ export function receiveHello(
   for (const told of input.jobs.toSorted((a, b) => a.attempt - b.attempt)) {
     next = hello.believe ? believeJob(next, told, hello) : meetJob(next, told, hello);
   }
-  if (believe) next = settleUntold(next, new Set(input.jobs.map(({ jobId }) => jobId)), now);
+  if (believe) next = settleUntold(next, input.jobs, now);
   const { sure, jobs } = disputed(next, input, !merge);
   if (merge) next = renumber(next, Math.max(input.lastSeq, next.commandSeq));
   const seq = next.acked;

@@ -113,7 +113,7 @@ export function grantBegin(
 /** `apply`: the next of the history; `known`: told before, or of an attempt nobody waits for; `other`: another history. */
 function judge(job: ControlJob | undefined, event: JobEvent): 'apply' | 'known' | 'other' {
   if (job === undefined || event.attempt < job.attempt) return 'known';
-  if (event.attempt > job.attempt) return 'other';
+  if (event.attempt > job.attempt) return isTerminal(job) ? 'known' : 'other';
   if (event.n < job.lastN) return 'known';
   if (event.n === job.lastN) return event.id === job.lastEventId ? 'known' : 'other';
   if (isTerminal(job)) return 'other';

@@ -54,7 +54,7 @@ export function endJob(ledger: ControlLedger, job: ControlJob, state: JobState, 
 }
 
 /** An attempt ended without a result: a safe job gets its next attempt, any other is failed for a person to look at. */
-function afterInterruption(ledger: ControlLedger, job: ControlJob, now: number): ControlLedger {
+export function afterInterruption(ledger: ControlLedger, job: ControlJob, now: number): ControlLedger {
   const repeatable = job.class === 'safe' && !job.frozen;
   if (repeatable && job.cancelRequested) {
     return endJob(

@@ -17,7 +17,7 @@ type Known = Pick<KnownJob, 'jobId' | 'attempt' | 'lastN' | 'lastEventId' | 'ter
  * ledger may have moved on since).
  */
 export function contradicts(told: Told, known: Known): boolean {
-  if (told.attempt !== known.attempt) return told.attempt < known.attempt && told.open;
+  if (told.attempt !== known.attempt) return told.open && (told.attempt < known.attempt || known.terminal);
   if (told.n < known.lastN || known.diverged) return true;
   if (told.n > known.lastN) return known.terminal;
   return told.lastEventId !== known.lastEventId;
