@@ -1,0 +1,146 @@
+import type { Retention, RotationDecision } from '@lastgood/protocol';
+import { isSizeSuspect } from './verdict.ts';
+
+const HOUR_MS = 3_600_000;
+/** Clocks that differ by more than this decide no deletion (I11). */
+export const MAX_SKEW_MS = HOUR_MS;
+
+export interface RotationCandidate {
+  readonly backupId: string;
+  readonly sequence: number;
+  readonly finishedAt: string;
+  readonly producedBytes: number;
+  /** `bad`: a verification failed. */
+  readonly state: 'good' | 'bad';
+  readonly verified: boolean;
+  /** Backups of one group replace one another: same engine, kind and databases. */
+  readonly group: string;
+}
+/** What the agent's own file allows, whatever the control plane asks for. */
+export interface RotationFloors {
+  readonly minimumKept: number;
+  readonly maxRemovedPerRun: number;
+  readonly minimumAgeHours: number;
+}
+export interface RotationInput {
+  readonly backups: readonly RotationCandidate[];
+  readonly retention: Retention;
+  readonly holds: ReadonlySet<string>;
+  readonly inUse: ReadonlySet<string>;
+  /** The clock of the host, of the store and of the control plane (null when it is not known), in ms since the epoch. */
+  readonly now: number;
+  readonly storeNow: number;
+  readonly controlNow: number | null;
+  readonly floors: RotationFloors;
+}
+export interface RotationPlan {
+  /** Every backup with its reason, in the order of their sequence. */
+  readonly decisions: readonly RotationDecision[];
+  /** Why nothing at all may be removed now; null when the decisions hold. */
+  readonly refused: string | null;
+}
+
+function untrustedClock({ backups, now, storeNow, controlNow }: RotationInput): string | null {
+  const apart = (other: number): string => `${Math.round(Math.abs(now - other) / 60_000)} minutes`;
+  if (Math.abs(now - storeNow) > MAX_SKEW_MS) return `the clocks of host and repository are ${apart(storeNow)} apart`;
+  if (controlNow !== null && Math.abs(now - controlNow) > MAX_SKEW_MS)
+    return `the clocks of host and control plane are ${apart(controlNow)} apart`;
+  const newest = Math.max(0, ...backups.map((backup) => Date.parse(backup.finishedAt)));
+  return newest > now + MAX_SKEW_MS ? `a backup was finished ${apart(newest)} in the future` : null;
+}
+
+/** Good backups that may push others out: a series of tiny ones never does (D4). */
+function trustedOf(group: readonly RotationCandidate[]): RotationCandidate[] {
+  const trusted: RotationCandidate[] = [];
+  for (const backup of group) {
+    if (backup.state !== 'good') continue;
+    if (
+      !backup.verified &&
+      isSizeSuspect(
+        backup.producedBytes,
+        trusted.map((other) => other.producedBytes),
+      )
+    )
+      continue;
+    trusted.push(backup);
+  }
+  return trusted;
+}
+
+/** The reasons to keep backups of one group; what has none may go. */
+function keepers(group: readonly RotationCandidate[], { retention, floors }: RotationInput): Map<string, string> {
+  const reasons = new Map<string, string>();
+  const keep = (backup: RotationCandidate | undefined, reason: string): void => {
+    if (backup !== undefined && !reasons.has(backup.backupId)) reasons.set(backup.backupId, reason);
+  };
+  const newestFirst = trustedOf(group).reverse();
+  const [newest] = newestFirst;
+  keep(newest, 'the last good backup');
+  keep(
+    newestFirst.find((backup) => backup.verified),
+    'the last verified backup',
+  );
+  for (const backup of newestFirst.slice(0, retention.keepLast ?? 0))
+    keep(backup, `one of the last ${retention.keepLast}`);
+  if (retention.keepWithinHours !== undefined && newest !== undefined) {
+    // Counted back from the newest backup, not from a clock: neither a jump nor a week of failures makes everything old (D1, D3).
+    const edge = Date.parse(newest.finishedAt) - retention.keepWithinHours * HOUR_MS;
+    for (const backup of newestFirst.filter((other) => Date.parse(other.finishedAt) >= edge))
+      keep(backup, `within ${retention.keepWithinHours} hours of the newest`);
+    keep(
+      newestFirst.find((other) => Date.parse(other.finishedAt) < edge),
+      'reaches back to the edge of the window',
+    );
+  }
+  for (const backup of newestFirst.slice(0, Math.max(retention.minimum, floors.minimumKept)))
+    keep(backup, 'below the minimum number');
+  const oldestKept = Math.min(
+    ...group.filter((backup) => reasons.has(backup.backupId)).map((backup) => backup.sequence),
+  );
+  for (const backup of group) {
+    if (newest === undefined) keep(backup, 'there is no good backup of this group');
+    else if (backup.sequence > oldestKept && !newestFirst.includes(backup))
+      keep(
+        backup,
+        backup.state === 'bad' ? 'bad, kept until its successors are kept no longer' : 'its size is suspect',
+      );
+  }
+  return reasons;
+}
+
+/**
+ * Decides which backups stay and why. Pure; deletes nothing when clocks disagree, when no rule is given, and never the last good
+ * or the last verified backup, what is held or in use, or more than the host's own floors allow.
+ */
+export function planRotation(input: RotationInput): RotationPlan {
+  const { retention, floors, now } = input;
+  const backups = [...input.backups].sort((a, b) => a.sequence - b.sequence);
+  const unlimited = retention.keepLast === undefined && retention.keepWithinHours === undefined;
+  const refused = untrustedClock(input);
+  const reasons = new Map<string, string>();
+  for (const group of Map.groupBy(backups, (backup) => backup.group).values())
+    for (const [backupId, reason] of keepers(group, input)) reasons.set(backupId, reason);
+  let removed = 0;
+  const decide = (backup: RotationCandidate): RotationDecision => {
+    const reason = ((): string | undefined => {
+      if (refused !== null) return refused;
+      if (unlimited) return 'no rule is given, so all are kept';
+      if (input.holds.has(backup.backupId)) return 'held';
+      if (input.inUse.has(backup.backupId)) return 'in use by another job';
+      if (now - Date.parse(backup.finishedAt) < floors.minimumAgeHours * HOUR_MS)
+        return `younger than ${floors.minimumAgeHours} hours (floor of the host)`;
+      return reasons.get(backup.backupId);
+    })();
+    if (reason !== undefined) return { backupId: backup.backupId, finishedAt: backup.finishedAt, keep: true, reason };
+    if (removed >= floors.maxRemovedPerRun)
+      return {
+        backupId: backup.backupId,
+        finishedAt: backup.finishedAt,
+        keep: true,
+        reason: `no more than ${floors.maxRemovedPerRun} are removed at once (floor of the host)`,
+      };
+    removed += 1;
+    return { backupId: backup.backupId, finishedAt: backup.finishedAt, keep: false, reason: 'outside of every rule' };
+  };
+  return { decisions: backups.map(decide), refused };
+}

@@ -1,0 +1,13 @@
+/** How many earlier backups a size is compared with. */
+const NEIGHBOURS = 7;
+
+/**
+ * True when a backup is smaller than half, or larger than twice, the median of the (up to seven) good backups before it: too odd
+ * to push older ones out (founding rule: size varies by more than 50 %).
+ */
+export function isSizeSuspect(bytes: number, earlierBytes: readonly number[]): boolean {
+  const sorted = earlierBytes.slice(-NEIGHBOURS).sort((a, b) => a - b);
+  const median = sorted[Math.floor(sorted.length / 2)];
+  if (median === undefined || median === 0) return false;
+  return bytes < median / 2 || bytes > median * 2;
+}

@@ -1,0 +1,181 @@
+import type { Retention } from '@lastgood/protocol';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { planRotation, type RotationCandidate, type RotationInput } from '../src/index.ts';
+
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
+const NOW = Date.parse('2026-06-30T12:00:00Z');
+
+/** A good backup that ended so many days ago; later ones have higher sequences. */
+const aged = (days: number, more: Partial<RotationCandidate> = {}): RotationCandidate => ({
+  backupId: `b${days}`,
+  sequence: 10_000 - Math.round(days * 10),
+  finishedAt: new Date(NOW - days * DAY).toISOString(),
+  producedBytes: 1000,
+  state: 'good',
+  verified: false,
+  group: 'g',
+  ...more,
+});
+const floors = { minimumKept: 1, maxRemovedPerRun: 1000, minimumAgeHours: 0 };
+const plan = (backups: RotationCandidate[], retention: Partial<Retention>, more: Partial<RotationInput> = {}) =>
+  planRotation({
+    backups,
+    retention: { minimum: 1, ...retention },
+    holds: new Set(),
+    inUse: new Set(),
+    now: NOW,
+    storeNow: NOW,
+    controlNow: NOW,
+    floors,
+    ...more,
+  });
+const kept = (result: ReturnType<typeof plan>): string[] =>
+  result.decisions.filter((decision) => decision.keep).map((decision) => decision.backupId);
+const reasonOf = (result: ReturnType<typeof plan>, id: string): string | undefined =>
+  result.decisions.find((decision) => decision.backupId === id)?.reason;
+
+test('keeps the newest N and says why each stays or goes', () => {
+  const result = plan([aged(3), aged(2), aged(1), aged(0)], { keepLast: 2 });
+  expect(kept(result)).toEqual(['b1', 'b0']);
+  expect(reasonOf(result, 'b3')).toBe('outside of every rule');
+});
+
+test('keeps what lies in the window, and the one before it that reaches back to its edge', () => {
+  expect(kept(plan([aged(9), aged(8), aged(6), aged(1), aged(0)], { keepWithinHours: 7 * 24 }))).toEqual([
+    'b8',
+    'b6',
+    'b1',
+    'b0',
+  ]);
+});
+
+test('keeps everything when no rule is given', () => {
+  const result = plan([aged(900), aged(0)], {});
+  expect(kept(result)).toEqual(['b900', 'b0']);
+  expect(reasonOf(result, 'b900')).toContain('no rule');
+});
+
+test('groups never push one another out', () => {
+  expect(kept(plan([aged(9, { group: 'other' }), aged(1), aged(0)], { keepLast: 1 }))).toEqual(['b9', 'b0']);
+});
+
+test('D1: a clock that jumped forward deletes nothing', () => {
+  const backups = [aged(40), aged(1), aged(0)];
+  for (const jump of [40 * DAY, 3650 * DAY]) {
+    expect(plan(backups, { keepLast: 1 }, { now: NOW + jump }).refused).toContain('repository');
+    expect(plan(backups, { keepLast: 1 }, { now: NOW + jump, storeNow: NOW + jump }).refused).toContain(
+      'control plane',
+    );
+    expect(
+      kept(plan(backups, { keepWithinHours: 48 }, { now: NOW + jump, storeNow: NOW + jump, controlNow: NOW + jump })),
+    ).toEqual(['b40', 'b1', 'b0']);
+  }
+});
+
+test('D2: a clock that jumped back deletes nothing, and sequence decides the order', () => {
+  expect(plan([aged(1), aged(0)], { keepLast: 1 }, { now: 0, storeNow: 0, controlNow: 0 }).refused).toContain('future');
+  const back = { ...aged(0), finishedAt: '1970-01-01T00:00:00Z' };
+  expect(kept(plan([aged(2), aged(1), back], { keepLast: 1 }))).toEqual(['b0']);
+});
+
+test('D3: after eight days of failures a policy of seven days keeps the last good backup', () => {
+  expect(kept(plan([aged(20), aged(10), aged(9), aged(8)], { keepWithinHours: 24 }))).toEqual(['b10', 'b9', 'b8']);
+  expect(kept(plan([aged(8)], { keepWithinHours: 24 }))).toEqual(['b8']);
+});
+
+test('D4: tiny, bad and unverified backups push no good one out', () => {
+  const tiny = [
+    aged(0.3, { producedBytes: 1 }),
+    aged(0.2, { producedBytes: 1 }),
+    aged(0.1, { producedBytes: 1 }),
+    aged(0, { state: 'bad' }),
+  ];
+  const result = plan([aged(4), aged(3), aged(2, { verified: true }), aged(1), ...tiny], { keepLast: 2 });
+  expect(kept(result)).toEqual(['b2', 'b1', 'b0.3', 'b0.2', 'b0.1', 'b0']);
+  expect(reasonOf(result, 'b0.3')).toContain('suspect');
+});
+
+test('the last verified backup stays however old it is', () => {
+  const result = plan([aged(100, { verified: true }), aged(2), aged(1), aged(0)], { keepLast: 1 });
+  expect(kept(result)).toEqual(['b100', 'b0']);
+  expect(reasonOf(result, 'b100')).toBe('the last verified backup');
+});
+
+test('D5: what is held or in use stays', () => {
+  const result = plan(
+    [aged(3), aged(2), aged(1), aged(0)],
+    { keepLast: 1 },
+    { holds: new Set(['b3']), inUse: new Set(['b2']) },
+  );
+  expect(kept(result)).toEqual(['b3', 'b2', 'b0']);
+});
+
+describe('floors of the host', () => {
+  const many = [5, 4, 3, 2, 1, 0].map((days) => aged(days));
+  test('keep a minimum number', () => {
+    expect(kept(plan(many, { keepLast: 1 }, { floors: { ...floors, minimumKept: 4 } }))).toHaveLength(4);
+  });
+  test('D10: bound the removals of one run, oldest first', () => {
+    expect(kept(plan(many, { keepLast: 1 }, { floors: { ...floors, maxRemovedPerRun: 2 } }))).toEqual([
+      'b3',
+      'b2',
+      'b1',
+      'b0',
+    ]);
+  });
+  test('keep what is young', () => {
+    expect(kept(plan(many, { keepLast: 1 }, { floors: { ...floors, minimumAgeHours: 49 } }))).toEqual([
+      'b2',
+      'b1',
+      'b0',
+    ]);
+  });
+});
+
+test('I3: whatever the policy and the backups, the last good and the last verified one stay, and so do holds', () => {
+  const candidate = fc.record({
+    days: fc.integer({ min: 0, max: 400 }),
+    state: fc.constantFrom('good' as const, 'bad' as const),
+    verified: fc.boolean(),
+    group: fc.constantFrom('a', 'b'),
+    producedBytes: fc.integer({ min: 0, max: 5000 }),
+  });
+  const retention = fc.record({
+    keepLast: fc.option(fc.integer({ min: 1, max: 5 }), { nil: undefined }),
+    keepWithinHours: fc.option(fc.integer({ min: 1, max: 2000 }), { nil: undefined }),
+    minimum: fc.integer({ min: 1, max: 3 }),
+  });
+  fc.assert(
+    fc.property(
+      fc.array(candidate, { minLength: 1, maxLength: 12 }),
+      retention,
+      fc.integer({ min: 0, max: 11 }),
+      (drafts, rules, held) => {
+        const backups = drafts.map((draft, index) => ({
+          ...aged(draft.days),
+          ...draft,
+          verified: draft.verified && draft.state === 'good',
+          backupId: `b${index}`,
+          sequence: index + 1,
+        }));
+        const { keepLast, keepWithinHours, minimum } = rules;
+        const policy = {
+          minimum,
+          ...(keepLast === undefined ? {} : { keepLast }),
+          ...(keepWithinHours === undefined ? {} : { keepWithinHours }),
+        };
+        const stay = new Set(kept(plan(backups, policy, { holds: new Set([`b${held}`]) })));
+        for (const group of ['a', 'b']) {
+          const good = backups.filter((backup) => backup.group === group && backup.state === 'good');
+          if (good.length > 0) expect(good.some((backup) => stay.has(backup.backupId))).toBe(true);
+          const verified = good.filter((backup) => backup.verified).at(-1);
+          if (verified !== undefined) expect(stay).toContain(verified.backupId);
+        }
+        if (backups.some((backup) => backup.backupId === `b${held}`)) expect(stay).toContain(`b${held}`);
+      },
+    ),
+    { numRuns: 2_000 },
+  );
+});
