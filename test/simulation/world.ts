@@ -147,7 +147,7 @@ class World implements Surroundings {
       if (this.random.chance(0.3)) this.#control.up = true;
       return;
     }
-    const what = this.random.weighted({ push: 10, create: 1.5, cancel: 0.5, expire: 1, copy: 0.3 });
+    const what = this.random.weighted({ push: 10, create: 3, cancel: 0.7, expire: 1, copy: 0.3 });
     if (what === 'push') this.#try(() => this.#control.push());
     else if (what === 'create') this.#newJob();
     else if (what === 'cancel') this.#try(() => this.#control.cancelOne());

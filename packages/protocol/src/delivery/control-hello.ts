@@ -61,6 +61,8 @@ interface Hello {
   readonly leaseMs: number;
   /** The catalog is a copy older than the agent's journal: the agent's word counts. */
   readonly believe: boolean;
+  /** The agent has last spoken with a catalog of another incarnation. */
+  readonly foreign: boolean;
 }
 
 function believeJob(ledger: ControlLedger, told: JournalJob, hello: Hello): ControlLedger {
@@ -80,6 +82,8 @@ function meetJob(ledger: ControlLedger, told: JournalJob, hello: Hello): Control
   const job = ledger.jobs.get(told.jobId);
   if (job === undefined || told.attempt > job.attempt) return believeJob(ledger, told, hello);
   if (told.attempt < job.attempt || isTerminal(job) || contradicts(told, knownJobOf(job))) return ledger;
+  // Its events may have been confirmed by the catalog before, which this one does not descend from.
+  if (hello.foreign && told.n > job.lastN) return believeJob(ledger, told, hello);
   const leaseUntil = told.running ? hello.now + hello.leaseMs : null;
   const state = job.state === 'queued' ? 'dispatched' : job.state === 'lost' && told.running ? 'running' : job.state;
   return putJob(ledger, { ...job, state, handed: true, leaseUntil: state === 'running' ? leaseUntil : null });
@@ -160,7 +164,7 @@ export function receiveHello(
   const foreign = input.incarnation !== null && input.incarnation !== ledger.incarnation;
   const believe = !isMerged(ledger) || (!foreign && input.lastSeq > ledger.commandSeq);
   const merge = believe || foreign;
-  const hello: Hello = { input, now, leaseMs, believe };
+  const hello: Hello = { input, now, leaseMs, believe, foreign };
   let next: ControlLedger = { ...ledger, epoch: ledger.epoch + 1, mergedIncarnation: ledger.incarnation };
   if (!merge && input.lastSeq > next.acked) {
     const outbox = next.outbox.filter(({ seq }) => seq > input.lastSeq);
