@@ -1,0 +1,293 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type Clock, type EngineContext, Failure } from '@lastgood/core';
+import { lockFolder, makePrivateFolder } from '@lastgood/host';
+import {
+  type BackupSummary,
+  finishJob,
+  forgetFinished,
+  jobKey,
+  recoverAfterCrash,
+  type TargetInventory,
+} from '@lastgood/protocol';
+import { type AgentConfig, readAgentConfig } from './config/agent-config.ts';
+import { readIdentity } from './config/identity.ts';
+import { JobRunner } from './jobs/job-runner.ts';
+import { summariesOf, type Target, targetsOf } from './jobs/targets.ts';
+import { Journal } from './journal/journal.ts';
+import { type Facts, Link } from './link/link.ts';
+import type { Log } from './log.ts';
+
+const FORGET_MS = 30 * 86_400_000;
+const FORGET_EVERY_MS = 3_600_000;
+const PROBE_MS = 30_000;
+const SWEEP_AGAIN_MS = 60_000;
+/** So long without a word, and nothing running: the process ends and its supervisor starts a fresh one. */
+const SILENT_MS = 24 * 3_600_000;
+
+export interface AgentOptions {
+  readonly configFile: string;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly random?: () => number;
+}
+export interface Agent {
+  /** Resolves when the agent ended by itself, because nobody answered for a day. */
+  readonly ended: Promise<void>;
+  /** Reads the agent file again; an invalid one is refused with CONFIG_INVALID and the old one stays in force (J6). */
+  reload(): Promise<void>;
+  /** Ends what runs, waits for its tools, closes the journal. */
+  close(): Promise<void>;
+}
+
+/** A context for short looks that belong to no job. */
+async function lookContext(
+  dataDir: string,
+  name: string,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<EngineContext & AsyncDisposable> {
+  const workDir = join(dataDir, 'jobs', `look-${name}`);
+  await makePrivateFolder(workDir);
+  return {
+    workDir,
+    signal,
+    clock,
+    progress: () => undefined,
+    log: () => undefined,
+    [Symbol.asyncDispose]: () => rm(workDir, { recursive: true, force: true }),
+  };
+}
+
+class RunningAgent implements Agent {
+  readonly ended: Promise<void>;
+  readonly #options: AgentOptions;
+  #config: AgentConfig;
+  #targets: ReadonlyMap<string, Target>;
+  readonly #journal: Journal;
+  readonly #runner: JobRunner;
+  readonly #link: Link;
+  readonly #stop = new AbortController();
+  readonly #looking = new Map<string, Promise<unknown>>();
+  readonly #timer: NodeJS.Timeout;
+  #tasks: Promise<unknown>[] = [];
+
+  constructor(
+    options: AgentOptions,
+    config: AgentConfig,
+    journal: Journal,
+    identity: Awaited<ReturnType<typeof readIdentity>>,
+  ) {
+    this.#options = options;
+    this.#config = config;
+    this.#journal = journal;
+    this.#targets = targetsOf(config, journal);
+    const { clock, log, random = Math.random } = options;
+    this.#runner = new JobRunner({
+      journal,
+      clock,
+      log,
+      workDir: join(config.dataDir, 'jobs'),
+      targets: () => this.#targets,
+      askToBegin: (jobId, attempt, nonce) => this.#link.askToBegin(jobId, attempt, nonce),
+      controlNow: () => this.#link.controlNow,
+      onEvent: () => this.#link.reportSoon(),
+      onEnd: () => this.#link.factsSoon(),
+    });
+    this.#link = new Link({
+      url: () => this.#config.control.url,
+      identity,
+      journal,
+      runner: () => this.#runner,
+      targets: () => this.#targets,
+      facts: () => this.#facts(),
+      clock,
+      random,
+      log,
+    });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.ended = promise;
+    this.#timer = setInterval(() => {
+      journal.save(forgetFinished(journal.ledger, clock.now() - FORGET_MS));
+      if (this.#link.silentMs > SILENT_MS && this.#runner.runningKeys.size === 0) resolve();
+    }, FORGET_EVERY_MS);
+  }
+
+  /** What a crash left is recovered first; then connection and targets come up side by side. */
+  async start(): Promise<void> {
+    await this.#recover();
+    await rm(join(this.#config.dataDir, 'jobs'), { recursive: true, force: true });
+    for (const target of this.#targets.values()) this.#tasks.push(this.#prepare(target));
+    this.#tasks.push(this.#link.run());
+  }
+
+  /** A backup whose manifest is there has succeeded, whatever the process lived to say; everything else was interrupted. */
+  async #recover(): Promise<void> {
+    const { log } = this.#options;
+    for (const job of this.#journal.ledger.jobs.values()) {
+      const target = this.#targets.get(job.spec.target);
+      if (job.state !== 'running' || job.spec.command !== 'backup' || target === undefined) continue;
+      try {
+        const repository = await target.repository();
+        const { backups } = await repository.list(target.ref);
+        const found = summariesOf(backups, target.config.repository).find(
+          (_summary, index) =>
+            backups[index]?.manifest.jobId === job.jobId && backups[index]?.manifest.attempt === job.attempt,
+        );
+        if (found === undefined) continue;
+        const durationMs = Math.max(0, Date.parse(found.finishedAt) - Date.parse(found.startedAt));
+        const outcome = {
+          type: 'succeeded',
+          error: null,
+          result: { command: 'backup', backup: found, durationMs },
+        } as const;
+        this.#journal.save(finishJob(this.#journal.ledger, jobKey(job.jobId, job.attempt), outcome, this.#runner.mint));
+        log.info({ job: job.jobId, backup: found.backupId }, 'an interrupted backup had been published');
+      } catch (error) {
+        log.warn(
+          { job: job.jobId, error: error instanceof Error ? error.message : String(error) },
+          'the repository could not be asked about an interrupted backup',
+        );
+      }
+    }
+    this.#journal.save(recoverAfterCrash(this.#journal.ledger, this.#runner.mint));
+  }
+
+  /** Removes the leavings of a crash; until that was done no job of the target runs. */
+  async #prepare(target: Target): Promise<void> {
+    const { clock, log } = this.#options;
+    const { signal } = this.#stop;
+    while (!signal.aborted) {
+      try {
+        const repository = await target.repository();
+        const unfinished = await repository.sweep(target.ref, new Set());
+        await using context = await lookContext(
+          this.#config.dataDir,
+          `sweep-${target.name}`,
+          clock,
+          AbortSignal.any([signal, AbortSignal.timeout(5 * PROBE_MS)]),
+        );
+        const swept = [...unfinished.map((id) => `unfinished backup ${id}`), ...(await target.engine.sweep(context))];
+        if (swept.length > 0) log.info({ target: target.name, swept }, 'removed what an interrupted job left');
+        break;
+      } catch (error) {
+        const failure = error instanceof Failure ? error : undefined;
+        log.warn(
+          { target: target.name, code: failure?.code, error: failure?.message ?? String(error) },
+          'the target could not be swept',
+        );
+        // A server or disk that is away is a matter for the job that needs it, which says so to whoever asked.
+        this.#runner.targetReady(target.name);
+        await delay(SWEEP_AGAIN_MS, undefined, { signal }).catch(() => undefined);
+      }
+    }
+    this.#runner.targetReady(target.name);
+  }
+
+  async #facts(): Promise<Facts> {
+    const looks = await Promise.all([...this.#targets.values()].map((target) => this.#look(target)));
+    const backups = looks.flatMap((look) => look.backups).sort((a, b) => (a.backupId < b.backupId ? -1 : 1));
+    return { targets: looks.map((look) => look.inventory), backups };
+  }
+
+  /** One target as it is now; a look that hangs is cut off, and one that fails is told as a finding. */
+  async #look(target: Target): Promise<{ inventory: TargetInventory; backups: BackupSummary[] }> {
+    const { clock } = this.#options;
+    const { name, config } = target;
+    await this.#looking.get(name);
+    const work = (async () => {
+      await using context = await lookContext(
+        this.#config.dataDir,
+        name,
+        clock,
+        AbortSignal.any([this.#stop.signal, AbortSignal.timeout(PROBE_MS)]),
+      );
+      const probed = await target.engine.probe(context).catch((error: unknown) => ({
+        state: 'unreachable' as const,
+        version: null,
+        systemId: null,
+        sizeBytes: null,
+        databases: [],
+        findings: [error instanceof Failure ? `${error.code}: ${error.message}` : 'the server could not be asked'],
+      }));
+      const findings = [...probed.findings];
+      let backups: BackupSummary[] = [];
+      try {
+        const repository = await target.repository();
+        const found = await repository.list(target.ref);
+        backups = summariesOf(found.backups, config.repository);
+        findings.push(...found.broken.slice(0, 5).map(({ backupId, reason }) => `backup ${backupId}: ${reason}`));
+      } catch (error) {
+        findings.push(
+          error instanceof Failure ? `${error.code}: ${error.message}` : 'the repository could not be read',
+        );
+      }
+      const inventory: TargetInventory = {
+        name,
+        engine: target.engine.name,
+        labels: config.labels,
+        repository: config.repository,
+        ...probed,
+        databases: probed.databases.slice(0, 200),
+        findings: findings.map((finding) => finding.slice(0, 500)),
+      };
+      return { inventory, backups };
+    })();
+    this.#looking.set(
+      name,
+      work.catch(() => undefined),
+    );
+    return await work;
+  }
+
+  async reload(): Promise<void> {
+    const config = await readAgentConfig(this.#options.configFile);
+    if (
+      config.environment !== this.#config.environment ||
+      config.host !== this.#config.host ||
+      config.dataDir !== this.#config.dataDir
+    )
+      throw new Failure('CONFIG_INVALID', 'environment, host and dataDir change with a restart alone');
+    const before = this.#targets;
+    this.#targets = targetsOf(config, this.#journal);
+    this.#config = config;
+    for (const target of this.#targets.values()) if (!before.has(target.name)) this.#tasks.push(this.#prepare(target));
+    this.#link.factsSoon();
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    this.#stop.abort();
+    await this.#runner.stop();
+    this.#link.stop();
+    await Promise.allSettled([...this.#tasks, ...this.#looking.values()]);
+  }
+}
+
+/** Starts the agent of this host. Throws CONFIG_INVALID, UNAUTHENTICATED (not enrolled), ALREADY_RUNNING, DATA_FOLDER_UNSAFE. */
+export async function startAgent(options: AgentOptions): Promise<Agent> {
+  const config = await readAgentConfig(options.configFile);
+  const identity = await readIdentity(config);
+  await makePrivateFolder(config.dataDir);
+  await using cleanup = new AsyncDisposableStack();
+  cleanup.use(await lockFolder(config.dataDir));
+  const journal = cleanup.use(await Journal.open(join(config.dataDir, 'journal.sqlite'), options.clock.now()));
+  if (journal.damaged !== undefined)
+    options.log.error(
+      { file: journal.damaged },
+      'the journal was damaged and put aside; the control plane is asked what was open',
+    );
+  const agent = new RunningAgent(options, config, journal, identity);
+  await agent.start();
+  const open = cleanup.move();
+  let closing: Promise<void> | undefined;
+  return {
+    ended: agent.ended,
+    reload: () => agent.reload(),
+    close: () => {
+      closing ??= agent.close().then(() => open.disposeAsync());
+      return closing;
+    },
+  };
+}

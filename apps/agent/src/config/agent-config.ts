@@ -1,0 +1,119 @@
+import { readFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { Failure } from '@lastgood/core';
+import { postgresConnectionSchema } from '@lastgood/engines/postgres';
+import { nameSchema } from '@lastgood/protocol';
+import { LineCounter, parseDocument } from 'yaml';
+import { z } from 'zod';
+
+const absolutePath = z.string().startsWith('/', 'an absolute path');
+const labels = z.record(z.string().min(1).max(63), z.string().max(255)).default({});
+
+const repositorySchema = z.strictObject({
+  type: z.literal('folder'),
+  path: absolutePath.describe('The folder of the repository; made with mode 0700 when it is missing.'),
+  mustBeMount: absolutePath
+    .optional()
+    .describe('A folder that must be a mount point, so that an unmounted disk is noticed.'),
+  graceHours: z
+    .number()
+    .min(0)
+    .max(24 * 365)
+    .default(24)
+    .describe('How long the bytes of a removed backup stay before they are purged.'),
+});
+
+const allowSchema = z.strictObject({
+  restore: z
+    .array(z.enum(['new', 'swap', 'inPlace']))
+    .default(['new'])
+    .describe('The ways in which the control plane may have this target restored.'),
+  rotate: z.boolean().default(false).describe('Whether the control plane may have backups removed.'),
+  minimumKept: z.int().min(1).default(1).describe('Never fewer good backups than this per group.'),
+  maxRemovedPerRun: z.int().min(1).default(50),
+  minimumAgeHours: z.number().min(0).default(0).describe('Nothing younger is ever removed.'),
+});
+
+const targetSchema = z.strictObject({
+  engine: z.literal('postgres'),
+  labels,
+  repository: nameSchema.describe('The name of a repository of this file.'),
+  connection: postgresConnectionSchema,
+  allow: allowSchema.prefault({}),
+});
+
+/** The agent file: what exists on this host, what its names mean and what the control plane may do here. */
+export const agentConfigSchema = z.strictObject({
+  control: z.strictObject({ url: z.url({ protocol: /^https?$/ }).describe('The address of the control plane.') }),
+  environment: nameSchema,
+  host: nameSchema.default(() => hostname().split('.')[0]?.toLowerCase() ?? 'localhost'),
+  labels,
+  dataDir: absolutePath
+    .default('/var/lib/lastgood-agent')
+    .describe('Where the agent keeps its identity and journal (mode 0700).'),
+  repositories: z.record(nameSchema, repositorySchema),
+  targets: z.record(nameSchema, targetSchema),
+});
+export type AgentConfig = z.infer<typeof agentConfigSchema>;
+export type TargetConfig = AgentConfig['targets'][string];
+
+/** The JSON schema that editors use; docs/agent-config.schema.json is this, and a test compares them. */
+export function agentConfigJsonSchema(): object {
+  return z.toJSONSchema(
+    z.strictObject({
+      ...agentConfigSchema.shape,
+      host: nameSchema.optional().describe('The name of this host; its host name when absent.'),
+    }),
+    { io: 'input' },
+  );
+}
+
+/** Reads an agent file; CONFIG_INVALID lists every problem at once as `file:line:column path message`. */
+export async function readAgentConfig(file: string): Promise<AgentConfig> {
+  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    throw new Failure('CONFIG_INVALID', `${file} cannot be read (${error.code})`, { cause: error });
+  });
+  return parseAgentConfig(text, file);
+}
+
+export function parseAgentConfig(text: string, file: string): AgentConfig {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, maxAliasCount: 0 } as Parameters<
+    typeof parseDocument
+  >[1]);
+  const at = (offset: number): string => {
+    const { line, col } = lines.linePos(offset);
+    return `${file}:${line}:${col}`;
+  };
+  if (document.errors.length > 0)
+    throw new Failure(
+      'CONFIG_INVALID',
+      document.errors.map((error) => `${at(error.pos[0])} ${error.message.split('\n')[0]}`).join('\n'),
+    );
+  const parsed = agentConfigSchema.safeParse(document.toJS());
+  const problems = parsed.success
+    ? Object.entries(parsed.data.targets).flatMap(([name, target]) =>
+        target.repository in parsed.data.repositories
+          ? []
+          : [{ path: ['targets', name, 'repository'], message: `no repository is named "${target.repository}"` }],
+      )
+    : parsed.error.issues.map(({ path, message }) => ({ path, message }));
+  if (!parsed.success || problems.length > 0)
+    throw new Failure(
+      'CONFIG_INVALID',
+      problems
+        .map(({ path, message }) => `${at(offsetOf(document, path))} ${path.map(String).join('.')} ${message}`)
+        .join('\n'),
+    );
+  return parsed.data;
+}
+
+/** Where the nearest thing that exists on the way to `path` stands in the file. */
+function offsetOf(document: ReturnType<typeof parseDocument>, path: readonly PropertyKey[]): number {
+  for (let length = path.length; length >= 0; length -= 1) {
+    const node: unknown = document.getIn(path.slice(0, length), true);
+    if (typeof node === 'object' && node !== null && 'range' in node && Array.isArray(node.range))
+      return Number(node.range[0]);
+  }
+  return 0;
+}

@@ -1,0 +1,200 @@
+import {
+  type Clock,
+  type EngineContext,
+  Failure,
+  planRotation,
+  type RotationCandidate,
+  unreachable,
+} from '@lastgood/core';
+import { uuidv7 } from '@lastgood/host';
+import type { Finding, JobResult, JobSpec, VerificationLevel } from '@lastgood/protocol';
+import { faultPoint } from '../fault-point.ts';
+import { VERSION } from '../version.ts';
+import { summariesOf, type Target } from './targets.ts';
+
+/** The decisions of a rotation that travel; an event must stay small. */
+const MAX_DECISIONS = 200;
+const MAX_FINDINGS = 20;
+
+export interface Execution {
+  readonly target: Target;
+  readonly jobId: string;
+  readonly attempt: number;
+  readonly context: EngineContext;
+  /** The control plane's clock as far as it is known. */
+  readonly controlNow: number | null;
+}
+type Spec<C extends JobSpec['command']> = Extract<JobSpec, { command: C }>;
+
+const iso = (clock: Clock): string => new Date(clock.now()).toISOString();
+
+async function backup(spec: Spec<'backup'>, { target, jobId, attempt, context }: Execution): Promise<JobResult> {
+  const started = context.clock.monotonic();
+  const repository = await target.repository();
+  const server = await target.engine.probe(context);
+  if (server.systemId === null)
+    throw new Failure(
+      server.state === 'refused' ? 'DATABASE_REFUSED' : 'DATABASE_UNREACHABLE',
+      server.findings.join('; ') || 'the server does not answer',
+    );
+  const { backups } = await repository.list(target.ref);
+  const last = backups.at(-1);
+  const expected = last === undefined ? 0 : last.manifest.objects.reduce((sum, object) => sum + object.stored.size, 0);
+  const free = await repository.freeBytes();
+  if (free < expected) throw new Failure('STORE_NO_SPACE', `the last backup took ${expected} bytes, ${free} are free`);
+  const writer = await repository.begin(
+    {
+      ref: target.ref,
+      backupId: uuidv7(context.clock.now()),
+      jobId,
+      attempt,
+      engine: target.engine.name,
+      startedAt: iso(context.clock),
+      lastgoodVersion: VERSION,
+    },
+    server.systemId,
+  );
+  let published: { manifestSha256: string; manifest: { backupId: string } };
+  try {
+    const facts = await target.engine.backup({ databases: spec.databases, digests: spec.digests }, writer, context);
+    faultPoint('engine-done');
+    context.signal.throwIfAborted();
+    published = await writer.publish(facts, iso(context.clock));
+  } catch (error) {
+    await writer.abandon();
+    throw error;
+  }
+  faultPoint('published');
+  const stored = await repository.read(target.ref, published.manifest.backupId);
+  const summary = summariesOf([...backups, stored], target.config.repository).at(-1);
+  if (summary === undefined) throw new Failure('NOT_FOUND', 'the backup disappeared after it was published');
+  return { command: 'backup', backup: summary, durationMs: Math.round(context.clock.monotonic() - started) };
+}
+
+async function verify(spec: Spec<'verify'>, { target, context }: Execution): Promise<JobResult> {
+  const started = context.clock.monotonic();
+  const repository = await target.repository();
+  const { backupId, level } = spec;
+  const own: Finding[] = [
+    ...(await repository.verify(target.ref, backupId, level === 0 ? 0 : 1, context.signal, (doneBytes) =>
+      context.progress({ phase: 'reread', doneBytes, totalBytes: null }),
+    )),
+  ];
+  let reached: VerificationLevel | -1 = level === 0 ? 0 : 1;
+  if (own.length > 0) reached = (Math.min(...own.map((finding) => finding.level)) - 1) as VerificationLevel | -1;
+  else if (level >= 2) {
+    const outcome = await target.engine.verify(level, await repository.open(target.ref, backupId), context);
+    own.push(...outcome.findings);
+    reached = outcome.reached;
+  }
+  const at = iso(context.clock);
+  const passed = own.length === 0;
+  // A shallow look later on does not take back what a deep one has proven; a failure does.
+  const before = (await repository.read(target.ref, backupId).catch(() => undefined))?.verified ?? null;
+  const deeper = passed && before?.passed === true && before.level > reached;
+  if (!deeper && own.every((finding) => finding.object !== 'manifest.json'))
+    await repository.recordVerified(target.ref, backupId, { level: reached, at, passed });
+  return {
+    command: 'verify',
+    backupId,
+    level,
+    reached,
+    passed,
+    findings: own.slice(0, MAX_FINDINGS),
+    durationMs: Math.round(context.clock.monotonic() - started),
+    at,
+  };
+}
+
+async function rotate(spec: Spec<'rotate'>, { target, context, controlNow }: Execution): Promise<JobResult> {
+  const repository = await target.repository();
+  const { backups, broken } = await repository.list(target.ref);
+  const candidates = backups.map(
+    ({ manifest, verified }): RotationCandidate => ({
+      backupId: manifest.backupId,
+      sequence: manifest.sequence,
+      finishedAt: manifest.finishedAt,
+      producedBytes: manifest.objects.reduce((sum, object) => sum + object.produced.size, 0),
+      state: verified?.passed === false ? 'bad' : 'good',
+      verified: verified?.passed === true,
+      group: JSON.stringify([
+        manifest.engine,
+        manifest.kind,
+        manifest.objects.flatMap((object) => (object.role === 'dump' ? [object.database] : [])).sort(),
+      ]),
+    }),
+  );
+  const now = context.clock.now();
+  const plan = planRotation({
+    backups: candidates,
+    retention: spec.retention,
+    holds: new Set(spec.holds),
+    inUse: new Set(),
+    now,
+    storeNow: await repository.storeNow(),
+    controlNow,
+    floors: target.config.allow,
+  });
+  if (plan.refused !== null && !spec.dryRun) throw new Failure('CLOCK_UNTRUSTED', plan.refused);
+  const removed = plan.decisions.filter((decision) => !decision.keep);
+  let freedBytes = 0;
+  if (!spec.dryRun) {
+    for (const decision of removed) {
+      context.signal.throwIfAborted();
+      await repository.remove(target.ref, decision.backupId, now);
+    }
+    freedBytes = await repository.purge(target.ref, now, target.graceMs);
+  }
+  const kept = plan.decisions.filter((decision) => decision.keep);
+  const unread = broken.map(({ backupId, reason }) => ({
+    backupId,
+    finishedAt: '',
+    keep: true,
+    reason: `its manifest cannot be read (${reason.slice(0, 100)})`,
+  }));
+  return {
+    command: 'rotate',
+    dryRun: spec.dryRun,
+    decisions: [...removed, ...kept, ...unread].slice(0, MAX_DECISIONS),
+    keptCount: kept.length + unread.length,
+    removedCount: removed.length,
+    freedBytes,
+  };
+}
+
+/** Runs one job on its target. Throws Failure; every effect that it began and could not finish is taken back before. */
+export async function execute(spec: JobSpec, execution: Execution): Promise<JobResult> {
+  const { target, context } = execution;
+  switch (spec.command) {
+    case 'backup':
+      return await backup(spec, execution);
+    case 'verify':
+      return await verify(spec, execution);
+    case 'rotate':
+      return await rotate(spec, execution);
+    case 'plan': {
+      const source = await (await target.repository()).open(target.ref, spec.backupId);
+      const plan = await target.engine.plan(spec.mode, source, context);
+      const allowed = target.config.allow.restore.includes(spec.mode.type);
+      const refusals = allowed
+        ? plan.refusals
+        : [
+            ...plan.refusals,
+            `the file of this host does not allow to restore "${target.name}" this way (${spec.mode.type})`,
+          ];
+      return { command: 'plan', plan: { ...plan, refusals } };
+    }
+    case 'restore': {
+      const source = await (await target.repository()).open(target.ref, spec.backupId);
+      return await target.engine.restore(
+        { mode: spec.mode, jobId: execution.jobId, planHash: spec.planHash },
+        source,
+        context,
+      );
+    }
+    case 'undo':
+      return await target.engine.undo(spec.restoreJobId, context);
+    default:
+      return unreachable(spec);
+  }
+}

@@ -1,0 +1,81 @@
+import { type Engine, Failure, isSizeSuspect, type Repository, type StoredBackup } from '@lastgood/core';
+import { createPostgresEngine } from '@lastgood/engines/postgres';
+import type { BackupSummary, JobSpec, TargetRef, WireError } from '@lastgood/protocol';
+import { createFolderRepository, openFolderRepository, summaryOf } from '@lastgood/repository';
+import type { AgentConfig, TargetConfig } from '../config/agent-config.ts';
+import type { Journal } from '../journal/journal.ts';
+
+/** One target of the agent file with what its names mean on this host. */
+export interface Target {
+  readonly name: string;
+  readonly ref: TargetRef;
+  readonly config: TargetConfig;
+  readonly engine: Engine;
+  readonly graceMs: number;
+  /** Opened anew for each job, so that an unmounted disk is noticed before anything is written. */
+  repository(): Promise<Repository>;
+}
+
+const noteOf = (name: string): string => `repository:${name}`;
+
+/** A repository is made once; afterwards a missing marker means that its disk is not there (B5), never that it may be made again. */
+async function openRepository(config: AgentConfig, name: string, journal: Journal): Promise<Repository> {
+  const options = config.repositories[name];
+  if (options === undefined) throw new Failure('CONFIG_INVALID', `no repository is named "${name}"`);
+  const place = {
+    path: options.path,
+    ...(options.mustBeMount === undefined ? {} : { mustBeMount: options.mustBeMount }),
+  };
+  const known = journal.note(noteOf(`${name}:${options.path}`));
+  const repository = known === undefined ? await createFolderRepository(place) : await openFolderRepository(place);
+  await repository.check();
+  if (known === undefined) journal.remember(noteOf(`${name}:${options.path}`), repository.id);
+  else if (known !== repository.id)
+    throw new Failure(
+      'STORE_NOT_MOUNTED',
+      `${options.path} holds another repository (${repository.id}) than before (${known})`,
+    );
+  return repository;
+}
+
+/** The targets of an agent file, by name. */
+export function targetsOf(config: AgentConfig, journal: Journal): Map<string, Target> {
+  const targets = new Map<string, Target>();
+  for (const [name, target] of Object.entries(config.targets)) {
+    targets.set(name, {
+      name,
+      ref: { environment: config.environment, host: config.host, target: name },
+      config: target,
+      engine: createPostgresEngine(target.connection),
+      graceMs: (config.repositories[target.repository]?.graceHours ?? 24) * 3_600_000,
+      repository: () => openRepository(config, target.repository, journal),
+    });
+  }
+  return targets;
+}
+
+/** What this host refuses whatever the control plane asks for: unknown targets, and what its own file does not allow. */
+export function refusalOf(targets: ReadonlyMap<string, Target>, spec: JobSpec): WireError | null {
+  const target = targets.get(spec.target);
+  if (target === undefined) return new Failure('NOT_FOUND', `this host has no target "${spec.target}"`).wireError;
+  const { allow } = target.config;
+  const refuse = (what: string): WireError =>
+    new Failure('POLICY_REFUSED', `the file of this host does not allow to ${what} "${target.name}"`).wireError;
+  if (spec.command === 'restore' && !allow.restore.includes(spec.mode.type))
+    return refuse(`restore (${spec.mode.type})`);
+  if (spec.command === 'undo' && !allow.restore.includes('swap')) return refuse('undo a restore of');
+  if (spec.command === 'rotate' && !spec.dryRun && !allow.rotate) return refuse('rotate');
+  return null;
+}
+
+/** The summaries of a target's backups, oldest first; a size that falls out of line makes a good one suspect. */
+export function summariesOf(backups: readonly StoredBackup[], repository: string): BackupSummary[] {
+  const sizes: number[] = [];
+  return backups.map((backup) => {
+    const summary = summaryOf(backup, repository);
+    const suspect =
+      summary.state === 'good' && summary.verified === null && isSizeSuspect(summary.producedBytes, sizes);
+    sizes.push(summary.producedBytes);
+    return suspect ? { ...summary, state: 'suspect' as const } : summary;
+  });
+}

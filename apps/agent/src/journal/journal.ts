@@ -1,0 +1,133 @@
+import { existsSync } from 'node:fs';
+import { chmod, rename } from 'node:fs/promises';
+import { Failure } from '@lastgood/core';
+import { type AgentJob, type AgentLedger, emptyAgentLedger, type JobEvent } from '@lastgood/protocol';
+import Database from 'better-sqlite3';
+
+const SCHEMA = `
+  create table if not exists meta (key text primary key, value text not null) strict;
+  create table if not exists job (key text primary key, json text not null) strict;
+  create table if not exists outbox (position integer primary key autoincrement, id text not null unique, json text not null) strict;
+`;
+
+function open(file: string): Database.Database {
+  const db = new Database(file);
+  try {
+    db.pragma('journal_mode = WAL');
+    db.pragma('synchronous = FULL');
+    db.exec(SCHEMA);
+    const found = db.pragma('quick_check', { simple: true });
+    if (found !== 'ok') throw new Error(String(found));
+    return db;
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+}
+
+const isDamage = (error: unknown): boolean =>
+  error instanceof Error && (!('code' in error) || ['SQLITE_CORRUPT', 'SQLITE_NOTADB'].includes(String(error.code)));
+
+/**
+ * What the agent must not forget, in SQLite with synchronous=FULL: a step is on the disk before it is acknowledged or acted on.
+ * A damaged file is put aside and an empty one begun (J5): the hello then tells the control plane that this host went back.
+ */
+export class Journal implements Disposable {
+  readonly #db: Database.Database;
+  /** Where a damaged predecessor was put, if there was one. */
+  readonly damaged: string | undefined;
+  #stored: AgentLedger;
+
+  private constructor(db: Database.Database, damaged: string | undefined) {
+    this.#db = db;
+    this.damaged = damaged;
+    this.#stored = this.#load();
+  }
+
+  static async open(file: string, now: number): Promise<Journal> {
+    let damaged: string | undefined;
+    let journal: Journal;
+    try {
+      journal = new Journal(open(file), undefined);
+    } catch (error) {
+      if (!isDamage(error)) throw new Failure('STORE_FAILED', `the journal ${file} cannot be opened`, { cause: error });
+      damaged = `${file}.damaged-${now}`;
+      for (const suffix of ['', '-wal', '-shm'])
+        if (existsSync(`${file}${suffix}`)) await rename(`${file}${suffix}`, `${damaged}${suffix}`);
+      journal = new Journal(open(file), damaged);
+    }
+    for (const suffix of ['', '-wal', '-shm'])
+      if (existsSync(`${file}${suffix}`)) await chmod(`${file}${suffix}`, 0o600);
+    return journal;
+  }
+
+  #load(): AgentLedger {
+    const incarnation = this.note('incarnation') ?? null;
+    const lastSeq = Number(this.note('lastSeq') ?? 0);
+    const jobs = this.#db.prepare<[], { key: string; json: string }>('select key, json from job').all();
+    const outbox = this.#db.prepare<[], { json: string }>('select json from outbox order by position').all();
+    return {
+      ...emptyAgentLedger,
+      incarnation,
+      lastSeq,
+      jobs: new Map(jobs.map(({ key, json }) => [key, JSON.parse(json) as AgentJob])),
+      outbox: outbox.map(({ json }) => JSON.parse(json) as JobEvent),
+    };
+  }
+
+  get ledger(): AgentLedger {
+    return this.#stored;
+  }
+
+  /** Makes the ledger durable, in one transaction. What throws here changed nothing. */
+  save(ledger: AgentLedger): void {
+    const before = this.#stored;
+    if (ledger === before) return;
+    const write = this.#db.transaction(() => {
+      if (ledger.incarnation !== null && ledger.incarnation !== before.incarnation)
+        this.#setNote('incarnation', ledger.incarnation);
+      if (ledger.lastSeq !== before.lastSeq) this.#setNote('lastSeq', String(ledger.lastSeq));
+      for (const [key, job] of ledger.jobs)
+        if (before.jobs.get(key) !== job)
+          this.#db
+            .prepare('insert into job (key, json) values (?, ?) on conflict (key) do update set json = excluded.json')
+            .run(key, JSON.stringify(job));
+      for (const key of before.jobs.keys())
+        if (!ledger.jobs.has(key)) this.#db.prepare('delete from job where key = ?').run(key);
+      const kept = new Set(ledger.outbox.map((event) => event.id));
+      const had = new Set(before.outbox.map((event) => event.id));
+      for (const id of had) if (!kept.has(id)) this.#db.prepare('delete from outbox where id = ?').run(id);
+      for (const event of ledger.outbox)
+        if (!had.has(event.id))
+          this.#db.prepare('insert into outbox (id, json) values (?, ?)').run(event.id, JSON.stringify(event));
+    });
+    try {
+      write();
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown';
+      throw new Failure(
+        code === 'SQLITE_FULL' ? 'STORE_NO_SPACE' : 'STORE_FAILED',
+        `the journal could not be written (${code})`,
+        { cause: error },
+      );
+    }
+    this.#stored = ledger;
+  }
+
+  /** A small fact that outlives the process. */
+  note(key: string): string | undefined {
+    return this.#db.prepare<[string], { value: string }>('select value from meta where key = ?').get(key)?.value;
+  }
+  #setNote(key: string, value: string): void {
+    this.#db
+      .prepare('insert into meta (key, value) values (?, ?) on conflict (key) do update set value = excluded.value')
+      .run(key, value);
+  }
+  remember(key: string, value: string): void {
+    this.#setNote(key, value);
+  }
+
+  [Symbol.dispose](): void {
+    this.#db.close();
+  }
+}

@@ -1,0 +1,379 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type Clock, Failure } from '@lastgood/core';
+import {
+  type AgentCommand,
+  type AgentLedger,
+  type AgentRouter,
+  acceptCommand,
+  adoptHelloAnswer,
+  type BackupSummary,
+  cancelAttempt,
+  confirmReported,
+  type HelloAnswer,
+  helloOf,
+  LIMITS,
+  PROTOCOL_VERSION,
+  reportBatch,
+  type TargetInventory,
+} from '@lastgood/protocol';
+import { createTRPCClient, createWSClient, type TRPCClient, type TRPCWebSocketClient, wsLink } from '@trpc/client';
+import type { Identity } from '../config/identity.ts';
+import { faultPoint } from '../fault-point.ts';
+import type { JobRunner } from '../jobs/job-runner.ts';
+import { refusalOf, type Target } from '../jobs/targets.ts';
+import type { Journal } from '../journal/journal.ts';
+import type { Log } from '../log.ts';
+import { VERSION } from '../version.ts';
+import { agentSocketClass, Refused } from './agent-socket.ts';
+import { backoffMs } from './backoff.ts';
+
+const CALL_MS = 30_000;
+const STABLE_MS = 60_000;
+/** While jobs run, people watch them. */
+const WATCHED_HEARTBEAT_MS = 1_000;
+const FACTS_MS = 5 * 60_000;
+const FACTS_BYTES = LIMITS.frameBytes - 48 * 1024;
+
+export interface Facts {
+  readonly targets: readonly TargetInventory[];
+  /** Oldest first. */
+  readonly backups: readonly BackupSummary[];
+}
+export interface LinkParts {
+  readonly url: () => string;
+  readonly identity: Identity;
+  readonly journal: Journal;
+  readonly runner: () => JobRunner;
+  readonly targets: () => ReadonlyMap<string, Target>;
+  readonly facts: () => Promise<Facts>;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly log: Log;
+}
+type Client = TRPCClient<AgentRouter>;
+
+/** What leaves of the facts: as many of the newest backups as fit into one frame. */
+export function boundedFacts({ targets, backups }: Facts): {
+  targets: TargetInventory[];
+  backups: BackupSummary[];
+  complete: boolean;
+  hash: string;
+} {
+  const kept: BackupSummary[] = [];
+  let room = FACTS_BYTES - Buffer.byteLength(JSON.stringify(targets));
+  for (const backup of [...backups].reverse()) {
+    room -= Buffer.byteLength(JSON.stringify(backup)) + 1;
+    if (room < 0) break;
+    kept.push(backup);
+  }
+  const content = { targets: [...targets], backups: kept.reverse(), complete: kept.length === backups.length };
+  return { ...content, hash: createHash('sha256').update(JSON.stringify(content)).digest('hex') };
+}
+
+/** JSON that never throws on what a proxy or a wrong server sends: the frame is reported and the session ends (the library would end the process). */
+function guardedJson(onBad: () => void): {
+  encode: (data: unknown) => string;
+  decode: (data: string | ArrayBuffer | Uint8Array) => unknown;
+} {
+  return {
+    encode: (data) => JSON.stringify(data),
+    decode: (data) => {
+      try {
+        if (typeof data !== 'string') throw new TypeError('binary frame');
+        return JSON.parse(data);
+      } catch {
+        onBad();
+        return { id: null, result: { type: 'stopped' } };
+      }
+    },
+  };
+}
+
+/** The connection to the control plane: dials, says hello, takes commands, reports, and begins again when it breaks. No job waits for it. */
+export class Link {
+  readonly #parts: LinkParts;
+  readonly #instanceId = randomUUID();
+  readonly #stop = new AbortController();
+  #offset: number | null = null;
+  #contactAt: number;
+  #session:
+    | { client: Client; sessionId: string; end: (why: string) => void; report: () => void; facts: () => void }
+    | undefined;
+  #spreadMs = 0;
+
+  constructor(parts: LinkParts) {
+    this.#parts = parts;
+    this.#contactAt = parts.clock.monotonic();
+  }
+
+  /** The control plane's clock, as far as it was ever told. */
+  get controlNow(): number | null {
+    return this.#offset === null ? null : this.#parts.clock.now() + this.#offset;
+  }
+  /** Milliseconds since the last answer of the control plane. */
+  get silentMs(): number {
+    return this.#parts.clock.monotonic() - this.#contactAt;
+  }
+  reportSoon(): void {
+    this.#session?.report();
+  }
+  factsSoon(): void {
+    this.#session?.facts();
+  }
+  async askToBegin(
+    jobId: string,
+    attempt: number,
+    nonce: string,
+  ): Promise<{ granted: boolean; ttlMs: number; reason: string }> {
+    const session = this.#session;
+    if (session === undefined) throw new Failure('CONTROL_UNREACHABLE', 'there is no connection');
+    return await session.client.begin.mutate(
+      { sessionId: session.sessionId, jobId, attempt, nonce },
+      { signal: AbortSignal.timeout(CALL_MS) },
+    );
+  }
+
+  stop(): void {
+    this.#stop.abort();
+    this.#session?.end('the agent stops');
+  }
+
+  /** Keeps a session until stopped. */
+  async run(): Promise<void> {
+    const { clock, log, random } = this.#parts;
+    let tries = 0;
+    let refused = false;
+    while (!this.#stop.signal.aborted) {
+      await delay(backoffMs(tries, this.#spreadMs, refused, random), undefined, { signal: this.#stop.signal }).catch(
+        () => undefined,
+      );
+      if (this.#stop.signal.aborted) return;
+      const startedAt = clock.monotonic();
+      const why = await this.#connect();
+      refused = false;
+      if (why instanceof Refused) {
+        if (why.controlTime !== undefined) this.#offset = why.controlTime - clock.now();
+        // A wrong clock of this host is no reason to stay away: the next signature carries the control plane's time.
+        refused = why.reason !== 'clock' && [401, 403, 426].includes(why.status);
+      }
+      tries = clock.monotonic() - startedAt > STABLE_MS ? 0 : tries + 1;
+      const reason = why instanceof Error ? why.message : why;
+      if (!this.#stop.signal.aborted) log.warn({ reason, tries }, 'no connection to the control plane');
+    }
+  }
+
+  /** One session from dial to end; resolves with why it ended. */
+  async #connect(): Promise<string | Error> {
+    const { promise, resolve } = Promise.withResolvers<string | Error>();
+    const url = `${this.#parts.url().replace(/^http/, 'ws').replace(/\/$/, '')}/agent`;
+    const scope = new AbortController();
+    const ws: TRPCWebSocketClient = createWSClient({
+      url,
+      WebSocket: agentSocketClass(() =>
+        this.#parts.identity.headers(this.controlNow ?? this.#parts.clock.now()),
+      ) as never,
+      retryDelayMs: () => 1e9,
+      keepAlive: { enabled: true, intervalMs: 20_000, pongTimeoutMs: 10_000 },
+      experimental_encoder: guardedJson(() => end('bad frame')) as never,
+      onClose: (cause) => end(`closed with ${cause?.code ?? 'no code'}`),
+      onError: (event) =>
+        end(event !== undefined && 'error' in event && event.error instanceof Error ? event.error : 'connection error'),
+    });
+    const end = (why: string | Error): void => {
+      if (scope.signal.aborted) return;
+      scope.abort();
+      this.#session = undefined;
+      // close() waits for hung calls; terminate() right after it does not.
+      ws.close().catch(() => undefined);
+      (ws.connection?.ws as { terminate?: () => void } | undefined)?.terminate?.();
+      resolve(why);
+    };
+    const client: Client = createTRPCClient<AgentRouter>({ links: [wsLink({ client: ws })] });
+    this.#live(client, end, scope.signal).catch((error: unknown) =>
+      end(error instanceof Error ? error : String(error)),
+    );
+    const why = await promise;
+    return why;
+  }
+
+  /** Hello first, then commands, reports and heartbeats until the session ends. */
+  async #live(client: Client, end: (why: string) => void, signal: AbortSignal): Promise<void> {
+    const { journal, clock, log } = this.#parts;
+    const told = helloOf(journal.ledger);
+    const sentAt = clock.monotonic();
+    const hello = await client.hello.mutate(
+      {
+        ...told,
+        instanceId: this.#instanceId,
+        capabilities: ['engine.postgres/1'],
+        clock: clock.now(),
+        agentVersion: VERSION,
+        protocol: PROTOCOL_VERSION,
+      },
+      { signal: AbortSignal.any([signal, AbortSignal.timeout(LIMITS.helloMs)]) },
+    );
+    this.#contact();
+    this.#offset = hello.controlClock - clock.now() + (clock.monotonic() - sentAt) / 2;
+    this.#spreadMs = hello.spreadMs;
+    this.#adopt(told, hello);
+    log.info({ session: hello.sessionId, epoch: hello.epoch }, 'connected to the control plane');
+    const { sessionId } = hello;
+    const report = serial(() => this.#report(client, sessionId, signal), end);
+    const facts = serial(() => this.#sendFacts(client, sessionId, signal), end);
+    this.#session = { client, sessionId, end, report, facts };
+    report();
+    facts();
+    client.commands.subscribe(
+      { sessionId },
+      {
+        onData: (command) => {
+          try {
+            this.#take(client, sessionId, command, end);
+          } catch (error) {
+            end(`a command could not be taken: ${error instanceof Error ? error.message : String(error)}`);
+          }
+        },
+        onError: (error) => end(`commands ended: ${error.message}`),
+        onComplete: () => end('commands ended'),
+      },
+    );
+    this.#parts.runner().allowStart();
+    await this.#heartbeats(client, hello, signal);
+  }
+
+  #contact(): void {
+    this.#contactAt = this.#parts.clock.monotonic();
+  }
+
+  #adopt(told: ReturnType<typeof helloOf>, hello: HelloAnswer): void {
+    const runner = this.#parts.runner();
+    const { ledger, stop } = adoptHelloAnswer(
+      this.#parts.journal.ledger,
+      told.jobs,
+      hello,
+      runner.runningKeys,
+      runner.mint,
+    );
+    this.#parts.journal.save(ledger);
+    for (const { jobId, attempt } of stop) runner.cancel(jobId, attempt);
+  }
+
+  /** Journal, then acknowledge, then act (R1). */
+  #take(client: Client, sessionId: string, command: AgentCommand, end: (why: string) => void): void {
+    const { journal, targets } = this.#parts;
+    const runner = this.#parts.runner();
+    const { ledger, stop, gap } = acceptCommand(journal.ledger, command, runner.mint, (spec) =>
+      refusalOf(targets(), spec),
+    );
+    if (gap) return end('a command is missing');
+    journal.save(ledger);
+    if (command.type === 'job.start') faultPoint('accepted');
+    client.ack.mutate({ sessionId, upToSeq: ledger.lastSeq }, { signal: AbortSignal.timeout(CALL_MS) }).then(
+      () => this.#contact(),
+      (error: Error) => end(`an acknowledgement failed: ${error.message}`),
+    );
+    if (stop !== null) runner.cancel(stop.jobId, stop.attempt);
+    this.reportSoon();
+    runner.pump();
+  }
+
+  async #report(client: Client, sessionId: string, signal: AbortSignal): Promise<void> {
+    const { journal } = this.#parts;
+    for (;;) {
+      const events = reportBatch(journal.ledger);
+      if (events.length === 0 || signal.aborted) return;
+      const { acceptedIds } = await client.report.mutate(
+        { sessionId, events },
+        { signal: AbortSignal.any([signal, AbortSignal.timeout(CALL_MS)]) },
+      );
+      this.#contact();
+      if (events.some((event) => event.type === 'succeeded' || event.type === 'failed')) faultPoint('reported');
+      const after: AgentLedger = confirmReported(journal.ledger, acceptedIds);
+      if (after === journal.ledger) throw new Failure('CONFLICT', 'the control plane took none of the events');
+      journal.save(after);
+    }
+  }
+
+  async #sendFacts(client: Client, sessionId: string, signal: AbortSignal): Promise<void> {
+    const facts = boundedFacts(await this.#parts.facts());
+    if (signal.aborted) return;
+    await client.facts.mutate(
+      { sessionId, ...facts },
+      { signal: AbortSignal.any([signal, AbortSignal.timeout(CALL_MS)]) },
+    );
+    this.#contact();
+  }
+
+  /** One at a time: a heartbeat that is not answered is not followed by another; two in a row end the session. */
+  async #heartbeats(client: Client, { sessionId, heartbeatMs }: HelloAnswer, signal: AbortSignal): Promise<void> {
+    const { journal, clock } = this.#parts;
+    const runner = this.#parts.runner();
+    let missed = 0;
+    let beatAt = clock.monotonic();
+    let factsAt = clock.monotonic();
+    while (!signal.aborted) {
+      await delay(WATCHED_HEARTBEAT_MS, undefined, { signal }).catch(() => undefined);
+      const now = clock.monotonic();
+      if (signal.aborted || (runner.runningKeys.size === 0 && now - beatAt < heartbeatMs)) continue;
+      beatAt = now;
+      if (now - factsAt > FACTS_MS) {
+        factsAt = now;
+        this.factsSoon();
+      }
+      const running = [...journal.ledger.jobs.values()]
+        .filter((job) => job.state === 'running')
+        .map(({ jobId, attempt }) => ({ jobId, attempt }));
+      const beat = {
+        sessionId,
+        ackSeq: journal.ledger.lastSeq,
+        progress: runner.progress,
+        running,
+        outboxDepth: journal.ledger.outbox.length,
+      };
+      try {
+        const { controlClock, cancel } = await client.heartbeat.mutate(beat, {
+          signal: AbortSignal.any([signal, AbortSignal.timeout(heartbeatMs)]),
+        });
+        missed = 0;
+        this.#contact();
+        this.#offset = controlClock - clock.now();
+        for (const { jobId, attempt } of cancel) this.#cancel(jobId, attempt);
+      } catch (error) {
+        missed += 1;
+        if (missed >= 2) throw error;
+      }
+    }
+  }
+
+  #cancel(jobId: string, attempt: number): void {
+    const runner = this.#parts.runner();
+    const { ledger, stop } = cancelAttempt(this.#parts.journal.ledger, jobId, attempt, runner.mint);
+    this.#parts.journal.save(ledger);
+    if (stop !== null) runner.cancel(jobId, attempt);
+    this.reportSoon();
+  }
+}
+
+/** Runs work one at a time; asked again while it runs, it runs once more afterwards. A failure ends the session. */
+function serial(work: () => Promise<void>, end: (why: string) => void): () => void {
+  let running = false;
+  let again = false;
+  const loop = async (): Promise<void> => {
+    running = true;
+    try {
+      do {
+        again = false;
+        await work();
+      } while (again);
+    } catch (error) {
+      end(error instanceof Error ? error.message : String(error));
+    } finally {
+      running = false;
+    }
+  };
+  return () => {
+    again = true;
+    if (!running) void loop();
+  };
+}

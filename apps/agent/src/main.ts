@@ -1,0 +1,86 @@
+import { readFile } from 'node:fs/promises';
+import { parseArgs } from 'node:util';
+import { Failure, toWireError } from '@lastgood/core';
+import { systemClock } from '@lastgood/host';
+import { ERROR_CATALOG } from '@lastgood/protocol';
+import { pino } from 'pino';
+import { startAgent } from './agent.ts';
+import { readAgentConfig } from './config/agent-config.ts';
+import { enrol } from './config/identity.ts';
+
+const USAGE = `Usage: lastgood agent --config FILE
+       lastgood agent enrol --config FILE --url URL --token-file FILE
+       lastgood agent check --config FILE
+
+  run      (default) connects to the control plane and carries out its jobs; SIGHUP reads the file again
+  enrol    joins this host with a one-time token of \`lastgood tokens enrol\`
+  check    says whether the file is valid
+`;
+const NOBODY_ANSWERS = 75;
+
+function fail(error: unknown): never {
+  const wire =
+    error instanceof TypeError && 'code' in error
+      ? new Failure('BAD_INPUT', error.message).wireError
+      : toWireError(error);
+  process.stderr.write(`error ${wire.code}: ${wire.message}\n${wire.remedy}\n`);
+  if (wire.code === 'BUG') process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
+  process.exit(ERROR_CATALOG[wire.code].exit);
+}
+
+function needed(value: string | undefined, name: string): string {
+  if (value === undefined || value === '') throw new Failure('BAD_INPUT', `--${name} is missing`);
+  return value;
+}
+
+async function run(configFile: string): Promise<void> {
+  const log = pino({ base: null }, pino.destination(2));
+  // Crash-only: what nobody expected ends the process; the journal tells the next one what was running (J8).
+  process.on('uncaughtException', (error) => {
+    log.fatal({ error: error.stack }, 'unexpected error');
+    process.exit(ERROR_CATALOG.BUG.exit);
+  });
+  const agent = await startAgent({ configFile, clock: systemClock, log });
+  const stop = (status: number): void => void agent.close().then(() => process.exit(status), fail);
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stop(0));
+  process.on('SIGHUP', () => {
+    agent.reload().then(
+      () => log.info({ configFile }, 'the agent file was read again'),
+      (error: unknown) =>
+        log.error({ error: toWireError(error) }, 'the agent file was refused; the old one stays in force'),
+    );
+  });
+  await agent.ended;
+  log.error({}, 'nobody answered for a day');
+  stop(NOBODY_ANSWERS);
+}
+
+try {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      config: { type: 'string' },
+      url: { type: 'string' },
+      'token-file': { type: 'string' },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  const [command = 'run', ...rest] = positionals;
+  if (values.help) process.stdout.write(USAGE);
+  else if (rest.length > 0 || !['run', 'enrol', 'check'].includes(command))
+    throw new Failure('BAD_INPUT', `unknown command "${positionals.join(' ')}"\n${USAGE}`);
+  else if (command === 'run') await run(needed(values.config, 'config'));
+  else {
+    const config = await readAgentConfig(needed(values.config, 'config'));
+    if (command === 'enrol') {
+      const file = needed(values['token-file'], 'token-file');
+      const token = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+        throw new Failure('BAD_INPUT', `${file} cannot be read (${error.code})`);
+      });
+      const { agentId } = await enrol(config, values.url ?? config.control.url, token.trim());
+      process.stdout.write(`enrolled ${config.environment}/${config.host} as ${agentId}\n`);
+    } else process.stdout.write(`${values.config} is valid: ${Object.keys(config.targets).length} target(s)\n`);
+  }
+} catch (error) {
+  fail(error);
+}
