@@ -1,0 +1,346 @@
+import {
+  type AgentLedger,
+  type ControlJob,
+  type ControlLedger,
+  type JobEvent,
+  type JournalJob,
+  jobKey,
+  TERMINAL_STATES,
+} from '@lastgood/protocol';
+import { type Habits, type Parts, type Reducers, realParts } from './parts.ts';
+import { disasters, type Faults, ordinary, rollbacks } from './world.ts';
+
+/** One rule of the delivery and the parts without it. */
+export interface Mutation {
+  readonly rule: string;
+  readonly without: string;
+  readonly faults: Faults;
+  readonly parts: Parts;
+}
+
+const real = realParts.reduce;
+const reduceWith = (changes: Partial<Reducers>): Parts => ({ ...realParts, reduce: { ...real, ...changes } });
+const withoutHabit = (habit: keyof Habits): Parts => ({
+  ...realParts,
+  habits: { ...realParts.habits, [habit]: false },
+});
+const changeJobs = (ledger: ControlLedger, change: (job: ControlJob) => ControlJob): ControlLedger => ({
+  ...ledger,
+  jobs: new Map([...ledger.jobs].map(([id, job]) => [id, change(job)])),
+});
+const merged = (ledger: ControlLedger): ControlLedger => ({ ...ledger, mergedIncarnation: ledger.incarnation });
+const unmergedAgain = (before: ControlLedger, after: ControlLedger): ControlLedger => ({
+  ...after,
+  mergedIncarnation: before.mergedIncarnation,
+});
+
+/** R2: a command that was taken before is taken again. */
+const acceptCommand: Reducers['acceptCommand'] = (ledger, command, mint, refuse) => {
+  if (command.seq > ledger.lastSeq || command.type !== 'job.start') {
+    return real.acceptCommand(ledger, command, mint, refuse);
+  }
+  const jobs = new Map(ledger.jobs);
+  jobs.delete(jobKey(command.jobId, command.attempt));
+  const again = { ...command, seq: ledger.lastSeq + 1 };
+  const taken = real.acceptCommand({ ...ledger, jobs }, again, mint, refuse);
+  return { ...taken, ledger: { ...taken.ledger, lastSeq: ledger.lastSeq } };
+};
+
+/** Makes events look like the next ones of the job, whatever they are. */
+const asNext = (ledger: ControlLedger, event: JobEvent, number: boolean): JobEvent => {
+  const job = ledger.jobs.get(event.jobId);
+  if (job === undefined || event.attempt !== job.attempt || TERMINAL_STATES.has(job.state)) return event;
+  return { ...event, n: number ? job.lastN + 1 : event.n, prev: job.lastEventId };
+};
+/** Applies events one by one after `change`; the agent hears of its own ids. */
+const reportWith =
+  (change: (ledger: ControlLedger, event: JobEvent) => JobEvent): Reducers['receiveReport'] =>
+  (ledger, events, now, leaseMs) => {
+    let next = ledger;
+    const acceptedIds: string[] = [];
+    for (const event of events) {
+      const heard = real.receiveReport(next, [change(next, event)], now, leaseMs);
+      next = heard.ledger;
+      if (heard.diverged) return { ...heard, acceptedIds };
+      acceptedIds.push(event.id);
+    }
+    return { ledger: next, acceptedIds, diverged: false };
+  };
+
+/** R5: what ran when the agent died is simply begun again. */
+const recoverAfterCrash: Reducers['recoverAfterCrash'] = (ledger) => ({
+  ...ledger,
+  jobs: new Map(
+    [...ledger.jobs].map(([key, job]) => [key, job.state === 'running' ? { ...job, state: 'accepted' } : job]),
+  ),
+});
+
+/** R9: a job of which nothing is heard is sent again. */
+const expireLeases: Reducers['expireLeases'] = (ledger, now) => {
+  let next = real.expireLeases(ledger, now);
+  for (const job of next.jobs.values()) {
+    if (job.state !== 'lost') continue;
+    const { jobId, spec, startBy, deadlineMs } = job;
+    const attempt = job.attempt + 1;
+    const seq = next.commandSeq + 1;
+    const fresh = { state: 'queued', attempt, lastN: 0, lastEventId: null, grantedNonce: null, handed: false } as const;
+    const jobs = new Map(next.jobs).set(jobId, { ...job, ...fresh });
+    const start = { seq, type: 'job.start', jobId, attempt, spec, startBy, deadlineMs } as const;
+    next = { ...next, jobs, commandSeq: seq, outbox: [...next.outbox, start] };
+  }
+  return next;
+};
+
+/** R12: what is cancelled before it was sent is taken out of the sequence. */
+const requestCancel: Reducers['requestCancel'] = (ledger, jobId, now) => {
+  const next = real.requestCancel(ledger, jobId, now);
+  const gone = next.outbox.filter(
+    ({ seq, type }) => type !== 'noop' || ledger.outbox.some((o) => o.seq === seq && o.type === type),
+  );
+  return { ...next, outbox: gone };
+};
+
+/** R12: what has ended stays in the outbox as it was sent. */
+const receiveReportWithoutTombstones: Reducers['receiveReport'] = (ledger, events, now, leaseMs) => {
+  const heard = real.receiveReport(ledger, events, now, leaseMs);
+  const outbox = heard.ledger.outbox.map((command) => ledger.outbox.find(({ seq }) => seq === command.seq) ?? command);
+  return { ...heard, ledger: { ...heard.ledger, outbox } };
+};
+
+/** Makes what the agent tells agree with the catalog, so that only some of the differences are seen. */
+const helloWith =
+  (change: (told: JournalJob, job: ControlJob) => Partial<JournalJob>, addMissing: boolean): Reducers['receiveHello'] =>
+  (ledger, input, now, leaseMs) => {
+    if (ledger.mergedIncarnation !== ledger.incarnation) return real.receiveHello(ledger, input, now, leaseMs);
+    const jobs = input.jobs.map((told) => {
+      const job = ledger.jobs.get(told.jobId);
+      return job === undefined || job.attempt !== told.attempt ? told : { ...told, ...change(told, job) };
+    });
+    for (const job of addMissing ? ledger.jobs.values() : []) {
+      if (jobs.some(({ jobId }) => jobId === job.jobId)) continue;
+      const { jobId, attempt, lastN: n, lastEventId, spec, startBy, deadlineMs, error, result } = job;
+      const history = { n, lastEventId, lastType: null, open: false, running: false };
+      jobs.push({ jobId, attempt, ...history, spec, startBy, deadlineMs, error, result });
+    }
+    return real.receiveHello(ledger, { ...input, jobs }, now, leaseMs);
+  };
+const asKnown = (told: JournalJob, job: ControlJob): Partial<JournalJob> => {
+  if (TERMINAL_STATES.has(job.state)) return { n: job.lastN, lastEventId: job.lastEventId };
+  return told.n > job.lastN ? {} : { n: job.lastN, lastEventId: job.lastEventId };
+};
+
+const twoFronts: Reducers['startableJobs'] = (ledger: AgentLedger) =>
+  [...ledger.jobs.values()].filter((job) => job.state === 'accepted');
+
+/** Every rule, taken away one at a time. */
+export const mutations: readonly Mutation[] = [
+  {
+    rule: 'R1',
+    without: 'the agent acknowledges before it journals',
+    faults: ordinary,
+    parts: withoutHabit('journalBeforeAck'),
+  },
+  {
+    rule: 'R1',
+    without: 'the agent begins before it journals `running`',
+    faults: ordinary,
+    parts: withoutHabit('journalBeforeEffect'),
+  },
+  {
+    rule: 'R1',
+    without: 'the control plane sends before it commits',
+    faults: ordinary,
+    parts: withoutHabit('commitBeforeSend'),
+  },
+  { rule: 'R2', without: 'a repeated command is taken again', faults: ordinary, parts: reduceWith({ acceptCommand }) },
+  {
+    rule: 'R3',
+    without: 'events are applied whatever their number',
+    faults: ordinary,
+    parts: reduceWith({ receiveReport: reportWith((ledger, event) => asNext(ledger, event, true)) }),
+  },
+  {
+    rule: 'R4',
+    without: 'events of an older attempt count for the newest',
+    faults: ordinary,
+    parts: reduceWith({
+      receiveReport: reportWith((ledger, event) => {
+        const job = ledger.jobs.get(event.jobId);
+        if (job === undefined || event.attempt >= job.attempt || TERMINAL_STATES.has(job.state)) return event;
+        return { ...event, attempt: job.attempt, n: job.lastN + 1, prev: job.lastEventId };
+      }),
+    }),
+  },
+  {
+    rule: 'R5',
+    without: 'an interrupted attempt is begun again',
+    faults: ordinary,
+    parts: reduceWith({ recoverAfterCrash }),
+  },
+  {
+    rule: 'R6',
+    without: 'destructive jobs begin without asking',
+    faults: ordinary,
+    parts: reduceWith({ nextStep: (job, when) => real.nextStep({ ...job, class: 'safe' }, when) }),
+  },
+  { rule: 'R6', without: 'a grant never ends', faults: ordinary, parts: withoutHabit('endGrants') },
+  {
+    rule: 'R7',
+    without: 'unconfirmed events die with the process',
+    faults: ordinary,
+    parts: withoutHabit('durableOutbox'),
+  },
+  {
+    rule: 'R8',
+    without: 'a session goes on where the last one stopped sending',
+    faults: ordinary,
+    parts: withoutHabit('resumeFromAck'),
+  },
+  { rule: 'R9', without: 'a lost job is sent again', faults: ordinary, parts: reduceWith({ expireLeases }) },
+  { rule: 'R10', without: 'older sessions live on', faults: disasters, parts: withoutHabit('fenceSessions') },
+  {
+    rule: 'R11',
+    without: 'jobs begin after their start-by time',
+    faults: ordinary,
+    parts: reduceWith({ nextStep: (job, { grant }) => real.nextStep(job, { now: 0, grant }) }),
+  },
+  {
+    rule: 'R12',
+    without: 'a cancelled command is deleted instead of made a noop',
+    faults: ordinary,
+    parts: reduceWith({ requestCancel }),
+  },
+  {
+    rule: 'R12',
+    without: 'the start of a job that has ended stays in the outbox',
+    faults: rollbacks,
+    parts: reduceWith({ receiveReport: receiveReportWithoutTombstones }),
+  },
+  {
+    rule: 'R13',
+    without: 'a host that went back in time is not noticed',
+    faults: rollbacks,
+    parts: reduceWith({
+      receiveHello: (ledger, input, now, leaseMs) => ({
+        ...real.receiveHello(ledger, input, now, leaseMs),
+        reset: null,
+      }),
+    }),
+  },
+  {
+    rule: 'R13',
+    without: 'only the command number is compared, not the jobs',
+    faults: rollbacks,
+    parts: reduceWith({ receiveHello: helloWith(asKnown, true) }),
+  },
+  {
+    rule: 'R13',
+    without: 'the answer is compared with the journal as it is, not as it was told',
+    faults: rollbacks,
+    parts: withoutHabit('keepSentJobs'),
+  },
+  {
+    rule: 'R13',
+    without: 'processes that the answer names go on',
+    faults: rollbacks,
+    parts: withoutHabit('stopAfterHello'),
+  },
+  {
+    rule: 'R13',
+    without: 'a cancel that an older journal has forgotten is not repeated',
+    faults: rollbacks,
+    parts: reduceWith({
+      receiveHello: (ledger, input, now, leaseMs) => {
+        const asked = new Set([...ledger.jobs.values()].filter((job) => job.cancelRequested).map(({ jobId }) => jobId));
+        const quiet = changeJobs(ledger, (job) => ({ ...job, cancelRequested: false }));
+        const heard = real.receiveHello(quiet, input, now, leaseMs);
+        const back = changeJobs(heard.ledger, (job) => ({ ...job, cancelRequested: asked.has(job.jobId) }));
+        return { ...heard, ledger: back };
+      },
+    }),
+  },
+  {
+    rule: 'R14',
+    without: 'a restarted agent begins before its hello is answered',
+    faults: rollbacks,
+    parts: withoutHabit('waitForHello'),
+  },
+  {
+    rule: 'R15',
+    without: 'an attempt may be granted twice',
+    faults: rollbacks,
+    parts: reduceWith({
+      grantBegin: (ledger, jobId, attempt, nonce, now) =>
+        real.grantBegin(
+          changeJobs(ledger, (job) => ({ ...job, grantedNonce: null })),
+          jobId,
+          attempt,
+          nonce,
+          now,
+        ),
+    }),
+  },
+  {
+    rule: 'R16',
+    without: 'histories are told apart by their length alone',
+    faults: rollbacks,
+    parts: reduceWith({
+      receiveReport: reportWith((ledger, event) => {
+        const job = ledger.jobs.get(event.jobId);
+        const last = job !== undefined && event.attempt === job.attempt && event.n === job.lastN;
+        return last && job.lastEventId !== null ? { ...event, id: job.lastEventId } : asNext(ledger, event, false);
+      }),
+      receiveHello: helloWith((told, job) => (told.n === job.lastN ? { lastEventId: job.lastEventId } : {}), false),
+    }),
+  },
+  {
+    rule: 'R17',
+    without: 'a restored catalog goes on as if nothing had happened',
+    faults: disasters,
+    parts: reduceWith({ afterCatalogRestore: (ledger) => ledger }),
+  },
+  {
+    rule: 'R17',
+    without: 'a restored catalog decides before the agent has told its journal',
+    faults: disasters,
+    parts: reduceWith({
+      requestCancel: (ledger, jobId, now) => unmergedAgain(ledger, real.requestCancel(merged(ledger), jobId, now)),
+      expireLeases: (ledger, now) => unmergedAgain(ledger, real.expireLeases(merged(ledger), now)),
+    }),
+  },
+  {
+    rule: 'R18',
+    without: 'unfinished destructive jobs are not frozen by a restore of the catalog',
+    faults: disasters,
+    parts: reduceWith({
+      afterCatalogRestore: (ledger, incarnation) =>
+        changeJobs(real.afterCatalogRestore(ledger, incarnation), (job) => ({ ...job, frozen: false })),
+      receiveHello: (ledger, input, now, leaseMs) => {
+        const heard = real.receiveHello(ledger, input, now, leaseMs);
+        return { ...heard, ledger: changeJobs(heard.ledger, (job) => ({ ...job, frozen: false })) };
+      },
+    }),
+  },
+  {
+    rule: 'one writer',
+    without: 'several jobs of one target run at once',
+    faults: ordinary,
+    parts: reduceWith({ startableJobs: twoFronts }),
+  },
+  {
+    rule: 'cancel',
+    without: 'a grant is given although a cancel was asked for',
+    faults: ordinary,
+    parts: reduceWith({
+      grantBegin: (ledger, jobId, attempt, nonce, now) => {
+        const free = changeJobs(ledger, (job) => ({ ...job, cancelRequested: false }));
+        const asked = real.grantBegin(free, jobId, attempt, nonce, now);
+        const wanted = ledger.jobs.get(jobId)?.cancelRequested ?? false;
+        const job = asked.ledger.jobs.get(jobId);
+        if (job === undefined) return { ...asked, ledger };
+        const jobs = new Map(ledger.jobs).set(jobId, { ...job, cancelRequested: wanted });
+        return { ...asked, ledger: { ...ledger, jobs } };
+      },
+    }),
+  },
+];
