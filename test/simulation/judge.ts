@@ -4,6 +4,7 @@ import {
   type ControlJob,
   type ControlLedger,
   classOf,
+  type HelloAnswer,
   type JobSpec,
   jobKey,
   MAX_ATTEMPTS,
@@ -54,8 +55,22 @@ export class Judge {
     this.#jobs.set(jobId, { agent, destructive: classOf(spec) === 'destructive', effects: [], forgotten: null });
   }
 
-  granted(jobId: string, attempt: number, nonce: string): void {
-    this.#granted.add(`${jobKey(jobId, attempt)}/${nonce}`);
+  granted(agent: number, { jobId, attempt }: { jobId: string; attempt: number }, nonce: string): void {
+    const key = jobKey(jobId, attempt);
+    if (this.#control.get(agent)?.jobs.get(jobId)?.cancelRequested === true) {
+      throw new Violation(`${key}: is allowed to begin though its cancel was asked for`);
+    }
+    this.#granted.add(`${key}/${nonce}`);
+  }
+
+  answered(agent: number, answer: HelloAnswer, unharmed: boolean): void {
+    if (unharmed && (answer.reset !== null || answer.merged !== null)) {
+      throw new Violation(`agent ${agent}: is said to have been set back, it never was`);
+    }
+  }
+
+  accused(agent: number, unharmed: boolean): void {
+    if (unharmed) throw new Violation(`agent ${agent}: is said to tell another history, it never did`);
   }
 
   #truth(jobId: string): Truth {
@@ -169,7 +184,7 @@ export class Judge {
     if (!TERMINAL_STATES.has(job.state)) throw new Violation(`${key}: is still ${job.state}`);
     if (truth.effects.some((one) => one.alive)) throw new Violation(`${key}: still runs`);
     const own = journal.jobs.get(key);
-    if (own !== undefined && own.lastEventId !== job.lastEventId) {
+    if (own !== undefined && (own.lastEventId !== job.lastEventId || own.n !== job.lastN)) {
       throw new Violation(
         `${key}: the agent ends with ${own.lastType} (${own.n}), the control plane with ${job.state}`,
       );

@@ -309,6 +309,20 @@ export const mutations: readonly Mutation[] = [
     }),
   },
   {
+    rule: 'R17',
+    without: 'jobs that only the agent knows are not adopted',
+    faults: disasters,
+    parts: reduceWith({
+      receiveHello: (ledger, input, now, leaseMs) =>
+        real.receiveHello(
+          ledger,
+          { ...input, jobs: input.jobs.filter(({ jobId }) => ledger.jobs.has(jobId)) },
+          now,
+          leaseMs,
+        ),
+    }),
+  },
+  {
     rule: 'R18',
     without: 'unfinished destructive jobs are not frozen by a restore of the catalog',
     faults: disasters,

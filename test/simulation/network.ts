@@ -25,6 +25,8 @@ export interface Link {
   agentOpen: boolean;
   controlOpen: boolean;
   broken: boolean;
+  /** Nothing arrives before this time. */
+  heldUntil: number;
 }
 
 export const newLink = (id: number, agent: number): Link => ({
@@ -35,7 +37,10 @@ export const newLink = (id: number, agent: number): Link => ({
   agentOpen: true,
   controlOpen: true,
   broken: false,
+  heldUntil: 0,
 });
 
-export const canDeliverUp = (link: Link): boolean => link.controlOpen && !link.broken && link.up.length > 0;
-export const canDeliverDown = (link: Link): boolean => link.agentOpen && !link.broken && link.down.length > 0;
+export const canDeliverUp = (link: Link, now: number): boolean =>
+  link.controlOpen && !link.broken && link.heldUntil <= now && link.up.length > 0;
+export const canDeliverDown = (link: Link, now: number): boolean =>
+  link.agentOpen && !link.broken && link.heldUntil <= now && link.down.length > 0;

@@ -142,6 +142,7 @@ export class SimAgent {
   }
 
   #adopt(process: Process, answer: HelloAnswer): void {
+    this.#around.judge.answered(this.index, answer, this.#around.unharmed);
     const { reduce, habits } = this.#around.parts;
     const told = habits.keepSentJobs ? process.sentJobs : reduce.helloOf(process.ledger).jobs;
     const keys = new Set(process.runs.keys());

@@ -157,7 +157,7 @@ export class SimControl {
     } else if (message.type === 'begin') {
       const { jobId, attempt, nonce } = message;
       const asked = reduce.grantBegin(ledger, jobId, attempt, nonce, this.#now);
-      if (asked.granted) this.#around.judge.granted(jobId, attempt, nonce);
+      if (asked.granted) this.#around.judge.granted(session.agent, { jobId, attempt }, nonce);
       this.#answer(session, asked.ledger, { type: 'begin', nonce, granted: asked.granted, reason: asked.reason });
     } else {
       this.#hear(session, message.events);
@@ -168,6 +168,7 @@ export class SimControl {
     const ledger = this.ledger(session.agent);
     const told = this.#around.parts.reduce.receiveReport(ledger, events, this.#now, LEASE_MS);
     if (told.diverged) {
+      this.#around.judge.accused(session.agent, this.#around.unharmed);
       this.#around.say(() => `control: another history from agent ${session.agent}`);
       this.#commit(session.agent, told.ledger);
       this.close(session.link);

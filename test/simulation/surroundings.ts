@@ -21,6 +21,8 @@ export interface Surroundings {
   readonly judge: Judge;
   /** True while nothing fails any more and all must come to rest. */
   readonly healed: boolean;
+  /** True as long as no host and no catalog was ever set back. */
+  readonly unharmed: boolean;
   /** Real time; the clocks of the hosts differ from it. */
   now(): number;
   mintId(prefix: string): string;

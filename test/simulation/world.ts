@@ -15,6 +15,7 @@ export interface Faults {
   readonly innerCrash: number;
   readonly cut: number;
   readonly loss: number;
+  readonly hold: number;
   readonly redial: number;
   readonly clock: number;
   readonly rollback: number;
@@ -28,6 +29,7 @@ export const ordinary: Faults = {
   innerCrash: 0.01,
   cut: 0.02,
   loss: 0.01,
+  hold: 0.02,
   redial: 0.01,
   clock: 0.01,
   rollback: 0,
@@ -61,6 +63,11 @@ class World implements Surroundings {
   restores = 0;
   rollbacks = 0;
   healed = false;
+
+  get unharmed(): boolean {
+    return this.restores + this.rollbacks === 0;
+  }
+
   readonly trace: string[] | null;
 
   constructor(seed: number, faults: Faults, parts: Parts, trace: string[] | null) {
@@ -177,7 +184,7 @@ class World implements Surroundings {
   }
 
   #chaos(agent: SimAgent): void {
-    const { crash, cut, loss, redial, clock, rollback, restore } = this.#faults;
+    const { crash, cut, loss, hold, redial, clock, rollback, restore } = this.#faults;
     const open = this.#links.filter((link) => !link.broken && (link.agentOpen || link.controlOpen));
     const link = this.random.pick(open);
     if (this.random.chance(crash)) this.#kill(this.random.chance(0.4) ? 'control' : agent.index);
@@ -186,6 +193,7 @@ class World implements Surroundings {
       const queue = this.random.chance(0.5) ? link.up : link.down;
       queue.splice(this.random.below(queue.length + 1), 1);
     }
+    if (this.random.chance(hold) && link !== undefined) link.heldUntil = this.#now + this.random.below(40_000);
     if (this.random.chance(redial)) this.#try(() => agent.dial());
     if (this.random.chance(clock)) agent.skewMs = (this.random.next() - 0.5) * 300_000;
     if (this.random.chance(clock)) this.#control.skewMs = (this.random.next() - 0.5) * 300_000;
@@ -228,10 +236,10 @@ class World implements Surroundings {
     if (what === 'agent') this.#agentActs(agent);
     else if (what === 'control') this.#controlActs();
     else if (what === 'up') {
-      const link = this.random.pick(this.#links.filter(canDeliverUp));
+      const link = this.random.pick(this.#links.filter((one) => canDeliverUp(one, this.#now)));
       if (link !== undefined) this.#deliverUp(link);
     } else if (what === 'down') {
-      const link = this.random.pick(this.#links.filter(canDeliverDown));
+      const link = this.random.pick(this.#links.filter((one) => canDeliverDown(one, this.#now)));
       if (link !== undefined) this.#deliverDown(link);
     } else this.#noticeGone();
   }
@@ -248,9 +256,9 @@ class World implements Surroundings {
     for (let busy = true; busy; ) {
       busy = false;
       for (const link of this.#links) {
-        if (canDeliverUp(link)) this.#deliverUp(link);
-        if (canDeliverDown(link)) this.#deliverDown(link);
-        busy ||= canDeliverUp(link) || canDeliverDown(link);
+        if (canDeliverUp(link, this.#now)) this.#deliverUp(link);
+        if (canDeliverDown(link, this.#now)) this.#deliverDown(link);
+        busy ||= canDeliverUp(link, this.#now) || canDeliverDown(link, this.#now);
       }
     }
   }
