@@ -16,6 +16,8 @@ export interface Mutation {
   readonly without: string;
   readonly faults: Faults;
   readonly parts: Parts;
+  /** What protects as well, so that the simulation does not notice the loss of this rule alone. */
+  readonly backedBy?: string;
 }
 
 const real = realParts.reduce;
@@ -197,7 +199,13 @@ export const mutations: readonly Mutation[] = [
     parts: withoutHabit('resumeFromAck'),
   },
   { rule: 'R9', without: 'a lost job is sent again', faults: ordinary, parts: reduceWith({ expireLeases }) },
-  { rule: 'R10', without: 'older sessions live on', faults: disasters, parts: withoutHabit('fenceSessions') },
+  {
+    rule: 'R10',
+    without: 'older sessions live on',
+    faults: disasters,
+    parts: withoutHabit('fenceSessions'),
+    backedBy: 'R2, R3, R13 and R16',
+  },
   {
     rule: 'R11',
     without: 'jobs begin after their start-by time',
@@ -238,12 +246,14 @@ export const mutations: readonly Mutation[] = [
     without: 'the answer is compared with the journal as it is, not as it was told',
     faults: rollbacks,
     parts: withoutHabit('keepSentJobs'),
+    backedBy: 'R14: nothing moves in a journal that was set back before the answer is there',
   },
   {
     rule: 'R13',
     without: 'processes that the answer names go on',
     faults: rollbacks,
     parts: withoutHabit('stopAfterHello'),
+    backedBy: 'R14: nothing runs yet when a host that was set back is told so',
   },
   {
     rule: 'R13',

@@ -1,0 +1,38 @@
+import { expect, test } from 'vitest';
+import { realParts } from './parts.ts';
+import { disasters, type Faults, ordinary, rollbacks, runSeed } from './world.ts';
+
+const SEEDS = Number(process.env['SIM_SEEDS'] ?? 2_000);
+const ONE = process.env['SIM_SEED'];
+const worlds: readonly [string, Faults][] = [
+  ['crashes and a bad network', ordinary],
+  ['hosts set back to snapshots', rollbacks],
+  ['hosts set back and the catalog restored from copies', disasters],
+];
+
+/** The story of a failing seed, in the words of its trace. */
+const story = (seed: number, faults: Faults): string => {
+  const { violation, trace } = runSeed(seed, faults, realParts, true);
+  return `SIM_SEED=${seed}: ${violation}\n${trace.slice(-200).join('\n')}`;
+};
+
+test.each(worlds)(
+  'I6: every job takes effect as promised and comes to one end: %s',
+  { timeout: 600_000 },
+  (_, faults) => {
+    const seeds = ONE === undefined ? Array.from({ length: SEEDS }, (_unused, index) => index + 1) : [Number(ONE)];
+    let effects = 0;
+    for (const seed of seeds) {
+      const outcome = runSeed(seed, faults, realParts);
+      effects += outcome.effects;
+      if (outcome.violation !== null) expect.fail(story(seed, faults));
+    }
+    expect(effects).toBeGreaterThan(0);
+  },
+);
+
+test('a seed always tells the same story', () => {
+  const once = runSeed(7, disasters, realParts, true);
+  expect(once.trace.length).toBeGreaterThan(50);
+  expect(runSeed(7, disasters, realParts, true)).toEqual(once);
+});
