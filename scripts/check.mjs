@@ -1,0 +1,14 @@
+// `npm run check`: types, then style and lint, of everything.
+import { spawnSync } from 'node:child_process';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+for (const [command, ...args] of [
+  ['tsc', '-p', '.'],
+  ['biome', 'ci', '.'],
+]) {
+  const { status, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit' });
+  if (error !== undefined) console.error(error.message);
+  if (status !== 0) process.exit(status ?? 1);
+}
