@@ -1,0 +1,91 @@
+import {
+  type AgentCommand,
+  type AgentLedger,
+  acceptCommand,
+  type ControlJob,
+  type ControlLedger,
+  createJob,
+  emptyAgentLedger,
+  emptyControlLedger,
+  type HelloAnswer,
+  type HelloInput,
+  handOver,
+  helloOf,
+  type JobSpec,
+  type Mint,
+  receiveHello,
+} from '@lastgood/protocol';
+
+export const NOW = 1_000_000;
+export const LEASE = 90_000;
+export const backup: JobSpec = { command: 'backup', target: 'shop', databases: null, digests: true };
+export const restore: JobSpec = {
+  command: 'restore',
+  target: 'shop',
+  backupId: '00000000-0000-4000-8000-0000000000b1',
+  mode: { type: 'swap', database: 'shop' },
+  planHash: '0'.repeat(64),
+};
+export const jobId = (n: number): string => `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`;
+export const ONE = jobId(1);
+export const TWO = jobId(2);
+
+/** Event ids that count up with a prefix of their own, so that two histories differ. */
+export function minting(prefix = 'e'): Mint {
+  let count = 0;
+  return {
+    now: NOW,
+    eventId: () => {
+      count += 1;
+      return `${prefix}${count}`;
+    },
+  };
+}
+export const start = (seq: number, id: string, spec: JobSpec, attempt = 1): AgentCommand => ({
+  seq,
+  type: 'job.start',
+  jobId: id,
+  attempt,
+  spec,
+  startBy: NOW + 60_000,
+  deadlineMs: 60_000,
+});
+export const welcome = () => null;
+export const accept = (ledger: AgentLedger, command: AgentCommand, mint: Mint): AgentLedger =>
+  acceptCommand(ledger, command, mint, welcome).ledger;
+/** An agent that has accepted one job. */
+export const agentWith = (spec: JobSpec, mint: Mint): AgentLedger =>
+  accept({ ...emptyAgentLedger, incarnation: 'inc-1' }, start(1, ONE, spec), mint);
+
+export const emptyControl = (): ControlLedger => emptyControlLedger('agent-1', 'inc-1');
+export const withJob = (ledger: ControlLedger, spec: JobSpec, id = ONE): ControlLedger =>
+  createJob(ledger, { jobId: id, spec, startBy: NOW + 60_000, deadlineMs: 60_000 });
+/** A control plane that has handed one job over. */
+export const controlWith = (spec: JobSpec): ControlLedger => handOver(withJob(emptyControl(), spec), 0, 32).ledger;
+export const jobOf = (ledger: ControlLedger, id = ONE): ControlJob => {
+  const job = ledger.jobs.get(id);
+  if (job === undefined) throw new Error(`no job ${id}`);
+  return job;
+};
+
+export const helloFrom = (ledger: AgentLedger): HelloInput => ({
+  instanceId: jobId(99),
+  capabilities: [],
+  clock: NOW,
+  agentVersion: '0.1.0',
+  protocol: 1,
+  ...helloOf(ledger),
+});
+export const meet = (control: ControlLedger, agent: AgentLedger) => receiveHello(control, helloFrom(agent), NOW, LEASE);
+export const answerOf = (met: ReturnType<typeof meet>): HelloAnswer => ({
+  sessionId: 's',
+  epoch: met.ledger.epoch,
+  incarnation: met.ledger.incarnation,
+  protocol: 1,
+  controlClock: NOW,
+  heartbeatMs: 30_000,
+  leaseMs: LEASE,
+  spreadMs: 0,
+  merged: met.merged,
+  reset: met.reset,
+});
