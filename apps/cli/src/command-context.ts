@@ -1,0 +1,43 @@
+import { type AdminClient, type Connection, connect } from './client.ts';
+import { type Output, terminalOutput } from './output.ts';
+
+export interface GlobalOptions {
+  readonly url: string;
+  readonly tokenFile?: string;
+  readonly json?: boolean;
+}
+/** What every command works with; the connection is made when it is first asked for. */
+export interface CommandContext {
+  readonly url: string;
+  readonly output: Output;
+  readonly signal: AbortSignal;
+  client(): Promise<AdminClient>;
+  /** Asks a person to type something; undefined when nobody is there to answer. */
+  ask(question: string): Promise<string | undefined>;
+}
+
+async function askOnTerminal(question: string, signal: AbortSignal): Promise<string | undefined> {
+  if (!process.stdin.isTTY || !process.stderr.isTTY) return undefined;
+  const { createInterface } = await import('node:readline/promises');
+  const prompt = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    return await prompt.question(question, { signal });
+  } finally {
+    prompt.close();
+  }
+}
+
+export function commandContext(options: GlobalOptions, signal: AbortSignal): CommandContext {
+  const connection: Connection = { url: options.url, tokenFile: options.tokenFile };
+  let client: Promise<AdminClient> | undefined;
+  return {
+    url: options.url,
+    output: terminalOutput(options.json === true),
+    signal,
+    client: () => {
+      client ??= connect(connection);
+      return client;
+    },
+    ask: (question) => askOnTerminal(question, signal),
+  };
+}

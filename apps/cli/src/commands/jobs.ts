@@ -1,0 +1,304 @@
+import { randomUUID } from 'node:crypto';
+import { Failure } from '@lastgood/core';
+import {
+  ERROR_CATALOG,
+  type JobResult,
+  type JobSpec,
+  type JobView,
+  type RestoreMode,
+  type RestorePlanSummary,
+} from '@lastgood/protocol';
+import type { CommandContext } from '../command-context.ts';
+import { planLines, progressLine, resultLines, stateOf } from '../format/job-lines.ts';
+import { safeText } from '../format/safe-text.ts';
+import { table } from '../format/table.ts';
+import { ageInHours, duration, instant, wholeNumber } from '../format/units.ts';
+import { failureOfJob, watchJob } from '../watch.ts';
+import { fullName, oneBackup, oneTarget } from './resolve.ts';
+
+const FOUND_SOMETHING = ERROR_CATALOG.BACKUP_CORRUPT.exit;
+
+interface Timing {
+  readonly startBy?: string;
+  readonly deadline?: string;
+}
+const timing = ({ startBy, deadline }: Timing): { startByMs?: number; deadlineMs?: number } => ({
+  ...(startBy === undefined ? {} : { startByMs: Math.round(ageInHours(startBy) * 3_600_000) }),
+  ...(deadline === undefined ? {} : { deadlineMs: Math.round(ageInHours(deadline) * 3_600_000) }),
+});
+
+async function send(context: CommandContext, target: string, spec: JobSpec, times: Timing = {}): Promise<JobView> {
+  const client = await context.client();
+  return await client.createJob.mutate({ target, spec, idempotencyKey: randomUUID(), ...timing(times) });
+}
+
+/** Sends a job and follows it to its end; gives its result or throws what it failed with. */
+async function run<C extends JobSpec['command']>(
+  context: CommandContext,
+  target: string,
+  spec: Extract<JobSpec, { command: C }>,
+  times: Timing = {},
+): Promise<{ job: JobView; result: Extract<JobResult, { command: C }> }> {
+  const { output, signal, url } = context;
+  const sent = await send(context, target, spec, times);
+  output.note(
+    `${spec.command} of ${target}: job ${sent.jobId}${sent.hostOnline ? '' : ' (the host is offline; the job waits for it)'}`,
+  );
+  const job = await watchJob(sent.jobId, { client: await context.client(), url, output, signal });
+  const failure = failureOfJob(job);
+  if (failure !== undefined) throw failure;
+  if (job.result?.command !== spec.command) throw new Failure('BUG', `the job brought no result of ${spec.command}`);
+  return { job, result: job.result as Extract<JobResult, { command: C }> };
+}
+
+export interface BackupOptions extends Timing {
+  readonly database?: string[];
+  readonly digests?: boolean;
+  readonly detach?: boolean;
+}
+
+export async function backup(context: CommandContext, selector: string, options: BackupOptions): Promise<number> {
+  const target = await oneTarget(await context.client(), selector);
+  const spec = {
+    command: 'backup',
+    target: target.name,
+    databases: options.database ?? null,
+    digests: options.digests === true,
+  } as const;
+  if (options.detach === true) {
+    const job = await send(context, fullName(target), spec, options);
+    context.output.answer(job, () => [`job ${job.jobId}; follow it with \`lastgood job watch ${job.jobId}\``]);
+    return 0;
+  }
+  const { job, result } = await run(context, fullName(target), spec, options);
+  context.output.answer(job, () => resultLines(result));
+  return 0;
+}
+
+export async function verify(
+  context: CommandContext,
+  selector: string,
+  wanted: string,
+  options: Timing & { level: string },
+): Promise<number> {
+  const client = await context.client();
+  const level = wholeNumber('--level', options.level, 0, 6) as 0 | 1 | 2 | 3 | 4 | 5 | 6;
+  const target = await oneTarget(client, selector);
+  const { backupId } = await oneBackup(client, fullName(target), wanted);
+  const { job, result } = await run(
+    context,
+    fullName(target),
+    { command: 'verify', target: target.name, backupId, level },
+    options,
+  );
+  context.output.answer(job, () => resultLines(result));
+  return result.passed ? 0 : FOUND_SOMETHING;
+}
+
+export interface RotateOptions {
+  readonly keepLast?: string;
+  readonly keepWithin?: string;
+  readonly minimum: string;
+  readonly dryRun?: boolean;
+  readonly confirm?: string;
+}
+
+/** Consent is given by name: what is typed must be what the plan says. */
+async function consent(
+  context: CommandContext,
+  given: string | undefined,
+  wanted: string,
+  what: string,
+): Promise<void> {
+  const answer = given ?? (await context.ask(`${what}\nType "${safeText(wanted)}" to go on: `));
+  if (answer === undefined)
+    throw new Failure('NOT_CONFIRMED', `${what}; nobody confirmed it`, {
+      remedy: `Repeat with --confirm '${wanted}'.`,
+    });
+  if (answer !== wanted) throw new Failure('NOT_CONFIRMED', `"${answer}" is not "${wanted}"; nothing was changed`);
+}
+
+export async function rotate(context: CommandContext, selector: string, options: RotateOptions): Promise<number> {
+  const client = await context.client();
+  const target = await oneTarget(client, selector);
+  const retention = {
+    minimum: wholeNumber('--minimum', options.minimum, 1, 1000),
+    ...(options.keepLast === undefined ? {} : { keepLast: wholeNumber('--keep-last', options.keepLast, 1, 100_000) }),
+    ...(options.keepWithin === undefined ? {} : { keepWithinHours: ageInHours(options.keepWithin) }),
+  };
+  const dryRun = options.dryRun === true;
+  if (!dryRun)
+    await consent(
+      context,
+      options.confirm,
+      target.name,
+      `Rotation removes backups of ${fullName(target)} (see --dry-run)`,
+    );
+  const { job, result } = await run(context, fullName(target), {
+    command: 'rotate',
+    target: target.name,
+    retention,
+    holds: [],
+    dryRun,
+  });
+  context.output.answer(job, () => resultLines(result));
+  return 0;
+}
+
+export interface RestoreOptions extends Timing {
+  readonly database?: string;
+  readonly toNew?: string;
+  readonly swap?: boolean;
+  readonly inPlace?: boolean;
+  readonly planOnly?: boolean;
+  readonly confirm?: string;
+}
+
+function modeOf(options: RestoreOptions, databases: readonly string[]): RestoreMode {
+  const ways = [options.toNew !== undefined, options.swap === true, options.inPlace === true].filter(Boolean).length;
+  if (ways !== 1) throw new Failure('BAD_INPUT', 'choose one of --to-new NAME, --swap and --in-place');
+  const [only] = databases;
+  const database = options.database ?? (databases.length === 1 ? only : undefined);
+  if (database === undefined)
+    throw new Failure(
+      'BAD_INPUT',
+      `the backup holds ${databases.length} databases; name one with --database: ${databases.join(', ')}`,
+    );
+  if (!databases.includes(database))
+    throw new Failure('NOT_FOUND', `the backup does not hold database "${database}", but: ${databases.join(', ')}`);
+  if (options.toNew !== undefined) return { type: 'new', database, as: options.toNew };
+  return { type: options.swap === true ? 'swap' : 'inPlace', database };
+}
+
+/** Plan, show, consent, then exactly that plan. */
+export async function restore(
+  context: CommandContext,
+  selector: string,
+  wanted: string,
+  options: RestoreOptions,
+): Promise<number> {
+  const client = await context.client();
+  const { output } = context;
+  const target = await oneTarget(client, selector);
+  const found = await oneBackup(client, fullName(target), wanted);
+  const mode = modeOf(options, found.databases);
+  const planned = await run(context, fullName(target), {
+    command: 'plan',
+    target: target.name,
+    backupId: found.backupId,
+    mode,
+  });
+  const plan: RestorePlanSummary = planned.result.plan;
+  if (options.planOnly === true) {
+    output.answer(planned.job, () => planLines(plan));
+    return plan.refusals.length > 0 ? ERROR_CATALOG.POLICY_REFUSED.exit : 0;
+  }
+  for (const line of planLines(plan)) output.note(line);
+  if (plan.refusals.length > 0)
+    throw new Failure(
+      plan.refusals.some((refusal) => /already exists/.test(refusal)) ? 'TARGET_NOT_EMPTY' : 'POLICY_REFUSED',
+      plan.refusals.join('; '),
+    );
+  if (mode.type !== 'new')
+    await consent(
+      context,
+      options.confirm,
+      plan.confirm,
+      `This ${mode.type === 'swap' ? 'replaces (and keeps aside)' : 'OVERWRITES'} database "${safeText(plan.into)}" on ${fullName(target)}`,
+    );
+  const { job, result } = await run(
+    context,
+    fullName(target),
+    { command: 'restore', target: target.name, backupId: found.backupId, mode, planHash: plan.hash },
+    options,
+  );
+  const undoLine = result.oldKeptAs === null ? [] : [`  undo with   lastgood undo ${fullName(target)} ${job.jobId}`];
+  output.answer(job, () => [...resultLines(result), ...undoLine]);
+  return 0;
+}
+
+export async function undo(
+  context: CommandContext,
+  selector: string,
+  restoreJobId: string,
+  options: { confirm?: string },
+): Promise<number> {
+  const client = await context.client();
+  const target = await oneTarget(client, selector);
+  const restored = await client.job.query({ jobId: restoreJobId });
+  if (restored.result?.command !== 'restore' || restored.result.oldKeptAs === null)
+    throw new Failure('UNDO_IMPOSSIBLE', `job ${restoreJobId} is no restore that kept an old database aside`);
+  const { into, oldKeptAs } = restored.result;
+  await consent(
+    context,
+    options.confirm,
+    into,
+    `This brings back "${safeText(oldKeptAs)}" as "${safeText(into)}" on ${fullName(target)}; what is there now is kept aside`,
+  );
+  const { job, result } = await run(context, fullName(target), { command: 'undo', target: target.name, restoreJobId });
+  context.output.answer(job, () => resultLines(result));
+  return 0;
+}
+
+export async function listJobs(
+  context: CommandContext,
+  selector: string | undefined,
+  options: { limit: string },
+): Promise<number> {
+  const client = await context.client();
+  const limit = wholeNumber('--limit', options.limit, 1, 1000);
+  const jobs = await client.jobs.query({ limit, ...(selector === undefined ? {} : { target: selector }) });
+  const rows = jobs.map((job) => {
+    const spent = job.startedAt === null ? '-' : duration(Math.max(0, (job.endedAt ?? Date.now()) - job.startedAt));
+    return [
+      job.jobId,
+      job.command,
+      `${job.environment}/${job.host}/${job.target}`,
+      stateOf(job),
+      instant(job.createdAt),
+      spent,
+      job.createdBy,
+    ];
+  });
+  context.output.answer(jobs, () => [
+    table(['job', 'command', 'target', 'state', 'created', 'took', 'by'], rows, 'There are no jobs.'),
+  ]);
+  return 0;
+}
+
+/** Everything about one job in a few lines. */
+function jobLines(job: JobView): string[] {
+  const head = [
+    `job ${job.jobId}: ${job.command} of ${job.environment}/${job.host}/${job.target}, ${stateOf(job)}, attempt ${job.attempt}, by ${safeText(job.createdBy)} at ${instant(job.createdAt)}`,
+  ];
+  if (job.progress !== null) head.push(`  ${progressLine(job.progress)}`);
+  if (job.error !== null)
+    head.push(`  ${job.error.code}: ${safeText(job.error.message)}`, `  ${safeText(job.error.remedy)}`);
+  return [...head, ...(job.result === null ? [] : resultLines(job.result))];
+}
+
+export async function showJob(context: CommandContext, jobId: string): Promise<number> {
+  const job = await (await context.client()).job.query({ jobId });
+  context.output.answer(job, () => jobLines(job));
+  return 0;
+}
+
+export async function watch(context: CommandContext, jobId: string): Promise<number> {
+  const { output, signal, url } = context;
+  const onChange = (job: JobView): void => {
+    if (output.json && job.endedAt === null) output.answer({ messageType: 'progress', job }, () => []);
+  };
+  const job = await watchJob(jobId, { client: await context.client(), url, output, signal, onChange });
+  output.answer(output.json ? { messageType: 'result', job } : job, () => jobLines(job));
+  const failure = failureOfJob(job);
+  if (failure !== undefined) return ERROR_CATALOG[failure.code].exit;
+  return job.result?.command === 'verify' && !job.result.passed ? FOUND_SOMETHING : 0;
+}
+
+export async function cancelJob(context: CommandContext, jobId: string): Promise<number> {
+  const job = await (await context.client()).cancelJob.mutate({ jobId });
+  context.output.answer(job, () => [
+    job.endedAt === null ? `asked job ${job.jobId} to stop` : `job ${job.jobId} is over: ${stateOf(job)}`,
+  ]);
+  return 0;
+}

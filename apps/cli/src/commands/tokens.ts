@@ -1,0 +1,72 @@
+import { Failure } from '@lastgood/core';
+import { scopeSchema } from '@lastgood/protocol';
+import type { CommandContext } from '../command-context.ts';
+import { table } from '../format/table.ts';
+import { ageInHours, instant } from '../format/units.ts';
+
+export async function listTokens(context: CommandContext): Promise<number> {
+  const list = await (await context.client()).tokens.query({});
+  const now = Date.now();
+  const stateOf = (token: (typeof list)[number]): string => {
+    if (token.revokedAt !== null) return 'revoked';
+    if (token.expiresAt !== null && token.expiresAt < now) return 'expired';
+    return token.usesLeft === 0 ? 'used' : 'valid';
+  };
+  const rows = list.map((token) => [
+    token.id,
+    token.name,
+    token.kind === 'enrol' ? 'enrol' : (token.scope ?? '-'),
+    stateOf(token),
+    instant(token.createdAt),
+    token.expiresAt === null ? 'never' : instant(token.expiresAt),
+    token.lastUsedAt === null ? 'never' : instant(token.lastUsedAt),
+  ]);
+  context.output.answer(list, () => [
+    table(['token', 'name', 'scope', 'state', 'created', 'expires', 'last used'], rows, 'There are no tokens.'),
+  ]);
+  return 0;
+}
+
+export async function createToken(
+  context: CommandContext,
+  name: string,
+  options: { scope: string; expires?: string },
+): Promise<number> {
+  const scope = scopeSchema.safeParse(options.scope);
+  if (!scope.success)
+    throw new Failure('BAD_INPUT', `--scope is one of ${scopeSchema.options.join(', ')}, not "${options.scope}"`);
+  const expiresInHours = options.expires === undefined ? null : ageInHours(options.expires);
+  const { token, view } = await (await context.client()).createToken.mutate({
+    name,
+    scope: scope.data,
+    expiresInHours,
+  });
+  context.output.note('The token is shown once; keep it in a file that only you can read:');
+  context.output.answer({ token, ...view }, () => [token]);
+  return 0;
+}
+
+export async function createEnrolToken(
+  context: CommandContext,
+  environment: string,
+  host: string,
+  options: { expires: string },
+): Promise<number> {
+  const { token, view } = await (await context.client()).createEnrolToken.mutate({
+    environment,
+    host,
+    expiresInHours: ageInHours(options.expires),
+  });
+  context.output.note(`Write this token into a file (mode 0600) on ${environment}/${host}, then run there:`);
+  context.output.note(
+    `  lastgood agent enrol --config /etc/lastgood/agent.yaml --url ${context.url} --token-file FILE`,
+  );
+  context.output.answer({ token, ...view }, () => [token]);
+  return 0;
+}
+
+export async function revokeToken(context: CommandContext, id: string): Promise<number> {
+  const view = await (await context.client()).revokeToken.mutate({ id });
+  context.output.answer(view, () => [`token ${view.id} (${view.name}) is revoked`]);
+  return 0;
+}

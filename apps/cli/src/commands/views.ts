@@ -1,0 +1,159 @@
+import { type BackupView, ERROR_CATALOG, type TargetView } from '@lastgood/protocol';
+import type { CommandContext } from '../command-context.ts';
+import { table } from '../format/table.ts';
+import { bytes, duration, instant, wholeNumber } from '../format/units.ts';
+import { fullName, oneBackup, oneTarget } from './resolve.ts';
+
+const ago = (at: string | number): string => `${duration(Math.max(0, Date.now() - new Date(at).getTime()))} ago`;
+const verifiedText = (verified: BackupView['verified']): string =>
+  verified === null ? 'never' : `${verified.passed ? `level ${verified.level}` : 'FAILED'}, ${ago(verified.at)}`;
+
+/** The question of the product, for every target: to when could we go back, how long would it take, when was that last proven. */
+export async function status(context: CommandContext, selector: string | undefined): Promise<number> {
+  const client = await context.client();
+  const targets = await client.targets.query(selector === undefined ? {} : { target: selector });
+  const jobs = await client.jobs.query({ limit: 1000, ...(selector === undefined ? {} : { target: selector }) });
+  const restoreMs = (target: TargetView): number | null => {
+    const took = jobs.flatMap((job) =>
+      job.host === target.host &&
+      job.environment === target.environment &&
+      job.target === target.name &&
+      (job.result?.command === 'restore' ||
+        (job.result?.command === 'verify' && job.result.level >= 4 && job.result.passed))
+        ? [job.result.durationMs]
+        : [],
+    );
+    return took[0] ?? null;
+  };
+  const answers = targets.map((target) => ({
+    target: fullName(target),
+    online: target.online,
+    state: target.state,
+    goesBackTo: target.lastGood?.snapshotAt ?? null,
+    backupId: target.lastGood?.backupId ?? null,
+    restoreMs: restoreMs(target),
+    provenAt: target.lastVerified?.verified?.at ?? null,
+    provenLevel: target.lastVerified?.verified?.level ?? null,
+    findings: target.findings,
+  }));
+  const rows = answers.map((answer) => [
+    answer.target,
+    answer.online ? answer.state : 'host offline',
+    answer.goesBackTo === null
+      ? 'NOWHERE: no good backup'
+      : `${instant(answer.goesBackTo)} (${ago(answer.goesBackTo)})`,
+    answer.restoreMs === null ? 'not measured' : duration(answer.restoreMs),
+    answer.provenAt === null ? 'NEVER' : `level ${answer.provenLevel}, ${ago(answer.provenAt)}`,
+  ]);
+  const findings = answers.flatMap((answer) => answer.findings.map((finding) => `${answer.target}: ${finding}`));
+  context.output.answer(answers, () => [
+    table(
+      ['target', 'state', 'could go back to', 'restore took', 'last proven'],
+      rows,
+      'There are no targets. Enrol a host with `lastgood tokens enrol`.',
+    ),
+    ...findings,
+  ]);
+  return answers.some((answer) => answer.goesBackTo === null || answer.state !== 'ok' || !answer.online)
+    ? ERROR_CATALOG.BACKUP_CORRUPT.exit
+    : 0;
+}
+
+export async function hosts(context: CommandContext): Promise<number> {
+  const list = await (await context.client()).hosts.query({});
+  const rows = list.map((host) => [
+    `${host.environment}/${host.host}`,
+    host.state === 'offline' ? `offline since ${instant(host.since)}` : host.state,
+    host.agentVersion ?? '-',
+    host.targets.join(', ') || '-',
+    host.clockSkewMs === null || Math.abs(host.clockSkewMs) < 1000
+      ? 'ok'
+      : `${duration(Math.abs(host.clockSkewMs))} ${host.clockSkewMs > 0 ? 'ahead' : 'behind'}`,
+  ]);
+  context.output.answer(list, () => [
+    table(
+      ['host', 'state', 'agent', 'targets', 'clock'],
+      rows,
+      'There are no hosts. Enrol one with `lastgood tokens enrol`.',
+    ),
+  ]);
+  return 0;
+}
+
+export async function targets(context: CommandContext, selector: string | undefined): Promise<number> {
+  const list = await (await context.client()).targets.query(selector === undefined ? {} : { target: selector });
+  const rows = list.map((target) => [
+    fullName(target),
+    `${target.engine} ${target.version ?? ''}`.trim(),
+    target.online ? target.state : 'host offline',
+    target.databases.map((database) => database.name).join(', ') || '-',
+    target.sizeBytes === null ? '-' : bytes(target.sizeBytes),
+    target.lastGood === null ? 'none' : ago(target.lastGood.snapshotAt),
+    target.lastVerified === null ? 'never' : verifiedText(target.lastVerified.verified),
+  ]);
+  const findings = list.flatMap((target) => target.findings.map((finding) => `${fullName(target)}: ${finding}`));
+  context.output.answer(list, () => [
+    table(
+      ['target', 'engine', 'state', 'databases', 'size', 'last good', 'last proven'],
+      rows,
+      'There are no targets.',
+    ),
+    ...findings,
+  ]);
+  return 0;
+}
+
+export async function backups(
+  context: CommandContext,
+  selector: string | undefined,
+  options: { limit: string },
+): Promise<number> {
+  const limit = wholeNumber('--limit', options.limit, 1, 1000);
+  const list = await (await context.client()).backups.query({
+    limit,
+    ...(selector === undefined ? {} : { target: selector }),
+  });
+  const rows = list.map((backup) => [
+    backup.backupId,
+    `${backup.environment}/${backup.host}/${backup.target}`,
+    instant(backup.snapshotAt),
+    backup.databases.join(', '),
+    bytes(backup.storedBytes),
+    backup.held ? `${backup.state}, held` : backup.state,
+    verifiedText(backup.verified),
+  ]);
+  context.output.answer(list, () => [
+    table(
+      ['backup', 'target', 'goes back to', 'databases', 'stored', 'state', 'verified'],
+      rows,
+      'There are no backups.',
+    ),
+  ]);
+  return 0;
+}
+
+export async function hold(
+  context: CommandContext,
+  selector: string,
+  wanted: string,
+  held: boolean,
+  reason: string,
+): Promise<number> {
+  const client = await context.client();
+  const target = await oneTarget(client, selector);
+  const { backupId } = await oneBackup(client, fullName(target), wanted);
+  const backup = await client.hold.mutate({ backupId, held, reason });
+  context.output.answer(backup, () => [
+    held ? `backup ${backupId} is held: no rotation removes it` : `backup ${backupId} is no longer held`,
+  ]);
+  return 0;
+}
+
+export async function audit(context: CommandContext, options: { limit: string }): Promise<number> {
+  const list = await (await context.client()).audit.query({ limit: wholeNumber('--limit', options.limit, 1, 1000) });
+  const rows = list.map((entry) => [instant(entry.at), entry.actor, entry.action, entry.subject, entry.detail]);
+  context.output.answer(list, () => [
+    table(['at', 'by', 'action', 'subject', 'detail'], rows, 'Nothing was recorded yet.'),
+  ]);
+  return 0;
+}

@@ -1,0 +1,96 @@
+import { unreachable } from '@lastgood/core';
+import type { JobResult, JobView, Progress, RestorePlanSummary } from '@lastgood/protocol';
+import { safeText } from './safe-text.ts';
+import { table } from './table.ts';
+import { bytes, duration, instant } from './units.ts';
+
+/** One line of what a job does now: phase, bytes, rate and the time that is left. */
+export function progressLine(progress: Progress): string {
+  const { phase, doneBytes, totalBytes, bytesPerSecond } = progress;
+  const parts = [safeText(phase)];
+  if (doneBytes > 0)
+    parts.push(
+      totalBytes !== null && totalBytes > 0 ? `${bytes(doneBytes)} of about ${bytes(totalBytes)}` : bytes(doneBytes),
+    );
+  if (bytesPerSecond > 0) parts.push(`${bytes(bytesPerSecond)}/s`);
+  if (bytesPerSecond > 0 && totalBytes !== null && totalBytes > doneBytes)
+    parts.push(`about ${duration(((totalBytes - doneBytes) / bytesPerSecond) * 1000)} left`);
+  return parts.join(' · ');
+}
+
+/** What a person must know before they consent. */
+export function planLines(plan: RestorePlanSummary): string[] {
+  const list = (items: readonly string[]): string => items.map(safeText).join(', ') || 'nothing';
+  return [
+    `Plan ${plan.hash.slice(0, 12)}: restore "${safeText(plan.database)}" of ${instant(plan.snapshotAt)} into "${safeText(plan.into)}" (${plan.mode})`,
+    `  reads       ${bytes(plan.readBytes)} of backup ${plan.backupId}`,
+    `  space       needs about ${bytes(plan.needBytes)}; free ${plan.freeBytes === null ? 'unknown (the server is on another machine)' : bytes(plan.freeBytes)}`,
+    `  versions    backup ${safeText(plan.sourceVersion)}, server ${safeText(plan.serverVersion)}`,
+    `  replaces    ${list(plan.overwrites)}${plan.mode === 'swap' && plan.overwrites.length > 0 ? ' (kept aside for undo)' : ''}`,
+    `  roles       missing: ${list(plan.missingRoles)}`,
+    `  extensions  missing: ${list(plan.missingExtensions)}`,
+    ...plan.warnings.map((warning) => `  warning     ${safeText(warning)}`),
+    ...plan.refusals.map((refusal) => `  refused     ${safeText(refusal)}`),
+  ];
+}
+
+/** What a finished job found or made, for people. */
+export function resultLines(result: JobResult): string[] {
+  switch (result.command) {
+    case 'backup': {
+      const { backup } = result;
+      return [
+        `backup ${backup.backupId}${backup.state === 'suspect' ? ' (SUSPECT: its size is out of line)' : ''}`,
+        `  databases   ${backup.databases.map(safeText).join(', ')}`,
+        `  size        ${bytes(backup.producedBytes)}, stored as ${bytes(backup.storedBytes)}, read back and equal`,
+        `  goes back   to ${instant(backup.snapshotAt)}`,
+        `  took        ${duration(result.durationMs)}`,
+        ...backup.warnings.map((warning) => `  warning     ${safeText(warning)}`),
+      ];
+    }
+    case 'verify':
+      return [
+        `${result.passed ? 'passed' : 'FAILED'}: backup ${result.backupId} reached level ${result.reached} of ${result.level} (${duration(result.durationMs)})`,
+        ...result.findings.map(
+          (finding) =>
+            `  level ${finding.level}  ${finding.object === null ? '' : `${safeText(finding.object)}: `}${safeText(finding.message)}`,
+        ),
+      ];
+    case 'rotate': {
+      const rows = result.decisions.map(({ backupId, finishedAt, keep, reason }) => [
+        backupId,
+        finishedAt === '' ? '-' : instant(finishedAt),
+        keep ? 'keep' : 'remove',
+        reason,
+      ]);
+      const freed = result.dryRun
+        ? 'nothing was removed (dry run)'
+        : `freed ${bytes(result.freedBytes)}; the rest follows after the grace of the repository`;
+      return [
+        table(['backup', 'finished', 'decision', 'reason'], rows, 'There are no backups.'),
+        `${result.keptCount} stay, ${result.removedCount} ${result.dryRun ? 'would go' : 'go'}; ${freed}`,
+      ];
+    }
+    case 'plan':
+      return planLines(result.plan);
+    case 'restore':
+      return [
+        `restored "${safeText(result.database)}" into "${safeText(result.into)}": ${result.tables} tables, ${result.rows} rows, counts equal to the backup (${duration(result.durationMs)})`,
+        ...(result.oldKeptAs === null ? [] : [`  the old database is kept as "${safeText(result.oldKeptAs)}"`]),
+        ...result.warnings.map((warning) => `  warning     ${safeText(warning)}`),
+      ];
+    case 'undo':
+      return [
+        `"${safeText(result.database)}" is the database from before the restore again; the restored one is kept as "${safeText(result.setAsideAs)}" (${duration(result.durationMs)})`,
+      ];
+    default:
+      return unreachable(result);
+  }
+}
+
+/** The state of a job in a word or two, for lists. */
+export function stateOf(job: JobView): string {
+  if (job.state === 'queued' && !job.hostOnline) return 'queued (host is offline)';
+  if (job.cancelRequested && job.endedAt === null) return `${job.state} (cancel asked)`;
+  return job.error === null ? job.state : `${job.state} (${job.error.code})`;
+}

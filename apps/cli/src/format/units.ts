@@ -1,0 +1,59 @@
+import { Failure } from '@lastgood/core';
+
+const STEPS = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'] as const;
+
+/** Bytes in decimal units, three digits: `1.53 GB`. */
+export function bytes(value: number): string {
+  let rest = value;
+  let step = 0;
+  while (rest >= 1000 && step < STEPS.length - 1) {
+    rest /= 1000;
+    step += 1;
+  }
+  return `${step === 0 ? rest : rest.toPrecision(3)} ${STEPS[step]}`;
+}
+
+/** A span in its two largest units: `3 d 4 h`, `12 min 3 s`, `0.4 s`. */
+export function duration(ms: number): string {
+  if (ms < 10_000) return `${(ms / 1000).toFixed(1)} s`;
+  const seconds = Math.round(ms / 1000);
+  const parts: [number, string][] = [
+    [Math.floor(seconds / 86_400), 'd'],
+    [Math.floor((seconds % 86_400) / 3600), 'h'],
+    [Math.floor((seconds % 3600) / 60), 'min'],
+    [seconds % 60, 's'],
+  ];
+  const first = parts.findIndex(([amount]) => amount > 0);
+  return parts
+    .slice(first, first + 2)
+    .filter(([amount]) => amount > 0)
+    .map(([amount, unit]) => `${amount} ${unit}`)
+    .join(' ');
+}
+
+/** An instant with its offset, in the zone of whoever reads it. */
+export function instant(at: number | string): string {
+  const date = new Date(at);
+  if (Number.isNaN(date.getTime())) return '-';
+  const offset = -date.getTimezoneOffset();
+  const local = new Date(date.getTime() + offset * 60_000).toISOString().slice(0, 19).replace('T', ' ');
+  const two = (value: number): string => String(Math.floor(Math.abs(value))).padStart(2, '0');
+  return `${local}${offset < 0 ? '-' : '+'}${two(offset / 60)}:${two(offset % 60)}`;
+}
+
+/** `12h`, `30d`, `2w` in hours; BAD_INPUT for anything else, for a bare number leaves open what it counts. */
+export function ageInHours(text: string): number {
+  const found = /^(\d+(?:\.\d+)?)(h|d|w)$/.exec(text);
+  const amount = Number(found?.[1]);
+  if (found === null || !(amount > 0))
+    throw new Failure('BAD_INPUT', `"${text}" is no age: write it like 12h, 30d or 2w`);
+  return amount * { h: 1, d: 24, w: 168 }[found[2] as 'h' | 'd' | 'w'];
+}
+
+/** A whole number within bounds; BAD_INPUT names the option. */
+export function wholeNumber(option: string, text: string, least: number, most: number): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value < least || value > most)
+    throw new Failure('BAD_INPUT', `${option} takes a whole number from ${least} to ${most}, not "${text}"`);
+  return value;
+}

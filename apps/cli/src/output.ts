@@ -1,0 +1,57 @@
+import { type Failure, toWireError } from '@lastgood/core';
+import { ERROR_CATALOG } from '@lastgood/protocol';
+import { safeText } from './format/safe-text.ts';
+
+/** Where answers go: tables and lines for people, JSON documents for scripts. */
+export interface Output {
+  readonly json: boolean;
+  /** The answer of the command. */
+  answer(value: unknown, lines: () => readonly string[]): void;
+  /** What happens meanwhile; never on standard output, unless as JSON lines. */
+  note(text: string): void;
+  /** A line that replaces the one before on a terminal. */
+  status(text: string): void;
+}
+
+export function terminalOutput(json: boolean): Output {
+  const { stdout, stderr } = process;
+  let drawn = false;
+  const clear = (): void => {
+    if (drawn) stderr.write('\r\u001b[K');
+    drawn = false;
+  };
+  let last = '';
+  return {
+    json,
+    answer(value, lines) {
+      clear();
+      stdout.write(json ? `${JSON.stringify(value)}\n` : `${lines().join('\n')}\n`);
+    },
+    note(text) {
+      clear();
+      if (!json) stderr.write(`${text}\n`);
+    },
+    status(text) {
+      if (json) return;
+      if (stderr.isTTY) {
+        clear();
+        stderr.write(text.slice(0, Math.max(20, (stderr.columns ?? 80) - 1)));
+        drawn = true;
+      } else if (text.split(' ')[0] !== last.split(' ')[0]) stderr.write(`${text}\n`);
+      last = text;
+    },
+  };
+}
+
+/** Says what went wrong and what to do about it; gives the exit status of its code. */
+export function reportFailure(error: unknown, json: boolean): number {
+  const wire = toWireError(error);
+  if (json) process.stdout.write(`${JSON.stringify({ error: wire })}\n`);
+  else
+    process.stderr.write(
+      `error ${wire.code}: ${wire.message.split('\n').map(safeText).join('\n')}\n${safeText(wire.remedy)}\n`,
+    );
+  if (wire.code === 'BUG' && process.env['LASTGOOD_DEBUG'] === '1')
+    process.stderr.write(`${(error as Failure).stack ?? ''}\n`);
+  return ERROR_CATALOG[wire.code].exit;
+}

@@ -1,0 +1,224 @@
+import { Command } from 'commander';
+import { type CommandContext, commandContext, type GlobalOptions } from './command-context.ts';
+import { runDaemon } from './commands/daemons.ts';
+import * as jobs from './commands/jobs.ts';
+import * as tokens from './commands/tokens.ts';
+import * as views from './commands/views.ts';
+import { completionScript } from './completion.ts';
+
+type Run = (context: CommandContext) => Promise<number>;
+const DEFAULT_URL = 'http://127.0.0.1:7420';
+
+/** The command line. `finish` gets the exit status of the command that ran. */
+export function buildProgram(signal: AbortSignal, finish: (status: number) => void): Command {
+  const program = new Command('lastgood');
+  const act = async (run: Run): Promise<void> =>
+    finish(await run(commandContext(program.opts<GlobalOptions>(), signal)));
+  program
+    .description(
+      'If every database of your fleet died now: to when could you go back, how long would it take, when was that last proven?',
+    )
+    .version('0.1.0')
+    .option('--url <url>', 'address of the control plane (or LASTGOOD_URL)', process.env['LASTGOOD_URL'] ?? DEFAULT_URL)
+    .option('--token-file <file>', 'file with the token (or LASTGOOD_TOKEN_FILE, LASTGOOD_TOKEN)')
+    .option('--json', 'one JSON document instead of tables')
+    .showSuggestionAfterError()
+    .showHelpAfterError('(`lastgood --help` lists the commands)');
+  addViews(program, act);
+  addJobs(program, act);
+  addTokens(program, act);
+  addDaemons(program, finish);
+  program
+    .command('completion')
+    .description('print completions for bash: source <(lastgood completion)')
+    .action(() => {
+      process.stdout.write(completionScript(program));
+      finish(0);
+    });
+  return program;
+}
+
+type Act = (run: Run) => Promise<void>;
+
+function addViews(program: Command, act: Act): void {
+  program
+    .command('status')
+    .description('the answer for every target; exit 4 when one has no good backup or does not answer')
+    .argument('[target]')
+    .action((target?: string) => act((context) => views.status(context, target)));
+  program
+    .command('hosts')
+    .description('the hosts of the fleet')
+    .action(() => act(views.hosts));
+  program
+    .command('targets')
+    .description('the database servers and what is known of them')
+    .argument('[target]')
+    .action((target?: string) => act((context) => views.targets(context, target)));
+  program
+    .command('backups')
+    .description('the backups, newest first')
+    .argument('[target]')
+    .option('--limit <n>', 'at most this many', '50')
+    .action((target: string | undefined, options: { limit: string }) =>
+      act((context) => views.backups(context, target, options)),
+    );
+  program
+    .command('hold')
+    .description('keep a backup from rotation')
+    .argument('<target>')
+    .argument('<backup>', 'an id, a part of it, or latest')
+    .option('--reason <text>', 'why', '')
+    .action((target: string, backup: string, options: { reason: string }) =>
+      act((context) => views.hold(context, target, backup, true, options.reason)),
+    );
+  program
+    .command('release')
+    .description('give a held backup back to rotation')
+    .argument('<target>')
+    .argument('<backup>')
+    .action((target: string, backup: string) => act((context) => views.hold(context, target, backup, false, '')));
+  program
+    .command('audit')
+    .description('who changed what')
+    .option('--limit <n>', 'at most this many', '50')
+    .action((options: { limit: string }) => act((context) => views.audit(context, options)));
+}
+
+function addJobs(program: Command, act: Act): void {
+  const times = (command: Command): Command =>
+    command
+      .option('--start-by <age>', 'give up when it has not begun by then, for example 2h')
+      .option('--deadline <age>', 'cancel it when it runs longer');
+  times(
+    program
+      .command('backup')
+      .description('take a backup')
+      .argument('<target>', 'target, host/target or environment/host/target'),
+  )
+    .option(
+      '--database <name>',
+      'only this database; may be given again (default: all)',
+      (name: string, before: string[] = []) => [...before, name],
+    )
+    .option('--digests', 'a digest of every table as well, which level 6 needs')
+    .option('--detach', 'do not wait for its end')
+    .action((target: string, options: jobs.BackupOptions) => act((context) => jobs.backup(context, target, options)));
+  times(
+    program
+      .command('verify')
+      .description('check a backup; exit 4 when it found something')
+      .argument('<target>')
+      .argument('[backup]', 'an id, a part of it, or latest', 'latest'),
+  )
+    .option('--level <0-6>', '0 present, 1 re-read, 2 decoded, 3 listed, 4 restored, 5 counted, 6 equal', '1')
+    .action((target: string, backup: string, options: { level: string }) =>
+      act((context) => jobs.verify(context, target, backup, options)),
+    );
+  program
+    .command('rotate')
+    .description('remove backups that no rule keeps')
+    .argument('<target>')
+    .option('--keep-last <n>', 'keep the newest n')
+    .option('--keep-within <age>', 'keep those within this age of the newest, for example 7d')
+    .option('--minimum <n>', 'never fewer than this', '1')
+    .option('--dry-run', 'only say what would go, and why each stays')
+    .option('--confirm <target>', 'consent, by the name of the target')
+    .action((target: string, options: jobs.RotateOptions) => act((context) => jobs.rotate(context, target, options)));
+  times(
+    program
+      .command('restore')
+      .description('bring a database back')
+      .argument('<target>')
+      .argument('[backup]', 'an id, a part of it, or latest', 'latest'),
+  )
+    .option('--database <name>', 'which database of the backup')
+    .option('--to-new <name>', 'into a new database; nothing that exists is touched')
+    .option('--swap', 'beside the old one, checked, then swapped in; the old one is kept for undo')
+    .option('--in-place', 'over the old one, in one transaction')
+    .option('--plan-only', 'show what would happen, and stop')
+    .option('--confirm <name>', 'consent, by the name that the plan shows')
+    .action((target: string, backup: string, options: jobs.RestoreOptions) =>
+      act((context) => jobs.restore(context, target, backup, options)),
+    );
+  program
+    .command('undo')
+    .description('bring back what a swap restore set aside')
+    .argument('<target>')
+    .argument('<job>', 'the id of the restore job')
+    .option('--confirm <name>', 'consent, by the name of the database')
+    .action((target: string, job: string, options: { confirm?: string }) =>
+      act((context) => jobs.undo(context, target, job, options)),
+    );
+  program
+    .command('jobs')
+    .description('the jobs, newest first')
+    .argument('[target]')
+    .option('--limit <n>', 'at most this many', '20')
+    .action((target: string | undefined, options: { limit: string }) =>
+      act((context) => jobs.listJobs(context, target, options)),
+    );
+  const job = program.command('job').description('one job');
+  job
+    .command('watch')
+    .description('follow a job to its end; ends with its exit status')
+    .argument('<job>')
+    .action((id: string) => act((context) => jobs.watch(context, id)));
+  job
+    .command('show')
+    .description('what is known of a job')
+    .argument('<job>')
+    .action((id: string) => act((context) => jobs.showJob(context, id)));
+  job
+    .command('cancel')
+    .description('stop a job')
+    .argument('<job>')
+    .action((id: string) => act((context) => jobs.cancelJob(context, id)));
+}
+
+function addTokens(program: Command, act: Act): void {
+  const group = program.command('tokens').description('the tokens of people, scripts and hosts');
+  group
+    .command('list', { isDefault: true })
+    .description('the tokens; never their secrets')
+    .action(() => act(tokens.listTokens));
+  group
+    .command('create')
+    .description('a token for a person or a script')
+    .argument('<name>')
+    .requiredOption('--scope <scope>', 'read, operate, destroy or admin')
+    .option('--expires <age>', 'for example 90d')
+    .action((name: string, options: { scope: string; expires?: string }) =>
+      act((context) => tokens.createToken(context, name, options)),
+    );
+  group
+    .command('enrol')
+    .description('a one-time token that joins one host')
+    .argument('<environment>')
+    .argument('<host>')
+    .option('--expires <age>', 'at most 24h', '1h')
+    .action((environment: string, host: string, options: { expires: string }) =>
+      act((context) => tokens.createEnrolToken(context, environment, host, options)),
+    );
+  group
+    .command('revoke')
+    .description('end a token')
+    .argument('<token>', 'its id')
+    .action((id: string) => act((context) => tokens.revokeToken(context, id)));
+}
+
+function addDaemons(program: Command, finish: (status: number) => void): void {
+  for (const [name, description] of [
+    ['control', 'start the control plane (see `lastgood control --help`)'],
+    ['agent', 'start the agent of this host, or enrol it (see `lastgood agent --help`)'],
+  ] as const) {
+    program
+      .command(name)
+      .description(description)
+      .helpOption(false)
+      .allowUnknownOption()
+      .allowExcessArguments()
+      .argument('[args...]')
+      .action(async (args: string[]) => finish(await runDaemon(name, args)));
+  }
+}
