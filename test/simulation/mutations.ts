@@ -8,7 +8,7 @@ import {
   TERMINAL_STATES,
 } from '@lastgood/protocol';
 import { type Habits, type Parts, type Reducers, realParts } from './parts.ts';
-import { disasters, type Faults, ordinary, rollbacks } from './world.ts';
+import { disasters, type Faults, ordinary, rollbacks, zombies } from './world.ts';
 
 /** One rule of the delivery and the parts without it. */
 export interface Mutation {
@@ -202,9 +202,15 @@ export const mutations: readonly Mutation[] = [
   {
     rule: 'R10',
     without: 'older sessions live on',
-    faults: disasters,
+    faults: zombies,
     parts: withoutHabit('fenceSessions'),
     backedBy: 'R2, R3, R13 and R16',
+  },
+  {
+    rule: 'R10',
+    without: 'a hello that was held back on an older connection is believed',
+    faults: zombies,
+    parts: withoutHabit('refuseOlderLinks'),
   },
   {
     rule: 'R11',

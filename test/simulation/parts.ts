@@ -41,6 +41,8 @@ export interface Habits {
   readonly resumeFromAck: boolean;
   /** R10: the newest session of an agent ends the older ones. */
   readonly fenceSessions: boolean;
+  /** R10: a hello on a connection that is older than the one of the agent's session is refused. */
+  readonly refuseOlderLinks: boolean;
   /** R14: a restarted agent starts nothing of its journal before its first hello is answered. */
   readonly waitForHello: boolean;
   /** What a hello's answer says is compared with what the hello said, not with the journal as it is now. */
@@ -65,6 +67,7 @@ export const realParts: Parts = {
     durableOutbox: true,
     resumeFromAck: true,
     fenceSessions: true,
+    refuseOlderLinks: true,
     waitForHello: true,
     keepSentJobs: true,
     stopAfterHello: true,

@@ -179,6 +179,11 @@ export class SimControl {
 
   #hello(link: Link, input: HelloInput): void {
     const { reduce, habits } = this.#around.parts;
+    const newer = [...this.#sessions.values()].some((one) => one.agent === link.agent && one.link.id > link.id);
+    if (newer && habits.refuseOlderLinks) {
+      this.close(link);
+      return;
+    }
     const { ledger, merged, reset } = reduce.receiveHello(this.ledger(link.agent), input, this.#now, LEASE_MS);
     if (merged !== null || reset !== null) {
       this.#around.say(

@@ -38,6 +38,8 @@ export const ordinary: Faults = {
 /** Also hosts set back to snapshots and a catalog restored from copies. */
 export const disasters: Faults = { ...ordinary, rollback: 0.006, restore: 0.004 };
 export const rollbacks: Faults = { ...ordinary, rollback: 0.01 };
+/** Old connections speak up long after they were given up, often after their host was set back. */
+export const zombies: Faults = { ...disasters, hold: 0.08, redial: 0.03, rollback: 0.015 };
 
 export interface Outcome {
   readonly violation: string | null;

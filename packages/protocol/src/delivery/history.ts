@@ -19,6 +19,7 @@ type Known = Pick<KnownJob, 'jobId' | 'attempt' | 'lastN' | 'lastEventId' | 'ter
 export function contradicts(told: Told, known: Known): boolean {
   if (told.attempt !== known.attempt) return told.open && (told.attempt < known.attempt || known.terminal);
   if (told.n < known.lastN || known.diverged) return true;
-  if (told.n > known.lastN) return known.terminal;
+  if (known.terminal && (told.open || told.n > known.lastN)) return true;
+  if (told.n > known.lastN) return false;
   return told.lastEventId !== known.lastEventId;
 }
