@@ -17,31 +17,42 @@ export interface WatchOptions {
   readonly onChange?: (job: JobView) => void;
 }
 
-/** Follows a job to its end. A control plane that goes away is asked again for a minute: the job runs on without it. */
-export async function watchJob(
-  jobId: string,
-  { client, url, output, signal, onChange }: WatchOptions,
-): Promise<JobView> {
+/**
+ * Asks a control plane that has answered before; one that went away is asked again for a minute. What is asked must be safe to
+ * repeat: a query, or a change with an idempotency key.
+ */
+export async function askPatiently<T>(
+  { url, output, signal }: Pick<WatchOptions, 'url' | 'output' | 'signal'>,
+  ask: () => Promise<T>,
+): Promise<T> {
   let silentSince: number | undefined;
-  let told = '';
   for (;;) {
     try {
-      const job = await client.job.query({ jobId });
-      silentSince = undefined;
-      const seen = JSON.stringify([job.state, job.attempt, job.progress, job.cancelRequested, job.hostOnline]);
-      if (seen !== told) onChange?.(job);
-      told = seen;
-      if (job.endedAt !== null) return job;
-      output.status(job.progress === null ? `${stateOf(job)}` : progressLine(job.progress));
+      return await ask();
     } catch (error) {
       const failure = failureOf(error, url);
-      if (!(failure instanceof Failure) || failure.code !== 'CONTROL_UNREACHABLE') throw failure;
+      if (!(failure instanceof Failure) || failure.code !== 'CONTROL_UNREACHABLE' || signal.aborted) throw failure;
       const now = performance.now();
       if (silentSince === undefined)
-        output.note('the control plane does not answer; asking again (the job goes on without it)');
+        output.note('the control plane does not answer; asking again (jobs go on without it)');
       silentSince ??= now;
       if (now - silentSince > PATIENCE_MS) throw failure;
     }
+    await delay(ASK_MS, undefined, { signal }).catch(() => undefined);
+  }
+}
+
+/** Follows a job to its end. */
+export async function watchJob(jobId: string, options: WatchOptions): Promise<JobView> {
+  const { client, output, signal, onChange } = options;
+  let told = '';
+  for (;;) {
+    const job = await askPatiently(options, () => client.job.query({ jobId }));
+    const seen = JSON.stringify([job.state, job.attempt, job.progress, job.cancelRequested, job.hostOnline]);
+    if (seen !== told) onChange?.(job);
+    told = seen;
+    if (job.endedAt !== null) return job;
+    output.status(job.progress === null ? stateOf(job) : progressLine(job.progress));
     await delay(ASK_MS, undefined, { signal }).catch(() => undefined);
     if (signal.aborted) {
       output.note(

@@ -13,7 +13,7 @@ import { planLines, progressLine, resultLines, stateOf } from '../format/job-lin
 import { safeText } from '../format/safe-text.ts';
 import { table } from '../format/table.ts';
 import { ageInHours, duration, instant, wholeNumber } from '../format/units.ts';
-import { failureOfJob, watchJob } from '../watch.ts';
+import { askPatiently, failureOfJob, watchJob } from '../watch.ts';
 import { fullName, oneBackup, oneTarget } from './resolve.ts';
 
 const FOUND_SOMETHING = ERROR_CATALOG.BACKUP_CORRUPT.exit;
@@ -29,7 +29,9 @@ const timing = ({ startBy, deadline }: Timing): { startByMs?: number; deadlineMs
 
 async function send(context: CommandContext, target: string, spec: JobSpec, times: Timing = {}): Promise<JobView> {
   const client = await context.client();
-  return await client.createJob.mutate({ target, spec, idempotencyKey: randomUUID(), ...timing(times) });
+  // One key for all tries: a job whose answer was lost with the control plane is found again, not made twice.
+  const idempotencyKey = randomUUID();
+  return await askPatiently(context, () => client.createJob.mutate({ target, spec, idempotencyKey, ...timing(times) }));
 }
 
 /** Sends a job and follows it to its end; gives its result or throws what it failed with. */
