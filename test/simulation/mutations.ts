@@ -204,7 +204,6 @@ export const mutations: readonly Mutation[] = [
     without: 'older sessions live on',
     faults: zombies,
     parts: withoutHabit('fenceSessions'),
-    backedBy: 'R2, R3, R13 and R16',
   },
   {
     rule: 'R10',

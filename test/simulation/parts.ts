@@ -14,6 +14,7 @@ export type Reducers = Pick<
   | 'recoverAfterCrash'
   | 'reportBatch'
   | 'confirmReported'
+  | 'forgetFinished'
   | 'emptyControlLedger'
   | 'createJob'
   | 'requestCancel'

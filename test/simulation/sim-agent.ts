@@ -272,6 +272,14 @@ export class SimAgent {
     this.#commit(process, this.#around.parts.reduce.finishJob(process.ledger, key, outcome, this.#mint));
   }
 
+  /** Forgets what ended some time ago and is confirmed. */
+  forget(): void {
+    const process = this.process;
+    if (process === null) return;
+    const before = this.#mint.now - 30_000;
+    this.#commit(process, this.#around.parts.reduce.forgetFinished(process.ledger, before));
+  }
+
   get quiet(): boolean {
     const ledger = this.process?.ledger;
     if (ledger === undefined) return false;

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { realParts } from './parts.ts';
-import { disasters, type Faults, ordinary, rollbacks, runSeed } from './world.ts';
+import { disasters, type Faults, ordinary, rollbacks, runSeed, zombies } from './world.ts';
 
 const SEEDS = Number(process.env['SIM_SEEDS'] ?? 2_000);
 const ONE = process.env['SIM_SEED'];
@@ -8,6 +8,7 @@ const worlds: readonly [string, Faults][] = [
   ['crashes and a bad network', ordinary],
   ['hosts set back to snapshots', rollbacks],
   ['hosts set back and the catalog restored from copies', disasters],
+  ['connections that speak up long after their host was set back', zombies],
 ];
 
 /** The story of a failing seed, in the words of its trace. */

@@ -20,6 +20,10 @@ export interface Faults {
   readonly clock: number;
   readonly rollback: number;
   readonly restore: number;
+  /** What an agent has said on a connection is held back while its host is set back. */
+  readonly calamity: number;
+  /** How often an agent forgets ended jobs; 0 where a catalog may be restored from a copy older than them. */
+  readonly forget: number;
 }
 /** Crashes and a bad network; hosts and catalog keep what they have committed. */
 export const ordinary: Faults = {
@@ -34,12 +38,14 @@ export const ordinary: Faults = {
   clock: 0.01,
   rollback: 0,
   restore: 0,
+  calamity: 0,
+  forget: 0.3,
 };
 /** Also hosts set back to snapshots and a catalog restored from copies. */
-export const disasters: Faults = { ...ordinary, rollback: 0.006, restore: 0.004 };
+export const disasters: Faults = { ...ordinary, rollback: 0.006, restore: 0.004, forget: 0 };
 export const rollbacks: Faults = { ...ordinary, rollback: 0.01 };
 /** Old connections speak up long after they were given up, often after their host was set back. */
-export const zombies: Faults = { ...disasters, hold: 0.08, redial: 0.03, rollback: 0.015 };
+export const zombies: Faults = { ...disasters, hold: 0.04, redial: 0.02, calamity: 0.005 };
 
 export interface Outcome {
   readonly violation: string | null;
@@ -180,13 +186,20 @@ class World implements Surroundings {
   }
 
   #agentWorks(agent: SimAgent): void {
-    const what = this.random.weighted({ report: 5, heartbeat: 1, work: 5, finish: 2, snapshot: 0.3 });
+    const what = this.random.weighted({
+      report: 5,
+      heartbeat: 1,
+      work: 5,
+      finish: 2,
+      snapshot: 0.3,
+      forget: this.#faults.forget,
+    });
     if (what === 'snapshot') agent.snapshots.push(agent.disk);
     else this.#try(() => agent[what]());
   }
 
   #chaos(agent: SimAgent): void {
-    const { crash, cut, loss, hold, redial, clock, rollback, restore } = this.#faults;
+    const { crash, cut, loss, hold, redial, clock, rollback, restore, calamity } = this.#faults;
     const open = this.#links.filter((link) => !link.broken && (link.agentOpen || link.controlOpen));
     const link = this.random.pick(open);
     if (this.random.chance(crash)) this.#kill(this.random.chance(0.4) ? 'control' : agent.index);
@@ -195,13 +208,39 @@ class World implements Surroundings {
       const queue = this.random.chance(0.5) ? link.up : link.down;
       queue.splice(this.random.below(queue.length + 1), 1);
     }
-    if (this.random.chance(hold) && link !== undefined) link.heldUntil = this.#now + this.random.below(40_000);
+    if (this.random.chance(hold)) this.#hold(open);
     if (this.random.chance(redial)) this.#try(() => agent.dial());
     if (this.random.chance(clock)) agent.skewMs = (this.random.next() - 0.5) * 300_000;
     if (this.random.chance(clock)) this.#control.skewMs = (this.random.next() - 0.5) * 300_000;
     if (this.random.chance(clock)) this.#now += 100_000;
     if (this.random.chance(rollback)) this.#rollBack(agent);
     if (this.random.chance(restore)) this.#restore();
+    if (this.random.chance(calamity)) this.#try(() => this.#calamity(agent));
+  }
+
+  /** Holds a connection back, before all one that its agent has given up with something still to be heard. */
+  #hold(open: readonly Link[]): void {
+    const orphans = open.filter((link) => !link.agentOpen && link.controlOpen && link.up.length > 0);
+    const link = this.random.pick(orphans.length > 0 ? orphans : open);
+    if (link !== undefined) link.heldUntil = this.#now + this.random.below(60_000);
+  }
+
+  #calamity(agent: SimAgent): void {
+    if (this.random.chance(0.5)) {
+      this.#restore();
+      this.#control.up = true;
+      if (agent.process === null) agent.boot();
+      agent.dial();
+    } else {
+      agent.work();
+      agent.finish();
+      agent.report();
+    }
+    const link = agent.process?.link;
+    if (link != null) link.heldUntil = this.#now + this.random.below(40_000);
+    this.#rollBack(agent);
+    agent.boot();
+    agent.dial();
   }
 
   #rollBack(agent: SimAgent): void {
