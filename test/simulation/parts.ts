@@ -42,7 +42,7 @@ export interface Habits {
   readonly resumeFromAck: boolean;
   /** R10: the newest session of an agent ends the older ones. */
   readonly fenceSessions: boolean;
-  /** R10: a hello on a connection that is older than the one of the agent's session is refused. */
+  /** R10: a hello on a connection older than the newest that said hello is refused, even when that one is gone. */
   readonly refuseOlderLinks: boolean;
   /** R14: a restarted agent starts nothing of its journal before its first hello is answered. */
   readonly waitForHello: boolean;

@@ -24,6 +24,8 @@ export class SimControl {
   skewMs = 0;
   copies: Map<number, ControlLedger>[] = [];
   readonly #sessions = new Map<number, Session>();
+  /** The newest connection of an agent that has said hello, though it may be gone again. */
+  readonly #newest = new Map<number, number>();
   /** Where the last session of an agent stopped sending; only a mutation uses it. */
   readonly #cursors = new Map<number, number>();
 
@@ -78,6 +80,7 @@ export class SimControl {
     for (const link of links) this.close(link);
     this.up = false;
     this.#sessions.clear();
+    this.#newest.clear();
   }
 
   /** The catalog is replaced by an older copy of itself. */
@@ -179,11 +182,11 @@ export class SimControl {
 
   #hello(link: Link, input: HelloInput): void {
     const { reduce, habits } = this.#around.parts;
-    const newer = [...this.#sessions.values()].some((one) => one.agent === link.agent && one.link.id > link.id);
-    if (newer && habits.refuseOlderLinks) {
+    if (habits.refuseOlderLinks && link.id < (this.#newest.get(link.agent) ?? 0)) {
       this.close(link);
       return;
     }
+    this.#newest.set(link.agent, link.id);
     const { ledger, merged, reset } = reduce.receiveHello(this.ledger(link.agent), input, this.#now, LEASE_MS);
     if (merged !== null || reset !== null) {
       this.#around.say(
