@@ -8,6 +8,8 @@ export type AdminClient = TRPCClient<AdminRouter>;
 export interface Connection {
   readonly url: string;
   readonly tokenFile: string | undefined;
+  /** Ends a call that is under way: Ctrl-C does not wait for a control plane that hangs. */
+  readonly signal: AbortSignal;
 }
 const CALL_MS = 60_000;
 
@@ -25,7 +27,7 @@ async function readToken(file: string | undefined): Promise<string> {
   );
 }
 
-export async function connect({ url, tokenFile }: Connection): Promise<AdminClient> {
+export async function connect({ url, tokenFile, signal }: Connection): Promise<AdminClient> {
   if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol))
     throw new Failure('BAD_INPUT', `"${url}" is no http address`);
   const token = await readToken(tokenFile);
@@ -33,7 +35,11 @@ export async function connect({ url, tokenFile }: Connection): Promise<AdminClie
   const link = httpLink({
     url: `${url.replace(/\/$/, '')}/trpc`,
     headers: { authorization: `Bearer ${token}` },
-    fetch: (address, options) => fetch(address, { ...(options as RequestInit), signal: AbortSignal.timeout(CALL_MS) }),
+    fetch: (address, options) =>
+      fetch(address, {
+        ...(options as RequestInit),
+        signal: AbortSignal.any([signal, AbortSignal.timeout(CALL_MS)]),
+      }),
   });
   return createTRPCClient<AdminRouter>({ links: [link] });
 }

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { type AdminClient, type Connection, connect } from './client.ts';
 import { type Output, terminalOutput } from './output.ts';
 
@@ -20,15 +21,18 @@ async function askOnTerminal(question: string, signal: AbortSignal): Promise<str
   if (!process.stdin.isTTY || !process.stderr.isTTY) return undefined;
   const { createInterface } = await import('node:readline/promises');
   const prompt = createInterface({ input: process.stdin, output: process.stderr });
+  // In raw mode the terminal hands us Ctrl-C as a key; Ctrl-D closes the prompt, and nobody answers any more.
+  prompt.on('SIGINT', () => process.kill(process.pid, 'SIGINT'));
+  const closed = once(prompt, 'close').then(() => undefined);
   try {
-    return await prompt.question(question, { signal });
+    return await Promise.race([prompt.question(question, { signal }), closed]);
   } finally {
     prompt.close();
   }
 }
 
 export function commandContext(options: GlobalOptions, signal: AbortSignal): CommandContext {
-  const connection: Connection = { url: options.url, tokenFile: options.tokenFile };
+  const connection: Connection = { url: options.url, tokenFile: options.tokenFile, signal };
   let client: Promise<AdminClient> | undefined;
   return {
     url: options.url,
@@ -38,6 +42,7 @@ export function commandContext(options: GlobalOptions, signal: AbortSignal): Com
       client ??= connect(connection);
       return client;
     },
-    ask: (question) => askOnTerminal(question, signal),
+    // With --json the plan was not shown, so nobody can consent to it by typing.
+    ask: async (question) => (options.json === true ? undefined : await askOnTerminal(question, signal)),
   };
 }

@@ -12,18 +12,28 @@ const TERMINATED = 143;
 const stop = new AbortController();
 let stoppedWith = INTERRUPTED;
 // A reader that went away (`| head`) is no error of ours.
-process.stdout.on('error', (error: NodeJS.ErrnoException) =>
-  process.exit(error.code === 'EPIPE' ? 0 : ERROR_CATALOG.BUG.exit),
-);
+for (const stream of [process.stdout, process.stderr])
+  stream.on('error', (error: NodeJS.ErrnoException) =>
+    process.exit(error.code === 'EPIPE' ? (process.exitCode ?? 0) : ERROR_CATALOG.BUG.exit),
+  );
 
 const program = buildProgram(stop.signal, (status) => {
   process.exitCode = status;
 });
+// Wrong usage is said below, like every other failure: once, and as JSON for those who asked for it.
 const throwInstead = (command: typeof program): void => {
-  command.exitOverride();
+  command.exitOverride().configureOutput({ outputError: () => undefined });
   for (const child of command.commands) throwInstead(child);
 };
 throwInstead(program);
+
+/** Help that was asked for is no failure; help shown for want of a command was printed already. */
+function usage(error: CommanderError, json: boolean): number {
+  if (error.exitCode === 0) return 0;
+  if (error.code === 'commander.help' && !json) return ERROR_CATALOG.BAD_INPUT.exit;
+  const message = error.code === 'commander.help' ? 'a command is missing' : error.message.replace(/^error: /, '');
+  return reportFailure(new Failure('BAD_INPUT', message, { remedy: '`lastgood --help` lists the commands.' }), json);
+}
 
 const daemon = ['agent', 'control'].includes(process.argv[2] ?? '');
 if (!daemon) {
@@ -41,7 +51,7 @@ try {
   await program.parseAsync();
 } catch (error) {
   const { json = false, url = '' } = program.opts<{ json?: boolean; url?: string }>();
-  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : ERROR_CATALOG.BAD_INPUT.exit;
+  if (error instanceof CommanderError) process.exitCode = usage(error, json);
   else if (error instanceof Interrupted || stop.signal.aborted) process.exitCode = stoppedWith;
   else process.exitCode = reportFailure(error instanceof Failure ? error : failureOf(error, url), json);
 }

@@ -2,6 +2,9 @@ import { type Failure, toWireError } from '@lastgood/core';
 import { ERROR_CATALOG } from '@lastgood/protocol';
 import { safeText } from './format/safe-text.ts';
 
+/** The last door before a terminal: whatever a line was made of, no control character passes. Line ends stay. */
+const harmless = (text: string): string => text.split('\n').map(safeText).join('\n');
+
 /** Where answers go: tables and lines for people, JSON documents for scripts. */
 export interface Output {
   readonly json: boolean;
@@ -25,14 +28,16 @@ export function terminalOutput(json: boolean): Output {
     json,
     answer(value, lines) {
       clear();
-      stdout.write(json ? `${JSON.stringify(value)}\n` : `${lines().join('\n')}\n`);
+      // What JSON leaves as it is (C1 controls, marks that reorder) becomes \\u escapes, which JSON reads as the same text.
+      stdout.write(`${json ? safeText(JSON.stringify(value)) : harmless(lines().join('\n'))}\n`);
     },
     note(text) {
       clear();
-      if (!json) stderr.write(`${text}\n`);
+      if (!json) stderr.write(`${harmless(text)}\n`);
     },
-    status(text) {
+    status(line) {
       if (json) return;
+      const text = safeText(line);
       if (stderr.isTTY) {
         clear();
         stderr.write(text.slice(0, Math.max(20, (stderr.columns ?? 80) - 1)));
@@ -46,11 +51,8 @@ export function terminalOutput(json: boolean): Output {
 /** Says what went wrong and what to do about it; gives the exit status of its code. */
 export function reportFailure(error: unknown, json: boolean): number {
   const wire = toWireError(error);
-  if (json) process.stdout.write(`${JSON.stringify({ error: wire })}\n`);
-  else
-    process.stderr.write(
-      `error ${wire.code}: ${wire.message.split('\n').map(safeText).join('\n')}\n${safeText(wire.remedy)}\n`,
-    );
+  if (json) process.stdout.write(`${safeText(JSON.stringify({ error: wire }))}\n`);
+  else process.stderr.write(`error ${wire.code}: ${harmless(wire.message)}\nwhat to do: ${harmless(wire.remedy)}\n`);
   if (wire.code === 'BUG' && process.env['LASTGOOD_DEBUG'] === '1')
     process.stderr.write(`${(error as Failure).stack ?? ''}\n`);
   return ERROR_CATALOG[wire.code].exit;

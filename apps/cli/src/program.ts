@@ -22,8 +22,7 @@ export function buildProgram(signal: AbortSignal, finish: (status: number) => vo
     .option('--url <url>', 'address of the control plane (or LASTGOOD_URL)', process.env['LASTGOOD_URL'] ?? DEFAULT_URL)
     .option('--token-file <file>', 'file with the token (or LASTGOOD_TOKEN_FILE, LASTGOOD_TOKEN)')
     .option('--json', 'one JSON document instead of tables')
-    .showSuggestionAfterError()
-    .showHelpAfterError('(`lastgood --help` lists the commands)');
+    .showSuggestionAfterError();
   addViews(program, act);
   addJobs(program, act);
   addTokens(program, act);
@@ -66,18 +65,16 @@ function addViews(program: Command, act: Act): void {
   program
     .command('hold')
     .description('keep a backup from rotation')
-    .argument('<target>')
-    .argument('<backup>', 'an id, a part of it, or latest')
+    .argument('<backup>', 'its id, or at least 4 characters of its beginning or end')
     .option('--reason <text>', 'why', '')
-    .action((target: string, backup: string, options: { reason: string }) =>
-      act((context) => views.hold(context, target, backup, true, options.reason)),
+    .action((backup: string, options: { reason: string }) =>
+      act((context) => views.hold(context, backup, true, options.reason)),
     );
   program
     .command('release')
     .description('give a held backup back to rotation')
-    .argument('<target>')
-    .argument('<backup>')
-    .action((target: string, backup: string) => act((context) => views.hold(context, target, backup, false, '')));
+    .argument('<backup>', 'its id, or at least 4 characters of its beginning or end')
+    .action((backup: string) => act((context) => views.hold(context, backup, false, '')));
   program
     .command('audit')
     .description('who changed what')
@@ -218,7 +215,8 @@ function addDaemons(program: Command, finish: (status: number) => void): void {
       .helpOption(false)
       .allowUnknownOption()
       .allowExcessArguments()
-      .argument('[args...]')
-      .action(async (args: string[]) => finish(await runDaemon(name, args)));
+      .argument('[args...]', 'passed on as they are')
+      // Everything behind the name is the daemon's own, also options that we have too (--url, --token-file).
+      .action(async () => finish(await runDaemon(name, process.argv.slice(process.argv.indexOf(name, 2) + 1))));
   }
 }

@@ -27,23 +27,37 @@ export async function askPatiently<T>(
 ): Promise<T> {
   let silentSince: number | undefined;
   for (;;) {
+    const began = performance.now();
     try {
-      return await ask();
+      const answer = await ask();
+      if (silentSince !== undefined) output.note('the control plane answers again');
+      return answer;
     } catch (error) {
       const failure = failureOf(error, url);
       if (!(failure instanceof Failure) || failure.code !== 'CONTROL_UNREACHABLE' || signal.aborted) throw failure;
-      const now = performance.now();
       if (silentSince === undefined)
         output.note('the control plane does not answer; asking again (jobs go on without it)');
-      silentSince ??= now;
-      if (now - silentSince > PATIENCE_MS) throw failure;
+      silentSince ??= began;
+      if (performance.now() - silentSince > PATIENCE_MS) throw failure;
     }
-    await delay(ASK_MS, undefined, { signal }).catch(() => undefined);
+    await delay(ASK_MS, undefined, { signal });
   }
 }
 
-/** Follows a job to its end. */
+/** Follows a job to its end. Ctrl-C ends the watching, never the job. */
 export async function watchJob(jobId: string, options: WatchOptions): Promise<JobView> {
+  try {
+    return await follow(jobId, options);
+  } catch (error) {
+    if (!options.signal.aborted) throw error;
+    options.output.note(
+      `no longer watching; the job goes on. Look again with \`lastgood job watch ${jobId}\`, stop it with \`lastgood job cancel ${jobId}\`.`,
+    );
+    throw new Interrupted();
+  }
+}
+
+async function follow(jobId: string, options: WatchOptions): Promise<JobView> {
   const { client, output, signal, onChange } = options;
   let told = '';
   for (;;) {
@@ -53,13 +67,7 @@ export async function watchJob(jobId: string, options: WatchOptions): Promise<Jo
     told = seen;
     if (job.endedAt !== null) return job;
     output.status(job.progress === null ? stateOf(job) : progressLine(job.progress));
-    await delay(ASK_MS, undefined, { signal }).catch(() => undefined);
-    if (signal.aborted) {
-      output.note(
-        `no longer watching; the job goes on. Look again with \`lastgood job watch ${jobId}\`, stop it with \`lastgood job cancel ${jobId}\`.`,
-      );
-      throw new Interrupted();
-    }
+    await delay(ASK_MS, undefined, { signal });
   }
 }
 

@@ -10,7 +10,7 @@ import {
 } from '@lastgood/protocol';
 import type { CommandContext } from '../command-context.ts';
 import { planLines, progressLine, resultLines, stateOf } from '../format/job-lines.ts';
-import { safeText } from '../format/safe-text.ts';
+import { safeText, shellWord } from '../format/safe-text.ts';
 import { table } from '../format/table.ts';
 import { ageInHours, duration, instant, wholeNumber } from '../format/units.ts';
 import { askPatiently, failureOfJob, watchJob } from '../watch.ts';
@@ -31,7 +31,17 @@ async function send(context: CommandContext, target: string, spec: JobSpec, time
   const client = await context.client();
   // One key for all tries: a job whose answer was lost with the control plane is found again, not made twice.
   const idempotencyKey = randomUUID();
-  return await askPatiently(context, () => client.createJob.mutate({ target, spec, idempotencyKey, ...timing(times) }));
+  try {
+    return await askPatiently(context, () =>
+      client.createJob.mutate({ target, spec, idempotencyKey, ...timing(times) }),
+    );
+  } catch (error) {
+    if (context.signal.aborted)
+      context.output.note(
+        `stopped while the job was being sent; \`lastgood jobs ${target}\` shows whether it was made.`,
+      );
+    throw error;
+  }
 }
 
 /** Sends a job and follows it to its end; gives its result or throws what it failed with. */
@@ -115,7 +125,7 @@ async function consent(
   const answer = given ?? (await context.ask(`${what}\nType "${safeText(wanted)}" to go on: `));
   if (answer === undefined)
     throw new Failure('NOT_CONFIRMED', `${what}; nobody confirmed it`, {
-      remedy: `Repeat with --confirm '${wanted}'.`,
+      remedy: `Repeat with --confirm ${shellWord(wanted)}`,
     });
   if (answer !== wanted) throw new Failure('NOT_CONFIRMED', `"${answer}" is not "${wanted}"; nothing was changed`);
 }
@@ -214,7 +224,10 @@ export async function restore(
     { command: 'restore', target: target.name, backupId: found.backupId, mode, planHash: plan.hash },
     options,
   );
-  const undoLine = result.oldKeptAs === null ? [] : [`  undo with   lastgood undo ${fullName(target)} ${job.jobId}`];
+  const undoLine =
+    result.oldKeptAs === null
+      ? []
+      : [`  undo with   lastgood undo ${fullName(target)} ${job.jobId} --confirm ${shellWord(result.into)}`];
   output.answer(job, () => [...resultLines(result), ...undoLine]);
   return 0;
 }

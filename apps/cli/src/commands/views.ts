@@ -2,7 +2,7 @@ import { type BackupView, ERROR_CATALOG, type TargetView } from '@lastgood/proto
 import type { CommandContext } from '../command-context.ts';
 import { table } from '../format/table.ts';
 import { bytes, duration, instant, wholeNumber } from '../format/units.ts';
-import { fullName, oneBackup, oneTarget } from './resolve.ts';
+import { backupIdOf, fullName } from './resolve.ts';
 
 const ago = (at: string | number): string => `${duration(Math.max(0, Date.now() - new Date(at).getTime()))} ago`;
 const verifiedText = (verified: BackupView['verified']): string =>
@@ -30,6 +30,7 @@ export async function status(context: CommandContext, selector: string | undefin
     online: target.online,
     state: target.state,
     goesBackTo: target.lastGood?.snapshotAt ?? null,
+    exposureMs: target.lastGood === null ? null : Math.max(0, Date.now() - Date.parse(target.lastGood.snapshotAt)),
     backupId: target.lastGood?.backupId ?? null,
     restoreMs: restoreMs(target),
     provenAt: target.lastVerified?.verified?.at ?? null,
@@ -132,16 +133,9 @@ export async function backups(
   return 0;
 }
 
-export async function hold(
-  context: CommandContext,
-  selector: string,
-  wanted: string,
-  held: boolean,
-  reason: string,
-): Promise<number> {
+export async function hold(context: CommandContext, wanted: string, held: boolean, reason: string): Promise<number> {
   const client = await context.client();
-  const target = await oneTarget(client, selector);
-  const { backupId } = await oneBackup(client, fullName(target), wanted);
+  const backupId = await backupIdOf(client, wanted);
   const backup = await client.hold.mutate({ backupId, held, reason });
   context.output.answer(backup, () => [
     held ? `backup ${backupId} is held: no rotation removes it` : `backup ${backupId} is no longer held`,

@@ -1,3 +1,8 @@
+/** Text as one word of a shell, whatever is in it: what we advise to type must not do more than it says. */
+export function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
 /**
  * Text from elsewhere (names of databases, messages of servers) made harmless for a terminal: control characters, among them
  * escape sequences, and marks that reorder text become visible.

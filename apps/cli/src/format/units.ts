@@ -6,11 +6,13 @@ const STEPS = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'] as const;
 export function bytes(value: number): string {
   let rest = value;
   let step = 0;
-  while (rest >= 1000 && step < STEPS.length - 1) {
+  // From 999.5 on, three digits would read 1000.
+  while (rest >= 999.5 && step < STEPS.length - 1) {
     rest /= 1000;
     step += 1;
   }
-  return `${step === 0 ? rest : rest.toPrecision(3)} ${STEPS[step]}`;
+  const digits = step === 0 || rest >= 100 ? 0 : rest >= 9.995 ? 1 : 2;
+  return `${rest.toFixed(digits)} ${STEPS[step]}`;
 }
 
 /** A span in its two largest units: `3 d 4 h`, `12 min 3 s`, `0.4 s`. */
