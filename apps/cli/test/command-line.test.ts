@@ -1,0 +1,304 @@
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { text } from 'node:stream/consumers';
+import { fileURLToPath } from 'node:url';
+import type { JobResult, JobView, RestorePlanSummary } from '@lastgood/protocol';
+import { afterEach, expect, test } from 'vitest';
+import { BACKUP_ID, ESCAPE, jobIdOf, OTHER_BACKUP_ID, type Served, serve } from './fake-control.ts';
+
+const main = fileURLToPath(new URL('../src/main.ts', import.meta.url));
+const cleanup: AsyncDisposable[] = [];
+afterEach(async () => {
+  for (const entry of cleanup.splice(0)) await entry[Symbol.asyncDispose]();
+});
+const keep = <T extends AsyncDisposable>(entry: T): T => {
+  cleanup.push(entry);
+  return entry;
+};
+function start(url: string, ...args: string[]): ChildProcess {
+  const env = { ...process.env, LASTGOOD_URL: url, LASTGOOD_TOKEN: 'secret-token', TZ: 'UTC', NO_COLOR: '1' };
+  return spawn(process.execPath, [main, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+}
+async function run(url: string, ...args: string[]): Promise<{ status: unknown; stdout: string; stderr: string }> {
+  const child = start(url, ...args);
+  if (child.stdout === null || child.stderr === null) throw new TypeError('no pipes');
+  const [stdout, stderr, [status]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]);
+  return { status, stdout, stderr };
+}
+const done = (result: JobResult): Partial<JobView> => ({ state: 'succeeded', endedAt: 1, result });
+const plan = (over: Partial<RestorePlanSummary> = {}): RestorePlanSummary => ({
+  hash: 'f'.repeat(64),
+  backupId: BACKUP_ID,
+  mode: `swap${ESCAPE}`,
+  snapshotAt: '2026-11-23T22:00:00Z',
+  database: 'shop',
+  into: "it's",
+  confirm: "it's",
+  readBytes: 1,
+  needBytes: 1,
+  freeBytes: 1,
+  sourceVersion: '15',
+  serverVersion: '15',
+  overwrites: [],
+  missingRoles: [],
+  missingExtensions: [],
+  warnings: [],
+  refusals: [],
+  ...over,
+});
+const restoring = (over: Partial<RestorePlanSummary> = {}): Promise<Served> =>
+  serve(({ spec }) =>
+    spec.command === 'plan'
+      ? done({ command: 'plan', plan: plan(over) })
+      : done({
+          command: 'restore',
+          backupId: BACKUP_ID,
+          database: 'shop',
+          into: "it's",
+          oldKeptAs: 'old',
+          warnings: [],
+          tables: 1,
+          rows: 2,
+          durationMs: 1,
+        }),
+  );
+const verified = (passed: boolean): Promise<Served> =>
+  serve(() =>
+    done({
+      command: 'verify',
+      backupId: `${BACKUP_ID}${ESCAPE}`,
+      level: 1,
+      reached: passed ? 1 : 0,
+      passed,
+      findings: [],
+      durationMs: 1,
+      at: '',
+    }),
+  );
+const idle = (): Promise<Served> => serve(() => ({}));
+
+test('a restore sends the plan first, then the restore with the hash of that plan', async () => {
+  const served = keep(await restoring());
+  const ran = await run(served.url, 'restore', 'shop', '0b8f2', '--database', 'shop', '--swap', '--confirm', "it's");
+  expect([ran.status, served.created.map(({ spec }) => spec)]).toEqual([
+    0,
+    [
+      { command: 'plan', target: 'shop', backupId: BACKUP_ID, mode: { type: 'swap', database: 'shop' } },
+      {
+        command: 'restore',
+        target: 'shop',
+        backupId: BACKUP_ID,
+        mode: { type: 'swap', database: 'shop' },
+        planHash: 'f'.repeat(64),
+      },
+    ],
+  ]);
+  expect(new Set(served.created.map(({ idempotencyKey }) => idempotencyKey)).size).toBe(2);
+  expect(ran.stdout).toContain(`lastgood undo test/db-1/shop ${jobIdOf(1)} --confirm 'it'\\''s'`);
+});
+
+test.for([[['--swap']], [['--in-place']], [['--swap', '--confirm', 'shop']], [['--in-place', '--confirm', "IT'S"]]])(
+  'F1: restore %j without the exact name of the plan starts no restore',
+  async ([ways]) => {
+    const served = keep(await restoring());
+    const ran = await run(served.url, 'restore', 'shop', '--database', 'shop', ...(ways ?? []));
+    expect([ran.status, served.created.map(({ spec }) => spec.command)]).toEqual([3, ['plan']]);
+    expect(ran.stderr).toContain('error NOT_CONFIRMED: ');
+    expect(ran.stderr).toContain('what to do: ');
+  },
+);
+
+test('a refused plan starts no restore, whatever is confirmed', async () => {
+  const served = keep(await restoring({ refusals: ['the agent does not allow it'] }));
+  const ran = await run(served.url, 'restore', 'shop', '--database', 'shop', '--swap', '--confirm', "it's");
+  expect([ran.status, served.created.length]).toEqual([3, 1]);
+  expect(ran.stderr).toContain('error POLICY_REFUSED: the agent does not allow it');
+});
+
+test('a plan that is only looked at ends with 0, a refused one with 3', async () => {
+  const fine = keep(await restoring());
+  expect((await run(fine.url, 'restore', 'shop', '--database', 'shop', '--swap', '--plan-only')).status).toBe(0);
+  const refused = keep(await restoring({ refusals: ['no'] }));
+  expect((await run(refused.url, 'restore', 'shop', '--database', 'shop', '--swap', '--plan-only')).status).toBe(3);
+  expect([fine.created.length, refused.created.length]).toEqual([1, 1]);
+});
+
+test.for([
+  [true, 0],
+  [false, 4],
+] as const)('a verification that passed: %s ends with %i', async ([passed, status]) => {
+  const served = keep(await verified(passed));
+  expect((await run(served.url, 'verify', 'shop', 'latest')).status).toBe(status);
+  expect((await run(served.url, '--json', 'job', 'watch', jobIdOf(0))).status).toBe(status);
+});
+
+test('the exit status of a failed job is that of its code', async () => {
+  const error = { code: 'POLICY_REFUSED', message: `no${ESCAPE}`, remedy: 'ask' } as const;
+  const served = keep(await serve(() => ({ state: 'failed', endedAt: 1, error })));
+  const ran = await run(served.url, 'backup', 'shop');
+  expect([ran.status, ran.stderr]).toEqual([3, expect.stringContaining('error POLICY_REFUSED: no\\u001b]0;owned')]);
+});
+
+test.for([
+  ['status'],
+  ['targets'],
+  ['backups'],
+  ['audit'],
+  ['verify', 'shop'],
+  ['restore', 'shop', '--database', 'shop', '--to-new', 'x'],
+])('terminal escapes in what the server tells never reach the terminal: %j', async (args) => {
+  const served = keep(args[0] === 'restore' ? await restoring() : await verified(true));
+  for (const extra of [[], ['--json']]) {
+    const ran = await run(served.url, ...extra, ...args);
+    expect((ran.stdout + ran.stderr).replaceAll('\n', '')).not.toMatch(/\p{Cc}/u);
+    expect(ran.stdout + ran.stderr).not.toMatch(/^spoofed/m);
+    if (extra.length > 0) expect(JSON.parse(ran.stdout)).toBeTypeOf('object');
+  }
+});
+
+test('a short id that fits two backups, none, or is shorter than 4 is refused and starts nothing', async () => {
+  const served = keep(await idle());
+  for (const [id, status, code] of [
+    ['0b8f', 64, 'BAD_INPUT'],
+    ['0b8', 64, 'BAD_INPUT'],
+    ['ffff', 2, 'NOT_FOUND'],
+  ] as const) {
+    const ran = await run(served.url, '--json', 'verify', 'shop', id);
+    expect([ran.status, JSON.parse(ran.stdout)]).toMatchObject([status, { error: { code } }]);
+  }
+  expect(served.created).toEqual([]);
+});
+
+test('hold and release take a backup by a unique part of its id', async () => {
+  const served = keep(await idle());
+  expect((await run(served.url, 'hold', '0b8f9', '--reason', 'audit')).status).toBe(0);
+  expect((await run(served.url, 'release', OTHER_BACKUP_ID)).status).toBe(0);
+  expect((await run(served.url, 'hold', '0b8f')).status).toBe(64);
+  expect(served.held).toEqual([
+    { backupId: OTHER_BACKUP_ID, held: true },
+    { backupId: OTHER_BACKUP_ID, held: false },
+  ]);
+});
+
+test('a watch as JSON prints one line per change and the result last', async () => {
+  const result: JobResult = { command: 'undo', database: 'shop', setAsideAs: 'x', durationMs: 1 };
+  const progress = (asked: number): JobView['progress'] => ({
+    jobId: jobIdOf(0),
+    attempt: 1,
+    phase: `phase ${Math.ceil(asked / 2)}`,
+    doneBytes: 0,
+    totalBytes: null,
+    bytesPerSecond: 0,
+    at: 0,
+  });
+  const served = keep(await serve((_, asked) => (asked < 5 ? { progress: progress(asked) } : done(result))));
+  await run(served.url, 'backup', 'shop', '--detach');
+  const ran = await run(served.url, '--json', 'job', 'watch', jobIdOf(0));
+  const lines = ran.stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  expect(lines.map(({ messageType, job }) => [messageType, job.progress?.phase])).toEqual([
+    ['progress', 'phase 1'],
+    ['progress', 'phase 2'],
+    ['result', undefined],
+  ]);
+});
+
+test('Ctrl-C ends the watching with 130, says how to cancel, and cancels nothing', async () => {
+  const served = keep(await idle());
+  const child = start(served.url, 'backup', 'shop');
+  const stderr = child.stderr === null ? Promise.resolve('') : text(child.stderr);
+  await expect.poll(served.asked, { timeout: 60_000 }).toBeGreaterThan(1);
+  child.kill('SIGINT');
+  const [status] = await once(child, 'close');
+  expect([status, served.cancelled]).toEqual([130, []]);
+  expect(await stderr).toContain(`lastgood job cancel ${jobIdOf(0)}`);
+});
+
+test('Ctrl-C does not wait for a control plane that hangs', async () => {
+  const hanging = createServer(() => undefined).listen(0, '127.0.0.1');
+  await once(hanging, 'listening');
+  keep({ [Symbol.asyncDispose]: async () => void hanging.close().closeAllConnections() });
+  const address = hanging.address();
+  if (address === null || typeof address === 'string') throw new TypeError('no port');
+  const child = start(`http://127.0.0.1:${address.port}`, 'hosts');
+  await once(hanging, 'request');
+  child.kill('SIGINT');
+  expect((await once(child, 'close'))[0]).toBe(130);
+});
+
+test('wrong usage ends with 64, names what is near, and is JSON for scripts', async () => {
+  const people = await run('http://127.0.0.1:1', 'bakup');
+  expect([people.status, people.stdout]).toEqual([64, '']);
+  expect(people.stderr).toBe(
+    "error BAD_INPUT: unknown command 'bakup'\n(Did you mean backup?)\nwhat to do: `lastgood --help` lists the commands.\n",
+  );
+  for (const args of [
+    ['bakup'],
+    ['backup'],
+    ['backup', 'shop', '--digest'],
+    ['job'],
+    ['restore', 'shop', '--to-new'],
+  ]) {
+    const ran = await run('http://127.0.0.1:1', '--json', ...args);
+    expect([ran.status, JSON.parse(ran.stdout)]).toMatchObject([64, { error: { code: 'BAD_INPUT' } }]);
+  }
+});
+
+test('a reader that goes away ends the command quietly', async () => {
+  const served = keep(await idle());
+  const child = start(served.url, 'backups');
+  child.stdout?.destroy();
+  const stderr = child.stderr === null ? Promise.resolve('') : text(child.stderr);
+  const [status] = await once(child, 'close');
+  expect([status, await stderr]).toEqual([0, '']);
+});
+
+test('the token of the environment is in no output of a failed call', async () => {
+  for (const extra of [[], ['--json']]) {
+    const ran = await run('http://127.0.0.1:1', ...extra, 'hosts');
+    expect(ran.status).toBe(2);
+    expect(ran.stdout + ran.stderr).toContain('CONTROL_UNREACHABLE');
+    expect(ran.stdout + ran.stderr).not.toContain('secret-token');
+  }
+});
+
+test('a daemon gets its own options, also those that the command line has too, and gives its exit status', async () => {
+  const agent = await run(
+    'http://127.0.0.1:1',
+    'agent',
+    'enrol',
+    '--config',
+    '/does/not/exist',
+    '--url',
+    'x',
+    '--json',
+  );
+  expect([agent.status, agent.stderr]).toEqual([64, expect.stringContaining("Unknown option '--json'")]);
+  const control = await run('http://127.0.0.1:1', 'control', '--port', '0');
+  expect([control.status, control.stderr]).toEqual([64, expect.stringContaining('--data FOLDER is missing')]);
+  expect((await run('http://127.0.0.1:1', 'agent', '--help')).stdout).toContain('lastgood agent check');
+});
+
+test('the completion is a script that bash runs, and knows commands, verbs and options', async () => {
+  const { stdout } = await run('http://127.0.0.1:1', 'completion');
+  const complete = (...words: string[]): string[] =>
+    execFileSync(
+      'bash',
+      [
+        '-c',
+        `${stdout}\nCOMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); _lastgood; printf '%s\\n' "\${COMPREPLY[@]}"`,
+        'bash',
+        'lastgood',
+        ...words,
+      ],
+      { encoding: 'utf8' },
+    )
+      .trim()
+      .split('\n');
+  expect(complete('ba')).toEqual(['backups', 'backup']);
+  expect(complete('job', 'w')).toEqual(['watch']);
+  expect(complete('restore', '--to')).toEqual(['--to-new']);
+});

@@ -1,0 +1,41 @@
+import { readFileSync } from 'node:fs';
+import { ERROR_CATALOG } from '@lastgood/protocol';
+import type { Command } from 'commander';
+import { expect, test } from 'vitest';
+import { buildProgram } from '../src/index.ts';
+
+const page = (name: string): string => readFileSync(new URL(`../../../docs/${name}`, import.meta.url), 'utf8');
+const program = buildProgram(new AbortController().signal, () => undefined);
+
+function commandsOf(command: Command, path: string): { path: string; options: string[] }[] {
+  const options = command.options.flatMap((option) => (option.long ? [option.long] : []));
+  return [
+    { path, options: options.filter((name) => name !== '--version') },
+    ...command.commands.flatMap((child) => commandsOf(child, `${path} ${child.name()}`)),
+  ];
+}
+
+test('every command of the program is in docs/cli.md with every option', () => {
+  const text = page('cli.md');
+  const sections = new Map(
+    text.split(/^### /m).map((section) => [/^`([^`\n]+)`/.exec(section)?.[1] ?? '', section] as const),
+  );
+  const missing = commandsOf(program, 'lastgood').flatMap(({ path, options }) => {
+    const section = sections.get(path);
+    return section === undefined
+      ? [path]
+      : options.filter((option) => !section.includes(`\`${option}`)).map((option) => `${path} ${option}`);
+  });
+  expect(missing).toEqual([]);
+});
+
+test('docs/cli.md tells of no command that does not exist', () => {
+  const known = new Set(commandsOf(program, 'lastgood').map(({ path }) => path));
+  const told = [...page('cli.md').matchAll(/^### `([^`\n]+)`/gm)].map((found) => found[1] ?? '');
+  expect(told.filter((path) => !known.has(path))).toEqual([]);
+});
+
+test('every error code is in docs/errors.md with its exit status and its remedy, and no other is', () => {
+  const rows = [...page('errors.md').matchAll(/^\| `([A-Z_]+)` \| (\d+) \| (.*) \|$/gm)].map((row) => row.slice(1));
+  expect(rows).toEqual(Object.entries(ERROR_CATALOG).map(([code, { exit, remedy }]) => [code, String(exit), remedy]));
+});

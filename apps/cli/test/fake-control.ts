@@ -1,0 +1,151 @@
+import { once } from 'node:events';
+import { type AdminApi, adminRouter, type BackupView, type JobView, type TargetView } from '@lastgood/protocol';
+import { createHTTPServer } from '@trpc/server/adapters/standalone';
+
+export const BACKUP_ID = '0b8f2c1e-7a55-4c53-9b8e-0a6f4c8f9d11';
+export const OTHER_BACKUP_ID = '0b8f9999-7a55-4c53-9b8e-0a6f4c8f9d22';
+export const ESCAPE = '\u001b]0;owned\u0007\u009b2J\nspoofed';
+const AT = '2026-11-23T22:00:00Z';
+
+export const backup = (backupId: string, sequence: number): BackupView => ({
+  backupId,
+  target: 'shop',
+  repository: 'local',
+  engine: 'postgres',
+  kind: 'logical',
+  sequence,
+  jobId: BACKUP_ID,
+  startedAt: AT,
+  snapshotAt: AT,
+  finishedAt: AT,
+  databases: ['shop', `evil${ESCAPE}`],
+  producedBytes: 1000,
+  storedBytes: 100,
+  manifestSha256: 'a'.repeat(64),
+  state: 'good',
+  verified: { level: 6, at: AT, passed: true },
+  warnings: [],
+  environment: 'test',
+  host: 'db-1',
+  held: false,
+});
+export const target: TargetView = {
+  name: 'shop',
+  engine: 'postgres',
+  labels: {},
+  repository: 'local',
+  state: 'ok',
+  version: '15.18',
+  systemId: '1',
+  sizeBytes: 1000,
+  databases: [{ name: `evil${ESCAPE}`, sizeBytes: 1 }],
+  findings: [`finding${ESCAPE}`],
+  environment: 'test',
+  host: 'db-1',
+  online: true,
+  lastGood: backup(BACKUP_ID, 2),
+  lastVerified: backup(BACKUP_ID, 2),
+};
+
+type Create = Parameters<AdminApi['createJob']>[0];
+export interface Served extends AsyncDisposable {
+  readonly url: string;
+  readonly created: Create[];
+  readonly cancelled: string[];
+  readonly held: { backupId: string; held: boolean }[];
+  /** How often a job was asked for. */
+  asked(): number;
+}
+
+/** The real admin router over HTTP, answered from memory; `outcome` says what a job looks like at the n-th question. */
+export async function serve(outcome: (input: Create, asked: number) => Partial<JobView>): Promise<Served> {
+  const created: Create[] = [];
+  const cancelled: string[] = [];
+  const held: { backupId: string; held: boolean }[] = [];
+  let asked = 0;
+  const view = (index: number, count: number): JobView => {
+    const input = created[index];
+    if (input === undefined) throw notFound(`there is no job ${index}`);
+    return {
+      jobId: jobIdOf(index),
+      environment: 'test',
+      host: 'db-1',
+      target: 'shop',
+      command: input.spec.command,
+      spec: input.spec,
+      state: 'running',
+      attempt: 1,
+      createdAt: 0,
+      startedAt: 0,
+      endedAt: null,
+      createdBy: 'tester',
+      startBy: 0,
+      cancelRequested: false,
+      hostOnline: true,
+      progress: null,
+      error: null,
+      result: null,
+      ...outcome(input, count),
+    };
+  };
+  const indexOf = (jobId: string): number => Number.parseInt(jobId.slice(-4), 16);
+  const refuse = async (): Promise<never> => {
+    throw notFound('not served here');
+  };
+  const api: AdminApi = {
+    hosts: async () => [],
+    targets: async (input) => {
+      if (input.target !== undefined && !'test/db-1/shop'.endsWith(input.target))
+        throw notFound(`no target is named "${input.target}"`);
+      return [target];
+    },
+    backups: async () => [backup(BACKUP_ID, 2), backup(OTHER_BACKUP_ID, 1)],
+    jobs: async () => created.map((_, index) => view(index, 0)),
+    job: async (jobId) => {
+      asked += 1;
+      return view(indexOf(jobId), asked);
+    },
+    createJob: async (input) => view(created.push(input) - 1, 0),
+    cancelJob: async (jobId) => {
+      cancelled.push(jobId);
+      return view(indexOf(jobId), 0);
+    },
+    hold: async (input) => {
+      held.push({ backupId: input.backupId, held: input.held });
+      return { ...backup(input.backupId, 1), held: input.held };
+    },
+    tokens: async () => [],
+    createToken: refuse,
+    createEnrolToken: refuse,
+    revokeToken: refuse,
+    audit: async () => [{ id: 1, at: 0, actor: `me${ESCAPE}`, action: 'a', subject: 's', detail: 'd' }],
+    whoAmI: refuse,
+  };
+  const server = createHTTPServer({
+    router: adminRouter,
+    basePath: '/trpc/',
+    createContext: () => ({ scope: 'admin' as const, api }),
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new TypeError('no port');
+  return {
+    url: `http://127.0.0.1:${address.port}`,
+    created,
+    cancelled,
+    held,
+    asked: () => asked,
+    [Symbol.asyncDispose]: async () => {
+      server.closeAllConnections();
+      server.close();
+      await once(server, 'close');
+    },
+  };
+}
+
+export const jobIdOf = (index: number): string => `00000000-0000-4000-8000-${index.toString(16).padStart(12, '0')}`;
+
+function notFound(message: string): Error {
+  return Object.assign(new TypeError(message), { wireError: { code: 'NOT_FOUND', message, remedy: 'look' } });
+}

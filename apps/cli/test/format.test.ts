@@ -1,0 +1,156 @@
+import type { JobView, Progress, RestorePlanSummary } from '@lastgood/protocol';
+import { expect, test } from 'vitest';
+import { planLines, progressLine, resultLines, stateOf } from '../src/format/job-lines.ts';
+import { safeText, shellWord } from '../src/format/safe-text.ts';
+import { fitColumns, table, textWidth } from '../src/format/table.ts';
+import { ageInHours, bytes, duration, instant, wholeNumber } from '../src/format/units.ts';
+
+test.for([
+  [0, '0 B'],
+  [999, '999 B'],
+  [512.333, '512 B'],
+  [999.7, '1.00 kB'],
+  [1000, '1.00 kB'],
+  [15_340, '15.3 kB'],
+  [999_400, '999 kB'],
+  [999_999, '1.00 MB'],
+  [1_530_000_000, '1.53 GB'],
+  [5e18, '5000 PB'],
+] as const)('%d bytes read as %s', ([value, text]) => expect(bytes(value)).toBe(text));
+
+test.for([
+  [0, '0.0 s'],
+  [400, '0.4 s'],
+  [12_000, '12 s'],
+  [723_000, '12 min 3 s'],
+  [3_600_000, '1 h'],
+  [100 * 3_600_000, '4 d 4 h'],
+] as const)('%d ms read as %s', ([value, text]) => expect(duration(value)).toBe(text));
+
+test('an instant carries the offset of the zone it is shown in', () => {
+  expect(instant('2026-11-23T22:34:24Z')).toMatch(/^2026-11-2[34] \d\d:\d\d:24[+-]\d\d:\d\d$/);
+  expect(new Date(instant('2026-11-23T22:34:24Z').replace(' ', 'T')).toISOString()).toBe('2026-11-23T22:34:24.000Z');
+  expect(instant('no time')).toBe('-');
+});
+
+test('an age names its unit; a bare number is refused', () => {
+  expect([ageInHours('12h'), ageInHours('30d'), ageInHours('2w')]).toEqual([12, 720, 336]);
+  for (const text of ['7', '', '0d', '-1d', '1m', '1d ']) expect(() => ageInHours(text)).toThrow('is no age');
+});
+
+test('a whole number outside its bounds is refused with the name of the option', () => {
+  expect(wholeNumber('--level', '6', 0, 6)).toBe(6);
+  for (const text of ['7', '-1', '1.5', '1e0', '', ' 1'])
+    expect(() => wholeNumber('--level', text, 0, 6)).toThrow('--level takes a whole number from 0 to 6');
+});
+
+test('a name with terminal escapes, line ends or reordering marks becomes visible text', () => {
+  expect(safeText('a\u001b[31mred\u009b2J\r\n\u202egnp\u007f')).toBe(
+    'a\\u001b[31mred\\u009b2J\\u000d\\u000a\\u202egnp\\u007f',
+  );
+  expect(safeText('Größe 売上 😀')).toBe('Größe 売上 😀');
+});
+
+test('what we advise to type stays one word of a shell', () => {
+  expect(shellWord('shop_prod')).toBe('shop_prod');
+  expect(shellWord('my shop')).toBe("'my shop'");
+  expect(shellWord("x'; rm -rf ~; '")).toBe("'x'\\''; rm -rf ~; '\\'''");
+});
+
+test('the widest column gives way first, ids never do', () => {
+  expect(fitColumns([10, 40, 30], [false, false, false], 64)).toEqual([10, 25, 25]);
+  expect(fitColumns([36, 40], [true, false], 60)).toEqual([36, 22]);
+  expect(fitColumns([36, 40], [true, false], 20)).toEqual([36, 12]);
+});
+
+test('a table fits the terminal and loses no text', () => {
+  const id = '0b8f2c1e-7a55-4c53-9b8e-0a6f4c8f9d11';
+  const name = 'a-long-name-of-a-database-'.repeat(4);
+  const drawn = table(['backup', 'databases'], [[id, name]], '', 80);
+  expect(drawn).toContain(id);
+  for (const line of drawn.split('\n')) expect(textWidth(line)).toBeLessThanOrEqual(80);
+  expect(drawn.replaceAll(/\s|DATABASES|BACKUP/g, '').replace(id, '')).toBe(name);
+  expect(table(['a'], [], 'There are none.')).toBe('There are none.');
+});
+
+test('a table neutralises what is in its cells', () => {
+  expect(table(['name'], [['x\u001b]0;owned\u0007']], '', undefined)).toBe('NAME\nx\\u001b]0;owned\\u0007');
+});
+
+const progress: Progress = {
+  jobId: '0b8f2c1e-7a55-4c53-9b8e-0a6f4c8f9d11',
+  attempt: 1,
+  phase: 'dump',
+  doneBytes: 500_000_000,
+  totalBytes: 2_000_000_000,
+  bytesPerSecond: 100_000_000,
+  at: 0,
+};
+test('progress says phase, bytes, rate and the time that is left', () => {
+  expect(progressLine(progress)).toBe('dump · 500 MB of about 2.00 GB · 100 MB/s · about 15 s left');
+});
+test('progress claims no time left when the total is unknown or passed, or nothing moves', () => {
+  expect(progressLine({ ...progress, totalBytes: null })).toBe('dump · 500 MB · 100 MB/s');
+  expect(progressLine({ ...progress, totalBytes: 400_000_000 })).not.toContain('left');
+  expect(progressLine({ ...progress, bytesPerSecond: 0 })).toBe('dump · 500 MB of about 2.00 GB');
+  expect(progressLine({ ...progress, doneBytes: 0, bytesPerSecond: 0 })).toBe('dump');
+});
+
+const plan: RestorePlanSummary = {
+  hash: 'f'.repeat(64),
+  backupId: progress.jobId,
+  mode: 'swap',
+  snapshotAt: '2026-11-23T22:00:00Z',
+  database: 'shop',
+  into: 'shop\u001b[2J',
+  confirm: 'shop',
+  readBytes: 1000,
+  needBytes: 3000,
+  freeBytes: null,
+  sourceVersion: '15.18',
+  serverVersion: '15.18',
+  overwrites: ['shop'],
+  missingRoles: ['clerk'],
+  missingExtensions: [],
+  warnings: ['w'],
+  refusals: ['r'],
+};
+test('a plan shows what is read, replaced, missing, the space, the versions, and hides no escape', () => {
+  const text = planLines(plan).join('\n');
+  for (const part of [
+    'reads       1.00 kB',
+    'needs about 3.00 kB; free unknown',
+    'backup 15.18, server 15.18',
+    'replaces    shop (kept aside for undo)',
+    'roles       missing: clerk',
+    'extensions  missing: nothing',
+    'warning     w',
+    'refused     r',
+    '"shop\\u001b[2J"',
+  ])
+    expect(text).toContain(part);
+  expect(text).not.toContain('\u001b');
+});
+
+test('findings of a verification are listed with level and object', () => {
+  const lines = resultLines({
+    command: 'verify',
+    backupId: progress.jobId,
+    level: 2,
+    reached: 1,
+    passed: false,
+    findings: [{ level: 2, object: 'shop.dump', message: 'does not decode' }],
+    durationMs: 400,
+    at: '2026-11-23T22:00:00Z',
+  });
+  expect(lines).toEqual([
+    `FAILED: backup ${progress.jobId} reached level 1 of 2 (0.4 s)`,
+    '  level 2  shop.dump: does not decode',
+  ]);
+});
+
+test('a queued job of an offline host says so', () => {
+  const job = { state: 'queued', hostOnline: false, error: null, endedAt: null, cancelRequested: false } as JobView;
+  expect(stateOf(job)).toBe('queued (host is offline)');
+  expect(stateOf({ ...job, state: 'running', cancelRequested: true })).toBe('running (cancel asked)');
+});
