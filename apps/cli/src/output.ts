@@ -2,13 +2,13 @@ import { type Failure, toWireError } from '@lastgood/core';
 import { ERROR_CATALOG } from '@lastgood/protocol';
 import { safeText } from './format/safe-text.ts';
 
-/** The last door before a terminal: whatever a line was made of, no control character passes. Line ends stay. */
-const harmless = (text: string): string => text.split('\n').map(safeText).join('\n');
+/** A message of several lines: the later ones are indented, so that none can pass for a line of ours. */
+const harmless = (text: string): string => text.split('\n').map(safeText).join('\n  ');
 
 /** Where answers go: tables and lines for people, JSON documents for scripts. */
 export interface Output {
   readonly json: boolean;
-  /** The answer of the command. */
+  /** The answer of the command. Each entry of `lines` is one line: what would end or redraw it is shown, never obeyed. */
   answer(value: unknown, lines: () => readonly string[]): void;
   /** What happens meanwhile; never on standard output, unless as JSON lines. */
   note(text: string): void;
@@ -29,11 +29,11 @@ export function terminalOutput(json: boolean): Output {
     answer(value, lines) {
       clear();
       // What JSON leaves as it is (C1 controls, marks that reorder) becomes \\u escapes, which JSON reads as the same text.
-      stdout.write(`${json ? safeText(JSON.stringify(value)) : harmless(lines().join('\n'))}\n`);
+      stdout.write(`${json ? safeText(JSON.stringify(value)) : lines().map(safeText).join('\n')}\n`);
     },
     note(text) {
       clear();
-      if (!json) stderr.write(`${harmless(text)}\n`);
+      if (!json) stderr.write(`${safeText(text)}\n`);
     },
     status(line) {
       if (json) return;

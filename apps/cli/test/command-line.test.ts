@@ -138,6 +138,7 @@ test('the exit status of a failed job is that of its code', async () => {
   const served = keep(await serve(() => ({ state: 'failed', endedAt: 1, error })));
   const ran = await run(served.url, 'backup', 'shop');
   expect([ran.status, ran.stderr]).toEqual([3, expect.stringContaining('error POLICY_REFUSED: no\\u001b]0;owned')]);
+  expect(ran.stderr).not.toMatch(/^spoofed/m);
 });
 
 test.for([
@@ -147,7 +148,7 @@ test.for([
   ['audit'],
   ['verify', 'shop'],
   ['restore', 'shop', '--database', 'shop', '--to-new', 'x'],
-])('terminal escapes in what the server tells never reach the terminal: %j', async (args) => {
+])('terminal escapes and forged lines in what the server tells never reach the terminal: %j', async (args) => {
   const served = keep(args[0] === 'restore' ? await restoring() : await verified(true));
   for (const extra of [[], ['--json']]) {
     const ran = await run(served.url, ...extra, ...args);
@@ -233,7 +234,7 @@ test('wrong usage ends with 64, names what is near, and is JSON for scripts', as
   const people = await run('http://127.0.0.1:1', 'bakup');
   expect([people.status, people.stdout]).toEqual([64, '']);
   expect(people.stderr).toBe(
-    "error BAD_INPUT: unknown command 'bakup'\n(Did you mean backup?)\nwhat to do: `lastgood --help` lists the commands.\n",
+    "error BAD_INPUT: unknown command 'bakup'\n  (Did you mean backup?)\nwhat to do: `lastgood --help` lists the commands.\n",
   );
   for (const args of [
     ['bakup'],

@@ -276,7 +276,7 @@ export async function listJobs(
     ];
   });
   context.output.answer(jobs, () => [
-    table(['job', 'command', 'target', 'state', 'created', 'took', 'by'], rows, 'There are no jobs.'),
+    ...table(['job', 'command', 'target', 'state', 'created', 'took', 'by'], rows, 'There are no jobs.'),
   ]);
   return 0;
 }

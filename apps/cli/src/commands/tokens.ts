@@ -22,7 +22,7 @@ export async function listTokens(context: CommandContext): Promise<number> {
     token.lastUsedAt === null ? 'never' : instant(token.lastUsedAt),
   ]);
   context.output.answer(list, () => [
-    table(['token', 'name', 'scope', 'state', 'created', 'expires', 'last used'], rows, 'There are no tokens.'),
+    ...table(['token', 'name', 'scope', 'state', 'created', 'expires', 'last used'], rows, 'There are no tokens.'),
   ]);
   return 0;
 }

@@ -48,7 +48,7 @@ export async function status(context: CommandContext, selector: string | undefin
   ]);
   const findings = answers.flatMap((answer) => answer.findings.map((finding) => `${answer.target}: ${finding}`));
   context.output.answer(answers, () => [
-    table(
+    ...table(
       ['target', 'state', 'could go back to', 'restore took', 'last proven'],
       rows,
       'There are no targets. Enrol a host with `lastgood tokens enrol`.',
@@ -72,7 +72,7 @@ export async function hosts(context: CommandContext): Promise<number> {
       : `${duration(Math.abs(host.clockSkewMs))} ${host.clockSkewMs > 0 ? 'ahead' : 'behind'}`,
   ]);
   context.output.answer(list, () => [
-    table(
+    ...table(
       ['host', 'state', 'agent', 'targets', 'clock'],
       rows,
       'There are no hosts. Enrol one with `lastgood tokens enrol`.',
@@ -94,7 +94,7 @@ export async function targets(context: CommandContext, selector: string | undefi
   ]);
   const findings = list.flatMap((target) => target.findings.map((finding) => `${fullName(target)}: ${finding}`));
   context.output.answer(list, () => [
-    table(
+    ...table(
       ['target', 'engine', 'state', 'databases', 'size', 'last good', 'last proven'],
       rows,
       'There are no targets.',
@@ -124,7 +124,7 @@ export async function backups(
     verifiedText(backup.verified),
   ]);
   context.output.answer(list, () => [
-    table(
+    ...table(
       ['backup', 'target', 'goes back to', 'databases', 'stored', 'state', 'verified'],
       rows,
       'There are no backups.',
@@ -147,7 +147,7 @@ export async function audit(context: CommandContext, options: { limit: string })
   const list = await (await context.client()).audit.query({ limit: wholeNumber('--limit', options.limit, 1, 1000) });
   const rows = list.map((entry) => [instant(entry.at), entry.actor, entry.action, entry.subject, entry.detail]);
   context.output.answer(list, () => [
-    table(['at', 'by', 'action', 'subject', 'detail'], rows, 'Nothing was recorded yet.'),
+    ...table(['at', 'by', 'action', 'subject', 'detail'], rows, 'Nothing was recorded yet.'),
   ]);
   return 0;
 }

@@ -67,7 +67,7 @@ export function resultLines(result: JobResult): string[] {
         ? 'nothing was removed (dry run)'
         : `freed ${bytes(result.freedBytes)}; the rest follows after the grace of the repository`;
       return [
-        table(['backup', 'finished', 'decision', 'reason'], rows, 'There are no backups.'),
+        ...table(['backup', 'finished', 'decision', 'reason'], rows, 'There are no backups.'),
         `${result.keptCount} stay, ${result.removedCount} ${result.dryRun ? 'would go' : 'go'}; ${freed}`,
       ];
     }

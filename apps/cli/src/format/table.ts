@@ -36,14 +36,14 @@ export function fitColumns(natural: readonly number[], fixed: readonly boolean[]
   return widths;
 }
 
-/** A plain table without frames; every cell is made harmless. `nothing` is said when there are no rows. */
+/** The lines of a plain table without frames; every cell is made harmless. `nothing` is said when there are no rows. */
 export function table(
   head: readonly string[],
   rows: readonly (readonly string[])[],
   nothing: string,
   terminalColumns: number | undefined = process.stdout.isTTY ? process.stdout.columns : undefined,
-): string {
-  if (rows.length === 0) return nothing;
+): string[] {
+  if (rows.length === 0) return [nothing];
   const parts = ['top', 'bottom', 'left', 'right'].flatMap((side) => [
     side,
     `${side}-mid`,
@@ -68,6 +68,5 @@ export function table(
   return drawn
     .toString()
     .split('\n')
-    .map((line) => line.trimEnd())
-    .join('\n');
+    .map((line) => line.trimEnd());
 }
