@@ -26,6 +26,9 @@ async function askOnTerminal(question: string, signal: AbortSignal): Promise<str
   const closed = once(prompt, 'close').then(() => undefined);
   try {
     return await Promise.race([prompt.question(question, { signal }), closed]);
+  } catch (error) {
+    if (signal.aborted) throw error;
+    return undefined;
   } finally {
     prompt.close();
   }

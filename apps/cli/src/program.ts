@@ -25,6 +25,7 @@ export function buildProgram(signal: AbortSignal, finish: (status: number) => vo
     .showSuggestionAfterError();
   addViews(program, act);
   addJobs(program, act);
+  addJobViews(program, act);
   addTokens(program, act);
   addDaemons(program, finish);
   program
@@ -147,6 +148,9 @@ function addJobs(program: Command, act: Act): void {
     .action((target: string, job: string, options: { confirm?: string }) =>
       act((context) => jobs.undo(context, target, job, options)),
     );
+}
+
+function addJobViews(program: Command, act: Act): void {
   program
     .command('jobs')
     .description('the jobs, newest first')
