@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
-import { chown, mkdir, writeFile } from 'node:fs/promises';
+import { appendFile, chown, mkdir, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { Failure } from '@lastgood/core';
 import { captureTool, runTool } from '@lastgood/host';
 import pg from 'pg';
 import { freePort } from './free-port.ts';
@@ -11,19 +12,28 @@ import { temporaryFolder } from './temporary-folder.ts';
 const never = new AbortController().signal;
 const DAY_MS = 86_400_000;
 const SUPERUSER = 'lg_super';
+const READY_WITHIN_MS = 60_000;
+const PORT_ATTEMPTS = 5;
+/** A socket address of Linux holds 108 bytes with its end. */
+const SOCKET_PATH_BYTES = 107;
 
 export interface PostgresOptions {
   /** Lines for postgresql.conf. */
   readonly extraConf?: string;
   readonly superuserPassword?: string;
+  /** Where ports come from; the next is asked for when one is taken. */
+  readonly nextPort?: () => Promise<number>;
 }
 export interface PostgresServer extends AsyncDisposable {
   readonly host: string;
   readonly port: number;
   readonly user: string;
   readonly binDir: string;
+  /** For libpq, readable by this process alone. */
   readonly passfile: string;
   readonly dataDir: string;
+  /** The folder of the unix socket: libpq takes it as a host. */
+  readonly socketFolder: string;
   /** What an agent file says of this server. */
   readonly connection: {
     host: string;
@@ -37,32 +47,41 @@ export interface PostgresServer extends AsyncDisposable {
   query(database: string, sql: string, values?: unknown[]): Promise<Record<string, unknown>[]>;
   /** The same through another role. */
   queryAs(user: string, password: string, database: string, sql: string): Promise<Record<string, unknown>[]>;
+  /** A fast shutdown that ends when the process is gone. The data stays until the server is disposed. */
   stop(): Promise<void>;
+}
+
+function versionsIn(base: string, pattern: RegExp): string[] {
+  if (!existsSync(base)) return [];
+  const found = readdirSync(base).flatMap((name) => {
+    const version = pattern.exec(name)?.[1];
+    return version === undefined ? [] : [{ name, version: Number(version) }];
+  });
+  return found.sort((a, b) => b.version - a.version).map(({ name }) => join(base, name, 'bin'));
 }
 
 /** The folder of the newest PostgreSQL server programs of this machine. */
 export function findPostgres(): string {
-  const base = '/usr/lib/postgresql';
-  const versions = existsSync(base)
-    ? readdirSync(base)
-        .filter((name) => /^\d+$/.test(name))
-        .sort((a, b) => Number(b) - Number(a))
-    : [];
   const folders = [
-    ...versions.map((version) => join(base, version, 'bin')),
-    ...['18', '17', '16', '15'].map((version) => `/usr/pgsql-${version}/bin`),
+    ...versionsIn('/usr/lib/postgresql', /^(\d+)$/),
+    ...versionsIn('/usr', /^pgsql-(\d+)$/),
     ...(process.env['PATH'] ?? '').split(delimiter),
   ];
-  const found = folders.find(
-    (path) => path !== '' && existsSync(join(path, 'initdb')) && existsSync(join(path, 'pg_dump')),
-  );
+  const found = folders.find((path) => path.startsWith('/') && ['initdb', 'postgres', 'pg_dump'].every(inside(path)));
   if (found === undefined)
-    throw new Error('no PostgreSQL server programs on this machine (Debian: apt-get install postgresql)');
+    throw new Failure('TOOL_NOT_FOUND', 'no PostgreSQL server programs here (Debian: apt-get install postgresql)');
   return found;
 }
+function inside(path: string): (name: string) => boolean {
+  return (name) => existsSync(join(path, name));
+}
 
+interface Unprivileged {
+  readonly name: string;
+  readonly ids: { readonly uid: number; readonly gid: number };
+}
 /** The user that runs servers when we are root, for databases refuse root. */
-async function unprivileged(): Promise<{ name: string; ids: { uid: number; gid: number } } | undefined> {
+async function unprivileged(): Promise<Unprivileged | undefined> {
   if (process.getuid?.() !== 0) return undefined;
   for (const name of ['postgres', 'nobody']) {
     const ask = async (flag: string): Promise<number> =>
@@ -70,44 +89,50 @@ async function unprivileged(): Promise<{ name: string; ids: { uid: number; gid: 
     const ids = await Promise.all([ask('-u'), ask('-g')]).catch(() => undefined);
     if (ids !== undefined) return { name, ids: { uid: ids[0], gid: ids[1] } };
   }
-  throw new Error('neither user postgres nor nobody exists');
+  throw new Failure('CONFIG_INVALID', 'neither user postgres nor nobody exists');
 }
 
-/** A real PostgreSQL on 127.0.0.1 and a private socket, as an unprivileged user; gone with its data when disposed, and with us when we die. */
-export async function startPostgres(options: PostgresOptions = {}): Promise<PostgresServer> {
+/** Files of one cluster: `folder` belongs to the user of the server, the password file of the clients to us. */
+interface Cluster {
+  readonly binDir: string;
+  readonly folder: string;
+  readonly dataDir: string;
+  readonly passfile: string;
+  readonly password: string;
+  readonly as: { cwd: string; user?: Unprivileged['ids'] };
+}
+
+async function initialise(
+  folder: string,
+  ownFolder: string,
+  user: Unprivileged | undefined,
+  options: PostgresOptions,
+): Promise<Cluster> {
+  if (Buffer.byteLength(join(folder, '.s.PGSQL.65535')) > SOCKET_PATH_BYTES)
+    throw new Failure('CONFIG_INVALID', `${folder} is too long for a unix socket; set TMPDIR to a shorter path`);
   const binDir = findPostgres();
-  const user = await unprivileged();
-  const [folder, own] = [await temporaryFolder(), await temporaryFolder()];
   const password = options.superuserPassword ?? randomBytes(12).toString('hex');
-  const [dataDir, passwordFile, passfile] = [
-    join(folder.path, 'data'),
-    join(folder.path, 'password'),
-    join(own.path, 'pgpass'),
-  ];
+  const [dataDir, passwordFile, passfile] = [join(folder, 'data'), join(folder, 'password'), join(ownFolder, 'pgpass')];
   await mkdir(dataDir, { mode: 0o700 });
   await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
   await writeFile(passfile, `*:*:*:${SUPERUSER}:${password.replace(/([:\\])/g, '\\$1')}\n`, { mode: 0o600 });
   if (user !== undefined)
-    for (const path of [folder.path, dataDir, passwordFile]) await chown(path, user.ids.uid, user.ids.gid);
-  const as = { cwd: folder.path, ...(user === undefined ? {} : { user: user.ids }) };
-  const init = [
-    '-D',
-    dataDir,
-    '-U',
-    SUPERUSER,
-    '--auth=scram-sha-256',
-    `--pwfile=${passwordFile}`,
-    '--encoding=UTF8',
-    '--locale=C.UTF-8',
-    '--no-sync',
-    '--no-instructions',
-  ];
-  await captureTool({ file: join(binDir, 'initdb'), args: init, signal: never, timeoutMs: 120_000, ...as });
-  const port = await freePort();
+    for (const path of [folder, dataDir, passwordFile]) await chown(path, user.ids.uid, user.ids.gid);
+  const as = { cwd: folder, ...(user === undefined ? {} : { user: user.ids }) };
+  const args = ['-D', dataDir, '-U', SUPERUSER, '--auth=scram-sha-256', `--pwfile=${passwordFile}`];
+  const locale = ['--encoding=UTF8', '--locale=C.UTF-8', '--no-sync', '--no-instructions'];
+  await captureTool({
+    file: join(binDir, 'initdb'),
+    args: [...args, ...locale],
+    signal: never,
+    timeoutMs: 120_000,
+    ...as,
+  });
   const conf = [
+    '',
     "listen_addresses = '127.0.0.1'",
-    `port = ${port}`,
-    `unix_socket_directories = '${folder.path}'`,
+    `unix_socket_directories = '${folder.replaceAll("'", "''")}'`,
+    'unix_socket_permissions = 0700',
     'fsync = off',
     'full_page_writes = off',
     'synchronous_commit = off',
@@ -115,52 +140,91 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Post
     'log_min_messages = fatal',
     options.extraConf ?? '',
   ];
-  await writeFile(join(dataDir, 'postgresql.auto.conf'), `${conf.join('\n')}\n`);
+  await appendFile(join(dataDir, 'postgresql.conf'), `${conf.join('\n')}\n`);
+  return { binDir, folder, dataDir, passfile, password, as };
+}
+
+interface Login {
+  readonly port: number;
+  readonly user: string;
+  readonly password: string;
+  readonly database: string;
+}
+async function ask(login: Login, sql: string, values: unknown[] = []): Promise<Record<string, unknown>[]> {
+  const client = new pg.Client({ host: '127.0.0.1', connectionTimeoutMillis: 20_000, ...login });
+  client.on('error', () => undefined);
+  await client.connect();
+  try {
+    const result: pg.QueryResult | pg.QueryResult[] = await client.query(sql, values);
+    return Array.isArray(result) ? result.flatMap((one) => one.rows) : result.rows;
+  } finally {
+    await client.end();
+  }
+}
+
+interface Running {
+  readonly port: number;
+  stop(): Promise<void>;
+}
+/** Starts the server on one port and waits until it answers; throws what the server said when it ends instead. */
+async function startOn(cluster: Cluster, port: number): Promise<Running> {
   const stopper = new AbortController();
   const running = runTool({
-    file: join(binDir, 'postgres'),
-    args: ['-D', dataDir],
+    file: join(cluster.binDir, 'postgres'),
+    args: ['-D', cluster.dataDir, '-c', `port=${port}`],
     signal: stopper.signal,
     timeoutMs: 7 * DAY_MS,
     stopSignal: 'SIGINT',
-    ...as,
+    ...cluster.as,
   });
   let ended: unknown;
   running.catch((error: unknown) => {
     ended = error;
   });
-  const queryAs = async (
-    role: string,
-    secret: string,
-    database: string,
-    sql: string,
-    values: unknown[] = [],
-  ): Promise<Record<string, unknown>[]> => {
-    const client = new pg.Client({ host: '127.0.0.1', port, user: role, password: secret, database });
-    client.on('error', () => undefined);
-    await client.connect();
-    try {
-      const result = await client.query(sql, values);
-      return Array.isArray(result) ? (result as pg.QueryResult[]).flatMap((one) => one.rows) : result.rows;
-    } finally {
-      await client.end();
-    }
-  };
-  const query: PostgresServer['query'] = (database, sql, values) => queryAs(SUPERUSER, password, database, sql, values);
-  for (let attempt = 0; ; attempt += 1) {
-    const ready = await query('postgres', 'select 1').then(
-      () => true,
-      () => false,
-    );
-    if (ready) break;
-    if (ended !== undefined) throw ended;
-    if (attempt > 600) throw new Error('PostgreSQL did not start');
-    await delay(50);
-  }
   const stop = async (): Promise<void> => {
     stopper.abort();
     await running.catch(() => undefined);
   };
+  const login = { port, user: SUPERUSER, password: cluster.password, database: 'postgres' };
+  const last = performance.now() + READY_WITHIN_MS;
+  for (;;) {
+    const probe = ask(login, 'select 1').then(
+      () => true,
+      () => false,
+    );
+    // Whoever else holds the port may never answer: the end of our server is an answer too.
+    if (await Promise.race([probe, running.then(() => false).catch(() => false)])) return { port, stop };
+    if (ended !== undefined) throw ended;
+    if (performance.now() > last) {
+      await stop();
+      throw new Failure('DATABASE_UNREACHABLE', 'PostgreSQL did not answer within a minute of its start');
+    }
+    await delay(25);
+  }
+}
+
+async function startOnFreePort(cluster: Cluster, nextPort: () => Promise<number>): Promise<Running> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await startOn(cluster, await nextPort());
+    } catch (error) {
+      const taken = error instanceof Failure && /could not (bind|create any TCP)/.test(error.message);
+      if (!taken || attempt === PORT_ATTEMPTS) throw error;
+    }
+  }
+}
+
+/** A real PostgreSQL on 127.0.0.1 and a private socket, as an unprivileged user; gone with its data when disposed, and with us when we die. */
+export async function startPostgres(options: PostgresOptions = {}): Promise<PostgresServer> {
+  await using starting = new AsyncDisposableStack();
+  const user = await unprivileged();
+  const folder = starting.use(await temporaryFolder());
+  const own = starting.use(await temporaryFolder());
+  const cluster = await initialise(folder.path, own.path, user, options);
+  const { port, stop } = await startOnFreePort(cluster, options.nextPort ?? freePort);
+  starting.defer(stop);
+  const cleanup = starting.move();
+  const { binDir, passfile, dataDir, password } = cluster;
   return {
     host: '127.0.0.1',
     port,
@@ -168,8 +232,9 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Post
     binDir,
     passfile,
     dataDir,
-    query,
-    queryAs,
+    socketFolder: folder.path,
+    query: (database, sql, values) => ask({ port, user: SUPERUSER, password, database }, sql, values),
+    queryAs: (role, secret, database, sql) => ask({ port, user: role, password: secret, database }, sql),
     stop,
     connection: {
       host: '127.0.0.1',
@@ -180,10 +245,6 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Post
       binDir,
       scratchUser: user?.name ?? 'postgres',
     },
-    [Symbol.asyncDispose]: async () => {
-      await stop();
-      await folder[Symbol.asyncDispose]();
-      await own[Symbol.asyncDispose]();
-    },
+    [Symbol.asyncDispose]: () => cleanup.disposeAsync(),
   };
 }
