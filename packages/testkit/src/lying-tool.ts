@@ -1,0 +1,90 @@
+import { chmod, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { findPostgres } from './postgres-server.ts';
+
+export type LyingToolName = 'pg_dump' | 'pg_dumpall' | 'pg_restore' | 'psql';
+/** How a tool misbehaves. Bytes are bytes of the real tool's standard output; `Infinity` is all of it. */
+export type Lie =
+  /** Ends with `status` (1 unless told) after so many bytes (A2). */
+  | { readonly lie: 'fails'; readonly afterBytes: number; readonly status?: number; readonly stderr?: string }
+  /** Ends with 0 after so many bytes, as if that were all (A3). */
+  | { readonly lie: 'truncates'; readonly afterBytes: number }
+  /** Is ended by a signal after so many bytes (A1, A17). */
+  | { readonly lie: 'dies'; readonly afterBytes: number; readonly signal: 'KILL' | 'TERM' | 'SEGV' | 'INT' }
+  /** Keeps its output open and never ends (A5); may ignore SIGTERM, as a process that hangs in the kernel. */
+  | { readonly lie: 'hangs'; readonly afterBytes: number; readonly ignoresTerm?: boolean }
+  /** Prints lines to standard error: without end, or so many and then works as it should (A4). */
+  | { readonly lie: 'chatters'; readonly line: string; readonly lines: number }
+  /** Answers `--version` with this text (A10). */
+  | { readonly lie: 'version'; readonly text: string };
+
+export interface LieOptions {
+  /** The tool lies only in calls with an argument that contains this; `--version` is always answered truly unless it is the lie. */
+  readonly when?: string;
+  /** Where the true tools are: the newest of this machine unless told. */
+  readonly binDir?: string;
+}
+
+const quote = (text: string): string => `'${text.replaceAll("'", String.raw`'\''`)}'`;
+const part = (bytes: number): string => (bytes === Infinity ? 'cat' : `head -c ${Math.trunc(bytes)}`);
+
+/** The end of the script, which runs when it is time to lie. */
+function scriptOf(lie: Lie): string {
+  switch (lie.lie) {
+    case 'fails': {
+      const words = lie.stderr === undefined ? '' : `printf '%s\\n' ${quote(lie.stderr)} >&2\n`;
+      return `"$real" "$@" | ${part(lie.afterBytes)}\n${words}exit ${lie.status ?? 1}`;
+    }
+    case 'truncates':
+      return `"$real" "$@" 2>/dev/null | ${part(lie.afterBytes)}\nexit 0`;
+    case 'dies':
+      return `"$real" "$@" | ${part(lie.afterBytes)}\nkill -${lie.signal} $$`;
+    case 'hangs': {
+      const trap = lie.ignoresTerm === true ? "trap '' TERM\n" : '';
+      return `${trap}"$real" "$@" | ${part(lie.afterBytes)}\nexec sleep infinity`;
+    }
+    case 'chatters':
+      return lie.lines === Infinity
+        ? `exec yes ${quote(lie.line)} >&2`
+        : `yes ${quote(lie.line)} | head -n ${Math.trunc(lie.lines)} >&2\nexec "$real" "$@"`;
+    case 'version':
+      return `printf '%s\\n' ${quote(lie.text)}`;
+  }
+}
+
+/** Fills a folder with links to every true tool, so that it can be the `binDir` of an engine. Returns the folder of the true tools. */
+async function linkTrueTools(folder: string, binDir: string): Promise<void> {
+  for (const name of await readdir(binDir))
+    await symlink(join(binDir, name), join(folder, name)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EEXIST') throw error;
+    });
+}
+
+/**
+ * Writes an executable script into `folder` that stands in for a tool of PostgreSQL and misbehaves; the other tools there are
+ * links to the true ones, so `folder` can serve as `binDir`. A second call changes how the tool lies. Returns the path of the script.
+ */
+export async function lyingTool(
+  folder: string,
+  name: LyingToolName,
+  lie: Lie,
+  options: LieOptions = {},
+): Promise<string> {
+  const binDir = options.binDir ?? findPostgres();
+  await linkTrueTools(folder, binDir);
+  const file = join(folder, name);
+  const isVersion = 'case " $* " in *" --version "*|*" -V "*) version=1;; *) version=0;; esac';
+  const honest = lie.lie === 'version' ? '[ $version = 0 ]' : '[ $version = 1 ]';
+  const matches =
+    options.when === undefined ? '' : `case " $* " in *${quote(options.when)}*) ;; *) exec "$real" "$@";; esac`;
+  const lines = [
+    '#!/bin/sh',
+    `real=${quote(join(binDir, name))}`,
+    isVersion,
+    `if ${honest}; then exec "$real" "$@"; fi`,
+  ];
+  await rm(file, { force: true });
+  await writeFile(file, [...lines, matches, scriptOf(lie), ''].join('\n'), { mode: 0o755, flag: 'wx' });
+  await chmod(file, 0o755);
+  return file;
+}
