@@ -52,8 +52,9 @@ function scriptOf(lie: Lie): string {
   }
 }
 
-/** Fills a folder with links to every true tool, so that it can be the `binDir` of an engine. Returns the folder of the true tools. */
+/** Fills a folder with links to every true tool, so that it can be the `binDir` of an engine, whose servers run as another user. */
 async function linkTrueTools(folder: string, binDir: string): Promise<void> {
+  await chmod(folder, 0o755);
   for (const name of await readdir(binDir))
     await symlink(join(binDir, name), join(folder, name)).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== 'EEXIST') throw error;
@@ -62,7 +63,8 @@ async function linkTrueTools(folder: string, binDir: string): Promise<void> {
 
 /**
  * Writes an executable script into `folder` that stands in for a tool of PostgreSQL and misbehaves; the other tools there are
- * links to the true ones, so `folder` can serve as `binDir`. A second call changes how the tool lies. Returns the path of the script.
+ * links to the true ones, so `folder`, which is opened for every user, can serve as `binDir`.
+ * A second call changes how the tool lies. Returns the path of the script.
  */
 export async function lyingTool(
   folder: string,

@@ -1,4 +1,4 @@
-import { rm, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
@@ -121,5 +121,8 @@ test('the other tools of the folder are the true ones, which no lie overwrites',
   expect(restore.stdout).toContain('pg_restore restores');
   expect((await captureTool(call(join(findPostgres(), 'pg_dump')))).stdout).toBe(truth);
   expect((await stat(join(folder, 'pg_dump'))).mode & 0o777).toBe(0o755);
-  await rm(join(folder, 'pg_dump'));
+  // Servers of the folder start as another user, as those of a verification do.
+  const user = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : undefined;
+  const initdb = { ...call(join(folder, 'initdb')), args: ['--show', '--pgdata=/nowhere'], cwd: '/' };
+  expect((await captureTool({ ...initdb, ...(user && { user }) })).stderrTail.join('\n')).toContain('share_path=');
 });
