@@ -1,3 +1,4 @@
+export * from './chunk-batcher.ts';
 export * from './clock.ts';
 export * from './files.ts';
 export * from './lock.ts';

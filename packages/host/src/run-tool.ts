@@ -3,6 +3,7 @@ import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Failure } from '@lastgood/core';
 import { ExecaError, execa } from 'execa';
+import { ChunkBatcher } from './chunk-batcher.ts';
 
 export interface ToolCall {
   readonly file: string;
@@ -95,7 +96,8 @@ export async function runTool(call: ToolCall, ...stages: readonly Writable[]): P
   try {
     tool.stdout?.on('data', moved);
     // The pipeline first: when a stage fails, the tool dies of a broken pipe, and that second failure must not hide the first.
-    if (stages.length > 0) await pipeline([tool.readable(), ...stages]);
+    // The sink may see its end before the tool's status is known: only the status that follows makes the output whole.
+    if (stages.length > 0 && tool.stdout !== null) await pipeline([tool.stdout, new ChunkBatcher(), ...stages]);
     await tool;
     if (call.readsPartly !== true) await feeding;
     return { stderrTail: tail.lines(), durationMs: performance.now() - started };
