@@ -24,16 +24,19 @@ async function grow(gigabytes: number): Promise<void> {
 
 const programs = { agent: join(root, 'apps/agent/dist/main.mjs') };
 const fleet = cleanup.use(await Fleet.start(folder, server.connection, programs));
-const start = performance.now();
+const untilHostIs = (state: string): Promise<boolean> =>
+  waitFor(`the host to be ${state}`, 60_000, forever, async () =>
+    (await fleet.client.hosts.query({}))[0]?.state === state ? true : undefined,
+  );
 await fleet.killAgent();
+await untilHostIs('offline');
+const start = performance.now();
 await fleet.startAgent();
-await waitFor('the agent to be back', 60_000, forever, async () =>
-  (await fleet.client.hosts.query({}))[0]?.state === 'online' ? true : undefined,
-);
+await untilHostIs('online');
 const startSeconds = (performance.now() - start) / 1000;
 const rest = await residentBytes(fleet.agentPid);
 const rows: string[][] = [];
-for (const gigabytes of [0.2, 2]) {
+for (const gigabytes of [0.2, 2, 4]) {
   await grow(gigabytes);
   const jobId = await fleet.send({ command: 'backup', target: 'shop', databases: ['bench'], digests: false });
   const job = await fleet.ended(jobId);
