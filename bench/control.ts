@@ -9,6 +9,8 @@ import { adminClient, freePort, root, startProcess, waitFor } from '../scripts/f
 import { percentile, report, residentBytes } from './report.ts';
 
 const AGENTS = Number(process.env['AGENTS'] ?? 1000);
+/** Commands sent one at a time, for the latency of one alone. */
+const ALONE = 200;
 const forever = new AbortController().signal;
 
 interface Identity {
@@ -165,23 +167,30 @@ const closers = await Promise.all(identities.map((identity) => connect(url, iden
 const connectSeconds = (performance.now() - connectStart) / 1000;
 const connected = await residentBytes(control.pid);
 
+/** One command to one host, from the request to its durable acknowledgement. */
+async function command(host: string): Promise<void> {
+  const start = performance.now();
+  const job = await client.createJob.mutate({
+    target: `bench/${host}/db`,
+    spec: { command: 'backup', target: 'db', databases: null, digests: false },
+    idempotencyKey: randomUUID(),
+  });
+  sentAt.set(job.jobId, start);
+  const arrived = early.get(job.jobId);
+  if (arrived !== undefined) latencies.push(arrived - start);
+}
+const untilAcknowledged = (count: number): Promise<boolean> =>
+  waitFor(`${count} commands to be acknowledged`, 120_000, forever, async () =>
+    latencies.length >= count ? true : undefined,
+  );
+for (let index = 0; index < ALONE; index += 1) {
+  await command(`host-${index % AGENTS}`);
+  await untilAcknowledged(index + 1);
+}
+const alone = latencies.splice(0);
 const dispatchStart = performance.now();
-await Promise.all(
-  identities.map(async ({ host }) => {
-    const start = performance.now();
-    const job = await client.createJob.mutate({
-      target: `bench/${host}/db`,
-      spec: { command: 'backup', target: 'db', databases: null, digests: false },
-      idempotencyKey: randomUUID(),
-    });
-    sentAt.set(job.jobId, start);
-    const arrived = early.get(job.jobId);
-    if (arrived !== undefined) latencies.push(arrived - start);
-  }),
-);
-await waitFor('every command to be acknowledged', 120_000, forever, async () =>
-  latencies.length >= AGENTS ? true : undefined,
-);
+await Promise.all(identities.map(({ host }) => command(host)));
+await untilAcknowledged(AGENTS);
 const totalSeconds = (performance.now() - dispatchStart) / 1000;
 const after = await residentBytes(control.pid);
 for (const close of closers) close();
@@ -190,7 +199,9 @@ await report(
   [
     'agents',
     'connected in s',
-    'create + dispatch + durable ack: p50 ms',
+    'one command: p50 ms',
+    'p99 ms',
+    'a command to all at once: p50 ms',
     'p99 ms',
     'all in s',
     'memory at rest MB',
@@ -201,6 +212,8 @@ await report(
     [
       String(AGENTS),
       connectSeconds.toFixed(1),
+      percentile(alone, 50).toFixed(1),
+      percentile(alone, 99).toFixed(1),
       percentile(latencies, 50).toFixed(0),
       percentile(latencies, 99).toFixed(0),
       totalSeconds.toFixed(2),

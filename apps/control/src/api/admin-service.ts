@@ -51,7 +51,7 @@ export class AdminService implements AdminApi {
   }
 
   async hosts(): Promise<HostView[]> {
-    const targets = Map.groupBy(await this.#catalog.targets(), (target) => target.agentId);
+    const targets = Map.groupBy(await this.#catalog.targets({}), (target) => target.agentId);
     return this.#fleet.members().map(({ agent, session }) => ({
       agentId: agent.agentId,
       environment: agent.environment,
@@ -72,16 +72,23 @@ export class AdminService implements AdminApi {
 
   /** The targets that a selector names: `target`, `host/target` or `environment/host/target`. */
   async #select(selector: string | undefined): Promise<{ agent: AgentRecord; record: TargetRecord }[]> {
-    const found = (await this.#catalog.targets()).flatMap((record) => {
+    const wanted = selector?.split('/') ?? [];
+    const [target, host, environment] = wanted.toReversed();
+    // A whole name is looked up; only the others need a look at every target of the name.
+    const agentId =
+      host === undefined || environment === undefined ? undefined : this.#fleet.agentNamed(environment, host)?.agentId;
+    const unknown = wanted.length > 3 || (environment !== undefined && agentId === undefined);
+    const records = unknown
+      ? []
+      : await this.#catalog.targets({
+          ...(agentId === undefined ? {} : { agentId }),
+          ...(target === undefined ? {} : { target }),
+        });
+    const matching = records.flatMap((record) => {
       const agent = this.#fleet.agent(record.agentId);
-      return agent === undefined ? [] : [{ agent, record }];
+      return agent === undefined || (host !== undefined && agent.host !== host) ? [] : [{ agent, record }];
     });
-    if (selector === undefined) return found;
-    const wanted = selector.split('/');
-    const matching = found.filter(({ agent, record }) => {
-      const name = [agent.environment, agent.host, record.inventory.name];
-      return wanted.length <= 3 && wanted.every((part, index) => part === name[name.length - wanted.length + index]);
-    });
+    if (selector === undefined) return matching;
     if (matching.length === 0) throw new Failure('NOT_FOUND', `no target is named "${selector}"`);
     return matching;
   }
@@ -104,20 +111,21 @@ export class AdminService implements AdminApi {
   }
 
   async targets({ target }: Input<'targets'>): Promise<TargetView[]> {
-    const backups = Map.groupBy(
-      await this.#catalog.backups({}, MAX_ROWS),
-      ({ agentId, summary }) => `${agentId}/${summary.target}`,
+    const selected = await this.#select(target);
+    const [only] = selected.length === 1 ? selected : [];
+    const scope = only === undefined ? {} : { agentId: only.agent.agentId, target: only.record.inventory.name };
+    const newest = new Map(
+      (await this.#catalog.newestGood(scope)).map((found) => [`${found.agentId}/${found.target}`, found]),
     );
-    return (await this.#select(target)).map(({ agent, record }) => {
-      const own = (backups.get(`${agent.agentId}/${record.inventory.name}`) ?? []).map((backup) => backup.summary);
-      const newest = own.toSorted((a, b) => b.sequence - a.sequence);
+    return selected.map(({ agent, record }) => {
+      const found = newest.get(`${agent.agentId}/${record.inventory.name}`);
       return {
         ...record.inventory,
         environment: agent.environment,
         host: agent.host,
         online: this.#online(agent.agentId),
-        lastGood: newest.find((backup) => backup.state === 'good') ?? null,
-        lastVerified: newest.find((backup) => backup.state === 'good' && backup.verified?.passed === true) ?? null,
+        lastGood: found?.lastGood ?? null,
+        lastVerified: found?.lastVerified ?? null,
       };
     });
   }

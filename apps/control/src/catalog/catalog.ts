@@ -50,6 +50,13 @@ export interface Scoped {
   readonly target?: string;
 }
 
+export interface NewestGood {
+  readonly agentId: string;
+  readonly target: string;
+  readonly lastGood: BackupSummary;
+  readonly lastVerified: BackupSummary | null;
+}
+
 /** One change of the catalog. A list of changes is committed together or not at all. */
 export type Change =
   | {
@@ -106,7 +113,9 @@ export interface Catalog {
   job(jobId: string): Promise<JobRecord | undefined>;
   jobByKey(createdBy: string, idempotencyKey: string): Promise<JobRecord | undefined>;
   jobs(scoped: Scoped, limit: number): Promise<JobRecord[]>;
-  targets(): Promise<TargetRecord[]>;
+  targets(scope: Scoped): Promise<TargetRecord[]>;
+  /** Of each target the newest good backup, and the newest good one whose last verify passed. */
+  newestGood(scope: Scoped): Promise<NewestGood[]>;
   backup(backupId: string): Promise<BackupRecord | undefined>;
   backups(scoped: Scoped, limit: number): Promise<BackupRecord[]>;
   tokens(): Promise<TokenRecord[]>;

@@ -12,7 +12,7 @@ import type {
   TargetInventory,
 } from '@lastgood/protocol';
 import Database from 'better-sqlite3';
-import { and, desc, eq, gt, inArray, isNull, sql } from 'drizzle-orm';
+import { and, desc, eq, gt, inArray, isNull, max, sql } from 'drizzle-orm';
 import { type BetterSQLite3Database, drizzle } from 'drizzle-orm/better-sqlite3';
 import { migrate } from 'drizzle-orm/better-sqlite3/migrator';
 import type {
@@ -21,6 +21,7 @@ import type {
   Catalog,
   Change,
   JobRecord,
+  NewestGood,
   Scoped,
   TargetRecord,
   TokenRecord,
@@ -341,13 +342,53 @@ class SqliteCatalog implements Catalog {
       .map(jobRecord);
   }
 
-  async targets(): Promise<TargetRecord[]> {
+  async targets({ agentId, target }: Scoped): Promise<TargetRecord[]> {
     return this.#db
       .select()
       .from(schema.targets)
+      .where(
+        and(
+          agentId === undefined ? undefined : eq(schema.targets.agentId, agentId),
+          target === undefined ? undefined : eq(schema.targets.name, target),
+        ),
+      )
       .orderBy(schema.targets.name)
       .all()
       .map((row) => ({ agentId: row.agentId, inventory: row.inventory as TargetInventory, seenAt: row.seenAt }));
+  }
+
+  async newestGood({ agentId, target }: Scoped): Promise<NewestGood[]> {
+    const newest = (verified: boolean): Map<string, { agentId: string; summary: BackupSummary }> => {
+      const { backups } = schema;
+      const where = and(
+        eq(backups.state, 'good'),
+        agentId === undefined ? undefined : eq(backups.agentId, agentId),
+        target === undefined ? undefined : eq(backups.target, target),
+        verified ? sql`json_extract(${backups.summary}, '$.verified.passed')` : undefined,
+      );
+      // SQLite promises that the other columns come from the row that holds the maximum.
+      const rows = this.#db
+        .select({
+          agentId: backups.agentId,
+          target: backups.target,
+          summary: backups.summary,
+          at: max(backups.sequence),
+        })
+        .from(backups)
+        .where(where)
+        .groupBy(backups.agentId, backups.target)
+        .all();
+      return new Map(
+        rows.map((row) => [`${row.agentId}/${row.target}`, { ...row, summary: row.summary as BackupSummary }]),
+      );
+    };
+    const verified = newest(true);
+    return [...newest(false)].map(([key, row]) => ({
+      agentId: row.agentId,
+      target: row.summary.target,
+      lastGood: row.summary,
+      lastVerified: verified.get(key)?.summary ?? null,
+    }));
   }
 
   async backup(backupId: string): Promise<BackupRecord | undefined> {

@@ -88,7 +88,9 @@ export class Fleet {
     return this.#members.get(agentId)?.agent;
   }
   agentNamed(environment: string, host: string): AgentRecord | undefined {
-    return this.members().find(({ agent }) => agent.environment === environment && agent.host === host)?.agent;
+    for (const { agent } of this.#members.values())
+      if (agent.environment === environment && agent.host === host) return agent;
+    return undefined;
   }
   session(agentId: string): Session | undefined {
     return this.#members.get(agentId)?.session;
