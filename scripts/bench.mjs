@@ -5,6 +5,9 @@ import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const wanted = process.argv.slice(2);
+/** The daemons are measured as they ship. */
+const build = spawnSync('turbo', ['run', 'build', '--output-logs=errors-only'], { stdio: 'inherit', cwd: root });
+if (build.status !== 0) process.exit(build.status ?? 1);
 const all = ['backup', 'agent', 'control'];
 for (const name of wanted.length > 0 ? wanted : all) {
   if (!all.includes(name)) {
