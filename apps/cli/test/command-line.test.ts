@@ -133,6 +133,16 @@ test.for([
   expect((await run(served.url, '--json', 'job', 'watch', jobIdOf(0))).status).toBe(status);
 });
 
+test('the latest backup is the newest good one for a restore, and one that is suspect can be checked', async () => {
+  const restored = keep(await serve(() => ({ state: 'failed', endedAt: 1 }), { state: 'suspect' }));
+  await run(restored.url, 'restore', 'shop', '--database', 'shop', '--to-new', 'x');
+  await run(restored.url, 'verify', 'shop');
+  expect(restored.created.map((created) => 'backupId' in created.spec && created.spec.backupId)).toEqual([
+    OTHER_BACKUP_ID,
+    BACKUP_ID,
+  ]);
+});
+
 test('the exit status of a failed job is that of its code', async () => {
   const error = { code: 'POLICY_REFUSED', message: `no${ESCAPE}`, remedy: 'ask' } as const;
   const served = keep(await serve(() => ({ state: 'failed', endedAt: 1, error })));

@@ -58,7 +58,10 @@ export interface Served extends AsyncDisposable {
 }
 
 /** The real admin router over HTTP, answered from memory; `outcome` says what a job looks like at the n-th question. */
-export async function serve(outcome: (input: Create, asked: number) => Partial<JobView>): Promise<Served> {
+export async function serve(
+  outcome: (input: Create, asked: number) => Partial<JobView>,
+  newest: Partial<BackupView> = {},
+): Promise<Served> {
   const created: Create[] = [];
   const cancelled: string[] = [];
   const held: { backupId: string; held: boolean }[] = [];
@@ -99,7 +102,7 @@ export async function serve(outcome: (input: Create, asked: number) => Partial<J
         throw notFound(`no target is named "${input.target}"`);
       return [target];
     },
-    backups: async () => [backup(BACKUP_ID, 2), backup(OTHER_BACKUP_ID, 1)],
+    backups: async () => [{ ...backup(BACKUP_ID, 2), ...newest }, backup(OTHER_BACKUP_ID, 1)],
     jobs: async () => created.map((_, index) => view(index, 0)),
     job: async (jobId) => {
       asked += 1;

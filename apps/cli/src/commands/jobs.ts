@@ -96,7 +96,7 @@ export async function verify(
   const client = await context.client();
   const level = wholeNumber('--level', options.level, 0, 6) as 0 | 1 | 2 | 3 | 4 | 5 | 6;
   const target = await oneTarget(client, selector);
-  const { backupId } = await oneBackup(client, fullName(target), wanted);
+  const { backupId } = await oneBackup(client, fullName(target), wanted, 'check');
   const { job, result } = await run(
     context,
     fullName(target),
@@ -192,7 +192,7 @@ export async function restore(
   const client = await context.client();
   const { output } = context;
   const target = await oneTarget(client, selector);
-  const found = await oneBackup(client, fullName(target), wanted);
+  const found = await oneBackup(client, fullName(target), wanted, 'restore');
   const mode = modeOf(options, found.databases);
   const planned = await run(context, fullName(target), {
     command: 'plan',

@@ -20,13 +20,21 @@ export async function oneTarget(client: AdminClient, selector: string): Promise<
 export const fullName = (target: { environment: string; host: string; name: string }): string =>
   `${target.environment}/${target.host}/${target.name}`;
 
-/** A backup of a target by its id, by the end or beginning of it, or `latest` for the newest that is good or suspect. */
-export async function oneBackup(client: AdminClient, target: string, wanted: string): Promise<BackupView> {
+/**
+ * A backup of a target by its id, by the end or beginning of it, or `latest`: to check, the newest that is good or suspect;
+ * to restore, the newest good one, for a suspect one may lack what the restore is for.
+ */
+export async function oneBackup(
+  client: AdminClient,
+  target: string,
+  wanted: string,
+  purpose: 'check' | 'restore',
+): Promise<BackupView> {
   const backups = await client.backups.query({ target, limit: MAX_LISTED });
   if (wanted === 'latest') {
     const newest = backups
       .toSorted((a, b) => b.sequence - a.sequence)
-      .find((backup) => backup.state === 'good' || backup.state === 'suspect');
+      .find((backup) => backup.state === 'good' || (purpose === 'check' && backup.state === 'suspect'));
     if (newest === undefined) throw new Failure('NOT_FOUND', `target ${target} has no good backup`);
     return newest;
   }
