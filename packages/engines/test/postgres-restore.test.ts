@@ -35,13 +35,12 @@ test('a backup of every awkward type and name reaches level 6: it equals its sou
   expect((await readdir(tmpdir())).filter((name) => name.startsWith(`lastgood-scratch-${process.pid}-`))).toEqual([]);
 });
 
-test('level 6 of a backup without digests says what is missing and reaches 5', async () => {
+test('level 6 of a backup without digests is refused as a wrong question, not held against the backup', async () => {
   const plain = await bench.backup({ digests: false });
-  const outcome = await bench.engine.verify(6, await bench.repository.open(ref, plain.backupId), await bench.context());
-  expect(outcome).toMatchObject({
-    reached: 5,
-    findings: [{ level: 6, message: expect.stringContaining('--digests') }],
-  });
+  const source = await bench.repository.open(ref, plain.backupId);
+  const asked = bench.engine.verify(6, source, await bench.context());
+  await expect(asked).rejects.toMatchObject({ code: 'BAD_INPUT', remedy: expect.stringContaining('--digests') });
+  expect(await bench.engine.verify(5, source, await bench.context())).toEqual({ reached: 5, findings: [] });
 });
 
 test('a restore to a new name gives equal content, owner, settings, grants and comment', async () => {

@@ -3,16 +3,24 @@ import { PassThrough, Readable, Transform, type TransformCallback, type Writable
 import { pipeline } from 'node:stream/promises';
 import { type ArtefactSink, type BackupFacts, type EngineContext, Failure } from '@lastgood/core';
 import { captureTool, runTool } from '@lastgood/host';
+import { ArchiveWalker } from './archive-walker.ts';
 import { type PostgresConnection, Session, toolEnvironment } from './connection.ts';
-import { type Fingerprint, STABLE_SETTINGS, sequencesOf, takeFingerprint, widenSequences } from './fingerprint.ts';
+import {
+  type Fingerprint,
+  STABLE_SETTINGS,
+  sequencesOf,
+  tablesByOid,
+  takeFingerprint,
+  widenSequences,
+} from './fingerprint.ts';
 import { readProperties } from './properties.ts';
 import { type DatabaseSize, openServer, type Server } from './server.ts';
 import type { ToolFolder } from './tools.ts';
 
 const DAY_MS = 86_400_000;
-/** No byte out of a tool, and no line of its diagnostics, for this long is a hang (A5). */
-const STALL_MS = 15 * 60_000;
 const LOCK_WAIT_MS = 30_000;
+const MAX_WARNINGS = 20;
+const MAX_WARNING_CHARS = 300;
 
 /** What a failed pg_dump means for the person who reads it. */
 export function classifyDumpFailure(error: unknown): unknown {
@@ -39,22 +47,23 @@ export function classifyDumpFailure(error: unknown): unknown {
   return error;
 }
 
-/** Counts what passes and gives a copy of the head to a reader, for as long as the reader takes it. */
+/** Counts what passes, follows it as an archive, and gives a copy of the head to a reader, for as long as the reader takes it. */
 class Tee extends Transform {
   readonly head = new PassThrough({ highWaterMark: 1024 * 1024 });
+  readonly walker = new ArchiveWalker();
   readonly #onBytes: (bytes: number) => void;
-  #first = true;
   constructor(onBytes: (bytes: number) => void) {
     super({ highWaterMark: 1024 * 1024 });
     this.#onBytes = onBytes;
     this.head.on('error', () => undefined);
   }
   override _transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
-    if (this.#first && !chunk.subarray(0, 5).equals(Buffer.from('PGDMP'))) {
-      done(new Failure('TOOL_FAILED', 'the output of pg_dump is no archive'));
+    try {
+      this.walker.push(chunk);
+    } catch (error) {
+      done(error instanceof Error ? error : new Error(String(error)));
       return;
     }
-    this.#first = false;
     this.#onBytes(chunk.length);
     if (this.head.destroyed || this.head.write(chunk)) {
       done(null, chunk);
@@ -68,7 +77,7 @@ class Tee extends Transform {
   }
   override _flush(done: TransformCallback): void {
     this.head.end();
-    done(this.#first ? new Failure('TOOL_FAILED', 'pg_dump ended well but wrote nothing') : null);
+    done();
   }
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     this.head.destroy();
@@ -92,11 +101,19 @@ export async function countDataEntries(tools: ToolFolder, archive: Readable, sig
   return stdout.split('\n').filter((line) => /^\d+; \d+ \d+ (TABLE|MATERIALIZED VIEW) DATA /.test(line)).length;
 }
 
+/** The last words of a tool that ended well, for the manifest (A4): few and short, whatever it said. */
+const warningsOf = (tool: string, stderrTail: readonly string[]): string[] =>
+  stderrTail
+    .filter((line) => line.trim() !== '')
+    .slice(-MAX_WARNINGS)
+    .map((line) => `${tool}: ${line}`.slice(0, MAX_WARNING_CHARS));
+
 const writeText = (text: string) => (sink: Writable) => pipeline(Readable.from([Buffer.from(text)]), sink);
 
 interface DumpedDatabase {
   readonly fingerprint: Fingerprint;
   readonly sizeBytes: number;
+  readonly warnings: readonly string[];
 }
 
 interface BackupRun {
@@ -107,18 +124,18 @@ interface BackupRun {
   readonly context: EngineContext;
 }
 
-/** One database: properties, dump and fingerprint, all of one exported snapshot. */
-async function backupDatabase(
-  { connection, server, digests, sink, context }: BackupRun,
-  database: DatabaseSize,
+/**
+ * The archive of one snapshot, into the repository. It is kept only when pg_dump ended well, every block that its table of
+ * contents announces was seen to its end, and every table of the snapshot is among them (A1, A2, A3). That its rows are those of
+ * the source is proven by verification, from level 4 on.
+ */
+async function dumpSnapshot(
+  { connection, server, sink, context }: BackupRun,
+  database: string,
+  snapshot: string,
+  tables: ReadonlyMap<string, string>,
   dumped: (bytes: number) => void,
-): Promise<DumpedDatabase> {
-  await using session = await Session.open(connection, database.name, context.signal);
-  await session.run('begin isolation level repeatable read read only');
-  await session.run(STABLE_SETTINGS);
-  const { snapshot } = await session.one<{ snapshot: string }>('select pg_export_snapshot() as snapshot');
-  const properties = await readProperties(session, server.facts.version.major);
-  const before = await sequencesOf(session);
+): Promise<string[]> {
   const args = [
     '--format=custom',
     '--compress=0',
@@ -126,39 +143,72 @@ async function backupDatabase(
     `--lock-wait-timeout=${LOCK_WAIT_MS}`,
     `--snapshot=${snapshot}`,
   ];
-  let entries = 0;
-  await sink.add({ role: 'dump', database: database.name, extension: 'dump' }, async (out) => {
+  let warnings: string[] = [];
+  await sink.add({ role: 'dump', database, extension: 'dump' }, async (out) => {
     const tee = new Tee(dumped);
     const listing = countDataEntries(server.tools, tee.head, context.signal);
     listing.catch(() => undefined);
     try {
-      await runTool(
+      const { stderrTail } = await runTool(
         {
           file: join(server.tools.path, 'pg_dump'),
           args,
-          env: toolEnvironment(connection, database.name),
+          env: toolEnvironment(connection, database),
           signal: context.signal,
           timeoutMs: 14 * DAY_MS,
-          stallMs: STALL_MS,
+          stallMs: connection.stallMs,
         },
         tee,
         out,
       );
-      entries = await listing;
+      warnings = [...warningsOf('pg_dump', stderrTail), ...checkArchive(tee.walker, tables)];
+      const entries = await listing;
+      if (entries < tables.size)
+        throw new Failure(
+          'TOOL_FAILED',
+          `the dump lists ${entries} tables with rows, the snapshot holds ${tables.size}`,
+        );
     } catch (error) {
       tee.destroy();
+      await listing.catch(() => undefined);
       throw classifyDumpFailure(error);
     }
   });
+  return warnings.map((warning) => `${database}: ${warning}`.slice(0, MAX_WARNING_CHARS));
+}
+
+function checkArchive(walker: ArchiveWalker, tables: ReadonlyMap<string, string>): string[] {
+  const missing = walker.missing();
+  if (missing !== null)
+    throw new Failure('TOOL_FAILED', `pg_dump ended well, but its archive is not whole: ${missing}`);
+  if (walker.unknownFormat !== null)
+    return [
+      `archive format ${walker.unknownFormat} is not known: that it is whole is proven from verification level 2 on`,
+    ];
+  for (const [oid, name] of tables)
+    if (!walker.tables.has(oid)) throw new Failure('TOOL_FAILED', `the dump lacks table ${name} of its own snapshot`);
+  return [];
+}
+
+/** One database: properties, dump and fingerprint, all of one exported snapshot. */
+async function backupDatabase(
+  run: BackupRun,
+  database: DatabaseSize,
+  dumped: (bytes: number) => void,
+): Promise<DumpedDatabase> {
+  const { connection, server, digests, sink, context } = run;
+  await using session = await Session.open(connection, database.name, context.signal);
+  await session.run('begin isolation level repeatable read read only');
+  await session.run(STABLE_SETTINGS);
+  const { snapshot } = await session.one<{ snapshot: string }>('select pg_export_snapshot() as snapshot');
+  const properties = await readProperties(session, server.facts.version.major);
+  const before = await sequencesOf(session);
+  const tables = await tablesByOid(session);
+  const warnings = await dumpSnapshot(run, database.name, snapshot, tables, dumped);
   const taken = await takeFingerprint(session, digests, (done, all) =>
     context.progress({ phase: `fingerprint ${done}/${all}`, doneBytes: 0, totalBytes: null }),
   );
   const fingerprint = await widenSequences(session, { ...taken, sequences: before });
-  if (entries < fingerprint.tables.length)
-    throw new Failure(
-      'TOOL_FAILED',
-      `the dump of ${database.name} lists ${entries} tables with rows, the snapshot holds ${fingerprint.tables.length}`,
-    );
   await session.run('commit');
   await sink.add(
     { role: 'properties', database: database.name, extension: 'json' },
@@ -168,7 +218,7 @@ async function backupDatabase(
     { role: 'fingerprint', database: database.name, extension: 'json' },
     writeText(`${JSON.stringify(fingerprint)}\n`),
   );
-  return { fingerprint, sizeBytes: database.sizeBytes };
+  return { fingerprint, sizeBytes: database.sizeBytes, warnings };
 }
 
 /** Roles, memberships and tablespaces; with password verifiers when the role may read them. */
@@ -182,23 +232,25 @@ async function backupGlobals({ connection, server, sink, context }: BackupRun): 
     `--database=${connection.database}`,
     ...(passwords ? [] : ['--no-role-passwords']),
   ];
+  const warnings = passwords ? [] : ['the role may not read pg_authid: roles are kept without passwords'];
   await sink.add({ role: 'globals', database: null, extension: 'sql' }, async (out) => {
     const env = toolEnvironment(connection, connection.database);
-    await runTool(
+    const { stderrTail } = await runTool(
       {
         file: join(server.tools.path, 'pg_dumpall'),
         args,
         env,
         signal: context.signal,
         timeoutMs: DAY_MS,
-        stallMs: STALL_MS,
+        stallMs: connection.stallMs,
       },
       out,
     ).catch((error: unknown) => {
       throw classifyDumpFailure(error);
     });
+    warnings.push(...warningsOf('pg_dumpall', stderrTail));
   });
-  return passwords ? [] : ['the role may not read pg_authid: roles are kept without passwords'];
+  return warnings;
 }
 
 function choose(all: readonly DatabaseSize[], wanted: readonly string[] | null): DatabaseSize[] {
@@ -234,7 +286,7 @@ export async function backup(
     );
   }
   context.progress({ phase: 'globals', doneBytes, totalBytes });
-  const warnings = [...server.warnings, ...(await backupGlobals(run))];
+  const warnings = [...server.warnings, ...dumped.flatMap((one) => one.warnings), ...(await backupGlobals(run))];
   const [first] = dumped;
   return {
     kind: 'logical',

@@ -17,6 +17,12 @@ export const postgresConnectionSchema = z.strictObject({
   /** The folder of pg_dump, pg_restore and psql; found by itself when absent. */
   binDir: z.string().startsWith('/').optional(),
   sslmode: z.enum(['disable', 'prefer', 'require', 'verify-ca', 'verify-full']).default('prefer'),
+  /** No byte out of a tool, and no line of its diagnostics, for this long is a hang (A5). */
+  stallMs: z
+    .int()
+    .min(1_000)
+    .max(7 * 86_400_000)
+    .default(15 * 60_000),
   /** Where scratch servers put their data; the system's temporary folder when absent. */
   scratchFolder: z.string().startsWith('/').optional(),
   /** The unprivileged user that runs scratch servers when the agent is root. */

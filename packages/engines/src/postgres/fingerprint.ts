@@ -38,8 +38,10 @@ const OURS = "n.nspname not in ('pg_catalog', 'information_schema') and n.nspnam
 /** Objects that belong to an extension come back with it, unless they are configuration tables that the dump carries. */
 const NOT_OF_EXTENSION =
   "not exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')";
-const TABLES = `select n.nspname as schema, c.relname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
-  where c.relkind in ('r', 'm') and c.relpersistence <> 't' and (c.relkind = 'r' or c.relispopulated) and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
+/** A standby has no contents of unlogged relations, and no dump of it carries them. */
+const READABLE = "(c.relpersistence = 'p' or not pg_is_in_recovery())";
+const TABLES = `select n.nspname as schema, c.relname as name, c.oid::text as oid from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  where c.relkind in ('r', 'm') and c.relpersistence <> 't' and (c.relkind = 'r' or c.relispopulated) and ${READABLE} and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
 const SEQUENCES = `select n.nspname as schema, c.relname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
   where c.relkind = 'S' and c.relpersistence <> 't' and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
 const ROLES = `select distinct rolname as name from pg_roles where oid in (
@@ -58,6 +60,12 @@ const quoted = ({ schema, name }: Named): string => `${pg.escapeIdentifier(schem
 /** A sum of two 64-bit halves of MD5 per row: independent of the order, changed by a lost, added, doubled or altered row. */
 const DIGEST = (text: string): string =>
   `coalesce(sum(('x' || left(md5(${text}), 16))::bit(64)::bigint::numeric), 0)::text || ':' || coalesce(sum(('x' || right(md5(${text}), 16))::bit(64)::bigint::numeric), 0)::text`;
+
+/** The tables whose rows are fingerprinted, by oid: what a dump of the same snapshot must carry. */
+export async function tablesByOid(session: Session): Promise<Map<string, string>> {
+  const tables = await session.rows<Named & { oid: string }>(TABLES);
+  return new Map(tables.map((table) => [table.oid, quoted(table)]));
+}
 
 /** Where every sequence stands now. */
 export async function sequencesOf(session: Session): Promise<z.infer<typeof sequenceSchema>[]> {

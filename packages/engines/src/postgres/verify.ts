@@ -144,7 +144,7 @@ async function proves(
       findings.push({
         level: 6,
         object: null,
-        message: `"${database}" was backed up without digests; level 6 needs a backup taken with --digests`,
+        message: `the fingerprint of "${database}" has no digests, though its manifest says so`,
       });
     context.progress({ phase: 'compare', doneBytes: 0, totalBytes: null });
     await using session = await Session.open(scratch.connection, database, context.signal);
@@ -165,7 +165,7 @@ async function proves(
   return findings;
 }
 
-/** Levels 2 to 6; each includes those below it. Stops at the first level that found something, for what lies above proves nothing more. */
+/** Levels 2 to 6; each includes those below it. Stops at the first level that found something, for what lies above proves nothing more. BAD_INPUT for level 6 of a backup without digests: that says nothing against the backup. */
 export async function verify(
   level: VerificationLevel,
   connection: PostgresConnection,
@@ -173,6 +173,10 @@ export async function verify(
   context: EngineContext,
 ): Promise<VerifyOutcome> {
   if (level < 2) return { reached: level, findings: [] };
+  if (level === 6 && source.manifest.facts['digests'] !== true)
+    throw new Failure('BAD_INPUT', 'the backup was taken without digests: its contents cannot be compared (level 6)', {
+      remedy: 'Verify to level 5, or take a backup with --digests.',
+    });
   const tools = await findTools(connection.binDir, context.signal, parseVersion(source.manifest.server.version).major);
   const steps: readonly (readonly [VerificationLevel, () => Promise<Finding[]>])[] = [
     [2, () => decodes(source, tools, context)],
