@@ -56,7 +56,7 @@ export const ERROR_CATALOG = {
   },
   TOOL_NOT_FOUND: {
     exit: 2,
-    remedy: 'Install the client tools of the engine, or set `tools` of the target in the agent file.',
+    remedy: 'Install the client tools of the engine, or set `connection.binDir` of the target in the agent file.',
   },
   TOOL_VERSION: {
     exit: 2,
