@@ -44,6 +44,13 @@ test('a backup is proven equal to its source at level 6', async () => {
   });
 });
 
+test('a shallow look later on does not take back what a deep one has proven', async () => {
+  const backupId = await freshBackup();
+  await fleet.run({ command: 'verify', target: 'shop', backupId, level: 6 });
+  await fleet.run({ command: 'verify', target: 'shop', backupId, level: 1 });
+  expect((await fleet.client.targets.query({}))[0]?.lastVerified).toMatchObject({ backupId, verified: { level: 6 } });
+});
+
 test('a restore to a new name leaves the source alone and equals it', async () => {
   const backupId = await freshBackup();
   const mode = { type: 'new', database: 'shop', as: 'shop_copy' } as const;

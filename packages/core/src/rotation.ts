@@ -1,5 +1,5 @@
 import type { Retention, RotationDecision } from '@lastgood/protocol';
-import { isSizeSuspect } from './verdict.ts';
+import { isSizeSuspect, PROVEN_LEVEL } from './verdict.ts';
 
 const HOUR_MS = 3_600_000;
 /** Clocks that differ by more than this decide no deletion (I11). */
@@ -12,7 +12,8 @@ export interface RotationCandidate {
   readonly producedBytes: number;
   /** `bad`: a verification failed. */
   readonly state: 'good' | 'bad';
-  readonly verified: boolean;
+  /** The level of the last verification, when it passed. */
+  readonly verifiedLevel: number | null;
   /** Backups of one group replace one another: same engine, kind and databases. */
   readonly group: string;
 }
@@ -55,7 +56,7 @@ function trustedOf(group: readonly RotationCandidate[]): RotationCandidate[] {
   for (const backup of group) {
     if (backup.state !== 'good') continue;
     if (
-      !backup.verified &&
+      (backup.verifiedLevel ?? 0) < PROVEN_LEVEL &&
       isSizeSuspect(
         backup.producedBytes,
         trusted.map((other) => other.producedBytes),
@@ -77,7 +78,11 @@ function keepers(group: readonly RotationCandidate[], { retention, floors }: Rot
   const [newest] = newestFirst;
   keep(newest, 'the last good backup');
   keep(
-    newestFirst.find((backup) => backup.verified),
+    newestFirst.find((backup) => (backup.verifiedLevel ?? 0) >= PROVEN_LEVEL),
+    'the last proven backup',
+  );
+  keep(
+    newestFirst.find((backup) => backup.verifiedLevel !== null),
     'the last verified backup',
   );
   for (const backup of newestFirst.slice(0, retention.keepLast ?? 0))

@@ -1,3 +1,5 @@
+/** From this level on a backup was loaded into a server: it is proven, and an odd size is no longer held against it. */
+export const PROVEN_LEVEL = 4;
 /** How many earlier backups a size is compared with. */
 const NEIGHBOURS = 7;
 

@@ -1,7 +1,7 @@
 import type { Retention } from '@lastgood/protocol';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { planRotation, type RotationCandidate, type RotationInput } from '../src/index.ts';
+import { PROVEN_LEVEL, planRotation, type RotationCandidate, type RotationInput } from '../src/index.ts';
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
@@ -14,7 +14,7 @@ const aged = (days: number, more: Partial<RotationCandidate> = {}): RotationCand
   finishedAt: new Date(NOW - days * DAY).toISOString(),
   producedBytes: 1000,
   state: 'good',
-  verified: false,
+  verifiedLevel: null,
   group: 'g',
   ...more,
 });
@@ -92,13 +92,28 @@ test('D4: tiny, bad and unverified backups push no good one out', () => {
     aged(0.1, { producedBytes: 1 }),
     aged(0, { state: 'bad' }),
   ];
-  const result = plan([aged(4), aged(3), aged(2, { verified: true }), aged(1), ...tiny], { keepLast: 2 });
+  const result = plan([aged(4), aged(3), aged(2, { verifiedLevel: 1 }), aged(1), ...tiny], { keepLast: 2 });
   expect(kept(result)).toEqual(['b2', 'b1', 'b0.3', 'b0.2', 'b0.1', 'b0']);
   expect(reasonOf(result, 'b0.3')).toContain('suspect');
 });
 
+test('the last proven backup stays when younger ones were only re-read', () => {
+  const reread = { verifiedLevel: 1 };
+  const result = plan([aged(100, { verifiedLevel: 6 }), aged(2, reread), aged(1, reread), aged(0, reread)], {
+    keepLast: 1,
+  });
+  expect(reasonOf(result, 'b100')).toBe('the last proven backup');
+});
+
+test('a suspect size is held against a backup until it was loaded into a server', () => {
+  const series = [aged(5), aged(4), aged(3), aged(2)];
+  const tiny = (level: number) => aged(0, { producedBytes: 1, verifiedLevel: level });
+  expect(reasonOf(plan([...series, tiny(1)], { keepLast: 1 }), 'b0')).toBe('its size is suspect');
+  expect(reasonOf(plan([...series, tiny(4)], { keepLast: 1 }), 'b0')).toBe('the last good backup');
+});
+
 test('the last verified backup stays however old it is', () => {
-  const result = plan([aged(100, { verified: true }), aged(2), aged(1), aged(0)], { keepLast: 1 });
+  const result = plan([aged(100, { verifiedLevel: 1 }), aged(2), aged(1), aged(0)], { keepLast: 1 });
   expect(kept(result)).toEqual(['b100', 'b0']);
   expect(reasonOf(result, 'b100')).toBe('the last verified backup');
 });
@@ -138,7 +153,7 @@ test('I3: whatever the policy and the backups, the last good and the last verifi
   const candidate = fc.record({
     days: fc.integer({ min: 0, max: 400 }),
     state: fc.constantFrom('good' as const, 'bad' as const),
-    verified: fc.boolean(),
+    verifiedLevel: fc.constantFrom(null, 0, 1, 3, 4, 6),
     group: fc.constantFrom('a', 'b'),
     producedBytes: fc.integer({ min: 0, max: 5000 }),
   });
@@ -156,7 +171,7 @@ test('I3: whatever the policy and the backups, the last good and the last verifi
         const backups = drafts.map((draft, index) => ({
           ...aged(draft.days),
           ...draft,
-          verified: draft.verified && draft.state === 'good',
+          verifiedLevel: draft.state === 'good' ? draft.verifiedLevel : null,
           backupId: `b${index}`,
           sequence: index + 1,
         }));
@@ -170,8 +185,10 @@ test('I3: whatever the policy and the backups, the last good and the last verifi
         for (const group of ['a', 'b']) {
           const good = backups.filter((backup) => backup.group === group && backup.state === 'good');
           if (good.length > 0) expect(good.some((backup) => stay.has(backup.backupId))).toBe(true);
-          const verified = good.filter((backup) => backup.verified).at(-1);
-          if (verified !== undefined) expect(stay).toContain(verified.backupId);
+          for (const level of [0, PROVEN_LEVEL]) {
+            const verified = good.filter((backup) => (backup.verifiedLevel ?? -1) >= level).at(-1);
+            if (verified !== undefined) expect(stay).toContain(verified.backupId);
+          }
         }
         if (backups.some((backup) => backup.backupId === `b${held}`)) expect(stay).toContain(`b${held}`);
       },

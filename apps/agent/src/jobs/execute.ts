@@ -10,7 +10,7 @@ import { uuidv7 } from '@lastgood/host';
 import type { Finding, JobResult, JobSpec, VerificationLevel } from '@lastgood/protocol';
 import { faultPoint } from '../fault-point.ts';
 import { VERSION } from '../version.ts';
-import { summariesOf, type Target } from './targets.ts';
+import { groupOf, summariesOf, type Target } from './targets.ts';
 
 /** The decisions of a rotation that travel; an event must stay small. */
 const MAX_DECISIONS = 200;
@@ -116,12 +116,8 @@ async function rotate(spec: Spec<'rotate'>, { target, context, controlNow }: Exe
       finishedAt: manifest.finishedAt,
       producedBytes: manifest.objects.reduce((sum, object) => sum + object.produced.size, 0),
       state: verified?.passed === false ? 'bad' : 'good',
-      verified: verified?.passed === true,
-      group: JSON.stringify([
-        manifest.engine,
-        manifest.kind,
-        manifest.objects.flatMap((object) => (object.role === 'dump' ? [object.database] : [])).sort(),
-      ]),
+      verifiedLevel: verified?.passed === true ? verified.level : null,
+      group: groupOf(manifest),
     }),
   );
   const now = context.clock.now();

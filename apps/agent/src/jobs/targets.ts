@@ -1,4 +1,4 @@
-import { type Engine, Failure, isSizeSuspect, type Repository, type StoredBackup } from '@lastgood/core';
+import { type Engine, Failure, isSizeSuspect, PROVEN_LEVEL, type Repository, type StoredBackup } from '@lastgood/core';
 import { createPostgresEngine } from '@lastgood/engines/postgres';
 import type { BackupSummary, JobSpec, TargetRef, WireError } from '@lastgood/protocol';
 import { createFolderRepository, openFolderRepository, summaryOf } from '@lastgood/repository';
@@ -68,14 +68,25 @@ export function refusalOf(targets: ReadonlyMap<string, Target>, spec: JobSpec): 
   return null;
 }
 
-/** The summaries of a target's backups, oldest first; a size that falls out of line makes a good one suspect. */
+/** Backups of one group replace one another: they hold the same databases in the same way. */
+export function groupOf({ engine, kind, objects }: StoredBackup['manifest']): string {
+  return JSON.stringify([
+    engine,
+    kind,
+    objects.flatMap((object) => (object.role === 'dump' ? [object.database] : [])).sort(),
+  ]);
+}
+
+/** The summaries of a target's backups, oldest first; a size that falls out of line of its group makes a good one suspect. */
 export function summariesOf(backups: readonly StoredBackup[], repository: string): BackupSummary[] {
-  const sizes: number[] = [];
+  const sizes = new Map<string, number[]>();
   return backups.map((backup) => {
     const summary = summaryOf(backup, repository);
-    const suspect =
-      summary.state === 'good' && summary.verified === null && isSizeSuspect(summary.producedBytes, sizes);
-    sizes.push(summary.producedBytes);
+    const group = groupOf(backup.manifest);
+    const earlier = sizes.get(group) ?? [];
+    const proven = summary.verified !== null && summary.verified.level >= PROVEN_LEVEL;
+    const suspect = summary.state === 'good' && !proven && isSizeSuspect(summary.producedBytes, earlier);
+    sizes.set(group, [...earlier, summary.producedBytes]);
     return suspect ? { ...summary, state: 'suspect' as const } : summary;
   });
 }

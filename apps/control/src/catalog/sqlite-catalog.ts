@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { chmod } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { Bug, Failure, unreachable } from '@lastgood/core';
+import { Bug, Failure, PROVEN_LEVEL, unreachable } from '@lastgood/core';
 import type {
   AgentCommand,
   AuditEntry,
@@ -279,10 +279,16 @@ class SqliteCatalog implements Catalog {
   #saveVerdict(backupId: string, verdict: NonNullable<BackupSummary['verified']>): void {
     const [row] = this.#db.select().from(schema.backups).where(eq(schema.backups.backupId, backupId)).all();
     if (row === undefined) return;
+    const summary = row.summary as BackupSummary;
+    const before = summary.verified;
+    // As the agent keeps it: a shallow look does not take back what a deep one has proven; a failure does.
+    const deeper = verdict.passed && before?.passed === true && before.level > verdict.level;
+    const verified = deeper ? before : verdict;
+    const suspect = summary.state === 'suspect' && verified.level < PROVEN_LEVEL;
     this.#saveBackup(row.agentId, {
-      ...(row.summary as BackupSummary),
-      verified: verdict,
-      state: verdict.passed ? 'good' : 'bad',
+      ...summary,
+      verified,
+      state: !verdict.passed ? 'bad' : suspect ? 'suspect' : 'good',
     });
   }
 
