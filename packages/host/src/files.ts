@@ -39,18 +39,21 @@ export async function syncFolder(path: string): Promise<void> {
  */
 export async function publishFile(path: string, write: (sink: Writable) => Promise<void>): Promise<void> {
   const partial = `${path}.partial`;
+  let ours = false;
   try {
     const file = await open(
       partial,
       constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
       PRIVATE_FILE,
     );
+    ours = true;
     // The stream syncs and closes the file when it ends.
     await write(file.createWriteStream({ flush: true, highWaterMark: 1024 * 1024 }));
     await rename(partial, path);
     await syncFolder(dirname(path));
   } catch (error) {
-    await rm(partial, { force: true }).catch(() => undefined);
+    // A partial file that was there before is another writer's, or a trap: it is not ours to remove.
+    if (ours) await rm(partial, { force: true }).catch(() => undefined);
     throw storeFailure(error, path);
   }
 }

@@ -53,6 +53,16 @@ function commandOf(call: ToolCall): { file: string; args: string[] } {
   return { file: SETPRIV, args: [...drop, '--pdeathsig', 'KILL', '--', call.file, ...call.args] };
 }
 
+/** Ends what a tool that is gone has left running: its children are of its process group, and some are deaf to SIGTERM. */
+function killGroup(leader: number | undefined): void {
+  if (leader === undefined || process.platform === 'win32') return;
+  try {
+    process.kill(-leader, 'SIGKILL');
+  } catch {
+    // Nothing is left of the group.
+  }
+}
+
 /**
  * Runs one tool and streams its standard output through `stages`. Settles only when the tool has ended AND the last stage is
  * flushed, and rejects when either failed: a tool that exits with 1 after half a dump never looks like a finished backup.
@@ -74,6 +84,8 @@ export async function runTool(call: ToolCall, ...stages: readonly Writable[]): P
     forceKillAfterDelay: KILL_AFTER_MS,
     ...(call.cwd === undefined ? {} : { cwd: call.cwd }),
   });
+  // It may fail while its output is still on the way to a slow sink: nobody waits for it yet, and that must not end the process.
+  tool.catch(() => undefined);
   let movedAt = performance.now();
   const moved = (): void => {
     movedAt = performance.now();
@@ -103,7 +115,8 @@ export async function runTool(call: ToolCall, ...stages: readonly Writable[]): P
     return { stderrTail: tail.lines(), durationMs: performance.now() - started };
   } catch (error) {
     tool.kill();
-    await tool.catch(() => undefined); // Return only when no process of this call is left.
+    await tool.catch(() => undefined);
+    killGroup(tool.pid); // Return only when no process of this call is left.
     const fed = await feeding.then(
       () => undefined,
       (reason: unknown) => reason,
@@ -147,6 +160,8 @@ function failureOf(error: unknown, call: ToolCall, stderrTail: readonly string[]
   const last = stderrTail.slice(-3).join(' · ') || 'no message';
   if (error instanceof ExecaError) {
     if (error.timedOut) return new Failure('JOB_DEADLINE', `${call.file} ran longer than ${call.timeoutMs} ms`);
+    if (error.code === 'ENOENT' && call.cwd !== undefined && !existsSync(call.cwd))
+      return new Failure('TOOL_FAILED', `${call.file} was to run in ${call.cwd}, which does not exist`);
     if (error.code === 'ENOENT' || error.exitCode === 127)
       return new Failure('TOOL_NOT_FOUND', `${call.file} is not installed`);
     if (/No space left on device/.test(last))

@@ -1,0 +1,240 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { chmod, chown, mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Readable, Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { Failure } from '@lastgood/core';
+import { smallFileSystem, temporaryFolder } from '@lastgood/testkit';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { captureTool, checkPrivate, makePrivateFolder, publishFile, runTool, writeFileDurably } from '../src/index.ts';
+import { patterned } from './child.ts';
+
+const signal = new AbortController().signal;
+const MIB = 1024 * 1024;
+const root = process.getuid?.() === 0;
+const strace = existsSync('/usr/bin/strace');
+const compiler = existsSync('/usr/bin/cc');
+const cleanup = new AsyncDisposableStack();
+const small = cleanup.use(await smallFileSystem(8 * MIB));
+let base: string;
+let folder: string;
+let shim: string;
+
+beforeAll(async () => {
+  base = cleanup.use(await temporaryFolder()).path;
+  shim = join(base, 'shim.so');
+  if (!compiler) return;
+  await writeFile(join(base, 'shim.c'), SHIM);
+  await call('/usr/bin/cc', ['-shared', '-fPIC', '-O1', '-o', shim, join(base, 'shim.c'), '-ldl']);
+});
+beforeEach(async () => {
+  folder = join(base, `at-${process.hrtime.bigint()}`);
+  await mkdir(folder, { mode: 0o700 });
+});
+afterAll(() => cleanup.disposeAsync());
+
+const call = (file: string, args: string[], env: Record<string, string> = {}): Promise<{ stdout: string }> =>
+  captureTool({ file, args, env, signal, timeoutMs: 60_000 });
+const codeOf = async (work: Promise<unknown>): Promise<string> =>
+  await work.then(
+    () => 'nothing was refused',
+    (error: unknown) => (error instanceof Failure ? error.code : String(error)),
+  );
+const from = (data: Buffer) => (sink: Writable) => pipeline(Readable.from([data]), sink);
+const child = new URL('child.ts', import.meta.url).pathname;
+const sha256 = (data: Buffer): string => createHash('sha256').update(data).digest('hex');
+
+test.skipIf(small.path === null)(
+  `A6: a full disk fails the file, removes its part, leaves what is there, and the next try works${small.reason ?? ''}`,
+  async () => {
+    if (small.path === null) return;
+    const old = join(small.path, 'old');
+    await writeFileDurably(old, 'kept');
+    for (const leave of [0, 4096, 65_536, MIB]) {
+      await small.fill(leave);
+      const target = join(small.path, 'new');
+      expect(await codeOf(publishFile(target, from(patterned(4 * MIB))))).toBe('STORE_NO_SPACE');
+      expect((await readdir(small.path)).sort()).toEqual(['ballast', 'old']);
+      expect(await codeOf(writeFileDurably(old, Buffer.alloc(2 * MIB)))).toBe('STORE_NO_SPACE');
+      expect(await readFile(old, 'utf8')).toBe('kept');
+      await small.free();
+      await publishFile(target, from(patterned(4 * MIB)));
+      expect(sha256(await readFile(target))).toBe(sha256(patterned(4 * MIB)));
+      await call('/bin/rm', [target]);
+    }
+  },
+);
+
+test.skipIf(small.path === null)(
+  `A6: a tool whose output meets a full disk is ended; the disk is the cause${small.reason ?? ''}`,
+  async () => {
+    if (small.path === null) return;
+    await small.fill(MIB);
+    const publishing = publishFile(join(small.path, 'stream'), async (sink) => {
+      await runTool({ file: '/usr/bin/yes', args: [], signal, timeoutMs: 60_000 }, sink);
+    });
+    expect(await codeOf(publishing)).toBe('STORE_NO_SPACE');
+    expect(await readdir(small.path)).not.toContain('stream.partial');
+    await small.free();
+  },
+);
+
+for (const [what, inject, code] of [
+  ['A7: EIO of fsync', 'fsync:error=EIO', 'STORE_FAILED'],
+  ['A7: EIO in the middle of writing', 'write,pwrite64,writev,pwritev:error=EIO:when=3', 'STORE_FAILED'],
+  ['A7: EIO of close', 'close:error=EIO', 'STORE_FAILED'],
+  ['A6: ENOSPC that only fsync reports', 'fsync:error=ENOSPC', 'STORE_NO_SPACE'],
+  ['B3: EXDEV of rename', 'rename,renameat,renameat2:error=EXDEV', 'STORE_FAILED'],
+] as const)
+  test.skipIf(!strace)(`${what} fails the file, is never tried again, and leaves nothing (needs strace)`, async () => {
+    const target = join(folder, 'file');
+    const trace = join(base, 'trace');
+    const calls = inject.split(':')[0];
+    const args = [
+      '-f',
+      '-qq',
+      '-o',
+      trace,
+      '-P',
+      `${target}.partial`,
+      '-e',
+      `trace=${calls}`,
+      '-e',
+      `inject=${inject}`,
+    ];
+    const { stdout } = await call('/usr/bin/strace', [...args, process.execPath, child, 'publish', target, '8000000'], {
+      UV_THREADPOOL_SIZE: '1',
+    });
+    expect(stdout).toContain(code);
+    expect(await readdir(folder)).toEqual([]);
+    const injected = (await readFile(trace, 'utf8')).split('\n').filter((line) => line.includes('(INJECTED)'));
+    expect(injected).toHaveLength(1);
+  });
+
+test.skipIf(!strace)(
+  'A7: EIO of the fsync of the folder fails the call; the file that has its name is whole (needs strace)',
+  async () => {
+    const target = join(folder, 'file');
+    const inject = ['-P', folder, '-e', 'trace=fsync', '-e', 'inject=fsync:error=EIO'];
+    const args = ['-f', '-qq', '-o', '/dev/null', ...inject, process.execPath, child, 'publish', target, '700000'];
+    expect((await call('/usr/bin/strace', args)).stdout).toContain('STORE_FAILED');
+    expect(await readdir(folder)).toEqual(['file']);
+    expect(sha256(await readFile(target))).toBe(sha256(patterned(700_000)));
+  },
+);
+
+/** Takes half of what each write brings, and is interrupted at every third, for files that are being written by us. */
+const SHIM = `
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+static int ours(int fd) {
+  char link[64], path[4096];
+  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  ssize_t n = readlink(link, path, sizeof path - 1);
+  if (n < 0) return 0;
+  path[n] = 0;
+  return strstr(path, ".partial") != NULL;
+}
+static int turn;
+static int interrupted(int fd) { return ours(fd) && ++turn % 3 == 0; }
+static size_t half(int fd, size_t n) { return n > 1 && ours(fd) ? n / 2 : n; }
+ssize_t write(int fd, const void *b, size_t n) {
+  ssize_t (*real)(int, const void *, size_t) = dlsym(RTLD_NEXT, "write");
+  if (interrupted(fd)) { errno = EINTR; return -1; }
+  return real(fd, b, half(fd, n));
+}
+ssize_t pwrite64(int fd, const void *b, size_t n, off_t at) {
+  ssize_t (*real)(int, const void *, size_t, off_t) = dlsym(RTLD_NEXT, "pwrite64");
+  if (interrupted(fd)) { errno = EINTR; return -1; }
+  return real(fd, b, half(fd, n), at);
+}
+ssize_t pwrite(int fd, const void *b, size_t n, off_t at) { return pwrite64(fd, b, n, at); }
+ssize_t writev(int fd, const struct iovec *v, int c) {
+  ssize_t (*real)(int, const struct iovec *, int) = dlsym(RTLD_NEXT, "writev");
+  if (!ours(fd)) return real(fd, v, c);
+  return write(fd, v[0].iov_base, v[0].iov_len);
+}
+`;
+
+test.skipIf(!compiler)(
+  'A8: writes that take half and are interrupted give identical bytes (needs a C compiler)',
+  async () => {
+    const target = join(folder, 'file');
+    const { stdout } = await call(process.execPath, [child, 'publish', target, '3000000'], { LD_PRELOAD: shim });
+    expect(stdout).toContain('done');
+    expect(sha256(await readFile(target))).toBe(sha256(patterned(3_000_000)));
+  },
+);
+
+test('A8: a sink that takes a few bytes at a time gets identical bytes from a tool', async () => {
+  await writeFile(join(folder, 'source'), patterned(300_000));
+  const hash = createHash('sha256');
+  const pieces = new Writable({
+    highWaterMark: 1,
+    write(chunk: Buffer, _encoding, done) {
+      hash.update(chunk);
+      setImmediate(done);
+    },
+  });
+  await runTool({ file: '/bin/cat', args: [join(folder, 'source')], signal, timeoutMs: 60_000 }, pieces);
+  expect(hash.digest('hex')).toBe(sha256(patterned(300_000)));
+});
+
+test('B4: a partial file that someone put there is refused and left as it is', async () => {
+  const target = join(folder, 'file');
+  const victim = join(folder, 'victim');
+  await writeFile(victim, 'precious', { mode: 0o600 });
+  await symlink(victim, `${target}.partial`);
+  expect(await codeOf(publishFile(target, from(Buffer.from('new'))))).toBe('STORE_UNSAFE');
+  expect(await readFile(victim, 'utf8')).toBe('precious');
+  expect((await readdir(folder)).sort()).toEqual(['file.partial', 'victim']);
+});
+
+test('B4: a final name that is a symbolic link is replaced, and what it points to is not written', async () => {
+  const target = join(folder, 'file');
+  const victim = join(folder, 'victim');
+  await writeFile(victim, 'precious', { mode: 0o600 });
+  await symlink(victim, target);
+  await publishFile(target, from(Buffer.from('new')));
+  expect(await readFile(victim, 'utf8')).toBe('precious');
+  expect(await readFile(target, 'utf8')).toBe('new');
+});
+
+test('B4: a folder that is a symbolic link is not private', async () => {
+  const link = join(folder, 'link');
+  await mkdir(join(folder, 'real'), { mode: 0o700 });
+  await symlink(join(folder, 'real'), link);
+  expect(await codeOf(checkPrivate(link))).toBe('DATA_FOLDER_UNSAFE');
+  expect(await codeOf(makePrivateFolder(link))).not.toBe('nothing was refused');
+});
+
+test('B16: files and folders are closed to others whatever the umask says, and open ones are refused', async () => {
+  const umask = process.umask(0);
+  try {
+    const made = join(folder, 'a', 'b');
+    await makePrivateFolder(made);
+    await publishFile(join(made, 'file'), from(Buffer.from('x')));
+    expect([(await stat(made)).mode & 0o777, (await stat(join(made, 'file'))).mode & 0o777]).toEqual([0o700, 0o600]);
+    expect((await stat(join(folder, 'a'))).mode & 0o077).toBe(0);
+  } finally {
+    process.umask(umask);
+  }
+  for (const mode of [0o755, 0o770, 0o701, 0o707]) {
+    await chmod(join(folder, 'a'), mode);
+    expect(await codeOf(checkPrivate(join(folder, 'a')))).toBe('DATA_FOLDER_UNSAFE');
+  }
+});
+
+test.skipIf(!root)('B16: a folder of another user is refused (needs root)', async () => {
+  const path = join(folder, 'theirs');
+  await mkdir(path, { mode: 0o700 });
+  await chown(path, 54_321, 54_321);
+  expect(await codeOf(checkPrivate(path))).toBe('DATA_FOLDER_UNSAFE');
+  expect(await codeOf(makePrivateFolder(path))).toBe('DATA_FOLDER_UNSAFE');
+});

@@ -1,0 +1,272 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Readable, Writable } from 'node:stream';
+import { Failure } from '@lastgood/core';
+import { temporaryFolder } from '@lastgood/testkit';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { captureTool, publishFile, runTool, type ToolCall } from '../src/index.ts';
+
+const never = new AbortController().signal;
+const MIB = 1024 * 1024;
+const cleanup = new AsyncDisposableStack();
+let folder: string;
+
+beforeAll(async () => {
+  folder = cleanup.use(await temporaryFolder()).path;
+});
+afterAll(() => cleanup.disposeAsync());
+
+const sh = (script: string, more: Partial<ToolCall> = {}): ToolCall => ({
+  file: '/bin/sh',
+  args: ['-c', script],
+  signal: never,
+  timeoutMs: 60_000,
+  ...more,
+});
+const failureOf = async (work: Promise<unknown>): Promise<Failure> =>
+  await work.then(
+    () => {
+      throw new Error('nothing was refused');
+    },
+    (error: unknown) => {
+      if (error instanceof Failure) return error;
+      throw error;
+    },
+  );
+/** Counts bytes and remembers whether it was told that all had come. */
+class Counter extends Writable {
+  bytes = 0;
+  ended = false;
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
+    this.bytes += chunk.length;
+    done();
+  }
+  override _final(done: () => void): void {
+    this.ended = true;
+    done();
+  }
+}
+/** A process that ended but was not yet waited for by its new parent counts as gone. */
+async function isAlive(pid: number): Promise<boolean> {
+  const found = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined);
+  return found !== undefined && found.slice(found.lastIndexOf(')') + 2).split(' ')[0] !== 'Z';
+}
+const gone = (pid: number): Promise<void> => vi.waitFor(async () => expect(await isAlive(pid)).toBe(false), 10_000);
+const pidIn = (path: string): Promise<number> =>
+  vi.waitFor(async () => {
+    const pid = Number((await readFile(path, 'utf8')).trim());
+    expect(pid).toBeGreaterThan(0);
+    return pid;
+  }, 10_000);
+
+for (const signal of ['KILL', 'TERM', 'SEGV', 'INT', 'PIPE'])
+  test(`A1, A17: a tool that SIG${signal} ends after half its output is a failure that names the signal`, async () => {
+    const sink = new Counter();
+    const failure = await failureOf(runTool(sh(`head -c ${3 * MIB} /dev/zero; kill -${signal} $$`), sink));
+    expect(failure.code).toBe('TOOL_FAILED');
+    expect(failure.message).toContain(`SIG${signal}`);
+  });
+
+test('A1: a file that a killed tool was writing is never published', async () => {
+  const path = join(folder, 'a1');
+  const publishing = publishFile(path, async (sink) => {
+    await runTool(sh(`head -c ${MIB} /dev/zero; kill -KILL $$`), sink);
+  });
+  expect((await failureOf(publishing)).code).toBe('TOOL_FAILED');
+  expect((await readdir(folder)).filter((name) => name.startsWith('a1'))).toEqual([]);
+});
+
+test('A2: a tool that ends with 1 after its stream ended cleanly is a failure with its last words', async () => {
+  const path = join(folder, 'a2');
+  const publishing = publishFile(path, async (sink) => {
+    await runTool(sh(`head -c ${2 * MIB} /dev/zero; exec >&-; echo 'error: lost the server' >&2; exit 1`), sink);
+  });
+  const failure = await failureOf(publishing);
+  expect(failure).toMatchObject({ code: 'TOOL_FAILED', message: expect.stringContaining('ended with 1') });
+  expect(failure.message).toContain('lost the server');
+  expect((await readdir(folder)).filter((name) => name.startsWith('a2'))).toEqual([]);
+});
+
+test('A5: a tool that makes no progress is ended with its children, also those that ignore SIGTERM', async () => {
+  const [child, deaf] = [join(folder, 'stalled-child'), join(folder, 'stalled-deaf')];
+  const script = `sleep infinity & echo $! > ${child}
+    (trap '' TERM; exec >&- 2>&-; echo "$(exec sh -c 'echo $PPID')" > ${deaf}; while :; do sleep 1; done) &
+    head -c 10 /dev/zero; wait`;
+  const sink = new Counter();
+  const failing = failureOf(runTool(sh(script, { stallMs: 1_500 }), sink));
+  const pids = [await pidIn(child), await pidIn(deaf)];
+  expect(await failing).toMatchObject({ code: 'TOOL_STALLED' });
+  for (const pid of pids) await gone(pid);
+});
+
+test('A5: a tool that runs beyond its time is ended with its children, though it keeps writing', async () => {
+  const child = join(folder, 'late-child');
+  const failing = failureOf(
+    runTool(sh(`sleep infinity & echo $! > ${child}; exec yes`, { timeoutMs: 1_500, stallMs: 60_000 }), new Counter()),
+  );
+  const pid = await pidIn(child);
+  expect(await failing).toMatchObject({ code: 'JOB_DEADLINE' });
+  await gone(pid);
+});
+
+test('A5: a stopped tool, which no SIGTERM reaches, is killed', async () => {
+  const path = join(folder, 'stopped');
+  const failing = failureOf(runTool(sh(`echo $$ > ${path}; kill -STOP $$; sleep 60`, { stallMs: 1_000 })));
+  const pid = await pidIn(path);
+  expect(await failing).toMatchObject({ code: 'TOOL_STALLED' });
+  await gone(pid);
+});
+
+test('A5: bytes, and lines of diagnostics alone, count as progress', async () => {
+  const script = 'for i in 1 2 3 4 5 6; do sleep 0.5; echo working >&2; done; echo done';
+  const { stdout } = await captureTool(sh(script, { stallMs: 1_500 }));
+  expect(stdout).toBe('done\n');
+});
+
+test('a cancelled job ends its tool and says so', async () => {
+  const path = join(folder, 'cancelled');
+  const stop = new AbortController();
+  const failing = failureOf(runTool(sh(`echo $$ > ${path}; exec sleep infinity`, { signal: stop.signal })));
+  const pid = await pidIn(path);
+  stop.abort();
+  expect((await failing).code).toBe('JOB_CANCELLED');
+  await gone(pid);
+});
+
+test('A18: 400 MB of output pass without being held in memory, whatever the sink does', async () => {
+  const before = process.memoryUsage().rss;
+  let most = 0;
+  class Sampler extends Counter {
+    override _write(chunk: Buffer, encoding: BufferEncoding, done: () => void): void {
+      if (this.bytes % (16 * MIB) < chunk.length) most = Math.max(most, process.memoryUsage().rss - before);
+      super._write(chunk, encoding, () => setImmediate(done));
+    }
+  }
+  const sink = new Sampler();
+  await runTool(sh('head -c 400000000 /dev/zero'), sink);
+  expect(sink).toMatchObject({ bytes: 400_000_000, ended: true });
+  expect(most).toBeLessThan(150 * MIB);
+});
+
+test('A18: of 50 MB of diagnostics only the end is kept, in few lines', async () => {
+  const before = process.memoryUsage().rss;
+  const { stderrTail } = await runTool(sh("yes 'a warning that repeats itself' | head -c 50000000 >&2; echo last >&2"));
+  expect(stderrTail.length).toBeLessThanOrEqual(40);
+  expect(stderrTail.at(-1)).toContain('last');
+  expect(process.memoryUsage().rss - before).toBeLessThan(150 * MIB);
+  const { stderrTail: oneLine } = await runTool(sh('head -c 50000000 /dev/zero | tr "\\0" x >&2'));
+  expect(oneLine.join('').length).toBeLessThanOrEqual(64 * 1024);
+});
+
+test('output beyond what a caller takes as text is a failure, not a truncation', async () => {
+  expect(await failureOf(captureTool(sh('head -c 100000 /dev/zero'), 99_999))).toMatchObject({
+    code: 'TOOL_FAILED',
+    message: expect.stringContaining('more than 99999'),
+  });
+});
+
+test('A6: a sink that is full ends the tool, and the first cause is named', async () => {
+  const path = join(folder, 'full-child');
+  const full = new Writable({
+    write: (_chunk, _encoding, done) => done(Object.assign(new Error('full'), { code: 'ENOSPC' })),
+  });
+  const failing = failureOf(runTool(sh(`echo $$ > ${path}; exec yes`), full));
+  const pid = await pidIn(path);
+  expect(await failing).toMatchObject({ code: 'STORE_NO_SPACE' });
+  await gone(pid);
+});
+
+test('a damaged input is the cause that is named, not the tool that chokes on it', async () => {
+  const damaged = Readable.from(
+    (async function* () {
+      yield Buffer.alloc(1000);
+      throw new Failure('BACKUP_CORRUPT', 'bytes differ');
+    })(),
+  );
+  expect(await failureOf(runTool(sh('cat >/dev/null; exit 3', { stdin: damaged })))).toMatchObject({
+    code: 'BACKUP_CORRUPT',
+  });
+});
+
+test('J3: a tool that is missing, not executable or no program is a typed failure', async () => {
+  const [plain, odd] = [join(folder, 'plain'), join(folder, 'odd')];
+  await writeFile(plain, '#!/bin/sh\n', { mode: 0o644 });
+  await writeFile(odd, randomBytes(100), { mode: 0o755 });
+  const call = (file: string): Promise<Failure> => failureOf(runTool({ ...sh(''), file, args: [] }));
+  expect((await call(join(folder, 'missing'))).code).toBe('TOOL_NOT_FOUND');
+  expect(await call(plain)).toMatchObject({
+    code: 'TOOL_FAILED',
+    message: expect.stringContaining('ermission denied'),
+  });
+  expect((await call(odd)).code).toBe('TOOL_FAILED');
+  expect(await failureOf(runTool(sh('true', { cwd: join(folder, 'nowhere') })))).toMatchObject({
+    code: 'TOOL_FAILED',
+    message: expect.stringContaining('nowhere'),
+  });
+});
+
+const child = new URL('child.ts', import.meta.url).pathname;
+const node = (...args: string[]): ToolCall => ({ ...sh(''), file: process.execPath, args: [child, ...args] });
+const lines = async (call: ToolCall): Promise<unknown> => JSON.parse((await captureTool(call)).stdout);
+
+test.skipIf(!existsSync('/usr/bin/prlimit'))(
+  'J3: without file descriptors (EMFILE) a call fails typed, and the next works (needs prlimit)',
+  async () => {
+    const call = node('descriptors');
+    const limited = { ...call, file: '/usr/bin/prlimit', args: ['--nofile=128', call.file, ...call.args] };
+    const [refused, after] = (await lines(limited)) as string[];
+    expect(refused).toMatch(/^TOOL_FAILED: .*EMFILE/);
+    expect(after).toBe('done');
+  },
+);
+
+test.skipIf(!existsSync('/usr/bin/prlimit') || process.getuid?.() !== 0)(
+  'J3: without processes (EAGAIN) a call fails typed and its caller lives (needs prlimit and root)',
+  async () => {
+    // Root has no such limit: the caller is a user of its own.
+    const user = { uid: 54_321, gid: 54_321 };
+    expect(await lines({ ...node('processes'), user })).toEqual([expect.stringMatching(/^TOOL_FAILED: .*EAGAIN/)]);
+  },
+);
+
+test('M19: a tool dies with its parent, even when that is killed', async () => {
+  const path = join(folder, 'orphan');
+  const stop = new AbortController();
+  const parent = runTool({ ...node('hold', path), signal: stop.signal });
+  parent.catch(() => undefined);
+  const pid = await pidIn(path);
+  const status = await readFile(`/proc/${pid}/status`, 'utf8');
+  const parentPid = Number(/^PPid:\s+(\d+)$/m.exec(status)?.[1]);
+  process.kill(parentPid, 'SIGKILL');
+  await gone(pid);
+  expect(await failureOf(parent)).toMatchObject({ code: 'TOOL_FAILED', message: expect.stringContaining('SIGKILL') });
+});
+
+test('M12: a secret of the environment is in no argument of any process and in no error', async () => {
+  const secret = randomBytes(16).toString('hex');
+  const path = join(folder, 'with-secret');
+  const failing = failureOf(
+    runTool(sh(`echo $$ > ${path}; read line; exit 7`, { env: { PGPASSWORD: secret }, stdin: released() })),
+  );
+  await pidIn(path);
+  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name)))
+    expect(await readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => '')).not.toContain(secret);
+  release();
+  const failure = await failing;
+  expect(failure).toMatchObject({ code: 'TOOL_FAILED', message: expect.stringContaining('ended with 7') });
+  expect(JSON.stringify([failure.message, failure.stack, failure.wireError])).not.toContain(secret);
+});
+let release = (): void => undefined;
+function released(): Readable {
+  const held = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  return Readable.from(
+    (async function* () {
+      await held;
+      yield Buffer.from('go\n');
+    })(),
+  );
+}
