@@ -1,0 +1,123 @@
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { open, readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Writable } from 'node:stream';
+import { type BackupFacts, type BackupWriter, Failure, type Repository } from '@lastgood/core';
+import { runTool, uuidv7 } from '@lastgood/host';
+import { smallFileSystem, temporaryFolder } from '@lastgood/testkit';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { createFolderRepository } from '../src/index.ts';
+
+const ref = { environment: 'test', host: 'db-1', target: 'shop' };
+const dump = { role: 'dump', database: 'shop', extension: 'dump' } as const;
+const facts: BackupFacts = {
+  kind: 'logical',
+  snapshotAt: '2026-01-01T00:00:00Z',
+  tool: { name: 'pg_dump', version: '15.18' },
+  server: { version: '15.18', systemId: 'sys' },
+  facts: {},
+  warnings: [],
+};
+const MIB = 1024 * 1024;
+const cleanup = new AsyncDisposableStack();
+const small = cleanup.use(await smallFileSystem(16 * MIB));
+let path: string;
+let repository: Repository;
+
+beforeAll(async () => {
+  path = join(cleanup.use(await temporaryFolder()).path, 'repository');
+  repository = await createFolderRepository({ path });
+});
+afterAll(() => cleanup.disposeAsync());
+
+async function begin(store: Repository, backupId = uuidv7()): Promise<BackupWriter> {
+  const about = { jobId: uuidv7(), attempt: 1, engine: 'postgres', lastgoodVersion: '0.1.0' } as const;
+  return await store.begin({ ref, backupId, startedAt: '2026-01-01T00:00:00Z', ...about }, 'sys');
+}
+const failureOf = async (work: Promise<unknown>): Promise<Failure | string> =>
+  await work.then(
+    () => 'nothing was refused',
+    (error: unknown) => (error instanceof Failure ? error : String(error)),
+  );
+const dataOf = (root: string, backupId: string): string =>
+  join(root, 'test', 'db-1', 'shop', 'backups', backupId, 'data');
+async function write(sink: Writable, data: Buffer): Promise<void> {
+  if (!sink.write(data)) await once(sink, 'drain');
+}
+
+for (const [what, change] of [
+  ['one flipped bit', (byte: number) => byte ^ 0x10],
+  ['a lost byte of zeros', () => 0],
+] as const)
+  test(`A9: ${what} between the writer and the disk is found by the read-back, before the backup exists`, async () => {
+    const backupId = uuidv7();
+    const writer = await begin(repository, backupId);
+    const partial = join(dataOf(path, backupId), '0001.dump.zst.partial');
+    const adding = writer.add(dump, async (sink) => {
+      for (let round = 0; round < 4; round += 1) await write(sink, randomBytes(MIB));
+      // The first bytes are on the disk: another hand changes one of them there.
+      await vi.waitFor(async () => expect((await stat(partial)).size).toBeGreaterThan(MIB), 10_000);
+      await using file = await open(partial, 'r+');
+      const at = 4096 + 17;
+      const { buffer } = await file.read(Buffer.alloc(1), 0, 1, at);
+      const byte = buffer.readUInt8(0);
+      await file.write(Buffer.from([change(byte) === byte ? byte ^ 1 : change(byte)]), 0, 1, at);
+      await write(sink, randomBytes(MIB));
+    });
+    expect(await failureOf(adding)).toMatchObject({
+      code: 'STORE_FAILED',
+      message: expect.stringContaining('read back'),
+    });
+    expect(await readdir(dataOf(path, backupId))).toEqual([]);
+    await writer.abandon();
+    expect((await repository.list(ref)).backups).toEqual([]);
+  });
+
+test('A2: a tool that fails while the store is behind it leaves nothing, and the process lives', async () => {
+  const backupId = uuidv7();
+  const writer = await begin(repository, backupId);
+  const adding = writer.add(dump, async (sink) => {
+    const script = 'head -c 8000000 /dev/urandom; exit 1';
+    const call = { file: '/bin/sh', args: ['-c', script], signal: new AbortController().signal, timeoutMs: 60_000 };
+    await runTool(call, sink);
+  });
+  expect(await failureOf(adding)).toMatchObject({ code: 'TOOL_FAILED' });
+  expect(await readdir(dataOf(path, backupId))).toEqual([]);
+});
+
+test.skipIf(small.path === null)(
+  `A6, B17: a full store fails the backup at any moment, keeps the older ones, and takes the next when there is space${small.reason ?? ''}`,
+  async () => {
+    if (small.path === null) return;
+    const root = join(small.path, 'repository');
+    const store = await createFolderRepository({ path: root });
+    const take = async (): Promise<string> => {
+      const backupId = uuidv7();
+      const writer = await begin(store, backupId);
+      try {
+        await writer.add(dump, async (sink) => {
+          for (let round = 0; round < 3; round += 1) await write(sink, randomBytes(MIB));
+        });
+        await writer.publish(facts, '2026-01-01T00:00:01Z');
+      } catch (error) {
+        await writer.abandon();
+        throw error;
+      }
+      return backupId;
+    };
+    const kept = [await take()];
+    for (const leave of [0, 4096, 8192, 16_384, 65_536, MIB, 2 * MIB, 3 * MIB]) {
+      await small.fill(leave);
+      expect(await failureOf(take())).toMatchObject({ code: 'STORE_NO_SPACE' });
+      const { backups, broken } = await store.list(ref);
+      expect([backups.map(({ manifest }) => manifest.backupId), broken]).toEqual([kept, []]);
+      const [first = ''] = kept;
+      expect(await store.verify(ref, first, 1, new AbortController().signal, () => undefined)).toEqual([]);
+      await small.free();
+    }
+    kept.push(await take());
+    expect((await store.list(ref)).backups.map(({ manifest }) => manifest.backupId)).toEqual(kept);
+    expect(await readdir(join(root, 'test', 'db-1', 'shop', 'backups'))).toHaveLength(2);
+  },
+);
