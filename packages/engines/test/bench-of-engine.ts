@@ -1,6 +1,13 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type BackupFacts, type Engine, type EngineContext, Failure, type Repository } from '@lastgood/core';
+import {
+  type BackupFacts,
+  type Engine,
+  type EngineContext,
+  Failure,
+  type Repository,
+  type VerifyOutcome,
+} from '@lastgood/core';
 import { systemClock, uuidv7 } from '@lastgood/host';
 import type { Manifest, RestoreMode } from '@lastgood/protocol';
 import { createFolderRepository } from '@lastgood/repository';
@@ -22,21 +29,35 @@ export class EngineBench implements AsyncDisposable {
     this.engine = engine;
     this.#cleanup = cleanup;
   }
-  static async open(server: PostgresServer, connection: object = {}): Promise<EngineBench> {
+  /** The repository is in a folder of its own unless told. */
+  static async open(
+    server: Pick<PostgresServer, 'connection'>,
+    connection: object = {},
+    store?: string,
+  ): Promise<EngineBench> {
     const cleanup = new AsyncDisposableStack();
     const { path } = cleanup.use(await temporaryFolder());
-    const repository = await createFolderRepository({ path: join(path, 'repository') });
+    const repository = await createFolderRepository({ path: store ?? join(path, 'repository') });
     return new EngineBench(path, repository, createPostgresEngine({ ...server.connection, ...connection }), cleanup);
   }
-  async context(signal: AbortSignal = new AbortController().signal): Promise<EngineContext> {
+  async context(
+    signal: AbortSignal = new AbortController().signal,
+    progress: EngineContext['progress'] = () => undefined,
+  ): Promise<EngineContext> {
     const workDir = join(this.folder, uuidv7());
     await mkdir(workDir, { mode: 0o700 });
-    return { workDir, signal, clock: systemClock, progress: () => undefined, log: () => undefined };
+    return { workDir, signal, clock: systemClock, progress, log: () => undefined };
   }
   async backup(
-    options: { databases?: string[] | null; digests?: boolean; signal?: AbortSignal; systemId?: string } = {},
+    options: {
+      databases?: string[] | null;
+      digests?: boolean;
+      signal?: AbortSignal;
+      systemId?: string;
+      progress?: EngineContext['progress'];
+    } = {},
   ): Promise<Manifest> {
-    const context = await this.context(options.signal);
+    const context = await this.context(options.signal, options.progress);
     const backupId = uuidv7();
     const writer = await this.repository.begin(
       {
@@ -72,6 +93,21 @@ export class EngineBench implements AsyncDisposable {
     const { hash } = await this.engine.plan(mode, source, await this.context());
     const result = await this.engine.restore({ mode, jobId, planHash: hash }, source, await this.context());
     return { jobId, oldKeptAs: result.oldKeptAs, tables: result.tables };
+  }
+  /** The ids of the backups that are listed; fails when a folder of a backup that was given up is left. */
+  async listed(): Promise<string[]> {
+    const { backups, broken } = await this.repository.list(ref);
+    const swept = await this.repository.sweep(ref, new Set());
+    if (broken.length + swept.length > 0) throw new Error(`left behind: ${JSON.stringify([broken, swept])}`);
+    return backups.map(({ manifest }) => manifest.backupId);
+  }
+  /** Verifies a stored backup with the engine. */
+  async verify(level: 2 | 3 | 4 | 5 | 6, backupId: string, context?: EngineContext): Promise<VerifyOutcome> {
+    return await this.engine.verify(
+      level,
+      await this.repository.open(ref, backupId),
+      context ?? (await this.context()),
+    );
   }
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#cleanup.disposeAsync();

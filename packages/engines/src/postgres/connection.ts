@@ -23,6 +23,8 @@ export const postgresConnectionSchema = z.strictObject({
     .min(1_000)
     .max(7 * 86_400_000)
     .default(15 * 60_000),
+  /** How long a backup waits for a lock that another session holds before it gives way (A14). */
+  lockWaitMs: z.int().min(100).max(3_600_000).default(30_000),
   /** Where scratch servers put their data; the system's temporary folder when absent. */
   scratchFolder: z.string().startsWith('/').optional(),
   /** The unprivileged user that runs scratch servers when the agent is root. */
@@ -90,6 +92,9 @@ export function databaseFailure(error: unknown, what: string): Failure {
     if (REFUSED.has(code)) return new Failure('DATABASE_REFUSED', `${what}: ${error.message}`, { cause: error });
     if (code.startsWith('08') || code.startsWith('57P'))
       return new Failure('DATABASE_UNREACHABLE', `${what}: ${error.message}`, { cause: error });
+    // A relation, column, schema, type or function that was there in the snapshot and is gone.
+    if (['42P01', '42703', '3F000', '42704', '42883'].includes(code))
+      return new Failure('SOURCE_CHANGED', `${what}: ${error.message}`, { cause: error });
     if (code === '53100') return new Failure('STORE_NO_SPACE', `${what}: ${error.message}`, { cause: error });
     return new Failure('TOOL_FAILED', `${what}: ${error.message}`, { cause: error });
   }

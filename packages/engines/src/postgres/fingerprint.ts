@@ -1,3 +1,4 @@
+import { Failure } from '@lastgood/core';
 import pg from 'pg';
 import { z } from 'zod';
 import type { Session } from './connection.ts';
@@ -32,7 +33,7 @@ export type Fingerprint = z.infer<typeof fingerprintSchema>;
 
 /** Fixes every setting that changes how values print, and refuses to see less than all rows (A11). */
 export const STABLE_SETTINGS =
-  "set local datestyle = 'ISO, YMD'; set local intervalstyle = 'postgres'; set local timezone = 'UTC'; set local extra_float_digits = 3; set local bytea_output = 'hex'; set local xmloption = 'content'; set local row_security = off; set local search_path = pg_catalog; set local statement_timeout = 0; set local lock_timeout = '30s'; set local idle_in_transaction_session_timeout = 0; set local lc_monetary = 'C'";
+  "set local datestyle = 'ISO, YMD'; set local intervalstyle = 'postgres'; set local timezone = 'UTC'; set local extra_float_digits = 3; set local bytea_output = 'hex'; set local xmloption = 'content'; set local row_security = off; set local search_path = pg_catalog; set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0; set local lc_monetary = 'C'";
 
 const OURS = "n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_(toast|temp)'";
 /** Objects that belong to an extension come back with it, unless they are configuration tables that the dump carries. */
@@ -43,7 +44,7 @@ const READABLE = "(c.relpersistence = 'p' or not pg_is_in_recovery())";
 const TABLES = `select n.nspname as schema, c.relname as name, c.oid::text as oid from pg_class c join pg_namespace n on n.oid = c.relnamespace
   where c.relkind in ('r', 'm') and c.relpersistence <> 't' and (c.relkind = 'r' or c.relispopulated) and ${READABLE} and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
 const SEQUENCES = `select n.nspname as schema, c.relname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
-  where c.relkind = 'S' and c.relpersistence <> 't' and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
+  where c.relkind = 'S' and c.relpersistence <> 't' and ${READABLE} and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
 const ROLES = `select distinct rolname as name from pg_roles where oid in (
     select refobjid from pg_shdepend where refclassid = 'pg_authid'::regclass and dbid = (select oid from pg_database where datname = current_database())
     union select datdba from pg_database where datname = current_database()) and rolname !~ '^pg_' order by 1`;
@@ -61,9 +62,22 @@ const quoted = ({ schema, name }: Named): string => `${pg.escapeIdentifier(schem
 const DIGEST = (text: string): string =>
   `coalesce(sum(('x' || left(md5(${text}), 16))::bit(64)::bigint::numeric), 0)::text || ':' || coalesce(sum(('x' || right(md5(${text}), 16))::bit(64)::bigint::numeric), 0)::text`;
 
-/** The tables whose rows are fingerprinted, by oid: what a dump of the same snapshot must carry. */
-export async function tablesByOid(session: Session): Promise<Map<string, string>> {
+/**
+ * Locks the tables whose rows are fingerprinted as a reader does, until the end of the transaction: nobody truncates, drops or
+ * alters one between the dump and the fingerprint (A13). Returns them by oid: what a dump of the same snapshot must carry.
+ */
+export async function lockTables(session: Session): Promise<Map<string, string>> {
   const tables = await session.rows<Named & { oid: string }>(TABLES);
+  for (const table of tables) {
+    await session.run(`select from only ${quoted(table)} limit 0`).catch((error: unknown) => {
+      if (error instanceof Failure && /lock timeout/.test(error.message))
+        throw new Failure('TOOL_FAILED', `another session locks table ${quoted(table)}: the backup gave way`, {
+          cause: error,
+          remedy: 'Repeat the backup when no session holds an exclusive lock on that table.',
+        });
+      throw error;
+    });
+  }
   return new Map(tables.map((table) => [table.oid, quoted(table)]));
 }
 

@@ -4,8 +4,8 @@ import { type ArtefactSource, type EngineContext, Failure, type VerifyOutcome } 
 import { captureTool, runTool } from '@lastgood/host';
 import type { Finding, VerificationLevel } from '@lastgood/protocol';
 import { artefactsOf, type DatabaseArtefacts, databasesOf, globalsOf, sizeOf } from './artefacts.ts';
-import { countDataEntries } from './backup.ts';
 import { type PostgresConnection, Session, toolEnvironment } from './connection.ts';
+import { countDataEntries } from './dump.ts';
 import { compareFingerprints, STABLE_SETTINGS, takeFingerprint } from './fingerprint.ts';
 import { loadDump } from './load.ts';
 import { applyProperties, createDatabase } from './properties.ts';
@@ -14,7 +14,11 @@ import { findTools, parseVersion, type ToolFolder } from './tools.ts';
 
 const DAY_MS = 86_400_000;
 
-/** Turns what says "this backup is bad" into a finding; anything else (no space, no tools, cancel) stays a failure (E3). */
+/** What a tool says when its proof broke down, not the backup: killed, out of space or memory, or the scratch server went away. */
+const BROKEN_PROOF =
+  /ended with SIG(KILL|TERM|INT|HUP|QUIT)|No space left on device|could not extend file|out of (shared )?memory|server closed the connection|connection to server|terminating connection|too many clients|in recovery mode|Input\/output error/;
+
+/** Turns what says "this backup is bad" into a finding; anything else (no space, no tools, cancel, a proof that broke down) stays a failure (E3, E9). */
 async function finding(level: number, object: string | null, work: () => Promise<void>): Promise<Finding[]> {
   try {
     await work();
@@ -25,12 +29,24 @@ async function finding(level: number, object: string | null, work: () => Promise
       !['BACKUP_CORRUPT', 'MANIFEST_INVALID', 'RESTORE_FAILED', 'TOOL_FAILED'].includes(error.code)
     )
       throw error;
+    if (error.code !== 'BACKUP_CORRUPT' && BROKEN_PROOF.test(error.message)) {
+      const full = /No space left on device|could not extend file/.test(error.message);
+      throw new Failure(full ? 'STORE_NO_SPACE' : 'TOOL_FAILED', `the proof broke down: ${error.message}`, {
+        cause: error,
+        remedy: 'This says nothing about the backup: mend what the message names, then verify again.',
+      });
+    }
     return [{ level, object, message: error.message.slice(0, 500) }];
   }
 }
 
 /** Level 2: every artefact decodes to its end, and the dump through its own tool. */
-async function decodes(source: ArtefactSource, tools: ToolFolder, context: EngineContext): Promise<Finding[]> {
+async function decodes(
+  source: ArtefactSource,
+  tools: ToolFolder,
+  stallMs: number,
+  context: EngineContext,
+): Promise<Finding[]> {
   const findings: Finding[] = [];
   for (const object of source.manifest.objects.filter((candidate) => candidate.role === 'dump')) {
     context.progress({ phase: 'decode', doneBytes: 0, totalBytes: object.produced.size });
@@ -42,6 +58,7 @@ async function decodes(source: ArtefactSource, tools: ToolFolder, context: Engin
           stdin: source.open(object, context.signal),
           signal: context.signal,
           timeoutMs: 7 * DAY_MS,
+          stallMs,
         };
         await runTool(call);
       })),
@@ -59,13 +76,18 @@ async function decodes(source: ArtefactSource, tools: ToolFolder, context: Engin
 }
 
 /** Level 3: the archive's own table of contents holds what the fingerprint names. */
-async function listed(source: ArtefactSource, tools: ToolFolder, context: EngineContext): Promise<Finding[]> {
+async function listed(
+  source: ArtefactSource,
+  tools: ToolFolder,
+  stallMs: number,
+  context: EngineContext,
+): Promise<Finding[]> {
   const findings: Finding[] = [];
   for (const database of databasesOf(source)) {
     const { dump, fingerprint } = await artefactsOf(source, database, context.signal);
     findings.push(
       ...(await finding(3, dump.name, async () => {
-        const entries = await countDataEntries(tools, source.open(dump, context.signal), context.signal);
+        const entries = await countDataEntries(tools, source.open(dump, context.signal), context.signal, stallMs);
         if (entries < fingerprint.tables.length)
           throw new Failure(
             'BACKUP_CORRUPT',
@@ -179,8 +201,8 @@ export async function verify(
     });
   const tools = await findTools(connection.binDir, context.signal, parseVersion(source.manifest.server.version).major);
   const steps: readonly (readonly [VerificationLevel, () => Promise<Finding[]>])[] = [
-    [2, () => decodes(source, tools, context)],
-    [3, () => listed(source, tools, context)],
+    [2, () => decodes(source, tools, connection.stallMs, context)],
+    [3, () => listed(source, tools, connection.stallMs, context)],
     [level > 4 ? level : 4, () => proves(level, source, connection, tools, context)],
   ];
   let reached: VerificationLevel = 1;
