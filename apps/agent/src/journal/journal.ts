@@ -17,7 +17,7 @@ function open(file: string): Database.Database {
     db.pragma('synchronous = FULL');
     db.exec(SCHEMA);
     const found = db.pragma('quick_check', { simple: true });
-    if (found !== 'ok') throw new Error(String(found));
+    if (found !== 'ok') throw new Failure('STORE_FAILED', `the journal is damaged: ${String(found).slice(0, 200)}`);
     return db;
   } catch (error) {
     db.close();
@@ -26,7 +26,9 @@ function open(file: string): Database.Database {
 }
 
 const isDamage = (error: unknown): boolean =>
-  error instanceof Error && (!('code' in error) || ['SQLITE_CORRUPT', 'SQLITE_NOTADB'].includes(String(error.code)));
+  error instanceof Failure ||
+  error instanceof SyntaxError ||
+  (error instanceof Error && 'code' in error && ['SQLITE_CORRUPT', 'SQLITE_NOTADB'].includes(String(error.code)));
 
 /**
  * What the agent must not forget, in SQLite with synchronous=FULL: a step is on the disk before it is acknowledged or acted on.

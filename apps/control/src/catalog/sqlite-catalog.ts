@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { chmod } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { Bug, Failure, PROVEN_LEVEL, unreachable } from '@lastgood/core';
+import { Bug, Failure } from '@lastgood/core';
 import type {
   AgentCommand,
   AuditEntry,
@@ -12,9 +12,10 @@ import type {
   TargetInventory,
 } from '@lastgood/protocol';
 import Database from 'better-sqlite3';
-import { and, desc, eq, gt, inArray, isNull, max, sql } from 'drizzle-orm';
-import { type BetterSQLite3Database, drizzle } from 'drizzle-orm/better-sqlite3';
+import { and, desc, eq, max, sql } from 'drizzle-orm';
+import { drizzle } from 'drizzle-orm/better-sqlite3';
 import { migrate } from 'drizzle-orm/better-sqlite3/migrator';
+import { applyChange, type Db } from './apply-change.ts';
 import type {
   AgentRecord,
   BackupRecord,
@@ -27,8 +28,6 @@ import type {
   TokenRecord,
 } from './catalog.ts';
 import * as schema from './schema.ts';
-
-type Db = BetterSQLite3Database<typeof schema>;
 
 /** Beside the sources while developing, beside the bundle when shipped. */
 function migrationsFolder(): string {
@@ -103,7 +102,7 @@ class SqliteCatalog implements Catalog {
       for (const waiting of batch) {
         this.#sqlite.exec('savepoint one');
         try {
-          for (const change of waiting.changes) this.#apply(change);
+          for (const change of waiting.changes) applyChange(this.#db, change);
         } catch (error) {
           if (!this.#sqlite.inTransaction) throw error;
           this.#sqlite.exec('rollback to one');
@@ -122,174 +121,6 @@ class SqliteCatalog implements Catalog {
       if (refused.has(waiting)) waiting.reject(refused.get(waiting));
       else waiting.resolve();
     }
-  }
-
-  #apply(change: Change): void {
-    const db = this.#db;
-    switch (change.type) {
-      case 'ledger':
-        this.#saveLedger(change.before, change.after, change.now);
-        return;
-      case 'job': {
-        const { job, agentId, createdAt, createdBy, idempotencyKey } = change.record;
-        const row = {
-          jobId: job.jobId,
-          agentId,
-          target: job.spec.target,
-          command: job.spec.command,
-          state: job.state,
-          createdAt,
-          createdBy,
-          idempotencyKey,
-          ledger: job,
-        };
-        db.insert(schema.jobs).values(row).run();
-        return;
-      }
-      case 'agent':
-        db.insert(schema.agents)
-          .values(change.agent)
-          .onConflictDoUpdate({ target: schema.agents.agentId, set: change.agent })
-          .run();
-        return;
-      case 'inventory':
-        this.#saveInventory(change.agentId, change.targets, change.seenAt);
-        return;
-      case 'scan':
-        this.#saveScan(change);
-        return;
-      case 'backup':
-        this.#saveBackup(change.agentId, change.backup);
-        return;
-      case 'removedBackups':
-        for (const backupId of change.backupIds)
-          db.delete(schema.backups).where(eq(schema.backups.backupId, backupId)).run();
-        return;
-      case 'verified':
-        this.#saveVerdict(change.backupId, change.verdict);
-        return;
-      case 'hold':
-        db.delete(schema.holds).where(eq(schema.holds.backupId, change.backupId)).run();
-        if (change.held)
-          db.insert(schema.holds)
-            .values({ backupId: change.backupId, reason: change.reason, by: change.by, at: change.at })
-            .run();
-        return;
-      case 'token':
-        db.insert(schema.tokens).values(change.token).run();
-        return;
-      case 'useToken': {
-        const used = db
-          .update(schema.tokens)
-          .set({ usesLeft: sql`${schema.tokens.usesLeft} - 1`, lastUsedAt: change.at })
-          .where(and(eq(schema.tokens.id, change.id), gt(schema.tokens.usesLeft, 0), isNull(schema.tokens.revokedAt)))
-          .run();
-        if (used.changes === 0) throw new Failure('ENROL_TOKEN_INVALID', 'the token was used already');
-        return;
-      }
-      case 'tokenSeen':
-        db.update(schema.tokens).set({ lastUsedAt: change.at }).where(eq(schema.tokens.id, change.id)).run();
-        return;
-      case 'revokeToken':
-        db.update(schema.tokens)
-          .set({ revokedAt: change.at })
-          .where(and(eq(schema.tokens.id, change.id), isNull(schema.tokens.revokedAt)))
-          .run();
-        return;
-      case 'incarnation':
-        db.update(schema.meta).set({ value: change.incarnation }).where(eq(schema.meta.key, 'incarnation')).run();
-        return;
-      case 'audit':
-        db.insert(schema.audit).values(change.entry).run();
-        return;
-      default:
-        unreachable(change);
-    }
-  }
-
-  /** Writes what differs; jobs are replaced, never changed, so identity tells. */
-  #saveLedger(before: ControlLedger | null, after: ControlLedger, now: number): void {
-    const db = this.#db;
-    const { agentId, mergedIncarnation, epoch, commandSeq, acked } = after;
-    const counters = { agentId, mergedIncarnation, epoch, commandSeq, acked };
-    db.insert(schema.ledgers)
-      .values(counters)
-      .onConflictDoUpdate({ target: schema.ledgers.agentId, set: counters })
-      .run();
-    for (const [jobId, job] of after.jobs) {
-      if (before?.jobs.get(jobId) === job) continue;
-      const row = { jobId, agentId, target: job.spec.target, command: job.spec.command, state: job.state, ledger: job };
-      // A job that only the agent knew (its catalog was lost) gets a row as well.
-      db.insert(schema.jobs)
-        .values({ ...row, createdAt: now, createdBy: 'agent', idempotencyKey: null })
-        .onConflictDoUpdate({ target: schema.jobs.jobId, set: { state: job.state, ledger: job } })
-        .run();
-    }
-    if (before?.outbox === after.outbox) return;
-    const kept = new Map(after.outbox.map((command) => [command.seq, command]));
-    const had = new Map((before?.outbox ?? []).map((command) => [command.seq, command]));
-    for (const seq of had.keys())
-      if (!kept.has(seq))
-        db.delete(schema.commands)
-          .where(and(eq(schema.commands.agentId, agentId), eq(schema.commands.seq, seq)))
-          .run();
-    for (const [seq, command] of kept) {
-      if (had.get(seq) === command) continue;
-      db.insert(schema.commands)
-        .values({ agentId, seq, command })
-        .onConflictDoUpdate({ target: [schema.commands.agentId, schema.commands.seq], set: { command } })
-        .run();
-    }
-  }
-
-  #saveInventory(agentId: string, targets: readonly TargetInventory[], seenAt: number): void {
-    this.#db.delete(schema.targets).where(eq(schema.targets.agentId, agentId)).run();
-    for (const inventory of targets)
-      this.#db.insert(schema.targets).values({ agentId, name: inventory.name, inventory, seenAt }).run();
-  }
-
-  #saveBackup(agentId: string, summary: BackupSummary): void {
-    const row = {
-      backupId: summary.backupId,
-      agentId,
-      target: summary.target,
-      sequence: summary.sequence,
-      state: summary.state,
-      summary,
-    };
-    this.#db.insert(schema.backups).values(row).onConflictDoUpdate({ target: schema.backups.backupId, set: row }).run();
-  }
-
-  #saveScan({ agentId, backups: found, targets, complete }: Extract<Change, { type: 'scan' }>): void {
-    const seen = new Set(found.map((backup) => backup.backupId));
-    for (const backup of found) this.#saveBackup(agentId, backup);
-    if (targets.length === 0) return;
-    const oldest = complete ? '' : [...seen].sort()[0];
-    const known = this.#db
-      .select()
-      .from(schema.backups)
-      .where(and(eq(schema.backups.agentId, agentId), inArray(schema.backups.target, [...targets])))
-      .all();
-    for (const row of known) {
-      if (oldest === undefined || row.backupId < oldest || seen.has(row.backupId) || row.state === 'missing') continue;
-      this.#saveBackup(agentId, { ...(row.summary as BackupSummary), state: 'missing' });
-    }
-  }
-
-  #saveVerdict(backupId: string, verdict: NonNullable<BackupSummary['verified']>): void {
-    const [row] = this.#db.select().from(schema.backups).where(eq(schema.backups.backupId, backupId)).all();
-    if (row === undefined) return;
-    const summary = row.summary as BackupSummary;
-    const before = summary.verified;
-    // As the agent keeps it: a shallow look does not take back what a deep one has proven; a failure does.
-    const deeper = verdict.passed && before?.passed === true && before.level > verdict.level;
-    const verified = deeper ? before : verdict;
-    const suspect = summary.state === 'suspect' && verified.level < PROVEN_LEVEL;
-    this.#saveBackup(row.agentId, {
-      ...summary,
-      verified,
-      state: !verdict.passed ? 'bad' : suspect ? 'suspect' : 'good',
-    });
   }
 
   async incarnation(): Promise<string> {

@@ -1,0 +1,175 @@
+import { Failure, PROVEN_LEVEL, unreachable } from '@lastgood/core';
+import type { BackupSummary, ControlLedger, TargetInventory } from '@lastgood/protocol';
+import { and, eq, gt, inArray, isNull, sql } from 'drizzle-orm';
+import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3';
+import type { Change, JobRecord } from './catalog.ts';
+import * as schema from './schema.ts';
+
+export type Db = BetterSQLite3Database<typeof schema>;
+
+/** Writes one change; the caller owns the transaction. Throws Failure when the change is refused by what is there. */
+export function applyChange(db: Db, change: Change): void {
+  switch (change.type) {
+    case 'ledger':
+      saveLedger(db, change.before, change.after, change.now);
+      return;
+    case 'job':
+      saveNewJob(db, change.record);
+      return;
+    case 'agent':
+      db.insert(schema.agents)
+        .values(change.agent)
+        .onConflictDoUpdate({ target: schema.agents.agentId, set: change.agent })
+        .run();
+      return;
+    case 'inventory':
+      saveInventory(db, change.agentId, change.targets, change.seenAt);
+      return;
+    case 'scan':
+      saveScan(db, change);
+      return;
+    case 'backup':
+      saveBackup(db, change.agentId, change.backup);
+      return;
+    case 'removedBackups':
+      for (const backupId of change.backupIds)
+        db.delete(schema.backups).where(eq(schema.backups.backupId, backupId)).run();
+      return;
+    case 'verified':
+      saveVerdict(db, change.backupId, change.verdict);
+      return;
+    case 'hold':
+      saveHold(db, change);
+      return;
+    case 'token':
+      db.insert(schema.tokens).values(change.token).run();
+      return;
+    case 'useToken':
+      useToken(db, change.id, change.at);
+      return;
+    case 'tokenSeen':
+      db.update(schema.tokens).set({ lastUsedAt: change.at }).where(eq(schema.tokens.id, change.id)).run();
+      return;
+    case 'revokeToken':
+      db.update(schema.tokens)
+        .set({ revokedAt: change.at })
+        .where(and(eq(schema.tokens.id, change.id), isNull(schema.tokens.revokedAt)))
+        .run();
+      return;
+    case 'incarnation':
+      db.update(schema.meta).set({ value: change.incarnation }).where(eq(schema.meta.key, 'incarnation')).run();
+      return;
+    case 'audit':
+      db.insert(schema.audit).values(change.entry).run();
+      return;
+    default:
+      unreachable(change);
+  }
+}
+
+function saveNewJob(db: Db, { job, agentId, createdAt, createdBy, idempotencyKey }: JobRecord): void {
+  const { jobId, spec, state } = job;
+  const row = { jobId, agentId, target: spec.target, command: spec.command, state, ledger: job };
+  db.insert(schema.jobs)
+    .values({ ...row, createdAt, createdBy, idempotencyKey })
+    .run();
+}
+
+function saveHold(db: Db, { backupId, held, reason, by, at }: Extract<Change, { type: 'hold' }>): void {
+  db.delete(schema.holds).where(eq(schema.holds.backupId, backupId)).run();
+  if (held) db.insert(schema.holds).values({ backupId, reason, by, at }).run();
+}
+
+/** One-time tokens are used up in the statement that checks them, so that two hosts cannot share one. */
+function useToken(db: Db, id: string, at: number): void {
+  const used = db
+    .update(schema.tokens)
+    .set({ usesLeft: sql`${schema.tokens.usesLeft} - 1`, lastUsedAt: at })
+    .where(and(eq(schema.tokens.id, id), gt(schema.tokens.usesLeft, 0), isNull(schema.tokens.revokedAt)))
+    .run();
+  if (used.changes === 0) throw new Failure('ENROL_TOKEN_INVALID', 'the token was used already');
+}
+
+/** Writes what differs; jobs are replaced, never changed, so identity tells. */
+function saveLedger(db: Db, before: ControlLedger | null, after: ControlLedger, now: number): void {
+  const { agentId, mergedIncarnation, epoch, commandSeq, acked } = after;
+  const counters = { agentId, mergedIncarnation, epoch, commandSeq, acked };
+  db.insert(schema.ledgers)
+    .values(counters)
+    .onConflictDoUpdate({ target: schema.ledgers.agentId, set: counters })
+    .run();
+  for (const [jobId, job] of after.jobs) {
+    if (before?.jobs.get(jobId) === job) continue;
+    const row = { jobId, agentId, target: job.spec.target, command: job.spec.command, state: job.state, ledger: job };
+    // A job that only the agent knew (its catalog was lost) gets a row as well.
+    db.insert(schema.jobs)
+      .values({ ...row, createdAt: now, createdBy: 'agent', idempotencyKey: null })
+      .onConflictDoUpdate({ target: schema.jobs.jobId, set: { state: job.state, ledger: job } })
+      .run();
+  }
+  if (before?.outbox === after.outbox) return;
+  const kept = new Map(after.outbox.map((command) => [command.seq, command]));
+  const had = new Map((before?.outbox ?? []).map((command) => [command.seq, command]));
+  for (const seq of had.keys())
+    if (!kept.has(seq))
+      db.delete(schema.commands)
+        .where(and(eq(schema.commands.agentId, agentId), eq(schema.commands.seq, seq)))
+        .run();
+  for (const [seq, command] of kept) {
+    if (had.get(seq) === command) continue;
+    db.insert(schema.commands)
+      .values({ agentId, seq, command })
+      .onConflictDoUpdate({ target: [schema.commands.agentId, schema.commands.seq], set: { command } })
+      .run();
+  }
+}
+
+function saveInventory(db: Db, agentId: string, targets: readonly TargetInventory[], seenAt: number): void {
+  db.delete(schema.targets).where(eq(schema.targets.agentId, agentId)).run();
+  for (const inventory of targets)
+    db.insert(schema.targets).values({ agentId, name: inventory.name, inventory, seenAt }).run();
+}
+
+function saveBackup(db: Db, agentId: string, summary: BackupSummary): void {
+  const row = {
+    backupId: summary.backupId,
+    agentId,
+    target: summary.target,
+    sequence: summary.sequence,
+    state: summary.state,
+    summary,
+  };
+  db.insert(schema.backups).values(row).onConflictDoUpdate({ target: schema.backups.backupId, set: row }).run();
+}
+
+function saveScan(db: Db, { agentId, backups: found, targets, complete }: Extract<Change, { type: 'scan' }>): void {
+  const seen = new Set(found.map((backup) => backup.backupId));
+  for (const backup of found) saveBackup(db, agentId, backup);
+  if (targets.length === 0) return;
+  const oldest = complete ? '' : [...seen].sort()[0];
+  const known = db
+    .select()
+    .from(schema.backups)
+    .where(and(eq(schema.backups.agentId, agentId), inArray(schema.backups.target, [...targets])))
+    .all();
+  for (const row of known) {
+    if (oldest === undefined || row.backupId < oldest || seen.has(row.backupId) || row.state === 'missing') continue;
+    saveBackup(db, agentId, { ...(row.summary as BackupSummary), state: 'missing' });
+  }
+}
+
+function saveVerdict(db: Db, backupId: string, verdict: NonNullable<BackupSummary['verified']>): void {
+  const [row] = db.select().from(schema.backups).where(eq(schema.backups.backupId, backupId)).all();
+  if (row === undefined) return;
+  const summary = row.summary as BackupSummary;
+  const before = summary.verified;
+  // As the agent keeps it: a shallow look does not take back what a deep one has proven; a failure does.
+  const deeper = verdict.passed && before?.passed === true && before.level > verdict.level;
+  const verified = deeper ? before : verdict;
+  const suspect = summary.state === 'suspect' && verified.level < PROVEN_LEVEL;
+  saveBackup(db, row.agentId, {
+    ...summary,
+    verified,
+    state: !verdict.passed ? 'bad' : suspect ? 'suspect' : 'good',
+  });
+}
