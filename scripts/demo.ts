@@ -150,7 +150,7 @@ try {
   await tour(client, server);
   if (!options.once) {
     console.log(
-      `\nIt stays up. In another terminal:\n  export LASTGOOD_URL=${url} LASTGOOD_TOKEN_FILE=${tokenFile}\n  npm run -s lastgood -- status\n  npm run -s lastgood -- backups\nCtrl-C removes all of it.`,
+      `\nIt stays up. In another terminal:\n  export PATH="${join(root, 'bin')}:$PATH" LASTGOOD_URL=${url} LASTGOOD_TOKEN_FILE=${tokenFile}\n  lastgood status\nCtrl-C removes all of it.`,
     );
     const keepAlive = setInterval(() => undefined, 60_000);
     await new Promise<void>((resolve) =>
