@@ -151,13 +151,20 @@ export async function captureTool(
   return { stdout: Buffer.concat(chunks).toString('utf8'), stderrTail };
 }
 
+/** The last lines, and before them the last that names an error: a long statement may follow it. */
+function tellingLines(stderrTail: readonly string[]): string {
+  const end = Math.max(0, stderrTail.length - 3);
+  const telling = stderrTail.slice(0, end).findLast((line) => /\b(error|fatal|panic)\b/i.test(line));
+  return [...(telling === undefined ? [] : [telling]), ...stderrTail.slice(end)].join(' · ');
+}
+
 function failureOf(error: unknown, call: ToolCall, stderrTail: readonly string[]): Failure {
   if (error instanceof Failure) return error;
   if (call.signal.aborted)
     return call.signal.reason instanceof Failure
       ? call.signal.reason
       : new Failure('JOB_CANCELLED', `${call.file} was cancelled`);
-  const last = stderrTail.slice(-3).join(' · ') || 'no message';
+  const last = tellingLines(stderrTail) || 'no message';
   if (error instanceof ExecaError) {
     if (error.timedOut) return new Failure('JOB_DEADLINE', `${call.file} ran longer than ${call.timeoutMs} ms`);
     if (error.code === 'ENOENT' && call.cwd !== undefined && !existsSync(call.cwd))

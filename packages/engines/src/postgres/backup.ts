@@ -5,9 +5,11 @@ import { type PostgresConnection, Session } from './connection.ts';
 import { type BackupRun, dumpGlobals, dumpSnapshot } from './dump.ts';
 import {
   type Fingerprint,
-  lockTables,
+  glanceAtSequences,
+  holdTables,
+  refuseRewritten,
   STABLE_SETTINGS,
-  sequencesOf,
+  tablesByOid,
   takeFingerprint,
   widenSequences,
 } from './fingerprint.ts';
@@ -33,14 +35,21 @@ async function backupDatabase(
   await session.run('begin isolation level repeatable read read only');
   await session.run(`${STABLE_SETTINGS}; set local lock_timeout = ${connection.lockWaitMs}`);
   const { snapshot } = await session.one<{ snapshot: string }>('select pg_export_snapshot() as snapshot');
-  const tables = await lockTables(session);
+  const tables = await tablesByOid(session);
   const properties = await readProperties(session, server.facts.version.major);
-  const before = await sequencesOf(session);
-  const warnings = await dumpSnapshot(run, database.name, snapshot, tables, dumped);
+  const before = await glanceAtSequences(session);
+  let holding: Promise<void> | undefined;
+  const warnings = await dumpSnapshot(run, database.name, snapshot, tables, (bytes) => {
+    // The first bytes come when pg_dump holds its locks.
+    holding ??= holdTables(session, tables.values()).catch(() => undefined);
+    dumped(bytes);
+  });
+  await holding;
   const taken = await takeFingerprint(session, digests, (done, all) =>
     context.progress({ phase: `fingerprint ${done}/${all}`, doneBytes: 0, totalBytes: null }),
   );
   const fingerprint = await widenSequences(session, { ...taken, sequences: before });
+  await refuseRewritten(session);
   await session.run('commit');
   await sink.add(
     { role: 'properties', database: database.name, extension: 'json' },
@@ -88,6 +97,7 @@ export async function backup(
   context.progress({ phase: 'globals', doneBytes, totalBytes });
   const warnings = [...server.warnings, ...dumped.flatMap((one) => one.warnings), ...(await dumpGlobals(run))];
   const [first] = dumped;
+  if (server.facts.standby) warnings.push('the server is a standby: unlogged tables are restored empty');
   return {
     kind: 'logical',
     snapshotAt: first?.fingerprint.snapshotAt ?? new Date(context.clock.now()).toISOString(),

@@ -24,7 +24,7 @@ export function classifyDumpFailure(error: unknown): unknown {
     )
   )
     return new Failure('DATABASE_UNREACHABLE', message, { cause: error });
-  if (/lock timeout|canceling statement due to lock timeout/i.test(message))
+  if (/canceling statement due to (lock|statement) timeout/i.test(message))
     return new Failure('TOOL_FAILED', `the dump waited too long for a lock and gave way: ${message}`, {
       cause: error,
     });

@@ -41,8 +41,8 @@ const NOT_OF_EXTENSION =
   "not exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')";
 /** A standby has no contents of unlogged relations, and no dump of it carries them. */
 const READABLE = "(c.relpersistence = 'p' or not pg_is_in_recovery())";
-const TABLES = `select n.nspname as schema, c.relname as name, c.oid::text as oid from pg_class c join pg_namespace n on n.oid = c.relnamespace
-  where c.relkind in ('r', 'm') and c.relpersistence <> 't' and (c.relkind = 'r' or c.relispopulated) and ${READABLE} and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
+const TABLES = `select n.nspname as schema, c.relname as name, c.oid::text as oid, c.relfilenode as file, ${READABLE} as readable from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  where c.relkind in ('r', 'm') and c.relpersistence <> 't' and (c.relkind = 'r' or c.relispopulated) and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
 const SEQUENCES = `select n.nspname as schema, c.relname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
   where c.relkind = 'S' and c.relpersistence <> 't' and ${READABLE} and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
 const ROLES = `select distinct rolname as name from pg_roles where oid in (
@@ -62,24 +62,54 @@ const quoted = ({ schema, name }: Named): string => `${pg.escapeIdentifier(schem
 const DIGEST = (text: string): string =>
   `coalesce(sum(('x' || left(md5(${text}), 16))::bit(64)::bigint::numeric), 0)::text || ':' || coalesce(sum(('x' || right(md5(${text}), 16))::bit(64)::bigint::numeric), 0)::text`;
 
-/**
- * Locks the tables whose rows are fingerprinted as a reader does, until the end of the transaction: nobody truncates, drops or
- * alters one between the dump and the fingerprint (A13). Returns them by oid: what a dump of the same snapshot must carry.
- */
-export async function lockTables(session: Session): Promise<Map<string, string>> {
-  const tables = await session.rows<Named & { oid: string }>(TABLES);
-  for (const table of tables) {
-    await session.run(`select from only ${quoted(table)} limit 0`).catch((error: unknown) => {
-      if (error instanceof Failure && /lock timeout/.test(error.message))
-        throw new Failure('TOOL_FAILED', `another session locks table ${quoted(table)}: the backup gave way`, {
-          cause: error,
-          remedy: 'Repeat the backup when no session holds an exclusive lock on that table.',
-        });
-      throw error;
-    });
-  }
-  return new Map(tables.map((table) => [table.oid, quoted(table)]));
+interface Table extends Named {
+  readonly oid: string;
+  /** False for an unlogged table of a standby: nobody can read it there, and a dump of it restores it empty. */
+  readonly readable: boolean;
 }
+
+/** Tables by oid that a dump of the session's snapshot must carry. */
+export async function tablesByOid(session: Session): Promise<Map<string, string>> {
+  const tables = await session.rows<Table>(TABLES);
+  return new Map(tables.filter((table) => table.readable).map((table) => [table.oid, quoted(table)]));
+}
+
+/**
+ * Keeps the tables from being truncated, dropped or altered until the end of the transaction, as far as that is possible without
+ * waiting. Call it while pg_dump holds its own locks: before, a waiting ALTER TABLE would stand between our lock and pg_dump's,
+ * and all three would wait for each other.
+ */
+export async function holdTables(session: Session, tables: Iterable<string>): Promise<void> {
+  for (const table of tables) {
+    const held = await session
+      .run(
+        `savepoint hold; set local lock_timeout = 500; select from only ${table} limit 0; release savepoint hold; set local lock_timeout = '30s'`,
+      )
+      .then(
+        () => true,
+        () => false,
+      );
+    if (!held) {
+      await session.run('rollback to savepoint hold');
+      return;
+    }
+  }
+}
+
+/**
+ * Refuses SOURCE_CHANGED when a table was emptied or rewritten since the snapshot: TRUNCATE and some forms of ALTER TABLE take
+ * rows away from older snapshots, in the dump or in the fingerprint (A13). To be called when every table was read.
+ */
+export async function refuseRewritten(session: Session): Promise<void> {
+  const [changed] = await session.rows<Named>(
+    `select t.schema, t.name from (${TABLES}) t where pg_relation_filenode(t.oid::oid) is distinct from t.file limit 1`,
+  );
+  if (changed === undefined) return;
+  throw new Failure('SOURCE_CHANGED', `table ${quoted(changed)} was emptied or rewritten while it was backed up`);
+}
+
+/** What DIGEST gives for no rows. */
+const EMPTY_DIGEST = '0:0';
 
 /** Where every sequence stands now. */
 export async function sequencesOf(session: Session): Promise<z.infer<typeof sequenceSchema>[]> {
@@ -90,6 +120,17 @@ export async function sequencesOf(session: Session): Promise<z.infer<typeof sequ
     );
     found.push({ schema: sequence.schema, name: sequence.name, least: value, most: value, called });
   }
+  return found;
+}
+
+/**
+ * sequencesOf without keeping a lock: one that is kept while pg_dump runs makes it wait for whoever waits to drop the sequence,
+ * and that one for us.
+ */
+export async function glanceAtSequences(session: Session): Promise<z.infer<typeof sequenceSchema>[]> {
+  await session.run('savepoint glance');
+  const found = await sequencesOf(session);
+  await session.run('rollback to savepoint glance');
   return found;
 }
 
@@ -119,10 +160,14 @@ export async function takeFingerprint(
   const about = await session.one<{ database: string; version: string; at: Date }>(
     "select current_database() as database, current_setting('server_version') as version, transaction_timestamp() as at",
   );
-  const names = await session.rows<Named>(TABLES);
+  const names = await session.rows<Table>(TABLES);
   const tables: Fingerprint['tables'] = [];
   for (const name of names) {
     onTable(tables.length, names.length);
+    if (!name.readable) {
+      tables.push({ schema: name.schema, name: name.name, rows: '0', digest: digests ? EMPTY_DIGEST : null });
+      continue;
+    }
     const digest = digests ? DIGEST('row(lastgood_row.*)::text') : 'null';
     const { rows, value } = await session.one<{ rows: string; value: string | null }>(
       `select count(*)::text as rows, ${digest} as value from only ${quoted(name)} as lastgood_row`,

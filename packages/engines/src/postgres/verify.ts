@@ -88,10 +88,11 @@ async function listed(
     findings.push(
       ...(await finding(3, dump.name, async () => {
         const entries = await countDataEntries(tools, source.open(dump, context.signal), context.signal, stallMs);
-        if (entries < fingerprint.tables.length)
+        const filled = fingerprint.tables.filter((table) => table.rows !== '0').length;
+        if (entries < filled)
           throw new Failure(
             'BACKUP_CORRUPT',
-            `the dump lists ${entries} tables with rows, its fingerprint names ${fingerprint.tables.length}`,
+            `the dump lists ${entries} tables with rows, its fingerprint names ${filled}`,
           );
       })),
     );

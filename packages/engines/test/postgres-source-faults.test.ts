@@ -1,0 +1,233 @@
+import { chmod, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Failure } from '@lastgood/core';
+import { captureTool, runTool } from '@lastgood/host';
+import { freePort, type PostgresServer, seedShop, startPostgres, temporaryFolder } from '@lastgood/testkit';
+import pg from 'pg';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { EngineBench, ref } from './bench-of-engine.ts';
+
+const PASSWORD = 'super:secret';
+const never = new AbortController().signal;
+const cleanup = new AsyncDisposableStack();
+let server: PostgresServer;
+let bench: EngineBench;
+
+beforeAll(async () => {
+  server = cleanup.use(await startPostgres({ superuserPassword: PASSWORD }));
+  await seedShop(server, 'shop', { rows: 500 });
+  bench = cleanup.use(await EngineBench.open(server));
+}, 120_000);
+afterAll(() => cleanup.disposeAsync());
+
+const failureOf = async (work: Promise<unknown>): Promise<Failure> =>
+  await work.then(
+    () => {
+      throw new Error('nothing was refused');
+    },
+    (error: unknown) => {
+      if (error instanceof Failure) return error;
+      throw error;
+    },
+  );
+
+/** An engine that connects as a role without more rights than were given to it. */
+async function benchAs(role: string): Promise<EngineBench> {
+  const { path } = cleanup.use(await temporaryFolder());
+  const passfile = join(path, 'pgpass');
+  await writeFile(passfile, `*:*:*:${role}:pass of ${role}\n`, { mode: 0o600 });
+  await server.query('postgres', `create role ${role} login password 'pass of ${role}'`);
+  return cleanup.use(await EngineBench.open(server, { user: role, passfile, database: 'guarded' }));
+}
+
+test('A11: what a role may not read fails the backup with the exact object, whichever kind it is', async () => {
+  await server.query('postgres', 'create database guarded');
+  await server.query('guarded', 'create schema hidden');
+  await server.query('guarded', 'create table "the ledger" (id int); create table hidden.away (id int)');
+  await server.query('guarded', "create table rows_of_others (who text); insert into rows_of_others values ('x')");
+  const reader = await benchAs('reader_of_some');
+  const attempt = () => failureOf(reader.backup({ databases: ['guarded'] }));
+  const refused = (object: string) => ({ code: 'DATABASE_REFUSED', message: expect.stringContaining(object) });
+
+  const grants = new Map([
+    ['schema hidden', 'usage on schema hidden'],
+    ['table away', 'select on hidden.away'],
+    ['rows_of_others', 'select on rows_of_others'],
+    ['the ledger', 'select on "the ledger"'],
+  ]);
+  while (grants.size > 0) {
+    const { code, message } = await attempt();
+    expect(code).toBe('DATABASE_REFUSED');
+    const named = [...grants.keys()].find((object) => message.includes(object));
+    expect(named, message).toBeDefined();
+    await server.query('guarded', `grant ${grants.get(named ?? '')} to reader_of_some`);
+    grants.delete(named ?? '');
+  }
+  const { backupId, warnings } = await reader.backup({ databases: ['guarded'] });
+  expect(warnings.join()).toContain('without passwords');
+
+  await server.query('guarded', 'create sequence counted; select nextval($$counted$$)');
+  expect(await attempt()).toMatchObject(refused('counted'));
+  await server.query('guarded', 'drop sequence counted');
+  await server.query('guarded', 'alter table rows_of_others enable row level security');
+  expect(await attempt()).toMatchObject(refused('rows_of_others'));
+  await server.query('guarded', 'alter table rows_of_others disable row level security');
+  const [made] = await server.query('guarded', "select lo_from_bytea(0, 'x')::text as oid");
+  expect(await attempt()).toMatchObject(refused(`large object ${String(made?.['oid'])}`));
+  await server.query('guarded', `grant select on large object ${String(made?.['oid'])} to reader_of_some`);
+  const later = await reader.backup({ databases: ['guarded'] });
+  expect(await reader.listed()).toEqual([backupId, later.backupId]);
+  expect(await reader.verify(6, later.backupId)).toEqual({ reached: 6, findings: [] });
+});
+
+test('A11: a database that the role may not enter is refused by name', async () => {
+  await server.query('postgres', 'create database closed_to_most');
+  await server.query('postgres', 'revoke connect on database closed_to_most from public');
+  const outsider = await benchAs('outsider');
+  const failure = await failureOf(outsider.backup({ databases: ['closed_to_most'] }));
+  expect(failure).toMatchObject({ code: 'DATABASE_REFUSED', message: expect.stringContaining('closed_to_most') });
+  expect(await outsider.listed()).toEqual([]);
+});
+
+/** A real standby of the server, made as a person would make it. */
+async function startStandby(): Promise<Pick<PostgresServer, 'connection'>> {
+  const { path } = cleanup.use(await temporaryFolder());
+  const owner = await stat(server.dataDir);
+  const user = process.getuid?.() === 0 ? { user: { uid: owner.uid, gid: owner.gid } } : {};
+  await chmod(path, 0o777);
+  const port = await freePort();
+  const data = join(path, 'data');
+  await captureTool({
+    file: join(server.binDir, 'pg_basebackup'),
+    args: ['-D', data, '-R', '-X', 'stream', '--checkpoint=fast', '--no-sync'],
+    env: { PGHOST: server.host, PGPORT: String(server.port), PGUSER: server.user, PGPASSWORD: PASSWORD },
+    signal: never,
+    timeoutMs: 120_000,
+    cwd: path,
+    ...user,
+  });
+  const stop = new AbortController();
+  const settings = ['-c', `port=${port}`, '-c', `unix_socket_directories=${path}`];
+  const running = runTool({
+    file: join(server.binDir, 'postgres'),
+    args: ['-D', data, ...settings],
+    signal: stop.signal,
+    timeoutMs: 600_000,
+    stopSignal: 'SIGINT',
+    cwd: path,
+    ...user,
+  });
+  running.catch(() => undefined);
+  cleanup.defer(async () => {
+    stop.abort();
+    await running.catch(() => undefined);
+  });
+  return { connection: { ...server.connection, port } };
+}
+
+test('A12: a standby is backed up without parallel work, says that it is one, and proves itself to level 6', async () => {
+  const standby = await startStandby();
+  const there = cleanup.use(await EngineBench.open(standby));
+  await vi.waitFor(async () => expect((await there.engine.probe(await there.context())).state).toBe('ok'), {
+    timeout: 60_000,
+    interval: 200,
+  });
+  const manifest = await there.backup();
+  expect(manifest.facts['standby']).toBe(true);
+  expect(manifest.server.systemId).toBe((await bench.backup()).server.systemId);
+  expect(await there.verify(6, manifest.backupId)).toEqual({ reached: 6, findings: [] });
+  const source = await there.repository.open(ref, manifest.backupId);
+  const plan = await there.engine.plan({ type: 'swap', database: 'shop' }, source, await there.context());
+  expect(plan.refusals.join()).toContain('standby');
+});
+
+test('A13: a schema that changes without pause under the dump gives a backup that proves itself, or a typed failure', async () => {
+  await server.query('postgres', 'create database restless');
+  await server.query('restless', 'create table steady as select generate_series(1, 2000) as i');
+  const stop = new AbortController();
+  const change = async (name: string, pause: number): Promise<number> => {
+    const client = new pg.Client({ ...login(), database: 'restless' });
+    await client.connect();
+    let rounds = 0;
+    try {
+      for (; !stop.signal.aborted; rounds += 1) {
+        await client.query(`select pg_sleep(${pause}); create table ${name} as select generate_series(1, 500) as i`);
+        await client.query(`create sequence ${name}_seq`);
+        await client.query(`select pg_sleep(${pause}); truncate ${name}`);
+        await client.query(`insert into ${name} values (1), (2)`);
+        await client.query(`alter table ${name} add column extra text`);
+        await client.query(`select pg_sleep(${pause}); drop table ${name}; drop sequence ${name}_seq`);
+      }
+    } finally {
+      await client.end();
+    }
+    return rounds;
+  };
+  const changing = [change('coming', 0.15), change('going', 0.1)];
+  const outcomes: string[] = [];
+  try {
+    for (let round = 0; round < 15; round += 1) {
+      const taken = await bench.backup({ databases: ['restless'] }).catch((error: unknown) => {
+        if (error instanceof Failure) return error;
+        throw error;
+      });
+      if (taken instanceof Failure) outcomes.push(taken.code);
+      else expect(await bench.verify(6, taken.backupId)).toEqual({ reached: 6, findings: [] });
+    }
+  } finally {
+    stop.abort();
+  }
+  for (const rounds of await Promise.all(changing)) expect(rounds).toBeGreaterThan(5);
+
+  expect(outcomes.filter((code) => code !== 'SOURCE_CHANGED')).toEqual([]);
+});
+
+test('A13: a table cannot be emptied between its dump and its fingerprint', async () => {
+  await server.query('postgres', 'create database emptied');
+  await server.query('emptied', 'create table a_first as select 1 as i; create table b_next as select 2 as i');
+  let emptying: Promise<unknown> = Promise.resolve();
+  const progress = ({ phase }: { phase: string }): void => {
+    if (phase === 'fingerprint 0/2') emptying = server.query('emptied', 'truncate b_next');
+  };
+  const { backupId } = await bench.backup({ databases: ['emptied'], progress });
+  await emptying;
+  expect(await bench.verify(6, backupId)).toEqual({ reached: 6, findings: [] });
+  expect(await server.query('emptied', 'select * from b_next')).toEqual([]);
+});
+
+const login = () => ({ host: server.host, port: server.port, user: server.user, password: PASSWORD });
+
+test('A14: a lock that another session holds ends the backup after its wait, and nobody waits for us afterwards', async () => {
+  const impatient = cleanup.use(await EngineBench.open(server, { lockWaitMs: 500 }));
+  const client = new pg.Client({ ...login(), database: 'shop' });
+  await client.connect();
+  try {
+    await client.query('begin; lock table orders in access exclusive mode');
+    const failure = await failureOf(impatient.backup());
+    expect(failure).toMatchObject({ code: 'TOOL_FAILED', message: expect.stringContaining('orders') });
+    expect(failure.message).toContain('gave way');
+    expect(await impatient.listed()).toEqual([]);
+    const ours = "select count(*)::int as n from pg_stat_activity where application_name = 'lastgood'";
+    await vi.waitFor(async () => expect(await server.query('postgres', ours)).toEqual([{ n: 0 }]), 10_000);
+    await client.query('alter table orders alter column note set statistics 200; commit');
+  } finally {
+    await client.end();
+  }
+  await impatient.backup();
+  await server.query('shop', "set lock_timeout = '2s'; lock table orders in access exclusive mode");
+});
+
+test('A14: a lock that only pg_dump meets ends it after its wait as well', async () => {
+  await server.query('postgres', 'create database partitioned');
+  await server.query('partitioned', 'create table split (i int) partition by range (i)');
+  const impatient = cleanup.use(await EngineBench.open(server, { lockWaitMs: 500 }));
+  const client = new pg.Client({ ...login(), database: 'partitioned' });
+  await client.connect();
+  try {
+    await client.query('begin; lock table split in access exclusive mode');
+    const failure = await failureOf(impatient.backup({ databases: ['partitioned'] }));
+    expect(failure).toMatchObject({ code: 'TOOL_FAILED', message: expect.stringContaining('gave way') });
+  } finally {
+    await client.end();
+  }
+});
