@@ -53,6 +53,34 @@ function commandOf(call: ToolCall): { file: string; args: string[] } {
   return { file: SETPRIV, args: [...drop, '--pdeathsig', 'KILL', '--', call.file, ...call.args] };
 }
 
+/**
+ * Gives a source to a tool. The tool may end well before it has read everything (pg_restore does not read the end of an archive):
+ * the rest of the source is read all the same unless it `readsPartly`, for at its end a source tells whether its bytes were right.
+ */
+async function feed(source: Readable, stdin: Writable, readsPartly: boolean, moved: () => void): Promise<void> {
+  let wake = (): void => undefined;
+  stdin.on('error', () => undefined).on('drain', () => wake());
+  stdin.once('close', () => {
+    wake();
+    if (readsPartly) source.destroy();
+  });
+  try {
+    for await (const chunk of source) {
+      moved();
+      if (stdin.destroyed || stdin.write(chunk)) continue;
+      const awake = new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+      if (!stdin.destroyed) await awake;
+    }
+  } catch (error) {
+    if (readsPartly && stdin.destroyed && !(error instanceof Failure)) return;
+    throw error;
+  } finally {
+    stdin.end();
+  }
+}
+
 /** Ends what a tool that is gone has left running: its children are of its process group, and some are deaf to SIGTERM. */
 function killGroup(leader: number | undefined): void {
   if (leader === undefined || process.platform === 'win32') return;
@@ -99,11 +127,10 @@ export async function runTool(call: ToolCall, ...stages: readonly Writable[]): P
     stallMs === undefined
       ? undefined
       : setInterval(() => performance.now() - movedAt > stallMs && stalled.abort(), Math.min(stallMs, 1000));
-  call.stdin?.on('data', moved);
   const feeding =
     call.stdin === undefined || tool.stdin === null || tool.stdin === undefined
       ? Promise.resolve()
-      : pipeline(call.stdin, tool.stdin);
+      : feed(call.stdin, tool.stdin, call.readsPartly === true, moved);
   feeding.catch(() => undefined);
   try {
     tool.stdout?.on('data', moved);
@@ -111,11 +138,12 @@ export async function runTool(call: ToolCall, ...stages: readonly Writable[]): P
     // The sink may see its end before the tool's status is known: only the status that follows makes the output whole.
     if (stages.length > 0 && tool.stdout !== null) await pipeline([tool.stdout, new ChunkBatcher(), ...stages]);
     await tool;
-    if (call.readsPartly !== true) await feeding;
+    await feeding;
     return { stderrTail: tail.lines(), durationMs: performance.now() - started };
   } catch (error) {
     tool.kill();
     await tool.catch(() => undefined);
+    call.stdin?.destroy();
     killGroup(tool.pid); // Return only when no process of this call is left.
     const fed = await feeding.then(
       () => undefined,

@@ -190,6 +190,38 @@ test('a damaged input is the cause that is named, not the tool that chokes on it
   });
 });
 
+test('a tool that ends well before it has read its input is fine, and the input is read to its end all the same', async () => {
+  for (let round = 0; round < 20; round += 1) {
+    let read = 0;
+    const source = Readable.from(
+      (async function* () {
+        for (; read < 40; read += 1) yield Buffer.alloc(64 * 1024);
+      })(),
+    );
+    await runTool(sh('head -c 70000 > /dev/null', { stdin: source }));
+    expect(read).toBe(40);
+    await runTool(sh('true', { stdin: Readable.from([Buffer.alloc(10)]) }));
+  }
+  const endless = Readable.from(
+    (async function* () {
+      for (;;) yield Buffer.alloc(64 * 1024);
+    })(),
+  );
+  await runTool(sh('head -c 70000 > /dev/null', { stdin: endless, readsPartly: true }));
+  expect(endless.destroyed).toBe(true);
+});
+
+test('an input that turns out to be damaged behind what the tool read is a failure', async () => {
+  const damaged = Readable.from(
+    (async function* () {
+      for (let round = 0; round < 40; round += 1) yield Buffer.alloc(64 * 1024);
+      throw new Failure('BACKUP_CORRUPT', 'bytes differ');
+    })(),
+  );
+  const failure = await failureOf(runTool(sh('head -c 100 > /dev/null', { stdin: damaged })));
+  expect(failure.code).toBe('BACKUP_CORRUPT');
+});
+
 test('J3: a tool that is missing, not executable or no program is a typed failure', async () => {
   const [plain, odd] = [join(folder, 'plain'), join(folder, 'odd')];
   await writeFile(plain, '#!/bin/sh\n', { mode: 0o644 });

@@ -70,7 +70,8 @@ class Tee extends Transform {
     done();
   }
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    this.head.destroy();
+    // At a good end the reader of the head may still be behind.
+    if (error !== null) this.head.destroy();
     done(error);
   }
 }
@@ -171,6 +172,7 @@ export async function dumpSnapshot(
         );
     } catch (error) {
       tee.destroy();
+      tee.head.destroy();
       await listing.catch(() => undefined);
       throw classifyDumpFailure(error);
     }

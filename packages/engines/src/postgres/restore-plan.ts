@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { statfs } from 'node:fs/promises';
-import type { ArtefactSource, EngineContext } from '@lastgood/core';
-import type { RestoreMode, RestorePlanSummary } from '@lastgood/protocol';
+import { type ArtefactSource, type EngineContext, Failure } from '@lastgood/core';
+import { databaseNameSchema, type RestoreMode, type RestorePlanSummary } from '@lastgood/protocol';
 import { artefactsOf, type DatabaseArtefacts, sizeOf } from './artefacts.ts';
 import type { PostgresConnection } from './connection.ts';
 import { openServer, type Server } from './server.ts';
@@ -73,7 +73,7 @@ function refusalsOf(
   return refusals;
 }
 
-/** Looks at backup and server, changes nothing. Its hash covers what was read, what is overwritten and what is missing. */
+/** Looks at backup and server, changes nothing. BAD_INPUT for a name that no database can have. Its hash covers what was read, what is overwritten and what is missing. */
 export async function makePlan(
   connection: PostgresConnection,
   mode: RestoreMode,
@@ -81,6 +81,8 @@ export async function makePlan(
   context: EngineContext,
 ): Promise<RestorePlan> {
   const artefacts = await artefactsOf(source, mode.database, context.signal);
+  if (!databaseNameSchema.safeParse(into(mode)).success)
+    throw new Failure('BAD_INPUT', 'the new name must have 1 to 63 bytes, without NUL');
   await using server = await openServer(connection, context);
   const { manifest } = source;
   const [existing] = await server.session.rows<{ oid: string; size: string }>(
