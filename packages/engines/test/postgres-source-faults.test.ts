@@ -195,6 +195,24 @@ test('A13: a table cannot be emptied between its dump and its fingerprint', asyn
   expect(await server.query('emptied', 'select * from b_next')).toEqual([]);
 });
 
+test('A13: a materialized view that is out of date, or filled anew under the backup, neither fails it nor its restore', async () => {
+  await server.query('postgres', 'create database stale');
+  await server.query('stale', 'create table base as select generate_series(1, 10) as i');
+  await server.query('stale', 'create materialized view seen as select * from base; insert into base values (11)');
+  let refreshing: Promise<unknown> = Promise.resolve();
+  const progress = ({ phase }: { phase: string }): void => {
+    if (phase === 'fingerprint 0/2') refreshing = server.query('stale', 'refresh materialized view seen');
+  };
+  for (const disturb of [undefined, progress]) {
+    const { backupId } = await bench.backup({ databases: ['stale'], ...(disturb && { progress: disturb }) });
+    await refreshing;
+    expect(await bench.verify(6, backupId)).toEqual({ reached: 6, findings: [] });
+    const as = `stale_${String(disturb === undefined)}`;
+    await bench.restore(backupId, { type: 'new', database: 'stale', as });
+    expect(await server.query(as, 'select count(*)::int as n from seen')).toEqual([{ n: 11 }]);
+  }
+});
+
 const login = () => ({ host: server.host, port: server.port, user: server.user, password: PASSWORD });
 
 test('A14: a lock that another session holds ends the backup after its wait, and nobody waits for us afterwards', async () => {

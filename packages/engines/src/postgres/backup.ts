@@ -41,7 +41,7 @@ async function backupDatabase(
   let holding: Promise<void> | undefined;
   const warnings = await dumpSnapshot(run, database.name, snapshot, tables, (bytes) => {
     // The first bytes come when pg_dump holds its locks.
-    holding ??= holdTables(session, tables.values()).catch(() => undefined);
+    holding ??= holdTables(session).catch(() => undefined);
     dumped(bytes);
   });
   await holding;

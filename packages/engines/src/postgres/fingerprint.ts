@@ -4,7 +4,14 @@ import { z } from 'zod';
 import type { Session } from './connection.ts';
 
 const count = z.string().regex(/^\d+$/);
-const tableSchema = z.object({ schema: z.string(), name: z.string(), rows: count, digest: z.string().nullable() });
+const tableSchema = z.object({
+  schema: z.string(),
+  name: z.string(),
+  rows: count,
+  digest: z.string().nullable(),
+  /** A materialized view: a restore fills it anew, so that its rows need not be those of the source. */
+  derived: z.boolean().default(false),
+});
 const sequenceSchema = z.object({
   schema: z.string(),
   name: z.string(),
@@ -41,7 +48,7 @@ const NOT_OF_EXTENSION =
   "not exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')";
 /** A standby has no contents of unlogged relations, and no dump of it carries them. */
 const READABLE = "(c.relpersistence = 'p' or not pg_is_in_recovery())";
-const TABLES = `select n.nspname as schema, c.relname as name, c.oid::text as oid, c.relfilenode as file, ${READABLE} as readable from pg_class c join pg_namespace n on n.oid = c.relnamespace
+const TABLES = `select n.nspname as schema, c.relname as name, c.oid::text as oid, c.relfilenode as file, c.relkind = 'm' as derived, ${READABLE} as readable from pg_class c join pg_namespace n on n.oid = c.relnamespace
   where c.relkind in ('r', 'm') and c.relpersistence <> 't' and (c.relkind = 'r' or c.relispopulated) and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
 const SEQUENCES = `select n.nspname as schema, c.relname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
   where c.relkind = 'S' and c.relpersistence <> 't' and ${READABLE} and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
@@ -66,6 +73,7 @@ interface Table extends Named {
   readonly oid: string;
   /** False for an unlogged table of a standby: nobody can read it there, and a dump of it restores it empty. */
   readonly readable: boolean;
+  readonly derived: boolean;
 }
 
 /** Tables by oid that a dump of the session's snapshot must carry. */
@@ -79,11 +87,12 @@ export async function tablesByOid(session: Session): Promise<Map<string, string>
  * waiting. Call it while pg_dump holds its own locks: before, a waiting ALTER TABLE would stand between our lock and pg_dump's,
  * and all three would wait for each other.
  */
-export async function holdTables(session: Session, tables: Iterable<string>): Promise<void> {
-  for (const table of tables) {
+export async function holdTables(session: Session): Promise<void> {
+  const tables = await session.rows<Table>(TABLES);
+  for (const table of tables.filter((each) => each.readable && !each.derived)) {
     const held = await session
       .run(
-        `savepoint hold; set local lock_timeout = 500; select from only ${table} limit 0; release savepoint hold; set local lock_timeout = '30s'`,
+        `savepoint hold; set local lock_timeout = 500; select from only ${quoted(table)} limit 0; release savepoint hold; set local lock_timeout = '30s'`,
       )
       .then(
         () => true,
@@ -102,7 +111,7 @@ export async function holdTables(session: Session, tables: Iterable<string>): Pr
  */
 export async function refuseRewritten(session: Session): Promise<void> {
   const [changed] = await session.rows<Named>(
-    `select t.schema, t.name from (${TABLES}) t where pg_relation_filenode(t.oid::oid) is distinct from t.file limit 1`,
+    `select t.schema, t.name from (${TABLES}) t where not t.derived and pg_relation_filenode(t.oid::oid) is distinct from t.file limit 1`,
   );
   if (changed === undefined) return;
   throw new Failure('SOURCE_CHANGED', `table ${quoted(changed)} was emptied or rewritten while it was backed up`);
@@ -164,15 +173,17 @@ export async function takeFingerprint(
   const tables: Fingerprint['tables'] = [];
   for (const name of names) {
     onTable(tables.length, names.length);
-    if (!name.readable) {
-      tables.push({ schema: name.schema, name: name.name, rows: '0', digest: digests ? EMPTY_DIGEST : null });
+    const { derived } = name;
+    if (derived || !name.readable) {
+      const digest = digests && !derived ? EMPTY_DIGEST : null;
+      tables.push({ schema: name.schema, name: name.name, rows: '0', digest, derived });
       continue;
     }
     const digest = digests ? DIGEST('row(lastgood_row.*)::text') : 'null';
     const { rows, value } = await session.one<{ rows: string; value: string | null }>(
       `select count(*)::text as rows, ${digest} as value from only ${quoted(name)} as lastgood_row`,
     );
-    tables.push({ schema: name.schema, name: name.name, rows, digest: value });
+    tables.push({ schema: name.schema, name: name.name, rows, digest: value, derived });
   }
   const objects = await session.one<{ count: string; digest: string | null }>(
     `select count(*)::text as count, ${digests ? DIGEST("oid::text || ':' || md5(lo_get(oid))") : 'null'} as digest from pg_largeobject_metadata`,
@@ -212,6 +223,7 @@ export function compareFingerprints(source: Fingerprint, found: Fingerprint): Di
     const other = restored.get(key(table));
     const label = `table ${table.schema}.${table.name}`;
     if (other === undefined) add(5, `${label} is missing`);
+    else if (table.derived || other.derived) restored.delete(key(table));
     else if (other.rows !== table.rows) add(5, `${label} has ${other.rows} rows, the source had ${table.rows}`);
     else if (table.digest !== null && other.digest !== null && table.digest !== other.digest)
       add(6, `${label} has other contents than the source`);
