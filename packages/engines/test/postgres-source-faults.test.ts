@@ -1,7 +1,9 @@
+import { readdirSync, readFileSync } from 'node:fs';
 import { chmod, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { Failure } from '@lastgood/core';
-import { captureTool, runTool } from '@lastgood/host';
+import { captureTool, runTool, uuidv7 } from '@lastgood/host';
 import { freePort, type PostgresServer, seedShop, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
@@ -211,6 +213,36 @@ test('A13: a materialized view that is out of date, or filled anew under the bac
     await bench.restore(backupId, { type: 'new', database: 'stale', as });
     expect(await server.query(as, 'select count(*)::int as n from seen')).toEqual([{ n: 11 }]);
   }
+});
+
+test('I8: no password is in the arguments of a process while backup, proof and restore run, nor in what they store of a server', async () => {
+  const secrets = [PASSWORD, `pass of reader_of_some`];
+  let looks = 0;
+  const progress = (): void => {
+    for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+      if (Number(pid) === process.pid) continue;
+      let seen = '';
+      try {
+        seen = readFileSync(`/proc/${pid}/cmdline`, 'latin1');
+      } catch {
+        continue;
+      }
+      for (const secret of secrets) expect(seen).not.toContain(secret);
+    }
+    looks += 1;
+  };
+  const manifest = await bench.backup({ progress });
+  await bench.verify(5, manifest.backupId, await bench.context(undefined, progress));
+  const source = await bench.repository.open(ref, manifest.backupId);
+  const mode = { type: 'new', database: 'shop', as: 'shop without secrets' } as const;
+  const { hash } = await bench.engine.plan(mode, source, await bench.context());
+  const context = await bench.context(undefined, progress);
+  await bench.engine.restore({ mode, jobId: uuidv7(), planHash: hash }, source, context);
+  expect(looks).toBeGreaterThan(10);
+  const stored = [JSON.stringify(manifest)];
+  for (const object of manifest.objects.filter(({ role }) => role !== 'dump'))
+    stored.push(await text(source.open(object, never)));
+  for (const secret of secrets) expect(stored.join()).not.toContain(secret);
 });
 
 const login = () => ({ host: server.host, port: server.port, user: server.user, password: PASSWORD });

@@ -2,7 +2,7 @@ import { closeSync, openSync, readdirSync, readFileSync, writeSync } from 'node:
 import { chmod, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type EngineContext, Failure } from '@lastgood/core';
-import { uuidv7 } from '@lastgood/host';
+import { runTool, uuidv7 } from '@lastgood/host';
 import type { RestoreMode } from '@lastgood/protocol';
 import { lyingTool, type PostgresServer, smallFileSystem, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
@@ -57,13 +57,13 @@ const failureOf = async (work: Promise<unknown>): Promise<Failure> =>
       throw error;
     },
   );
-function scratchProcesses(): number[] {
+function scratchProcesses(of = process.pid): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .map(Number)
     .filter((pid) => {
       try {
-        return readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes(`lastgood-scratch-${process.pid}-`);
+        return readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes(`lastgood-scratch-${of}-`);
       } catch {
         return false;
       }
@@ -199,6 +199,34 @@ test('E3, E9: pg_restore that is killed says nothing about the backup; one that 
   const stderr = 'pg_restore: error: could not read from input file: end of file';
   await lyingTool(tools, 'pg_restore', { lie: 'fails', afterBytes: 0, stderr }, { when: '--file=/dev/null' });
   expect(await bench.verify(2, backupId)).toMatchObject({ reached: 1, findings: [{ level: 2 }] });
+});
+
+test('E6: what a proof leaves that was killed with its agent: no process, and a folder that is swept', async () => {
+  await script('pg_restore', 'case " $* " in *--dbname=*) exec sleep infinity;; esac; exec "$real" "$@"');
+  const { workDir } = await bench.context();
+  const connection = JSON.stringify({ ...server.connection, binDir: tools, scratchFolder });
+  const child = new URL('verify-child.ts', import.meta.url).pathname;
+  const running = failureOf(
+    runTool({
+      file: process.execPath,
+      args: [child, connection, join(bench.folder, 'repository'), backupId, workDir],
+      signal: new AbortController().signal,
+      timeoutMs: 60_000,
+    }),
+  );
+  const folder = await vi.waitFor(async () => {
+    const [name] = await readdir(scratchFolder);
+    expect(name).toBeDefined();
+    return name ?? '';
+  }, 30_000);
+  const pid = Number(folder.split('-')[2]);
+  await vi.waitFor(() => expect(scratchProcesses(pid).length).toBeGreaterThan(0), 30_000);
+  expect(await bench.engine.sweep(await bench.context())).toEqual([]);
+  process.kill(pid, 'SIGKILL');
+  expect(await running).toMatchObject({ message: expect.stringContaining('SIGKILL') });
+  await vi.waitFor(() => expect(scratchProcesses(pid)).toEqual([]), 30_000);
+  expect(await bench.engine.sweep(await bench.context())).toEqual([`scratch server ${folder}`]);
+  expect(await readdir(scratchFolder)).toEqual([]);
 });
 
 test('F1: nothing is replaced by a plan of another mode, of another time or with another name', async () => {
