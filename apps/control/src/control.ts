@@ -7,6 +7,7 @@ import type { Catalog } from './catalog/catalog.ts';
 import { openSqliteCatalog } from './catalog/sqlite-catalog.ts';
 import { Fleet } from './fleet/fleet.ts';
 import { HttpServer } from './http/server.ts';
+import { CONTROL_LIMITS, type ControlLimits } from './limits.ts';
 import type { Log } from './log.ts';
 
 export interface ControlOptions {
@@ -18,6 +19,7 @@ export interface ControlOptions {
   readonly log: Log;
   /** The data folder was put back from a copy: agents are asked for what they know before anything is sent to them. */
   readonly restored?: boolean;
+  readonly limits?: Partial<ControlLimits>;
 }
 export interface Control {
   readonly url: string;
@@ -44,6 +46,7 @@ async function firstToken(catalog: Catalog, file: string, now: number): Promise<
 /** Starts the control plane. Throws ALREADY_RUNNING, DATA_FOLDER_UNSAFE, STORE_FAILED; nothing is left open then. */
 export async function startControl(options: ControlOptions): Promise<Control> {
   const { dataDir, host = '127.0.0.1', port = 0, clock, log } = options;
+  const limits = { ...CONTROL_LIMITS, ...options.limits };
   await using cleanup = new AsyncDisposableStack();
   await makePrivateFolder(dataDir);
   cleanup.use(await lockFolder(dataDir));
@@ -55,10 +58,11 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     catalog,
     clock,
     log,
+    limits.maintenanceMs,
     options.restored === true ? { incarnation: randomUUID() } : undefined,
   );
   cleanup.defer(() => fleet.close());
-  const server = new HttpServer({ catalog, fleet, clock, log });
+  const server = new HttpServer({ catalog, fleet, clock, log, limits });
   const bound = await server.listen(host, port).catch((error: unknown) => {
     throw new Failure('ALREADY_RUNNING', `port ${port} of ${host} cannot be taken`, {
       cause: error,

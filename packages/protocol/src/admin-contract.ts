@@ -1,5 +1,6 @@
 import { initTRPC, TRPCError } from '@trpc/server';
 import { z } from 'zod';
+import { wireErrorOf } from './delivery/history.ts';
 import type { WireError } from './errors.ts';
 import { jobResultSchema } from './job-result.ts';
 import { jobSpecSchema } from './job-spec.ts';
@@ -175,24 +176,61 @@ const failureOf = (error: unknown): WireError | null =>
   typeof error === 'object' && error !== null && 'wireError' in error
     ? (wireErrorSchema.safeParse(error.wireError).data ?? null)
     : null;
+/** What stands for an error of the transport itself, by its code. */
+const CODE_OF: Partial<Record<TRPCError['code'], WireError['code']>> = {
+  BAD_REQUEST: 'BAD_INPUT',
+  PARSE_ERROR: 'BAD_INPUT',
+  METHOD_NOT_SUPPORTED: 'BAD_INPUT',
+  UNSUPPORTED_MEDIA_TYPE: 'BAD_INPUT',
+  PAYLOAD_TOO_LARGE: 'BAD_INPUT',
+  NOT_FOUND: 'NOT_FOUND',
+  UNAUTHORIZED: 'UNAUTHENTICATED',
+  FORBIDDEN: 'FORBIDDEN',
+};
+/** Every answer that is an error has code, message and remedy; what nobody expected has no words of its own. */
+function failureFor(error: TRPCError): WireError {
+  const known = failureOf(error.cause);
+  if (known !== null) return known;
+  const code = CODE_OF[error.code] ?? 'BUG';
+  const said = error.cause instanceof z.ZodError ? z.prettifyError(error.cause) : error.message;
+  return wireErrorOf(code, code === 'BUG' || code === 'UNAUTHENTICATED' ? error.code : said.slice(0, 1000));
+}
 const t = initTRPC.context<AdminContext>().create({
   isDev: false,
-  errorFormatter: ({ shape, error }) => ({
-    ...shape,
-    message:
-      failureOf(error.cause)?.message ??
-      (error.cause instanceof z.ZodError ? z.prettifyError(error.cause) : error.code),
-    data: {
-      code: shape.data.code,
-      httpStatus: shape.data.httpStatus,
-      failure: failureOf(error.cause),
-      badInput: error.cause instanceof z.ZodError,
-    },
-  }),
+  errorFormatter: ({ shape, error }) => {
+    const failure = failureFor(error);
+    return {
+      ...shape,
+      message: failure.message,
+      data: {
+        code: shape.data.code,
+        httpStatus: shape.data.httpStatus,
+        failure,
+        badInput: error.cause instanceof z.ZodError,
+      },
+    };
+  },
+});
+/** The status of a failure that the control plane expected; any other is a 500. */
+const STATUS_OF: Partial<Record<WireError['code'], TRPCError['code']>> = {
+  BAD_INPUT: 'BAD_REQUEST',
+  NOT_FOUND: 'NOT_FOUND',
+  CONFLICT: 'CONFLICT',
+  FORBIDDEN: 'FORBIDDEN',
+  UNAUTHENTICATED: 'UNAUTHORIZED',
+  STORE_NO_SPACE: 'SERVICE_UNAVAILABLE',
+  STORE_FAILED: 'SERVICE_UNAVAILABLE',
+};
+const typed = t.procedure.use(async ({ next }) => {
+  const result = await next();
+  if (result.ok) return result;
+  const status = STATUS_OF[failureOf(result.error.cause)?.code ?? 'BUG'];
+  if (status === undefined) return result;
+  throw new TRPCError({ code: status, cause: result.error.cause });
 });
 const RANK: Record<Scope, number> = { read: 0, operate: 1, destroy: 2, admin: 3 };
 const need = (scope: Scope) =>
-  t.procedure.use(({ ctx, next }) => {
+  typed.use(({ ctx, next }) => {
     if (RANK[ctx.scope] < RANK[scope])
       throw new TRPCError({ code: 'FORBIDDEN', message: `this needs a token with scope ${scope}` });
     return next();

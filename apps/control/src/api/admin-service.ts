@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { type Clock, Failure } from '@lastgood/core';
 import { uuidv7 } from '@lastgood/host';
 import {
@@ -8,6 +9,7 @@ import {
   type JobSpec,
   type JobView,
   jobResultSchema,
+  LIMITS,
   PROTOCOL_VERSION,
   type TargetView,
 } from '@lastgood/protocol';
@@ -25,8 +27,18 @@ import { VERSION } from '../version.ts';
 import { type Actor, newToken, tokenView } from './tokens.ts';
 
 const HOUR_MS = 3_600_000;
-const MAX_ROWS = 100_000;
+const MAX_SPEC_BYTES = 32 * 1024;
+const MAX_WAITING_BYTES = LIMITS.frameBytes / 2;
+/** What a journal tells of a job beside its spec. */
+const JOB_OVERHEAD_BYTES = 512;
+const sizeOf = (spec: JobSpec): number => Buffer.byteLength(JSON.stringify(spec));
 type Input<K extends keyof AdminApi> = Parameters<AdminApi[K]>[0];
+
+/** The same key with the same request is the same job; holds are added here, so they do not count. */
+function sameRequest(one: JobSpec, other: JobSpec): boolean {
+  const bare = (spec: JobSpec): JobSpec => (spec.command === 'rotate' ? { ...spec, holds: [] } : spec);
+  return isDeepStrictEqual(bare(one), bare(other));
+}
 
 /** What one caller may do; every change leaves an audit record in the same commit. */
 export class AdminService implements AdminApi {
@@ -190,10 +202,23 @@ export class AdminService implements AdminApi {
   /** A rotation always knows every hold of the catalog, whatever the caller sent. */
   async #withHolds(agentId: string, spec: JobSpec): Promise<JobSpec> {
     if (spec.command !== 'rotate') return spec;
-    const held = (await this.#catalog.backups({ agentId, target: spec.target }, MAX_ROWS)).filter(
-      (backup) => backup.held,
-    );
-    return { ...spec, holds: [...new Set([...spec.holds, ...held.map((backup) => backup.summary.backupId)])] };
+    const held = await this.#catalog.holds({ agentId, target: spec.target });
+    return { ...spec, holds: [...new Set([...spec.holds, ...held])].sort() };
+  }
+
+  /** Whatever waits for a host must fit into the one frame of its hello, or it could never connect again. */
+  #checkRoom(agent: AgentRecord, spec: JobSpec): void {
+    const size = sizeOf(spec);
+    if (size > MAX_SPEC_BYTES)
+      throw new Failure('BAD_INPUT', `the job has ${size} bytes, at most ${MAX_SPEC_BYTES} fit`, {
+        remedy: 'Name fewer databases, or release backups that need not be held any more.',
+      });
+    const waiting = [...this.#fleet.ledger(agent.agentId).jobs.values()].filter((job) => job.endedAt === null);
+    const bytes = waiting.reduce((sum, job) => sum + sizeOf(job.spec) + JOB_OVERHEAD_BYTES, size);
+    if (bytes > MAX_WAITING_BYTES)
+      throw new Failure('CONFLICT', `${waiting.length} jobs wait for ${agent.environment}/${agent.host} already`, {
+        remedy: 'Wait until they have ended, or cancel some (`lastgood jobs`, `lastgood job cancel`).',
+      });
   }
 
   async createJob(input: Input<'createJob'>): Promise<JobView> {
@@ -205,25 +230,34 @@ export class AdminService implements AdminApi {
         'BAD_INPUT',
         `the job names target "${input.spec.target}", the selector "${record.inventory.name}"`,
       );
-    const known = await this.#catalog.jobByKey(this.#actor.name, input.idempotencyKey);
-    if (known !== undefined) {
-      if (known.agentId !== agent.agentId || known.job.spec.command !== input.spec.command)
-        throw new Failure('CONFLICT', 'the idempotency key was used for another job');
-      return this.#jobView(known);
-    }
+    const known = await this.#knownJob(agent, input);
+    if (known !== undefined) return known;
     await this.#checkBackup(agent.agentId, input.spec);
     const spec = await this.#withHolds(agent.agentId, input.spec);
+    this.#checkRoom(agent, spec);
     const now = this.#clock.now();
     const jobId = uuidv7(now);
     const job = { jobId, spec, startBy: now + input.startByMs, deadlineMs: input.deadlineMs };
     const subject = `${agent.environment}/${agent.host}/${spec.target}`;
-    await this.#fleet.createJob(
-      agent.agentId,
-      job,
-      { createdBy: this.#actor.name, idempotencyKey: input.idempotencyKey, now },
-      [this.#audit(`job.${spec.command}`, subject, jobId)],
-    );
+    const origin = { createdBy: this.#actor.name, idempotencyKey: input.idempotencyKey, now };
+    try {
+      await this.#fleet.createJob(agent.agentId, job, origin, [this.#audit(`job.${spec.command}`, subject, jobId)]);
+    } catch (error) {
+      // The same call may have come twice at once.
+      const made = await this.#knownJob(agent, input);
+      if (made === undefined) throw error;
+      return made;
+    }
     return await this.job(jobId);
+  }
+
+  /** The job that this key has made before; CONFLICT when that was for another request. */
+  async #knownJob(agent: AgentRecord, input: Input<'createJob'>): Promise<JobView | undefined> {
+    const known = await this.#catalog.jobByKey(this.#actor.name, input.idempotencyKey);
+    if (known === undefined) return undefined;
+    if (known.agentId !== agent.agentId || !sameRequest(known.job.spec, input.spec))
+      throw new Failure('CONFLICT', 'the idempotency key was used for another job');
+    return this.#jobView(known);
   }
 
   async cancelJob(jobId: string): Promise<JobView> {

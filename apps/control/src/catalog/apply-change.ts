@@ -16,6 +16,9 @@ export function applyChange(db: Db, change: Change): void {
     case 'job':
       saveNewJob(db, change.record);
       return;
+    case 'forgetJobs':
+      for (const jobId of change.jobIds) db.delete(schema.jobs).where(eq(schema.jobs.jobId, jobId)).run();
+      return;
     case 'agent':
       db.insert(schema.agents)
         .values(change.agent)
@@ -33,10 +36,12 @@ export function applyChange(db: Db, change: Change): void {
       return;
     case 'removedBackups':
       for (const backupId of change.backupIds)
-        db.delete(schema.backups).where(eq(schema.backups.backupId, backupId)).run();
+        db.delete(schema.backups)
+          .where(and(eq(schema.backups.backupId, backupId), eq(schema.backups.agentId, change.agentId)))
+          .run();
       return;
     case 'verified':
-      saveVerdict(db, change.backupId, change.verdict);
+      saveVerdict(db, change);
       return;
     case 'hold':
       saveHold(db, change);
@@ -101,10 +106,14 @@ function saveLedger(db: Db, before: ControlLedger | null, after: ControlLedger, 
   for (const [jobId, job] of after.jobs) {
     if (before?.jobs.get(jobId) === job) continue;
     const row = { jobId, agentId, target: job.spec.target, command: job.spec.command, state: job.state, ledger: job };
-    // A job that only the agent knew (its catalog was lost) gets a row as well.
+    // A job that only the agent knew (its catalog was lost) gets a row as well; the row of another agent is not touched.
     db.insert(schema.jobs)
       .values({ ...row, createdAt: now, createdBy: 'agent', idempotencyKey: null })
-      .onConflictDoUpdate({ target: schema.jobs.jobId, set: { state: job.state, ledger: job } })
+      .onConflictDoUpdate({
+        target: schema.jobs.jobId,
+        set: { state: job.state, ledger: job },
+        setWhere: eq(schema.jobs.agentId, agentId),
+      })
       .run();
   }
   if (before?.outbox === after.outbox) return;
@@ -139,7 +148,15 @@ function saveBackup(db: Db, agentId: string, summary: BackupSummary): void {
     state: summary.state,
     summary,
   };
-  db.insert(schema.backups).values(row).onConflictDoUpdate({ target: schema.backups.backupId, set: row }).run();
+  // An id that another host has announced stays that host's.
+  db.insert(schema.backups)
+    .values(row)
+    .onConflictDoUpdate({
+      target: schema.backups.backupId,
+      set: row,
+      setWhere: eq(schema.backups.agentId, agentId),
+    })
+    .run();
 }
 
 function saveScan(db: Db, { agentId, backups: found, targets, complete }: Extract<Change, { type: 'scan' }>): void {
@@ -158,8 +175,9 @@ function saveScan(db: Db, { agentId, backups: found, targets, complete }: Extrac
   }
 }
 
-function saveVerdict(db: Db, backupId: string, verdict: NonNullable<BackupSummary['verified']>): void {
-  const [row] = db.select().from(schema.backups).where(eq(schema.backups.backupId, backupId)).all();
+function saveVerdict(db: Db, { agentId, backupId, verdict }: Extract<Change, { type: 'verified' }>): void {
+  const own = and(eq(schema.backups.backupId, backupId), eq(schema.backups.agentId, agentId));
+  const [row] = db.select().from(schema.backups).where(own).all();
   if (row === undefined) return;
   const summary = row.summary as BackupSummary;
   const before = summary.verified;

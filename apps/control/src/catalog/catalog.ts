@@ -66,6 +66,8 @@ export type Change =
       readonly now: number;
     }
   | { readonly type: 'job'; readonly record: JobRecord }
+  /** Ended jobs that are kept no longer. */
+  | { readonly type: 'forgetJobs'; readonly jobIds: readonly string[] }
   | { readonly type: 'agent'; readonly agent: AgentRecord }
   | {
       readonly type: 'inventory';
@@ -83,8 +85,13 @@ export type Change =
       readonly targets: readonly string[];
     }
   | { readonly type: 'backup'; readonly agentId: string; readonly backup: BackupSummary }
-  | { readonly type: 'removedBackups'; readonly backupIds: readonly string[] }
-  | { readonly type: 'verified'; readonly backupId: string; readonly verdict: NonNullable<BackupSummary['verified']> }
+  | { readonly type: 'removedBackups'; readonly agentId: string; readonly backupIds: readonly string[] }
+  | {
+      readonly type: 'verified';
+      readonly agentId: string;
+      readonly backupId: string;
+      readonly verdict: NonNullable<BackupSummary['verified']>;
+    }
   | {
       readonly type: 'hold';
       readonly backupId: string;
@@ -113,7 +120,11 @@ export interface Catalog {
   job(jobId: string): Promise<JobRecord | undefined>;
   jobByKey(createdBy: string, idempotencyKey: string): Promise<JobRecord | undefined>;
   jobs(scoped: Scoped, limit: number): Promise<JobRecord[]>;
+  /** Jobs that ended before that moment and of which no backup is left, oldest first. */
+  forgettableJobs(before: number, limit: number): Promise<{ jobId: string; agentId: string }[]>;
   targets(scope: Scoped): Promise<TargetRecord[]>;
+  /** The ids of the backups that are held, however old they are. */
+  holds(scope: Scoped): Promise<string[]>;
   /** Of each target the newest good backup, and the newest good one whose last verify passed. */
   newestGood(scope: Scoped): Promise<NewestGood[]>;
   backup(backupId: string): Promise<BackupRecord | undefined>;

@@ -1,3 +1,4 @@
+import { sql } from 'drizzle-orm';
 import { index, integer, primaryKey, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core';
 
 const json = <T>(name: string) => text(name, { mode: 'json' }).$type<T>();
@@ -78,7 +79,11 @@ export const backups = sqliteTable(
     state: text('state').notNull(),
     summary: json<unknown>('summary').notNull(),
   },
-  (table) => [index('backups_target').on(table.agentId, table.target, table.sequence)],
+  (table) => [
+    index('backups_target').on(table.agentId, table.target, table.sequence),
+    /** The job that took the backup, which is kept as long as the backup. */
+    index('backups_job').on(sql`json_extract(${table.summary}, '$.jobId')`),
+  ],
 );
 
 export const holds = sqliteTable('holds', {

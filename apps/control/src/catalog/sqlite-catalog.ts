@@ -12,7 +12,7 @@ import type {
   TargetInventory,
 } from '@lastgood/protocol';
 import Database from 'better-sqlite3';
-import { and, desc, eq, max, sql } from 'drizzle-orm';
+import { and, desc, eq, lt, max, not, sql } from 'drizzle-orm';
 import { drizzle } from 'drizzle-orm/better-sqlite3';
 import { migrate } from 'drizzle-orm/better-sqlite3/migrator';
 import { applyChange, type Db } from './apply-change.ts';
@@ -42,6 +42,8 @@ function catalogFailure(error: unknown): unknown {
   if (error instanceof Failure || !(error instanceof Error) || !('code' in error)) return error;
   const code = String(error.code);
   if (code === 'SQLITE_FULL') return new Failure('STORE_NO_SPACE', 'no space left for the catalog', { cause: error });
+  if (code.startsWith('SQLITE_CONSTRAINT'))
+    return new Failure('CONFLICT', 'another change of the same thing was faster', { cause: error });
   if (code.startsWith('SQLITE_'))
     return new Failure('STORE_FAILED', `the catalog could not be written (${code})`, { cause: error });
   return error;
@@ -57,7 +59,7 @@ export async function openSqliteCatalog(file: string): Promise<Catalog> {
     sqlite.pragma('journal_mode = WAL');
     sqlite.pragma('synchronous = FULL');
     sqlite.pragma('foreign_keys = ON');
-    sqlite.pragma('busy_timeout = 5000');
+    sqlite.pragma('busy_timeout = 1000');
     const db = drizzle(sqlite, { schema });
     migrate(db, { migrationsFolder: migrationsFolder() });
     db.insert(schema.meta).values({ key: 'incarnation', value: randomUUID() }).onConflictDoNothing().run();
@@ -179,6 +181,19 @@ class SqliteCatalog implements Catalog {
       .map(jobRecord);
   }
 
+  async forgettableJobs(before: number, limit: number): Promise<{ jobId: string; agentId: string }[]> {
+    const { jobs, backups } = schema;
+    const ended = sql`json_extract(${jobs.ledger}, '$.endedAt') < ${before}`;
+    const taken = sql`exists (select 1 from ${backups} where json_extract(${backups.summary}, '$.jobId') = ${jobs.jobId})`;
+    return this.#db
+      .select({ jobId: jobs.jobId, agentId: jobs.agentId })
+      .from(jobs)
+      .where(and(lt(jobs.createdAt, before), ended, not(taken)))
+      .orderBy(jobs.createdAt)
+      .limit(limit)
+      .all();
+  }
+
   async targets({ agentId, target }: Scoped): Promise<TargetRecord[]> {
     return this.#db
       .select()
@@ -192,6 +207,21 @@ class SqliteCatalog implements Catalog {
       .orderBy(schema.targets.name)
       .all()
       .map((row) => ({ agentId: row.agentId, inventory: row.inventory as TargetInventory, seenAt: row.seenAt }));
+  }
+
+  async holds({ agentId, target }: Scoped): Promise<string[]> {
+    const { backups, holds } = schema;
+    const where = and(
+      agentId === undefined ? undefined : eq(backups.agentId, agentId),
+      target === undefined ? undefined : eq(backups.target, target),
+    );
+    return this.#db
+      .select({ backupId: holds.backupId })
+      .from(holds)
+      .innerJoin(backups, eq(backups.backupId, holds.backupId))
+      .where(where)
+      .all()
+      .map((row) => row.backupId);
   }
 
   async newestGood({ agentId, target }: Scoped): Promise<NewestGood[]> {

@@ -19,10 +19,12 @@ export type Admission =
 export class AgentAuth {
   readonly #clock: Clock;
   readonly #agent: (agentId: string) => AgentRecord | undefined;
+  readonly #startedAt: number;
   readonly #used = new Map<string, number>();
 
   constructor(clock: Clock, agent: (agentId: string) => AgentRecord | undefined) {
     this.#clock = clock;
+    this.#startedAt = clock.now();
     this.#agent = agent;
   }
 
@@ -40,7 +42,8 @@ export class AgentAuth {
     if (!verify(null, message, createPublicKey(agent.publicKey), Buffer.from(signature, 'base64url')))
       return refuse(401, 'signature');
     const now = this.#clock.now();
-    if (Math.abs(now - Number(millis)) > WINDOW_MS) return refuse(401, 'clock');
+    // What was signed before this start may have been used before it: nobody remembers.
+    if (Math.abs(now - Number(millis)) > WINDOW_MS || Number(millis) < this.#startedAt) return refuse(401, 'clock');
     for (const [seen, at] of this.#used) {
       if (now - at <= 2 * WINDOW_MS) break;
       this.#used.delete(seen);

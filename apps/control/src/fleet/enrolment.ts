@@ -29,7 +29,7 @@ export async function enrol(body: unknown, catalog: Catalog, fleet: Fleet, clock
   checkKey(input.publicKey);
   const now = clock.now();
   const token = await catalog.tokenByHash(hashOf(input.token));
-  if (token?.kind !== 'enrol' || token.revokedAt !== null || (token.expiresAt !== null && token.expiresAt < now))
+  if (token?.kind !== 'enrol' || token.revokedAt !== null)
     throw new Failure('ENROL_TOKEN_INVALID', 'the token is unknown, expired or revoked');
   if (token.environment !== input.environment || token.host !== input.host)
     throw new Failure(
@@ -44,6 +44,8 @@ export async function enrol(body: unknown, catalog: Catalog, fleet: Fleet, clock
     now - (token.lastUsedAt ?? 0) <= REPEAT_MS
   )
     return { agentId: known.agentId };
+  if (token.expiresAt !== null && token.expiresAt < now)
+    throw new Failure('ENROL_TOKEN_INVALID', 'the token is unknown, expired or revoked');
   const agent: AgentRecord = {
     agentId: known?.agentId ?? uuidv7(now),
     installId: input.installId,

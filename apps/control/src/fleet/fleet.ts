@@ -6,17 +6,20 @@ import {
   createJob,
   emptyControlLedger,
   expireLeases,
+  type HelloInput,
   type JobSpec,
   jobResultSchema,
+  receiveHello,
   requestCancel,
 } from '@lastgood/protocol';
 import type { AgentRecord, Catalog, Change } from '../catalog/catalog.ts';
 import type { Log } from '../log.ts';
+import { forgetEndedJobs } from './retention.ts';
 import type { Session } from './session.ts';
 
 export const LEASE_MS = 90_000;
 export const HEARTBEAT_MS = 15_000;
-const MAINTENANCE_MS = 5_000;
+const FORGET_EVERY_MS = 3_600_000;
 
 interface Member {
   agent: AgentRecord;
@@ -24,6 +27,8 @@ interface Member {
   session: Session | undefined;
   /** Instances whose session was taken over by another one: when one of them comes back, two hosts share an identity (J4). */
   readonly superseded: Set<string>;
+  /** The newest connection of the agent that has said hello, though it may be gone again (R10). */
+  newestConnection: number;
   /** Serialises the steps of one agent: each reads what the one before has committed. */
   tail: Promise<unknown>;
 }
@@ -33,7 +38,18 @@ export interface Step<T> {
   readonly changes?: readonly Change[];
   /** The step only renews what memory knows; nothing of it must survive a crash. */
   readonly volatile?: boolean;
+  /** Runs at once when the step is committed, before any other step of the agent. */
+  readonly settled?: () => void;
 }
+
+const newMember = (agent: AgentRecord, ledger: ControlLedger): Member => ({
+  agent,
+  ledger,
+  session: undefined,
+  superseded: new Set(),
+  newestConnection: 0,
+  tail: Promise.resolve(),
+});
 
 /** The agents, who of them is connected, and what was agreed with each. Every step is committed before its effect leaves. */
 export class Fleet {
@@ -41,6 +57,9 @@ export class Fleet {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #members = new Map<string, Member>();
+  #connections = 0;
+  #forgetAt = 0;
+  #maintaining = false;
   #timer: NodeJS.Timeout | undefined;
 
   private constructor(catalog: Catalog, clock: Clock, log: Log) {
@@ -50,7 +69,13 @@ export class Fleet {
   }
 
   /** Reads the fleet from the catalog. `restored`: the catalog is a copy from the past, so nothing is done to an agent before its word was taken. */
-  static async open(catalog: Catalog, clock: Clock, log: Log, restored?: { incarnation: string }): Promise<Fleet> {
+  static async open(
+    catalog: Catalog,
+    clock: Clock,
+    log: Log,
+    maintenanceMs: number,
+    restored?: { incarnation: string },
+  ): Promise<Fleet> {
     const fleet = new Fleet(catalog, clock, log);
     if (restored !== undefined) await catalog.commit([{ type: 'incarnation', incarnation: restored.incarnation }]);
     const incarnation = await catalog.incarnation();
@@ -60,15 +85,9 @@ export class Fleet {
       const ledger = restored === undefined ? fleet.#freshLeases(stored) : afterCatalogRestore(stored, incarnation);
       if (restored !== undefined)
         await catalog.commit([{ type: 'ledger', before: null, after: ledger, now: clock.now() }]);
-      fleet.#members.set(agent.agentId, {
-        agent,
-        ledger,
-        session: undefined,
-        superseded: new Set(),
-        tail: Promise.resolve(),
-      });
+      fleet.#members.set(agent.agentId, newMember(agent, ledger));
     }
-    fleet.#timer = setInterval(() => void fleet.#maintain(), MAINTENANCE_MS);
+    fleet.#timer = setInterval(() => void fleet.#maintain(), maintenanceMs);
     fleet.#timer.unref();
     return fleet;
   }
@@ -99,6 +118,12 @@ export class Fleet {
     return this.#member(agentId).ledger;
   }
 
+  /** Numbers the connections in the order in which they were opened. */
+  nextConnection(): number {
+    this.#connections += 1;
+    return this.#connections;
+  }
+
   #member(agentId: string): Member {
     const member = this.#members.get(agentId);
     if (member === undefined) throw new Failure('NOT_FOUND', `agent ${agentId} is not enrolled`);
@@ -110,52 +135,80 @@ export class Fleet {
     const member = this.#member(agentId);
     const run = member.tail.then(async () => {
       const before = member.ledger;
-      const { ledger, value, changes = [], volatile = false } = decide(before);
+      const { ledger, value, changes = [], volatile = false, settled } = decide(before);
       if (ledger !== before && !volatile)
         await this.#catalog.commit([...changes, { type: 'ledger', before, after: ledger, now: this.#clock.now() }]);
       else if (changes.length > 0) await this.#catalog.commit(changes);
       member.ledger = ledger;
+      settled?.();
       return value;
     });
     member.tail = run.catch(() => undefined);
     return await run;
   }
 
+  /** Takes a host in, or takes it in again with another key: its ledger stays, its sessions end. */
+  /** Takes an agent in, or its new key. Whatever was opened with the old one is over. */
   async enrolled(agent: AgentRecord, changes: readonly Change[]): Promise<void> {
     const known = this.#members.get(agent.agentId);
-    const ledger = known?.ledger ?? emptyControlLedger(agent.agentId, await this.#catalog.incarnation());
-    await this.#catalog.commit([
-      ...changes,
-      { type: 'ledger', before: known?.ledger ?? null, after: ledger, now: this.#clock.now() },
-    ]);
-    known?.session?.close(CLOSE.superseded, 'enrolled again');
-    this.#members.set(agent.agentId, {
-      agent,
+    if (known === undefined) {
+      const ledger = emptyControlLedger(agent.agentId, await this.#catalog.incarnation());
+      await this.#catalog.commit([...changes, { type: 'ledger', before: null, after: ledger, now: this.#clock.now() }]);
+      this.#members.set(agent.agentId, newMember(agent, ledger));
+      return;
+    }
+    await this.step(agent.agentId, (ledger) => ({
       ledger,
-      session: undefined,
-      superseded: new Set(),
-      tail: Promise.resolve(),
-    });
+      value: undefined,
+      changes,
+      settled: () => {
+        known.agent = agent;
+        known.superseded.clear();
+        known.newestConnection = this.#connections + 1;
+        known.session?.close(CLOSE.superseded, 'enrolled again');
+        known.session = undefined;
+      },
+    }));
   }
 
-  /** The newest session wins. Throws FORBIDDEN, and closes the door, when two hosts take turns with one identity. */
-  async attach(agentId: string, session: Session, agentVersion: string): Promise<void> {
+  /**
+   * A hello begins a session with the next epoch, and the session that was there is over. Refused are a hello on a connection
+   * older than the newest that said hello, even when that one is gone (R10), and two hosts that take turns (J4).
+   */
+  async welcome(agentId: string, session: Session, input: HelloInput): Promise<ReturnType<typeof receiveHello>> {
     const member = this.#member(agentId);
+    const met = await this.step(agentId, (before) => {
+      if (session.connection < member.newestConnection) {
+        session.close(CLOSE.superseded, 'a newer connection has said hello');
+        throw new Failure('CONFLICT', 'a newer connection has said hello');
+      }
+      if (!session.open) throw new Failure('CONFLICT', 'the connection is gone');
+      if (member.agent.quarantinedAt !== null || member.superseded.has(input.instanceId))
+        return { ledger: before, value: undefined, ...this.#quarantine(member, session) };
+      member.newestConnection = session.connection;
+      const now = this.#clock.now();
+      const received = receiveHello(before, input, now, LEASE_MS);
+      const agent = { ...member.agent, agentVersion: input.agentVersion, lastSeenAt: now };
+      const changes: Change[] = [...this.changesOf(agentId, before, received.ledger), { type: 'agent', agent }];
+      const settled = (): void => this.#attach(member, session, agent, received.ledger.epoch);
+      return { ledger: received.ledger, value: received, changes, settled };
+    });
+    if (met === undefined) throw new Failure('FORBIDDEN', 'two hosts use this identity');
+    return met;
+  }
+
+  #attach(member: Member, session: Session, agent: AgentRecord, epoch: number): void {
     const old = member.session;
-    if (member.superseded.has(session.instanceId)) {
-      await this.#quarantine(member);
-      session.close(CLOSE.quarantined, 'two hosts use this identity');
-      throw new Failure('FORBIDDEN', 'two hosts use this identity');
-    }
-    member.session = session;
-    if (old !== undefined && old !== session) {
+    // The higher epoch wins, in whatever order two hellos come here.
+    if (old !== undefined && old.epoch > epoch) return session.close(CLOSE.superseded, 'a newer session took over');
+    member.agent = agent;
+    session.begins(epoch);
+    if (session.open) member.session = session;
+    if (old !== undefined) {
       if (old.instanceId !== session.instanceId) member.superseded.add(old.instanceId);
       old.close(CLOSE.superseded, 'a newer session took over');
     }
-    const now = this.#clock.now();
-    member.agent = { ...member.agent, agentVersion, lastSeenAt: now };
-    await this.#catalog.commit([{ type: 'agent', agent: member.agent }]);
-    this.#log.info({ agent: agentId, host: member.agent.host, epoch: session.epoch }, 'agent connected');
+    this.#log.info({ agent: agent.agentId, host: agent.host, epoch }, 'agent connected');
   }
 
   detach(agentId: string, session: Session): void {
@@ -170,27 +223,28 @@ export class Fleet {
       .catch((error: unknown) => this.#log.error({ error: String(error) }, 'the catalog could not be written'));
   }
 
-  async #quarantine(member: Member): Promise<void> {
+  /** Both are refused until the right one is enrolled again; the alarm is in the log and in the audit trail. */
+  #quarantine(member: Member, session: Session): Pick<Step<undefined>, 'changes' | 'settled'> {
+    const reason = 'two hosts use this identity';
+    const { agentId, environment, host, quarantinedAt } = member.agent;
     const now = this.#clock.now();
-    member.session?.close(CLOSE.quarantined, 'two hosts use this identity');
-    member.session = undefined;
-    member.agent = { ...member.agent, quarantinedAt: now };
-    const subject = `${member.agent.environment}/${member.agent.host}`;
-    this.#log.warn(
-      { agent: member.agent.agentId, host: member.agent.host },
-      'quarantined: two hosts use this identity',
-    );
-    const entry = {
-      at: now,
-      actor: 'control',
-      action: 'agent.quarantine',
-      subject,
-      detail: 'two hosts took turns with one identity; enrol the right one again',
-    };
-    await this.#catalog.commit([
-      { type: 'agent', agent: member.agent },
+    const agent = { ...member.agent, quarantinedAt: quarantinedAt ?? now };
+    const detail = 'two hosts took turns with one identity; enrol the right one again';
+    const entry = { at: now, actor: 'control', action: 'agent.quarantine', subject: `${environment}/${host}`, detail };
+    const alarm: Change[] = [
+      { type: 'agent', agent },
       { type: 'audit', entry },
-    ]);
+    ];
+    return {
+      changes: quarantinedAt === null ? alarm : [],
+      settled: () => {
+        member.agent = agent;
+        member.session?.close(CLOSE.quarantined, reason);
+        member.session = undefined;
+        session.close(CLOSE.quarantined, reason);
+        this.#log.warn({ agent: agentId, host }, `quarantined: ${reason}`);
+      },
+    };
   }
 
   async createJob(
@@ -239,6 +293,7 @@ export class Fleet {
         case 'verify':
           changes.push({
             type: 'verified',
+            agentId,
             backupId: result.backupId,
             verdict: { level: result.reached, at: result.at, passed: result.passed },
           });
@@ -247,6 +302,7 @@ export class Fleet {
           if (!result.dryRun)
             changes.push({
               type: 'removedBackups',
+              agentId,
               backupIds: result.decisions.filter((decision) => !decision.keep).map((decision) => decision.backupId),
             });
           break;
@@ -261,15 +317,36 @@ export class Fleet {
     return changes;
   }
 
+  /** Ended jobs that are kept no longer leave memory and catalog together. */
+  async forgetJobs(agentId: string, jobIds: readonly string[], before: number): Promise<number> {
+    return await this.step(agentId, (ledger) => {
+      const gone = jobIds.filter((jobId) => (ledger.jobs.get(jobId)?.endedAt ?? 0) < before);
+      const jobs = new Map(ledger.jobs);
+      for (const jobId of gone) jobs.delete(jobId);
+      return { ledger: { ...ledger, jobs }, value: gone.length, changes: [{ type: 'forgetJobs', jobIds: gone }] };
+    });
+  }
+
   async #maintain(): Promise<void> {
-    for (const agentId of this.#members.keys()) {
-      await this.step(agentId, (ledger) => ({
-        ledger: expireLeases(ledger, this.#clock.now()),
-        value: undefined,
-      })).catch((error: unknown) => {
-        this.#log.error({ agent: agentId, error: String(error) }, 'the catalog could not be written');
-      });
-      this.session(agentId)?.checkAlive();
+    // A slow disk must not pile rounds up.
+    if (this.#maintaining) return;
+    this.#maintaining = true;
+    try {
+      for (const agentId of this.#members.keys()) {
+        await this.step(agentId, (ledger) => ({
+          ledger: expireLeases(ledger, this.#clock.now()),
+          value: undefined,
+        }));
+        this.session(agentId)?.checkAlive();
+      }
+      if (this.#clock.monotonic() < this.#forgetAt) return;
+      this.#forgetAt = this.#clock.monotonic() + FORGET_EVERY_MS;
+      const forgotten = await forgetEndedJobs(this, this.#catalog, this.#clock.now());
+      if (forgotten > 0) this.#log.info({ forgotten }, 'old jobs were forgotten');
+    } catch (error) {
+      this.#log.error({ error: String(error) }, 'the catalog could not be written');
+    } finally {
+      this.#maintaining = false;
     }
   }
 

@@ -7,6 +7,7 @@ import {
   type AgentSession,
   acknowledge,
   CLOSE,
+  type ControlLedger,
   type factsInputSchema,
   grantBegin,
   type HelloAnswer,
@@ -16,16 +17,15 @@ import {
   PROTOCOL_VERSION,
   type Progress,
   receiveHeartbeat,
-  receiveHello,
   receiveReport,
 } from '@lastgood/protocol';
 import type { WebSocket } from 'ws';
 import type { z } from 'zod';
 import type { Catalog } from '../catalog/catalog.ts';
-import { type Fleet, HEARTBEAT_MS, LEASE_MS } from './fleet.ts';
+import type { ControlLimits } from '../limits.ts';
+import { type Fleet, HEARTBEAT_MS, LEASE_MS, type Step } from './fleet.ts';
 
 const GRANT_MS = 30_000;
-const DRAIN_MS = 10_000;
 /** From this difference of clocks on nothing destructive is allowed to begin. */
 const MAX_SKEW_MS = 5 * 60_000;
 type Ack = Parameters<AgentSession['ack']>[0];
@@ -40,6 +40,8 @@ const spreadOf = (agents: number): number => (agents < 500 ? 0 : Math.max(2_000,
 /** One connection of one agent, from its hello on. Every answer leaves after its change is committed. */
 export class Session implements AgentSession {
   readonly sessionId = randomUUID();
+  /** Counts up with every upgrade, so that the older of two is known whatever the network does. */
+  readonly connection: number;
   readonly #agentId: string;
   readonly #fleet: Fleet;
   readonly #catalog: Catalog;
@@ -53,20 +55,35 @@ export class Session implements AgentSession {
   #clockSkewMs: number | null = null;
   #outboxDepth = 0;
   #factsHash = '';
-  readonly #progress = new Map<string, Progress>();
+  #progress: ReadonlyMap<string, Progress> = new Map();
+  #subscribed = false;
+  /** Why nothing is read from the socket at the moment. */
+  readonly #holds = new Set<'calls' | 'reader'>();
+  readonly #drainMs: number;
   readonly #helloTimer: NodeJS.Timeout;
 
-  constructor(agentId: string, socket: WebSocket, fleet: Fleet, catalog: Catalog, clock: Clock) {
+  constructor(
+    { agentId, connection }: { agentId: string; connection: number },
+    socket: WebSocket,
+    fleet: Fleet,
+    catalog: Catalog,
+    clock: Clock,
+    limits: ControlLimits,
+  ) {
     this.#agentId = agentId;
+    this.connection = connection;
     this.#socket = socket;
     this.#fleet = fleet;
     this.#catalog = catalog;
     this.#clock = clock;
+    this.#drainMs = limits.drainMs;
     this.#heardAt = clock.monotonic();
     this.#helloTimer = setTimeout(
       () => this.#hello === undefined && this.close(CLOSE.protocol, 'no hello'),
-      LIMITS.helloMs,
+      limits.helloMs,
     );
+    socket.on('message', () => this.#arrived());
+    socket.on('ping', () => this.#arrived());
     socket.once('close', () => {
       clearTimeout(this.#helloTimer);
       this.#fleet.detach(this.#agentId, this);
@@ -76,6 +93,9 @@ export class Session implements AgentSession {
 
   get instanceId(): string {
     return this.#hello?.instanceId ?? '';
+  }
+  get open(): boolean {
+    return this.#socket.readyState === this.#socket.OPEN;
   }
   get epoch(): number {
     return this.#epoch;
@@ -96,6 +116,9 @@ export class Session implements AgentSession {
   checkAlive(): void {
     if (this.#clock.monotonic() - this.#heardAt > LEASE_MS) this.close(CLOSE.slowConsumer, 'silent');
   }
+  begins(epoch: number): void {
+    this.#epoch = epoch;
+  }
   wake(): void {
     this.#wakeUp.dispatchEvent(new Event('wake'));
   }
@@ -104,23 +127,49 @@ export class Session implements AgentSession {
     setTimeout(() => this.#socket.terminate(), 2_000).unref();
   }
 
+  #hold(why: 'calls' | 'reader'): void {
+    this.#holds.add(why);
+    this.#socket.pause();
+  }
+  #release(why: 'calls' | 'reader'): void {
+    if (this.#holds.delete(why) && this.#holds.size === 0) this.#socket.resume();
+  }
+
   /** Counts the calls that one socket has in flight, and stops reading from it above the limit (K5). */
   readonly throttle = async <T>(work: () => Promise<T>): Promise<T> => {
     this.#inFlight += 1;
-    if (this.#inFlight > LIMITS.inFlightCalls) this.#socket.pause();
+    if (this.#inFlight > LIMITS.inFlightCalls) this.#hold('calls');
     try {
       return await work();
     } finally {
       this.#inFlight -= 1;
-      if (this.#inFlight <= LIMITS.inFlightCalls / 2 && this.#socket.isPaused) this.#socket.resume();
+      if (this.#inFlight <= LIMITS.inFlightCalls / 2) this.#release('calls');
     }
   };
+
+  /** Whoever asks and does not read the answers is not read any more, and ended when that does not help (K5). */
+  #arrived(): void {
+    if (this.#socket.bufferedAmount <= LIMITS.maxBufferedBytes || this.#holds.has('reader')) return;
+    this.#hold('reader');
+    void this.#drained().then(() => this.#release('reader'));
+  }
 
   /** A call of a session that was taken over changes nothing (R10). */
   #fence(sessionId: string): void {
     if (this.#hello === undefined || sessionId !== this.sessionId || this.#fleet.session(this.#agentId) !== this)
       throw new Failure('CONFLICT', 'this session is over');
     this.#heardAt = this.#clock.monotonic();
+  }
+
+  /** A step of this session; one that waited behind the hello of a newer session changes nothing (R10). */
+  async #step<T>(decide: (ledger: ControlLedger) => Step<T>): Promise<T> {
+    return await this.#fleet.step(this.#agentId, (ledger) => {
+      if (ledger.epoch !== this.#epoch) {
+        this.close(CLOSE.superseded, 'a newer session took over');
+        throw new Failure('CONFLICT', 'this session is over');
+      }
+      return decide(ledger);
+    });
   }
 
   async hello(input: HelloInput): Promise<HelloAnswer> {
@@ -132,16 +181,11 @@ export class Session implements AgentSession {
     this.#hello = input;
     const now = this.#clock.now();
     this.#clockSkewMs = Math.round(input.clock - now);
-    const answer = await this.#fleet.step(this.#agentId, (ledger) => {
-      const received = receiveHello(ledger, input, now, LEASE_MS);
-      return {
-        ledger: received.ledger,
-        value: received,
-        changes: this.#fleet.changesOf(this.#agentId, ledger, received.ledger),
-      };
+    const answer = await this.#fleet.welcome(this.#agentId, this, input).catch((error: unknown) => {
+      // Its journal may have gone on since: the agent begins anew, with a hello of now.
+      this.close(CLOSE.superseded, 'the hello was refused');
+      throw error;
     });
-    this.#epoch = answer.ledger.epoch;
-    await this.#fleet.attach(this.#agentId, this, input.agentVersion);
     this.#heardAt = this.#clock.monotonic();
     return {
       sessionId: this.sessionId,
@@ -159,6 +203,16 @@ export class Session implements AgentSession {
 
   async *commands(sessionId: string, signal: AbortSignal): AsyncIterable<AgentCommand> {
     this.#fence(sessionId);
+    if (this.#subscribed) throw new Failure('CONFLICT', 'one subscription per session');
+    this.#subscribed = true;
+    try {
+      yield* this.#commands(signal);
+    } finally {
+      this.#subscribed = false;
+    }
+  }
+
+  async *#commands(signal: AbortSignal): AsyncIterable<AgentCommand> {
     let after = this.#fleet.ledger(this.#agentId).acked;
     const over = (): boolean => signal.aborted || this.#fleet.session(this.#agentId) !== this;
     while (!over()) {
@@ -167,7 +221,7 @@ export class Session implements AgentSession {
       const commands =
         room <= 0
           ? []
-          : await this.#fleet.step(this.#agentId, (ledger) => {
+          : await this.#step((ledger) => {
               const handed = handOver(ledger, after, room);
               return { ledger: handed.ledger, value: handed.commands };
             });
@@ -183,8 +237,8 @@ export class Session implements AgentSession {
   }
 
   async #drained(): Promise<boolean> {
-    const until = this.#clock.monotonic() + DRAIN_MS;
-    while (this.#socket.bufferedAmount > LIMITS.maxBufferedBytes) {
+    const until = this.#clock.monotonic() + this.#drainMs;
+    while (this.open && this.#socket.bufferedAmount > LIMITS.maxBufferedBytes) {
       if (this.#clock.monotonic() > until) {
         this.close(CLOSE.slowConsumer, 'slow consumer');
         return false;
@@ -196,7 +250,7 @@ export class Session implements AgentSession {
 
   async ack(input: Ack): Promise<Record<string, never>> {
     this.#fence(input.sessionId);
-    await this.#fleet.step(this.#agentId, (ledger) => ({
+    await this.#step((ledger) => ({
       ledger: acknowledge(ledger, input.upToSeq),
       value: undefined,
     }));
@@ -207,7 +261,8 @@ export class Session implements AgentSession {
   async begin(input: Begin): Promise<{ granted: boolean; ttlMs: number; reason: string }> {
     this.#fence(input.sessionId);
     if (Math.abs(this.#clockSkewMs ?? 0) > MAX_SKEW_MS) return { granted: false, ttlMs: 0, reason: 'clock' };
-    return await this.#fleet.step(this.#agentId, (before) => {
+    if (await this.#holdsChanged(input.jobId)) return { granted: false, ttlMs: 0, reason: 'holds' };
+    return await this.#step((before) => {
       const { ledger, granted, reason } = grantBegin(
         before,
         input.jobId,
@@ -219,9 +274,18 @@ export class Session implements AgentSession {
     });
   }
 
+  /** A backup that was held after its rotation had been sent is not known to that rotation: it must not begin. */
+  async #holdsChanged(jobId: string): Promise<boolean> {
+    const spec = this.#fleet.ledger(this.#agentId).jobs.get(jobId)?.spec;
+    if (spec?.command !== 'rotate') return false;
+    const known = new Set(spec.holds);
+    const held = await this.#catalog.holds({ agentId: this.#agentId, target: spec.target });
+    return held.some((backupId) => !known.has(backupId));
+  }
+
   async report(input: Report): Promise<{ acceptedIds: string[] }> {
     this.#fence(input.sessionId);
-    const { acceptedIds, diverged } = await this.#fleet.step(this.#agentId, (before) => {
+    const { acceptedIds, diverged } = await this.#step((before) => {
       const received = receiveReport(before, input.events, this.#clock.now(), LEASE_MS);
       return {
         ledger: received.ledger,
@@ -229,8 +293,10 @@ export class Session implements AgentSession {
         changes: this.#fleet.changesOf(this.#agentId, before, received.ledger),
       };
     });
-    for (const event of input.events)
-      if (event.type !== 'running' && event.type !== 'accepted') this.#progress.delete(event.jobId);
+    const stopped = new Set(
+      input.events.filter(({ type }) => type !== 'running' && type !== 'accepted').map(({ jobId }) => jobId),
+    );
+    this.#progress = new Map([...this.#progress].filter(([jobId]) => !stopped.has(jobId)));
     if (diverged) this.close(CLOSE.diverged, 'history diverged');
     this.wake();
     return { acceptedIds };
@@ -239,8 +305,8 @@ export class Session implements AgentSession {
   async heartbeat(input: Heartbeat): Promise<{ controlClock: number; cancel: { jobId: string; attempt: number }[] }> {
     this.#fence(input.sessionId);
     this.#outboxDepth = input.outboxDepth;
-    for (const progress of input.progress) this.#progress.set(progress.jobId, progress);
-    const cancel = await this.#fleet.step(this.#agentId, (before) => {
+    this.#progress = new Map(input.progress.map((progress) => [progress.jobId, progress]));
+    const cancel = await this.#step((before) => {
       const { ledger, cancel } = receiveHeartbeat(before, input.running, this.#clock.now(), LEASE_MS);
       const changed = [...ledger.jobs].some(([jobId, job]) => before.jobs.get(jobId)?.state !== job.state);
       return { ledger, value: cancel, volatile: !changed };
@@ -251,16 +317,16 @@ export class Session implements AgentSession {
   async facts(input: Facts): Promise<Record<string, never>> {
     this.#fence(input.sessionId);
     if (input.hash === this.#factsHash) return {};
-    await this.#catalog.commit([
-      { type: 'inventory', agentId: this.#agentId, targets: input.targets, seenAt: this.#clock.now() },
-      {
-        type: 'scan',
-        agentId: this.#agentId,
-        complete: input.complete,
-        backups: input.backups,
-        targets: input.targets.map((target) => target.name),
-      },
-    ]);
+    const { targets, complete, backups } = input;
+    const names = targets.map((target) => target.name);
+    await this.#step((ledger) => ({
+      ledger,
+      value: undefined,
+      changes: [
+        { type: 'inventory', agentId: this.#agentId, targets, seenAt: this.#clock.now() },
+        { type: 'scan', agentId: this.#agentId, complete, backups, targets: names },
+      ],
+    }));
     this.#factsHash = input.hash;
     return {};
   }

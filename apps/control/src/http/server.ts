@@ -3,28 +3,42 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Duplex } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { type Clock, Failure, toWireError } from '@lastgood/core';
-import { adminRouter, agentRouter, LIMITS, type WireError } from '@lastgood/protocol';
+import { adminRouter, agentRouter, CLOSE, LIMITS, type WireError } from '@lastgood/protocol';
 import { TRPCError } from '@trpc/server';
 import { createHTTPHandler } from '@trpc/server/adapters/standalone';
-import { applyWSSHandler } from '@trpc/server/adapters/ws';
-import { type WebSocket, WebSocketServer } from 'ws';
+import { getWSConnectionHandler } from '@trpc/server/adapters/ws';
+import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws';
 import { AdminService } from '../api/admin-service.ts';
 import { authenticate } from '../api/tokens.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import { AgentAuth } from '../fleet/agent-auth.ts';
 import { enrol } from '../fleet/enrolment.ts';
 import type { Fleet } from '../fleet/fleet.ts';
+import { frameGate } from '../fleet/frame-gate.ts';
 import { Session } from '../fleet/session.ts';
+import type { ControlLimits } from '../limits.ts';
 import type { Log } from '../log.ts';
 import { VERSION } from '../version.ts';
 
 const MAX_BODY = 256 * 1024;
-const ENROL_PER_MINUTE = 600;
 const STATUS: Partial<Record<WireError['code'], number>> = {
   BAD_INPUT: 400,
+  NOT_FOUND: 404,
+  CONFLICT: 409,
   ENROL_TOKEN_INVALID: 403,
   PROTOCOL_UNSUPPORTED: 426,
   BUG: 500,
+};
+
+/** Every limit is set, for none has a safe default; the types of the library do not know the newer ones yet. */
+const SOCKET_OPTIONS: ServerOptions & { maxFragments: number; maxBufferedChunks: number; closeTimeout: number } = {
+  noServer: true,
+  maxPayload: LIMITS.frameBytes,
+  maxFragments: 64,
+  maxBufferedChunks: 4_096,
+  closeTimeout: 2_000,
+  perMessageDeflate: false,
+  clientTracking: true,
 };
 
 export interface HttpParts {
@@ -32,6 +46,7 @@ export interface HttpParts {
   readonly fleet: Fleet;
   readonly clock: Clock;
   readonly log: Log;
+  readonly limits: ControlLimits;
 }
 
 function answer(response: ServerResponse, status: number, body: unknown): void {
@@ -61,14 +76,10 @@ async function jsonBody(request: IncomingMessage): Promise<unknown> {
 export class HttpServer {
   readonly #parts: HttpParts;
   readonly #server: Server;
-  readonly #sockets = new WebSocketServer({
-    noServer: true,
-    maxPayload: LIMITS.frameBytes,
-    perMessageDeflate: false,
-    clientTracking: true,
-  });
+  readonly #sockets = new WebSocketServer(SOCKET_OPTIONS);
   readonly #auth: AgentAuth;
-  readonly #sessions = new WeakMap<IncomingMessage, (socket: WebSocket) => Session>();
+  readonly #connections = new Map<string, number>();
+  #closing = false;
   #enrolments: { minute: number; count: number } = { minute: 0, count: 0 };
 
   constructor(parts: HttpParts) {
@@ -78,6 +89,7 @@ export class HttpServer {
       router: adminRouter,
       basePath: '/trpc/',
       maxBodySize: MAX_BODY,
+      maxBatchSize: 32,
       createContext: async ({ req }) => {
         try {
           const actor = await authenticate(req.headers.authorization, parts.catalog, parts.clock);
@@ -100,18 +112,6 @@ export class HttpServer {
       });
     });
     this.#server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
-    applyWSSHandler({
-      wss: this.#sockets,
-      router: agentRouter,
-      createContext: ({ req, res }) => {
-        const make = this.#sessions.get(req);
-        if (make === undefined) throw new TRPCError({ code: 'UNAUTHORIZED' });
-        const session = make(res as WebSocket);
-        return { session, throttle: session.throttle };
-      },
-      keepAlive: { enabled: true, pingMs: 30_000, pongWaitMs: 15_000 },
-      onError: ({ error, path }) => this.#logUnexpected(error.cause, path ?? ''),
-    });
   }
 
   #logUnexpected(cause: unknown, path: string): void {
@@ -128,7 +128,8 @@ export class HttpServer {
     response: ServerResponse,
     admin: (request: IncomingMessage, response: ServerResponse) => void,
   ): Promise<void> {
-    const { pathname } = new URL(request.url ?? '/', 'http://control');
+    // Not parsed as an URL: what a stranger sends need not be one.
+    const pathname = request.url?.split('?', 1)[0] ?? '';
     if (pathname.startsWith('/trpc/')) return admin(request, response);
     if (pathname === '/healthz' && request.method === 'GET') {
       await this.#parts.catalog.incarnation();
@@ -155,7 +156,7 @@ export class HttpServer {
     const minute = Math.floor(this.#parts.clock.monotonic() / 60_000);
     if (minute !== this.#enrolments.minute) this.#enrolments = { minute, count: 0 };
     this.#enrolments.count += 1;
-    return this.#enrolments.count <= ENROL_PER_MINUTE * 5;
+    return this.#enrolments.count <= this.#parts.limits.enrolmentsPerMinute;
   }
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
@@ -166,17 +167,40 @@ export class HttpServer {
       );
     };
     socket.on('error', () => socket.destroy());
-    if (new URL(request.url ?? '/', 'http://control').pathname !== '/agent') return refuse(404, 'path');
+    if (this.#closing) return refuse(503, 'drain');
+    // The whole of it: a query could ask the library to wait for a first message that never comes.
+    if (request.url !== '/agent') return refuse(404, 'path');
     // Browsers send an origin, agents never do: a page must not reach this door with a visitor's network position.
     if (request.headers.origin !== undefined) return refuse(403, 'origin');
     const admission = this.#auth.admit(request);
     if (!admission.ok) return refuse(admission.status, admission.reason);
-    const { fleet, catalog, clock } = this.#parts;
-    this.#sessions.set(request, (opened) => new Session(admission.agent.agentId, opened, fleet, catalog, clock));
-    this.#sockets.handleUpgrade(request, socket, head, (opened) => {
-      opened.on('error', () => opened.terminate());
-      this.#sockets.emit('connection', opened, request);
+    const { agentId } = admission.agent;
+    const { fleet, limits } = this.#parts;
+    if ((this.#connections.get(agentId) ?? 0) >= limits.connectionsPerAgent) return refuse(429, 'connections');
+    const connection = fleet.nextConnection();
+    this.#sockets.handleUpgrade(request, socket, head, (opened) => this.#open(agentId, connection, opened, request));
+  }
+
+  #open(agentId: string, connection: number, socket: WebSocket, request: IncomingMessage): void {
+    const { fleet, catalog, clock, limits } = this.#parts;
+    this.#connections.set(agentId, (this.#connections.get(agentId) ?? 0) + 1);
+    socket.once('close', () => {
+      const left = (this.#connections.get(agentId) ?? 1) - 1;
+      if (left > 0) this.#connections.set(agentId, left);
+      else this.#connections.delete(agentId);
     });
+    // After a broken frame the library has sent its close code; what is left of the connection ends soon.
+    socket.on('error', () => setTimeout(() => socket.terminate(), 1_000).unref());
+    const session = new Session({ agentId, connection }, socket, fleet, catalog, clock, limits);
+    const serve = getWSConnectionHandler({
+      wss: this.#sockets,
+      router: agentRouter,
+      createContext: () => ({ session, throttle: session.throttle }),
+      experimental_encoder: frameGate((reason) => session.close(CLOSE.badFrame, reason)),
+      keepAlive: { enabled: true, pingMs: 30_000, pongWaitMs: 15_000 },
+      onError: ({ error, path }) => this.#logUnexpected(error.cause, path ?? ''),
+    });
+    serve(socket, request);
   }
 
   /** Listens; resolves with the port. */
@@ -188,10 +212,14 @@ export class HttpServer {
   }
 
   async close(): Promise<void> {
+    this.#closing = true;
     const closed = once(this.#server, 'close');
     this.#server.close();
     this.#server.closeIdleConnections();
-    for (const socket of this.#sockets.clients) setTimeout(() => socket.terminate(), 500).unref();
+    for (const socket of this.#sockets.clients) {
+      socket.close(CLOSE.drain, 'the control plane stops');
+      setTimeout(() => socket.terminate(), 500).unref();
+    }
     setTimeout(() => this.#server.closeAllConnections(), 1_000).unref();
     await closed;
   }

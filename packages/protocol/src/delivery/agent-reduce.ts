@@ -264,6 +264,10 @@ export function deniedOutcome(reason: string): JobOutcome {
       result: null,
     };
   }
+  if (reason === 'holds') {
+    const message = 'a backup was held after this rotation had been sent; nothing was removed';
+    return { type: 'failed', error: wireErrorOf('CONFLICT', message), result: null };
+  }
   const message = `the control plane did not allow the job to begin (${reason}); it was not started by this attempt`;
   return { type: 'failed', error: wireErrorOf('JOB_INTERRUPTED', message), result: null };
 }

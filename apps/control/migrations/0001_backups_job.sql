@@ -1,0 +1,1 @@
+CREATE INDEX `backups_job` ON `backups` (json_extract("summary", '$.jobId'));

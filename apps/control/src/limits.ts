@@ -1,0 +1,23 @@
+import { LIMITS } from '@lastgood/protocol';
+
+/** What bounds whoever speaks with the control plane. Times are shorter in tests, nothing else differs. */
+export interface ControlLimits {
+  /** A connection that has not said hello by then is ended. */
+  readonly helloMs: number;
+  /** A reader that takes nothing for so long, while much waits for it, is ended (K5). */
+  readonly drainMs: number;
+  /** Open connections of one agent; more are refused with 429. */
+  readonly connectionsPerAgent: number;
+  /** Guesses of enrolment tokens; a fleet that is installed at once stays below it. */
+  readonly enrolmentsPerMinute: number;
+  /** How often overdue leases, silent sessions and old jobs are looked for. */
+  readonly maintenanceMs: number;
+}
+
+export const CONTROL_LIMITS: ControlLimits = {
+  helloMs: LIMITS.helloMs,
+  drainMs: 10_000,
+  connectionsPerAgent: 8,
+  enrolmentsPerMinute: 3_000,
+  maintenanceMs: 5_000,
+};
