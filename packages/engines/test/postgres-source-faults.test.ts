@@ -1,10 +1,10 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { chmod, stat, writeFile } from 'node:fs/promises';
+import { chmod, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { Failure } from '@lastgood/core';
 import { captureTool, runTool, uuidv7 } from '@lastgood/host';
-import { freePort, type PostgresServer, seedShop, startPostgres, temporaryFolder } from '@lastgood/testkit';
+import { freePort, lyingTool, type PostgresServer, seedShop, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { EngineBench, ref } from './bench-of-engine.ts';
@@ -197,6 +197,24 @@ test('A13: a table cannot be emptied between its dump and its fingerprint', asyn
   expect(await server.query('emptied', 'select * from b_next')).toEqual([]);
 });
 
+test('A13: a table that is altered, renamed or exchanged before its fingerprint fails the backup typed, with its name', async () => {
+  await server.query('postgres', 'create database reshaped');
+  await server.query('reshaped', 'create table changing as select 1 as i; create table a as select 1 as i');
+  for (const change of [
+    'alter table changing add column extra text',
+    'alter table changing alter column i type bigint',
+    'alter table changing rename column i to j',
+    'truncate changing',
+    'alter table changing rename to old; create table changing as select 1::bigint as j, null::text as extra',
+  ]) {
+    // Between the snapshot and pg_dump: nothing is locked then.
+    const engineBench = cleanup.use(await EngineBench.open(server, { binDir: await pausing(change) }));
+    const failure = await failureOf(engineBench.backup({ databases: ['reshaped'] }));
+    expect([change, failure.code]).toEqual([change, 'SOURCE_CHANGED']);
+    expect(failure.message).toContain('changing');
+  }
+});
+
 test('A13: a materialized view that is out of date, or filled anew under the backup, neither fails it nor its restore', async () => {
   await server.query('postgres', 'create database stale');
   await server.query('stale', 'create table base as select generate_series(1, 10) as i');
@@ -244,6 +262,19 @@ test('I8: no password is in the arguments of a process while backup, proof and r
     stored.push(await text(source.open(object, never)));
   for (const secret of secrets) expect(stored.join()).not.toContain(secret);
 });
+
+/** Client tools of which pg_dump first has the source changed, as another client would at that moment. */
+async function pausing(change: string): Promise<string> {
+  const { path } = cleanup.use(await temporaryFolder());
+  const file = await lyingTool(path, 'pg_dump', { lie: 'chatters', line: '', lines: 0 });
+  const real = join(server.binDir, 'pg_dump');
+  const psql = `${join(server.binDir, 'psql')} -X -q -d reshaped -c '${change}'`;
+  await rm(file);
+  await writeFile(file, `#!/bin/sh\n[ "$1" = --version ] || ${psql} >&2 || exit 9\nexec ${real} "$@"\n`, {
+    mode: 0o755,
+  });
+  return path;
+}
 
 const login = () => ({ host: server.host, port: server.port, user: server.user, password: PASSWORD });
 

@@ -7,7 +7,7 @@ import {
   type Fingerprint,
   glanceAtSequences,
   holdTables,
-  refuseRewritten,
+  refuseReshaped,
   STABLE_SETTINGS,
   tablesByOid,
   takeFingerprint,
@@ -49,7 +49,8 @@ async function backupDatabase(
     context.progress({ phase: `fingerprint ${done}/${all}`, doneBytes: 0, totalBytes: null }),
   );
   const fingerprint = await widenSequences(session, { ...taken, sequences: before });
-  await refuseRewritten(session);
+  await using later = await Session.open(connection, database.name, context.signal);
+  await refuseReshaped(session, later);
   await session.run('commit');
   await sink.add(
     { role: 'properties', database: database.name, extension: 'json' },

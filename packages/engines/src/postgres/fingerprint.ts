@@ -48,8 +48,13 @@ const NOT_OF_EXTENSION =
   "not exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')";
 /** A standby has no contents of unlogged relations, and no dump of it carries them. */
 const READABLE = "(c.relpersistence = 'p' or not pg_is_in_recovery())";
-const TABLES = `select n.nspname as schema, c.relname as name, c.oid::text as oid, c.relfilenode as file, c.relkind = 'm' as derived, ${READABLE} as readable from pg_class c join pg_namespace n on n.oid = c.relnamespace
+const TABLES = `select n.nspname as schema, c.relname as name, c.oid::text as oid, c.relkind = 'm' as derived, ${READABLE} as readable from pg_class c join pg_namespace n on n.oid = c.relnamespace
   where c.relkind in ('r', 'm') and c.relpersistence <> 't' and (c.relkind = 'r' or c.relispopulated) and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
+const SHAPES = `select n.nspname as schema, c.relname as name, c.oid::text as oid, concat_ws(' ', n.nspname, c.relname, c.relfilenode, (
+    select md5(string_agg(concat_ws(' ', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attisdropped), ',' order by a.attnum))
+    from pg_attribute a where a.attrelid = c.oid and a.attnum > 0)) as shape
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  where c.relkind = 'r' and c.relpersistence <> 't' and ${READABLE} and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
 const SEQUENCES = `select n.nspname as schema, c.relname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
   where c.relkind = 'S' and c.relpersistence <> 't' and ${READABLE} and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
 const ROLES = `select distinct rolname as name from pg_roles where oid in (
@@ -69,6 +74,10 @@ const quoted = ({ schema, name }: Named): string => `${pg.escapeIdentifier(schem
 const DIGEST = (text: string): string =>
   `coalesce(sum(('x' || left(md5(${text}), 16))::bit(64)::bigint::numeric), 0)::text || ':' || coalesce(sum(('x' || right(md5(${text}), 16))::bit(64)::bigint::numeric), 0)::text`;
 
+interface Shape extends Named {
+  readonly oid: string;
+  readonly shape: string;
+}
 interface Table extends Named {
   readonly oid: string;
   /** False for an unlogged table of a standby: nobody can read it there, and a dump of it restores it empty. */
@@ -106,15 +115,14 @@ export async function holdTables(session: Session): Promise<void> {
 }
 
 /**
- * Refuses SOURCE_CHANGED when a table was emptied or rewritten since the snapshot: TRUNCATE and some forms of ALTER TABLE take
- * rows away from older snapshots, in the dump or in the fingerprint (A13). To be called when every table was read.
+ * Refuses SOURCE_CHANGED when a table was emptied, rewritten, renamed or given other columns since the snapshot: such changes reach
+ * into older snapshots, in the dump or in the fingerprint (A13). Call it when every table was read, with a session that sees now.
  */
-export async function refuseRewritten(session: Session): Promise<void> {
-  const [changed] = await session.rows<Named>(
-    `select t.schema, t.name from (${TABLES}) t where not t.derived and pg_relation_filenode(t.oid::oid) is distinct from t.file limit 1`,
-  );
+export async function refuseReshaped(session: Session, now: Session): Promise<void> {
+  const shapes = new Map((await now.rows<Shape>(SHAPES)).map((table) => [table.oid, table.shape]));
+  const changed = (await session.rows<Shape>(SHAPES)).find((table) => shapes.get(table.oid) !== table.shape);
   if (changed === undefined) return;
-  throw new Failure('SOURCE_CHANGED', `table ${quoted(changed)} was emptied or rewritten while it was backed up`);
+  throw new Failure('SOURCE_CHANGED', `table ${quoted(changed)} was emptied or altered while it was backed up`);
 }
 
 /** What DIGEST gives for no rows. */
