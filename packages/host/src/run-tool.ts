@@ -197,7 +197,8 @@ function failureOf(error: unknown, call: ToolCall, stderrTail: readonly string[]
     if (error.timedOut) return new Failure('JOB_DEADLINE', `${call.file} ran longer than ${call.timeoutMs} ms`);
     if (error.code === 'ENOENT' && call.cwd !== undefined && !existsSync(call.cwd))
       return new Failure('TOOL_FAILED', `${call.file} was to run in ${call.cwd}, which does not exist`);
-    if (error.code === 'ENOENT' || error.exitCode === 127)
+    // 127 is what setpriv says of a file that is not there; a tool that is there may end with it for reasons of its own.
+    if (error.code === 'ENOENT' || (error.exitCode === 127 && !(call.file.includes('/') && existsSync(call.file))))
       return new Failure('TOOL_NOT_FOUND', `${call.file} is not installed`);
     if (/No space left on device/.test(last))
       return new Failure('STORE_NO_SPACE', `no space left while ${call.file} was writing`);
