@@ -198,7 +198,8 @@ export class HttpServer {
       createContext: () => ({ session, throttle: session.throttle }),
       experimental_encoder: frameGate((reason) => session.close(CLOSE.badFrame, reason)),
       keepAlive: { enabled: true, pingMs: 30_000, pongWaitMs: 15_000 },
-      onError: ({ error, path }) => this.#logUnexpected(error.cause, path ?? ''),
+      // Without a call it is a broken frame: the other side's doing, and told to it by the close code.
+      onError: ({ error, path }) => path !== undefined && this.#logUnexpected(error.cause, path),
     });
     serve(socket, request);
   }

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { request } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { AgentCommand, HelloAnswer, HelloInput } from '@lastgood/protocol';
+import type { AgentCommand, BackupSummary, HelloAnswer, HelloInput } from '@lastgood/protocol';
 import { type ClientOptions, WebSocket } from 'ws';
 import { type ControlBench, headersOf, type Identity } from './control-bench.ts';
 
@@ -133,6 +133,10 @@ export class AgentSocket {
     return answer;
   }
   async announce(...names: string[]): Promise<void> {
+    await this.facts(names, []);
+  }
+  /** Tells all its targets and all backups of theirs. */
+  async facts(names: readonly string[], backups: readonly BackupSummary[]): Promise<void> {
     const targets = names.map((name) => ({
       name,
       engine: 'postgres',
@@ -145,7 +149,7 @@ export class AgentSocket {
       databases: [],
       findings: [],
     }));
-    const reply = await this.call('facts', this.session({ hash: randomUUID(), targets, backups: [], complete: true }));
+    const reply = await this.call('facts', this.session({ hash: randomUUID(), targets, backups, complete: true }));
     if (reply?.result === undefined) throw new TypeError(`no facts: ${JSON.stringify(reply)}`);
   }
   async end(): Promise<void> {

@@ -1,0 +1,250 @@
+import { randomUUID } from 'node:crypto';
+import { type BackupSummary, CLOSE, type JobSpec, type JournalJob } from '@lastgood/protocol';
+import { expect, test } from 'vitest';
+import { AgentSocket, helloInput, until } from './support/agent-socket.ts';
+import { ControlBench } from './support/control-bench.ts';
+
+const backup: JobSpec = { command: 'backup', target: 'shop', databases: null, digests: false };
+const beat = { ackSeq: 0, progress: [], running: [], outboxDepth: 0 };
+interface Told {
+  readonly id: string;
+  readonly prev: string | null;
+  readonly n: number;
+  readonly type: string;
+  readonly result: unknown;
+}
+const tell = (jobId: string, told: Partial<Told>) => ({
+  id: randomUUID(),
+  prev: null,
+  jobId,
+  attempt: 1,
+  n: 1,
+  type: 'accepted',
+  at: 0,
+  error: null,
+  result: null,
+  ...told,
+});
+const summary = (jobId: string, more: Partial<BackupSummary> = {}): BackupSummary => ({
+  backupId: randomUUID(),
+  target: 'shop',
+  repository: 'local',
+  engine: 'postgres',
+  kind: 'logical',
+  sequence: 1,
+  jobId,
+  startedAt: '2026-01-15T12:00:00Z',
+  snapshotAt: '2026-01-15T12:00:00Z',
+  finishedAt: '2026-01-15T12:00:01Z',
+  databases: ['shop'],
+  producedBytes: 1,
+  storedBytes: 1,
+  manifestSha256: '0'.repeat(64),
+  state: 'good',
+  verified: null,
+  warnings: [],
+  ...more,
+});
+
+async function scene(options: Parameters<typeof ControlBench.start>[0] = {}) {
+  const bench = await ControlBench.start(options);
+  const identity = await bench.enrol();
+  const instanceId = randomUUID();
+  const agent = await AgentSocket.connect(bench, identity, { instanceId });
+  await agent.announce('shop');
+  const send = async (spec: JobSpec = backup): Promise<string> =>
+    (await bench.admin().createJob.mutate({ target: 'shop', spec, idempotencyKey: randomUUID() })).jobId;
+  const state = async (jobId: string) => (await bench.admin().job.query({ jobId })).state;
+  return { bench, identity, instanceId, agent, send, state, [Symbol.asyncDispose]: () => bench[Symbol.asyncDispose]() };
+}
+const accepted = (reply: { result?: { data?: unknown } } | undefined): string[] =>
+  (reply?.result?.data as { acceptedIds: string[] } | undefined)?.acceptedIds ?? [];
+
+test('K4: an event that comes twice, late or out of order has its effect once', async () => {
+  await using run = await scene();
+  const { agent, state } = run;
+  const jobId = await run.send();
+  await until('the command', () => agent.commands[0]);
+  const one = tell(jobId, {});
+  const two = tell(jobId, { prev: one.id, n: 2, type: 'running' });
+  const result = { command: 'backup', backup: summary(jobId), durationMs: 1 };
+  const three = tell(jobId, { prev: two.id, n: 3, type: 'succeeded', result });
+  const report = async (...events: object[]) => accepted(await agent.call('report', agent.session({ events })));
+  expect(await report(one, two)).toEqual([one.id, two.id]);
+  expect(await report(two, one)).toEqual([two.id, one.id]);
+  expect(await report(three)).toEqual([three.id]);
+  for (let n = 0; n < 5; n += 1) expect(await report(three, one, two)).toHaveLength(3);
+  expect(await state(jobId)).toBe('succeeded');
+  expect(await run.bench.admin().backups.query({})).toHaveLength(1);
+});
+
+test('K4: an event of another history is not taken; the session is closed to bring both together', async () => {
+  await using run = await scene();
+  const jobId = await run.send();
+  await until('the command', () => run.agent.commands[0]);
+  const one = tell(jobId, {});
+  await run.agent.call('report', run.agent.session({ events: [one] }));
+  await run.agent.call('report', run.agent.session({ events: [tell(jobId, { n: 3, type: 'succeeded' })] }));
+  expect((await run.agent.closed).code).toBe(CLOSE.diverged);
+  expect(await run.state(jobId)).toBe('accepted');
+});
+
+test('K4: frames of an old session, sent again on the new connection, are refused', async () => {
+  await using run = await scene();
+  const { bench, identity, instanceId, agent } = run;
+  const jobId = await run.send();
+  await until('the command', () => agent.commands[0]);
+  const old = agent.session({ events: [tell(jobId, {})] });
+  const next = await AgentSocket.connect(bench, identity, { instanceId });
+  for (const [path, input] of [
+    ['report', old],
+    ['ack', agent.session({ upToSeq: 1 })],
+    ['heartbeat', agent.session(beat)],
+    ['begin', agent.session({ jobId, attempt: 1, nonce: 'n' })],
+    ['facts', agent.session({ hash: 'x', targets: [], backups: [], complete: true })],
+    ['hello', helloInput(bench.clock.now())],
+  ] as const)
+    expect((await next.call(path, input))?.error?.data.code).toBeDefined();
+  expect(await run.state(jobId)).toBe('dispatched');
+  expect((await bench.admin().targets.query({})).map(({ name }) => name)).toEqual(['shop']);
+});
+
+test('K4: an acknowledgement of commands that were never sent acknowledges no later ones', async () => {
+  await using run = await scene();
+  await run.agent.call('ack', run.agent.session({ upToSeq: 1_000_000 }));
+  await run.send();
+  await run.send();
+  await until('both commands', () => run.agent.commands.length === 2 || undefined);
+  expect(run.agent.commands.map(({ seq }) => seq)).toEqual([1, 2]);
+});
+
+test('R15: a destructive job is granted once; another nonce never gets it', async () => {
+  await using run = await scene();
+  const jobId = await run.send({ command: 'undo', target: 'shop', restoreJobId: randomUUID() });
+  await until('the command', () => run.agent.commands[0]);
+  const begin = async (nonce: string) =>
+    (await run.agent.call('begin', run.agent.session({ jobId, attempt: 1, nonce })))?.result?.data;
+  expect(await begin('one')).toMatchObject({ granted: true });
+  expect(await begin('one')).toMatchObject({ granted: true });
+  expect(await begin('two')).toMatchObject({ granted: false, reason: 'used' });
+});
+
+test('a rotation does not begin when a backup was held after it had been sent', async () => {
+  await using run = await scene();
+  const held = summary(randomUUID());
+  await run.agent.facts(['shop'], [held]);
+  const rotate: JobSpec = { command: 'rotate', target: 'shop', retention: { minimum: 1 }, holds: [], dryRun: false };
+  const jobId = await run.send(rotate);
+  await run.bench.admin().hold.mutate({ backupId: held.backupId, held: true });
+  const begun = await run.agent.call('begin', run.agent.session({ jobId, attempt: 1, nonce: 'n' }));
+  expect(begun?.result?.data).toMatchObject({ granted: false, reason: 'holds' });
+});
+
+test('an agent can neither take over, judge nor remove the backups and jobs of another host', async () => {
+  await using run = await scene();
+  const mine = summary(randomUUID());
+  await run.agent.facts(['shop'], [mine]);
+  const jobId = await run.send();
+  const evil = await AgentSocket.connect(run.bench, await run.bench.enrol('db-2'));
+  await evil.facts(['evil'], [{ ...mine, state: 'bad', target: 'evil' }]);
+  const admin = run.bench.admin();
+  const spec: JobSpec = { command: 'undo', target: 'evil', restoreJobId: randomUUID() };
+  const ends = async (result: object): Promise<void> => {
+    const job = await admin.createJob.mutate({ target: 'evil', spec, idempotencyKey: randomUUID() });
+    const one = tell(job.jobId, {});
+    const events = [one, tell(job.jobId, { prev: one.id, n: 2, type: 'succeeded', result })];
+    expect(accepted(await evil.call('report', evil.session({ events })))).toHaveLength(2);
+  };
+  const verdict = { level: 1, reached: 1, passed: false, findings: [], durationMs: 1, at: '2026-01-15T12:00:00Z' };
+  await ends({ command: 'verify', backupId: mine.backupId, ...verdict });
+  const decisions = [{ backupId: mine.backupId, finishedAt: '', keep: false, reason: '' }];
+  await ends({ command: 'rotate', dryRun: false, decisions, keptCount: 0, removedCount: 1, freedBytes: 1 });
+  await evil.call('report', evil.session({ events: [tell(jobId, { type: 'rejected' })] }));
+  await evil.end();
+  const told = { jobId, attempt: 1, n: 9, lastEventId: 'x', lastType: 'failed', open: false, running: false } as const;
+  const jobs: JournalJob[] = [{ ...told, spec: backup, startBy: 0, deadlineMs: 1, error: null, result: null }];
+  const liar = await AgentSocket.connect(run.bench, await run.bench.enrol('db-2'), { jobs });
+  expect(liar.sessionId).not.toBe('');
+  expect(await admin.backups.query({})).toMatchObject([{ backupId: mine.backupId, state: 'good', host: 'db-1' }]);
+  expect((await admin.job.query({ jobId })).host).toBe('db-1');
+  expect(await run.state(jobId)).not.toBe('failed');
+});
+
+test('K10: an agent of the protocol before or after is told by the hello, unknown fields are passed over', async () => {
+  await using run = await scene();
+  for (const protocol of [2, 99]) {
+    const agent = await AgentSocket.open(run.bench, run.identity);
+    agent.send({
+      id: 1,
+      method: 'mutation',
+      params: { path: 'hello', input: helloInput(run.bench.clock.now(), { protocol }) },
+    });
+    expect((await agent.closed).code).toBe(CLOSE.protocol);
+  }
+  const agent = await AgentSocket.open(run.bench, run.identity);
+  const input = { ...helloInput(run.bench.clock.now(), { instanceId: run.instanceId }), future: { x: [1] } };
+  agent.adopt(await agent.call('hello', input));
+  const report = { ...agent.session(beat), future: true };
+  expect((await agent.call('heartbeat', report))?.result).toBeDefined();
+  // A command that a newer agent would offer is no procedure here, and ends nothing.
+  expect((await agent.call('tomorrow', {}))?.error?.data.code).toBe('NOT_FOUND');
+  expect((await agent.call('heartbeat', agent.session(beat)))?.result).toBeDefined();
+});
+
+test('ended jobs are forgotten after their time, never those of a backup that is there, never open ones', async () => {
+  await using run = await scene({ limits: { maintenanceMs: 20 } });
+  const { bench, agent } = run;
+  const admin = bench.admin();
+  const end = async (jobId: string, result: unknown): Promise<void> => {
+    const one = tell(jobId, {});
+    const type = result === null ? 'failed' : 'succeeded';
+    const events = [one, tell(jobId, { prev: one.id, n: 2, type, result })];
+    await agent.call('report', agent.session({ events }));
+  };
+  const kept = await run.send();
+  await end(kept, { command: 'backup', backup: summary(kept), durationMs: 1 });
+  // More than one batch.
+  const old: string[] = [];
+  for (let n = 0; n < 20; n += 1) {
+    const jobId = await run.send();
+    await end(jobId, null);
+    old.push(jobId);
+  }
+  const open = await run.send();
+  bench.clock.advance(30 * 86_400_000);
+  const young = await run.send();
+  await end(young, null);
+  const ids = async (): Promise<string[]> => (await admin.jobs.query({ limit: 1000 })).map(({ jobId }) => jobId);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(await ids()).toHaveLength(23);
+  bench.clock.advance(8 * 86_400_000);
+  await until('the old jobs to go', async () => ((await ids()).length === 3 ? true : undefined));
+  expect((await ids()).toSorted()).toEqual([kept, open, young].toSorted());
+  await expect(admin.job.query({ jobId: old[0] ?? '' })).rejects.toThrow('there is no job');
+  await bench.close();
+  await bench.open();
+  expect((await bench.admin().jobs.query({})).length).toBe(3);
+});
+
+test('K6: 500 agents that come back at once are all served, told to spread, and memory stays bounded', async () => {
+  await using bench = await ControlBench.start();
+  const identities = await Promise.all(Array.from({ length: 500 }, (_, n) => bench.enrol(`db-${n}`)));
+  const storm = async (): Promise<AgentSocket[]> =>
+    await Promise.all(
+      identities.map(async (identity) => {
+        const agent = await AgentSocket.open(bench, identity);
+        const { spreadMs } = await agent.hello(bench.clock.now());
+        expect(spreadMs).toBeGreaterThan(2_000);
+        expect((await agent.call('heartbeat', agent.session(beat)))?.result).toBeDefined();
+        return agent;
+      }),
+    );
+  await storm();
+  const before = process.memoryUsage.rss();
+  await bench.close();
+  await bench.open();
+  await storm();
+  const online = (await bench.admin().hosts.query()).filter(({ state }) => state === 'online');
+  expect(online).toHaveLength(500);
+  expect(process.memoryUsage.rss() - before).toBeLessThan(300 * 1024 * 1024);
+});
