@@ -114,6 +114,8 @@ export type Change =
  */
 export interface Catalog {
   commit(changes: readonly Change[]): Promise<void>;
+  /** What the open connection itself says of how it writes (C1). */
+  durability(): Promise<{ journalMode: unknown; synchronous: unknown; foreignKeys: unknown }>;
   incarnation(): Promise<string>;
   agents(): Promise<AgentRecord[]>;
   ledgers(): Promise<ControlLedger[]>;

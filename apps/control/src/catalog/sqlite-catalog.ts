@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { chmod } from 'node:fs/promises';
+import { chmod, lstat } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { Bug, Failure } from '@lastgood/core';
 import type {
@@ -49,12 +49,27 @@ function catalogFailure(error: unknown): unknown {
   return error;
 }
 
+/** Refuses what others may have put there (B16); a file of our own with a wide mode, as SQLite makes it, is closed below. */
+async function checkOwn(path: string): Promise<void> {
+  const found = await lstat(path).catch(() => undefined);
+  if (found === undefined) return;
+  if (!found.isFile()) throw new Failure('DATA_FOLDER_UNSAFE', `${path} is no regular file`);
+  if (process.getuid !== undefined && found.uid !== process.getuid())
+    throw new Failure('DATA_FOLDER_UNSAFE', `${path} belongs to user ${found.uid}, not to ${process.getuid()}`);
+}
+
 /**
  * Opens (and migrates, in one transaction) the catalog in a file. WAL with synchronous=FULL: what `commit` acknowledged
  * survives a power cut (C1). Commits of one turn of the event loop share one sync.
  */
 export async function openSqliteCatalog(file: string): Promise<Catalog> {
-  const sqlite = new Database(file);
+  for (const path of [file, `${file}-wal`, `${file}-shm`]) await checkOwn(path);
+  let sqlite: Database.Database;
+  try {
+    sqlite = new Database(file);
+  } catch (error) {
+    throw catalogFailure(error);
+  }
   try {
     sqlite.pragma('journal_mode = WAL');
     sqlite.pragma('synchronous = FULL');
@@ -123,6 +138,11 @@ class SqliteCatalog implements Catalog {
       if (refused.has(waiting)) waiting.reject(refused.get(waiting));
       else waiting.resolve();
     }
+  }
+
+  async durability(): Promise<{ journalMode: unknown; synchronous: unknown; foreignKeys: unknown }> {
+    const said = (name: string): unknown => this.#sqlite.pragma(name, { simple: true });
+    return { journalMode: said('journal_mode'), synchronous: said('synchronous'), foreignKeys: said('foreign_keys') };
   }
 
   async incarnation(): Promise<string> {
