@@ -78,6 +78,66 @@ test('K4: an event that comes twice, late or out of order has its effect once', 
   expect(await run.bench.admin().backups.query({})).toHaveLength(1);
 });
 
+test('calls that come in one frame have their effect in its order', async () => {
+  await using run = await scene();
+  const jobId = await run.send();
+  await until('the command', () => run.agent.commands[0]);
+  let prev: string | null = null;
+  const calls = ['accepted', 'running', 'failed'].map((type, index) => {
+    const event = tell(jobId, { prev, n: index + 1, type });
+    prev = event.id;
+    const input = run.agent.session({ events: [event] });
+    return { id: `call ${index}`, method: 'mutation', params: { path: 'report', input } };
+  });
+  run.agent.send(calls);
+  for (const { id } of calls) expect((await run.agent.reply(id))?.result).toBeDefined();
+  expect(await run.state(jobId)).toBe('failed');
+});
+
+test('a report whose connection dies before its answer counts once when it is sent again', async () => {
+  await using run = await scene();
+  const jobId = await run.send();
+  await until('the command', () => run.agent.commands[0]);
+  const event = tell(jobId, {});
+  run.agent.send({
+    id: 'lost',
+    method: 'mutation',
+    params: { path: 'report', input: run.agent.session({ events: [event] }) },
+  });
+  run.agent.socket.close();
+  await run.agent.closed;
+  const next = await AgentSocket.connect(run.bench, run.identity, {
+    instanceId: run.instanceId,
+    incarnation: null,
+    lastSeq: 1,
+    jobs: [
+      {
+        ...{ jobId, attempt: 1, n: 1, lastEventId: event.id, lastType: 'accepted', open: true, running: false },
+        ...{ spec: backup, startBy: 0, deadlineMs: 1, error: null, result: null },
+      },
+    ],
+  });
+  expect(accepted(await next.call('report', next.session({ events: [event] })))).toEqual([event.id]);
+  expect(await run.state(jobId)).toBe('accepted');
+});
+
+test('sessions that come and go leave nothing behind that listens', async () => {
+  await using run = await scene();
+  for (let n = 0; n < 30; n += 1) {
+    const agent = await AgentSocket.connect(run.bench, run.identity, { instanceId: run.instanceId });
+    await agent.end();
+  }
+  const jobId = await run.send();
+  const last = await AgentSocket.connect(run.bench, run.identity, { instanceId: run.instanceId });
+  await until('the command', () => last.commands[0]);
+  expect(last.commands.filter((command) => command.type === 'job.start' && command.jobId === jobId)).toHaveLength(1);
+  expect(run.bench.logged.filter(({ message }) => message === 'agent connected')).toHaveLength(32);
+  await until(
+    'the ends',
+    () => run.bench.logged.filter(({ message }) => message === 'agent disconnected').length >= 30,
+  );
+});
+
 test('K4: an event of another history is not taken; the session is closed to bring both together', async () => {
   await using run = await scene();
   const jobId = await run.send();

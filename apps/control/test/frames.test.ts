@@ -157,6 +157,9 @@ test('an unknown procedure and a wrong input are answered with codes alone', asy
   const wrong = [
     await agent.call('nothing', {}),
     await agent.call('__proto__', {}),
+    // What people may do is behind another door.
+    await agent.call('createToken', { name: 'x', scope: 'admin', expiresInHours: null }),
+    await agent.call('hosts', {}, 'query'),
     await agent.call('constructor.prototype', {}),
     await agent.call('hello', { clock: 'now', secret: 'hunter2' }),
     await agent.call('hello', helloInput(0)),
