@@ -1,9 +1,9 @@
 /** A process of its own for tests that limit, trace or kill it. Its first argument says what to do. */
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, existsSync, openSync, writeFileSync } from 'node:fs';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Failure } from '@lastgood/core';
-import { captureTool, publishFile, runTool } from '../src/index.ts';
+import { captureTool, lockFolder, publishFile, runTool } from '../src/index.ts';
 
 const signal = new AbortController().signal;
 const codeOf = async (work: Promise<unknown>): Promise<string> =>
@@ -27,6 +27,14 @@ async function main([mode = '', ...rest]: string[]): Promise<void> {
     // A tool that lives until its parent dies; its process id is in a file.
     const script = `echo $$ > ${rest[0]}; exec sleep infinity`;
     await runTool({ file: '/bin/sh', args: ['-c', script], signal, timeoutMs: 86_400_000 });
+  }
+  if (mode === 'lock') {
+    // What it says goes into a file: output is handed on in large pieces.
+    const [folder = '', go = '', said = ''] = rest;
+    writeFileSync(said, 'ready');
+    while (!existsSync(go));
+    writeFileSync(said, (await codeOf(lockFolder(folder))).replace('done', 'held'));
+    await new Promise((resolve) => setTimeout(resolve, 60_000));
   }
   if (mode === 'publish') {
     const [path = '', bytes = '0'] = rest;

@@ -1,6 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile, rm } from 'node:fs/promises';
+import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { temporaryFolder } from '@lastgood/testkit';
@@ -47,13 +47,17 @@ async function start(dataDir: string, inject?: string, output = '/dev/null'): Pr
     stderr: () => stderr,
     kill: async (signal) => {
       // Under strace it is the process below that has to go; the lock names it.
-      const pid =
-        inject === undefined ? child.pid : Number((await readFile(join(dataDir, 'lock'), 'utf8')).split(' ')[0]);
+      const pid = inject === undefined ? child.pid : Number(await holderOf(dataDir));
       if (pid !== undefined && child.exitCode === null) process.kill(pid, signal);
       const [code] = (await ended) as [number | null];
       return code;
     },
   };
+}
+
+/** The process that the lock of a data folder names. */
+async function holderOf(dataDir: string): Promise<string> {
+  return /lock-(\d+)-/.exec((await readdir(dataDir)).join(' '))?.[1] ?? 'nobody';
 }
 
 function inspect(dataDir: string): { integrity: unknown; migrations: unknown; incarnations: unknown } {
@@ -177,7 +181,7 @@ test('a second process on the same data folder is refused with the pid of the fi
   const second = await start(dataDir);
   expect(second.url).toBeNull();
   expect(second.stderr()).toContain('ALREADY_RUNNING');
-  expect(second.stderr()).toContain((await readFile(join(dataDir, 'lock'), 'utf8')).split(' ')[0] ?? 'no pid');
+  expect(second.stderr()).toContain(await holderOf(dataDir));
   expect((await fetch(`${first.url}/healthz`)).status).toBe(200);
   // Killed, its lock is taken over; asked to end, it ends with 0.
   await first.kill('SIGKILL');
