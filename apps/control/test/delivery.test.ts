@@ -227,7 +227,10 @@ test('an agent can neither take over, judge nor remove the backups and jobs of a
   expect(liar.sessionId).not.toBe('');
   expect(await admin.backups.query({})).toMatchObject([{ backupId: mine.backupId, state: 'good', host: 'db-1' }]);
   expect((await admin.job.query({ jobId })).host).toBe('db-1');
-  expect(await run.state(jobId)).not.toBe('failed');
+  // Memory is one thing, the row that a restart reads another.
+  await run.bench.close();
+  await run.bench.open();
+  expect(await run.state(jobId)).toBe('dispatched');
 });
 
 test('K10: an agent of the protocol before or after is told by the hello, unknown fields are passed over', async () => {
