@@ -36,6 +36,8 @@ export interface RunningProcess extends AsyncDisposable {
   /** Resolves when it ended with 0, rejects with the last lines it printed otherwise. */
   readonly ended: Promise<void>;
   kill(signal: NodeJS.Signals): Promise<void>;
+  /** The last lines it printed. */
+  printed(): string;
 }
 
 /** Starts one of our programs; when `stopping` is given, an unexpected end aborts it. */
@@ -54,11 +56,11 @@ export async function startProcess(
   let wanted = false;
   for (const stream of [child.stdout, child.stderr])
     stream.setEncoding('utf8').on('data', (text: string) => {
-      tail = (tail + text).slice(-4000);
+      tail = (tail + text).slice(-64_000);
     });
   const exit = once(child, 'close').then(([code, signal]) => {
     if (code === 0 || wanted) return;
-    const reason = new Error(`${name} ended with ${String(code ?? signal)}: ${tail.trim()}`);
+    const reason = new Error(`${name} ended with ${String(code ?? signal)}: ${tail.slice(-4000).trim()}`);
     reason.name = 'ProcessEnded';
     stopping?.abort(reason);
     throw reason;
@@ -70,7 +72,14 @@ export async function startProcess(
     if (child.exitCode === null && child.signalCode === null) child.kill(signal);
     await exit;
   };
-  return { pid: child.pid ?? -1, child, ended: exit, kill, [Symbol.asyncDispose]: () => kill('SIGTERM') };
+  return {
+    pid: child.pid ?? -1,
+    child,
+    ended: exit,
+    kill,
+    printed: () => tail,
+    [Symbol.asyncDispose]: () => kill('SIGTERM'),
+  };
 }
 
 /** Asks until there is an answer; the time only bounds a failure. */

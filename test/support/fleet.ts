@@ -16,34 +16,43 @@ const forever = new AbortController().signal;
 const control = join(root, 'apps/control/src/main.ts');
 const sourceAgent = join(root, 'apps/agent/src/main.ts');
 
+export interface FleetOptions {
+  /** The agent's program; the sources unless told. */
+  readonly agent?: string;
+  readonly port?: number;
+  /** The port of a proxy through which the agent reaches the control plane. */
+  readonly through?: number;
+  readonly allow?: object;
+}
+
 /** Control plane and agent as separate processes over one folder; both can be killed and started again. */
 export class Fleet implements AsyncDisposable {
   readonly folder: string;
   readonly url: string;
   readonly tokenFile: string;
   readonly #program: string;
+  /** Where the agent finds the control plane: there, or a faulty network before it. */
+  readonly #agentUrl: string;
   #control: RunningProcess | undefined;
   #agent: RunningProcess | undefined;
   #client: AdminClient | undefined;
 
-  constructor(folder: string, port: number, program: string) {
+  constructor(folder: string, port: number, { agent = sourceAgent, through }: FleetOptions) {
     this.folder = folder;
-    this.#program = program;
+    this.#program = agent;
     this.url = `http://127.0.0.1:${port}`;
+    this.#agentUrl = through === undefined ? this.url : `http://127.0.0.1:${through}`;
     this.tokenFile = join(folder, 'control', 'admin.token');
   }
 
   /** Starts both, enrols the agent and waits until its target `shop` is announced. */
-  static async start(
-    folder: string,
-    connection: object,
-    programs: { agent: string } = { agent: sourceAgent },
-  ): Promise<Fleet> {
-    const fleet = new Fleet(folder, await freePort(), programs.agent);
+  static async start(folder: string, connection: object, options: FleetOptions = {}): Promise<Fleet> {
+    await using cleanup = new AsyncDisposableStack();
+    const fleet = cleanup.use(new Fleet(folder, options.port ?? (await freePort()), options));
     await fleet.startControl();
     await mkdir(join(folder, 'repository'), { mode: 0o700 });
     const config = {
-      control: { url: fleet.url },
+      control: { url: fleet.#agentUrl },
       environment: 'test',
       host: 'db-1',
       labels: {},
@@ -55,7 +64,7 @@ export class Fleet implements AsyncDisposable {
           labels: {},
           repository: 'local',
           connection,
-          allow: { restore: ['new', 'swap', 'inPlace'], rotate: true },
+          allow: options.allow ?? { restore: ['new', 'swap', 'inPlace'], rotate: true },
         },
       },
     };
@@ -69,12 +78,13 @@ export class Fleet implements AsyncDisposable {
     await writeFile(tokenFile, token, { mode: 0o600 });
     const enrolment = await startProcess(
       'enrol',
-      [programs.agent, 'enrol', '--config', fleet.configFile, '--url', fleet.url, '--token-file', tokenFile],
+      [fleet.#program, 'enrol', '--config', fleet.configFile, '--url', fleet.url, '--token-file', tokenFile],
       undefined,
     );
     await enrolment.ended;
     await fleet.startAgent();
     await fleet.untilOnline();
+    cleanup.move();
     return fleet;
   }
 
@@ -84,6 +94,19 @@ export class Fleet implements AsyncDisposable {
   get client(): AdminClient {
     if (this.#client === undefined) throw new TypeError('the control plane was not started');
     return this.#client;
+  }
+
+  /** What the agent has logged since it was started. */
+  get agentLog(): string {
+    return this.#agent?.printed() ?? '';
+  }
+  async stopAgent(): Promise<void> {
+    await this.#agent?.kill('SIGTERM');
+  }
+  async untilLogged(text: string): Promise<void> {
+    await waitFor(`the agent to log "${text}"`, 60_000, forever, async () =>
+      this.agentLog.includes(text) ? true : undefined,
+    );
   }
 
   get agentPid(): number {

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { Failure } from '@lastgood/core';
 import { postgresConnectionSchema } from '@lastgood/engines/postgres';
@@ -6,6 +6,7 @@ import { nameSchema } from '@lastgood/protocol';
 import { LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 
+const MAX_FILE_BYTES = 1024 * 1024;
 const absolutePath = z.string().startsWith('/', 'an absolute path');
 const labels = z.record(z.string().min(1).max(63), z.string().max(255)).default({});
 
@@ -70,10 +71,27 @@ export function agentConfigJsonSchema(): object {
 
 /** Reads an agent file; CONFIG_INVALID lists every problem at once as `file:line:column path message`. */
 export async function readAgentConfig(file: string): Promise<AgentConfig> {
-  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    throw new Failure('CONFIG_INVALID', `${file} cannot be read (${error.code})`, { cause: error });
-  });
-  return parseAgentConfig(text, file);
+  return parseAgentConfig(await readTrusted(file), file);
+}
+
+/** The file says what this process may do with whose secrets: only its user, or root, may have written it (B16). */
+async function readTrusted(file: string): Promise<string> {
+  try {
+    const found = await stat(file);
+    if (!found.isFile()) throw new Failure('CONFIG_INVALID', `${file} is not a regular file`);
+    if (found.size > MAX_FILE_BYTES)
+      throw new Failure('CONFIG_INVALID', `${file} has more than ${MAX_FILE_BYTES} bytes`);
+    const own = process.getuid?.() ?? found.uid;
+    if ((found.uid !== own && found.uid !== 0) || (found.mode & 0o022) !== 0)
+      throw new Failure('DATA_FOLDER_UNSAFE', `others than its owner can write to ${file}`, {
+        remedy:
+          'Give the agent file to the user that runs the agent, or to root, and take the write bits of others away.',
+      });
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    if (error instanceof Failure || !(error instanceof Error && 'code' in error)) throw error;
+    throw new Failure('CONFIG_INVALID', `${file} cannot be read (${String(error.code)})`, { cause: error });
+  }
 }
 
 export function parseAgentConfig(text: string, file: string): AgentConfig {

@@ -37,6 +37,7 @@ interface Grant {
   reason: string;
 }
 interface Running {
+  readonly target: string;
   readonly stop: AbortController;
   readonly done: Promise<void>;
   progress: Progress | undefined;
@@ -126,6 +127,8 @@ export class JobRunner {
         result: null,
       });
     if (this.#running.size >= MAX_RUNNING || !this.#ready.has(target.name)) return;
+    // A cancelled job is over for its journal while its tools may still be dying.
+    if ([...this.#running.values()].some((running) => running.target === target.name)) return;
     const ledger = markRunning(journal.ledger, key, this.mint);
     if (ledger === journal.ledger) return;
     this.#save(ledger);
@@ -158,6 +161,7 @@ export class JobRunner {
       Math.min(job.deadlineMs, 2 ** 31 - 1),
     );
     const running: Running = {
+      target: target.name,
       stop,
       progress: undefined,
       seen: { at: this.#parts.clock.monotonic(), bytes: 0 },

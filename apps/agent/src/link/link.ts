@@ -71,6 +71,10 @@ export function boundedFacts({ targets, backups }: Facts): {
   return { ...content, hash: createHash('sha256').update(JSON.stringify(content)).digest('hex') };
 }
 
+/** What the library can look into: anything else ends the process in there. */
+const isMessage = (frame: unknown): boolean =>
+  typeof frame === 'object' && frame !== null && !Array.isArray(frame) && ('id' in frame || 'method' in frame);
+
 /** JSON that never throws on what a proxy or a wrong server sends: the frame is reported and the session ends (the library would end the process). */
 function guardedJson(onBad: () => void): {
   encode: (data: unknown) => string;
@@ -81,7 +85,9 @@ function guardedJson(onBad: () => void): {
     decode: (data) => {
       try {
         if (typeof data !== 'string') throw new TypeError('binary frame');
-        return JSON.parse(data);
+        const frame: unknown = JSON.parse(data);
+        if (!isMessage(frame)) throw new TypeError('no message');
+        return frame;
       } catch {
         onBad();
         return { id: null, result: { type: 'stopped' } };
@@ -143,15 +149,13 @@ export class Link {
   async run(): Promise<void> {
     const { clock, log, random } = this.#parts;
     let tries = 0;
-    let refused = false;
+    let waitMs = backoffMs(tries, this.#spreadMs, false, random);
     while (!this.#stop.signal.aborted) {
-      await delay(backoffMs(tries, this.#spreadMs, refused, random), undefined, { signal: this.#stop.signal }).catch(
-        () => undefined,
-      );
+      await delay(waitMs, undefined, { signal: this.#stop.signal }).catch(() => undefined);
       if (this.#stop.signal.aborted) return;
       const startedAt = clock.monotonic();
       const why = await this.#connect();
-      refused = false;
+      let refused = false;
       if (why instanceof Refused) {
         if (why.controlTime !== undefined) this.#offset = why.controlTime - clock.now();
         // A wrong clock of this host is no reason to stay away: the next signature carries the control plane's time.
@@ -159,7 +163,8 @@ export class Link {
       }
       tries = clock.monotonic() - startedAt > STABLE_MS ? 0 : tries + 1;
       const reason = why instanceof Error ? why.message : why;
-      if (!this.#stop.signal.aborted) log.warn({ reason, tries }, 'no connection to the control plane');
+      waitMs = Math.round(backoffMs(tries, this.#spreadMs, refused, random));
+      if (!this.#stop.signal.aborted) log.warn({ reason, tries, waitMs }, 'no connection to the control plane');
     }
   }
 

@@ -1,0 +1,208 @@
+import { execFile } from 'node:child_process';
+import { appendFile, chmod, mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { JobSpec } from '@lastgood/protocol';
+import { lyingTool, type PostgresServer, seedShop, startPostgres, temporaryFolder } from '@lastgood/testkit';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { waitFor } from '../../../scripts/fleet-processes.ts';
+import { Fleet } from '../../support/fleet.ts';
+
+const forever = new AbortController().signal;
+const run = promisify(execFile);
+const cleanup = new AsyncDisposableStack();
+const backup: JobSpec = { command: 'backup', target: 'shop', databases: ['shop'], digests: false };
+let server: PostgresServer;
+let fleet: Fleet;
+let tools: string;
+
+beforeAll(async () => {
+  server = cleanup.use(await startPostgres());
+  await seedShop(server, 'shop', { rows: 500 });
+  const { path } = cleanup.use(await temporaryFolder());
+  tools = join(path, 'tools');
+  await mkdir(tools);
+  await honest();
+  fleet = cleanup.use(
+    await Fleet.start(
+      path,
+      { ...server.connection, binDir: tools },
+      { allow: { restore: ['new'], rotate: true, minimumKept: 3 } },
+    ),
+  );
+});
+afterAll(() => cleanup.disposeAsync());
+
+/** The dump works as it should; every other lie about it is over. */
+const honest = (): Promise<string> => lyingTool(tools, 'pg_dump', { lie: 'chatters', line: '', lines: 0 });
+const hangs = (): Promise<string> => lyingTool(tools, 'pg_dump', { lie: 'hangs', afterBytes: 1_000 });
+const backups = (): string => join(fleet.folder, 'repository', 'test', 'db-1', 'shop', 'backups');
+const stored = async (): Promise<string[]> => (await readdir(backups()).catch(() => [])).sort();
+/** The command lines of the tools that run for this fleet; their environment names the server. */
+async function runningTools(): Promise<string[]> {
+  const found: string[] = [];
+  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
+    const environment = await readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '');
+    if (!environment.includes('PGAPPNAME=lastgood') || !environment.includes(`PGPORT=${server.port}\0`)) continue;
+    found.push((await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).replaceAll('\0', ' '));
+  }
+  return found.filter((line) => line !== '');
+}
+async function untilHanging(): Promise<void> {
+  await waitFor('pg_dump to hang', 20_000, forever, async () =>
+    (await runningTools()).some((line) => line.startsWith('sleep infinity')) ? true : undefined,
+  );
+}
+
+test('A15: of two backups of one target the second waits for the first; there is one writer', async () => {
+  const [first, second] = await Promise.all([fleet.send(backup), fleet.send(backup)]);
+  const jobs = [await fleet.ended(first), await fleet.ended(second)].toSorted(
+    (a, b) => (a.startedAt ?? 0) - (b.startedAt ?? 0),
+  );
+  expect(jobs.map((job) => job.state)).toEqual(['succeeded', 'succeeded']);
+  expect(jobs[1]?.startedAt).toBeGreaterThanOrEqual(jobs[0]?.endedAt ?? Number.POSITIVE_INFINITY);
+  expect(await stored()).toHaveLength(2);
+});
+
+test('A15: a cancelled backup whose tool is slow to die lets no second one in before it is gone', async () => {
+  await lyingTool(tools, 'pg_dump', { lie: 'hangs', afterBytes: 1_000, ignoresTerm: true });
+  const before = await stored();
+  const first = await fleet.send(backup);
+  await untilHanging();
+  await fleet.client.cancelJob.mutate({ jobId: first });
+  await honest();
+  const second = await fleet.send(backup);
+  expect((await fleet.ended(second)).state).toBe('succeeded');
+  expect(await fleet.ended(first)).toMatchObject({ state: 'cancelled', error: { code: 'JOB_CANCELLED' } });
+  expect(await runningTools()).toEqual([]);
+  expect(await stored()).toHaveLength(before.length + 1);
+});
+
+test('J1: SIGTERM in the middle of a backup ends its tool, leaves nothing, exits with 0; a restart runs it again', async () => {
+  await hangs();
+  const before = await stored();
+  const jobId = await fleet.send(backup);
+  await untilHanging();
+  await fleet.stopAgent();
+  expect(await runningTools()).toEqual([]);
+  expect(await stored()).toEqual(before);
+  await honest();
+  await fleet.startAgent();
+  expect(await fleet.ended(jobId)).toMatchObject({ state: 'succeeded', attempt: 2 });
+  expect(await stored()).toHaveLength(before.length + 1);
+});
+
+test('J1, M19: SIGKILL in the middle of a backup takes its tool along; a restart sweeps and runs it again', async () => {
+  await hangs();
+  const before = await stored();
+  const jobId = await fleet.send(backup);
+  await untilHanging();
+  await fleet.killAgent();
+  await waitFor('the tool to die with its agent', 30_000, forever, async () =>
+    (await runningTools()).length === 0 ? true : undefined,
+  );
+  await honest();
+  await fleet.startAgent();
+  expect(await fleet.ended(jobId)).toMatchObject({ state: 'succeeded', attempt: 2 });
+  expect(await stored()).toHaveLength(before.length + 1);
+});
+
+test('J3: without file descriptors a job fails and the agent lives', async () => {
+  await fleet.untilOnline();
+  const limits = await readFile(`/proc/${fleet.agentPid}/limits`, 'utf8');
+  const usual = /Max open files +(\d+)/.exec(limits)?.[1] ?? '';
+  const open = (await readdir(`/proc/${fleet.agentPid}/fd`)).length;
+  await run('prlimit', ['--pid', String(fleet.agentPid), `--nofile=${open + 1}:`]);
+  const failed = await fleet.run(backup);
+  expect(failed.state).toBe('failed');
+  expect(failed.error?.code).not.toBe('BUG');
+  await run('prlimit', ['--pid', String(fleet.agentPid), `--nofile=${usual}:`]);
+  expect((await fleet.run(backup)).state).toBe('succeeded');
+});
+
+test('J6: a half-written agent file is refused at SIGHUP, loudly, and the old one stays in force', async () => {
+  const text = await readFile(fleet.configFile, 'utf8');
+  for (const [bad, says] of [
+    [text.slice(0, text.length / 2), 'agent.yaml:1:'],
+    ['', 'agent.yaml'],
+    [text.replace('"repository":"local"', '"repository":"nowhere"'), 'no repository is named'],
+    [text.replace('"environment":"test"', '"environment":"prod"'), 'change with a restart alone'],
+  ] as const) {
+    await writeFile(fleet.configFile, bad);
+    const lines = fleet.agentLog.split('the agent file was refused').length;
+    process.kill(fleet.agentPid, 'SIGHUP');
+    await waitFor('the refusal', 10_000, forever, async () =>
+      fleet.agentLog.split('the agent file was refused').length > lines ? true : undefined,
+    );
+    expect(fleet.agentLog.split('\n').findLast((line) => line.includes('was refused'))).toContain(says);
+  }
+  expect((await fleet.run(backup)).state).toBe('succeeded');
+  await writeFile(fleet.configFile, text);
+  process.kill(fleet.agentPid, 'SIGHUP');
+  await fleet.untilLogged('the agent file was read again');
+  expect((await fleet.run(backup)).state).toBe('succeeded');
+});
+
+test('the agent refuses what its file does not allow, and starts nothing', async () => {
+  const backupId = (await stored()).at(-1) ?? '';
+  for (const spec of [
+    {
+      command: 'restore',
+      target: 'shop',
+      backupId,
+      mode: { type: 'swap', database: 'shop' },
+      planHash: 'a'.repeat(64),
+    },
+    {
+      command: 'restore',
+      target: 'shop',
+      backupId,
+      mode: { type: 'inPlace', database: 'shop' },
+      planHash: 'a'.repeat(64),
+    },
+    { command: 'undo', target: 'shop', restoreJobId: backupId },
+  ] satisfies JobSpec[]) {
+    const job = await fleet.run(spec);
+    expect([job.state, job.error?.code, job.startedAt]).toEqual(['rejected', 'POLICY_REFUSED', null]);
+  }
+  const rotated = await fleet.run({
+    command: 'rotate',
+    target: 'shop',
+    retention: { keepLast: 1, minimum: 1 },
+    holds: [],
+    dryRun: false,
+  });
+  expect(rotated.result).toMatchObject({ command: 'rotate', keptCount: 3 });
+});
+
+test.for(['cut', 'garbled', 'emptied'] as const)(
+  'J5: a journal that was %s is put aside or read to its last good step, and the jobs settle',
+  async (how) => {
+    await hangs();
+    const jobId = await fleet.send(backup);
+    await untilHanging();
+    await fleet.killAgent();
+    const journal = join(fleet.folder, 'agent', 'journal.sqlite');
+    await rm(`${journal}-wal`, { force: true });
+    await rm(`${journal}-shm`, { force: true });
+    if (how === 'cut') await truncate(journal, 5_000);
+    else if (how === 'emptied') await truncate(journal, 0);
+    else await writeFile(journal, Buffer.alloc(8_192, 0x5a));
+    await honest();
+    await fleet.startAgent();
+    expect((await fleet.ended(jobId)).state).toBe('succeeded');
+    expect((await fleet.run(backup)).state).toBe('succeeded');
+  },
+);
+
+test('B16: an agent file that others can write is refused, and nothing starts', async () => {
+  await fleet.killAgent();
+  await appendFile(fleet.configFile, '\n');
+  await chmod(fleet.configFile, 0o666);
+  await fleet.startAgent();
+  await fleet.agentEnded();
+  expect(fleet.agentLog).toContain('error DATA_FOLDER_UNSAFE: others than its owner can write to');
+  await chmod(fleet.configFile, 0o600);
+  await fleet.startAgent();
+  await fleet.untilOnline();
+});

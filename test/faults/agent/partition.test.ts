@@ -1,0 +1,108 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { JobSpec } from '@lastgood/protocol';
+import { freePort, seedShop, startPostgres, TcpFaultProxy, temporaryFolder } from '@lastgood/testkit';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { waitFor } from '../../../scripts/fleet-processes.ts';
+import { Fleet } from '../../support/fleet.ts';
+
+const forever = new AbortController().signal;
+const cleanup = new AsyncDisposableStack();
+const backup: JobSpec = { command: 'backup', target: 'shop', databases: ['shop'], digests: false };
+let fleet: Fleet;
+let proxy: TcpFaultProxy;
+
+beforeAll(async () => {
+  const server = cleanup.use(await startPostgres());
+  await seedShop(server, 'shop', { rows: 500 });
+  const { path } = cleanup.use(await temporaryFolder());
+  const port = await freePort();
+  proxy = cleanup.use(await TcpFaultProxy.open({ port }));
+  fleet = cleanup.use(await Fleet.start(path, server.connection, { port, through: proxy.port }));
+});
+afterAll(() => cleanup.disposeAsync());
+// A fresh agent has no failed tries behind it, and so waits least before it connects again.
+beforeEach(async () => {
+  await fleet.killAgent();
+  await proxy.resume();
+  await fleet.startAgent();
+  await fleet.untilOnline();
+});
+
+const stored = async (): Promise<string[]> =>
+  (await readdir(join(fleet.folder, 'repository', 'test', 'db-1', 'shop', 'backups')).catch(() => [])).sort();
+const known = async (): Promise<string[]> =>
+  (await fleet.client.backups.query({ limit: 1000 })).map((found) => found.backupId).sort();
+async function untilStored(count: number): Promise<void> {
+  await waitFor(`${count} backups in the repository`, 20_000, forever, async () => {
+    const names = await stored();
+    const published = await Promise.all(
+      names.map((name) => readdir(join(fleet.folder, 'repository', 'test', 'db-1', 'shop', 'backups', name))),
+    );
+    return published.filter((files) => files.includes('manifest.json')).length >= count ? true : undefined;
+  });
+}
+
+test('K1: in a silent partition a job goes on, and its result arrives once when the network is back', async () => {
+  const before = (await stored()).length;
+  const jobId = await fleet.send(backup);
+  await fleet.until(jobId, 'the job to reach the agent', (job) => job.state !== 'queued');
+  proxy.hold();
+  await untilStored(before + 1);
+  expect((await fleet.client.job.query({ jobId })).endedAt).toBeNull();
+  await proxy.resume();
+  expect(await fleet.ended(jobId)).toMatchObject({ state: 'succeeded', attempt: 1 });
+  expect((await stored()).length).toBe(before + 1);
+  expect(await known()).toEqual(await stored());
+});
+
+test('K2: what the agent says is lost in a one-way partition: the command takes effect once', async () => {
+  const before = (await stored()).length;
+  proxy.hold('toServer');
+  const jobId = await fleet.send(backup);
+  await untilStored(before + 1);
+  expect((await fleet.client.job.query({ jobId })).endedAt).toBeNull();
+  proxy.cut();
+  await proxy.resume();
+  expect(await fleet.ended(jobId)).toMatchObject({ state: 'succeeded', attempt: 1 });
+  expect((await stored()).length).toBe(before + 1);
+});
+
+test('K2: what the agent is told is lost in a one-way partition: a backup that ended meanwhile is recorded once', async () => {
+  const before = (await stored()).length;
+  const jobId = await fleet.send(backup);
+  await fleet.until(jobId, 'the job to reach the agent', (job) => !['queued', 'dispatched'].includes(job.state));
+  proxy.hold('toClient');
+  await untilStored(before + 1);
+  await fleet.killAgent();
+  await proxy.resume();
+  await fleet.startAgent();
+  expect(await fleet.ended(jobId)).toMatchObject({ state: 'succeeded', attempt: 1 });
+  expect((await stored()).length).toBe(before + 1);
+  expect(await known()).toEqual(await stored());
+});
+
+test('K4: a connection that is cut again and again while jobs come and go doubles and loses nothing', async () => {
+  const before = (await stored()).length;
+  const jobs: string[] = [];
+  for (let round = 0; round < 3; round += 1) {
+    jobs.push(await fleet.send(backup));
+    const { accepted } = proxy;
+    proxy.cut();
+    await proxy.until((now) => now.accepted > accepted);
+  }
+  for (const jobId of jobs) expect(await fleet.ended(jobId)).toMatchObject({ state: 'succeeded', attempt: 1 });
+  expect((await stored()).length).toBe(before + jobs.length);
+});
+
+test('K5: forty results behind a stalled reader all arrive', async () => {
+  const backupId = (await known()).at(-1) ?? '';
+  proxy.hold('toServer');
+  const jobs: string[] = [];
+  for (let round = 0; round < 30; round += 1)
+    jobs.push(await fleet.send({ command: 'verify', target: 'shop', backupId, level: 1 }));
+  await fleet.untilLogged('"command":"verify"');
+  proxy.cut();
+  await proxy.resume();
+  for (const jobId of jobs) expect((await fleet.ended(jobId)).state).toBe('succeeded');
+});
