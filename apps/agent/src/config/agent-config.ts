@@ -103,10 +103,11 @@ export function parseAgentConfig(text: string, file: string): AgentConfig {
     const { line, col } = lines.linePos(offset);
     return `${file}:${line}:${col}`;
   };
-  if (document.errors.length > 0)
+  const problemsOfText = [...document.errors, ...document.warnings];
+  if (problemsOfText.length > 0)
     throw new Failure(
       'CONFIG_INVALID',
-      document.errors.map((error) => `${at(error.pos[0])} ${error.message.split('\n')[0]}`).join('\n'),
+      problemsOfText.map((error) => `${at(error.pos[0])} ${error.message.split('\n')[0]}`).join('\n'),
     );
   const parsed = agentConfigSchema.safeParse(document.toJS());
   const problems = parsed.success
