@@ -10,4 +10,5 @@ export * from './job-result.ts';
 export * from './job-spec.ts';
 export * from './manifest.ts';
 export * from './names.ts';
+export * from './read-command.ts';
 export * from './wire.ts';

@@ -119,6 +119,91 @@ test.for([401, 403, 426])(
   },
 );
 
+/** A control plane of tomorrow: takes every call, and sends commands that nobody knows yet. */
+function controlOfTomorrow(
+  server: HttpServer,
+  commands: readonly object[],
+): { calls: { path: string; input: unknown }[] } {
+  const calls: { path: string; input: unknown }[] = [];
+  const now = Date.now();
+  const hello = {
+    sessionId: 's',
+    epoch: 1,
+    incarnation: 'tomorrow',
+    protocol: 1,
+    controlClock: now,
+    heartbeatMs: 15_000,
+  };
+  new WebSocketServer({ server }).on('connection', (socket) =>
+    socket.on('message', (data) => {
+      for (const { id, params } of [JSON.parse(String(data))].flat()) {
+        if (params === undefined) continue;
+        calls.push({ path: params.path, input: params.input });
+        const answer = (result: object): void => socket.send(JSON.stringify({ id, result }));
+        if (params.path === 'commands') {
+          answer({ type: 'started' });
+          for (const command of commands) answer({ type: 'data', data: command });
+        } else if (params.path === 'hello')
+          answer({
+            type: 'data',
+            data: { ...hello, leaseMs: 90_000, spreadMs: 0, merged: { baseSeq: 0 }, reset: null },
+          });
+        else if (params.path === 'report') {
+          const acceptedIds = params.input.events.map((event: { id: string }) => event.id);
+          answer({ type: 'data', data: { acceptedIds } });
+        } else answer({ type: 'data', data: { controlClock: now, cancel: [] } });
+      }
+    }),
+  );
+  return { calls };
+}
+
+test('K10: commands of tomorrow are acknowledged; jobs among them are rejected as not supported', async () => {
+  const jobId = '01a20b1a-d025-7344-a564-47d7db15294a';
+  const times = { startBy: Date.now() + 3_600_000, deadlineMs: 1_000 };
+  const server = createServer();
+  const { calls } = controlOfTomorrow(server, [
+    { seq: 1, type: 'sched.set', rev: 12 },
+    {
+      seq: 2,
+      type: 'job.start',
+      jobId,
+      attempt: 1,
+      spec: { command: 'teleport', target: 'shop', whither: 'mars' },
+      ...times,
+    },
+    {
+      seq: 3,
+      type: 'job.start',
+      jobId: jobId.replace('01', '02'),
+      attempt: 1,
+      spec: { command: 'backup', target: 'shop', kind: 'physical' },
+      ...times,
+    },
+  ]);
+  try {
+    await against(await listening(server));
+    await waitFor('the acknowledgement', 20_000, forever, async () =>
+      calls.some(({ path, input }) => path === 'ack' && (input as { upToSeq: number }).upToSeq === 3)
+        ? true
+        : undefined,
+    );
+    const events = await waitFor('both reports', 20_000, forever, async () => {
+      const told = calls.flatMap(({ path, input }) =>
+        path === 'report' ? (input as { events: { type: string; error: { code: string } }[] }).events : [],
+      );
+      return told.length >= 2 ? told : undefined;
+    });
+    expect(events.map(({ type, error }) => [type, error.code])).toEqual([
+      ['rejected', 'COMMAND_UNSUPPORTED'],
+      ['rejected', 'COMMAND_UNSUPPORTED'],
+    ]);
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+});
+
 test('an agent that starts before its control plane connects when that comes up', async () => {
   await fleet.killControl();
   await against(Number(new URL(fleet.url).port));

@@ -2,7 +2,6 @@ import { createHash, randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Clock, Failure } from '@lastgood/core';
 import {
-  type AgentCommand,
   type AgentLedger,
   type AgentRouter,
   acceptCommand,
@@ -14,6 +13,7 @@ import {
   helloOf,
   LIMITS,
   PROTOCOL_VERSION,
+  readCommand,
   reportBatch,
   type TargetInventory,
 } from '@lastgood/protocol';
@@ -265,11 +265,17 @@ export class Link {
   }
 
   /** Journal, then acknowledge, then act (R1). */
-  #take(client: Client, sessionId: string, command: AgentCommand, end: (why: string) => void): void {
+  #take(client: Client, sessionId: string, raw: unknown, end: (why: string) => void): void {
+    const read = readCommand(raw);
+    if (read === null) return end('a command that is none');
+    const { command, refusal } = read;
     const { journal, targets } = this.#parts;
     const runner = this.#parts.runner();
-    const { ledger, stop, gap } = acceptCommand(journal.ledger, command, runner.mint, (spec) =>
-      refusalOf(targets(), spec),
+    const { ledger, stop, gap } = acceptCommand(
+      journal.ledger,
+      command,
+      runner.mint,
+      (spec) => refusal ?? refusalOf(targets(), spec),
     );
     if (gap) return end('a command is missing');
     journal.save(ledger);

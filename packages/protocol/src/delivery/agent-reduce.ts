@@ -1,5 +1,5 @@
 import type { ErrorCode, WireError } from '../errors.ts';
-import { classOf, type JobSpec } from '../job-spec.ts';
+import { classOf, type JobSpec, jobSpecSchema } from '../job-spec.ts';
 import {
   type AgentCommand,
   type EventType,
@@ -82,7 +82,9 @@ function journalJobOf(job: AgentJob): JournalJob {
 /** What the agent tells of its journal in the hello. Keep `jobs` until the answer is there: adoptHelloAnswer needs it. */
 export function helloOf(ledger: AgentLedger): { lastSeq: number; incarnation: string | null; jobs: JournalJob[] } {
   const unreported = new Set(ledger.outbox.map((event) => jobKey(event.jobId, event.attempt)));
-  const all = [...ledger.jobs].map(([key, job]) => ({ must: job.state !== 'finished' || unreported.has(key), job }));
+  // A job that this agent does not understand was rejected; an older control plane would not understand it either (K10).
+  const understood = [...ledger.jobs].filter(([, job]) => jobSpecSchema.safeParse(job.spec).success);
+  const all = understood.map(([key, job]) => ({ must: job.state !== 'finished' || unreported.has(key), job }));
   const jobs = all.filter(({ must }) => must).map(({ job }) => journalJobOf(job));
   let room = HELLO_BYTES - sizeOf(jobs);
   const finished = all.filter(({ must }) => !must).map(({ job }) => job);
