@@ -92,6 +92,49 @@ describe('a side that is killed with SIGKILL in the middle and started again', (
     expect(await orders('shop')).toEqual(before);
   });
 
+  test.for(['agent', 'control plane'] as const)(
+    '%s: a restore to a new name and an undo end honestly, leave whole databases and nothing half-made',
+    async (side) => {
+      const killAndStart = async (): Promise<void> => {
+        if (side === 'agent') {
+          await fleet.killAgent();
+          await fleet.startAgent();
+        } else {
+          await fleet.killControl();
+          await fleet.startControl();
+        }
+      };
+      const honest = (ran: Ran): void => {
+        if (side === 'control plane') expect(ran.status).toBe(0);
+        else if (ran.status !== 0)
+          expect([ran.status, ran.stderr]).toEqual([2, expect.stringContaining('JOB_INTERRUPTED')]);
+      };
+      const before = await orders('shop');
+      const copy = `copy_${side.slice(0, 5)}`;
+      let since = Date.now();
+      let running = lastgood('restore', 'shop', '--to-new', copy);
+      await underWay('restore', since);
+      await killAndStart();
+      const copied = await running;
+      honest(copied);
+      if (copied.status !== 0) expect((await lastgood('restore', 'shop', '--to-new', copy)).status).toBe(0);
+      expect(await orders(copy)).toEqual(before);
+
+      const swapped = json<JobView>(await lastgood('--json', 'restore', 'shop', '--swap', '--confirm', 'shop'));
+      since = Date.now();
+      running = lastgood('undo', 'shop', swapped.jobId, '--confirm', 'shop');
+      await underWay('undo', since);
+      await killAndStart();
+      honest(await running);
+      expect(await orders('shop')).toEqual(before);
+      await fleet.untilOnline();
+      expect((await lastgood('restore', 'shop', '--swap', '--confirm', 'shop')).status).toBe(0);
+      expect(await orders('shop')).toEqual(before);
+      const halfMade = "select datname from pg_database where datname like '%\\_\\_lastgood\\_new\\_%'";
+      expect(await server.query('postgres', halfMade)).toEqual([]);
+    },
+  );
+
   test('control plane: a swap restore goes on without it, and the command line hears of its end', async () => {
     const before = await orders('shop');
     const since = Date.now();
