@@ -155,6 +155,18 @@ describe('documents', () => {
     expect(named.filter(([, path]) => !existsSync(join(root, path ?? '')))).toEqual([]);
   });
 
+  test('every fault that docs/testing.md promises is named in the title of a test', () => {
+    const promised = [...read('docs/testing.md').matchAll(/^\| ((?:[A-K]\d+ )+)\|/gm)].flatMap((row) =>
+      (row[1] ?? '').trim().split(' '),
+    );
+    expect(promised.length).toBeGreaterThan(50);
+    const titles = sources
+      .filter((path) => path.endsWith('.test.ts'))
+      .flatMap((path) => read(path).match(/['`"][^'`"\n]*\b[A-K]\d+\b[^'`"\n]*['`"]/g) ?? [])
+      .join('\n');
+    expect(promised.filter((id) => !new RegExp(`\\b${id}\\b`).test(titles))).toEqual([]);
+  });
+
   test('every decision is in the index', () => {
     const decisions = files.filter((path) => /^docs\/decisions\/\d{4}/.test(path)).map((path) => path.split('/')[2]);
     const index = read('docs/decisions/README.md');
