@@ -27,7 +27,7 @@ const server = cleanup.use(
 
 console.log(`filling a database of ${GIGABYTES} GB`);
 await server.query('postgres', 'create database bench');
-const rowsPerGigabyte = 2_700_000;
+const rowsPerGigabyte = 3_100_000;
 await server.query(
   'bench',
   'create table events (id uuid not null, at timestamptz not null, amount numeric(12,2) not null, kind text not null, payload jsonb not null, note text not null)',
