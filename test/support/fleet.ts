@@ -100,8 +100,10 @@ export class Fleet implements AsyncDisposable {
   get agentLog(): string {
     return this.#agent?.printed() ?? '';
   }
-  async stopAgent(): Promise<void> {
+  /** Asks the agent to end, and gives its exit status. */
+  async stopAgent(): Promise<number | null> {
     await this.#agent?.kill('SIGTERM');
+    return this.#agent?.child.exitCode ?? null;
   }
   async untilLogged(text: string): Promise<void> {
     await waitFor(`the agent to log "${text}"`, 60_000, forever, async () =>
@@ -143,6 +145,11 @@ export class Fleet implements AsyncDisposable {
   async untilOnline(): Promise<void> {
     await waitFor('the target to be announced', 60_000, forever, async () =>
       (await this.client.targets.query({})).some((target) => target.online && target.state === 'ok') ? true : undefined,
+    );
+  }
+  async untilOffline(): Promise<void> {
+    await waitFor('the host to be offline', 60_000, forever, async () =>
+      (await this.client.hosts.query({})).every((host) => host.state !== 'online') ? true : undefined,
     );
   }
   async send(spec: JobSpec): Promise<string> {

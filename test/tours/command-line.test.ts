@@ -149,11 +149,12 @@ describe('a side that is killed with SIGKILL in the middle and started again', (
   });
 });
 
-/** Waits until the newest job is that command and has left the queue. */
+const BEFORE = new Set(['queued', 'dispatched', 'accepted']);
+/** Waits until the newest job is that command and runs. */
 async function underWay(command: string, since: number): Promise<void> {
   for (let attempt = 0; attempt < 2_000; attempt += 1) {
     const [newest] = await fleet.client.jobs.query({ limit: 1 }).catch(() => []);
-    if (newest?.command === command && newest.state !== 'queued' && newest.createdAt >= since) return;
+    if (newest?.command === command && !BEFORE.has(newest.state) && newest.createdAt >= since) return;
     await delay(5);
   }
   throw new Error(`no ${command} came under way`);

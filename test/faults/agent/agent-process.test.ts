@@ -83,7 +83,7 @@ test('J1: SIGTERM in the middle of a backup ends its tool, leaves nothing, exits
   const before = await stored();
   const jobId = await fleet.send(backup);
   await untilHanging();
-  await fleet.stopAgent();
+  expect(await fleet.stopAgent()).toBe(0);
   expect(await runningTools()).toEqual([]);
   expect(await stored()).toEqual(before);
   await honest();

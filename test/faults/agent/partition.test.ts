@@ -25,6 +25,7 @@ afterAll(() => cleanup.disposeAsync());
 beforeEach(async () => {
   await fleet.killAgent();
   await proxy.resume();
+  await fleet.untilOffline();
   await fleet.startAgent();
   await fleet.untilOnline();
 });
@@ -99,7 +100,7 @@ test('K5: forty results behind a stalled reader all arrive', async () => {
   const backupId = (await known()).at(-1) ?? '';
   proxy.hold('toServer');
   const jobs: string[] = [];
-  for (let round = 0; round < 30; round += 1)
+  for (let round = 0; round < 40; round += 1)
     jobs.push(await fleet.send({ command: 'verify', target: 'shop', backupId, level: 1 }));
   await fleet.untilLogged('"command":"verify"');
   proxy.cut();

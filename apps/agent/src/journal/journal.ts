@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { chmod, rename } from 'node:fs/promises';
+import { crc32 } from 'node:zlib';
 import { Failure } from '@lastgood/core';
 import { type AgentJob, type AgentLedger, emptyAgentLedger, type JobEvent } from '@lastgood/protocol';
 import Database from 'better-sqlite3';
@@ -28,7 +29,15 @@ function open(file: string): Database.Database {
 const isDamage = (error: unknown): boolean =>
   error instanceof Failure ||
   error instanceof SyntaxError ||
-  (error instanceof Error && 'code' in error && ['SQLITE_CORRUPT', 'SQLITE_NOTADB'].includes(String(error.code)));
+  (error instanceof Error && 'code' in error && /^SQLITE_(CORRUPT|NOTADB|IOERR_SHORT_READ)/.test(String(error.code)));
+
+/** SQLite notices a torn page, not a changed byte in one: each record carries a checksum of its own (J5). */
+const seal = (key: string, text: string): string => `${crc32(`${key} ${text}`).toString(16).padStart(8, '0')} ${text}`;
+function unseal(key: string, sealed: string): string {
+  const text = sealed.slice(9);
+  if (seal(key, text) !== sealed) throw new Failure('STORE_FAILED', 'a record of the journal was changed');
+  return text;
+}
 
 /**
  * What the agent must not forget, in SQLite with synchronous=FULL: a step is on the disk before it is acknowledged or acted on.
@@ -43,7 +52,12 @@ export class Journal implements Disposable {
   private constructor(db: Database.Database, damaged: string | undefined) {
     this.#db = db;
     this.damaged = damaged;
-    this.#stored = this.#load();
+    try {
+      this.#stored = this.#load();
+    } catch (error) {
+      db.close();
+      throw error;
+    }
   }
 
   static async open(file: string, now: number): Promise<Journal> {
@@ -64,16 +78,20 @@ export class Journal implements Disposable {
   }
 
   #load(): AgentLedger {
+    const notes = this.#db.prepare<[], { key: string; value: string }>('select key, value from meta').all();
+    for (const { key, value } of notes) unseal(key, value);
     const incarnation = this.note('incarnation') ?? null;
     const lastSeq = Number(this.note('lastSeq') ?? 0);
     const jobs = this.#db.prepare<[], { key: string; json: string }>('select key, json from job').all();
-    const outbox = this.#db.prepare<[], { json: string }>('select json from outbox order by position').all();
+    const outbox = this.#db
+      .prepare<[], { id: string; json: string }>('select id, json from outbox order by position')
+      .all();
     return {
       ...emptyAgentLedger,
       incarnation,
       lastSeq,
-      jobs: new Map(jobs.map(({ key, json }) => [key, JSON.parse(json) as AgentJob])),
-      outbox: outbox.map(({ json }) => JSON.parse(json) as JobEvent),
+      jobs: new Map(jobs.map(({ key, json }) => [key, JSON.parse(unseal(key, json)) as AgentJob])),
+      outbox: outbox.map(({ id, json }) => JSON.parse(unseal(id, json)) as JobEvent),
     };
   }
 
@@ -93,7 +111,7 @@ export class Journal implements Disposable {
         if (before.jobs.get(key) !== job)
           this.#db
             .prepare('insert into job (key, json) values (?, ?) on conflict (key) do update set json = excluded.json')
-            .run(key, JSON.stringify(job));
+            .run(key, seal(key, JSON.stringify(job)));
       for (const key of before.jobs.keys())
         if (!ledger.jobs.has(key)) this.#db.prepare('delete from job where key = ?').run(key);
       const kept = new Set(ledger.outbox.map((event) => event.id));
@@ -101,7 +119,9 @@ export class Journal implements Disposable {
       for (const id of had) if (!kept.has(id)) this.#db.prepare('delete from outbox where id = ?').run(id);
       for (const event of ledger.outbox)
         if (!had.has(event.id))
-          this.#db.prepare('insert into outbox (id, json) values (?, ?)').run(event.id, JSON.stringify(event));
+          this.#db
+            .prepare('insert into outbox (id, json) values (?, ?)')
+            .run(event.id, seal(event.id, JSON.stringify(event)));
     });
     try {
       write();
@@ -118,12 +138,13 @@ export class Journal implements Disposable {
 
   /** A small fact that outlives the process. */
   note(key: string): string | undefined {
-    return this.#db.prepare<[string], { value: string }>('select value from meta where key = ?').get(key)?.value;
+    const row = this.#db.prepare<[string], { value: string }>('select value from meta where key = ?').get(key);
+    return row === undefined ? undefined : unseal(key, row.value);
   }
   #setNote(key: string, value: string): void {
     this.#db
       .prepare('insert into meta (key, value) values (?, ?) on conflict (key) do update set value = excluded.value')
-      .run(key, value);
+      .run(key, seal(key, value));
   }
   remember(key: string, value: string): void {
     this.#setNote(key, value);
