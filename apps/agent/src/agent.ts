@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type Clock, type EngineContext, Failure } from '@lastgood/core';
+import { type Clock, type EngineContext, Failure, toWireError } from '@lastgood/core';
 import { lockFolder, makePrivateFolder } from '@lastgood/host';
 import {
   type BackupSummary,
@@ -72,6 +72,8 @@ class RunningAgent implements Agent {
   readonly #looking = new Map<string, Promise<unknown>>();
   readonly #timer: NodeJS.Timeout;
   #tasks: Promise<unknown>[] = [];
+  /** Why the agent file on the disk is not the one in force; told with every target, so that it is seen where people look (J6). */
+  #refusedFile: string | undefined;
 
   constructor(
     options: AgentOptions,
@@ -154,23 +156,14 @@ class RunningAgent implements Agent {
     this.#journal.save(recoverAfterCrash(this.#journal.ledger, this.#runner.mint));
   }
 
-  /** Removes the leavings of a crash; until that was done no job of the target runs. */
+  /** Removes the leavings of a crash, before the first job of the target and, when that failed, between two of its jobs. */
   async #prepare(target: Target): Promise<void> {
-    const { clock, log } = this.#options;
+    const { log } = this.#options;
     const { signal } = this.#stop;
-    while (!signal.aborted) {
+    while (!signal.aborted && this.#targets.get(target.name) === target) {
       try {
-        const repository = await target.repository();
-        const unfinished = await repository.sweep(target.ref, new Set());
-        await using context = await lookContext(
-          this.#config.dataDir,
-          `sweep-${target.name}`,
-          clock,
-          AbortSignal.any([signal, AbortSignal.timeout(5 * PROBE_MS)]),
-        );
-        const swept = [...unfinished.map((id) => `unfinished backup ${id}`), ...(await target.engine.sweep(context))];
-        if (swept.length > 0) log.info({ target: target.name, swept }, 'removed what an interrupted job left');
-        break;
+        if (await this.#runner.whileIdle(target.name, () => this.#sweep(target))) break;
+        await delay(SWEEP_AGAIN_MS, undefined, { signal }).catch(() => undefined);
       } catch (error) {
         const failure = error instanceof Failure ? error : undefined;
         log.warn(
@@ -183,6 +176,21 @@ class RunningAgent implements Agent {
       }
     }
     this.#runner.targetReady(target.name);
+  }
+
+  async #sweep(target: Target): Promise<void> {
+    const { clock, log } = this.#options;
+    const repository = await target.repository();
+    const unfinished = await repository.sweep(target.ref, new Set());
+    await using context = await lookContext(
+      this.#config.dataDir,
+      `sweep-${target.name}`,
+      clock,
+      AbortSignal.any([this.#stop.signal, AbortSignal.timeout(5 * PROBE_MS)]),
+    );
+    const leavings = await target.engine.sweep(context, () => this.#runner.runningJobs);
+    const swept = [...unfinished.map((id) => `unfinished backup ${id}`), ...leavings];
+    if (swept.length > 0) log.info({ target: target.name, swept }, 'removed what an interrupted job left');
   }
 
   async #facts(): Promise<Facts> {
@@ -211,7 +219,7 @@ class RunningAgent implements Agent {
         databases: [],
         findings: [error instanceof Failure ? `${error.code}: ${error.message}` : 'the server could not be asked'],
       }));
-      const findings = [...probed.findings];
+      const findings = [...(this.#refusedFile === undefined ? [] : [this.#refusedFile]), ...probed.findings];
       let backups: BackupSummary[] = [];
       try {
         const repository = await target.repository();
@@ -242,18 +250,27 @@ class RunningAgent implements Agent {
   }
 
   async reload(): Promise<void> {
-    const config = await readAgentConfig(this.#options.configFile);
-    if (
-      config.environment !== this.#config.environment ||
-      config.host !== this.#config.host ||
-      config.dataDir !== this.#config.dataDir
-    )
-      throw new Failure('CONFIG_INVALID', 'environment, host and dataDir change with a restart alone');
-    const before = this.#targets;
-    this.#targets = targetsOf(config, this.#journal);
-    this.#config = config;
-    for (const target of this.#targets.values()) if (!before.has(target.name)) this.#tasks.push(this.#prepare(target));
-    this.#link.factsSoon();
+    try {
+      const config = await readAgentConfig(this.#options.configFile);
+      if (
+        config.environment !== this.#config.environment ||
+        config.host !== this.#config.host ||
+        config.dataDir !== this.#config.dataDir
+      )
+        throw new Failure('CONFIG_INVALID', 'environment, host and dataDir change with a restart alone');
+      const before = this.#targets;
+      this.#targets = targetsOf(config, this.#journal, { config: this.#config, targets: before });
+      this.#config = config;
+      this.#refusedFile = undefined;
+      for (const target of this.#targets.values())
+        if (before.get(target.name) !== target) this.#tasks.push(this.#prepare(target));
+    } catch (error) {
+      const { code, message } = toWireError(error);
+      this.#refusedFile = `the agent file was changed and refused, the old one stays in force: ${code}: ${message}`;
+      throw error;
+    } finally {
+      this.#link.factsSoon();
+    }
   }
 
   async close(): Promise<void> {

@@ -83,6 +83,9 @@ export interface Engine {
   /** Makes the plan again and refuses (PLAN_CHANGED) when its hash differs. Until the last step the old data is untouched. */
   restore(request: RestoreRequest, source: ArtefactSource, context: EngineContext): Promise<RestoreResult>;
   undo(restoreJobId: string, context: EngineContext): Promise<UndoResult>;
-  /** After a crash: removes what interrupted jobs left (scratch servers, half-restored databases). Returns what it removed. */
-  sweep(context: EngineContext): Promise<readonly string[]>;
+  /**
+   * After a crash: removes what interrupted jobs left (scratch servers, half-restored databases), never what belongs to a job of
+   * `runningJobs`, which is asked before each removal. Returns what it removed.
+   */
+  sweep(context: EngineContext, runningJobs: () => ReadonlySet<string>): Promise<readonly string[]>;
 }

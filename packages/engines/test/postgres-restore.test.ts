@@ -6,6 +6,7 @@ import type { ArtefactSource } from '@lastgood/core';
 import { uuidv7 } from '@lastgood/host';
 import { type PostgresServer, seedShop, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { besideName } from '../src/postgres/restore.ts';
 import { codeOf, EngineBench, ref } from './bench-of-engine.ts';
 
 const cleanup = new AsyncDisposableStack();
@@ -126,8 +127,21 @@ test('F2: a restore that is cancelled leaves no half-restored database', async (
 test('F2: what a killed restore left behind is swept, and nothing else', async () => {
   const before = await names();
   await server.query('postgres', 'create database "shop__lastgood_new_0123456789ab"');
-  expect(await bench.engine.sweep(await bench.context())).toEqual([
+  expect(await bench.engine.sweep(await bench.context(), () => new Set())).toEqual([
     'half-restored database shop__lastgood_new_0123456789ab',
+  ]);
+  expect(await names()).toEqual(before);
+});
+
+test('F2: a sweep leaves alone what belongs to a job that runs', async () => {
+  const before = await names();
+  const jobId = uuidv7();
+  const fresh = besideName('shop', 'new', jobId);
+  await server.query('postgres', `create database "${fresh}"`);
+  expect(await bench.engine.sweep(await bench.context(), () => new Set([jobId]))).toEqual([]);
+  expect(await names()).toContain(fresh);
+  expect(await bench.engine.sweep(await bench.context(), () => new Set([uuidv7()]))).toEqual([
+    `half-restored database ${fresh}`,
   ]);
   expect(await names()).toEqual(before);
 });

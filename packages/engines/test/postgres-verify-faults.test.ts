@@ -221,11 +221,11 @@ test('E6: what a proof leaves that was killed with its agent: no process, and a 
   }, 30_000);
   const pid = Number(folder.split('-')[2]);
   await vi.waitFor(() => expect(scratchProcesses(pid).length).toBeGreaterThan(0), 30_000);
-  expect(await bench.engine.sweep(await bench.context())).toEqual([]);
+  expect(await bench.engine.sweep(await bench.context(), () => new Set())).toEqual([]);
   process.kill(pid, 'SIGKILL');
   expect(await running).toMatchObject({ message: expect.stringContaining('SIGKILL') });
   await vi.waitFor(() => expect(scratchProcesses(pid)).toEqual([]), 30_000);
-  expect(await bench.engine.sweep(await bench.context())).toEqual([`scratch server ${folder}`]);
+  expect(await bench.engine.sweep(await bench.context(), () => new Set())).toEqual([`scratch server ${folder}`]);
   expect(await readdir(scratchFolder)).toEqual([]);
 });
 

@@ -120,6 +120,13 @@ test('J3: without file descriptors a job fails and the agent lives', async () =>
   expect((await fleet.run(backup)).state).toBe('succeeded');
 });
 
+async function untilFindings(hold: (findings: readonly string[]) => boolean): Promise<void> {
+  await waitFor('the findings of the target', 20_000, forever, async () => {
+    const [target] = await fleet.client.targets.query({});
+    return target !== undefined && hold(target.findings) ? true : undefined;
+  });
+}
+
 test('J6: a half-written agent file is refused at SIGHUP, loudly, and the old one stays in force', async () => {
   const text = await readFile(fleet.configFile, 'utf8');
   for (const [bad, says] of [
@@ -135,11 +142,13 @@ test('J6: a half-written agent file is refused at SIGHUP, loudly, and the old on
       fleet.agentLog.split('the agent file was refused').length > lines ? true : undefined,
     );
     expect(fleet.agentLog.split('\n').findLast((line) => line.includes('was refused'))).toContain(says);
+    await untilFindings((findings) => findings.some((finding) => finding.includes('the old one stays in force')));
   }
   expect((await fleet.run(backup)).state).toBe('succeeded');
   await writeFile(fleet.configFile, text);
   process.kill(fleet.agentPid, 'SIGHUP');
   await fleet.untilLogged('the agent file was read again');
+  await untilFindings((findings) => findings.length === 0);
   expect((await fleet.run(backup)).state).toBe('succeeded');
 });
 

@@ -37,6 +37,7 @@ interface Grant {
   reason: string;
 }
 interface Running {
+  readonly jobId: string;
   readonly target: string;
   readonly stop: AbortController;
   readonly done: Promise<void>;
@@ -64,6 +65,7 @@ export class JobRunner {
   readonly #running = new Map<string, Running>();
   readonly #grants = new Map<string, Grant>();
   readonly #ready = new Set<string>();
+  readonly #sweeping = new Set<string>();
   #mayStart = false;
   #stopping = false;
   #timer: NodeJS.Timeout | undefined;
@@ -78,6 +80,9 @@ export class JobRunner {
   get runningKeys(): ReadonlySet<string> {
     return new Set(this.#running.keys());
   }
+  get runningJobs(): ReadonlySet<string> {
+    return new Set([...this.#running.values()].map(({ jobId }) => jobId));
+  }
   get progress(): Progress[] {
     return [...this.#running.values()].flatMap(({ progress }) => (progress === undefined ? [] : [progress]));
   }
@@ -91,6 +96,23 @@ export class JobRunner {
   targetReady(name: string): void {
     this.#ready.add(name);
     this.pump();
+  }
+
+  /** Runs `sweep` while no job of the target runs and none can begin; tells whether it did, or found the target at work. */
+  async whileIdle(target: string, sweep: () => Promise<void>): Promise<boolean> {
+    if (this.#sweeping.has(target) || this.#isAtWork(target)) return false;
+    this.#sweeping.add(target);
+    try {
+      await sweep();
+    } finally {
+      this.#sweeping.delete(target);
+      this.pump();
+    }
+    return true;
+  }
+  /** A cancelled job is over for its journal while its tools may still be dying. */
+  #isAtWork(target: string): boolean {
+    return [...this.#running.values()].some((running) => running.target === target);
   }
 
   cancel(jobId: string, attempt: number): void {
@@ -127,8 +149,7 @@ export class JobRunner {
         result: null,
       });
     if (this.#running.size >= MAX_RUNNING || !this.#ready.has(target.name)) return;
-    // A cancelled job is over for its journal while its tools may still be dying.
-    if ([...this.#running.values()].some((running) => running.target === target.name)) return;
+    if (this.#sweeping.has(target.name) || this.#isAtWork(target.name)) return;
     const ledger = markRunning(journal.ledger, key, this.mint);
     if (ledger === journal.ledger) return;
     this.#save(ledger);
@@ -161,6 +182,7 @@ export class JobRunner {
       Math.min(job.deadlineMs, 2 ** 31 - 1),
     );
     const running: Running = {
+      jobId: job.jobId,
       target: target.name,
       stop,
       progress: undefined,

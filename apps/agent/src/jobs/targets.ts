@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { type Engine, Failure, isSizeSuspect, PROVEN_LEVEL, type Repository, type StoredBackup } from '@lastgood/core';
 import { createPostgresEngine } from '@lastgood/engines/postgres';
 import type { BackupSummary, JobSpec, TargetRef, WireError } from '@lastgood/protocol';
@@ -38,10 +39,23 @@ async function openRepository(config: AgentConfig, name: string, journal: Journa
   return repository;
 }
 
-/** The targets of an agent file, by name. */
-export function targetsOf(config: AgentConfig, journal: Journal): Map<string, Target> {
+/** The targets of an agent file, by name; those that `before` has with the same settings stay the same objects. */
+export function targetsOf(
+  config: AgentConfig,
+  journal: Journal,
+  before?: { readonly config: AgentConfig; readonly targets: ReadonlyMap<string, Target> },
+): Map<string, Target> {
   const targets = new Map<string, Target>();
   for (const [name, target] of Object.entries(config.targets)) {
+    const settings = [target, config.repositories[target.repository]];
+    const old = before?.targets.get(name);
+    if (
+      old !== undefined &&
+      isDeepStrictEqual(settings, [old.config, before?.config.repositories[old.config.repository]])
+    ) {
+      targets.set(name, old);
+      continue;
+    }
     targets.set(name, {
       name,
       ref: { environment: config.environment, host: config.host, target: name },

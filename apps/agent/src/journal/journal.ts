@@ -114,10 +114,12 @@ export class Journal implements Disposable {
             .run(key, seal(key, JSON.stringify(job)));
       for (const key of before.jobs.keys())
         if (!ledger.jobs.has(key)) this.#db.prepare('delete from job where key = ?').run(key);
-      const kept = new Set(ledger.outbox.map((event) => event.id));
-      const had = new Set(before.outbox.map((event) => event.id));
+      let same = 0;
+      while (same < ledger.outbox.length && ledger.outbox[same] === before.outbox[same]) same += 1;
+      const kept = new Set(ledger.outbox.slice(same).map((event) => event.id));
+      const had = new Set(before.outbox.slice(same).map((event) => event.id));
       for (const id of had) if (!kept.has(id)) this.#db.prepare('delete from outbox where id = ?').run(id);
-      for (const event of ledger.outbox)
+      for (const event of ledger.outbox.slice(same))
         if (!had.has(event.id))
           this.#db
             .prepare('insert into outbox (id, json) values (?, ?)')

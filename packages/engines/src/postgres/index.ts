@@ -44,6 +44,6 @@ export function createPostgresEngine(connection: unknown): Engine {
     plan: async (mode, source, context) => (await makePlan(server, mode, source, context)).summary,
     restore: (request, source, context) => restore(server, request, source, context),
     undo: (restoreJobId, context) => undo(server, restoreJobId, context),
-    sweep: (context) => sweep(server, context),
+    sweep: (context, runningJobs) => sweep(server, context, runningJobs),
   };
 }

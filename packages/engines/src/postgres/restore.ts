@@ -314,8 +314,12 @@ async function swapBack(
   }
 }
 
-/** After a crash: half-restored databases that nobody is connected to, and scratch servers without an agent. */
-export async function sweep(connection: PostgresConnection, context: EngineContext): Promise<string[]> {
+/** After a crash: half-restored databases of no running job that nobody is connected to, and scratch servers without an agent. */
+export async function sweep(
+  connection: PostgresConnection,
+  context: EngineContext,
+  runningJobs: () => ReadonlySet<string>,
+): Promise<string[]> {
   const swept = await sweepScratch(connection);
   await using session = await Session.open(connection, connection.database, context.signal);
   for (const { name } of await session.rows<{ name: string }>(
@@ -323,6 +327,7 @@ export async function sweep(connection: PostgresConnection, context: EngineConte
     [`${OURS}new_`],
   )) {
     for (let attempt = 1; attempt <= DROP_TRIES; attempt += 1) {
+      if ([...runningJobs()].some((jobId) => name.endsWith(besideName('', 'new', jobId)))) break;
       const { busy } = await session.one<{ busy: boolean }>(
         'select exists (select from pg_stat_activity where datname = $1) as busy',
         [name],
