@@ -6,26 +6,9 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ensureInstalled } from './ensure-installed.mjs';
-import { hasPostgres, installCommand, isDebian } from './postgres-programs.mjs';
+import { ensureTestTools } from './test-tools.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-
-/** Tests need real servers. Root on Debian can install them; everybody else is told how. */
-function ensurePostgres() {
-  if (hasPostgres()) return;
-  if (process.getuid?.() === 0 && isDebian()) {
-    console.log('installing PostgreSQL (apt-get install postgresql)');
-    const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-    spawnSync('apt-get', ['update', '-q'], { stdio: 'inherit', env });
-    spawnSync('apt-get', ['install', '-y', '-q', '--no-install-recommends', 'postgresql', 'zstd'], {
-      stdio: 'inherit',
-      env,
-    });
-  }
-  if (hasPostgres()) return;
-  console.error(`The tests need PostgreSQL's programs. Install them with: ${installCommand()}`);
-  process.exit(69);
-}
 
 function run(...command) {
   const { status } = spawnSync(process.execPath, [join(root, 'scripts/with-node.mjs'), ...command], {
@@ -35,7 +18,7 @@ function run(...command) {
   return status ?? 1;
 }
 
-ensurePostgres();
+ensureTestTools();
 ensureInstalled(root);
 for (const step of [
   ['turbo', 'run', 'build', '--output-logs=errors-only'],
