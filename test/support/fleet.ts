@@ -35,6 +35,8 @@ export class Fleet implements AsyncDisposable {
   readonly #agentUrl: string;
   #control: RunningProcess | undefined;
   #agent: RunningProcess | undefined;
+  /** The pids of every agent that was started, dead ones too. */
+  readonly agentPids: number[] = [];
   #client: AdminClient | undefined;
 
   constructor(folder: string, port: number, { agent = sourceAgent, through }: FleetOptions) {
@@ -130,6 +132,7 @@ export class Fleet implements AsyncDisposable {
   }
   async startAgent(env: Record<string, string> = {}): Promise<void> {
     this.#agent = await startProcess('agent', [this.#program, 'run', '--config', this.configFile], undefined, env);
+    this.agentPids.push(this.agentPid);
   }
   async killControl(): Promise<void> {
     await this.#control?.kill('SIGKILL');

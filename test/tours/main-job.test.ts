@@ -4,6 +4,7 @@ import type { JobResult, JobView } from '@lastgood/protocol';
 import { seedShop, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Fleet } from '../support/fleet.ts';
+import { leavingsOf } from '../support/leavings.ts';
 
 type Server = Awaited<ReturnType<typeof startPostgres>>;
 let server: Server;
@@ -152,4 +153,9 @@ test('F2: an agent killed in the middle of a restore leaves the old data, and sa
   await fleet.startAgent();
   expect(await fleet.ended(jobId)).toMatchObject({ state: 'failed', error: { code: 'JOB_INTERRUPTED' } });
   expect(await content('shop')).toEqual(before);
+});
+
+test('I10: after all of it no process, scratch server, unpublished file or half-made database is left', async () => {
+  await fleet.untilOnline();
+  expect(await leavingsOf(fleet, server)).toEqual([]);
 });

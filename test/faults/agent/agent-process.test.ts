@@ -7,6 +7,7 @@ import { lyingTool, type PostgresServer, seedShop, startPostgres, temporaryFolde
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { waitFor } from '../../../scripts/fleet-processes.ts';
 import { Fleet } from '../../support/fleet.ts';
+import { leavingsOf, runningTools } from '../../support/leavings.ts';
 
 const forever = new AbortController().signal;
 const run = promisify(execFile);
@@ -38,19 +39,9 @@ const honest = (): Promise<string> => lyingTool(tools, 'pg_dump', { lie: 'chatte
 const hangs = (): Promise<string> => lyingTool(tools, 'pg_dump', { lie: 'hangs', afterBytes: 1_000 });
 const backups = (): string => join(fleet.folder, 'repository', 'test', 'db-1', 'shop', 'backups');
 const stored = async (): Promise<string[]> => (await readdir(backups()).catch(() => [])).sort();
-/** The command lines of the tools that run for this fleet; their environment names the server. */
-async function runningTools(): Promise<string[]> {
-  const found: string[] = [];
-  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
-    const environment = await readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '');
-    if (!environment.includes('PGAPPNAME=lastgood') || !environment.includes(`PGPORT=${server.port}\0`)) continue;
-    found.push((await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).replaceAll('\0', ' '));
-  }
-  return found.filter((line) => line !== '');
-}
 async function untilHanging(): Promise<void> {
   await waitFor('pg_dump to hang', 20_000, forever, async () =>
-    (await runningTools()).some((line) => line.startsWith('sleep infinity')) ? true : undefined,
+    (await runningTools(server)).some((line) => line.startsWith('sleep infinity')) ? true : undefined,
   );
 }
 
@@ -74,7 +65,7 @@ test('A15: a cancelled backup whose tool is slow to die lets no second one in be
   const second = await fleet.send(backup);
   expect((await fleet.ended(second)).state).toBe('succeeded');
   expect(await fleet.ended(first)).toMatchObject({ state: 'cancelled', error: { code: 'JOB_CANCELLED' } });
-  expect(await runningTools()).toEqual([]);
+  expect(await runningTools(server)).toEqual([]);
   expect(await stored()).toHaveLength(before.length + 1);
 });
 
@@ -84,7 +75,7 @@ test('J1: SIGTERM in the middle of a backup ends its tool, leaves nothing, exits
   const jobId = await fleet.send(backup);
   await untilHanging();
   expect(await fleet.stopAgent()).toBe(0);
-  expect(await runningTools()).toEqual([]);
+  expect(await leavingsOf(fleet, server)).toEqual([]);
   expect(await stored()).toEqual(before);
   await honest();
   await fleet.startAgent();
@@ -99,11 +90,12 @@ test('J1, M19: SIGKILL in the middle of a backup takes its tool along; a restart
   await untilHanging();
   await fleet.killAgent();
   await waitFor('the tool to die with its agent', 30_000, forever, async () =>
-    (await runningTools()).length === 0 ? true : undefined,
+    (await runningTools(server)).length === 0 ? true : undefined,
   );
   await honest();
   await fleet.startAgent();
   expect(await fleet.ended(jobId)).toMatchObject({ state: 'succeeded', attempt: 2 });
+  expect(await leavingsOf(fleet, server)).toEqual([]);
   expect(await stored()).toHaveLength(before.length + 1);
 });
 
