@@ -125,7 +125,7 @@ export class Fleet implements AsyncDisposable {
       undefined,
       env,
     );
-    await waitFor('the control plane', 30_000, forever, async () =>
+    await waitFor('the control plane', 60_000, forever, async () =>
       (await fetch(`${this.url}/healthz`).catch(() => undefined))?.ok ? true : undefined,
     );
     this.#client = await adminClient(this.url, this.tokenFile);

@@ -77,6 +77,8 @@ export interface Engine {
     sink: ArtefactSink,
     context: EngineContext,
   ): Promise<BackupFacts>;
+  /** Throws BAD_INPUT when the backup cannot answer for this level, whatever its bytes are; asked before any of them is read. */
+  checkLevel(level: VerificationLevel, manifest: Manifest): void;
   /** Levels 2 to 6 (0 and 1 are the repository's). */
   verify(level: VerificationLevel, source: ArtefactSource, context: EngineContext): Promise<VerifyOutcome>;
   plan(mode: RestoreMode, source: ArtefactSource, context: EngineContext): Promise<RestorePlanSummary>;

@@ -40,7 +40,7 @@ const hangs = (): Promise<string> => lyingTool(tools, 'pg_dump', { lie: 'hangs',
 const backups = (): string => join(fleet.folder, 'repository', 'test', 'db-1', 'shop', 'backups');
 const stored = async (): Promise<string[]> => (await readdir(backups()).catch(() => [])).sort();
 async function untilHanging(): Promise<void> {
-  await waitFor('pg_dump to hang', 20_000, forever, async () =>
+  await waitFor('pg_dump to hang', 60_000, forever, async () =>
     (await runningTools(server)).some((line) => line.startsWith('sleep infinity')) ? true : undefined,
   );
 }
@@ -89,7 +89,7 @@ test('J1, M19: SIGKILL in the middle of a backup takes its tool along; a restart
   const jobId = await fleet.send(backup);
   await untilHanging();
   await fleet.killAgent();
-  await waitFor('the tool to die with its agent', 30_000, forever, async () =>
+  await waitFor('the tool to die with its agent', 60_000, forever, async () =>
     (await runningTools(server)).length === 0 ? true : undefined,
   );
   await honest();
@@ -113,7 +113,7 @@ test('J3: without file descriptors a job fails and the agent lives', async () =>
 });
 
 async function untilFindings(hold: (findings: readonly string[]) => boolean): Promise<void> {
-  await waitFor('the findings of the target', 20_000, forever, async () => {
+  await waitFor('the findings of the target', 60_000, forever, async () => {
     const [target] = await fleet.client.targets.query({});
     return target !== undefined && hold(target.findings) ? true : undefined;
   });
@@ -130,7 +130,7 @@ test('J6: a half-written agent file is refused at SIGHUP, loudly, and the old on
     await writeFile(fleet.configFile, bad);
     const lines = fleet.agentLog.split('the agent file was refused').length;
     process.kill(fleet.agentPid, 'SIGHUP');
-    await waitFor('the refusal', 10_000, forever, async () =>
+    await waitFor('the refusal', 60_000, forever, async () =>
       fleet.agentLog.split('the agent file was refused').length > lines ? true : undefined,
     );
     expect(fleet.agentLog.split('\n').findLast((line) => line.includes('was refused'))).toContain(says);

@@ -21,13 +21,15 @@ beforeAll(async () => {
   fleet = cleanup.use(await Fleet.start(path, server.connection, { port, through: proxy.port }));
 });
 afterAll(() => cleanup.disposeAsync());
-// A fresh agent has no failed tries behind it, and so waits least before it connects again.
+// A fresh agent has no failed tries behind it, and so waits least before it connects again. A whole job tells that it is there:
+// "online" is said at its hello, before it listens to commands.
 beforeEach(async () => {
   await fleet.killAgent();
   await proxy.resume();
   await fleet.untilOffline();
   await fleet.startAgent();
   await fleet.untilOnline();
+  expect((await fleet.run(backup)).state).toBe('succeeded');
 });
 
 const stored = async (): Promise<string[]> =>
@@ -35,7 +37,7 @@ const stored = async (): Promise<string[]> =>
 const known = async (): Promise<string[]> =>
   (await fleet.client.backups.query({ limit: 1000 })).map((found) => found.backupId).sort();
 async function untilStored(count: number): Promise<void> {
-  await waitFor(`${count} backups in the repository`, 20_000, forever, async () => {
+  await waitFor(`${count} backups in the repository`, 60_000, forever, async () => {
     const names = await stored();
     const published = await Promise.all(
       names.map((name) => readdir(join(fleet.folder, 'repository', 'test', 'db-1', 'shop', 'backups', name))),

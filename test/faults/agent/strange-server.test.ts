@@ -49,7 +49,7 @@ test('a port that takes connections and never answers is given up and tried agai
   try {
     await against(await listening(server));
     await untilTried(1);
-    await waitFor('a second try', 20_000, forever, async () => (sockets.size > 1 ? true : undefined));
+    await waitFor('a second try', 60_000, forever, async () => (sockets.size > 1 ? true : undefined));
   } finally {
     for (const socket of sockets) socket.destroy();
     server.close();
@@ -183,12 +183,12 @@ test('K10: commands of tomorrow are acknowledged; jobs among them are rejected a
   ]);
   try {
     await against(await listening(server));
-    await waitFor('the acknowledgement', 20_000, forever, async () =>
+    await waitFor('the acknowledgement', 60_000, forever, async () =>
       calls.some(({ path, input }) => path === 'ack' && (input as { upToSeq: number }).upToSeq === 3)
         ? true
         : undefined,
     );
-    const events = await waitFor('both reports', 20_000, forever, async () => {
+    const events = await waitFor('both reports', 60_000, forever, async () => {
       const told = calls.flatMap(({ path, input }) =>
         path === 'report' ? (input as { events: { type: string; error: { code: string } }[] }).events : [],
       );

@@ -75,6 +75,9 @@ async function verify(spec: Spec<'verify'>, { target, context }: Execution): Pro
   const started = context.clock.monotonic();
   const repository = await target.repository();
   const { backupId, level } = spec;
+  // Of a manifest that cannot be read the levels below tell what is wrong with it.
+  const stored = await repository.read(target.ref, backupId).catch(() => undefined);
+  if (stored !== undefined) target.engine.checkLevel(level, stored.manifest);
   const own: Finding[] = [
     ...(await repository.verify(target.ref, backupId, level === 0 ? 0 : 1, context.signal, (doneBytes) =>
       context.progress({ phase: 'reread', doneBytes, totalBytes: null }),
@@ -90,7 +93,7 @@ async function verify(spec: Spec<'verify'>, { target, context }: Execution): Pro
   const at = iso(context.clock);
   const passed = own.length === 0;
   // A shallow look later on does not take back what a deep one has proven; a failure does.
-  const before = (await repository.read(target.ref, backupId).catch(() => undefined))?.verified ?? null;
+  const before = stored?.verified ?? null;
   const deeper = passed && before?.passed === true && before.level > reached;
   if (!deeper && own.every((finding) => finding.object !== 'manifest.json'))
     await repository.recordVerified(target.ref, backupId, { level: reached, at, passed });

@@ -5,7 +5,7 @@ import { postgresConnectionSchema } from './connection.ts';
 import { restore, sweep, undo } from './restore.ts';
 import { makePlan } from './restore-plan.ts';
 import { openServer } from './server.ts';
-import { verify } from './verify.ts';
+import { checkLevel, verify } from './verify.ts';
 
 export { postgresConnectionSchema } from './connection.ts';
 
@@ -40,6 +40,7 @@ export function createPostgresEngine(connection: unknown): Engine {
       }
     },
     backup: (request, sink, context) => backup(server, request, sink, context),
+    checkLevel,
     verify: (level, source, context) => verify(level, server, source, context),
     plan: async (mode, source, context) => (await makePlan(server, mode, source, context)).summary,
     restore: (request, source, context) => restore(server, request, source, context),

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { type ArtefactSource, type EngineContext, Failure, type VerifyOutcome } from '@lastgood/core';
 import { captureTool, runTool } from '@lastgood/host';
-import type { Finding, VerificationLevel } from '@lastgood/protocol';
+import type { Finding, Manifest, VerificationLevel } from '@lastgood/protocol';
 import { artefactsOf, type DatabaseArtefacts, databasesOf, globalsOf, sizeOf } from './artefacts.ts';
 import { type PostgresConnection, Session, toolEnvironment } from './connection.ts';
 import { countDataEntries } from './dump.ts';
@@ -188,7 +188,15 @@ async function proves(
   return findings;
 }
 
-/** Levels 2 to 6; each includes those below it. Stops at the first level that found something, for what lies above proves nothing more. BAD_INPUT for level 6 of a backup without digests: that says nothing against the backup. */
+/** BAD_INPUT for level 6 of a backup without digests: a wrong question, which says nothing against the backup. */
+export function checkLevel(level: VerificationLevel, manifest: Manifest): void {
+  if (level === 6 && manifest.facts['digests'] !== true)
+    throw new Failure('BAD_INPUT', 'the backup was taken without digests: its contents cannot be compared (level 6)', {
+      remedy: 'Verify to level 5, or take a backup with --digests.',
+    });
+}
+
+/** Levels 2 to 6; each includes those below it. Stops at the first level that found something, for what lies above proves nothing more. */
 export async function verify(
   level: VerificationLevel,
   connection: PostgresConnection,
@@ -196,10 +204,7 @@ export async function verify(
   context: EngineContext,
 ): Promise<VerifyOutcome> {
   if (level < 2) return { reached: level, findings: [] };
-  if (level === 6 && source.manifest.facts['digests'] !== true)
-    throw new Failure('BAD_INPUT', 'the backup was taken without digests: its contents cannot be compared (level 6)', {
-      remedy: 'Verify to level 5, or take a backup with --digests.',
-    });
+  checkLevel(level, source.manifest);
   const tools = await findTools(connection.binDir, context.signal, parseVersion(source.manifest.server.version).major);
   const steps: readonly (readonly [VerificationLevel, () => Promise<Finding[]>])[] = [
     [2, () => decodes(source, tools, connection.stallMs, context)],
