@@ -26,12 +26,16 @@ export async function leavingsOf(fleet: Fleet, server: PostgresServer): Promise<
     'postgres',
     "select datname from pg_database where strpos(datname, '__lastgood_new_') > 0",
   );
+  // A look at a target comes and goes at any time; a job's folder is named after its attempt.
+  const jobs = (await readdir(join(fleet.folder, 'agent', 'jobs')).catch(() => [])).filter((name) =>
+    /\.\d+$/.test(name),
+  );
   return [
     ...(await runningTools(server)),
     ...scratch,
     ...files.filter((path) => path.endsWith('.partial')),
     ...backups.filter((path) => !files.includes(join(path, 'manifest.json'))),
-    ...(await readdir(join(fleet.folder, 'agent', 'jobs')).catch(() => [])),
+    ...jobs,
     ...databases.map((row) => String(row['datname'])),
   ];
 }
