@@ -160,7 +160,8 @@ test.skipIf(small.path === null)(
       }
     });
     const failure = await failureOf(there.verify(5, ofBooks, await there.context(undefined, progress)));
-    expect(failure.message).toContain('the proof broke down');
+    // Newer tools say themselves what was missing, older ones only that they lost the server.
+    expect(failure.message).toMatch(/the proof broke down|no space left/);
     await expectNoScratch(path);
     await small.free();
     expect(await there.verify(6, ofBooks)).toEqual({ reached: 6, findings: [] });
@@ -199,6 +200,21 @@ test('E3, E9: pg_restore that is killed says nothing about the backup; one that 
   const stderr = 'pg_restore: error: could not read from input file: end of file';
   await lyingTool(tools, 'pg_restore', { lie: 'fails', afterBytes: 0, stderr }, { when: '--file=/dev/null' });
   expect(await bench.verify(2, backupId)).toMatchObject({ reached: 1, findings: [{ level: 2 }] });
+});
+
+test('E3: an extension or library that this host lacks says nothing about the backup', async () => {
+  for (const stderr of [
+    'pg_restore: error: could not execute query: ERROR:  extension "citext" is not available',
+    'pg_restore: error: could not execute query: ERROR:  could not open extension control file "citext.control": No such file or directory',
+    'pg_restore: error: could not execute query: ERROR:  could not access file "$libdir/postgis-3": No such file or directory',
+    'pg_restore: error: could not execute query: ERROR:  pg_cron must be loaded via shared_preload_libraries',
+  ]) {
+    await lyingTool(tools, 'pg_restore', { lie: 'fails', afterBytes: 0, stderr }, { when: '--exit-on-error' });
+    expect(await failureOf(bench.verify(4, backupId))).toMatchObject({
+      code: 'TOOL_NOT_FOUND',
+      message: expect.stringContaining('the scratch server lacks what the source has'),
+    });
+  }
 });
 
 test('E6: what a proof leaves that was killed with its agent: no process, and a folder that is swept', async () => {

@@ -60,9 +60,10 @@ function versionsIn(base: string, pattern: RegExp): string[] {
   return found.sort((a, b) => b.version - a.version).map(({ name }) => join(base, name, 'bin'));
 }
 
-/** The folder of the newest PostgreSQL server programs of this machine. */
+/** The folder of the newest PostgreSQL server programs of this machine, or the one that LASTGOOD_TEST_POSTGRES names. */
 export function findPostgres(): string {
   const folders = [
+    ...(process.env['LASTGOOD_TEST_POSTGRES'] ?? '').split(delimiter),
     ...versionsIn('/usr/lib/postgresql', /^(\d+)$/),
     ...versionsIn('/usr', /^pgsql-(\d+)$/),
     ...(process.env['PATH'] ?? '').split(delimiter),

@@ -18,6 +18,10 @@ const DAY_MS = 86_400_000;
 const BROKEN_PROOF =
   /ended with SIG(KILL|TERM|INT|HUP|QUIT)|No space left on device|could not extend file|out of (shared )?memory|server closed the connection|connection to server|terminating connection|too many clients|in recovery mode|Input\/output error/;
 
+/** What this host's PostgreSQL lacks and the source has: extensions, libraries that must be preloaded, locales, build options. */
+const LACKING =
+  /extension "[^"]*" is not available|could not open extension control file|could not (access|load) (file|library)|must be loaded via "?shared_preload_libraries|not supported (by|in) this build|could not create locale|invalid (LC_\w+ )?locale name|could not open collator/i;
+
 /** Turns what says "this backup is bad" into a finding; anything else (no space, no tools, cancel, a proof that broke down) stays a failure (E3, E9). */
 async function finding(level: number, object: string | null, work: () => Promise<void>): Promise<Finding[]> {
   try {
@@ -36,6 +40,12 @@ async function finding(level: number, object: string | null, work: () => Promise
         remedy: 'This says nothing about the backup: mend what the message names, then verify again.',
       });
     }
+    if (error.code !== 'BACKUP_CORRUPT' && LACKING.test(error.message))
+      throw new Failure('TOOL_NOT_FOUND', `the scratch server lacks what the source has: ${error.message}`, {
+        cause: error,
+        remedy:
+          'This says nothing about the backup: install what is missing beside the PostgreSQL of this host, then verify again.',
+      });
     return [{ level, object, message: error.message.slice(0, 500) }];
   }
 }
