@@ -96,6 +96,9 @@ export async function makePlan(
   const warnings = [...server.warnings];
   if (manifest.server.systemId !== server.facts.systemId)
     warnings.push('the backup was taken of another server (system id)');
+  const { major } = parseVersion(artefacts.fingerprint.serverVersion);
+  if (major < server.facts.version.major)
+    warnings.push(`the backup is of PostgreSQL ${major}, the server of a newer one (${server.facts.version.text})`);
   if (lacks.tablespaces.length > 0)
     warnings.push(`tablespaces ${lacks.tablespaces.join(', ')} are missing: their tables go to the default one`);
   if (lacks.roles.length > 0)
