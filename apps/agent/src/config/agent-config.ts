@@ -116,7 +116,11 @@ export function parseAgentConfig(text: string, file: string): AgentConfig {
           ? []
           : [{ path: ['targets', name, 'repository'], message: `no repository is named "${target.repository}"` }],
       )
-    : parsed.error.issues.map(({ path, message }) => ({ path, message }));
+    : parsed.error.issues.flatMap((issue) =>
+        issue.code === 'unrecognized_keys'
+          ? issue.keys.map((key) => ({ path: [...issue.path, key], message: 'is no setting of this file' }))
+          : [{ path: issue.path, message: issue.message }],
+      );
   if (!parsed.success || problems.length > 0)
     throw new Failure(
       'CONFIG_INVALID',
