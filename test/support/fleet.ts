@@ -140,9 +140,10 @@ export class Fleet implements AsyncDisposable {
   async killAgent(): Promise<void> {
     await this.#agent?.kill('SIGKILL');
   }
-  /** Resolves when the agent's process has ended by itself, whatever the status. */
-  async agentEnded(): Promise<void> {
+  /** Resolves when the agent's process has ended by itself, with its exit status. */
+  async agentEnded(): Promise<number | null> {
     await this.#agent?.ended.catch(() => undefined);
+    return this.#agent?.child.exitCode ?? null;
   }
 
   async untilOnline(): Promise<void> {

@@ -1,7 +1,12 @@
 /**
- * A named moment at which a test can kill this process (LASTGOOD_FAULT=name), to prove that a restart from exactly there ends
- * well. Without the variable it does nothing.
+ * A named moment at which a test can kill this process (LASTGOOD_FAULT=name) or have it fail with an error that nobody catches
+ * (LASTGOOD_FAULT=throw:name), to prove that a restart from exactly there ends well. Without the variable it does nothing.
  */
 export function faultPoint(name: string): void {
-  if (process.env['LASTGOOD_FAULT'] === name) process.kill(process.pid, 'SIGKILL');
+  const fault = process.env['LASTGOOD_FAULT'];
+  if (fault === name) process.kill(process.pid, 'SIGKILL');
+  if (fault === `throw:${name}`)
+    setImmediate(() => {
+      throw new Error(`thrown at ${name}`);
+    });
 }

@@ -99,6 +99,25 @@ test('J1, M19: SIGKILL in the middle of a backup takes its tool along; a restart
   expect(await stored()).toHaveLength(before.length + 1);
 });
 
+test('J8: an error that nobody catches ends the agent with status 1 and its tools; a restart runs the job again', async () => {
+  await hangs();
+  const before = await stored();
+  await fleet.stopAgent();
+  await fleet.startAgent({ LASTGOOD_FAULT: 'throw:running' });
+  const jobId = await fleet.send(backup);
+  expect(await fleet.agentEnded()).toBe(1);
+  expect(fleet.agentLog).toContain('thrown at running');
+  await waitFor('the tool to die with its agent', 60_000, forever, async () =>
+    (await runningTools(server)).length === 0 ? true : undefined,
+  );
+  expect((await fleet.client.job.query({ jobId })).endedAt).toBeNull();
+  await honest();
+  await fleet.startAgent();
+  expect(await fleet.ended(jobId)).toMatchObject({ state: 'succeeded', attempt: 2 });
+  expect(await leavingsOf(fleet, server)).toEqual([]);
+  expect(await stored()).toHaveLength(before.length + 1);
+});
+
 test('J3: without file descriptors a job fails and the agent lives', async () => {
   await fleet.untilOnline();
   const limits = await readFile(`/proc/${fleet.agentPid}/limits`, 'utf8');
