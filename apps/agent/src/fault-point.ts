@@ -1,3 +1,5 @@
+import { Bug } from '@lastgood/core';
+
 /**
  * A named moment at which a test can kill this process (LASTGOOD_FAULT=name) or have it fail with an error that nobody catches
  * (LASTGOOD_FAULT=throw:name), to prove that a restart from exactly there ends well. Without the variable it does nothing.
@@ -7,6 +9,6 @@ export function faultPoint(name: string): void {
   if (fault === name) process.kill(process.pid, 'SIGKILL');
   if (fault === `throw:${name}`)
     setImmediate(() => {
-      throw new Error(`thrown at ${name}`);
+      throw new Bug(`thrown at ${name}`);
     });
 }
