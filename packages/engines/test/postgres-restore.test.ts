@@ -1,5 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import type { ArtefactSource } from '@lastgood/core';
@@ -92,6 +93,29 @@ test('a swap restores a database that is gone altogether', async () => {
   await server.query('postgres', 'drop database gone');
   expect(await bench.restore(ofGone, { type: 'swap', database: 'gone' })).toMatchObject({ oldKeptAs: null });
   expect(await orders('gone')).toMatchObject([{ n: '10' }]);
+});
+
+test('a backup of every database of a server reaches level 6, and the one that our sessions stand in is swapped and undone', async () => {
+  await using other = await startPostgres();
+  await using elsewhere = await EngineBench.open(other);
+  await other.query('postgres', "create table kept as select 'in postgres' as place");
+  await other.query('template1', "create table kept as select 'in template1' as place");
+  const { backupId: ofAll } = await elsewhere.backup({ databases: null });
+  expect(await elsewhere.verify(6, ofAll)).toEqual({ reached: 6, findings: [] });
+  await other.query('postgres', 'drop table kept');
+  const { jobId } = await elsewhere.restore(ofAll, { type: 'swap', database: 'postgres' });
+  expect(await other.query('postgres', 'select place from kept')).toEqual([{ place: 'in postgres' }]);
+  await elsewhere.engine.undo(jobId, await elsewhere.context());
+  await expect(other.query('postgres', 'select place from kept')).rejects.toThrow('kept');
+});
+
+test('a swap restores the very database that the agent was told to connect to, when it is gone', async () => {
+  await seedShop(server, 'home', { rows: 10 });
+  await using there = await EngineBench.open(server, { database: 'home' }, join(bench.folder, 'repository'));
+  const { backupId: ofHome } = await there.backup({ databases: ['home'] });
+  await server.query('postgres', 'drop database home');
+  expect(await there.restore(ofHome, { type: 'swap', database: 'home' })).toMatchObject({ oldKeptAs: null });
+  expect(await orders('home')).toMatchObject([{ n: '10' }]);
 });
 
 test('an in-place restore replaces the contents in one transaction', async () => {

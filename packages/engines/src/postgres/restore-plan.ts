@@ -4,7 +4,7 @@ import { type ArtefactSource, type EngineContext, Failure } from '@lastgood/core
 import { databaseNameSchema, type RestoreMode, type RestorePlanSummary } from '@lastgood/protocol';
 import { artefactsOf, type DatabaseArtefacts, sizeOf } from './artefacts.ts';
 import type { PostgresConnection } from './connection.ts';
-import { openServer, type Server } from './server.ts';
+import { openServer, outside, type Server } from './server.ts';
 import { parseVersion } from './tools.ts';
 
 const MAX_LISTED = 20;
@@ -83,7 +83,7 @@ export async function makePlan(
   const artefacts = await artefactsOf(source, mode.database, context.signal);
   if (!databaseNameSchema.safeParse(into(mode)).success)
     throw new Failure('BAD_INPUT', 'the new name must have 1 to 63 bytes, without NUL');
-  await using server = await openServer(connection, context);
+  await using server = await openServer(outside(connection, into(mode)), context);
   const { manifest } = source;
   const [existing] = await server.session.rows<{ oid: string; size: string }>(
     'select oid::text, pg_database_size(oid)::text as size from pg_database where datname = $1',

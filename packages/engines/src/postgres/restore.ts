@@ -16,7 +16,7 @@ import { loadDump } from './load.ts';
 import { applyProperties, createDatabase } from './properties.ts';
 import { makePlan, type RestorePlan } from './restore-plan.ts';
 import { sweepScratch } from './scratch-server.ts';
-import { OURS, openServer, type Server } from './server.ts';
+import { OURS, openServer, outside, type Server } from './server.ts';
 
 const id = pg.escapeIdentifier;
 const text = pg.escapeLiteral;
@@ -236,13 +236,14 @@ export async function restore(
       /already exists/.test(refusal) ? 'TARGET_NOT_EMPTY' : 'RESTORE_FAILED',
       plan.summary.refusals.join('; '),
     );
-  await using server = await openServer(connection, context);
+  const from = outside(connection, plan.summary.into);
+  await using server = await openServer(from, context);
   if (plan.summary.missingRoles.length > 0) {
     const known = await rolesOf(server.session);
     const missing = plan.artefacts.fingerprint.roles.filter((role) => !known.has(role));
     await makeMissingRoles(server.session, await globalsOf(source, context.signal), missing);
   }
-  const run: RestoreRun = { connection, server, plan, source, request, context };
+  const run: RestoreRun = { connection: from, server, plan, source, request, context };
   const done = request.mode.type === 'inPlace' ? await restoreInPlace(run) : await restoreBeside(run);
   return {
     command: 'restore',
@@ -264,8 +265,8 @@ export async function undo(
   context: EngineContext,
 ): Promise<UndoResult> {
   const started = context.clock.monotonic();
-  await using session = await Session.open(connection, connection.database, context.signal);
-  const kept = await session.rows<{ name: string; note: string | null }>(
+  await using looking = await Session.open(connection, connection.database, context.signal);
+  const kept = await looking.rows<{ name: string; note: string | null }>(
     "select datname as name, shobj_description(oid, 'pg_database') as note from pg_database where strpos(datname, $1) > 0",
     [`${OURS}old_`],
   );
@@ -274,6 +275,8 @@ export async function undo(
     if (!parsed.success || parsed.data.restoreJobId !== restoreJobId) continue;
     const { database, comment } = parsed.data;
     const setAsideAs = besideName(database, 'undone', restoreJobId);
+    const from = outside(connection, database);
+    await using session = await Session.open(from, from.database, context.signal);
     await swapBack(session, name, database, setAsideAs, comment);
     return { command: 'undo', database, setAsideAs, durationMs: Math.round(context.clock.monotonic() - started) };
   }

@@ -6,10 +6,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type EngineContext, Failure } from '@lastgood/core';
 import { captureTool, freeBytes, runTool } from '@lastgood/host';
 import { type PostgresConnection, Session } from './connection.ts';
+import { OURS } from './server.ts';
 import type { ToolFolder } from './tools.ts';
 
 const PREFIX = 'lastgood-scratch-';
 const SUPERUSER = 'lastgood_scratch';
+/** Where our own sessions stand, so that a restored "postgres" or "template1" is never in use by us. */
+const STANDPOINT = `${OURS}scratch`;
 const WEEK_MS = 7 * 86_400_000;
 const START_MS = 60_000;
 /** The folder of a Unix socket has room for 107 bytes, with its file name. */
@@ -129,7 +132,11 @@ export async function startScratch(
       binDir: tools.path,
     };
     await untilReady(own, context, () => ended);
-    return { connection: own, [Symbol.asyncDispose]: dispose };
+    {
+      await using session = await Session.open(own, own.database, signal);
+      await session.run(`create database ${STANDPOINT} template template0`);
+    }
+    return { connection: { ...own, database: STANDPOINT }, [Symbol.asyncDispose]: dispose };
   } catch (error) {
     await dispose();
     throw error;

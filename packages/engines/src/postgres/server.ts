@@ -40,6 +40,12 @@ export interface Server {
   readonly warnings: readonly string[];
 }
 
+/** The connection with its sessions elsewhere than in `database`, which one of them is to rename, to drop or to make. */
+export function outside(connection: PostgresConnection, database: string): PostgresConnection {
+  if (connection.database !== database) return connection;
+  return { ...connection, database: database === 'postgres' ? 'template1' : 'postgres' };
+}
+
 /** Connects, and finds client tools that may be used against this server (TOOL_NOT_FOUND, TOOL_VERSION). */
 export async function openServer(
   connection: PostgresConnection,

@@ -122,7 +122,7 @@ async function loadGlobals(
     .filter((line) => !/^(CREATE|ALTER|COMMENT ON|GRANT .* ON|REVOKE .* ON) TABLESPACE /.test(line))
     .join('\n');
   const args = ['--no-psqlrc', '--quiet', '--set=ON_ERROR_STOP=1', '--file=-'];
-  const env = toolEnvironment(scratch, 'postgres');
+  const env = toolEnvironment(scratch, scratch.database);
   await captureTool({
     file: join(tools.path, 'psql'),
     args,
@@ -140,7 +140,7 @@ async function loadDatabase(
   tools: ToolFolder,
   context: EngineContext,
 ): Promise<void> {
-  await using session = await Session.open(scratch, 'postgres', context.signal);
+  await using session = await Session.open(scratch, scratch.database, context.signal);
   const exists = await session.rows('select from pg_database where datname = $1', [database]);
   if (exists.length > 0) await session.run(`drop database ${quote(database)}`);
   await session.run(createDatabase(properties, database));
