@@ -98,6 +98,9 @@ export async function backup(
   context.progress({ phase: 'globals', doneBytes, totalBytes });
   const warnings = [...server.warnings, ...dumped.flatMap((one) => one.warnings), ...(await dumpGlobals(run))];
   const [first] = dumped;
+  if (request.databases === null)
+    for (const name of server.facts.closed)
+      warnings.push(`database "${name}" accepts no connections: it is not in this backup`);
   if (server.facts.standby) warnings.push('the server is a standby: unlogged tables are restored empty');
   return {
     kind: 'logical',

@@ -31,7 +31,7 @@ export const fingerprintSchema = z.object({
   sequences: z.array(sequenceSchema),
   largeObjects: z.object({ count, digest: z.string().nullable() }),
   extensions: z.array(z.object({ name: z.string(), version: z.string() })),
-  /** Roles that own something here or were granted something: a restore needs them. */
+  /** Roles that own something here or were granted something, and their members, who have rights through them: a restore needs them. */
   roles: z.array(z.string()),
   tablespaces: z.array(z.string()),
   settings: z.record(z.string(), z.string()),
@@ -57,9 +57,14 @@ const SHAPES = `select n.nspname as schema, c.relname as name, c.oid::text as oi
   where c.relkind = 'r' and c.relpersistence <> 't' and ${READABLE} and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
 const SEQUENCES = `select n.nspname as schema, c.relname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
   where c.relkind = 'S' and c.relpersistence <> 't' and ${READABLE} and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
-const ROLES = `select distinct rolname as name from pg_roles where oid in (
-    select refobjid from pg_shdepend where refclassid = 'pg_authid'::regclass and dbid = (select oid from pg_database where datname = current_database())
-    union select datdba from pg_database where datname = current_database()) and rolname !~ '^pg_' order by 1`;
+/** PostgreSQL 16 gives whoever makes a role a membership that carries no rights; a superuser needs no membership. */
+const ROLES = `with recursive needed (oid) as (
+    select refobjid from pg_shdepend where refclassid = 'pg_authid'::regclass and (
+      dbid = (select oid from pg_database where datname = current_database())
+      or (classid = 'pg_database'::regclass and objid = (select oid from pg_database where datname = current_database())))
+    union select m.member from needed join pg_auth_members m on m.roleid = needed.oid join pg_roles r on r.oid = m.member
+      where not r.rolsuper and (coalesce(to_jsonb(m)->>'inherit_option', 'true') = 'true' or coalesce(to_jsonb(m)->>'set_option', 'true') = 'true')
+  ) select rolname as name from pg_roles join needed using (oid) where rolname !~ '^pg_' order by 1`;
 const TABLESPACES =
   "select distinct t.spcname as name from pg_tablespace t join pg_class c on c.reltablespace = t.oid where t.spcname !~ '^pg_' order by 1";
 const SETTINGS =

@@ -12,6 +12,7 @@ export const propertiesSchema = z.object({
   ctype: z.string(),
   provider: z.enum(['libc', 'icu', 'builtin']),
   icuLocale: z.string().nullable(),
+  icuRules: z.string().nullable().default(null),
   connectionLimit: z.int(),
   allowConnections: z.boolean(),
   isTemplate: z.boolean(),
@@ -32,12 +33,14 @@ const LOCALE = (major: number): string =>
       ? 'd.datlocprovider::text as provider, d.daticulocale as locale'
       : "'c'::text as provider, null::text as locale";
 
+const ICU_RULES = (major: number): string => (major >= 16 ? 'd.daticurules' : 'null::text');
+
 /** Reads the properties of the session's database. */
 export async function readProperties(session: Session, major: number): Promise<Properties> {
   const row = await session.one<
     Record<string, never>
   >(`select d.oid::text as oid, d.datname as database, pg_get_userbyid(d.datdba) as owner, pg_encoding_to_char(d.encoding) as encoding, d.datcollate as collate,
-    d.datctype as ctype, ${LOCALE(major)}, d.datconnlimit as "connectionLimit", d.datallowconn as "allowConnections", d.datistemplate as "isTemplate", t.spcname as tablespace,
+    d.datctype as ctype, ${LOCALE(major)}, ${ICU_RULES(major)} as "icuRules", d.datconnlimit as "connectionLimit", d.datallowconn as "allowConnections", d.datistemplate as "isTemplate", t.spcname as tablespace,
     shobj_description(d.oid, 'pg_database') as comment, d.datacl is null as defaults from pg_database d join pg_tablespace t on t.oid = d.dattablespace where d.datname = current_database()`);
   const settings = await session.rows<{ role: string | null; setting: string }>(
     'select r.rolname as role, unnest(s.setconfig) as setting from pg_db_role_setting s left join pg_roles r on r.oid = s.setrole where s.setdatabase = $1 order by 1 nulls first, 2',
@@ -68,13 +71,14 @@ export async function readProperties(session: Session, major: number): Promise<P
 const id = pg.escapeIdentifier;
 const text = pg.escapeLiteral;
 
-/** CREATE DATABASE with the encoding and locale of the source; the sole statement of its call. */
-export function createDatabase(properties: Properties, name: string): string {
+/** CREATE DATABASE with the encoding and locale of the source; the sole statement of its call. Null: the server's default tablespace. */
+export function createDatabase(properties: Properties, name: string, tablespace: string | null): string {
   const locale =
     properties.provider === 'libc'
       ? ''
-      : ` locale_provider ${properties.provider}${properties.icuLocale === null ? '' : ` ${properties.provider === 'icu' ? 'icu_locale' : 'builtin_locale'} ${text(properties.icuLocale)}`}`;
-  return `create database ${id(name)} template template0 encoding ${text(properties.encoding)} lc_collate ${text(properties.collate)} lc_ctype ${text(properties.ctype)}${locale}`;
+      : ` locale_provider ${properties.provider}${properties.icuLocale === null ? '' : ` ${properties.provider === 'icu' ? 'icu_locale' : 'builtin_locale'} ${text(properties.icuLocale)}`}${properties.icuRules === null ? '' : ` icu_rules ${text(properties.icuRules)}`}`;
+  const place = tablespace === null ? '' : ` tablespace ${id(tablespace)}`;
+  return `create database ${id(name)} template template0 encoding ${text(properties.encoding)} lc_collate ${text(properties.collate)} lc_ctype ${text(properties.ctype)}${locale}${place}`;
 }
 
 /** The statements that give a restored database the properties of the source. Roles that are not there are left out by the caller's list. */
@@ -102,9 +106,16 @@ export function applyProperties(properties: Properties, name: string, roles: Rea
     }
   }
   if (roles.has(properties.owner)) statements.push(`alter database ${database} owner to ${id(properties.owner)}`);
-  if (properties.connectionLimit > 0)
+  if (properties.connectionLimit >= 0)
     statements.push(`alter database ${database} connection limit ${properties.connectionLimit}`);
+  if (properties.isTemplate) statements.push(`alter database ${database} is_template true`);
   return statements;
+}
+
+/** Prepares a drop: PostgreSQL refuses to drop a template. Nothing happens when there is no such database. */
+export async function unmarkTemplate(session: Session, name: string): Promise<void> {
+  const templates = await session.rows('select from pg_database where datname = $1 and datistemplate', [name]);
+  if (templates.length > 0) await session.run(`alter database ${id(name)} is_template false`);
 }
 
 /** Settings that hold a list of names (GUC_LIST_QUOTE of PostgreSQL): quoting them as one word would change them. */

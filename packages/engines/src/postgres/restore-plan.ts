@@ -15,15 +15,19 @@ export interface RestorePlan {
   /** The database that is replaced, when there is one. */
   readonly existing: { readonly oid: string; readonly sizeBytes: number } | undefined;
   readonly missingTablespaces: readonly string[];
+  /** The tablespace of the database itself; null for the default one of the server. */
+  readonly home: string | null;
 }
 
 const into = (mode: RestoreMode): string => (mode.type === 'new' ? mode.as : mode.database);
 
-async function freeOnServer({ session }: Server, host: string): Promise<number | null> {
+/** Free bytes where a database in `tablespace` (null: the default one) would be. */
+async function freeOnServer({ session }: Server, host: string, tablespace: string | null): Promise<number | null> {
   // Only a server on this host has its data folder in reach; elsewhere the space is unknown, and said to be.
   if (!host.startsWith('/') && host !== 'localhost' && host !== '127.0.0.1' && host !== '::1') return null;
   const { folder } = await session.one<{ folder: string | null }>(
-    "select case when pg_has_role(current_user, 'pg_read_all_settings', 'member') then current_setting('data_directory') end as folder",
+    "select coalesce((select nullif(pg_tablespace_location(oid), '') from pg_tablespace where spcname = $1), case when pg_has_role(current_user, 'pg_read_all_settings', 'member') then current_setting('data_directory') end) as folder",
+    [tablespace],
   );
   if (folder === null) return null;
   return await statfs(folder).then(
@@ -34,8 +38,10 @@ async function freeOnServer({ session }: Server, host: string): Promise<number |
 
 async function missing(
   server: Server,
+  mode: RestoreMode,
   source: DatabaseArtefacts,
-): Promise<{ roles: string[]; extensions: string[]; tablespaces: string[] }> {
+): Promise<{ roles: string[]; extensions: string[]; tablespaces: string[]; home: string | null }> {
+  const { tablespace } = source.properties;
   const { roles, extensions, tablespaces } = source.fingerprint;
   const names = async (sql: string): Promise<Set<string>> =>
     new Set((await server.session.rows<{ name: string }>(sql)).map((row) => row.name));
@@ -47,7 +53,8 @@ async function missing(
   return {
     roles: roles.filter((role) => !haveRoles.has(role)),
     extensions: extensions.map((extension) => extension.name).filter((name) => !haveExtensions.has(name)),
-    tablespaces: tablespaces.filter((tablespace) => !haveTablespaces.has(tablespace)),
+    tablespaces: tablespaces.filter((each) => !haveTablespaces.has(each)),
+    home: mode.type === 'inPlace' || haveTablespaces.has(tablespace) ? null : tablespace,
   };
 }
 
@@ -89,9 +96,11 @@ export async function makePlan(
     'select oid::text, pg_database_size(oid)::text as size from pg_database where datname = $1',
     [into(mode)],
   );
-  const lacks = await missing(server, artefacts);
+  const lacks = await missing(server, mode, artefacts);
   const needBytes = sizeOf(source, mode.database);
-  const freeBytes = await freeOnServer(server, connection.host);
+  const { tablespace } = artefacts.properties;
+  const home = mode.type === 'inPlace' || tablespace === 'pg_default' || lacks.home !== null ? null : tablespace;
+  const freeBytes = await freeOnServer(server, connection.host, home);
   const refusals = refusalsOf(server, mode, artefacts, existing !== undefined, freeBytes, needBytes, lacks.extensions);
   const warnings = [...server.warnings];
   if (manifest.server.systemId !== server.facts.systemId)
@@ -101,9 +110,11 @@ export async function makePlan(
     warnings.push(`the backup is of PostgreSQL ${major}, the server of a newer one (${server.facts.version.text})`);
   if (lacks.tablespaces.length > 0)
     warnings.push(`tablespaces ${lacks.tablespaces.join(', ')} are missing: their tables go to the default one`);
+  if (lacks.home !== null)
+    warnings.push(`tablespace ${lacks.home}, where the database was, is missing: it goes to the default one`);
   if (lacks.roles.length > 0)
     warnings.push(
-      `roles ${lacks.roles.slice(0, MAX_LISTED).join(', ')} are missing: they are made from the globals of the backup`,
+      `roles ${lacks.roles.slice(0, MAX_LISTED).join(', ')} are missing: they are made from the globals of the backup, with their passwords, settings and memberships`,
     );
   const overwrites = existing === undefined || mode.type === 'new' ? [] : [mode.database];
   const decided = {
@@ -117,6 +128,7 @@ export async function makePlan(
     roles: lacks.roles,
     extensions: lacks.extensions,
     tablespaces: lacks.tablespaces,
+    home,
     refusals: refusals.filter((refusal) => !refusal.startsWith('the restore needs')),
   };
   const summary: RestorePlanSummary = {
@@ -143,5 +155,6 @@ export async function makePlan(
     artefacts,
     existing: existing === undefined ? undefined : { oid: existing.oid, sizeBytes: Number(existing.size) },
     missingTablespaces: lacks.tablespaces,
+    home,
   };
 }

@@ -12,8 +12,9 @@ import { z } from 'zod';
 import { globalsOf } from './artefacts.ts';
 import { type PostgresConnection, Session } from './connection.ts';
 import { compareFingerprints, type Fingerprint, STABLE_SETTINGS, takeFingerprint } from './fingerprint.ts';
+import { makeRoles, roleStatements } from './globals.ts';
 import { loadDump } from './load.ts';
-import { applyProperties, createDatabase } from './properties.ts';
+import { applyProperties, createDatabase, unmarkTemplate } from './properties.ts';
 import { makePlan, type RestorePlan } from './restore-plan.ts';
 import { sweepScratch } from './scratch-server.ts';
 import { OURS, openServer, outside, type Server } from './server.ts';
@@ -46,23 +47,10 @@ async function rolesOf(session: Session): Promise<Set<string>> {
   );
 }
 
-/** Makes the roles that a database needs and the server lacks, as the globals of the backup describe them; never changes one that is there. */
-async function makeMissingRoles(session: Session, globals: string, missing: readonly string[]): Promise<void> {
-  const lines = globals.split('\n');
-  for (const role of missing) {
-    const names = [id(role), role];
-    const own = lines.filter((line) =>
-      names.some((name) => line === `CREATE ROLE ${name};` || line.startsWith(`ALTER ROLE ${name} WITH `)),
-    );
-    if (own.length === 0)
-      throw new Failure('RESTORE_FAILED', `role "${role}" is missing on the server and in the globals of the backup`);
-    for (const line of own) await session.run(line);
-  }
-}
-
 async function dropOurs(session: Session, name: string): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     try {
+      await unmarkTemplate(session, name);
       await session.run(`drop database if exists ${id(name)} with (force)`);
       return;
     } catch (error) {
@@ -162,7 +150,7 @@ async function restoreBeside({
   const aside =
     request.mode.type === 'swap' && plan.existing !== undefined ? besideName(name, 'old', request.jobId) : null;
   const { session, tools } = server;
-  await session.run(createDatabase(artefacts.properties, fresh));
+  await session.run(createDatabase(artefacts.properties, fresh, plan.home));
   try {
     const args = plan.missingTablespaces.length > 0 ? ['--no-tablespaces'] : [];
     const warnings = [
@@ -238,10 +226,12 @@ export async function restore(
     );
   const from = outside(connection, plan.summary.into);
   await using server = await openServer(from, context);
+  const warnings = [...plan.summary.warnings];
   if (plan.summary.missingRoles.length > 0) {
     const known = await rolesOf(server.session);
     const missing = plan.artefacts.fingerprint.roles.filter((role) => !known.has(role));
-    await makeMissingRoles(server.session, await globalsOf(source, context.signal), missing);
+    const statements = roleStatements(await globalsOf(source, context.signal), missing, known);
+    warnings.push(...(await makeRoles(server.session, statements)));
   }
   const run: RestoreRun = { connection: from, server, plan, source, request, context };
   const done = request.mode.type === 'inPlace' ? await restoreInPlace(run) : await restoreBeside(run);
@@ -251,7 +241,7 @@ export async function restore(
     database: request.mode.database,
     into: plan.summary.into,
     oldKeptAs: done.oldKeptAs,
-    warnings: [...plan.summary.warnings, ...done.warnings].slice(0, 20).map((warning) => warning.slice(0, 300)),
+    warnings: [...warnings, ...done.warnings].slice(0, 20).map((warning) => warning.slice(0, 300)),
     tables: done.tables,
     rows: done.rows,
     durationMs: Math.round(context.clock.monotonic() - started),

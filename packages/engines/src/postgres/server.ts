@@ -14,22 +14,25 @@ export interface ServerFacts {
   readonly systemId: string;
   readonly standby: boolean;
   readonly databases: readonly DatabaseSize[];
+  /** Databases that accept no connections, so that nothing can be read from them. */
+  readonly closed: readonly string[];
 }
 
-/** What the server says of itself; databases that are templates, closed or set aside by us are not listed. */
+/** What the server says of itself; the two databases that initdb makes as templates, and those set aside by us, are not listed. */
 export async function serverFacts(session: Session): Promise<ServerFacts> {
   const about = await session.one<{ version: string; id: string; standby: boolean }>(
     "select current_setting('server_version') as version, (select system_identifier from pg_control_system())::text as id, pg_is_in_recovery() as standby",
   );
-  const databases = await session.rows<{ name: string; size: string | null }>(
-    "select datname as name, case when has_database_privilege(datname, 'connect') then pg_database_size(oid) end::text as size from pg_database where datallowconn and not datistemplate and strpos(datname, $1) = 0 order by 1",
+  const databases = await session.rows<{ name: string; open: boolean; size: string | null }>(
+    "select datname as name, datallowconn as open, case when has_database_privilege(datname, 'connect') then pg_database_size(oid) end::text as size from pg_database where datname not in ('template0', 'template1') and strpos(datname, $1) = 0 order by 1",
     [OURS],
   );
   return {
     version: parseVersion(about.version),
     systemId: about.id,
     standby: about.standby,
-    databases: databases.map(({ name, size }) => ({ name, sizeBytes: Number(size ?? 0) })),
+    databases: databases.filter(({ open }) => open).map(({ name, size }) => ({ name, sizeBytes: Number(size ?? 0) })),
+    closed: databases.filter(({ open }) => !open).map(({ name }) => name),
   };
 }
 

@@ -7,6 +7,7 @@ import { artefactsOf, type DatabaseArtefacts, databasesOf, globalsOf, sizeOf } f
 import { type PostgresConnection, Session, toolEnvironment } from './connection.ts';
 import { countDataEntries } from './dump.ts';
 import { compareFingerprints, STABLE_SETTINGS, takeFingerprint } from './fingerprint.ts';
+import { statementsOf, withoutGrantor } from './globals.ts';
 import { loadDump } from './load.ts';
 import { applyProperties, createDatabase } from './properties.ts';
 import { startScratch } from './scratch-server.ts';
@@ -117,10 +118,10 @@ async function loadGlobals(
   tools: ToolFolder,
   signal: AbortSignal,
 ): Promise<void> {
-  const sql = (await globalsOf(source, signal))
-    .split('\n')
-    .filter((line) => !/^(CREATE|ALTER|COMMENT ON|GRANT .* ON|REVOKE .* ON) TABLESPACE /.test(line))
-    .join('\n');
+  const sql = statementsOf(await globalsOf(source, signal))
+    .filter((statement) => !/^(CREATE|ALTER|COMMENT ON|GRANT .* ON|REVOKE .* ON) TABLESPACE /.test(statement))
+    .map((statement) => `${withoutGrantor(statement)};\n`)
+    .join('');
   const args = ['--no-psqlrc', '--quiet', '--set=ON_ERROR_STOP=1', '--file=-'];
   const env = toolEnvironment(scratch, scratch.database);
   await captureTool({
@@ -143,7 +144,7 @@ async function loadDatabase(
   await using session = await Session.open(scratch, scratch.database, context.signal);
   const exists = await session.rows('select from pg_database where datname = $1', [database]);
   if (exists.length > 0) await session.run(`drop database ${quote(database)}`);
-  await session.run(createDatabase(properties, database));
+  await session.run(createDatabase(properties, database, null));
   await loadDump({ connection: scratch, tools, source, dump, into: database, args: ['--no-tablespaces'] }, context);
   const roles = new Set(
     (await session.rows<{ name: string }>('select rolname as name from pg_roles')).map((role) => role.name),
