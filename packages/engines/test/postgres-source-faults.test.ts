@@ -312,3 +312,23 @@ test('A14: a lock that only pg_dump meets ends it after its wait as well', async
     await client.end();
   }
 });
+
+test('A14: a server whose table of locks holds just what pg_dump needs is backed up, and one that it is too small for says how to mend it', async () => {
+  await using full = await startPostgres({ extraConf: 'max_locks_per_transaction = 10\nmax_connections = 20' });
+  await using there = await EngineBench.open(full);
+  // pg_dump takes two locks for each of these, on the table and on its sequence; whoever reads them takes two more, on the indexes.
+  const make = async (count: number, columns: string): Promise<void> => {
+    await full.query('postgres', `create schema "${count}"`);
+    await full.query(
+      'postgres',
+      `do $$ begin for i in 1..${count} loop execute format('create table "${count}".t%s (${columns})', i); commit; end loop; end $$`,
+    );
+  };
+  await make(200, 'id serial primary key, v text unique');
+  const { backupId } = await there.backup({ databases: ['postgres'] });
+  expect(await there.verify(6, backupId)).toEqual({ reached: 6, findings: [] });
+  await make(2_500, '');
+  const failure = await failureOf(there.backup({ databases: ['postgres'] }));
+  expect(failure.message).toMatch(/out of shared memory.*max_locks_per_transaction/);
+  expect(await there.listed()).toEqual([backupId]);
+});

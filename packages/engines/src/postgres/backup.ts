@@ -5,10 +5,10 @@ import { type PostgresConnection, Session } from './connection.ts';
 import { type BackupRun, dumpGlobals, dumpSnapshot } from './dump.ts';
 import {
   type Fingerprint,
-  glanceAtSequences,
   holdTables,
   refuseReshaped,
   STABLE_SETTINGS,
+  sequencesOf,
   tablesByOid,
   takeFingerprint,
   widenSequences,
@@ -37,7 +37,7 @@ async function backupDatabase(
   const { snapshot } = await session.one<{ snapshot: string }>('select pg_export_snapshot() as snapshot');
   const tables = await tablesByOid(session);
   const properties = await readProperties(session, server.facts.version.major);
-  const before = await glanceAtSequences(session);
+  const before = await sequencesOf(session);
   let holding: Promise<void> | undefined;
   const warnings = await dumpSnapshot(run, database.name, snapshot, tables, (bytes) => {
     // The first bytes come when pg_dump holds its locks.

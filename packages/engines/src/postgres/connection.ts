@@ -96,7 +96,8 @@ export function databaseFailure(error: unknown, what: string): Failure {
     if (['42P01', '42703', '3F000', '42704', '42883'].includes(code))
       return new Failure('SOURCE_CHANGED', `${what}: ${error.message}`, { cause: error });
     if (code === '53100') return new Failure('STORE_NO_SPACE', `${what}: ${error.message}`, { cause: error });
-    return new Failure('TOOL_FAILED', `${what}: ${error.message}`, { cause: error });
+    const hint = error.hint === undefined ? '' : ` (${error.hint})`;
+    return new Failure('TOOL_FAILED', `${what}: ${error.message}${hint}`, { cause: error });
   }
   const message =
     error instanceof AggregateError

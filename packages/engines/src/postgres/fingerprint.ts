@@ -106,7 +106,7 @@ export async function holdTables(session: Session): Promise<void> {
   for (const table of tables.filter((each) => each.readable && !each.derived)) {
     const held = await session
       .run(
-        `savepoint hold; set local lock_timeout = 500; select from only ${quoted(table)} limit 0; release savepoint hold; set local lock_timeout = '30s'`,
+        `savepoint hold; set local lock_timeout = 500; lock table only ${quoted(table)} in access share mode; release savepoint hold; set local lock_timeout = '30s'`,
       )
       .then(
         () => true,
@@ -133,26 +133,34 @@ export async function refuseReshaped(session: Session, now: Session): Promise<vo
 /** What DIGEST gives for no rows. */
 const EMPTY_DIGEST = '0:0';
 
+/** How many relations are read before their locks, and those of their indexes, are given back. */
+const LOCKED_AT_ONCE = 50;
+
+/**
+ * Reads one relation after the other and keeps no lock of them: the table of locks, which all sessions of the server share, stays
+ * free whatever their number, and nobody who waits for one of them waits for us.
+ */
+async function readEach<T>(
+  session: Session,
+  relations: readonly T[],
+  read: (relation: T) => Promise<void>,
+): Promise<void> {
+  for (let first = 0; first < relations.length; first += LOCKED_AT_ONCE) {
+    await session.run('savepoint reading');
+    for (const relation of relations.slice(first, first + LOCKED_AT_ONCE)) await read(relation);
+    await session.run('rollback to savepoint reading; release savepoint reading');
+  }
+}
+
 /** Where every sequence stands now. */
 export async function sequencesOf(session: Session): Promise<z.infer<typeof sequenceSchema>[]> {
   const found: z.infer<typeof sequenceSchema>[] = [];
-  for (const sequence of await session.rows<Named>(SEQUENCES)) {
+  await readEach(session, await session.rows<Named>(SEQUENCES), async (sequence) => {
     const { value, called } = await session.one<{ value: string; called: boolean }>(
       `select last_value::text as value, is_called as called from ${quoted(sequence)}`,
     );
     found.push({ schema: sequence.schema, name: sequence.name, least: value, most: value, called });
-  }
-  return found;
-}
-
-/**
- * sequencesOf without keeping a lock: one that is kept while pg_dump runs makes it wait for whoever waits to drop the sequence,
- * and that one for us.
- */
-export async function glanceAtSequences(session: Session): Promise<z.infer<typeof sequenceSchema>[]> {
-  await session.run('savepoint glance');
-  const found = await sequencesOf(session);
-  await session.run('rollback to savepoint glance');
+  });
   return found;
 }
 
@@ -184,20 +192,20 @@ export async function takeFingerprint(
   );
   const names = await session.rows<Table>(TABLES);
   const tables: Fingerprint['tables'] = [];
-  for (const name of names) {
+  await readEach(session, names, async (name) => {
     onTable(tables.length, names.length);
     const { derived } = name;
     if (derived || !name.readable) {
       const digest = digests && !derived ? EMPTY_DIGEST : null;
       tables.push({ schema: name.schema, name: name.name, rows: '0', digest, derived });
-      continue;
+      return;
     }
     const digest = digests ? DIGEST('row(lastgood_row.*)::text') : 'null';
     const { rows, value } = await session.one<{ rows: string; value: string | null }>(
       `select count(*)::text as rows, ${digest} as value from only ${quoted(name)} as lastgood_row`,
     );
     tables.push({ schema: name.schema, name: name.name, rows, digest: value, derived });
-  }
+  });
   const objects = await session.one<{ count: string; digest: string | null }>(
     `select count(*)::text as count, ${digests ? DIGEST("oid::text || ':' || md5(lo_get(oid))") : 'null'} as digest from pg_largeobject_metadata`,
   );
