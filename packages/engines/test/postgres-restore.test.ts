@@ -118,6 +118,25 @@ test('a swap restores the very database that the agent was told to connect to, w
   expect(await orders('home')).toMatchObject([{ n: '10' }]);
 });
 
+test('databases of other encodings, and bytes of none at all, prove and restore themselves with their locale', async () => {
+  const made = "template template0 lc_collate 'C' lc_ctype 'C'";
+  await server.query('postgres', `create database latin ${made} encoding 'LATIN1'`);
+  await server.query('latin', `create table "täble" (ö text); insert into "täble" values ('ÿ')`);
+  await server.query('postgres', `create database ascii ${made} encoding 'SQL_ASCII'`);
+  await server.query('ascii', String.raw`create table t as select convert_from('\xff80c3', 'SQL_ASCII') as v`);
+  const { backupId: ofBoth } = await bench.backup({ databases: ['latin', 'ascii'] });
+  expect(await bench.verify(6, ofBoth)).toEqual({ reached: 6, findings: [] });
+  for (const database of ['latin', 'ascii']) await bench.restore(ofBoth, { type: 'swap', database });
+  expect(await server.query('latin', 'select ö from "täble"')).toEqual([{ ö: 'ÿ' }]);
+  expect(await server.query('ascii', 'select length(v) as n from t')).toEqual([{ n: 3 }]);
+  expect(
+    await server.query(
+      'postgres',
+      "select pg_encoding_to_char(encoding) as e from pg_database where datname in ('latin', 'ascii') order by 1",
+    ),
+  ).toEqual([{ e: 'LATIN1' }, { e: 'SQL_ASCII' }]);
+});
+
 test('an in-place restore replaces the contents in one transaction', async () => {
   await seedShop(server, 'here', { rows: 50 });
   const { backupId: ofHere } = await bench.backup({ databases: ['here'] });

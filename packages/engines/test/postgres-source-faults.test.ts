@@ -7,6 +7,7 @@ import { captureTool, runTool, uuidv7 } from '@lastgood/host';
 import { freePort, lyingTool, type PostgresServer, seedShop, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { postgresConnectionSchema, Session } from '../src/postgres/connection.ts';
 import { EngineBench, ref } from './bench-of-engine.ts';
 
 const PASSWORD = 'super:secret';
@@ -313,7 +314,7 @@ test('A14: a lock that only pg_dump meets ends it after its wait as well', async
   }
 });
 
-test('A14: a server whose table of locks holds just what pg_dump needs is backed up, and one that it is too small for says how to mend it', async () => {
+test('a server whose table of locks holds just what pg_dump needs is backed up, and one that it is too small for says how to mend it', async () => {
   await using full = await startPostgres({ extraConf: 'max_locks_per_transaction = 10\nmax_connections = 20' });
   await using there = await EngineBench.open(full);
   // pg_dump takes two locks for each of these, on the table and on its sequence; whoever reads them takes two more, on the indexes.
@@ -331,4 +332,45 @@ test('A14: a server whose table of locks holds just what pg_dump needs is backed
   const failure = await failureOf(there.backup({ databases: ['postgres'] }));
   expect(failure.message).toMatch(/out of shared memory.*max_locks_per_transaction/);
   expect(await there.listed()).toEqual([backupId]);
+});
+
+test('a server that ends idle sessions and long statements and transactions is backed up, proved and restored all the same', async () => {
+  await using hasty = await startPostgres();
+  await seedShop(hasty, 'shop', { rows: 500 });
+  const { path } = cleanup.use(await temporaryFolder());
+  for (const tool of ['pg_dump', 'pg_restore'] as const) await lyingTool(path, tool, { lie: 'dawdles', seconds: 1 });
+  await using there = await EngineBench.open(hasty, { binDir: path });
+  const limits = [
+    'statement_timeout',
+    'transaction_timeout',
+    'idle_session_timeout',
+    'idle_in_transaction_session_timeout',
+  ];
+  for (const { name } of await hasty.query('postgres', 'select name from pg_settings where name = any($1)', [limits]))
+    await hasty.query('postgres', `alter system set ${String(name)} = '600ms'`);
+  await hasty.query('postgres', 'select pg_reload_conf()');
+  const { backupId } = await there.backup();
+  expect(await there.verify(6, backupId)).toEqual({ reached: 6, findings: [] });
+  expect(await there.restore(backupId, { type: 'swap', database: 'shop' })).toMatchObject({
+    oldKeptAs: expect.stringContaining('shop__lastgood_old_'),
+  });
+});
+
+test('a session that the server ended says why, not that it is unusable', async () => {
+  const context = await bench.context();
+  const session = await Session.open(postgresConnectionSchema.parse(server.connection), 'postgres', context.signal);
+  try {
+    const { pid } = await session.one<{ pid: number }>('select pg_backend_pid() as pid');
+    await server.query('postgres', 'select pg_terminate_backend($1)', [pid]);
+    await vi.waitFor(async () =>
+      expect(await server.query('postgres', 'select from pg_stat_activity where pid = $1', [pid])).toEqual([]),
+    );
+    const failure = await failureOf(session.run('select 1'));
+    expect(failure).toMatchObject({
+      code: 'DATABASE_UNREACHABLE',
+      message: expect.stringContaining('due to administrator command'),
+    });
+  } finally {
+    await session[Symbol.asyncDispose]();
+  }
 });

@@ -15,6 +15,8 @@ export type Lie =
   | { readonly lie: 'hangs'; readonly afterBytes: number; readonly ignoresTerm?: boolean }
   /** Prints lines to standard error: without end, or so many and then works as it should (A4). */
   | { readonly lie: 'chatters'; readonly line: string; readonly lines: number }
+  /** Works as it should after a while in which it did nothing. */
+  | { readonly lie: 'dawdles'; readonly seconds: number }
   /** Answers `--version` with this text (A10). */
   | { readonly lie: 'version'; readonly text: string };
 
@@ -47,6 +49,8 @@ function scriptOf(lie: Lie): string {
       return lie.lines === Infinity
         ? `exec yes ${quote(lie.line)} >&2`
         : `yes ${quote(lie.line)} | head -n ${Math.trunc(lie.lines)} >&2\nexec "$real" "$@"`;
+    case 'dawdles':
+      return `sleep ${lie.seconds}\nexec "$real" "$@"`;
     case 'version':
       return `printf '%s\\n' ${quote(lie.text)}`;
   }

@@ -108,12 +108,17 @@ export function databaseFailure(error: unknown, what: string): Failure {
   return new Failure('DATABASE_UNREACHABLE', `${what}: ${message}`, { cause: error });
 }
 
+/** A server may end what takes or waits long; a backup does both. Which of these settings there are depends on its version. */
+const NO_TIMEOUTS =
+  "select set_config(name, '0', false) from pg_settings where name in ('statement_timeout', 'transaction_timeout', 'idle_session_timeout', 'idle_in_transaction_session_timeout')";
+
 /** One session with a server; closed by `await using`. The signal breaks the connection, so that no query outlives its job. */
 export class Session implements AsyncDisposable {
   readonly #client: pg.Client;
   readonly #signal: AbortSignal;
   readonly #abort: () => void;
   readonly #where: string;
+  #broken: Error | undefined;
 
   private constructor(client: pg.Client, signal: AbortSignal, where: string) {
     this.#client = client;
@@ -121,8 +126,10 @@ export class Session implements AsyncDisposable {
     this.#where = where;
     this.#abort = () => this.#destroy();
     signal.addEventListener('abort', this.#abort);
-    // An idle connection that breaks is noticed by the next query; without a listener it would end the process.
-    client.on('error', () => undefined);
+    // An idle connection that breaks is noticed by the next query, which says why; without a listener it would end the process.
+    client.on('error', (error) => {
+      this.#broken ??= error;
+    });
   }
 
   static async open(connection: PostgresConnection, database: string, signal: AbortSignal): Promise<Session> {
@@ -142,6 +149,7 @@ export class Session implements AsyncDisposable {
     const session = new Session(client, signal, where);
     try {
       await client.connect();
+      await client.query(NO_TIMEOUTS);
     } catch (error) {
       await session[Symbol.asyncDispose]();
       throw databaseFailure(error, where);
@@ -154,7 +162,7 @@ export class Session implements AsyncDisposable {
       return (await this.#client.query<T>(sql, [...values])).rows;
     } catch (error) {
       if (this.#signal.aborted) throw this.#signal.reason;
-      throw databaseFailure(error, this.#where);
+      throw databaseFailure(this.#broken ?? error, this.#where);
     }
   }
 
