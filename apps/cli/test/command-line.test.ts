@@ -143,6 +143,18 @@ test('the latest backup is the newest good one for a restore, and one that is su
   ]);
 });
 
+test('the latest backup to restore a database from is the newest that holds it, for a dropped one is in none of late', async () => {
+  const served = keep(await serve(() => ({ state: 'failed', endedAt: 1 }), { databases: ['crm'] }));
+  await run(served.url, 'restore', 'shop', '--database', 'shop', '--to-new', 'x');
+  await run(served.url, 'restore', 'shop', '--database', 'crm', '--to-new', 'x');
+  expect(served.created.map((created) => 'backupId' in created.spec && created.spec.backupId)).toEqual([
+    OTHER_BACKUP_ID,
+    BACKUP_ID,
+  ]);
+  const none = await run(served.url, 'restore', 'shop', '--database', 'nowhere', '--to-new', 'x');
+  expect([none.status, none.stderr]).toEqual([2, expect.stringContaining('no good backup of database "nowhere"')]);
+});
+
 test('the exit status of a failed job is that of its code', async () => {
   const error = { code: 'POLICY_REFUSED', message: `no${ESCAPE}`, remedy: 'ask' } as const;
   const served = keep(await serve(() => ({ state: 'failed', endedAt: 1, error })));

@@ -5,17 +5,24 @@ const HOUR_MS = 3_600_000;
 /** Clocks that differ by more than this decide no deletion (I11). */
 export const MAX_SKEW_MS = HOUR_MS;
 
+/** What a backup holds of one database (or of the whole target). Within a group backups replace one another. */
+export interface GroupPart {
+  /** Same engine, kind and database. */
+  readonly group: string;
+  /** For people; null when the backup is of the whole target. */
+  readonly database: string | null;
+  readonly producedBytes: number;
+}
 export interface RotationCandidate {
   readonly backupId: string;
   readonly sequence: number;
   readonly finishedAt: string;
-  readonly producedBytes: number;
   /** `bad`: a verification failed. */
   readonly state: 'good' | 'bad';
   /** The level of the last verification, when it passed. */
   readonly verifiedLevel: number | null;
-  /** Backups of one group replace one another: same engine, kind and databases. */
-  readonly group: string;
+  /** At least one. A backup stays as long as one of its groups needs it. */
+  readonly parts: readonly GroupPart[];
 }
 /** What the agent's own file allows, whatever the control plane asks for. */
 export interface RotationFloors {
@@ -50,9 +57,12 @@ function untrustedClock({ backups, now, storeNow, controlNow }: RotationInput): 
   return newest > now + MAX_SKEW_MS ? `a backup was finished ${apart(newest)} in the future` : null;
 }
 
+/** One backup as its group sees it. */
+type Member = Omit<RotationCandidate, 'parts'> & { readonly database: string | null; readonly producedBytes: number };
+
 /** Good backups that may push others out: a series of tiny ones never does (D4). */
-function trustedOf(group: readonly RotationCandidate[]): RotationCandidate[] {
-  const trusted: RotationCandidate[] = [];
+function trustedOf(group: readonly Member[]): Member[] {
+  const trusted: Member[] = [];
   for (const backup of group) {
     if (backup.state !== 'good') continue;
     if (
@@ -69,9 +79,9 @@ function trustedOf(group: readonly RotationCandidate[]): RotationCandidate[] {
 }
 
 /** The reasons to keep backups of one group; what has none may go. */
-function keepers(group: readonly RotationCandidate[], { retention, floors }: RotationInput): Map<string, string> {
+function keepers(group: readonly Member[], { retention, floors }: RotationInput): Map<string, string> {
   const reasons = new Map<string, string>();
-  const keep = (backup: RotationCandidate | undefined, reason: string): void => {
+  const keep = (backup: Member | undefined, reason: string): void => {
     if (backup !== undefined && !reasons.has(backup.backupId)) reasons.set(backup.backupId, reason);
   };
   const newestFirst = trustedOf(group).reverse();
@@ -113,6 +123,31 @@ function keepers(group: readonly RotationCandidate[], { retention, floors }: Rot
   return reasons;
 }
 
+interface Reason {
+  readonly text: string;
+  readonly database: string | null;
+}
+
+/** Why each backup is needed, by its groups; those that no group needs are absent. */
+function reasonsOf(backups: readonly RotationCandidate[], input: RotationInput): Map<string, string> {
+  const members = backups.flatMap(({ parts, ...backup }) =>
+    parts.map(({ group, database, producedBytes }) => ({ group, member: { ...backup, database, producedBytes } })),
+  );
+  const found = new Map<string, Reason[]>();
+  for (const group of Map.groupBy(members, (each) => each.group).values()) {
+    const own = group.map(({ member }) => member);
+    for (const [backupId, text] of keepers(own, input))
+      found.set(backupId, [...(found.get(backupId) ?? []), { text, database: own[0]?.database ?? null }]);
+  }
+  const words = ({ backupId, parts }: RotationCandidate): [string, string][] => {
+    const [first, ...others] = found.get(backupId) ?? [];
+    if (first === undefined) return [];
+    const all = others.length + 1 === parts.length && others.every((other) => other.text === first.text);
+    return [[backupId, all || first.database === null ? first.text : `${first.text} of "${first.database}"`]];
+  };
+  return new Map(backups.flatMap(words));
+}
+
 /**
  * Decides which backups stay and why. Pure; deletes nothing when clocks disagree, when no rule is given, and never the last good
  * or the last verified backup, what is held or in use, or more than the host's own floors allow.
@@ -122,9 +157,7 @@ export function planRotation(input: RotationInput): RotationPlan {
   const backups = [...input.backups].sort((a, b) => a.sequence - b.sequence);
   const unlimited = retention.keepLast === undefined && retention.keepWithinHours === undefined;
   const refused = untrustedClock(input);
-  const reasons = new Map<string, string>();
-  for (const group of Map.groupBy(backups, (backup) => backup.group).values())
-    for (const [backupId, reason] of keepers(group, input)) reasons.set(backupId, reason);
+  const reasons = reasonsOf(backups, input);
   let removed = 0;
   const decide = (backup: RotationCandidate): RotationDecision => {
     const reason = ((): string | undefined => {

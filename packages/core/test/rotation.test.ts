@@ -1,21 +1,30 @@
 import type { Retention } from '@lastgood/protocol';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { PROVEN_LEVEL, planRotation, type RotationCandidate, type RotationInput } from '../src/index.ts';
+import {
+  type GroupPart,
+  PROVEN_LEVEL,
+  planRotation,
+  type RotationCandidate,
+  type RotationInput,
+} from '../src/index.ts';
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 const NOW = Date.parse('2026-06-30T12:00:00Z');
 
+/** What a backup holds of the named databases, of the same size each. */
+const holding = (databases: string, producedBytes = 1_000_000): { parts: GroupPart[] } => ({
+  parts: databases.split(' ').map((database) => ({ group: database, database, producedBytes })),
+});
 /** A good backup that ended so many days ago; later ones have higher sequences. */
 const aged = (days: number, more: Partial<RotationCandidate> = {}): RotationCandidate => ({
   backupId: `b${days}`,
   sequence: 10_000 - Math.round(days * 10),
   finishedAt: new Date(NOW - days * DAY).toISOString(),
-  producedBytes: 1000,
   state: 'good',
   verifiedLevel: null,
-  group: 'g',
+  ...holding('shop'),
   ...more,
 });
 const floors = { minimumKept: 1, maxRemovedPerRun: 1000, minimumAgeHours: 0 };
@@ -58,7 +67,37 @@ test('keeps everything when no rule is given', () => {
 });
 
 test('groups never push one another out', () => {
-  expect(kept(plan([aged(9, { group: 'other' }), aged(1), aged(0)], { keepLast: 1 }))).toEqual(['b9', 'b0']);
+  expect(kept(plan([aged(9, holding('other')), aged(1), aged(0)], { keepLast: 1 }))).toEqual(['b9', 'b0']);
+});
+
+test('a database that is made or dropped does not start a group anew, and the last backups of a dropped one stay', () => {
+  const backups = [
+    aged(5, holding('shop')),
+    aged(4, holding('shop')),
+    aged(3, holding('shop copy')),
+    aged(2, holding('shop copy')),
+    aged(1, holding('shop crm')),
+    aged(0, holding('shop crm')),
+  ];
+  const result = plan(backups, { keepLast: 2 });
+  expect(kept(result)).toEqual(['b3', 'b2', 'b1', 'b0']);
+  expect(reasonOf(result, 'b2')).toBe('the last good backup of "copy"');
+  expect(reasonOf(result, 'b0')).toBe('the last good backup');
+});
+
+test('D4: one database of many that shrank to nothing pushes its good backups out no more than a lone one would', () => {
+  const whole = holding('shop crm').parts;
+  const shrunk = [...holding('shop').parts, ...holding('crm', 1).parts];
+  const result = plan([aged(3, { parts: whole }), aged(2, { parts: whole }), aged(0, { parts: shrunk })], {
+    keepLast: 1,
+  });
+  expect(kept(result)).toEqual(['b2', 'b0']);
+  expect(reasonOf(result, 'b2')).toBe('the last good backup of "crm"');
+});
+
+test('a few objects more in a database that is next to empty are not a suspect size', () => {
+  const series = [aged(3, holding('shop', 1_000)), aged(2, holding('shop', 1_000)), aged(0, holding('shop', 9_000))];
+  expect(kept(plan(series, { keepLast: 1 }))).toEqual(['b0']);
 });
 
 test('D1: a clock that jumped forward deletes nothing', () => {
@@ -87,9 +126,9 @@ test('D3: after eight days of failures a policy of seven days keeps the last goo
 
 test('D4: tiny, bad and unverified backups push no good one out', () => {
   const tiny = [
-    aged(0.3, { producedBytes: 1 }),
-    aged(0.2, { producedBytes: 1 }),
-    aged(0.1, { producedBytes: 1 }),
+    aged(0.3, holding('shop', 1)),
+    aged(0.2, holding('shop', 1)),
+    aged(0.1, holding('shop', 1)),
     aged(0, { state: 'bad' }),
   ];
   const result = plan([aged(4), aged(3), aged(2, { verifiedLevel: 1 }), aged(1), ...tiny], { keepLast: 2 });
@@ -107,7 +146,7 @@ test('the last proven backup stays when younger ones were only re-read', () => {
 
 test('a suspect size is held against a backup until it was loaded into a server', () => {
   const series = [aged(5), aged(4), aged(3), aged(2)];
-  const tiny = (level: number) => aged(0, { producedBytes: 1, verifiedLevel: level });
+  const tiny = (level: number) => aged(0, { ...holding('shop', 1), verifiedLevel: level });
   expect(reasonOf(plan([...series, tiny(1)], { keepLast: 1 }), 'b0')).toBe('its size is suspect');
   expect(reasonOf(plan([...series, tiny(4)], { keepLast: 1 }), 'b0')).toBe('the last good backup');
 });
@@ -154,8 +193,8 @@ test('I3: whatever the policy and the backups, the last good and the last verifi
     days: fc.integer({ min: 0, max: 400 }),
     state: fc.constantFrom('good' as const, 'bad' as const),
     verifiedLevel: fc.constantFrom(null, 0, 1, 3, 4, 6),
-    group: fc.constantFrom('a', 'b'),
-    producedBytes: fc.integer({ min: 0, max: 5000 }),
+    databases: fc.constantFrom('a', 'b', 'a b', 'a b c'),
+    producedBytes: fc.integer({ min: 0, max: 5_000_000 }),
   });
   const retention = fc.record({
     keepLast: fc.option(fc.integer({ min: 1, max: 5 }), { nil: undefined }),
@@ -170,7 +209,8 @@ test('I3: whatever the policy and the backups, the last good and the last verifi
       (drafts, rules, held) => {
         const backups = drafts.map((draft, index) => ({
           ...aged(draft.days),
-          ...draft,
+          state: draft.state,
+          ...holding(draft.databases, draft.producedBytes),
           verifiedLevel: draft.state === 'good' ? draft.verifiedLevel : null,
           backupId: `b${index}`,
           sequence: index + 1,
@@ -182,8 +222,10 @@ test('I3: whatever the policy and the backups, the last good and the last verifi
           ...(keepWithinHours === undefined ? {} : { keepWithinHours }),
         };
         const stay = new Set(kept(plan(backups, policy, { holds: new Set([`b${held}`]) })));
-        for (const group of ['a', 'b']) {
-          const good = backups.filter((backup) => backup.group === group && backup.state === 'good');
+        for (const group of ['a', 'b', 'c']) {
+          const good = backups.filter(
+            (backup) => backup.state === 'good' && backup.parts.some((part) => part.group === group),
+          );
           if (good.length > 0) expect(good.some((backup) => stay.has(backup.backupId))).toBe(true);
           for (const level of [0, PROVEN_LEVEL]) {
             const verified = good.filter((backup) => (backup.verifiedLevel ?? -1) >= level).at(-1);

@@ -10,7 +10,7 @@ import { uuidv7 } from '@lastgood/host';
 import type { Finding, JobResult, JobSpec, VerificationLevel } from '@lastgood/protocol';
 import { faultPoint } from '../fault-point.ts';
 import { VERSION } from '../version.ts';
-import { groupOf, summariesOf, type Target } from './targets.ts';
+import { partsOf, summariesOf, type Target } from './targets.ts';
 
 /** The decisions of a rotation that travel; an event must stay small. */
 const MAX_DECISIONS = 200;
@@ -117,10 +117,9 @@ async function rotate(spec: Spec<'rotate'>, { target, context, controlNow }: Exe
       backupId: manifest.backupId,
       sequence: manifest.sequence,
       finishedAt: manifest.finishedAt,
-      producedBytes: manifest.objects.reduce((sum, object) => sum + object.produced.size, 0),
       state: verified?.passed === false ? 'bad' : 'good',
       verifiedLevel: verified?.passed === true ? verified.level : null,
-      group: groupOf(manifest),
+      parts: partsOf(manifest),
     }),
   );
   const now = context.clock.now();

@@ -1,5 +1,13 @@
 import { isDeepStrictEqual } from 'node:util';
-import { type Engine, Failure, isSizeSuspect, PROVEN_LEVEL, type Repository, type StoredBackup } from '@lastgood/core';
+import {
+  type Engine,
+  Failure,
+  type GroupPart,
+  isSizeSuspect,
+  PROVEN_LEVEL,
+  type Repository,
+  type StoredBackup,
+} from '@lastgood/core';
 import { createPostgresEngine } from '@lastgood/engines/postgres';
 import type { BackupSummary, JobSpec, TargetRef, WireError } from '@lastgood/protocol';
 import { createFolderRepository, openFolderRepository, summaryOf } from '@lastgood/repository';
@@ -82,25 +90,35 @@ export function refusalOf(targets: ReadonlyMap<string, Target>, spec: JobSpec): 
   return null;
 }
 
-/** Backups of one group replace one another: they hold the same databases in the same way. */
-export function groupOf({ engine, kind, objects }: StoredBackup['manifest']): string {
-  return JSON.stringify([
-    engine,
-    kind,
-    objects.flatMap((object) => (object.role === 'dump' ? [object.database] : [])).sort(),
-  ]);
+/** The groups that a backup belongs to: one for each database, so that a change of the set of databases starts nothing anew. */
+export function partsOf({ engine, kind, objects }: StoredBackup['manifest']): GroupPart[] {
+  const part = (database: string | null, bytes: number): GroupPart => ({
+    group: JSON.stringify([engine, kind, database]),
+    database,
+    producedBytes: bytes,
+  });
+  const dumps = objects.filter((object) => object.role === 'dump');
+  if (dumps.length > 0) return dumps.map((dump) => part(dump.database, dump.produced.size));
+  return [
+    part(
+      null,
+      objects.reduce((sum, object) => sum + object.produced.size, 0),
+    ),
+  ];
 }
 
-/** The summaries of a target's backups, oldest first; a size that falls out of line of its group makes a good one suspect. */
+/** The summaries of a target's backups, oldest first; a database whose size falls out of line makes a good one suspect. */
 export function summariesOf(backups: readonly StoredBackup[], repository: string): BackupSummary[] {
   const sizes = new Map<string, number[]>();
   return backups.map((backup) => {
     const summary = summaryOf(backup, repository);
-    const group = groupOf(backup.manifest);
-    const earlier = sizes.get(group) ?? [];
     const proven = summary.verified !== null && summary.verified.level >= PROVEN_LEVEL;
-    const suspect = summary.state === 'good' && !proven && isSizeSuspect(summary.producedBytes, earlier);
-    sizes.set(group, [...earlier, summary.producedBytes]);
-    return suspect ? { ...summary, state: 'suspect' as const } : summary;
+    let odd = false;
+    for (const { group, producedBytes } of partsOf(backup.manifest)) {
+      const earlier = sizes.get(group) ?? [];
+      odd ||= isSizeSuspect(producedBytes, earlier);
+      sizes.set(group, [...earlier, producedBytes]);
+    }
+    return odd && summary.state === 'good' && !proven ? { ...summary, state: 'suspect' as const } : summary;
   });
 }

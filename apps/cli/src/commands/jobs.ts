@@ -192,7 +192,7 @@ export async function restore(
   const client = await context.client();
   const { output } = context;
   const target = await oneTarget(client, selector);
-  const found = await oneBackup(client, fullName(target), wanted, 'restore');
+  const found = await oneBackup(client, fullName(target), wanted, 'restore', options.database);
   const mode = modeOf(options, found.databases);
   const planned = await run(context, fullName(target), {
     command: 'plan',

@@ -22,20 +22,27 @@ export const fullName = (target: { environment: string; host: string; name: stri
 
 /**
  * A backup of a target by its id, by the end or beginning of it, or `latest`: to check, the newest that is good or suspect;
- * to restore, the newest good one, for a suspect one may lack what the restore is for.
+ * to restore, the newest good one, for a suspect one may lack what the restore is for, that holds `database` when one is named:
+ * a database that was dropped is missing in the newest backups.
  */
 export async function oneBackup(
   client: AdminClient,
   target: string,
   wanted: string,
   purpose: 'check' | 'restore',
+  database?: string,
 ): Promise<BackupView> {
   const backups = await client.backups.query({ target, limit: MAX_LISTED });
   if (wanted === 'latest') {
     const newest = backups
       .toSorted((a, b) => b.sequence - a.sequence)
+      .filter((backup) => database === undefined || backup.databases.includes(database))
       .find((backup) => backup.state === 'good' || (purpose === 'check' && backup.state === 'suspect'));
-    if (newest === undefined) throw new Failure('NOT_FOUND', `target ${target} has no good backup`);
+    if (newest === undefined)
+      throw new Failure(
+        'NOT_FOUND',
+        `target ${target} has no good backup${database === undefined ? '' : ` of database "${database}"`}`,
+      );
     return newest;
   }
   return oneMatching(backups, wanted, `target ${target}`);
