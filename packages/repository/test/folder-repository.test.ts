@@ -105,6 +105,41 @@ test('A1, A16, B1: a backup without manifest is never listed, and a sweep remove
   expect(await readdir(join(folderOf(live), '..'))).toEqual([live]);
 });
 
+test('A16: what was killed at its first or its last step is swept, or is whole', async () => {
+  const [first, last] = [uuidv7(), await publishOne()];
+  await begin(first);
+  await unlink(join(folderOf(first), 'unfinished'));
+  await writeFile(join(folderOf(first), 'unfinished.partial'), '');
+  await writeFile(join(folderOf(last), 'unfinished'), '');
+  expect(await repository.sweep(ref, new Set())).toEqual([first]);
+  expect(await repository.list(ref)).toMatchObject({ backups: [{ manifest: { backupId: last } }], broken: [] });
+  expect(await readdir(folderOf(last))).toEqual(['data', 'manifest.json']);
+});
+
+test('B12: a backup that lost its manifest is told of, and no sweep removes what is left of it', async () => {
+  const backupId = await publishOne();
+  const before = await readdir(join(folderOf(backupId), 'data'));
+  await unlink(join(folderOf(backupId), 'manifest.json'));
+  expect(await repository.sweep(ref, new Set())).toEqual([]);
+  expect(await readdir(join(folderOf(backupId), 'data'))).toEqual(before);
+  expect(await repository.list(ref)).toEqual({
+    backups: [],
+    broken: [{ backupId, reason: expect.stringContaining('its manifest is missing') }],
+  });
+});
+
+test('a verdict that cannot be read hides the backup from no restore, and the next verification mends it', async () => {
+  const backupId = await publishOne();
+  await repository.recordVerified(ref, backupId, { level: 6, at: '2026-01-01T00:00:00Z', passed: true });
+  await truncate(join(folderOf(backupId), 'verified.json'), 5);
+  expect(await repository.list(ref)).toMatchObject({ backups: [], broken: [{ backupId }] });
+  const { manifest } = await repository.open(ref, backupId);
+  expect(manifest.backupId).toBe(backupId);
+  expect(await repository.verify(ref, backupId, 1, signal, () => undefined)).toEqual([]);
+  await repository.recordVerified(ref, backupId, { level: 1, at: '2026-01-02T00:00:00Z', passed: true });
+  expect((await repository.read(ref, backupId)).verified).toMatchObject({ level: 1 });
+});
+
 test('A2: an artefact whose tool fails after bytes flowed leaves nothing', async () => {
   const backupId = uuidv7();
   const writer = await begin(backupId);

@@ -10,7 +10,7 @@ import { uuidv7 } from '@lastgood/host';
 import type { Finding, JobResult, JobSpec, VerificationLevel } from '@lastgood/protocol';
 import { faultPoint } from '../fault-point.ts';
 import { VERSION } from '../version.ts';
-import { partsOf, summariesOf, type Target } from './targets.ts';
+import { expectedBytes, partsOf, summariesOf, type Target } from './targets.ts';
 
 /** The decisions of a rotation that travel; an event must stay small. */
 const MAX_DECISIONS = 200;
@@ -38,10 +38,13 @@ async function backup(spec: Spec<'backup'>, { target, jobId, attempt, context }:
       server.findings.join('; ') || 'the server does not answer',
     );
   const { backups } = await repository.list(target.ref);
-  const last = backups.at(-1);
-  const expected = last === undefined ? 0 : last.manifest.objects.reduce((sum, object) => sum + object.stored.size, 0);
+  const expected = expectedBytes(backups, spec.databases ?? server.databases.map(({ name }) => name));
   const free = await repository.freeBytes();
-  if (free < expected) throw new Failure('STORE_NO_SPACE', `the last backup took ${expected} bytes, ${free} are free`);
+  if (free < expected)
+    throw new Failure(
+      'STORE_NO_SPACE',
+      `these databases took ${expected} bytes when they were last backed up, ${free} are free`,
+    );
   const writer = await repository.begin(
     {
       ref: target.ref,

@@ -107,6 +107,15 @@ export function partsOf({ engine, kind, objects }: StoredBackup['manifest']): Gr
   ];
 }
 
+/** What a backup of these databases will about take, by the last one of each; 0 for what was never backed up. */
+export function expectedBytes(backups: readonly StoredBackup[], databases: readonly string[]): number {
+  const stored = new Map<string, number>();
+  for (const { manifest } of backups)
+    for (const { role, database, stored: bytes } of manifest.objects)
+      if (role === 'dump' && database !== null) stored.set(database, bytes.size);
+  return [...new Set(databases)].reduce((sum, database) => sum + (stored.get(database) ?? 0), 0);
+}
+
 /** The summaries of a target's backups, oldest first; a database whose size falls out of line makes a good one suspect. */
 export function summariesOf(backups: readonly StoredBackup[], repository: string): BackupSummary[] {
   const sizes = new Map<string, number[]>();

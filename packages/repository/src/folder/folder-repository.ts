@@ -14,7 +14,7 @@ import { type BackupSummary, type Finding, type Manifest, type TargetRef, uuidSc
 import { z } from 'zod';
 import { canonicalJson } from '../canonical-json.ts';
 import { parseManifest, sha256 } from '../manifest-file.ts';
-import { FolderWriter } from './folder-writer.ts';
+import { FolderWriter, removeUnfinished, UNFINISHED } from './folder-writer.ts';
 import { checkFolder, descend, openStored } from './safe-path.ts';
 import { hashObject, openObject } from './stored-object.ts';
 
@@ -95,6 +95,24 @@ async function readMarker(path: string): Promise<z.infer<typeof markerSchema>> {
   return marker;
 }
 
+const exists = async (path: string): Promise<boolean> => (await lstat(path).catch(() => undefined)) !== undefined;
+
+/** True when a folder has objects, but neither a manifest nor the mark of one that was never finished: they may be all that is left of a good backup (B12). */
+async function hasLostManifest(folder: string): Promise<boolean> {
+  const data = await readdir(join(folder, 'data')).catch(() => []);
+  if (!data.some((name) => /^[0-9]{4}\./.test(name)) || (await exists(join(folder, UNFINISHED)))) return false;
+  return !(await exists(join(folder, MANIFEST)));
+}
+
+/** Removes the folder of a backup that was killed before it was marked; one that holds anything stays. */
+async function removeEmpty(folder: string): Promise<void> {
+  await rm(join(folder, `${UNFINISHED}.partial`), { force: true });
+  for (const path of [join(folder, 'data'), folder])
+    await rmdir(path).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOTEMPTY' && error.code !== 'ENOENT') throw storeFailure(error, path);
+    });
+}
+
 /** A repository in a folder of this host (a disk, or a mounted network file system). */
 class FolderRepository implements Repository {
   readonly id: string;
@@ -148,8 +166,9 @@ class FolderRepository implements Repository {
     const sequence = (await this.#lastSequence(ref)) + 1;
     const existing = await lstat(join(target, 'backups', backup.backupId)).catch(() => undefined);
     if (existing !== undefined) throw new Failure('STORE_UNSAFE', `backup ${backup.backupId} already has a folder`);
-    await this.#target(ref, true, 'backups', backup.backupId, 'data');
-    return new FolderWriter(join(target, 'backups', backup.backupId), this.id, backup, sequence);
+    const folder = dirname(await this.#target(ref, true, 'backups', backup.backupId, 'data'));
+    await writeFileDurably(join(folder, UNFINISHED), '');
+    return new FolderWriter(folder, this.id, backup, sequence);
   }
 
   async #lastSequence(ref: TargetRef): Promise<number> {
@@ -180,8 +199,11 @@ class FolderRepository implements Repository {
     const removed = await this.#tombstones(ref);
     for (const backupId of (await readdir(folder)).sort()) {
       if (!uuidSchema.safeParse(backupId).success || removed.has(backupId)) continue;
-      const published = await lstat(join(folder, backupId, MANIFEST)).catch(() => undefined);
-      if (published === undefined) continue;
+      if (!(await exists(join(folder, backupId, MANIFEST)))) {
+        if (await hasLostManifest(join(folder, backupId)))
+          broken.push({ backupId, reason: 'MANIFEST_INVALID: its manifest is missing, its data is there' });
+        continue;
+      }
       try {
         backups.push(await this.read(ref, backupId));
       } catch (error) {
@@ -192,20 +214,27 @@ class FolderRepository implements Repository {
     return { backups: backups.sort((a, b) => a.manifest.sequence - b.manifest.sequence), broken };
   }
 
-  async read(ref: TargetRef, backupId: string): Promise<StoredBackup> {
+  async #manifest(
+    ref: TargetRef,
+    backupId: string,
+  ): Promise<{ folder: string; manifest: Manifest; manifestSha256: string }> {
     const folder = await this.#backup(ref, backupId);
     const path = join(folder, MANIFEST);
-    if ((await lstat(path).catch(() => undefined)) === undefined)
-      throw new Failure('NOT_FOUND', `backup ${backupId} has no manifest: it was never finished`);
+    if (!(await exists(path))) throw new Failure('NOT_FOUND', `backup ${backupId} has no manifest`);
     const text = await readSmall(path);
     const manifest = parseManifest(text, { backupId, repositoryId: this.id, ...ref });
-    const verified = (await readJson(join(folder, VERIFIED), verifiedSchema)) ?? null;
-    return { manifest, manifestSha256: sha256(text), verified };
+    return { folder, manifest, manifestSha256: sha256(text) };
   }
 
+  async read(ref: TargetRef, backupId: string): Promise<StoredBackup> {
+    const { folder, manifest, manifestSha256 } = await this.#manifest(ref, backupId);
+    const verified = (await readJson(join(folder, VERIFIED), verifiedSchema)) ?? null;
+    return { manifest, manifestSha256, verified };
+  }
+
+  /** A verdict that cannot be read hinders no restore. */
   async open(ref: TargetRef, backupId: string): Promise<ArtefactSource> {
-    const folder = await this.#backup(ref, backupId);
-    const { manifest } = await this.read(ref, backupId);
+    const { folder, manifest } = await this.#manifest(ref, backupId);
     await checkFolder(join(folder, 'data'));
     return { manifest, open: (object, signal) => openObject(join(folder, object.name), object, signal) };
   }
@@ -220,7 +249,7 @@ class FolderRepository implements Repository {
     const folder = await this.#backup(ref, backupId);
     let manifest: Manifest;
     try {
-      ({ manifest } = await this.read(ref, backupId));
+      ({ manifest } = await this.#manifest(ref, backupId));
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
       return [{ level: 0, object: MANIFEST, message: error.message }];
@@ -295,10 +324,8 @@ class FolderRepository implements Repository {
       }
       await rm(join(folder, VERIFIED), { force: true });
       await rm(join(folder, `${VERIFIED}.partial`), { force: true });
-      for (const path of [join(folder, 'data'), folder])
-        await rmdir(path).catch((error: NodeJS.ErrnoException) => {
-          if (error.code !== 'ENOTEMPTY' && error.code !== 'ENOENT') throw storeFailure(error, path);
-        });
+      await rm(join(folder, UNFINISHED), { force: true });
+      await removeEmpty(folder);
     }
     await syncFolder(backups);
     await rm(join(tombstones, `${backupId}.json`), { force: true });
@@ -310,13 +337,16 @@ class FolderRepository implements Repository {
     const swept: string[] = [];
     if (!(await this.#exists(ref))) return swept;
     const folder = await this.#target(ref, false, 'backups');
+    const removed = await this.#tombstones(ref);
     for (const backupId of await readdir(folder)) {
-      if (!uuidSchema.safeParse(backupId).success || liveBackupIds.has(backupId)) continue;
+      if (!uuidSchema.safeParse(backupId).success || liveBackupIds.has(backupId) || removed.has(backupId)) continue;
       const path = join(folder, backupId);
       await checkFolder(path);
-      if ((await lstat(join(path, MANIFEST)).catch(() => undefined)) !== undefined) continue;
-      await rm(path, { recursive: true, force: true });
-      swept.push(backupId);
+      // Published, and killed before its last step.
+      if (await exists(join(path, MANIFEST))) await rm(join(path, UNFINISHED), { force: true });
+      else if (await exists(join(path, UNFINISHED))) await removeUnfinished(path);
+      else await removeEmpty(path);
+      if (!(await exists(path))) swept.push(backupId);
     }
     if (swept.length > 0) await syncFolder(folder);
     return swept;

@@ -19,6 +19,15 @@ export const zstdOptions = {
   params: { [zlib.ZSTD_c_compressionLevel]: ZSTD_LEVEL, [zlib.ZSTD_c_checksumFlag]: 1 },
 };
 
+/** In the folder of a backup that is being written; a folder that has data, but neither this nor a manifest, has lost its manifest. */
+export const UNFINISHED = 'unfinished';
+
+/** Removes the folder of a backup that was never finished; data first, so that a kill in between leaves it marked as unfinished. */
+export async function removeUnfinished(folder: string): Promise<void> {
+  await rm(join(folder, 'data'), { recursive: true, force: true });
+  await rm(folder, { recursive: true, force: true });
+}
+
 /** Writes one backup into its folder. Nothing of it exists for readers until `publish`. */
 export class FolderWriter implements BackupWriter {
   readonly #folder: string;
@@ -115,11 +124,12 @@ export class FolderWriter implements BackupWriter {
     const file = await openStored(path);
     const read = await file.readFile('utf8').finally(() => file.close());
     parseManifest(read, { backupId: manifest.backupId, repositoryId: manifest.repositoryId, ...ref });
+    await rm(join(this.#folder, UNFINISHED));
     return { manifest, manifestSha256: sha256(read) };
   }
 
   async abandon(): Promise<void> {
-    await rm(this.#folder, { recursive: true, force: true });
+    await removeUnfinished(this.#folder);
   }
 }
 
