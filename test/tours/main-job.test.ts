@@ -39,7 +39,7 @@ test('a backup is proven equal to its source at level 6', async () => {
   const backupId = await freshBackup();
   const proof = resultOf(await fleet.run({ command: 'verify', target: 'shop', backupId, level: 6 }), 'verify');
   expect(proof).toMatchObject({ passed: true, reached: 6, findings: [] });
-  expect((await fleet.client.targets.query({}))[0]?.lastVerified).toMatchObject({
+  expect((await fleet.client.targets.query({}))[0]?.lastProven).toMatchObject({
     backupId,
     verified: { level: 6, passed: true },
   });
@@ -49,7 +49,7 @@ test('a shallow look later on does not take back what a deep one has proven', as
   const backupId = await freshBackup();
   await fleet.run({ command: 'verify', target: 'shop', backupId, level: 6 });
   await fleet.run({ command: 'verify', target: 'shop', backupId, level: 1 });
-  expect((await fleet.client.targets.query({}))[0]?.lastVerified).toMatchObject({ backupId, verified: { level: 6 } });
+  expect((await fleet.client.targets.query({}))[0]?.lastProven).toMatchObject({ backupId, verified: { level: 6 } });
 });
 
 test('a restore to a new name leaves the source alone and equals it', async () => {

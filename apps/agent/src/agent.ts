@@ -8,6 +8,7 @@ import {
   finishJob,
   forgetFinished,
   jobKey,
+  LIMITS,
   recoverAfterCrash,
   type TargetInventory,
 } from '@lastgood/protocol';
@@ -220,6 +221,9 @@ class RunningAgent implements Agent {
         findings: [error instanceof Failure ? `${error.code}: ${error.message}` : 'the server could not be asked'],
       }));
       const findings = [...(this.#refusedFile === undefined ? [] : [this.#refusedFile]), ...probed.findings];
+      const untold = probed.databases.length - LIMITS.inventoryDatabases;
+      if (untold > 0)
+        findings.push(`${untold} more databases are not told of here; a backup of the whole target holds them`);
       let backups: BackupSummary[] = [];
       try {
         const repository = await target.repository();
@@ -237,7 +241,7 @@ class RunningAgent implements Agent {
         labels: config.labels,
         repository: config.repository,
         ...probed,
-        databases: probed.databases.slice(0, 200),
+        databases: probed.databases.slice(0, LIMITS.inventoryDatabases),
         findings: findings.map((finding) => finding.slice(0, 500)),
       };
       return { inventory, backups };

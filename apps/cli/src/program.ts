@@ -43,7 +43,7 @@ type Act = (run: Run) => Promise<void>;
 function addViews(program: Command, act: Act): void {
   program
     .command('status')
-    .description('the answer for every target; exit 4 when one has no good backup or does not answer')
+    .description('the answer for every database; exit 4 when one has no good backup or a target is not in order')
     .argument('[target]')
     .action((target?: string) => act((context) => views.status(context, target)));
   program

@@ -3,9 +3,9 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
-import type { JobResult, JobView, RestorePlanSummary } from '@lastgood/protocol';
+import type { DatabaseStatus, JobResult, JobView, RestorePlanSummary, TargetStatus } from '@lastgood/protocol';
 import { afterEach, expect, test } from 'vitest';
-import { BACKUP_ID, ESCAPE, jobIdOf, OTHER_BACKUP_ID, type Served, serve } from './fake-control.ts';
+import { BACKUP_ID, ESCAPE, jobIdOf, OTHER_BACKUP_ID, type Served, serve, targetStatus } from './fake-control.ts';
 
 const main = fileURLToPath(new URL('../src/main.ts', import.meta.url));
 const cleanup: AsyncDisposable[] = [];
@@ -131,6 +131,24 @@ test.for([
   const served = keep(await verified(passed));
   expect((await run(served.url, 'verify', 'shop', 'latest')).status).toBe(status);
   expect((await run(served.url, '--json', 'job', 'watch', jobIdOf(0))).status).toBe(status);
+});
+
+const [covered] = targetStatus.databases;
+const database = (changed: object): DatabaseStatus => ({ ...(covered as DatabaseStatus), database: 'crm', ...changed });
+test.for<[string, Partial<TargetStatus>, number, string]>([
+  ['all is covered', {}, 0, ' ok '],
+  ['no good backup holds a database', { databases: [database({ goesBackTo: null, proven: null })] }, 4, 'NOWHERE'],
+  ['a backup was never proven', { databases: [database({ proven: null })] }, 0, 'NEVER'],
+  ['a dropped database is in a backup still', { databases: [database({ onServer: false })] }, 0, 'not on the server'],
+  ['the server does not answer', { state: 'unreachable' }, 4, 'unreachable'],
+  ['the host is offline', { online: false }, 4, 'host offline'],
+  ['nothing is known of the target', { databases: [] }, 0, 'no database is known'],
+])('status when %s', async ([, told, status, text]) => {
+  const served = keep(await serve(() => ({}), {}, told));
+  const ran = await run(served.url, 'status');
+  expect([ran.status, ran.stdout]).toEqual([status, expect.stringContaining(text)]);
+  const answers = JSON.parse((await run(served.url, '--json', 'status')).stdout);
+  for (const { goesBackTo, exposureMs } of answers[0].databases) expect(exposureMs === null).toBe(goesBackTo === null);
 });
 
 test('the latest backup is the newest good one for a restore, and one that is suspect can be checked', async () => {

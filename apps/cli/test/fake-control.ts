@@ -1,5 +1,12 @@
 import { once } from 'node:events';
-import { type AdminApi, adminRouter, type BackupView, type JobView, type TargetView } from '@lastgood/protocol';
+import {
+  type AdminApi,
+  adminRouter,
+  type BackupView,
+  type JobView,
+  type TargetStatus,
+  type TargetView,
+} from '@lastgood/protocol';
 import { createHTTPServer } from '@trpc/server/adapters/standalone';
 
 export const BACKUP_ID = '0b8f2c1e-7a55-4c53-9b8e-0a6f4c8f9d11';
@@ -44,7 +51,25 @@ export const target: TargetView = {
   host: 'db-1',
   online: true,
   lastGood: backup(BACKUP_ID, 2),
-  lastVerified: backup(BACKUP_ID, 2),
+  lastProven: backup(BACKUP_ID, 2),
+};
+
+export const targetStatus: TargetStatus = {
+  environment: 'test',
+  host: 'db-1',
+  target: 'shop',
+  online: true,
+  state: 'ok',
+  findings: [`finding${ESCAPE}`],
+  databases: [
+    {
+      database: `evil${ESCAPE}`,
+      onServer: true,
+      goesBackTo: { backupId: BACKUP_ID, snapshotAt: AT },
+      proven: { backupId: BACKUP_ID, snapshotAt: AT, at: AT, level: 6 },
+      restoreMs: 2100,
+    },
+  ],
 };
 
 type Create = Parameters<AdminApi['createJob']>[0];
@@ -61,6 +86,7 @@ export interface Served extends AsyncDisposable {
 export async function serve(
   outcome: (input: Create, asked: number) => Partial<JobView>,
   newest: Partial<BackupView> = {},
+  told: Partial<TargetStatus> = {},
 ): Promise<Served> {
   const created: Create[] = [];
   const cancelled: string[] = [];
@@ -102,6 +128,7 @@ export async function serve(
         throw notFound(`no target is named "${input.target}"`);
       return [target];
     },
+    status: async () => [{ ...targetStatus, ...told }],
     backups: async () => [{ ...backup(BACKUP_ID, 2), ...newest }, backup(OTHER_BACKUP_ID, 1)],
     jobs: async () => created.map((_, index) => view(index, 0)),
     job: async (jobId) => {

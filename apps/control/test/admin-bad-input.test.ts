@@ -17,6 +17,7 @@ const SAMPLES: Readonly<Record<Name, readonly object[]>> = {
   whoAmI: [{}],
   hosts: [{}],
   targets: [{ target: 'shop' }],
+  status: [{ target: 'shop' }],
   backups: [{ target: 'shop', limit: 5 }],
   jobs: [{ target: 'shop', limit: 5 }],
   job: [{ jobId: id }],

@@ -49,9 +49,34 @@ export const targetViewSchema = targetInventorySchema.extend({
   host: nameSchema,
   online: z.boolean(),
   lastGood: backupSummarySchema.nullable(),
-  lastVerified: backupSummarySchema.nullable(),
+  /** The newest good backup that was loaded into a server and passed. */
+  lastProven: backupSummarySchema.nullable(),
 });
 export type TargetView = z.infer<typeof targetViewSchema>;
+/** The question of the product, for one database: to when could it go back, how long would it take, when was that last proven. */
+export const databaseStatusSchema = z.object({
+  database: z.string(),
+  /** Null when the server does not say. */
+  onServer: z.boolean().nullable(),
+  /** The newest good backup that holds it. */
+  goesBackTo: z.object({ backupId: uuidSchema, snapshotAt: z.string() }).nullable(),
+  /** The newest good backup of it that was loaded into a server (level 4 and above), and when. */
+  proven: z.object({ backupId: uuidSchema, snapshotAt: z.string(), at: z.string(), level: z.int() }).nullable(),
+  /** How long its last restore took, or the proof of that backup, whichever was later. */
+  restoreMs: z.number().nullable(),
+});
+export type DatabaseStatus = z.infer<typeof databaseStatusSchema>;
+/** One target with every database that its server or only its backups know of. */
+export const targetStatusSchema = z.object({
+  environment: nameSchema,
+  host: nameSchema,
+  target: nameSchema,
+  online: z.boolean(),
+  state: targetInventorySchema.shape.state,
+  findings: z.array(z.string()),
+  databases: z.array(databaseStatusSchema),
+});
+export type TargetStatus = z.infer<typeof targetStatusSchema>;
 export const backupViewSchema = backupSummarySchema.extend({
   environment: nameSchema,
   host: nameSchema,
@@ -127,6 +152,7 @@ const tokenName = z
   .regex(/^[\p{L}\p{N} ._@-]+$/u);
 export const inputs = {
   targets: maybeTarget,
+  status: maybeTarget,
   backups: maybeTarget.extend(page.shape),
   jobs: maybeTarget.extend(page.shape),
   job: z.object({ jobId: uuidSchema }),
@@ -154,6 +180,7 @@ export const inputs = {
 export interface AdminApi {
   hosts(): Promise<HostView[]>;
   targets(input: z.output<typeof inputs.targets>): Promise<TargetView[]>;
+  status(input: z.output<typeof inputs.status>): Promise<TargetStatus[]>;
   backups(input: z.output<typeof inputs.backups>): Promise<BackupView[]>;
   jobs(input: z.output<typeof inputs.jobs>): Promise<JobView[]>;
   job(jobId: string): Promise<JobView>;
@@ -244,6 +271,7 @@ export const adminRouter = t.router({
   whoAmI: read.input(inputs.none).query(({ ctx }) => ctx.api.whoAmI()),
   hosts: read.input(inputs.none).query(({ ctx }) => ctx.api.hosts()),
   targets: read.input(inputs.targets).query(({ ctx, input }) => ctx.api.targets(input)),
+  status: read.input(inputs.status).query(({ ctx, input }) => ctx.api.status(input)),
   backups: read.input(inputs.backups).query(({ ctx, input }) => ctx.api.backups(input)),
   jobs: read.input(inputs.jobs).query(({ ctx, input }) => ctx.api.jobs(input)),
   job: read.input(inputs.job).query(({ ctx, input }) => ctx.api.job(input.jobId)),

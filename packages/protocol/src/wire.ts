@@ -12,6 +12,8 @@ export const LIMITS = {
   commandWindow: 32,
   inFlightCalls: 32,
   helloMs: 10_000,
+  /** Databases of one target that an agent tells of. */
+  inventoryDatabases: 200,
   maxBufferedBytes: 1024 * 1024,
 } as const;
 export const CLOSE = {

@@ -1,4 +1,4 @@
-import { type BackupView, ERROR_CATALOG, type TargetView } from '@lastgood/protocol';
+import { type BackupView, ERROR_CATALOG, type TargetStatus } from '@lastgood/protocol';
 import type { CommandContext } from '../command-context.ts';
 import { table } from '../format/table.ts';
 import { bytes, duration, instant, wholeNumber } from '../format/units.ts';
@@ -8,54 +8,48 @@ const ago = (at: string | number): string => `${duration(Math.max(0, Date.now() 
 const verifiedText = (verified: BackupView['verified']): string =>
   verified === null ? 'never' : `${verified.passed ? `level ${verified.level}` : 'FAILED'}, ${ago(verified.at)}`;
 
-/** The question of the product, for every target: to when could we go back, how long would it take, when was that last proven. */
+type State = Pick<TargetStatus, 'online' | 'state'>;
+const stateText = ({ online, state }: State): string => (online ? state : 'host offline');
+const inOrder = ({ online, state }: State): boolean => online && state === 'ok';
+
+/** The question of the product, for every database: to when could we go back, how long would it take, when was that last proven. */
 export async function status(context: CommandContext, selector: string | undefined): Promise<number> {
   const client = await context.client();
-  const targets = await client.targets.query(selector === undefined ? {} : { target: selector });
-  const jobs = await client.jobs.query({ limit: 1000, ...(selector === undefined ? {} : { target: selector }) });
-  const restoreMs = (target: TargetView): number | null => {
-    const took = jobs.flatMap((job) =>
-      job.host === target.host &&
-      job.environment === target.environment &&
-      job.target === target.name &&
-      (job.result?.command === 'restore' ||
-        (job.result?.command === 'verify' && job.result.level >= 4 && job.result.passed))
-        ? [job.result.durationMs]
-        : [],
-    );
-    return took[0] ?? null;
-  };
+  const targets = await client.status.query(selector === undefined ? {} : { target: selector });
   const answers = targets.map((target) => ({
-    target: fullName(target),
-    online: target.online,
-    state: target.state,
-    goesBackTo: target.lastGood?.snapshotAt ?? null,
-    exposureMs: target.lastGood === null ? null : Math.max(0, Date.now() - Date.parse(target.lastGood.snapshotAt)),
-    backupId: target.lastGood?.backupId ?? null,
-    restoreMs: restoreMs(target),
-    provenAt: target.lastVerified?.verified?.at ?? null,
-    provenLevel: target.lastVerified?.verified?.level ?? null,
-    findings: target.findings,
+    ...target,
+    databases: target.databases.map((database) => ({
+      ...database,
+      exposureMs:
+        database.goesBackTo === null ? null : Math.max(0, Date.now() - Date.parse(database.goesBackTo.snapshotAt)),
+    })),
   }));
-  const rows = answers.map((answer) => [
-    answer.target,
-    answer.online ? answer.state : 'host offline',
-    answer.goesBackTo === null
-      ? 'NOWHERE: no good backup'
-      : `${instant(answer.goesBackTo)} (${ago(answer.goesBackTo)})`,
-    answer.restoreMs === null ? 'not measured' : duration(answer.restoreMs),
-    answer.provenAt === null ? 'NEVER' : `level ${answer.provenLevel}, ${ago(answer.provenAt)}`,
-  ]);
-  const findings = answers.flatMap((answer) => answer.findings.map((finding) => `${answer.target}: ${finding}`));
+  const rows = answers.flatMap((target) => {
+    const name = `${target.environment}/${target.host}/${target.target}`;
+    if (target.databases.length === 0) return [[name, '-', stateText(target), 'no database is known', '-', '-']];
+    return target.databases.map(({ database, onServer, goesBackTo, restoreMs, proven }) => [
+      name,
+      database,
+      onServer === false ? 'not on the server' : stateText(target),
+      goesBackTo === null
+        ? 'NOWHERE: no good backup'
+        : `${instant(goesBackTo.snapshotAt)} (${ago(goesBackTo.snapshotAt)})`,
+      restoreMs === null ? 'not measured' : duration(restoreMs),
+      proven === null ? 'NEVER' : `level ${proven.level}, ${ago(proven.at)}`,
+    ]);
+  });
+  const findings = answers.flatMap((target) =>
+    target.findings.map((finding) => `${target.environment}/${target.host}/${target.target}: ${finding}`),
+  );
   context.output.answer(answers, () => [
     ...table(
-      ['target', 'state', 'could go back to', 'restore took', 'last proven'],
+      ['target', 'database', 'state', 'could go back to', 'restore took', 'last proven'],
       rows,
       'There are no targets. Enrol a host with `lastgood tokens enrol`.',
     ),
     ...findings,
   ]);
-  return answers.some((answer) => answer.goesBackTo === null || answer.state !== 'ok' || !answer.online)
+  return answers.some((target) => !inOrder(target) || target.databases.some((database) => database.goesBackTo === null))
     ? ERROR_CATALOG.BACKUP_CORRUPT.exit
     : 0;
 }
@@ -86,11 +80,11 @@ export async function targets(context: CommandContext, selector: string | undefi
   const rows = list.map((target) => [
     fullName(target),
     `${target.engine} ${target.version ?? ''}`.trim(),
-    target.online ? target.state : 'host offline',
+    stateText(target),
     target.databases.map((database) => database.name).join(', ') || '-',
     target.sizeBytes === null ? '-' : bytes(target.sizeBytes),
     target.lastGood === null ? 'none' : ago(target.lastGood.snapshotAt),
-    target.lastVerified === null ? 'never' : verifiedText(target.lastVerified.verified),
+    target.lastProven === null ? 'never' : verifiedText(target.lastProven.verified),
   ]);
   const findings = list.flatMap((target) => target.findings.map((finding) => `${fullName(target)}: ${finding}`));
   context.output.answer(list, () => [

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { type Clock, Failure } from '@lastgood/core';
 import { uuidv7 } from '@lastgood/host';
@@ -11,6 +12,7 @@ import {
   jobResultSchema,
   LIMITS,
   PROTOCOL_VERSION,
+  type TargetStatus,
   type TargetView,
 } from '@lastgood/protocol';
 import type {
@@ -24,6 +26,7 @@ import type {
 } from '../catalog/catalog.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import { VERSION } from '../version.ts';
+import { databaseStatuses } from './database-status.ts';
 import { type Actor, newToken, tokenView } from './tokens.ts';
 
 const HOUR_MS = 3_600_000;
@@ -137,9 +140,29 @@ export class AdminService implements AdminApi {
         host: agent.host,
         online: this.#online(agent.agentId),
         lastGood: found?.lastGood ?? null,
-        lastVerified: found?.lastVerified ?? null,
+        lastProven: found?.lastProven ?? null,
       };
     });
+  }
+
+  async status({ target }: Input<'status'>): Promise<TargetStatus[]> {
+    const answers: TargetStatus[] = [];
+    for (const { agent, record } of await this.#select(target)) {
+      const { name, state, findings } = record.inventory;
+      const coverage = await this.#catalog.coverage(agent.agentId, name);
+      answers.push({
+        environment: agent.environment,
+        host: agent.host,
+        target: name,
+        online: this.#online(agent.agentId),
+        state,
+        findings,
+        databases: databaseStatuses(record.inventory, coverage, this.#fleet.ledger(agent.agentId).jobs.values()),
+      });
+      // A fleet has many targets, and agents wait for their turn.
+      await setImmediate();
+    }
+    return answers;
   }
 
   #backupView({ agentId, summary, held }: BackupRecord): BackupView {

@@ -54,7 +54,14 @@ export interface NewestGood {
   readonly agentId: string;
   readonly target: string;
   readonly lastGood: BackupSummary;
-  readonly lastVerified: BackupSummary | null;
+  readonly lastProven: BackupSummary | null;
+}
+
+/** The newest good backups of a target that hold one database. */
+export interface Coverage {
+  readonly database: string;
+  readonly lastGood: BackupSummary;
+  readonly lastProven: BackupSummary | null;
 }
 
 /** One change of the catalog. A list of changes is committed together or not at all. */
@@ -127,8 +134,10 @@ export interface Catalog {
   targets(scope: Scoped): Promise<TargetRecord[]>;
   /** The ids of the backups that are held, however old they are. */
   holds(scope: Scoped): Promise<string[]>;
-  /** Of each target the newest good backup, and the newest good one whose last verify passed. */
+  /** Of each target the newest good backup, and the newest good one that is proven. */
   newestGood(scope: Scoped): Promise<NewestGood[]>;
+  /** The same for each database that good backups of one target hold. */
+  coverage(agentId: string, target: string): Promise<Coverage[]>;
   backup(backupId: string): Promise<BackupRecord | undefined>;
   backups(scoped: Scoped, limit: number): Promise<BackupRecord[]>;
   tokens(): Promise<TokenRecord[]>;

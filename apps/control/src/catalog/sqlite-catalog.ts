@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { chmod, lstat } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { Bug, Failure } from '@lastgood/core';
+import { Bug, Failure, PROVEN_LEVEL } from '@lastgood/core';
 import type {
   AgentCommand,
   AuditEntry,
@@ -21,6 +21,7 @@ import type {
   BackupRecord,
   Catalog,
   Change,
+  Coverage,
   JobRecord,
   NewestGood,
   Scoped,
@@ -244,15 +245,9 @@ class SqliteCatalog implements Catalog {
       .map((row) => row.backupId);
   }
 
-  async newestGood({ agentId, target }: Scoped): Promise<NewestGood[]> {
-    const newest = (verified: boolean): Map<string, { agentId: string; summary: BackupSummary }> => {
+  async newestGood(scope: Scoped): Promise<NewestGood[]> {
+    const newest = (proven: boolean): Map<string, { agentId: string; summary: BackupSummary }> => {
       const { backups } = schema;
-      const where = and(
-        eq(backups.state, 'good'),
-        agentId === undefined ? undefined : eq(backups.agentId, agentId),
-        target === undefined ? undefined : eq(backups.target, target),
-        verified ? sql`json_extract(${backups.summary}, '$.verified.passed')` : undefined,
-      );
       // SQLite promises that the other columns come from the row that holds the maximum.
       const rows = this.#db
         .select({
@@ -262,19 +257,39 @@ class SqliteCatalog implements Catalog {
           at: max(backups.sequence),
         })
         .from(backups)
-        .where(where)
+        .where(goodOnes(scope, proven))
         .groupBy(backups.agentId, backups.target)
         .all();
       return new Map(
         rows.map((row) => [`${row.agentId}/${row.target}`, { ...row, summary: row.summary as BackupSummary }]),
       );
     };
-    const verified = newest(true);
+    const proven = newest(true);
     return [...newest(false)].map(([key, row]) => ({
       agentId: row.agentId,
       target: row.summary.target,
       lastGood: row.summary,
-      lastVerified: verified.get(key)?.summary ?? null,
+      lastProven: proven.get(key)?.summary ?? null,
+    }));
+  }
+
+  async coverage(agentId: string, target: string): Promise<Coverage[]> {
+    const newest = (proven: boolean): Map<string, BackupSummary> => {
+      const { backups } = schema;
+      const rows = this.#db
+        .select({ database: sql<string>`held.value`, summary: backups.summary, at: max(backups.sequence) })
+        .from(backups)
+        .innerJoin(sql`json_each(${backups.summary}, '$.databases') as held`, sql`true`)
+        .where(goodOnes({ agentId, target }, proven))
+        .groupBy(sql`held.value`)
+        .all();
+      return new Map(rows.map((row) => [row.database, row.summary as BackupSummary]));
+    };
+    const proven = newest(true);
+    return [...newest(false)].map(([database, lastGood]) => ({
+      database,
+      lastGood,
+      lastProven: proven.get(database) ?? null,
     }));
   }
 
@@ -326,6 +341,18 @@ class SqliteCatalog implements Catalog {
     if (this.#waiting.length > 0) this.#flush();
     this.#sqlite.close();
   }
+}
+
+/** Of the good backups of a scope all, or only those that were loaded into a server and passed. */
+function goodOnes({ agentId, target }: Scoped, proven: boolean): ReturnType<typeof and> {
+  const { backups } = schema;
+  return and(
+    eq(backups.state, 'good'),
+    agentId === undefined ? undefined : eq(backups.agentId, agentId),
+    target === undefined ? undefined : eq(backups.target, target),
+    proven ? sql`json_extract(${backups.summary}, '$.verified.passed')` : undefined,
+    proven ? sql`json_extract(${backups.summary}, '$.verified.level') >= ${PROVEN_LEVEL}` : undefined,
+  );
 }
 
 function jobRecord(row: typeof schema.jobs.$inferSelect): JobRecord {
