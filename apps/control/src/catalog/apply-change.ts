@@ -1,4 +1,4 @@
-import { Failure, PROVEN_LEVEL, unreachable } from '@lastgood/core';
+import { Failure, PROVEN_LEVEL, standingVerdict, unreachable } from '@lastgood/core';
 import type { BackupSummary, ControlLedger, TargetInventory } from '@lastgood/protocol';
 import { and, eq, gt, inArray, isNull, sql } from 'drizzle-orm';
 import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3';
@@ -180,14 +180,12 @@ function saveVerdict(db: Db, { agentId, backupId, verdict }: Extract<Change, { t
   const [row] = db.select().from(schema.backups).where(own).all();
   if (row === undefined) return;
   const summary = row.summary as BackupSummary;
-  const before = summary.verified;
-  // As the agent keeps it: a shallow look does not take back what a deep one has proven; a failure does.
-  const deeper = verdict.passed && before?.passed === true && before.level > verdict.level;
-  const verified = deeper ? before : verdict;
+  // As the agent keeps it.
+  const verified = standingVerdict(summary.verified, verdict);
   const suspect = summary.state === 'suspect' && verified.level < PROVEN_LEVEL;
   saveBackup(db, row.agentId, {
     ...summary,
     verified,
-    state: !verdict.passed ? 'bad' : suspect ? 'suspect' : 'good',
+    state: !verified.passed ? 'bad' : suspect ? 'suspect' : 'good',
   });
 }
