@@ -1,10 +1,12 @@
 import { existsSync, readdirSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import type { Repository } from '@lastgood/core';
+import type { Failure, Repository } from '@lastgood/core';
+import { createPostgresEngine } from '@lastgood/engines/postgres';
 import { systemClock, uuidv7 } from '@lastgood/host';
-import type { JobResult, JobSpec, Retention } from '@lastgood/protocol';
+import { ERROR_CATALOG, type JobResult, type JobSpec, type Retention } from '@lastgood/protocol';
 import { createFolderRepository } from '@lastgood/repository';
 import { temporaryFolder } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
@@ -203,4 +205,21 @@ test('E2: a shallow look takes back no failure that a deep one found, in the rep
   }
   await bench.rotate({ keepLast: 1 });
   expect(await bench.left()).toContain(0);
+});
+
+test('what hinders a backup is told under its own code, with the remedy of that code', async () => {
+  await using bench = await RotationBench.of([]);
+  const passfile = join(bench.folder, '..', 'pgpass');
+  await writeFile(passfile, '', { mode: 0o644 });
+  const spec = { command: 'backup', target: 'shop', databases: null, digests: false } as const;
+  for (const [connection, code] of [
+    [{ host: '127.0.0.1', port: 1, user: 'nobody' }, 'DATABASE_UNREACHABLE'],
+    [{ host: '127.0.0.1', port: 1, user: 'nobody', passfile }, 'DATA_FOLDER_UNSAFE'],
+  ] as const) {
+    const target = { ...bench.target, engine: createPostgresEngine(connection) };
+    const failed = await bench.run(spec, { target }).catch((error: Failure) => error);
+    expect(failed).toMatchObject({ code, remedy: ERROR_CATALOG[code].remedy });
+    expect(failed).not.toMatchObject({ message: expect.stringContaining(`${code}:`) });
+  }
+  expect(await bench.left()).toEqual([]);
 });

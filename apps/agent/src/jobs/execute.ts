@@ -26,14 +26,9 @@ const iso = (clock: Clock): string => new Date(clock.now()).toISOString();
 async function backup(spec: Spec<'backup'>, { target, jobId, attempt, context }: Execution): Promise<JobResult> {
   const started = context.clock.monotonic();
   const repository = await target.repository();
-  const server = await target.engine.probe(context);
-  if (server.systemId === null)
-    throw new Failure(
-      server.state === 'refused' ? 'DATABASE_REFUSED' : 'DATABASE_UNREACHABLE',
-      server.findings.join('; ') || 'the server does not answer',
-    );
+  const server = await target.engine.identify(context);
   const { backups } = await repository.list(target.ref);
-  const expected = expectedBytes(backups, spec.databases ?? server.databases.map(({ name }) => name));
+  const expected = expectedBytes(backups, spec.databases ?? server.databases);
   const free = await repository.freeBytes();
   if (free < expected)
     throw new Failure(
