@@ -28,6 +28,7 @@ export function buildProgram(signal: AbortSignal, finish: (status: number) => vo
     .showSuggestionAfterError();
   addViews(program, act);
   addJobs(program, act);
+  addRestores(program, act);
   addJobViews(program, act);
   addTokens(program, act);
   addDaemons(program, finish);
@@ -89,12 +90,14 @@ function addViews(program: Command, act: Act): void {
     .action((options: { limit: string }) => act((context) => views.audit(context, options)));
 }
 
+/** Options of everything that may take long. */
+const withTimes = (command: Command): Command =>
+  command
+    .option('--start-by <age>', 'give up when it has not begun by then, for example 2h')
+    .option('--deadline <age>', 'cancel it when it runs longer');
+
 function addJobs(program: Command, act: Act): void {
-  const times = (command: Command): Command =>
-    command
-      .option('--start-by <age>', 'give up when it has not begun by then, for example 2h')
-      .option('--deadline <age>', 'cancel it when it runs longer');
-  times(program.command('backup').description('take a backup').argument('<target>', TARGET))
+  withTimes(program.command('backup').description('take a backup').argument('<target>', TARGET))
     .option(
       '--database <name>',
       'only this database; may be given again (default: all)',
@@ -104,7 +107,7 @@ function addJobs(program: Command, act: Act): void {
     .option('--detach', 'do not wait for its end')
     .addHelpText('after', examples('lastgood backup shop', 'lastgood backup prod/db-1/shop --database shop --digests'))
     .action((target: string, options: jobs.BackupOptions) => act((context) => jobs.backup(context, target, options)));
-  times(
+  withTimes(
     program
       .command('verify')
       .description('check a backup; exit 4 when it found something')
@@ -133,7 +136,10 @@ function addJobs(program: Command, act: Act): void {
       ),
     )
     .action((target: string, options: jobs.RotateOptions) => act((context) => jobs.rotate(context, target, options)));
-  times(
+}
+
+function addRestores(program: Command, act: Act): void {
+  withTimes(
     program
       .command('restore')
       .description('bring a database back')
