@@ -9,7 +9,8 @@ export interface ToolCall {
   readonly file: string;
   readonly args: readonly string[];
   /** Secrets go here or into files, never into `args`: arguments are visible to every user of the host. */
-  readonly env?: Readonly<Record<string, string>>;
+  /** Added to our own; what is undefined is taken away. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
   readonly stdin?: Readable;
   readonly signal: AbortSignal;
   readonly timeoutMs: number;

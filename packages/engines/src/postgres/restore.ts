@@ -71,7 +71,7 @@ async function check(
   await using session = await Session.open(connection, name, context.signal);
   await session.run('begin isolation level repeatable read');
   await session.run(STABLE_SETTINGS);
-  const found = await takeFingerprint(session, false, () => undefined);
+  const found = await takeFingerprint(session, null, () => undefined);
   const differences = compareFingerprints(source, found);
   if (differences.length > 0)
     throw new Failure(
@@ -150,7 +150,7 @@ async function restoreBeside({
   const aside =
     request.mode.type === 'swap' && plan.existing !== undefined ? besideName(name, 'old', request.jobId) : null;
   const { session, tools } = server;
-  await session.run(createDatabase(artefacts.properties, fresh, plan.home));
+  await session.run(createDatabase(artefacts.properties, fresh, plan.home, server.facts.version.major));
   try {
     const args = plan.missingTablespaces.length > 0 ? ['--no-tablespaces'] : [];
     const warnings = [
@@ -200,7 +200,7 @@ async function countOf(
   await using session = await Session.open(connection, database, context.signal);
   await session.run('begin isolation level repeatable read');
   await session.run(STABLE_SETTINGS);
-  const { tables } = await takeFingerprint(session, false, () => undefined);
+  const { tables } = await takeFingerprint(session, null, () => undefined);
   return { tables: tables.length, rows: tables.reduce((sum, table) => sum + Number(table.rows), 0) };
 }
 
@@ -230,7 +230,12 @@ export async function restore(
   if (plan.summary.missingRoles.length > 0) {
     const known = await rolesOf(server.session);
     const missing = plan.artefacts.fingerprint.roles.filter((role) => !known.has(role));
-    const statements = roleStatements(await globalsOf(source, context.signal), missing, known);
+    const statements = roleStatements(
+      await globalsOf(source, context.signal),
+      missing,
+      known,
+      plan.artefacts.fingerprint.bootstrapRole,
+    );
     warnings.push(...(await makeRoles(server.session, statements)));
   }
   const run: RestoreRun = { connection: from, server, plan, source, request, context };
