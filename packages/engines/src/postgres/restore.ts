@@ -5,9 +5,16 @@ import {
   type RestoreRequest,
   type RestoreResult,
 } from '@lastgood/core';
+import type { ManifestObject } from '@lastgood/protocol';
 import { globalsOf } from './artefacts.ts';
 import { type PostgresConnection, Session } from './connection.ts';
-import { compareFingerprints, type Fingerprint, STABLE_SETTINGS, takeFingerprint } from './fingerprint.ts';
+import {
+  compareFingerprints,
+  type Difference,
+  type Fingerprint,
+  STABLE_SETTINGS,
+  takeFingerprint,
+} from './fingerprint.ts';
 import { makeRoles, roleStatements } from './globals.ts';
 import { loadDump } from './load.ts';
 import { applyProperties, createDatabase } from './properties.ts';
@@ -22,28 +29,44 @@ async function rolesOf(session: Session): Promise<Set<string>> {
   );
 }
 
+interface Counts {
+  readonly tables: number;
+  readonly rows: number;
+}
+
+/** What the restored database holds, and how that differs from the dump's snapshot. */
+async function measure(
+  connection: PostgresConnection,
+  name: string,
+  source: Fingerprint,
+  context: EngineContext,
+): Promise<Counts & { found: Fingerprint; differences: readonly Difference[] }> {
+  context.progress({ phase: 'check', doneBytes: 0, totalBytes: null });
+  await using session = await Session.open(connection, name, context.signal);
+  await session.run('begin isolation level repeatable read');
+  await session.run(STABLE_SETTINGS);
+  const found = await takeFingerprint(session, false, () => undefined);
+  const rows = found.tables.reduce((sum, table) => sum + Number(table.rows), 0);
+  return { tables: found.tables.length, rows, found, differences: compareFingerprints(source, found) };
+}
+
+const told = (differences: readonly Difference[]): string =>
+  differences
+    .slice(0, 3)
+    .map((difference) => difference.message)
+    .join('; ');
+
 /** Counts of the restored database against those of the dump's snapshot: a restore that lost rows is not swapped in. */
 async function check(
   connection: PostgresConnection,
   name: string,
   source: Fingerprint,
   context: EngineContext,
-): Promise<{ tables: number; rows: number }> {
-  context.progress({ phase: 'check', doneBytes: 0, totalBytes: null });
-  await using session = await Session.open(connection, name, context.signal);
-  await session.run('begin isolation level repeatable read');
-  await session.run(STABLE_SETTINGS);
-  const found = await takeFingerprint(session, false, () => undefined);
-  const differences = compareFingerprints(source, found);
+): Promise<Counts> {
+  const { tables, rows, differences } = await measure(connection, name, source, context);
   if (differences.length > 0)
-    throw new Failure(
-      'RESTORE_FAILED',
-      `the restored database differs from its backup: ${differences
-        .slice(0, 3)
-        .map((difference) => difference.message)
-        .join('; ')}`,
-    );
-  return { tables: found.tables.length, rows: found.tables.reduce((sum, table) => sum + Number(table.rows), 0) };
+    throw new Failure('RESTORE_FAILED', `the restored database differs from its backup: ${told(differences)}`);
+  return { tables, rows };
 }
 
 interface RestoreRun {
@@ -89,14 +112,45 @@ async function restoreBeside({
   }
 }
 
+/** Reads the dump to its end, where its source says whether the bytes were right (BACKUP_CORRUPT). */
+async function readThrough(source: ArtefactSource, dump: ManifestObject, context: EngineContext): Promise<void> {
+  let doneBytes = 0;
+  for await (const chunk of source.open(dump, context.signal) as AsyncIterable<Buffer>) {
+    doneBytes += chunk.length;
+    context.progress({ phase: 'read', doneBytes, totalBytes: dump.produced.size });
+  }
+}
+
+/** Nothing can be taken back here, so that all that is left is to tell the truth. */
+async function checkInPlace(
+  { connection, plan, context }: RestoreRun,
+  name: string,
+): Promise<Counts & { warnings: string[] }> {
+  const { fingerprint } = plan.artefacts;
+  const { found, ...counts } = await measure(connection, name, fingerprint, context);
+  const key = (table: Fingerprint['tables'][number]): string => JSON.stringify([table.schema, table.name]);
+  const ours = new Set(fingerprint.tables.map(key));
+  const others = found.tables.filter((table) => !ours.has(key(table)));
+  const tables = found.tables.filter((table) => ours.has(key(table)));
+  const differences = compareFingerprints(fingerprint, { ...found, tables });
+  if (differences.length > 0)
+    throw new Failure('RESTORE_FAILED', `committed, but the database differs from its backup: ${told(differences)}`, {
+      remedy:
+        'The old contents are replaced. Clients that wrote since explain a difference; otherwise restore another backup beside it.',
+    });
+  const names = others.slice(0, 5).map(({ schema, name: table }) => `${schema}.${table}`);
+  const warnings =
+    others.length === 0
+      ? []
+      : [`${others.length} tables that the backup does not hold were left as they are: ${names.join(', ')}`];
+  return { tables: counts.tables, rows: counts.rows, warnings };
+}
+
 /** Over the existing database, in one transaction: a failure leaves the old contents. Refused unless named by the plan. */
-async function restoreInPlace({
-  connection,
-  server,
-  plan,
-  source,
-  context,
-}: RestoreRun): Promise<{ tables: number; rows: number; oldKeptAs: null; warnings: string[] }> {
+async function restoreInPlace(
+  run: RestoreRun,
+): Promise<{ tables: number; rows: number; oldKeptAs: null; warnings: string[] }> {
+  const { connection, server, plan, source, context } = run;
   const { artefacts } = plan;
   const args = [
     '--clean',
@@ -104,24 +158,14 @@ async function restoreInPlace({
     '--single-transaction',
     ...(plan.missingTablespaces.length > 0 ? ['--no-tablespaces'] : []),
   ];
+  // pg_restore commits what it has read before the end of the source could say that it was damaged (I7).
+  await readThrough(source, artefacts.dump, context);
   const warnings = await loadDump(
     { connection, tools: server.tools, source, dump: artefacts.dump, into: plan.summary.into, args },
     context,
   );
-  const counts = await countOf(connection, plan.summary.into, context);
-  return { ...counts, oldKeptAs: null, warnings: [...warnings] };
-}
-
-async function countOf(
-  connection: PostgresConnection,
-  database: string,
-  context: EngineContext,
-): Promise<{ tables: number; rows: number }> {
-  await using session = await Session.open(connection, database, context.signal);
-  await session.run('begin isolation level repeatable read');
-  await session.run(STABLE_SETTINGS);
-  const { tables } = await takeFingerprint(session, false, () => undefined);
-  return { tables: tables.length, rows: tables.reduce((sum, table) => sum + Number(table.rows), 0) };
+  const checked = await checkInPlace(run, plan.summary.into);
+  return { ...checked, oldKeptAs: null, warnings: [...warnings, ...checked.warnings] };
 }
 
 /** Executes exactly the plan that was consented to: PLAN_CHANGED when the situation differs, TARGET_NOT_EMPTY or RESTORE_FAILED when it refuses. */
