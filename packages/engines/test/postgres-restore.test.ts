@@ -7,7 +7,7 @@ import type { ArtefactSource } from '@lastgood/core';
 import { uuidv7 } from '@lastgood/host';
 import { type PostgresServer, seedShop, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { besideName } from '../src/postgres/restore.ts';
+import { besideName } from '../src/postgres/swap.ts';
 import { codeOf, EngineBench, ref } from './bench-of-engine.ts';
 
 const cleanup = new AsyncDisposableStack();

@@ -2,9 +2,11 @@ import { type Engine, Failure } from '@lastgood/core';
 import { z } from 'zod';
 import { backup } from './backup.ts';
 import { postgresConnectionSchema } from './connection.ts';
-import { restore, sweep, undo } from './restore.ts';
+import { restore } from './restore.ts';
 import { makePlan } from './restore-plan.ts';
 import { openServer } from './server.ts';
+import { undo } from './swap.ts';
+import { sweep } from './sweep.ts';
 import { checkLevel, verify } from './verify.ts';
 
 export { postgresConnectionSchema } from './connection.ts';

@@ -1,45 +1,27 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import {
   type ArtefactSource,
   type EngineContext,
   Failure,
   type RestoreRequest,
   type RestoreResult,
-  type UndoResult,
 } from '@lastgood/core';
-import pg from 'pg';
-import { z } from 'zod';
+import type { ManifestObject } from '@lastgood/protocol';
 import { globalsOf } from './artefacts.ts';
 import { type PostgresConnection, Session } from './connection.ts';
-import { compareFingerprints, type Fingerprint, STABLE_SETTINGS, takeFingerprint } from './fingerprint.ts';
+import {
+  compareFingerprints,
+  type Difference,
+  type Fingerprint,
+  STABLE_SETTINGS,
+  takeFingerprint,
+} from './fingerprint.ts';
 import { makeRoles, roleStatements } from './globals.ts';
 import { loadDump } from './load.ts';
-import { applyProperties, createDatabase, unmarkTemplate } from './properties.ts';
+import { applyProperties, createDatabase } from './properties.ts';
 import { makePlan, type RestorePlan } from './restore-plan.ts';
-import { sweepScratch } from './scratch-server.ts';
-import { OURS, openServer, outside, type Server } from './server.ts';
-
-const id = pg.escapeIdentifier;
-const text = pg.escapeLiteral;
-const MAX_NAME_BYTES = 63;
-const SWAP_TRIES = 5;
-const DROP_TRIES = 20;
-
-/** A name of ours beside `database`, no longer than PostgreSQL allows: `shop__lastgood_old_0123456789ab`. */
-export function besideName(database: string, role: 'new' | 'old' | 'undone', jobId: string): string {
-  const suffix = `${OURS}${role}_${jobId.replaceAll('-', '').slice(-12)}`;
-  let base = database;
-  while (Buffer.byteLength(base) > MAX_NAME_BYTES - suffix.length) base = [...base].slice(0, -1).join('');
-  return `${base}${suffix}`;
-}
-
-/** What is noted on a database that was set aside, so that `undo` needs nothing but the server. */
-const asideSchema = z.object({
-  lastgood: z.literal('set aside'),
-  restoreJobId: z.string(),
-  database: z.string(),
-  comment: z.string().nullable(),
-});
+import { openServer, outside, type Server } from './server.ts';
+import { besideName, swapIn } from './swap.ts';
+import { dropOurs } from './sweep.ts';
 
 async function rolesOf(session: Session): Promise<Set<string>> {
   return new Set(
@@ -47,18 +29,32 @@ async function rolesOf(session: Session): Promise<Set<string>> {
   );
 }
 
-async function dropOurs(session: Session, name: string): Promise<void> {
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      await unmarkTemplate(session, name);
-      await session.run(`drop database if exists ${id(name)} with (force)`);
-      return;
-    } catch (error) {
-      if (attempt === DROP_TRIES) throw error;
-      await delay(500);
-    }
-  }
+interface Counts {
+  readonly tables: number;
+  readonly rows: number;
 }
+
+/** What the restored database holds, and how that differs from the dump's snapshot. */
+async function measure(
+  connection: PostgresConnection,
+  name: string,
+  source: Fingerprint,
+  context: EngineContext,
+): Promise<Counts & { found: Fingerprint; differences: readonly Difference[] }> {
+  context.progress({ phase: 'check', doneBytes: 0, totalBytes: null });
+  await using session = await Session.open(connection, name, context.signal);
+  await session.run('begin isolation level repeatable read');
+  await session.run(STABLE_SETTINGS);
+  const found = await takeFingerprint(session, null, () => undefined);
+  const rows = found.tables.reduce((sum, table) => sum + Number(table.rows), 0);
+  return { tables: found.tables.length, rows, found, differences: compareFingerprints(source, found) };
+}
+
+const told = (differences: readonly Difference[]): string =>
+  differences
+    .slice(0, 3)
+    .map((difference) => difference.message)
+    .join('; ');
 
 /** Counts of the restored database against those of the dump's snapshot: a restore that lost rows is not swapped in. */
 async function check(
@@ -66,64 +62,11 @@ async function check(
   name: string,
   source: Fingerprint,
   context: EngineContext,
-): Promise<{ tables: number; rows: number }> {
-  context.progress({ phase: 'check', doneBytes: 0, totalBytes: null });
-  await using session = await Session.open(connection, name, context.signal);
-  await session.run('begin isolation level repeatable read');
-  await session.run(STABLE_SETTINGS);
-  const found = await takeFingerprint(session, null, () => undefined);
-  const differences = compareFingerprints(source, found);
+): Promise<Counts> {
+  const { tables, rows, differences } = await measure(connection, name, source, context);
   if (differences.length > 0)
-    throw new Failure(
-      'RESTORE_FAILED',
-      `the restored database differs from its backup: ${differences
-        .slice(0, 3)
-        .map((difference) => difference.message)
-        .join('; ')}`,
-    );
-  return { tables: found.tables.length, rows: found.tables.reduce((sum, table) => sum + Number(table.rows), 0) };
-}
-
-async function endSessions(session: Session, database: string): Promise<void> {
-  await session.rows(
-    'select pg_terminate_backend(pid) from pg_stat_activity where datname = $1 and pid <> pg_backend_pid()',
-    [database],
-  );
-}
-
-/** One transaction moves the old name aside and the new one in: there is no instant with neither. */
-async function swapIn(
-  session: Session,
-  fresh: string,
-  database: string,
-  aside: string | null,
-  restoreJobId: string,
-): Promise<void> {
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      if (aside !== null) await endSessions(session, database);
-      await endSessions(session, fresh);
-      await session.run('begin');
-      if (aside !== null) {
-        const { comment } = await session.one<{ comment: string | null }>(
-          "select shobj_description(oid, 'pg_database') as comment from pg_database where datname = $1",
-          [database],
-        );
-        await session.run(`alter database ${id(database)} rename to ${id(aside)}`);
-        await session.run(
-          `comment on database ${id(aside)} is ${text(JSON.stringify({ lastgood: 'set aside', restoreJobId, database, comment }))}`,
-        );
-      }
-      await session.run(`alter database ${id(fresh)} rename to ${id(database)}`);
-      await session.run('commit');
-      return;
-    } catch (error) {
-      await session.run('rollback').catch(() => undefined);
-      // A client that reconnected in between holds the name; its session is ended once more.
-      if (attempt === SWAP_TRIES || !(error instanceof Failure) || !/being accessed by other users/.test(error.message))
-        throw error;
-    }
-  }
+    throw new Failure('RESTORE_FAILED', `the restored database differs from its backup: ${told(differences)}`);
+  return { tables, rows };
 }
 
 interface RestoreRun {
@@ -169,14 +112,45 @@ async function restoreBeside({
   }
 }
 
+/** Reads the dump to its end, where its source says whether the bytes were right (BACKUP_CORRUPT). */
+async function readThrough(source: ArtefactSource, dump: ManifestObject, context: EngineContext): Promise<void> {
+  let doneBytes = 0;
+  for await (const chunk of source.open(dump, context.signal) as AsyncIterable<Buffer>) {
+    doneBytes += chunk.length;
+    context.progress({ phase: 'read', doneBytes, totalBytes: dump.produced.size });
+  }
+}
+
+/** Nothing can be taken back here, so that all that is left is to tell the truth. */
+async function checkInPlace(
+  { connection, plan, context }: RestoreRun,
+  name: string,
+): Promise<Counts & { warnings: string[] }> {
+  const { fingerprint } = plan.artefacts;
+  const { found, ...counts } = await measure(connection, name, fingerprint, context);
+  const key = (table: Fingerprint['tables'][number]): string => JSON.stringify([table.schema, table.name]);
+  const ours = new Set(fingerprint.tables.map(key));
+  const others = found.tables.filter((table) => !ours.has(key(table)));
+  const tables = found.tables.filter((table) => ours.has(key(table)));
+  const differences = compareFingerprints(fingerprint, { ...found, tables });
+  if (differences.length > 0)
+    throw new Failure('RESTORE_FAILED', `committed, but the database differs from its backup: ${told(differences)}`, {
+      remedy:
+        'The old contents are replaced. Clients that wrote since explain a difference; otherwise restore another backup beside it.',
+    });
+  const names = others.slice(0, 5).map(({ schema, name: table }) => `${schema}.${table}`);
+  const warnings =
+    others.length === 0
+      ? []
+      : [`${others.length} tables that the backup does not hold were left as they are: ${names.join(', ')}`];
+  return { tables: counts.tables, rows: counts.rows, warnings };
+}
+
 /** Over the existing database, in one transaction: a failure leaves the old contents. Refused unless named by the plan. */
-async function restoreInPlace({
-  connection,
-  server,
-  plan,
-  source,
-  context,
-}: RestoreRun): Promise<{ tables: number; rows: number; oldKeptAs: null; warnings: string[] }> {
+async function restoreInPlace(
+  run: RestoreRun,
+): Promise<{ tables: number; rows: number; oldKeptAs: null; warnings: string[] }> {
+  const { connection, server, plan, source, context } = run;
   const { artefacts } = plan;
   const args = [
     '--clean',
@@ -184,24 +158,14 @@ async function restoreInPlace({
     '--single-transaction',
     ...(plan.missingTablespaces.length > 0 ? ['--no-tablespaces'] : []),
   ];
+  // pg_restore commits what it has read before the end of the source could say that it was damaged (I7).
+  await readThrough(source, artefacts.dump, context);
   const warnings = await loadDump(
     { connection, tools: server.tools, source, dump: artefacts.dump, into: plan.summary.into, args },
     context,
   );
-  const counts = await countOf(connection, plan.summary.into, context);
-  return { ...counts, oldKeptAs: null, warnings: [...warnings] };
-}
-
-async function countOf(
-  connection: PostgresConnection,
-  database: string,
-  context: EngineContext,
-): Promise<{ tables: number; rows: number }> {
-  await using session = await Session.open(connection, database, context.signal);
-  await session.run('begin isolation level repeatable read');
-  await session.run(STABLE_SETTINGS);
-  const { tables } = await takeFingerprint(session, null, () => undefined);
-  return { tables: tables.length, rows: tables.reduce((sum, table) => sum + Number(table.rows), 0) };
+  const checked = await checkInPlace(run, plan.summary.into);
+  return { ...checked, oldKeptAs: null, warnings: [...warnings, ...checked.warnings] };
 }
 
 /** Executes exactly the plan that was consented to: PLAN_CHANGED when the situation differs, TARGET_NOT_EMPTY or RESTORE_FAILED when it refuses. */
@@ -251,92 +215,4 @@ export async function restore(
     rows: done.rows,
     durationMs: Math.round(context.clock.monotonic() - started),
   };
-}
-
-/** Brings back what a swap restore set aside; what it replaced is kept under a name of ours. */
-export async function undo(
-  connection: PostgresConnection,
-  restoreJobId: string,
-  context: EngineContext,
-): Promise<UndoResult> {
-  const started = context.clock.monotonic();
-  await using looking = await Session.open(connection, connection.database, context.signal);
-  const kept = await looking.rows<{ name: string; note: string | null }>(
-    "select datname as name, shobj_description(oid, 'pg_database') as note from pg_database where strpos(datname, $1) > 0",
-    [`${OURS}old_`],
-  );
-  for (const { name, note } of kept) {
-    const parsed = asideSchema.safeParse(parseJson(note));
-    if (!parsed.success || parsed.data.restoreJobId !== restoreJobId) continue;
-    const { database, comment } = parsed.data;
-    const setAsideAs = besideName(database, 'undone', restoreJobId);
-    const from = outside(connection, database);
-    await using session = await Session.open(from, from.database, context.signal);
-    await swapBack(session, name, database, setAsideAs, comment);
-    return { command: 'undo', database, setAsideAs, durationMs: Math.round(context.clock.monotonic() - started) };
-  }
-  throw new Failure('UNDO_IMPOSSIBLE', `no database is kept aside by restore ${restoreJobId}`);
-}
-
-function parseJson(note: string | null): unknown {
-  try {
-    return JSON.parse(note ?? 'null');
-  } catch {
-    return null;
-  }
-}
-
-async function swapBack(
-  session: Session,
-  aside: string,
-  database: string,
-  setAsideAs: string,
-  comment: string | null,
-): Promise<void> {
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      await endSessions(session, database);
-      await endSessions(session, aside);
-      await session.run('begin');
-      const present = await session.rows('select from pg_database where datname = $1', [database]);
-      if (present.length > 0) await session.run(`alter database ${id(database)} rename to ${id(setAsideAs)}`);
-      await session.run(`alter database ${id(aside)} rename to ${id(database)}`);
-      await session.run(`comment on database ${id(database)} is ${comment === null ? 'null' : text(comment)}`);
-      await session.run('commit');
-      return;
-    } catch (error) {
-      await session.run('rollback').catch(() => undefined);
-      if (attempt === SWAP_TRIES || !(error instanceof Failure) || !/being accessed by other users/.test(error.message))
-        throw error;
-    }
-  }
-}
-
-/** After a crash: half-restored databases of no running job that nobody is connected to, and scratch servers without an agent. */
-export async function sweep(
-  connection: PostgresConnection,
-  context: EngineContext,
-  runningJobs: () => ReadonlySet<string>,
-): Promise<string[]> {
-  const swept = await sweepScratch(connection);
-  await using session = await Session.open(connection, connection.database, context.signal);
-  for (const { name } of await session.rows<{ name: string }>(
-    'select datname as name from pg_database where strpos(datname, $1) > 0',
-    [`${OURS}new_`],
-  )) {
-    for (let attempt = 1; attempt <= DROP_TRIES; attempt += 1) {
-      if ([...runningJobs()].some((jobId) => name.endsWith(besideName('', 'new', jobId)))) break;
-      const { busy } = await session.one<{ busy: boolean }>(
-        'select exists (select from pg_stat_activity where datname = $1) as busy',
-        [name],
-      );
-      if (!busy) {
-        await dropOurs(session, name);
-        swept.push(`half-restored database ${name}`);
-        break;
-      }
-      await delay(500, undefined, { signal: context.signal });
-    }
-  }
-  return swept;
 }

@@ -1,0 +1,166 @@
+import { type EngineContext, Failure, type UndoResult } from '@lastgood/core';
+import pg from 'pg';
+import { z } from 'zod';
+import { type PostgresConnection, Session } from './connection.ts';
+import { OURS, outside } from './server.ts';
+
+const id = pg.escapeIdentifier;
+const text = pg.escapeLiteral;
+const MAX_NAME_BYTES = 63;
+const SWAP_TRIES = 5;
+
+/** A name of ours beside `database`, no longer than PostgreSQL allows: `shop__lastgood_old_0123456789ab`. */
+export function besideName(database: string, role: 'new' | 'old' | 'undone', jobId: string): string {
+  const suffix = `${OURS}${role}_${jobId.replaceAll('-', '').slice(-12)}`;
+  let base = database;
+  while (Buffer.byteLength(base) > MAX_NAME_BYTES - suffix.length) base = [...base].slice(0, -1).join('');
+  return `${base}${suffix}`;
+}
+
+const grantsSchema = z.array(z.object({ privilege: z.string().regex(/^[A-Z ]+$/), grantable: z.boolean() }));
+/**
+ * What is noted on a database that was set aside, so that `undo` needs nothing but the server. Its owner can change the note, so
+ * that the agent's role owns it meanwhile; `owner` is who gets it back, absent where the agent could not take it.
+ */
+const asideSchema = z.object({
+  lastgood: z.literal('set aside'),
+  restoreJobId: z.string(),
+  database: z.string(),
+  comment: z.string().nullable(),
+  owner: z.string().nullable().default(null),
+  /** What the agent's own role was granted: a change of the owner there and back makes it the owner's. */
+  grants: grantsSchema.default([]),
+});
+type Aside = z.infer<typeof asideSchema>;
+
+async function endSessions(session: Session, database: string): Promise<void> {
+  await session.rows(
+    'select pg_terminate_backend(pid) from pg_stat_activity where datname = $1 and pid <> pg_backend_pid()',
+    [database],
+  );
+}
+
+/** Makes the agent's role the owner, if it could give that back; returns whether it did. */
+async function takeOwnership(session: Session, database: string, owner: string): Promise<boolean> {
+  await session.run('savepoint owner');
+  try {
+    for (const role of ['current_user', id(owner), 'current_user'])
+      await session.run(`alter database ${id(database)} owner to ${role}`);
+    return true;
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    await session.run('rollback to savepoint owner');
+    return false;
+  }
+}
+
+/** Inside the transaction of the swap: the old database gets its other name, our owner and the note for `undo`. */
+async function setAside(session: Session, database: string, aside: string, restoreJobId: string): Promise<void> {
+  const { comment, owner, mine } = await session.one<{ comment: string | null; owner: string; mine: boolean }>(
+    "select shobj_description(oid, 'pg_database') as comment, pg_get_userbyid(datdba) as owner, pg_get_userbyid(datdba) = current_user as mine from pg_database where datname = $1",
+    [database],
+  );
+  const grants = await session.rows<Aside['grants'][number]>(
+    'select a.privilege_type as privilege, a.is_grantable as grantable from pg_database d, lateral aclexplode(d.datacl) a where d.datname = $1 and pg_get_userbyid(a.grantee) = current_user',
+    [database],
+  );
+  await session.run(`alter database ${id(database)} rename to ${id(aside)}`);
+  const taken = !mine && (await takeOwnership(session, aside, owner));
+  const note: Aside = {
+    lastgood: 'set aside',
+    restoreJobId,
+    database,
+    comment,
+    owner: taken ? owner : null,
+    grants: taken ? grants : [],
+  };
+  await session.run(`comment on database ${id(aside)} is ${text(JSON.stringify(note))}`);
+}
+
+/** One transaction moves the old name aside and the new one in: there is no instant with neither. */
+export async function swapIn(
+  session: Session,
+  fresh: string,
+  database: string,
+  aside: string | null,
+  restoreJobId: string,
+): Promise<void> {
+  await whileOthersConnect(session, async () => {
+    if (aside !== null) await endSessions(session, database);
+    await endSessions(session, fresh);
+    await session.run('begin');
+    if (aside !== null) await setAside(session, database, aside, restoreJobId);
+    await session.run(`alter database ${id(fresh)} rename to ${id(database)}`);
+    await session.run('commit');
+  });
+}
+
+/** A client that reconnected in between holds the name: its session is ended once more. */
+async function whileOthersConnect(session: Session, work: () => Promise<void>): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      await work();
+      return;
+    } catch (error) {
+      await session.run('rollback').catch(() => undefined);
+      if (attempt === SWAP_TRIES || !(error instanceof Failure) || !/being accessed by other users/.test(error.message))
+        throw error;
+    }
+  }
+}
+
+/** Brings back what a swap restore set aside; what it replaced is kept under a name of ours. */
+export async function undo(
+  connection: PostgresConnection,
+  restoreJobId: string,
+  context: EngineContext,
+): Promise<UndoResult> {
+  const started = context.clock.monotonic();
+  await using looking = await Session.open(connection, connection.database, context.signal);
+  const kept = await looking.rows<{ name: string; note: string | null }>(
+    "select datname as name, shobj_description(oid, 'pg_database') as note from pg_database where strpos(datname, $1) > 0",
+    [`${OURS}old_`],
+  );
+  for (const { name, note } of kept) {
+    const { data: aside } = asideSchema.safeParse(parseJson(note));
+    // The name that the note leads to must be the one that this very restore gave: whoever owns a database may write its note.
+    if (aside?.restoreJobId !== restoreJobId || besideName(aside.database, 'old', restoreJobId) !== name) continue;
+    const { database } = aside;
+    const setAsideAs = besideName(database, 'undone', restoreJobId);
+    const from = outside(connection, database);
+    await using session = await Session.open(from, from.database, context.signal);
+    await swapBack(session, name, aside, setAsideAs);
+    return { command: 'undo', database, setAsideAs, durationMs: Math.round(context.clock.monotonic() - started) };
+  }
+  throw new Failure('UNDO_IMPOSSIBLE', `no database is kept aside by restore ${restoreJobId}`);
+}
+
+function parseJson(note: string | null): unknown {
+  try {
+    return JSON.parse(note ?? 'null');
+  } catch {
+    return null;
+  }
+}
+
+async function swapBack(session: Session, name: string, aside: Aside, setAsideAs: string): Promise<void> {
+  const { database, comment, owner, grants } = aside;
+  await whileOthersConnect(session, async () => {
+    await endSessions(session, database);
+    await endSessions(session, name);
+    await session.run('begin');
+    const present = await session.rows('select from pg_database where datname = $1', [database]);
+    if (present.length > 0) await session.run(`alter database ${id(database)} rename to ${id(setAsideAs)}`);
+    await session.run(`alter database ${id(name)} rename to ${id(database)}`);
+    await session.run(`comment on database ${id(database)} is ${comment === null ? 'null' : text(comment)}`);
+    // A role that was dropped meanwhile gets nothing back.
+    if (owner !== null && (await session.rows('select from pg_roles where rolname = $1', [owner])).length > 0) {
+      await session.run(`alter database ${id(database)} owner to ${id(owner)}`);
+      for (const { privilege, grantable } of grants)
+        await session.run(
+          `grant ${privilege} on database ${id(database)} to current_user${grantable ? ' with grant option' : ''}`,
+        );
+    }
+    await session.run('commit');
+  });
+}

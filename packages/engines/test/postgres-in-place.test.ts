@@ -1,0 +1,72 @@
+import { copyFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { uuidv7 } from '@lastgood/host';
+import { lyingTool, type PostgresServer, startPostgres, temporaryFolder } from '@lastgood/testkit';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { codeOf, EngineBench, ref } from './bench-of-engine.ts';
+
+const cleanup = new AsyncDisposableStack();
+let server: PostgresServer;
+let bench: EngineBench;
+
+beforeAll(async () => {
+  server = cleanup.use(await startPostgres());
+  bench = cleanup.use(await EngineBench.open(server));
+}, 120_000);
+afterAll(() => cleanup.disposeAsync());
+
+async function create(database: string, sql: string): Promise<string> {
+  await server.query('postgres', `create database ${database}`);
+  await server.query(database, sql);
+  return (await bench.backup({ databases: [database] })).backupId;
+}
+/** The file that holds the dump of a backup of one database. */
+async function dumpOf(backupId: string): Promise<string> {
+  const files = await readdir(bench.folder, { recursive: true });
+  const found = files.find((file) => file.includes(backupId) && file.endsWith('.dump.zst'));
+  return join(bench.folder, found ?? 'no dump');
+}
+
+test('I7, E1: an in-place restore of a dump that was exchanged for a sound one of another time changes nothing', async () => {
+  const older = await create('exchanged', 'create table t (a int); insert into t values (1)');
+  await server.query('exchanged', 'update t set a = 2');
+  const { backupId } = await bench.backup({ databases: ['exchanged'] });
+  await server.query('exchanged', 'update t set a = 3');
+  await copyFile(await dumpOf(older), await dumpOf(backupId));
+  expect(await codeOf(bench.restore(backupId, { type: 'inPlace', database: 'exchanged' }))).toBe('BACKUP_CORRUPT');
+  expect(await server.query('exchanged', 'select a from t')).toEqual([{ a: 3 }]);
+});
+
+test('an in-place restore leaves tables that the backup does not hold, and says so', async () => {
+  const backupId = await create('grown', 'create table t (a int); insert into t values (1)');
+  await server.query('grown', 'create table later (a int); insert into later values (7)');
+  const mode = { type: 'inPlace', database: 'grown' } as const;
+  const source = await bench.repository.open(ref, backupId);
+  const { hash } = await bench.engine.plan(mode, source, await bench.context());
+  const result = await bench.engine.restore({ mode, jobId: uuidv7(), planHash: hash }, source, await bench.context());
+  expect(result.warnings).toEqual([expect.stringContaining('public.later')]);
+  expect(await server.query('grown', 'select a from later')).toEqual([{ a: 7 }]);
+});
+
+test('E2: an in-place restore of a dump that lacks rows says that it is committed, and what is missing', async () => {
+  await using tools = await temporaryFolder();
+  await lyingTool(tools.path, 'pg_dump', { lie: 'chatters', line: '', lines: 0 });
+  await rm(join(tools.path, 'pg_dump'));
+  const real = join(server.binDir, 'pg_dump');
+  await writeFile(join(tools.path, 'pg_dump'), `#!/bin/sh\nexec ${real} "$@" --role=half --enable-row-security\n`, {
+    mode: 0o755,
+  });
+  await using lossy = await EngineBench.open(server, { binDir: tools.path });
+  await server.query('postgres', 'create database lossy');
+  await server.query(
+    'lossy',
+    `create role half; create table t (a int); insert into t values (1), (2); grant select on t to half;
+     alter table t enable row level security; create policy odd on t using (a = 1)`,
+  );
+  const { backupId } = await lossy.backup({ databases: ['lossy'] });
+  await expect(lossy.restore(backupId, { type: 'inPlace', database: 'lossy' })).rejects.toMatchObject({
+    code: 'RESTORE_FAILED',
+    message: 'committed, but the database differs from its backup: table public.t has 1 rows, the source had 2',
+    remedy: expect.stringContaining('The old contents are replaced'),
+  });
+});

@@ -1,0 +1,95 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { uuidv7 } from '@lastgood/host';
+import { type PostgresServer, startPostgres } from '@lastgood/testkit';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { besideName } from '../src/postgres/swap.ts';
+import { codeOf, EngineBench } from './bench-of-engine.ts';
+
+const cleanup = new AsyncDisposableStack();
+let server: PostgresServer;
+let bench: EngineBench;
+
+beforeAll(async () => {
+  server = cleanup.use(await startPostgres());
+  bench = cleanup.use(await EngineBench.open(server));
+  await server.query('postgres', "create role own login password 'x'");
+  await server.query('postgres', 'create database victim');
+}, 120_000);
+afterAll(() => cleanup.disposeAsync());
+
+async function make(database: string, owner = 'own'): Promise<string> {
+  await server.query('postgres', `create database ${database} owner ${owner}`);
+  await server.query(database, 'create table t (a int)');
+  return (await bench.backup({ databases: [database] })).backupId;
+}
+const ownersOf = async (pattern: string): Promise<Record<string, unknown>> =>
+  Object.fromEntries(
+    (
+      await server.query(
+        'postgres',
+        'select datname, pg_get_userbyid(datdba) as o from pg_database where datname ~ $1',
+        [pattern],
+      )
+    ).map((row) => [String(row['datname']), row['o']]),
+  );
+const noteOf = (restoreJobId: string, database: string): string =>
+  `'${JSON.stringify({ lastgood: 'set aside', restoreJobId, database, comment: 'as it was' })}'`;
+
+test('a database that is set aside belongs to the agent meanwhile, and undo gives it back to its owner with its grants', async () => {
+  const backupId = await make('mine');
+  await server.query('postgres', 'revoke all on database mine from public; grant connect on database mine to lg_super');
+  const acl = () =>
+    server.query(
+      'postgres',
+      "select array_agg(x::text order by x::text) as a from pg_database, unnest(datacl) x where datname = 'mine'",
+    );
+  const before = await acl();
+  const { jobId, oldKeptAs } = await bench.restore(backupId, { type: 'swap', database: 'mine' });
+  expect(await ownersOf('^mine')).toEqual({ mine: 'own', [String(oldKeptAs)]: 'lg_super' });
+  await expect(
+    server.queryAs('own', 'x', 'postgres', `comment on database "${oldKeptAs}" is ${noteOf(jobId, 'victim')}`),
+  ).rejects.toThrow('must be owner');
+  await bench.engine.undo(jobId, await bench.context());
+  expect(await ownersOf('^mine')).toEqual({ mine: 'own', [besideName('mine', 'undone', jobId)]: 'own' });
+  expect(await acl()).toEqual(before);
+});
+
+test('a note that leads to another database than the one that was set aside is not followed', async () => {
+  const { jobId, oldKeptAs } = await bench.restore(await make('bait'), { type: 'swap', database: 'bait' });
+  await server.query('postgres', `comment on database "${oldKeptAs}" is ${noteOf(jobId, 'victim')}`);
+  expect(await codeOf(bench.engine.undo(jobId, await bench.context()))).toBe('UNDO_IMPOSSIBLE');
+  expect(await ownersOf('^victim')).toEqual({ victim: 'lg_super' });
+});
+
+test('what an older version set aside, with a note that names no owner, is undone', async () => {
+  const jobId = uuidv7();
+  const kept = besideName('elder', 'old', jobId);
+  await server.query('postgres', `create database "${kept}" owner own`);
+  await server.query('postgres', `comment on database "${kept}" is ${noteOf(jobId, 'elder')}`);
+  expect(await bench.engine.undo(jobId, await bench.context())).toMatchObject({ database: 'elder' });
+  expect(await ownersOf('^elder')).toEqual({ elder: 'own' });
+});
+
+test('an owner that was dropped while its database was kept hinders no undo', async () => {
+  await server.query('postgres', 'create role brief');
+  const { jobId } = await bench.restore(await make('orphan', 'brief'), { type: 'swap', database: 'orphan' });
+  await server.query('postgres', 'drop database orphan');
+  await server.query('postgres', 'drop role brief');
+  await bench.engine.undo(jobId, await bench.context());
+  expect(await ownersOf('^orphan')).toEqual({ orphan: 'lg_super' });
+});
+
+test('an agent that is no superuser takes and gives back what it owns through its role', async () => {
+  const passfile = join(bench.folder, 'agent.pgpass');
+  await writeFile(passfile, '*:*:*:agent:y\n', { mode: 0o600 });
+  await server.query('postgres', "create role agent login createdb password 'y'; grant own to agent");
+  await using there = await EngineBench.open(server, { user: 'agent', passfile }, join(bench.folder, 'repository'));
+  await make('shared');
+  await server.query('shared', 'drop table t');
+  const { backupId } = await bench.backup({ databases: ['shared'] });
+  const { jobId, oldKeptAs } = await there.restore(backupId, { type: 'swap', database: 'shared' });
+  expect(await ownersOf('^shared')).toEqual({ shared: 'own', [String(oldKeptAs)]: 'agent' });
+  await there.engine.undo(jobId, await there.context());
+  expect(await ownersOf('^shared$')).toEqual({ shared: 'own' });
+});
