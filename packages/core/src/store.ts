@@ -29,7 +29,7 @@ export interface Repository {
   /** Mount check, marker, owner and modes. Throws STORE_NOT_MOUNTED, STORE_UNSAFE. Called before each job. */
   check(): Promise<void>;
   freeBytes(): Promise<number>;
-  /** Refuses STORE_FOREIGN when the target's folder belongs to another system id. */
+  /** Refuses STORE_FOREIGN when the target's folder belongs to another system id, or is written by another installation: so does all that changes it. */
   begin(backup: NewBackup, systemId: string): Promise<BackupWriter>;
   /** `backups` have a manifest and every object it lists, by name, kind and size; whatever else is there is `broken`, and says why. */
   list(ref: TargetRef): Promise<{ backups: StoredBackup[]; broken: { backupId: string; reason: string }[] }>;

@@ -16,6 +16,7 @@ import { canonicalJson } from '../canonical-json.ts';
 import { parseManifest, sequenceOf, sha256 } from '../manifest-file.ts';
 import { FolderWriter } from './folder-writer.ts';
 import { glanceAt, glanceAtAll } from './objects-in-place.ts';
+import { checkWriter, claim } from './owner.ts';
 import { checkMount, type FolderRepositoryOptions, makeRepository, repositoryIdOf } from './place.ts';
 import { checkFolder, descend, namesIn } from './safe-path.ts';
 import { readJson, readSmall } from './small-file.ts';
@@ -32,9 +33,7 @@ import {
 } from './unfinished.ts';
 
 const VERIFIED = 'verified.json';
-const OWNER = 'owner.json';
 
-const ownerSchema = z.object({ systemId: z.string().min(1) });
 const verifiedSchema = z.object({ level: z.int(), at: z.string(), passed: z.boolean() });
 
 /** Opens a folder that already is a repository. Throws STORE_NOT_MOUNTED when its marker is missing, STORE_UNSAFE when others can reach it. */
@@ -124,23 +123,22 @@ class FolderRepository implements Repository {
     return await readTombstones(await this.#target(ref, false, 'tombstones'));
   }
 
+  /** Before anything of a target is changed. Reading is for everybody: a new host has to be able to restore. */
+  async #mayWrite(ref: TargetRef): Promise<void> {
+    await checkWriter(this.#path(ref), ref, this.#options.writer);
+  }
+
   async begin(backup: NewBackup, systemId: string): Promise<BackupWriter> {
     await this.check();
     const { ref } = backup;
     const target = await this.#target(ref, true);
-    const owner = await readJson(join(target, OWNER), ownerSchema);
-    if (owner === undefined) await writeFileDurably(join(target, OWNER), `${canonicalJson({ systemId })}\n`);
-    else if (owner.systemId !== systemId)
-      throw new Failure(
-        'STORE_FOREIGN',
-        `${ref.environment}/${ref.host}/${ref.target} holds backups of system ${owner.systemId}, not of ${systemId}`,
-      );
+    await claim(target, ref, this.#options.writer, systemId);
     const sequence = (await this.#lastSequence(ref)) + 1;
     if (await exists(join(target, 'backups', backup.backupId)))
       throw new Failure('STORE_UNSAFE', `backup ${backup.backupId} already has a folder`);
     const folder = dirname(await this.#target(ref, true, 'backups', backup.backupId, 'data'));
     await writeFileDurably(join(folder, UNFINISHED), '');
-    return new FolderWriter(folder, this.id, backup, sequence);
+    return new FolderWriter(folder, this.id, backup, sequence, () => this.#mayWrite(ref));
   }
 
   /** Every number that can still be read counts, also that of a backup which is broken or removed: no two share one. One that cannot be read hinders no new backup. */
@@ -262,11 +260,13 @@ class FolderRepository implements Repository {
     verdict: NonNullable<BackupSummary['verified']>,
   ): Promise<void> {
     const folder = await this.#backup(ref, backupId);
+    await this.#mayWrite(ref);
     await writeFileDurably(join(folder, VERIFIED), `${canonicalJson(verifiedSchema.parse(verdict))}\n`);
   }
 
   async remove(ref: TargetRef, backupId: string, now: number): Promise<number> {
     const { manifest } = await this.#manifest(ref, backupId);
+    await this.#mayWrite(ref);
     const folder = await this.#target(ref, true, 'tombstones');
     const storedBytes = manifest.objects.reduce((sum, object) => sum + object.stored.size, 0);
     const objects = manifest.objects.map((object) => object.name);
@@ -277,6 +277,7 @@ class FolderRepository implements Repository {
 
   async purge(ref: TargetRef, now: number, graceMs: number): Promise<number> {
     let freed = 0;
+    await this.#mayWrite(ref);
     await onEach(await this.#tombstones(ref), async ([backupId, tombstone]) => {
       if (tombstone instanceof Failure || now - tombstone.removedAt < graceMs) return;
       await this.#target(ref, false, 'backups');
@@ -287,6 +288,7 @@ class FolderRepository implements Repository {
 
   async sweep(ref: TargetRef, liveBackupIds: ReadonlySet<string>): Promise<readonly string[]> {
     const swept: string[] = [];
+    await this.#mayWrite(ref);
     const removed = await this.#tombstones(ref);
     await onEach(await this.#backupIds(ref), async (backupId) => {
       if (liveBackupIds.has(backupId) || removed.has(backupId)) return;

@@ -27,9 +27,18 @@ export class FolderWriter implements BackupWriter {
   readonly #backup: NewBackup;
   readonly #sequence: number;
   readonly #objects: ManifestObject[] = [];
+  readonly #mayWrite: () => Promise<void>;
   #next = 1;
 
-  constructor(folder: string, repositoryId: string, backup: NewBackup, sequence: number) {
+  /** `mayWrite` throws when the target was taken over by another writer since. */
+  constructor(
+    folder: string,
+    repositoryId: string,
+    backup: NewBackup,
+    sequence: number,
+    mayWrite: () => Promise<void>,
+  ) {
+    this.#mayWrite = mayWrite;
     this.#folder = folder;
     this.#repositoryId = repositoryId;
     this.#backup = backup;
@@ -109,6 +118,7 @@ export class FolderWriter implements BackupWriter {
       facts: facts.facts,
       warnings: [...facts.warnings],
     });
+    await this.#mayWrite();
     await checkFolder(this.#folder);
     await syncFolder(join(this.#folder, 'data'));
     const path = join(this.#folder, MANIFEST);

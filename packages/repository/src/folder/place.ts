@@ -16,6 +16,8 @@ export interface FolderRepositoryOptions {
   readonly path: string;
   /** A folder that must be a mount point of its own: without it an unmounted disk fills the root file system (B4). */
   readonly mustBeMount?: string;
+  /** The installation that writes here. Of a target that has one, no other changes anything (B14); without it none is claimed. */
+  readonly writer?: string;
 }
 
 export async function checkMount({ mustBeMount }: FolderRepositoryOptions): Promise<void> {
