@@ -13,6 +13,7 @@ import { createPostgresEngine } from '@lastgood/engines/postgres';
 import type { BackupSummary, JobSpec, TargetRef, WireError } from '@lastgood/protocol';
 import { createFolderRepository, openFolderRepository, summaryOf } from '@lastgood/repository';
 import type { AgentConfig, TargetConfig } from '../config/agent-config.ts';
+import { readIdentity } from '../config/identity.ts';
 import type { Journal } from '../journal/journal.ts';
 
 /** One target of the agent file with what its names mean on this host. */
@@ -32,8 +33,10 @@ const noteOf = (name: string): string => `repository:${name}`;
 async function openRepository(config: AgentConfig, name: string, journal: Journal): Promise<Repository> {
   const options = config.repositories[name];
   if (options === undefined) throw new Failure('CONFIG_INVALID', `no repository is named "${name}"`);
+  const { installId } = await readIdentity(config);
   const place = {
     path: options.path,
+    writer: installId,
     ...(options.mustBeMount === undefined ? {} : { mustBeMount: options.mustBeMount }),
   };
   const known = journal.note(noteOf(`${name}:${options.path}`));
