@@ -4,6 +4,7 @@ import type { ControlJob, ControlLedger } from './control-ledger.ts';
 import {
   afterInterruption,
   applyWord,
+  completeEnd,
   endJob,
   enqueue,
   isMerged,
@@ -171,6 +172,9 @@ export function receiveHello(
     next = { ...next, acked: input.lastSeq, outbox };
   }
   for (const told of input.jobs.toSorted((a, b) => a.attempt - b.attempt)) {
+    const job = next.jobs.get(told.jobId);
+    const { lastEventId: eventId, lastType: type, error, result } = told;
+    if (job?.attempt === told.attempt && type !== null) next = completeEnd(next, job, { eventId, type, error, result });
     next = hello.believe ? believeJob(next, told, hello) : meetJob(next, told, hello);
   }
   if (believe) next = settleUntold(next, input.jobs, now);
