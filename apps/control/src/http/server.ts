@@ -19,8 +19,11 @@ import { Session } from '../fleet/session.ts';
 import type { ControlLimits } from '../limits.ts';
 import type { Log } from '../log.ts';
 import { VERSION } from '../version.ts';
+import { Connections } from './connections.ts';
 
 const MAX_BODY = 256 * 1024;
+/** So long a refused connection may take to read why. */
+const REFUSED_MS = 1_000;
 const STATUS: Partial<Record<WireError['code'], number>> = {
   BAD_INPUT: 400,
   NOT_FOUND: 404,
@@ -78,7 +81,8 @@ export class HttpServer {
   readonly #server: Server;
   readonly #sockets = new WebSocketServer(SOCKET_OPTIONS);
   readonly #auth: AgentAuth;
-  readonly #connections = new Map<string, number>();
+  readonly #connections: Connections;
+  readonly #connectionsOf = new Map<string, number>();
   #closing = false;
   #enrolments: { minute: number; count: number } = { minute: 0, count: 0 };
 
@@ -93,6 +97,7 @@ export class HttpServer {
       createContext: async ({ req }) => {
         try {
           const actor = await authenticate(req.headers.authorization, parts.catalog, parts.clock);
+          this.#connections.known(req.socket);
           return { scope: actor.scope, api: new AdminService(parts.catalog, parts.fleet, parts.clock, actor) };
         } catch (error) {
           throw new TRPCError({
@@ -103,7 +108,9 @@ export class HttpServer {
       },
       onError: ({ error, path }) => this.#logUnexpected(error.cause, path ?? ''),
     });
-    this.#server = createServer({ requestTimeout: 60_000, headersTimeout: 20_000 }, (request, response) => {
+    const { helloMs, strangers } = parts.limits;
+    const timeouts = { requestTimeout: 60_000, headersTimeout: helloMs, connectionsCheckingInterval: helloMs / 2 };
+    this.#server = createServer(timeouts, (request, response) => {
       this.#route(request, response, admin).catch((error: unknown) => {
         this.#logUnexpected(error, request.url ?? '');
         const wire = toWireError(error);
@@ -111,6 +118,7 @@ export class HttpServer {
         else response.destroy();
       });
     });
+    this.#connections = new Connections(this.#server, strangers);
     this.#server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
   }
 
@@ -165,6 +173,9 @@ export class HttpServer {
       socket.end(
         `HTTP/1.1 ${status} Refused\r\nconnection: close\r\nx-reason: ${reason}\r\nx-lastgood-time: ${now}\r\ncontent-length: 0\r\n\r\n`,
       );
+      // It is read to its end, so that the answer arrives; who does not end its side is not waited for.
+      socket.resume().once('end', () => socket.destroy());
+      setTimeout(() => socket.destroy(), REFUSED_MS).unref();
     };
     socket.on('error', () => socket.destroy());
     if (this.#closing) return refuse(503, 'drain');
@@ -176,18 +187,19 @@ export class HttpServer {
     if (!admission.ok) return refuse(admission.status, admission.reason);
     const { agentId } = admission.agent;
     const { fleet, limits } = this.#parts;
-    if ((this.#connections.get(agentId) ?? 0) >= limits.connectionsPerAgent) return refuse(429, 'connections');
+    if ((this.#connectionsOf.get(agentId) ?? 0) >= limits.connectionsPerAgent) return refuse(429, 'connections');
+    this.#connections.known(socket);
     const connection = fleet.nextConnection();
     this.#sockets.handleUpgrade(request, socket, head, (opened) => this.#open(agentId, connection, opened, request));
   }
 
   #open(agentId: string, connection: number, socket: WebSocket, request: IncomingMessage): void {
     const { fleet, catalog, clock, limits } = this.#parts;
-    this.#connections.set(agentId, (this.#connections.get(agentId) ?? 0) + 1);
+    this.#connectionsOf.set(agentId, (this.#connectionsOf.get(agentId) ?? 0) + 1);
     socket.once('close', () => {
-      const left = (this.#connections.get(agentId) ?? 1) - 1;
-      if (left > 0) this.#connections.set(agentId, left);
-      else this.#connections.delete(agentId);
+      const left = (this.#connectionsOf.get(agentId) ?? 1) - 1;
+      if (left > 0) this.#connectionsOf.set(agentId, left);
+      else this.#connectionsOf.delete(agentId);
     });
     // After a broken frame the library has sent its close code; what is left of the connection ends soon.
     socket.on('error', () => setTimeout(() => socket.terminate(), 1_000).unref());
@@ -221,7 +233,7 @@ export class HttpServer {
       socket.close(CLOSE.drain, 'the control plane stops');
       setTimeout(() => socket.terminate(), 500).unref();
     }
-    setTimeout(() => this.#server.closeAllConnections(), 1_000).unref();
+    setTimeout(() => this.#connections.destroy(), 1_000).unref();
     await closed;
   }
 }
