@@ -147,7 +147,6 @@ export class Fleet {
     return await run;
   }
 
-  /** Takes a host in, or takes it in again with another key: its ledger stays, its sessions end. */
   /** Takes an agent in, or its new key. Whatever was opened with the old one is over. */
   async enrolled(agent: AgentRecord, changes: readonly Change[]): Promise<void> {
     const known = this.#members.get(agent.agentId);
@@ -327,18 +326,23 @@ export class Fleet {
     });
   }
 
+  /** Nothing may be to be written for long: whether it can be written again is found out here. */
+  async #probe(): Promise<void> {
+    if ((await this.#catalog.failing()) === null) return;
+    await this.#catalog.commit([{ type: 'probe', at: this.#clock.now() }]);
+    this.#log.info({}, 'the catalog can be written again');
+  }
+
   async #maintain(): Promise<void> {
     // A slow disk must not pile rounds up.
     if (this.#maintaining) return;
     this.#maintaining = true;
     try {
-      for (const agentId of this.#members.keys()) {
-        await this.step(agentId, (ledger) => ({
-          ledger: expireLeases(ledger, this.#clock.now()),
-          value: undefined,
-        }));
-        this.session(agentId)?.checkAlive();
-      }
+      // First what needs no disk.
+      for (const { session } of this.#members.values()) session?.checkAlive();
+      await this.#probe();
+      for (const agentId of this.#members.keys())
+        await this.step(agentId, (ledger) => ({ ledger: expireLeases(ledger, this.#clock.now()), value: undefined }));
       if (this.#clock.monotonic() < this.#forgetAt) return;
       this.#forgetAt = this.#clock.monotonic() + FORGET_EVERY_MS;
       const forgotten = await forgetEndedJobs(this, this.#catalog, this.#clock.now());

@@ -9,7 +9,7 @@ import { createHTTPHandler } from '@trpc/server/adapters/standalone';
 import { getWSConnectionHandler } from '@trpc/server/adapters/ws';
 import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws';
 import { AdminService } from '../api/admin-service.ts';
-import { authenticate } from '../api/tokens.ts';
+import { TokenCheck } from '../api/tokens.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import { AgentAuth } from '../fleet/agent-auth.ts';
 import { enrol } from '../fleet/enrolment.ts';
@@ -43,6 +43,12 @@ const SOCKET_OPTIONS: ServerOptions & { maxFragments: number; maxBufferedChunks:
   perMessageDeflate: false,
   clientTracking: true,
 };
+
+/** What a call is answered whose token could not be accepted, or not be looked up. */
+function statusOfRefusal(error: unknown): 'UNAUTHORIZED' | 'SERVICE_UNAVAILABLE' | 'INTERNAL_SERVER_ERROR' {
+  if (!(error instanceof Failure)) return 'INTERNAL_SERVER_ERROR';
+  return error.code === 'UNAUTHENTICATED' ? 'UNAUTHORIZED' : 'SERVICE_UNAVAILABLE';
+}
 
 export interface HttpParts {
   readonly catalog: Catalog;
@@ -89,6 +95,7 @@ export class HttpServer {
   constructor(parts: HttpParts) {
     this.#parts = parts;
     this.#auth = new AgentAuth(parts.clock, (agentId) => parts.fleet.agent(agentId));
+    const tokens = new TokenCheck(parts.catalog, parts.clock);
     const admin = createHTTPHandler({
       router: adminRouter,
       basePath: '/trpc/',
@@ -96,14 +103,11 @@ export class HttpServer {
       maxBatchSize: 32,
       createContext: async ({ req }) => {
         try {
-          const actor = await authenticate(req.headers.authorization, parts.catalog, parts.clock);
+          const actor = await tokens.actorOf(req.headers.authorization);
           this.#connections.known(req.socket);
           return { scope: actor.scope, api: new AdminService(parts.catalog, parts.fleet, parts.clock, actor) };
         } catch (error) {
-          throw new TRPCError({
-            code: error instanceof Failure ? 'UNAUTHORIZED' : 'INTERNAL_SERVER_ERROR',
-            cause: error,
-          });
+          throw new TRPCError({ code: statusOfRefusal(error), cause: error });
         }
       },
       onError: ({ error, path }) => this.#logUnexpected(error.cause, path ?? ''),
@@ -139,15 +143,7 @@ export class HttpServer {
     // Not parsed as an URL: what a stranger sends need not be one.
     const pathname = request.url?.split('?', 1)[0] ?? '';
     if (pathname.startsWith('/trpc/')) return admin(request, response);
-    if (pathname === '/healthz' && request.method === 'GET') {
-      await this.#parts.catalog.incarnation();
-      const online = this.#parts.fleet.members().filter(({ session }) => session?.alive).length;
-      return answer(response, 200, {
-        status: 'ok',
-        version: VERSION,
-        agents: { enrolled: this.#parts.fleet.members().length, online },
-      });
-    }
+    if (pathname === '/healthz' && request.method === 'GET') return await this.#health(response);
     if (pathname === '/enroll' && request.method === 'POST') {
       if (!this.#mayEnrol())
         return answer(response, 429, {
@@ -157,6 +153,18 @@ export class HttpServer {
       return answer(response, 200, await enrol(await jsonBody(request), catalog, fleet, clock));
     }
     return answer(response, 404, { error: toWireError(new Failure('NOT_FOUND', 'there is nothing here')) });
+  }
+
+  /** 503 while nothing can be written: reads are served, but nothing is promised to anybody. */
+  async #health(response: ServerResponse): Promise<void> {
+    const { catalog, fleet } = this.#parts;
+    await catalog.incarnation();
+    const failing = await catalog.failing();
+    const members = fleet.members();
+    const online = members.filter(({ session }) => session?.alive).length;
+    const about = { version: VERSION, agents: { enrolled: members.length, online } };
+    if (failing === null) return answer(response, 200, { status: 'ok', ...about });
+    return answer(response, 503, { status: 'failing', error: toWireError(failing), ...about });
   }
 
   /** Bounds guessing of tokens; a fleet that is installed at once stays below it. */
