@@ -131,11 +131,11 @@ export class Fleet {
   }
 
   /** Runs one step of one agent's ledger: decide, commit, then let the result out. A commit that fails changes nothing. */
-  async step<T>(agentId: string, decide: (ledger: ControlLedger) => Step<T>): Promise<T> {
+  async step<T>(agentId: string, decide: (ledger: ControlLedger) => Step<T> | Promise<Step<T>>): Promise<T> {
     const member = this.#member(agentId);
     const run = member.tail.then(async () => {
       const before = member.ledger;
-      const { ledger, value, changes = [], volatile = false, settled } = decide(before);
+      const { ledger, value, changes = [], volatile = false, settled } = await decide(before);
       if (ledger !== before && !volatile)
         await this.#catalog.commit([...changes, { type: 'ledger', before, after: ledger, now: this.#clock.now() }]);
       else if (changes.length > 0) await this.#catalog.commit(changes);
