@@ -200,6 +200,56 @@ test('a rotation does not begin when a backup was held after it had been sent', 
   expect(begun?.result?.data).toMatchObject({ granted: false, reason: 'holds' });
 });
 
+test('a backup cannot be held while a rotation that may be removing it is under way', async () => {
+  await using run = await scene();
+  const admin = run.bench.admin();
+  const [first, second] = [summary(randomUUID()), summary(randomUUID())];
+  await run.agent.facts(['shop'], [first, second]);
+  const hold = async (backupId: string, held = true) =>
+    (await run.bench.call('mutation', 'hold', { backupId, held }, run.bench.adminToken)).failure?.code ?? 'done';
+  expect(await hold(first.backupId)).toBe('done');
+  const rotate: JobSpec = { command: 'rotate', target: 'shop', retention: { minimum: 1 }, holds: [], dryRun: false };
+  const jobId = await run.send(rotate);
+  const begin = await run.agent.call('begin', run.agent.session({ jobId, attempt: 1, nonce: 'n' }));
+  expect(begin?.result?.data).toMatchObject({ granted: true });
+  expect(await hold(second.backupId)).toBe('CONFLICT');
+  // What the rotation knows to be held may be held again; to let go of one takes nothing from anybody.
+  expect(await hold(first.backupId)).toBe('done');
+  expect(await hold(second.backupId, false)).toBe('done');
+  expect((await admin.backups.query({})).filter(({ held }) => held)).toMatchObject([{ backupId: first.backupId }]);
+  const one = tell(jobId, {});
+  const decisions = [{ backupId: second.backupId, finishedAt: '', keep: false, reason: '' }];
+  const result = { command: 'rotate', dryRun: false, decisions, keptCount: 1, removedCount: 1, freedBytes: 1 };
+  const running = tell(jobId, { prev: one.id, n: 2, type: 'running' });
+  await run.agent.call('report', run.agent.session({ events: [one, running] }));
+  expect(await hold(second.backupId)).toBe('CONFLICT');
+  const end = tell(jobId, { prev: running.id, n: 3, type: 'succeeded', result });
+  await run.agent.call('report', run.agent.session({ events: [end] }));
+  expect(await hold(second.backupId)).toBe('NOT_FOUND');
+});
+
+test('of a hold and the grant of a rotation that come at once one is refused, never both granted', async () => {
+  await using run = await scene();
+  for (let round = 0; round < 20; round += 1) {
+    const backup = summary(randomUUID());
+    await run.agent.facts(['shop'], [backup]);
+    const jobId = await run.send({
+      ...{ command: 'rotate', target: 'shop', retention: { minimum: 1 }, holds: [], dryRun: false },
+    });
+    const begin = () => run.agent.call('begin', run.agent.session({ jobId, attempt: 1, nonce: 'n' }));
+    const hold = () =>
+      run.bench.call('mutation', 'hold', { backupId: backup.backupId, held: true }, run.bench.adminToken);
+    const [granted, held] =
+      round % 2 === 0
+        ? await Promise.all([begin(), hold()])
+        : await Promise.all([hold(), begin()]).then(([one, other]) => [other, one] as const);
+    const outcome = `${JSON.stringify(granted?.result?.data)} ${held.failure?.code ?? 'held'}`;
+    expect(outcome).toMatch(/"granted":true.* CONFLICT$|"granted":false.* held$/);
+    const failed = tell(jobId, { type: 'failed' });
+    await run.agent.call('report', run.agent.session({ events: [failed] }));
+  }
+});
+
 test('an agent can neither take over, judge nor remove the backups and jobs of another host', async () => {
   await using run = await scene();
   const mine = summary(randomUUID());

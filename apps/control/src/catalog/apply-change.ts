@@ -64,6 +64,10 @@ export function applyChange(db: Db, change: Change): void {
     case 'incarnation':
       db.update(schema.meta).set({ value: change.incarnation }).where(eq(schema.meta.key, 'incarnation')).run();
       return;
+    case 'probe':
+      // Another value each time: SQLite writes nothing for one that is there already.
+      saveMeta(db, 'probed', String(change.at));
+      return;
     case 'audit':
       db.insert(schema.audit).values(change.entry).run();
       return;
@@ -78,6 +82,10 @@ function saveNewJob(db: Db, { job, agentId, createdAt, createdBy, idempotencyKey
   db.insert(schema.jobs)
     .values({ ...row, createdAt, createdBy, idempotencyKey })
     .run();
+}
+
+function saveMeta(db: Db, key: string, value: string): void {
+  db.insert(schema.meta).values({ key, value }).onConflictDoUpdate({ target: schema.meta.key, set: { value } }).run();
 }
 
 function saveHold(db: Db, { backupId, held, reason, by, at }: Extract<Change, { type: 'hold' }>): void {

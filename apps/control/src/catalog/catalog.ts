@@ -1,3 +1,4 @@
+import type { Failure } from '@lastgood/core';
 import type { AuditEntry, BackupSummary, ControlJob, ControlLedger, Scope, TargetInventory } from '@lastgood/protocol';
 
 export interface AgentRecord {
@@ -113,6 +114,8 @@ export type Change =
   | { readonly type: 'tokenSeen'; readonly id: string; readonly at: number }
   | { readonly type: 'revokeToken'; readonly id: string; readonly at: number }
   | { readonly type: 'incarnation'; readonly incarnation: string }
+  /** Tries whether anything can be written. */
+  | { readonly type: 'probe'; readonly at: number }
   | { readonly type: 'audit'; readonly entry: NewAuditEntry };
 
 /**
@@ -121,6 +124,8 @@ export type Change =
  */
 export interface Catalog {
   commit(changes: readonly Change[]): Promise<void>;
+  /** Why the newest change could not be written; null when it was. */
+  failing(): Promise<Failure | null>;
   /** What the open connection itself says of how it writes (C1). */
   durability(): Promise<{ journalMode: unknown; synchronous: unknown; foreignKeys: unknown }>;
   incarnation(): Promise<string>;

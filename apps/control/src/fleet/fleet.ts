@@ -131,11 +131,11 @@ export class Fleet {
   }
 
   /** Runs one step of one agent's ledger: decide, commit, then let the result out. A commit that fails changes nothing. */
-  async step<T>(agentId: string, decide: (ledger: ControlLedger) => Step<T>): Promise<T> {
+  async step<T>(agentId: string, decide: (ledger: ControlLedger) => Step<T> | Promise<Step<T>>): Promise<T> {
     const member = this.#member(agentId);
     const run = member.tail.then(async () => {
       const before = member.ledger;
-      const { ledger, value, changes = [], volatile = false, settled } = decide(before);
+      const { ledger, value, changes = [], volatile = false, settled } = await decide(before);
       if (ledger !== before && !volatile)
         await this.#catalog.commit([...changes, { type: 'ledger', before, after: ledger, now: this.#clock.now() }]);
       else if (changes.length > 0) await this.#catalog.commit(changes);
@@ -147,7 +147,6 @@ export class Fleet {
     return await run;
   }
 
-  /** Takes a host in, or takes it in again with another key: its ledger stays, its sessions end. */
   /** Takes an agent in, or its new key. Whatever was opened with the old one is over. */
   async enrolled(agent: AgentRecord, changes: readonly Change[]): Promise<void> {
     const known = this.#members.get(agent.agentId);
@@ -327,18 +326,23 @@ export class Fleet {
     });
   }
 
+  /** Nothing may be to be written for long: whether it can be written again is found out here. */
+  async #probe(): Promise<void> {
+    if ((await this.#catalog.failing()) === null) return;
+    await this.#catalog.commit([{ type: 'probe', at: this.#clock.now() }]);
+    this.#log.info({}, 'the catalog can be written again');
+  }
+
   async #maintain(): Promise<void> {
     // A slow disk must not pile rounds up.
     if (this.#maintaining) return;
     this.#maintaining = true;
     try {
-      for (const agentId of this.#members.keys()) {
-        await this.step(agentId, (ledger) => ({
-          ledger: expireLeases(ledger, this.#clock.now()),
-          value: undefined,
-        }));
-        this.session(agentId)?.checkAlive();
-      }
+      // First what needs no disk.
+      for (const { session } of this.#members.values()) session?.checkAlive();
+      await this.#probe();
+      for (const agentId of this.#members.keys())
+        await this.step(agentId, (ledger) => ({ ledger: expireLeases(ledger, this.#clock.now()), value: undefined }));
       if (this.#clock.monotonic() < this.#forgetAt) return;
       this.#forgetAt = this.#clock.monotonic() + FORGET_EVERY_MS;
       const forgotten = await forgetEndedJobs(this, this.#catalog, this.#clock.now());
