@@ -2,7 +2,7 @@ import { Failure, PROVEN_LEVEL, unreachable } from '@lastgood/core';
 import type { BackupSummary, ControlLedger, TargetInventory } from '@lastgood/protocol';
 import { and, eq, gt, inArray, isNull, sql } from 'drizzle-orm';
 import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3';
-import type { Change, JobRecord } from './catalog.ts';
+import { type Change, isLivingAdmin, type JobRecord } from './catalog.ts';
 import * as schema from './schema.ts';
 
 export type Db = BetterSQLite3Database<typeof schema>;
@@ -56,10 +56,7 @@ export function applyChange(db: Db, change: Change): void {
       db.update(schema.tokens).set({ lastUsedAt: change.at }).where(eq(schema.tokens.id, change.id)).run();
       return;
     case 'revokeToken':
-      db.update(schema.tokens)
-        .set({ revokedAt: change.at })
-        .where(and(eq(schema.tokens.id, change.id), isNull(schema.tokens.revokedAt)))
-        .run();
+      revokeToken(db, change.id, change.at);
       return;
     case 'incarnation':
       db.update(schema.meta).set({ value: change.incarnation }).where(eq(schema.meta.key, 'incarnation')).run();
@@ -101,6 +98,23 @@ function useToken(db: Db, id: string, at: number): void {
     .where(and(eq(schema.tokens.id, id), gt(schema.tokens.usesLeft, 0), isNull(schema.tokens.revokedAt)))
     .run();
   if (used.changes === 0) throw new Failure('ENROL_TOKEN_INVALID', 'the token was used already');
+}
+
+/** Decided where it is written, so that of the last two administrators not each can revoke the other at once. */
+function revokeToken(db: Db, id: string, at: number): void {
+  const admins = db
+    .select()
+    .from(schema.tokens)
+    .all()
+    .filter((token) => isLivingAdmin(token, at));
+  if (admins.length === 1 && admins[0]?.id === id)
+    throw new Failure('CONFLICT', 'this is the last token of an administrator', {
+      remedy: 'Make another one first (`lastgood tokens create --scope admin`), and revoke this one with it.',
+    });
+  db.update(schema.tokens)
+    .set({ revokedAt: at })
+    .where(and(eq(schema.tokens.id, id), isNull(schema.tokens.revokedAt)))
+    .run();
 }
 
 /** Writes what differs; jobs are replaced, never changed, so identity tells. */
