@@ -1,4 +1,4 @@
-import { type Clock, Failure, unreachable } from '@lastgood/core';
+import { type Clock, Failure } from '@lastgood/core';
 import {
   afterCatalogRestore,
   CLOSE,
@@ -8,12 +8,12 @@ import {
   expireLeases,
   type HelloInput,
   type JobSpec,
-  jobResultSchema,
   receiveHello,
   requestCancel,
 } from '@lastgood/protocol';
 import type { AgentRecord, Catalog, Change } from '../catalog/catalog.ts';
 import type { Log } from '../log.ts';
+import { changesOf } from './job-changes.ts';
 import { forgetEndedJobs } from './retention.ts';
 import type { Session } from './session.ts';
 
@@ -188,7 +188,7 @@ export class Fleet {
       const now = this.#clock.now();
       const received = receiveHello(before, input, now, LEASE_MS);
       const agent = { ...member.agent, agentVersion: input.agentVersion, lastSeenAt: now };
-      const changes: Change[] = [...this.changesOf(agentId, before, received.ledger), { type: 'agent', agent }];
+      const changes: Change[] = [...changesOf(agentId, before, received.ledger), { type: 'agent', agent }];
       const settled = (): void => this.#attach(member, session, agent, received.ledger.epoch);
       return { ledger: received.ledger, value: received, changes, settled };
     });
@@ -275,45 +275,6 @@ export class Fleet {
       changes,
     }));
     this.session(agentId)?.wake();
-  }
-
-  /** What a finished job means for the catalog beyond its own row. */
-  changesOf(agentId: string, before: ControlLedger, after: ControlLedger): Change[] {
-    const changes: Change[] = [];
-    for (const [jobId, job] of after.jobs) {
-      if (before.jobs.get(jobId) === job || job.state !== 'succeeded') continue;
-      const parsed = jobResultSchema.safeParse(job.result);
-      if (!parsed.success) continue;
-      const result = parsed.data;
-      switch (result.command) {
-        case 'backup':
-          changes.push({ type: 'backup', agentId, backup: result.backup });
-          break;
-        case 'verify':
-          changes.push({
-            type: 'verified',
-            agentId,
-            backupId: result.backupId,
-            verdict: { level: result.reached, at: result.at, passed: result.passed },
-          });
-          break;
-        case 'rotate':
-          if (!result.dryRun)
-            changes.push({
-              type: 'removedBackups',
-              agentId,
-              backupIds: result.decisions.filter((decision) => !decision.keep).map((decision) => decision.backupId),
-            });
-          break;
-        case 'plan':
-        case 'restore':
-        case 'undo':
-          break;
-        default:
-          unreachable(result);
-      }
-    }
-    return changes;
   }
 
   /** Ended jobs that are kept no longer leave memory and catalog together. */
