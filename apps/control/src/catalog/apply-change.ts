@@ -2,6 +2,7 @@ import { Failure, PROVEN_LEVEL, unreachable } from '@lastgood/core';
 import type { BackupSummary, ControlLedger, TargetInventory } from '@lastgood/protocol';
 import { and, eq, gt, inArray, isNull, sql } from 'drizzle-orm';
 import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3';
+import { announcedBackup } from './announced-backup.ts';
 import { type Change, isLivingAdmin, type JobRecord } from './catalog.ts';
 import * as schema from './schema.ts';
 
@@ -32,7 +33,7 @@ export function applyChange(db: Db, change: Change): void {
       saveScan(db, change);
       return;
     case 'backup':
-      saveBackup(db, change.agentId, change.backup);
+      saveTakenBackup(db, change.agentId, change.backup);
       return;
     case 'removedBackups':
       for (const backupId of change.backupIds)
@@ -161,7 +162,11 @@ function saveInventory(db: Db, agentId: string, targets: readonly TargetInventor
     db.insert(schema.targets).values({ agentId, name: inventory.name, inventory, seenAt }).run();
 }
 
-function saveBackup(db: Db, agentId: string, summary: BackupSummary): void {
+function saveBackup(db: Db, agentId: string, told: BackupSummary): void {
+  const [known] = db.select().from(schema.backups).where(eq(schema.backups.backupId, told.backupId)).all();
+  // An id that another host has announced stays that host's.
+  if (known !== undefined && known.agentId !== agentId) return;
+  const summary = announcedBackup(known?.summary as BackupSummary | undefined, told);
   const row = {
     backupId: summary.backupId,
     agentId,
@@ -170,15 +175,15 @@ function saveBackup(db: Db, agentId: string, summary: BackupSummary): void {
     state: summary.state,
     summary,
   };
-  // An id that another host has announced stays that host's.
-  db.insert(schema.backups)
-    .values(row)
-    .onConflictDoUpdate({
-      target: schema.backups.backupId,
-      set: row,
-      setWhere: eq(schema.backups.agentId, agentId),
-    })
-    .run();
+  db.insert(schema.backups).values(row).onConflictDoUpdate({ target: schema.backups.backupId, set: row }).run();
+}
+
+/** A job tells its backup as it was when it was taken, perhaps long ago: of one that is known it can only confirm the manifest. */
+function saveTakenBackup(db: Db, agentId: string, taken: BackupSummary): void {
+  const own = and(eq(schema.backups.backupId, taken.backupId), eq(schema.backups.agentId, agentId));
+  const [known] = db.select().from(schema.backups).where(own).all();
+  const { manifestSha256 } = taken;
+  saveBackup(db, agentId, known === undefined ? taken : { ...(known.summary as BackupSummary), manifestSha256 });
 }
 
 function saveScan(db: Db, { agentId, backups: found, targets, complete }: Extract<Change, { type: 'scan' }>): void {
