@@ -77,16 +77,17 @@ export class Fleet {
     restored?: { incarnation: string },
   ): Promise<Fleet> {
     const fleet = new Fleet(catalog, clock, log);
-    if (restored !== undefined) await catalog.commit([{ type: 'incarnation', incarnation: restored.incarnation }]);
-    const incarnation = await catalog.incarnation();
+    const incarnation = restored?.incarnation ?? (await catalog.incarnation());
+    const changes: Change[] = restored === undefined ? [] : [{ type: 'incarnation', incarnation }];
     const ledgers = new Map((await catalog.ledgers()).map((ledger) => [ledger.agentId, ledger]));
     for (const agent of await catalog.agents()) {
       const stored = ledgers.get(agent.agentId) ?? emptyControlLedger(agent.agentId, incarnation);
       const ledger = restored === undefined ? fleet.#freshLeases(stored) : afterCatalogRestore(stored, incarnation);
-      if (restored !== undefined)
-        await catalog.commit([{ type: 'ledger', before: null, after: ledger, now: clock.now() }]);
+      if (restored !== undefined) changes.push({ type: 'ledger', before: null, after: ledger, now: clock.now() });
       fleet.#members.set(agent.agentId, newMember(agent, ledger));
     }
+    // In one: with the new incarnation alone, the next start would take it for settled that nothing has to be frozen (R18).
+    if (changes.length > 0) await catalog.commit(changes);
     fleet.#timer = setInterval(() => void fleet.#maintain(), maintenanceMs);
     fleet.#timer.unref();
     return fleet;
