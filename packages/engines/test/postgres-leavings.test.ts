@@ -1,3 +1,6 @@
+import { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import type { ArtefactSource, EngineContext } from '@lastgood/core';
 import { uuidv7 } from '@lastgood/host';
 import { type PostgresServer, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -114,3 +117,52 @@ test('F2: another agent that sweeps all the while removes nothing of restores th
   await sweeping;
   expect(swept).toEqual([]);
 });
+
+test('F8: a locale that the server lacks is the cause that a restore tells, and nothing is left', async () => {
+  await server.query('postgres', 'create database spoken');
+  const { backupId } = await bench.backup({ databases: ['spoken'] });
+  const real = await bench.repository.open(ref, backupId);
+  const source: ArtefactSource = {
+    manifest: real.manifest,
+    open: (object, signal) =>
+      object.role === 'properties' ? Readable.from(elsewhere(real.open(object, signal))) : real.open(object, signal),
+  };
+  const mode = { type: 'new', database: 'spoken', as: 'spoken_copy' } as const;
+  const { hash } = await bench.engine.plan(mode, source, await bench.context());
+  await expect(
+    bench.engine.restore({ mode, jobId: uuidv7(), planHash: hash }, source, await bench.context()),
+  ).rejects.toMatchObject({ code: 'RESTORE_FAILED', message: expect.stringContaining('xx_XX') });
+  expect(await halfMade()).toEqual([]);
+});
+
+test('a prepared transaction that holds the database refuses a swap before anything is loaded, and after, by its name', async () => {
+  await server.query('postgres', 'create database pending');
+  const { backupId } = await bench.backup({ databases: ['pending'] });
+  const prepare = "begin; create table t (a int); prepare transaction 'payment 7'";
+  const swap = { type: 'swap', database: 'pending' } as const;
+  const refused = { code: 'RESTORE_FAILED', message: expect.stringContaining("prepared transactions: 'payment 7'") };
+  const source = await bench.repository.open(ref, backupId);
+  const { hash } = await bench.engine.plan(swap, source, await bench.context());
+  const phases: string[] = [];
+  const restore = async (progress: EngineContext['progress']): Promise<unknown> =>
+    bench.engine.restore(
+      { mode: swap, jobId: uuidv7(), planHash: hash },
+      source,
+      await bench.context(undefined, progress),
+    );
+  let preparing: Promise<unknown> | undefined;
+  const late = restore(({ phase }) => {
+    if (phase === 'restore') preparing ??= server.query('pending', prepare);
+  });
+  await expect(late).rejects.toMatchObject(refused);
+  await preparing;
+  await expect(restore(({ phase }) => void phases.push(phase))).rejects.toMatchObject(refused);
+  expect(phases).toEqual([]);
+  await server.query('pending', "rollback prepared 'payment 7'");
+  expect(await halfMade()).toEqual([]);
+});
+
+async function* elsewhere(properties: Readable): AsyncGenerator<Buffer> {
+  const value = JSON.parse(await text(properties)) as object;
+  yield Buffer.from(JSON.stringify({ ...value, collate: 'xx_XX', ctype: 'xx_XX' }));
+}

@@ -20,7 +20,7 @@ import { loadDump } from './load.ts';
 import { applyProperties, createDatabase } from './properties.ts';
 import { makePlan, type RestorePlan } from './restore-plan.ts';
 import { openServer, outside, type Server } from './server.ts';
-import { besideName, swapIn } from './swap.ts';
+import { besideName, refusePrepared, swapIn } from './swap.ts';
 import { clearAway, holdHalfMade } from './sweep.ts';
 
 async function rolesOf(session: Session): Promise<Set<string>> {
@@ -100,6 +100,7 @@ async function restoreBeside({
   const aside =
     request.mode.type === 'swap' && plan.existing !== undefined ? besideName(name, 'old', request.jobId) : null;
   const { session, tools } = server;
+  if (aside !== null) await refusePrepared(session, name);
   await holdHalfMade(session, request.jobId);
   try {
     await session.run(createDatabase(artefacts.properties, fresh, plan.home)).catch(refused);
