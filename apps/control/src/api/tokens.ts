@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { type Clock, Failure } from '@lastgood/core';
 import { uuidv7 } from '@lastgood/host';
 import type { Scope, TokenView } from '@lastgood/protocol';
-import type { Catalog, TokenRecord } from '../catalog/catalog.ts';
+import { type Catalog, isLiving, type TokenRecord } from '../catalog/catalog.ts';
 import { hashOf } from '../fleet/enrolment.ts';
 
 /** Whoever a request comes from. */
@@ -47,12 +47,7 @@ export class TokenCheck {
     if (token === undefined) throw new Failure('UNAUTHENTICATED', 'the call carries no token');
     const record = await this.#catalog.tokenByHash(hashOf(token));
     const now = this.#clock.now();
-    if (
-      record?.kind !== 'api' ||
-      record.scope === null ||
-      record.revokedAt !== null ||
-      (record.expiresAt !== null && record.expiresAt < now)
-    )
+    if (record === undefined || record.scope === null || !isLiving(record, now))
       throw new Failure('UNAUTHENTICATED', 'the token is unknown, expired or revoked');
     this.#note(record.id, Math.max(record.lastUsedAt ?? 0, this.#noted.get(record.id) ?? 0), now);
     return { tokenId: record.id, name: record.name, scope: record.scope };

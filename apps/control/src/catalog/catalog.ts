@@ -27,6 +27,13 @@ export interface TokenRecord {
   readonly revokedAt: number | null;
   readonly usesLeft: number | null;
 }
+/** A token that still opens the admin API. */
+export const isLiving = (token: TokenRecord, now: number): boolean =>
+  token.kind === 'api' && token.revokedAt === null && (token.expiresAt === null || token.expiresAt >= now);
+/** One of those that must never be none, for only they make others. */
+export const isLivingAdmin = (token: TokenRecord, now: number): boolean =>
+  token.scope === 'admin' && isLiving(token, now);
+
 export interface JobRecord {
   readonly job: ControlJob;
   readonly agentId: string;
@@ -112,6 +119,7 @@ export type Change =
   /** Fails with ENROL_TOKEN_INVALID when another enrolment was faster. */
   | { readonly type: 'useToken'; readonly id: string; readonly at: number }
   | { readonly type: 'tokenSeen'; readonly id: string; readonly at: number }
+  /** Fails with CONFLICT when it is the last living one of an administrator. */
   | { readonly type: 'revokeToken'; readonly id: string; readonly at: number }
   | { readonly type: 'incarnation'; readonly incarnation: string }
   /** Tries whether anything can be written. */

@@ -26,6 +26,7 @@ import type { Catalog } from '../catalog/catalog.ts';
 import type { ControlLimits } from '../limits.ts';
 import { type Fleet, HEARTBEAT_MS, LEASE_MS, type Step } from './fleet.ts';
 import { isOutdated } from './holds.ts';
+import { changesOf } from './job-changes.ts';
 
 const GRANT_MS = 30_000;
 /** From this difference of clocks on nothing destructive is allowed to begin. */
@@ -290,7 +291,7 @@ export class Session implements AgentSession {
       return {
         ledger: received.ledger,
         value: received,
-        changes: this.#fleet.changesOf(this.#agentId, before, received.ledger),
+        changes: changesOf(this.#agentId, before, received.ledger),
       };
     });
     const stopped = new Set(

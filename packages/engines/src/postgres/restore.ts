@@ -20,8 +20,8 @@ import { loadDump } from './load.ts';
 import { applyProperties, createDatabase } from './properties.ts';
 import { makePlan, type RestorePlan } from './restore-plan.ts';
 import { openServer, outside, type Server } from './server.ts';
-import { besideName, swapIn } from './swap.ts';
-import { dropOurs } from './sweep.ts';
+import { besideName, refusePrepared, swapIn } from './swap.ts';
+import { clearAway, holdHalfMade } from './sweep.ts';
 
 async function rolesOf(session: Session): Promise<Set<string>> {
   return new Set(
@@ -78,6 +78,13 @@ interface RestoreRun {
   readonly context: EngineContext;
 }
 
+/** What the server says no to here is the restore's failure; that it went away, or has no space left, stays what it is. */
+function refused(error: unknown): never {
+  if (error instanceof Failure && ['TOOL_FAILED', 'SOURCE_CHANGED', 'DATABASE_REFUSED'].includes(error.code))
+    throw new Failure('RESTORE_FAILED', error.message, { cause: error });
+  throw error;
+}
+
 /** Into a database of our own name, checked, then renamed: until the last step the old data is untouched (I7). */
 async function restoreBeside({
   connection,
@@ -93,22 +100,24 @@ async function restoreBeside({
   const aside =
     request.mode.type === 'swap' && plan.existing !== undefined ? besideName(name, 'old', request.jobId) : null;
   const { session, tools } = server;
-  await session.run(createDatabase(artefacts.properties, fresh, plan.home, server.facts.version.major));
+  if (aside !== null) await refusePrepared(session, name);
+  await holdHalfMade(session, request.jobId);
   try {
+    await session
+      .run(createDatabase(artefacts.properties, fresh, plan.home, server.facts.version.major))
+      .catch(refused);
     const args = plan.missingTablespaces.length > 0 ? ['--no-tablespaces'] : [];
     const warnings = [
       ...(await loadDump({ connection, tools, source, dump: artefacts.dump, into: fresh, args }, context)),
     ];
     const counts = await check(connection, fresh, artefacts.fingerprint, context);
     for (const statement of applyProperties(artefacts.properties, fresh, await rolesOf(session)))
-      await session.run(statement);
+      await session.run(statement).catch(refused);
     context.signal.throwIfAborted();
-    await swapIn(session, fresh, name, aside, request.jobId);
+    await swapIn(session, fresh, name, aside, request.jobId).catch(refused);
     return { ...counts, oldKeptAs: aside, warnings };
   } catch (error) {
-    await using cleaner = await Session.open(connection, connection.database, AbortSignal.timeout(60_000));
-    await dropOurs(cleaner, fresh);
-    throw error;
+    throw await clearAway(connection, fresh, error);
   }
 }
 

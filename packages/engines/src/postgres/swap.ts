@@ -40,6 +40,18 @@ async function endSessions(session: Session, database: string): Promise<void> {
   );
 }
 
+/** Ending sessions does not end prepared transactions; better told before hours of loading than after. */
+export async function refusePrepared(session: Session, database: string): Promise<void> {
+  const held = await session.rows<{ gid: string }>('select gid from pg_prepared_xacts where database = $1 limit 5', [
+    database,
+  ]);
+  if (held.length === 0) return;
+  const names = held.map(({ gid }) => `'${gid}'`).join(', ');
+  throw new Failure('RESTORE_FAILED', `database "${database}" is held by prepared transactions: ${names}`, {
+    remedy: 'Commit or roll back what was prepared (COMMIT PREPARED, ROLLBACK PREPARED), then try again.',
+  });
+}
+
 /** Makes the agent's role the owner, if it could give that back; returns whether it did. */
 async function takeOwnership(session: Session, database: string, owner: string): Promise<boolean> {
   await session.run('savepoint owner');
@@ -86,7 +98,10 @@ export async function swapIn(
   restoreJobId: string,
 ): Promise<void> {
   await whileOthersConnect(session, async () => {
-    if (aside !== null) await endSessions(session, database);
+    if (aside !== null) {
+      await refusePrepared(session, database);
+      await endSessions(session, database);
+    }
     await endSessions(session, fresh);
     await session.run('begin');
     if (aside !== null) await setAside(session, database, aside, restoreJobId);
@@ -146,6 +161,7 @@ function parseJson(note: string | null): unknown {
 async function swapBack(session: Session, name: string, aside: Aside, setAsideAs: string): Promise<void> {
   const { database, comment, owner, grants } = aside;
   await whileOthersConnect(session, async () => {
+    await refusePrepared(session, database);
     await endSessions(session, database);
     await endSessions(session, name);
     await session.run('begin');

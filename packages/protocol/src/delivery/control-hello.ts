@@ -93,8 +93,9 @@ function meetJob(ledger: ControlLedger, told: JournalJob, hello: Hello): Control
 /** After a restore of the catalog: what the agent does not know is sent anew when it is safe, else it is over. */
 function settleUntold(ledger: ControlLedger, told: readonly JournalJob[], now: number): ControlLedger {
   let next = ledger;
+  const attempts = Map.groupBy(told, ({ jobId }) => jobId);
   for (const job of ledger.jobs.values()) {
-    if (isTerminal(job) || told.some((entry) => entry.jobId === job.jobId && entry.attempt >= job.attempt)) continue;
+    if (isTerminal(job) || attempts.get(job.jobId)?.some(({ attempt }) => attempt >= job.attempt)) continue;
     if (job.cancelRequested && job.class === 'safe') {
       const error = wireErrorOf('JOB_CANCELLED', 'the job was cancelled before it was sent');
       next = endJob(next, job, 'cancelled', error, now);
@@ -132,18 +133,20 @@ function repeatCancels(ledger: ControlLedger): ControlLedger {
 /** The jobs of which an agent that went back in time must hear, because its journal tells another history or none. */
 function disputed(ledger: ControlLedger, input: HelloInput, comparable: boolean): { sure: boolean; jobs: KnownJob[] } {
   const jobs: KnownJob[] = [];
+  // A catalog has thousands of jobs and a hello tells hundreds: neither is searched for each of the other.
+  const attempts = Map.groupBy(input.jobs, ({ jobId }) => jobId);
+  const starts = Map.groupBy(
+    ledger.outbox.filter((command) => command.type === 'job.start'),
+    ({ jobId }) => jobId,
+  );
   let sure = comparable && input.lastSeq < ledger.acked;
   for (const job of ledger.jobs.values()) {
     const known = knownJobOf(job);
-    const told = input.jobs.filter(({ jobId }) => jobId === job.jobId);
+    const told = attempts.get(job.jobId) ?? [];
     const conflict = told.some((entry) => contradicts(entry, known));
     const missing = job.handed && !known.terminal && !told.some(({ attempt }) => attempt >= job.attempt);
-    const waits = ledger.outbox.some(
-      (command) =>
-        command.type === 'job.start' &&
-        command.jobId === job.jobId &&
-        command.attempt === job.attempt &&
-        command.seq > input.lastSeq,
+    const waits = (starts.get(job.jobId) ?? []).some(
+      ({ attempt, seq }) => attempt === job.attempt && seq > input.lastSeq,
     );
     if (conflict || missing) jobs.push(known);
     if (conflict || (missing && !(comparable && waits && job.lastN === 0))) sure = true;
