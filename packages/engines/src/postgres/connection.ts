@@ -65,6 +65,25 @@ export async function passwordFrom(connection: PostgresConnection, database: str
   return undefined;
 }
 
+/**
+ * What holds in every session of ours, tools included, whatever `ALTER ROLE` and `ALTER DATABASE` say: settings of the startup
+ * packet outrank theirs. Whoever owns a database may set its search_path, and a function of theirs that answers to the name of
+ * one of PostgreSQL's own would run with our rights.
+ */
+const SETTLED: Readonly<Record<string, string>> = {
+  search_path: 'pg_catalog',
+  role: 'none',
+  row_security: 'off',
+  default_transaction_read_only: 'off',
+  standard_conforming_strings: 'on',
+  statement_timeout: '0',
+  lock_timeout: '0',
+  idle_in_transaction_session_timeout: '0',
+};
+const STARTUP_OPTIONS = Object.entries(SETTLED)
+  .map(([name, value]) => `-c ${name}=${value}`)
+  .join(' ');
+
 /** The environment that tells libpq's tools where to connect. The database goes in by itself: a name is never parsed as a connection string. */
 export function toolEnvironment(connection: PostgresConnection, database: string): Record<string, string> {
   return {
@@ -75,6 +94,7 @@ export function toolEnvironment(connection: PostgresConnection, database: string
     PGSSLMODE: connection.sslmode,
     PGCONNECT_TIMEOUT: '15',
     PGAPPNAME: 'lastgood',
+    PGOPTIONS: STARTUP_OPTIONS,
     ...(connection.passfile === undefined ? {} : { PGPASSFILE: connection.passfile }),
   };
 }
@@ -84,11 +104,20 @@ export const conninfo = (database: string): string => `dbname='${database.replac
 
 const REFUSED = new Set(['28P01', '28000', '42501', '3D000', '0LP01']);
 
+/** A pooler hands one session's statements to several backends: settings, snapshots and locks would not stay with us. */
+const pooled = (message: string, cause?: unknown): Failure =>
+  new Failure('DATABASE_REFUSED', message, {
+    cause,
+    remedy: 'Let the connection in the agent file lead to the server itself, not to a pooler in front of it.',
+  });
+
 /** A failure of the server or of the way to it. The message of the server is kept: it names objects, not rows. */
 export function databaseFailure(error: unknown, what: string): Failure {
   if (error instanceof Failure) return error;
   if (error instanceof pg.DatabaseError) {
     const code = error.code ?? '';
+    // What poolers say to settings of the startup packet that they do not know.
+    if (/unsupported startup parameter/.test(error.message)) return pooled(`${what}: ${error.message}`, error);
     if (REFUSED.has(code)) return new Failure('DATABASE_REFUSED', `${what}: ${error.message}`, { cause: error });
     if (code.startsWith('08') || code.startsWith('57P'))
       return new Failure('DATABASE_UNREACHABLE', `${what}: ${error.message}`, { cause: error });
@@ -108,9 +137,9 @@ export function databaseFailure(error: unknown, what: string): Failure {
   return new Failure('DATABASE_UNREACHABLE', `${what}: ${message}`, { cause: error });
 }
 
-/** A server may end what takes or waits long; a backup does both. Which of these settings there are depends on its version. */
+/** A server may end what waits long, and a backup does. Which of these settings there are depends on its version. */
 const NO_TIMEOUTS =
-  "select set_config(name, '0', false) from pg_settings where name in ('statement_timeout', 'transaction_timeout', 'idle_session_timeout', 'idle_in_transaction_session_timeout')";
+  "select pg_catalog.set_config(name, '0', false) from pg_catalog.pg_settings where name in ('transaction_timeout', 'idle_session_timeout')";
 
 /** One session with a server; closed by `await using`. The signal breaks the connection, so that no query outlives its job. */
 export class Session implements AsyncDisposable {
@@ -143,12 +172,17 @@ export class Session implements AsyncDisposable {
       password: (await passwordFrom(connection, database)) ?? '',
       ssl: await sslOf(connection),
       application_name: 'lastgood',
+      options: STARTUP_OPTIONS,
       connectionTimeoutMillis: 15_000,
       keepAlive: true,
     });
     const session = new Session(client, signal, where);
     try {
       await client.connect();
+      // SHOW looks nothing up: it is safe before the search path is known to be ours.
+      const { rows } = await client.query<{ search_path: string }>('show search_path');
+      if (rows[0]?.search_path !== SETTLED['search_path'])
+        throw pooled(`${where}: the session does not keep the settings that it was opened with`);
       await client.query(NO_TIMEOUTS);
     } catch (error) {
       await session[Symbol.asyncDispose]();
