@@ -25,6 +25,18 @@ interface DumpedDatabase {
   readonly warnings: readonly string[];
 }
 
+/** Settings with which a server gives damaged pages as empty ones or as they are, without an error: no backup could tell. */
+async function refuseBlindness(session: Session): Promise<void> {
+  const blind = await session.rows<{ name: string }>(
+    "select name from pg_settings where name in ('zero_damaged_pages', 'ignore_checksum_failure') and setting = 'on'",
+  );
+  if (blind.length === 0) return;
+  const names = blind.map(({ name }) => name).join(' and ');
+  throw new Failure('DATABASE_REFUSED', `${names} is on: rows on damaged pages would be missing without a word`, {
+    remedy: `Take ${names} back to off for the backup, or dump what is left by hand with pg_dump.`,
+  });
+}
+
 /** One database: properties, dump and fingerprint, all of one exported snapshot. */
 async function backupDatabase(
   run: BackupRun,
@@ -35,6 +47,7 @@ async function backupDatabase(
   await using session = await Session.open(connection, database.name, context.signal);
   await session.run('begin isolation level repeatable read read only');
   await session.run(`${STABLE_SETTINGS}; set local lock_timeout = ${connection.lockWaitMs}`);
+  await refuseBlindness(session);
   const { snapshot } = await session.one<{ snapshot: string }>('select pg_export_snapshot() as snapshot');
   const tables = await tablesByOid(session);
   const properties = await readProperties(session, server.facts.version.major);

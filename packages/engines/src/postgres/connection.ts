@@ -72,6 +72,25 @@ export async function passwordFrom(connection: PostgresConnection, database: str
   return undefined;
 }
 
+/**
+ * What holds in every session of ours, tools included, whatever `ALTER ROLE` and `ALTER DATABASE` say: settings of the startup
+ * packet outrank theirs. Whoever owns a database may set its search_path, and a function of theirs that answers to the name of
+ * one of PostgreSQL's own would run with our rights.
+ */
+const SETTLED: Readonly<Record<string, string>> = {
+  search_path: 'pg_catalog',
+  role: 'none',
+  row_security: 'off',
+  default_transaction_read_only: 'off',
+  standard_conforming_strings: 'on',
+  statement_timeout: '0',
+  lock_timeout: '0',
+  idle_in_transaction_session_timeout: '0',
+};
+const STARTUP_OPTIONS = Object.entries(SETTLED)
+  .map(([name, value]) => `-c ${name}=${value}`)
+  .join(' ');
+
 /** Certificates may come from the environment of the agent; where a tool connects and how may not. */
 const OF_OTHERS = /^PG(?!SSL(CERT|KEY|ROOTCERT|CRL|CRLDIR)$)/;
 
@@ -93,6 +112,7 @@ export function toolEnvironment(connection: PostgresConnection, database: string
     PGSSLMODE: connection.sslmode,
     PGCONNECT_TIMEOUT: '15',
     PGAPPNAME: 'lastgood',
+    PGOPTIONS: STARTUP_OPTIONS,
     ...(connection.passfile === undefined ? {} : { PGPASSFILE: connection.passfile }),
   };
 }
@@ -103,11 +123,20 @@ export const conninfo = (database: string): string => `dbname='${database.replac
 const LOGIN_REMEDY = 'Correct user and passfile of the target in the agent file, or pg_hba.conf of the server.';
 const REFUSED = new Set(['28P01', '28000', '42501', '3D000', '0LP01']);
 
+/** A pooler hands one session's statements to several backends: settings, snapshots and locks would not stay with us. */
+const pooled = (message: string, cause?: unknown): Failure =>
+  new Failure('DATABASE_REFUSED', message, {
+    cause,
+    remedy: 'Let the connection in the agent file lead to the server itself, not to a pooler in front of it.',
+  });
+
 /** A failure of the server or of the way to it. The message of the server is kept: it names objects, not rows. */
 export function databaseFailure(error: unknown, what: string): Failure {
   if (error instanceof Failure) return error;
   if (error instanceof pg.DatabaseError) {
     const code = error.code ?? '';
+    // What poolers say to settings of the startup packet that they do not know.
+    if (/unsupported startup parameter/.test(error.message)) return pooled(`${what}: ${error.message}`, error);
     if (REFUSED.has(code))
       return new Failure('DATABASE_REFUSED', `${what}: ${error.message}`, {
         cause: error,
@@ -132,17 +161,11 @@ export function databaseFailure(error: unknown, what: string): Failure {
 }
 
 /**
- * Sent before the first statement, where it outranks what owners of databases and roles may set for our session: an unqualified
- * name must not find a function of theirs, which would run with our rights.
- */
-const STARTUP_OPTIONS = '-c search_path=pg_catalog';
-
-/**
  * A server may end what takes or waits long; a backup does both. And it looks from time to time whether we are still there, so
  * that a query ends with a cancelled job or a killed agent. Which of these settings there are depends on its version.
  */
 const OUR_TIMES = `select pg_catalog.set_config(name, case name when 'client_connection_check_interval' then '2s' else '0' end, false)
-  from pg_catalog.pg_settings where name in ('statement_timeout', 'transaction_timeout', 'idle_session_timeout', 'idle_in_transaction_session_timeout', 'client_connection_check_interval')`;
+  from pg_catalog.pg_settings where name in ('transaction_timeout', 'idle_session_timeout', 'client_connection_check_interval')`;
 
 /** One session with a server; closed by `await using`. The signal breaks the connection, and the server ends its query within seconds. */
 export class Session implements AsyncDisposable {
@@ -197,6 +220,10 @@ export class Session implements AsyncDisposable {
     const session = new Session(client, signal, where);
     try {
       await client.connect();
+      // SHOW looks nothing up: it is safe before the search path is known to be ours.
+      const { rows } = await client.query<{ search_path: string }>('show search_path');
+      if (rows[0]?.search_path !== SETTLED['search_path'])
+        throw pooled(`${where}: the session does not keep the settings that it was opened with`);
       await client.query(OUR_TIMES);
     } catch (error) {
       await session[Symbol.asyncDispose]();

@@ -53,7 +53,7 @@ export type Fingerprint = z.infer<typeof fingerprintSchema>;
 
 /** Fixes every setting that changes how values print, and refuses to see less than all rows (A11). */
 export const STABLE_SETTINGS =
-  "set local datestyle = 'ISO, YMD'; set local intervalstyle = 'postgres'; set local timezone = 'UTC'; set local extra_float_digits = 3; set local bytea_output = 'hex'; set local xmloption = 'content'; set local row_security = off; set local search_path = pg_catalog; set local lc_monetary = 'C'";
+  "set local datestyle = 'ISO, YMD'; set local intervalstyle = 'postgres'; set local timezone = 'UTC'; set local extra_float_digits = 3; set local bytea_output = 'hex'; set local xmloption = 'content'; set local quote_all_identifiers = off; set local row_security = off; set local search_path = pg_catalog; set local lc_monetary = 'C'";
 
 const OURS = "n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_(toast|temp)'";
 /** Objects that belong to an extension come back with it, unless they are configuration tables that the dump carries. */
