@@ -48,6 +48,8 @@ async function adminToken(catalog: Catalog, file: string, now: number, log: Log)
   if (tokens.length > 0) log.warn({ file }, 'no living token of an administrator was left: a new one is in the file');
 }
 
+const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || /^127(\.\d+){3}$/.test(host);
+
 /** Starts the control plane. Throws ALREADY_RUNNING, DATA_FOLDER_UNSAFE, STORE_FAILED; nothing is left open then. */
 export async function startControl(options: ControlOptions): Promise<Control> {
   const { dataDir, host = '127.0.0.1', port = 0, clock, log } = options;
@@ -77,6 +79,8 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   const open = cleanup.move();
   const url = `http://${host.includes(':') ? `[${host}]` : host}:${bound}`;
   log.info({ url, dataDir }, 'the control plane is up');
+  if (!isLoopback(host))
+    log.warn({ host }, 'listens on the network without TLS: tokens can be read on the way unless a proxy adds it');
   let closing: Promise<void> | undefined;
   const close = async (): Promise<void> => {
     fleet.close();

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { type BackupSummary, CLOSE, type JobSpec, type JournalJob } from '@lastgood/protocol';
+import { CLOSE, type JobSpec, type JournalJob } from '@lastgood/protocol';
 import { expect, test } from 'vitest';
 import { AgentSocket, helloInput, until } from './support/agent-socket.ts';
+import { summary } from './support/backup-summary.ts';
 import { ControlBench } from './support/control-bench.ts';
 
 const backup: JobSpec = { command: 'backup', target: 'shop', databases: null, digests: false };
@@ -25,27 +26,6 @@ const tell = (jobId: string, told: Partial<Told>) => ({
   result: null,
   ...told,
 });
-const summary = (jobId: string, more: Partial<BackupSummary> = {}): BackupSummary => ({
-  backupId: randomUUID(),
-  target: 'shop',
-  repository: 'local',
-  engine: 'postgres',
-  kind: 'logical',
-  sequence: 1,
-  jobId,
-  startedAt: '2026-01-15T12:00:00Z',
-  snapshotAt: '2026-01-15T12:00:00Z',
-  finishedAt: '2026-01-15T12:00:01Z',
-  databases: ['shop'],
-  producedBytes: 1,
-  storedBytes: 1,
-  manifestSha256: '0'.repeat(64),
-  state: 'good',
-  verified: null,
-  warnings: [],
-  ...more,
-});
-
 async function scene(options: Parameters<typeof ControlBench.start>[0] = {}) {
   const bench = await ControlBench.start(options);
   const identity = await bench.enrol();
@@ -249,51 +229,6 @@ test('of a hold and the grant of a rotation that come at once one is refused, ne
     await run.agent.call('report', run.agent.session({ events: [failed] }));
   }
 });
-
-/** Jobs of a journal whose events another catalog has confirmed, with these results. */
-const ended = (results: readonly object[]): JournalJob[] =>
-  results.map((result) => ({
-    ...{ jobId: randomUUID(), attempt: 1, n: 3, lastEventId: randomUUID(), lastType: 'succeeded' as const },
-    ...{ open: false, running: false, spec: backup, startBy: 0, deadlineMs: 1, error: null },
-    result: result as JournalJob['result'],
-  }));
-
-for (const order of ['newest first', 'oldest first', 'as they began'] as const)
-  test(`R17: of jobs told ${order} after a restore of the catalog the last word counts`, async () => {
-    await using bench = await ControlBench.start();
-    const identity = await bench.enrol();
-    await bench.close();
-    await bench.open({ restored: true });
-    const [removed, broken, mended] = [summary(randomUUID()), summary(randomUUID()), summary(randomUUID())];
-    const taken = (one: BackupSummary) => ({ command: 'backup', backup: one, durationMs: 1 });
-    const judged = (one: BackupSummary, passed: boolean, day: number) => ({
-      ...{ command: 'verify', backupId: one.backupId, level: 6, reached: 6, passed, findings: [], durationMs: 1 },
-      at: `2026-01-${day}T12:00:00.000Z`,
-    });
-    const decisions = [{ backupId: removed.backupId, finishedAt: '', keep: false, reason: '' }];
-    const rotated = { command: 'rotate', dryRun: false, decisions, keptCount: 2, removedCount: 1, freedBytes: 1 };
-    const results = [
-      ...[taken(removed), taken(broken), taken(mended), judged(removed, true, 10), judged(mended, false, 11)],
-      ...[judged(broken, true, 12), judged(mended, true, 13), judged(broken, false, 14), rotated],
-    ];
-    const told = { 'newest first': results.toReversed(), 'oldest first': results, 'as they began': [] }[order];
-    const began = [
-      rotated,
-      judged(broken, false, 14),
-      taken(removed),
-      judged(mended, true, 13),
-      ...results.slice(1, 7),
-    ];
-    const jobs = ended(told.length === 0 ? began : told);
-    await AgentSocket.connect(bench, identity, { incarnation: randomUUID(), lastSeq: 9, jobs });
-    const backups = await bench.admin().backups.query({});
-    expect(new Map(backups.map(({ backupId, state }) => [backupId, state]))).toEqual(
-      new Map([
-        [broken.backupId, 'bad'],
-        [mended.backupId, 'good'],
-      ]),
-    );
-  });
 
 test('an agent can neither take over, judge nor remove the backups and jobs of another host', async () => {
   await using run = await scene();

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { Failure, PROVEN_LEVEL, standingVerdict, unreachable } from '@lastgood/core';
 import type { BackupSummary, ControlLedger, TargetInventory } from '@lastgood/protocol';
 import { and, eq, gt, inArray, isNull, sql } from 'drizzle-orm';
@@ -167,6 +168,8 @@ function saveBackup(db: Db, agentId: string, told: BackupSummary): void {
   // An id that another host has announced stays that host's.
   if (known !== undefined && known.agentId !== agentId) return;
   const summary = announcedBackup(known?.summary as BackupSummary | undefined, told);
+  // A scan tells for the most part what is known: of that nothing need be written.
+  if (isDeepStrictEqual(known?.summary, summary)) return;
   const row = {
     backupId: summary.backupId,
     agentId,

@@ -33,6 +33,12 @@ const STATUS: Partial<Record<WireError['code'], number>> = {
   BUG: 500,
 };
 
+/** What may be done where, beside the calls below /trpc/, each of which knows its own. */
+const METHODS: ReadonlyMap<string, readonly string[]> = new Map([
+  ['/healthz', ['GET', 'HEAD']],
+  ['/enroll', ['POST']],
+]);
+
 /** Every limit is set, for none has a safe default; the types of the library do not know the newer ones yet. */
 const SOCKET_OPTIONS: ServerOptions & { maxFragments: number; maxBufferedChunks: number; closeTimeout: number } = {
   noServer: true,
@@ -143,8 +149,14 @@ export class HttpServer {
     // Not parsed as an URL: what a stranger sends need not be one.
     const pathname = request.url?.split('?', 1)[0] ?? '';
     if (pathname.startsWith('/trpc/')) return admin(request, response);
-    if (pathname === '/healthz' && request.method === 'GET') return await this.#health(response);
-    if (pathname === '/enroll' && request.method === 'POST') {
+    const allowed = METHODS.get(pathname);
+    if (allowed !== undefined && !allowed.includes(request.method ?? '')) {
+      response.setHeader('allow', allowed.join(', '));
+      const failure = new Failure('BAD_INPUT', `${request.method} is not for ${pathname}, ${allowed.join(' and ')} is`);
+      return answer(response, 405, { error: toWireError(failure) });
+    }
+    if (pathname === '/healthz') return await this.#health(response);
+    if (pathname === '/enroll') {
       if (!this.#mayEnrol())
         return answer(response, 429, {
           error: toWireError(new Failure('CONFLICT', 'too many enrolments; wait a minute')),
@@ -152,7 +164,8 @@ export class HttpServer {
       const { catalog, fleet, clock } = this.#parts;
       return answer(response, 200, await enrol(await jsonBody(request), catalog, fleet, clock));
     }
-    return answer(response, 404, { error: toWireError(new Failure('NOT_FOUND', 'there is nothing here')) });
+    const remedy = 'Calls go to /trpc/, agents to /agent and /enroll, checks of the health to /healthz.';
+    return answer(response, 404, { error: toWireError(new Failure('NOT_FOUND', 'there is nothing here', { remedy })) });
   }
 
   /** 503 while nothing can be written: reads are served, but nothing is promised to anybody. */
