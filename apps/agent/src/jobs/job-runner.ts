@@ -68,6 +68,8 @@ export class JobRunner {
   readonly #grants = new Map<string, Grant>();
   readonly #ready = new Set<string>();
   readonly #sweeping = new Set<string>();
+  /** Counts the jobs that have ended, by target. */
+  readonly #ends = new Map<string, number>();
   #mayStart = false;
   #stopping = false;
   #timer: NodeJS.Timeout | undefined;
@@ -87,6 +89,11 @@ export class JobRunner {
   }
   get progress(): Progress[] {
     return [...this.#running.values()].flatMap(({ progress }) => (progress === undefined ? [] : [progress]));
+  }
+
+  /** Changes with the end of each job of the target: a look at its repository that began before tells of the past. */
+  generation(target: string): number {
+    return this.#ends.get(target) ?? 0;
   }
 
   /** The first hello was answered: the journal is known not to be an old copy. */
@@ -240,6 +247,7 @@ export class JobRunner {
       );
     }
     log.info({ ...fields, outcome: outcome.type, error: outcome.error?.code }, 'job ended');
+    this.#ends.set(target.name, this.generation(target.name) + 1);
     this.#finish(key, outcome);
   }
 

@@ -293,6 +293,8 @@ export class Session implements AgentSession {
         changes: this.#fleet.changesOf(this.#agentId, before, received.ledger),
       };
     });
+    // The catalog may now differ from facts that are the same as before.
+    this.#factsHash = '';
     const stopped = new Set(
       input.events.filter(({ type }) => type !== 'running' && type !== 'accepted').map(({ jobId }) => jobId),
     );
@@ -317,14 +319,14 @@ export class Session implements AgentSession {
   async facts(input: Facts): Promise<Record<string, never>> {
     this.#fence(input.sessionId);
     if (input.hash === this.#factsHash) return {};
-    const { targets, complete, backups } = input;
-    const names = targets.map((target) => target.name);
+    const { targets, complete, backups, removed } = input;
+    const read = input.scanned ?? targets.map((target) => target.name);
     await this.#step((ledger) => ({
       ledger,
       value: undefined,
       changes: [
         { type: 'inventory', agentId: this.#agentId, targets, seenAt: this.#clock.now() },
-        { type: 'scan', agentId: this.#agentId, complete, backups, targets: names },
+        { type: 'scan', agentId: this.#agentId, complete, backups, removed, targets: read },
       ],
     }));
     this.#factsHash = input.hash;

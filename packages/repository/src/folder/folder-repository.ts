@@ -361,4 +361,8 @@ class FolderRepository implements Repository {
       await rm(path, { force: true });
     }
   }
+
+  async removed(ref: TargetRef): Promise<string[]> {
+    return [...(await this.#tombstones(ref)).keys()];
+  }
 }
