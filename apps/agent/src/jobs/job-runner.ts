@@ -22,7 +22,7 @@ import { faultPoint } from '../fault-point.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Log } from '../log.ts';
 import { execute } from './execute.ts';
-import type { Target } from './targets.ts';
+import { refusalOf, type Target } from './targets.ts';
 
 const MAX_RUNNING = 2;
 const ASK_AGAIN_MS = 5_000;
@@ -147,16 +147,14 @@ export class JobRunner {
     const answer = grant.state === 'asking' ? 'none' : grant.state;
     const step = nextStep(job, { now: this.#parts.controlNow() ?? clock.now(), grant: answer });
     if (step === 'expire') return this.#finish(key, answer === 'denied' ? deniedOutcome(grant.reason) : expiredOutcome);
+    // The file may have changed since the job was accepted: what it allows is asked where the job begins (I12).
+    const refusal = refusalOf(this.#parts.targets(), job.spec);
+    if (refusal !== null || target === undefined)
+      return this.#finish(key, { type: 'rejected', error: refusal, result: null });
     if (step === 'ask') {
       if (grant.state === 'none') this.#ask(job, grant);
       return;
     }
-    if (target === undefined)
-      return this.#finish(key, {
-        type: 'failed',
-        error: new Failure('NOT_FOUND', `this host has no target "${job.spec.target}"`).wireError,
-        result: null,
-      });
     if (this.#running.size >= MAX_RUNNING || !this.#ready.has(target.name)) return;
     if (this.#sweeping.has(target.name) || this.#isAtWork(target.name)) return;
     const ledger = markRunning(journal.ledger, key, this.mint);
