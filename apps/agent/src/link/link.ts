@@ -108,9 +108,9 @@ export class Link {
     );
   }
 
+  /** Ends the session, or the dial or hello on the way to one. */
   stop(): void {
     this.#stop.abort();
-    this.#session?.end('the agent stops');
   }
 
   /** Keeps a session until stopped. */
@@ -162,6 +162,8 @@ export class Link {
       (ws.connection?.ws as { terminate?: () => void } | undefined)?.terminate?.();
       resolve(why);
     };
+    const stopped = (): void => end('the agent stops');
+    this.#stop.signal.addEventListener('abort', stopped, { once: true, signal: scope.signal });
     const client: Client = createTRPCClient<AgentRouter>({ links: [wsLink({ client: ws })] });
     this.#live(client, end, scope.signal).catch((error: unknown) =>
       end(error instanceof Error ? error : String(error)),
