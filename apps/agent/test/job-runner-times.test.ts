@@ -181,3 +181,17 @@ test('a job whose target has left the file is rejected as it begins', () => {
   runner.allowStart();
   expect(job()).toMatchObject({ state: 'finished', lastType: 'rejected', error: { code: 'NOT_FOUND' } });
 });
+
+test('D1: while the clocks disagree the control plane is asked when the timer says so, whatever else happens', async () => {
+  const runner = runnerWith(rotation, 600_000, { askAgainMs: 200 });
+  runner.allowStart();
+  runner.targetReady('shop');
+  questions[0]?.resolve({ granted: false, ttlMs: 0, reason: 'clock' });
+  await settle();
+  for (let round = 0; round < 5; round += 1) runner.pump();
+  await settle();
+  expect(questions).toHaveLength(1);
+  await expect.poll(() => questions.length).toBe(2);
+  questions[1]?.resolve(granted);
+  await expect.poll(() => begun).toBe(1);
+});

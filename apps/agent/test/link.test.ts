@@ -11,6 +11,7 @@ import { Link, type LinkParts } from '../src/link/link.ts';
 import { ScriptedControl } from './support/scripted-control.ts';
 
 const JOB = '01a20b1a-d025-7344-a564-47d7db15294a';
+const DAY = 86_400_000;
 let cleanup: AsyncDisposableStack;
 let control: ScriptedControl;
 let journal: Journal;
@@ -161,4 +162,23 @@ test('J1: a stop while nobody answers the dial ends the link at once', async () 
   await running;
   for (const socket of sockets) socket.destroy();
   server.close();
+});
+
+test('D1: a jump of the clock of this host does not move what is known of the clock of the control plane', async () => {
+  control.heartbeatMs = 60;
+  start();
+  await expect.poll(() => control.count('heartbeat')).toBeGreaterThanOrEqual(1);
+  control.answers['heartbeat'] = () => undefined;
+  wall += 40 * DAY;
+  expect(Math.abs((link.controlNow ?? 0) - control.clock)).toBeLessThan(DAY);
+});
+
+test('D1: each heartbeat and each begin tells the clock of this host as it is now', async () => {
+  control.heartbeatMs = 60;
+  start();
+  await expect.poll(() => control.last('heartbeat')?.['clock']).toBe(wall);
+  wall += DAY;
+  await expect.poll(() => control.last('heartbeat')?.['clock']).toBe(wall);
+  expect(await link.askToBegin(JOB, 1, 'nonce')).toMatchObject({ granted: true });
+  expect(control.last('begin')?.['clock']).toBe(wall);
 });

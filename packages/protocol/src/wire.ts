@@ -155,11 +155,14 @@ export const progressSchema = z.object({
 export type Progress = z.infer<typeof progressSchema>;
 const session = { sessionId: z.string() };
 export const ackInputSchema = z.object({ ...session, upToSeq: seq });
+/** The agent's wall clock as it sends, so that one that was repaired is believed again without a new session. */
+const clock = z.number().optional();
 export const beginInputSchema = z.object({
   ...session,
   jobId: uuidSchema,
   attempt,
   nonce: z.string().min(1).max(64),
+  clock,
 });
 export const beginAnswerSchema = z.object({ granted: z.boolean(), ttlMs: z.number(), reason: z.string() });
 export const reportInputSchema = z.object({ ...session, events: z.array(jobEventSchema).min(1).max(256) });
@@ -170,6 +173,7 @@ export const heartbeatInputSchema = z.object({
   progress: z.array(progressSchema).max(64),
   running: z.array(z.object({ jobId: uuidSchema, attempt })).max(64),
   outboxDepth: z.int(),
+  clock,
 });
 export const heartbeatAnswerSchema = z.object({
   controlClock: z.number(),

@@ -32,7 +32,8 @@ const STOPPING = new Failure('JOB_INTERRUPTED', 'the agent is being stopped');
 type Asked = { readonly granted: boolean; readonly ttlMs: number; readonly reason: string };
 interface Grant {
   readonly nonce: string;
-  state: 'none' | 'asking' | 'denied' | 'valid';
+  /** `waits`: not now (the clocks disagree); it is asked again when the timer says so, and not before. */
+  state: 'none' | 'asking' | 'waits' | 'denied' | 'valid';
   until: number;
   reason: string;
 }
@@ -59,6 +60,7 @@ export interface JobRunnerParts {
   readonly onEvent: () => void;
   /** A job ended: what the repositories hold may have changed. */
   readonly onEnd: () => void;
+  readonly askAgainMs?: number;
 }
 
 /** Runs accepted jobs: one per target, journaled before their first effect. It needs no connection, except to begin destruction. */
@@ -131,10 +133,15 @@ export class JobRunner {
   /** Starts what may be started now; called whenever something changed. */
   pump(): void {
     if (!this.#mayStart || this.#stopping) return;
-    clearTimeout(this.#timer);
     for (const job of startableJobs(this.#parts.journal.ledger)) this.#consider(job);
     const waiting = startableJobs(this.#parts.journal.ledger).length > 0;
-    if (waiting) this.#timer = setTimeout(() => this.pump(), ASK_AGAIN_MS);
+    // A timer that is set stays: what changes all the time must not put off what waits.
+    if (waiting) this.#timer ??= setTimeout(() => this.#again(), this.#parts.askAgainMs ?? ASK_AGAIN_MS);
+  }
+  #again(): void {
+    this.#timer = undefined;
+    for (const grant of this.#grants.values()) if (grant.state === 'waits') grant.state = 'none';
+    this.pump();
   }
 
   #consider(job: AgentJob): void {
@@ -144,7 +151,7 @@ export class JobRunner {
     const grant = this.#grants.get(key) ?? { nonce: randomUUID(), state: 'none', until: 0, reason: '' };
     this.#grants.set(key, grant);
     if (grant.state === 'valid' && clock.monotonic() > grant.until) grant.state = 'none';
-    const answer = grant.state === 'asking' ? 'none' : grant.state;
+    const answer = grant.state === 'asking' || grant.state === 'waits' ? 'none' : grant.state;
     const step = nextStep(job, { now: this.#parts.controlNow() ?? clock.now(), grant: answer });
     if (step === 'expire') return this.#finish(key, answer === 'denied' ? deniedOutcome(grant.reason) : expiredOutcome);
     // The file may have changed since the job was accepted: what it allows is asked where the job begins (I12).
@@ -171,7 +178,7 @@ export class JobRunner {
     this.#parts.askToBegin(job.jobId, job.attempt, grant.nonce).then(
       ({ granted, ttlMs, reason }) => {
         // The time runs from the sending: on the way the answer can only have become older.
-        grant.state = granted ? 'valid' : reason === 'clock' ? 'none' : 'denied';
+        grant.state = granted ? 'valid' : reason === 'clock' ? 'waits' : 'denied';
         grant.until = sentAt + ttlMs;
         grant.reason = reason;
         this.pump();

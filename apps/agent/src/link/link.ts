@@ -67,7 +67,8 @@ export class Link {
   readonly #instanceId = randomUUID();
   readonly #stop = new AbortController();
   readonly #limits: LinkLimits;
-  #offset: number | null = null;
+  /** What the control plane's clock said, and when on the monotonic clock, which no jump of this host's clock moves (D1). */
+  #told: { readonly controlMs: number; readonly at: number } | undefined;
   #large: Promise<void> = Promise.resolve();
   #contactAt: number;
   #session:
@@ -83,7 +84,12 @@ export class Link {
 
   /** The control plane's clock, as far as it was ever told. */
   get controlNow(): number | null {
-    return this.#offset === null ? null : this.#parts.clock.now() + this.#offset;
+    return this.#told === undefined ? null : this.#told.controlMs + this.#parts.clock.monotonic() - this.#told.at;
+  }
+  /** Takes the control plane's clock from an answer to what was sent at `sentAt`; on the way back half of the time went by. */
+  #hearClock(controlClock: number, sentAt: number): void {
+    const at = this.#parts.clock.monotonic();
+    this.#told = { controlMs: controlClock + (at - sentAt) / 2, at };
   }
   /** Milliseconds since the last answer of the control plane. */
   get silentMs(): number {
@@ -103,7 +109,7 @@ export class Link {
     const session = this.#session;
     if (session === undefined) throw new Failure('CONTROL_UNREACHABLE', 'there is no connection');
     return await session.client.begin.mutate(
-      { sessionId: session.sessionId, jobId, attempt, nonce },
+      { sessionId: session.sessionId, jobId, attempt, nonce, clock: this.#parts.clock.now() },
       { signal: AbortSignal.timeout(this.#limits.callMs) },
     );
   }
@@ -125,7 +131,7 @@ export class Link {
       const why = await this.#connect();
       let refused = false;
       if (why instanceof Refused) {
-        if (why.controlTime !== undefined) this.#offset = why.controlTime - clock.now();
+        if (why.controlTime !== undefined) this.#hearClock(why.controlTime, clock.monotonic());
         // A wrong clock of this host is no reason to stay away: the next signature carries the control plane's time.
         refused = why.reason !== 'clock' && [401, 403, 426].includes(why.status);
       }
@@ -189,7 +195,7 @@ export class Link {
       { signal: AbortSignal.any([signal, AbortSignal.timeout(LIMITS.helloMs)]) },
     );
     this.#contact();
-    this.#offset = hello.controlClock - clock.now() + (clock.monotonic() - sentAt) / 2;
+    this.#hearClock(hello.controlClock, sentAt);
     this.#spreadMs = hello.spreadMs;
     this.#adopt(told, hello);
     log.info({ session: hello.sessionId, epoch: hello.epoch }, 'connected to the control plane');
@@ -325,6 +331,7 @@ export class Link {
         progress: runner.progress,
         running,
         outboxDepth: journal.ledger.outbox.length,
+        clock: clock.now(),
       };
       try {
         const { controlClock, cancel } = await client.heartbeat.mutate(beat, {
@@ -332,7 +339,7 @@ export class Link {
         });
         missed = 0;
         this.#contact();
-        this.#offset = controlClock - clock.now();
+        this.#hearClock(controlClock, now);
         for (const { jobId, attempt } of cancel) this.#cancel(jobId, attempt);
       } catch (error) {
         missed += 1;

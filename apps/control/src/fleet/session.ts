@@ -172,6 +172,11 @@ export class Session implements AgentSession {
     });
   }
 
+  /** How far the agent's clock is off, as it says now. */
+  #noteClock(clock: number | undefined): void {
+    if (clock !== undefined) this.#clockSkewMs = Math.round(clock - this.#clock.now());
+  }
+
   async hello(input: HelloInput): Promise<HelloAnswer> {
     if (input.protocol > PROTOCOL_VERSION || input.protocol < PROTOCOL_VERSION - 2) {
       this.close(CLOSE.protocol, 'protocol');
@@ -180,7 +185,7 @@ export class Session implements AgentSession {
     if (this.#hello !== undefined) throw new Failure('CONFLICT', 'one hello per connection');
     this.#hello = input;
     const now = this.#clock.now();
-    this.#clockSkewMs = Math.round(input.clock - now);
+    this.#noteClock(input.clock);
     const answer = await this.#fleet.welcome(this.#agentId, this, input).catch((error: unknown) => {
       // Its journal may have gone on since: the agent begins anew, with a hello of now.
       this.close(CLOSE.superseded, 'the hello was refused');
@@ -260,6 +265,7 @@ export class Session implements AgentSession {
 
   async begin(input: Begin): Promise<{ granted: boolean; ttlMs: number; reason: string }> {
     this.#fence(input.sessionId);
+    this.#noteClock(input.clock);
     if (Math.abs(this.#clockSkewMs ?? 0) > MAX_SKEW_MS) return { granted: false, ttlMs: 0, reason: 'clock' };
     if (await this.#holdsChanged(input.jobId)) return { granted: false, ttlMs: 0, reason: 'holds' };
     return await this.#step((before) => {
@@ -306,6 +312,7 @@ export class Session implements AgentSession {
 
   async heartbeat(input: Heartbeat): Promise<{ controlClock: number; cancel: { jobId: string; attempt: number }[] }> {
     this.#fence(input.sessionId);
+    this.#noteClock(input.clock);
     this.#outboxDepth = input.outboxDepth;
     this.#progress = new Map(input.progress.map((progress) => [progress.jobId, progress]));
     const cancel = await this.#step((before) => {
