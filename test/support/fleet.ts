@@ -156,8 +156,9 @@ export class Fleet implements AsyncDisposable {
       (await this.client.hosts.query({})).every((host) => host.state !== 'online') ? true : undefined,
     );
   }
-  async send(spec: JobSpec): Promise<string> {
-    return (await this.client.createJob.mutate({ target: spec.target, spec, idempotencyKey: randomUUID() })).jobId;
+  async send(spec: JobSpec, times: { deadlineMs?: number } = {}): Promise<string> {
+    const job = { target: spec.target, spec, idempotencyKey: randomUUID(), ...times };
+    return (await this.client.createJob.mutate(job)).jobId;
   }
   async ended(jobId: string): Promise<JobView> {
     return await this.until(jobId, `the end of ${jobId}`, (job) => job.endedAt !== null);

@@ -1,15 +1,17 @@
-import { readdir } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JobResult, JobView } from '@lastgood/protocol';
-import { seedShop, startPostgres, temporaryFolder } from '@lastgood/testkit';
+import { lyingTool, seedShop, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { waitFor } from '../../scripts/fleet-processes.ts';
 import { Fleet } from '../support/fleet.ts';
-import { leavingsOf } from '../support/leavings.ts';
+import { leavingsOf, runningTools } from '../support/leavings.ts';
 
 type Server = Awaited<ReturnType<typeof startPostgres>>;
 let server: Server;
 let fleet: Fleet;
 const cleanup = new AsyncDisposableStack();
+const forever = new AbortController().signal;
 
 beforeAll(async () => {
   server = cleanup.use(await startPostgres({}));
@@ -140,19 +142,40 @@ test('C1, K3: a control plane killed while a backup runs learns its end after a 
   expect((await fleet.ended(jobId)).state).toBe('succeeded');
 });
 
+/** Changes the connection of the target in the agent file; the agent is not running. */
+async function connectWith(connection: object): Promise<void> {
+  const config = JSON.parse(await readFile(fleet.configFile, 'utf8'));
+  config.targets.shop.connection = connection;
+  await writeFile(fleet.configFile, JSON.stringify(config), { mode: 0o600 });
+}
+const halfMade = async (): Promise<number> =>
+  (await server.query('postgres', "select 1 from pg_database where strpos(datname, '__lastgood_new_') > 0")).length;
+
 test('F2: an agent killed in the middle of a restore leaves the old data, and says that the restore was interrupted', async () => {
   const backupId = await freshBackup();
   const before = await content('shop');
   const mode = { type: 'swap', database: 'shop' } as const;
   const { plan } = resultOf(await fleet.run({ command: 'plan', target: 'shop', backupId, mode }), 'plan');
   await fleet.killAgent();
-  await fleet.startAgent({ LASTGOOD_FAULT: 'running' });
+  const tools = join(fleet.folder, 'tools');
+  await mkdir(tools);
+  await lyingTool(tools, 'pg_restore', { lie: 'hangs', afterBytes: 0 }, { when: '--dbname' });
+  await connectWith({ ...server.connection, binDir: tools });
+  await fleet.startAgent();
   await fleet.untilOnline();
   const jobId = await fleet.send({ command: 'restore', target: 'shop', backupId, mode, planHash: plan.hash });
-  await fleet.agentEnded();
+  await waitFor('the restore to hang in its loading', 60_000, forever, async () =>
+    (await runningTools(server)).some((line) => line.startsWith('sleep infinity')) ? true : undefined,
+  );
+  expect(await halfMade()).toBe(1);
+  await fleet.killAgent();
+  await connectWith(server.connection);
   await fleet.startAgent();
   expect(await fleet.ended(jobId)).toMatchObject({ state: 'failed', error: { code: 'JOB_INTERRUPTED' } });
   expect(await content('shop')).toEqual(before);
+  await waitFor('the half-made database to be swept', 60_000, forever, async () =>
+    (await halfMade()) === 0 ? true : undefined,
+  );
 });
 
 test('I10: after all of it no process, scratch server, unpublished file or half-made database is left', async () => {

@@ -1,29 +1,22 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type Clock, type EngineContext, Failure, toWireError } from '@lastgood/core';
+import { type Clock, Failure, toWireError } from '@lastgood/core';
 import { lockFolder, makePrivateFolder } from '@lastgood/host';
-import {
-  type BackupSummary,
-  finishJob,
-  forgetFinished,
-  jobKey,
-  LIMITS,
-  recoverAfterCrash,
-  type TargetInventory,
-} from '@lastgood/protocol';
+import { finishJob, forgetFinished, jobKey, recoverAfterCrash } from '@lastgood/protocol';
 import { type AgentConfig, readAgentConfig } from './config/agent-config.ts';
 import { readIdentity } from './config/identity.ts';
 import { ClockWatch } from './jobs/clock-watch.ts';
 import { JobRunner } from './jobs/job-runner.ts';
 import { summariesOf, type Target, targetsOf } from './jobs/targets.ts';
 import { Journal } from './journal/journal.ts';
-import { type Facts, Link } from './link/link.ts';
+import { Link } from './link/link.ts';
 import type { Log } from './log.ts';
+import { Looks, lookContext, PROBE_MS } from './looks.ts';
+import { untilAborted } from './until-aborted.ts';
 
 const FORGET_MS = 30 * 86_400_000;
 const FORGET_EVERY_MS = 3_600_000;
-const PROBE_MS = 30_000;
 const WATCH_MS = 10_000;
 const SWEEP_AGAIN_MS = 60_000;
 /** So long without a word, and nothing running: the process ends and its supervisor starts a fresh one. */
@@ -44,25 +37,6 @@ export interface Agent {
   close(): Promise<void>;
 }
 
-/** A context for short looks that belong to no job. */
-async function lookContext(
-  dataDir: string,
-  name: string,
-  clock: Clock,
-  signal: AbortSignal,
-): Promise<EngineContext & AsyncDisposable> {
-  const workDir = join(dataDir, 'jobs', `look-${name}`);
-  await makePrivateFolder(workDir);
-  return {
-    workDir,
-    signal,
-    clock,
-    progress: () => undefined,
-    log: () => undefined,
-    [Symbol.asyncDispose]: () => rm(workDir, { recursive: true, force: true }),
-  };
-}
-
 class RunningAgent implements Agent {
   readonly ended: Promise<void>;
   readonly #options: AgentOptions;
@@ -72,7 +46,7 @@ class RunningAgent implements Agent {
   readonly #runner: JobRunner;
   readonly #link: Link;
   readonly #stop = new AbortController();
-  readonly #looking = new Map<string, Promise<unknown>>();
+  readonly #looks: Looks;
   readonly #timer: NodeJS.Timeout;
   readonly #watching: NodeJS.Timeout;
   #tasks: Promise<unknown>[] = [];
@@ -104,13 +78,21 @@ class RunningAgent implements Agent {
       onEvent: () => this.#link.reportSoon(),
       onEnd: () => this.#link.factsSoon(),
     });
+    this.#looks = new Looks({
+      dataDir: config.dataDir,
+      clock,
+      targets: () => this.#targets,
+      generation: (target) => this.#runner.generation(target),
+      remarks: () => (this.#refusedFile === undefined ? [] : [this.#refusedFile]),
+      signal: this.#stop.signal,
+    });
     this.#link = new Link({
       url: () => this.#config.control.url,
       identity,
       journal,
       runner: () => this.#runner,
       targets: () => this.#targets,
-      facts: () => this.#facts(),
+      facts: () => this.#looks.facts(),
       clock,
       random,
       log,
@@ -187,8 +169,9 @@ class RunningAgent implements Agent {
 
   async #sweep(target: Target): Promise<void> {
     const { clock, log } = this.#options;
-    const repository = await target.repository();
-    const unfinished = await repository.sweep(target.ref, new Set());
+    const sweeping = target.repository().then((repository) => repository.sweep(target.ref, new Set()));
+    const stopped = (): Failure => new Failure('STORE_FAILED', 'the agent stops before the repository answers');
+    const unfinished = await untilAborted(sweeping, this.#stop.signal, stopped);
     await using context = await lookContext(
       this.#config.dataDir,
       `sweep-${target.name}`,
@@ -198,65 +181,6 @@ class RunningAgent implements Agent {
     const leavings = await target.engine.sweep(context, () => this.#runner.runningJobs);
     const swept = [...unfinished.map((id) => `unfinished backup ${id}`), ...leavings];
     if (swept.length > 0) log.info({ target: target.name, swept }, 'removed what an interrupted job left');
-  }
-
-  async #facts(): Promise<Facts> {
-    const looks = await Promise.all([...this.#targets.values()].map((target) => this.#look(target)));
-    const backups = looks.flatMap((look) => look.backups).sort((a, b) => (a.backupId < b.backupId ? -1 : 1));
-    return { targets: looks.map((look) => look.inventory), backups };
-  }
-
-  /** One target as it is now; a look that hangs is cut off, and one that fails is told as a finding. */
-  async #look(target: Target): Promise<{ inventory: TargetInventory; backups: BackupSummary[] }> {
-    const { clock } = this.#options;
-    const { name, config } = target;
-    await this.#looking.get(name);
-    const work = (async () => {
-      await using context = await lookContext(
-        this.#config.dataDir,
-        name,
-        clock,
-        AbortSignal.any([this.#stop.signal, AbortSignal.timeout(PROBE_MS)]),
-      );
-      const probed = await target.engine.probe(context).catch((error: unknown) => ({
-        state: 'unreachable' as const,
-        version: null,
-        systemId: null,
-        sizeBytes: null,
-        databases: [],
-        findings: [error instanceof Failure ? `${error.code}: ${error.message}` : 'the server could not be asked'],
-      }));
-      const findings = [...(this.#refusedFile === undefined ? [] : [this.#refusedFile]), ...probed.findings];
-      const untold = probed.databases.length - LIMITS.inventoryDatabases;
-      if (untold > 0)
-        findings.push(`${untold} more databases are not told of here; a backup of the whole target holds them`);
-      let backups: BackupSummary[] = [];
-      try {
-        const repository = await target.repository();
-        const found = await repository.list(target.ref);
-        backups = summariesOf(found.backups, config.repository);
-        findings.push(...found.broken.slice(0, 5).map(({ backupId, reason }) => `backup ${backupId}: ${reason}`));
-      } catch (error) {
-        findings.push(
-          error instanceof Failure ? `${error.code}: ${error.message}` : 'the repository could not be read',
-        );
-      }
-      const inventory: TargetInventory = {
-        name,
-        engine: target.engine.name,
-        labels: config.labels,
-        repository: config.repository,
-        ...probed,
-        databases: probed.databases.slice(0, LIMITS.inventoryDatabases),
-        findings: findings.map((finding) => finding.slice(0, 500)),
-      };
-      return { inventory, backups };
-    })();
-    this.#looking.set(
-      name,
-      work.catch(() => undefined),
-    );
-    return await work;
   }
 
   async reload(): Promise<void> {
@@ -289,7 +213,7 @@ class RunningAgent implements Agent {
     this.#stop.abort();
     await this.#runner.stop();
     this.#link.stop();
-    await Promise.allSettled([...this.#tasks, ...this.#looking.values()]);
+    await Promise.allSettled([...this.#tasks, this.#looks.settled()]);
   }
 }
 

@@ -49,6 +49,16 @@ test('what was saved is there after the next start', async () => {
   expect(reportBatch(again.ledger)).toHaveLength(3);
 });
 
+test('R1, R7: a step of the journal is on the disk before anybody hears of it', async () => {
+  await using folder = await temporaryFolder();
+  const file = join(folder.path, 'journal.sqlite');
+  for (const _start of ['new', 'again']) {
+    using journal = await Journal.open(file, 0);
+    // 2 is FULL: each commit waits for the disk.
+    expect(journal.durability).toEqual({ journalMode: 'wal', synchronous: 2 });
+  }
+});
+
 test('J5: cut at any place, a journal is put aside whole or opens with what it held, and never in between', async () => {
   await using folder = await temporaryFolder();
   const { file, ledger } = await writtenJournal(folder.path);

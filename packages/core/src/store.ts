@@ -53,4 +53,6 @@ export interface Repository {
   sweep(ref: TargetRef, liveBackupIds: ReadonlySet<string>): Promise<readonly string[]>;
   /** The store's own clock: modification time of a marker just written. */
   storeNow(): Promise<number>;
+  /** The ids of backups that were removed and whose grace is not over. */
+  removed(ref: TargetRef): Promise<string[]>;
 }

@@ -14,6 +14,8 @@ export const LIMITS = {
   commandWindow: 32,
   inFlightCalls: 32,
   helloMs: 10_000,
+  /** Targets of one host. */
+  targets: 256,
   /** Databases of one target that an agent tells of. */
   inventoryDatabases: 200,
   maxBufferedBytes: 1024 * 1024,
@@ -153,7 +155,15 @@ export const progressSchema = z.object({
 export type Progress = z.infer<typeof progressSchema>;
 const session = { sessionId: z.string() };
 export const ackInputSchema = z.object({ ...session, upToSeq: seq });
-export const beginInputSchema = z.object({ ...session, jobId: uuidSchema, attempt, nonce: z.string().min(1).max(64) });
+/** The agent's wall clock as it sends, so that one that was repaired is believed again without a new session. */
+const clock = z.number().optional();
+export const beginInputSchema = z.object({
+  ...session,
+  jobId: uuidSchema,
+  attempt,
+  nonce: z.string().min(1).max(64),
+  clock,
+});
 export const beginAnswerSchema = z.object({ granted: z.boolean(), ttlMs: z.number(), reason: z.string() });
 export const reportInputSchema = z.object({ ...session, events: z.array(jobEventSchema).min(1).max(256) });
 export const reportAnswerSchema = z.object({ acceptedIds: z.array(z.string()) });
@@ -163,6 +173,7 @@ export const heartbeatInputSchema = z.object({
   progress: z.array(progressSchema).max(64),
   running: z.array(z.object({ jobId: uuidSchema, attempt })).max(64),
   outboxDepth: z.int(),
+  clock,
 });
 export const heartbeatAnswerSchema = z.object({
   controlClock: z.number(),
@@ -206,10 +217,14 @@ export type BackupSummary = z.infer<typeof backupSummarySchema>;
 export const factsInputSchema = z.object({
   ...session,
   hash: z.string(),
-  targets: z.array(targetInventorySchema).max(256),
+  targets: z.array(targetInventorySchema).max(LIMITS.targets),
   backups: z.array(backupSummarySchema).max(10_000),
   /** False: only the newest backups fitted into the frame. */
   complete: z.boolean().default(true),
+  /** Backups that a rotation has removed, whatever became of its report: they are not missing. */
+  removed: z.array(uuidSchema).max(10_000).default([]),
+  /** The targets whose repository was read, of which `backups` tells; all of them when an older agent does not say. */
+  scanned: z.array(nameSchema).max(LIMITS.targets).optional(),
 });
 
 export const enrolInputSchema = z.object({

@@ -69,6 +69,28 @@ test('A15: a cancelled backup whose tool is slow to die lets no second one in be
   expect(await stored()).toHaveLength(before.length + 1);
 });
 
+test('A5: a backup that reaches its deadline ends with its tools, its locks and its files', async () => {
+  await hangs();
+  const before = await stored();
+  const jobId = await fleet.send(backup, { deadlineMs: 5_000 });
+  await untilHanging();
+  // The transaction of the snapshot, and with it every lock on the source.
+  const held = async (): Promise<number> =>
+    (
+      await server.query(
+        'postgres',
+        "select 1 from pg_stat_activity where application_name like 'lastgood%' and state like 'idle in transaction%'",
+      )
+    ).length;
+  expect(await held()).toBeGreaterThan(0);
+  expect(await fleet.ended(jobId)).toMatchObject({ state: 'failed', error: { code: 'JOB_DEADLINE' } });
+  await waitFor('the locks to be free', 60_000, forever, async () => ((await held()) === 0 ? true : undefined));
+  expect(await leavingsOf(fleet, server)).toEqual([]);
+  expect(await stored()).toEqual(before);
+  await honest();
+  expect((await fleet.run(backup)).state).toBe('succeeded');
+});
+
 test('J1: SIGTERM in the middle of a backup ends its tool, leaves nothing, exits with 0; a restart runs it again', async () => {
   await hangs();
   const before = await stored();

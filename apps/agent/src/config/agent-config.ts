@@ -2,7 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { Failure } from '@lastgood/core';
 import { postgresConnectionSchema } from '@lastgood/engines/postgres';
-import { nameSchema } from '@lastgood/protocol';
+import { LIMITS, nameSchema } from '@lastgood/protocol';
 import { LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 
@@ -53,7 +53,9 @@ export const agentConfigSchema = z.strictObject({
     .default('/var/lib/lastgood-agent')
     .describe('Where the agent keeps its identity and journal (mode 0700).'),
   repositories: z.record(nameSchema, repositorySchema),
-  targets: z.record(nameSchema, targetSchema),
+  targets: z
+    .record(nameSchema, targetSchema)
+    .refine((targets) => Object.keys(targets).length <= LIMITS.targets, `a host has at most ${LIMITS.targets} targets`),
 });
 export type AgentConfig = z.infer<typeof agentConfigSchema>;
 export type TargetConfig = AgentConfig['targets'][string];

@@ -22,7 +22,7 @@ import { faultPoint } from '../fault-point.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Log } from '../log.ts';
 import { execute } from './execute.ts';
-import type { Target } from './targets.ts';
+import { refusalOf, type Target } from './targets.ts';
 
 const MAX_RUNNING = 2;
 const ASK_AGAIN_MS = 5_000;
@@ -32,7 +32,8 @@ const STOPPING = new Failure('JOB_INTERRUPTED', 'the agent is being stopped');
 type Asked = { readonly granted: boolean; readonly ttlMs: number; readonly reason: string };
 interface Grant {
   readonly nonce: string;
-  state: 'none' | 'asking' | 'denied' | 'valid';
+  /** `waits`: not now (the clocks disagree); it is asked again when the timer says so, and not before. */
+  state: 'none' | 'asking' | 'waits' | 'denied' | 'valid';
   until: number;
   reason: string;
 }
@@ -59,6 +60,7 @@ export interface JobRunnerParts {
   readonly onEvent: () => void;
   /** A job ended: what the repositories hold may have changed. */
   readonly onEnd: () => void;
+  readonly askAgainMs?: number;
 }
 
 /** Runs accepted jobs: one per target, journaled before their first effect. It needs no connection, except to begin destruction. */
@@ -68,6 +70,8 @@ export class JobRunner {
   readonly #grants = new Map<string, Grant>();
   readonly #ready = new Set<string>();
   readonly #sweeping = new Set<string>();
+  /** Counts the jobs that have ended, by target. */
+  readonly #ends = new Map<string, number>();
   #mayStart = false;
   #stopping = false;
   #timer: NodeJS.Timeout | undefined;
@@ -87,6 +91,11 @@ export class JobRunner {
   }
   get progress(): Progress[] {
     return [...this.#running.values()].flatMap(({ progress }) => (progress === undefined ? [] : [progress]));
+  }
+
+  /** Changes with the end of each job of the target: a look at its repository that began before tells of the past. */
+  generation(target: string): number {
+    return this.#ends.get(target) ?? 0;
   }
 
   /** The first hello was answered: the journal is known not to be an old copy. */
@@ -124,10 +133,15 @@ export class JobRunner {
   /** Starts what may be started now; called whenever something changed. */
   pump(): void {
     if (!this.#mayStart || this.#stopping) return;
-    clearTimeout(this.#timer);
     for (const job of startableJobs(this.#parts.journal.ledger)) this.#consider(job);
     const waiting = startableJobs(this.#parts.journal.ledger).length > 0;
-    if (waiting) this.#timer = setTimeout(() => this.pump(), ASK_AGAIN_MS);
+    // A timer that is set stays: what changes all the time must not put off what waits.
+    if (waiting) this.#timer ??= setTimeout(() => this.#again(), this.#parts.askAgainMs ?? ASK_AGAIN_MS);
+  }
+  #again(): void {
+    this.#timer = undefined;
+    for (const grant of this.#grants.values()) if (grant.state === 'waits') grant.state = 'none';
+    this.pump();
   }
 
   #consider(job: AgentJob): void {
@@ -137,19 +151,17 @@ export class JobRunner {
     const grant = this.#grants.get(key) ?? { nonce: randomUUID(), state: 'none', until: 0, reason: '' };
     this.#grants.set(key, grant);
     if (grant.state === 'valid' && clock.monotonic() > grant.until) grant.state = 'none';
-    const answer = grant.state === 'asking' ? 'none' : grant.state;
+    const answer = grant.state === 'asking' || grant.state === 'waits' ? 'none' : grant.state;
     const step = nextStep(job, { now: this.#parts.controlNow() ?? clock.now(), grant: answer });
     if (step === 'expire') return this.#finish(key, answer === 'denied' ? deniedOutcome(grant.reason) : expiredOutcome);
+    // The file may have changed since the job was accepted: what it allows is asked where the job begins (I12).
+    const refusal = refusalOf(this.#parts.targets(), job.spec);
+    if (refusal !== null || target === undefined)
+      return this.#finish(key, { type: 'rejected', error: refusal, result: null });
     if (step === 'ask') {
       if (grant.state === 'none') this.#ask(job, grant);
       return;
     }
-    if (target === undefined)
-      return this.#finish(key, {
-        type: 'failed',
-        error: new Failure('NOT_FOUND', `this host has no target "${job.spec.target}"`).wireError,
-        result: null,
-      });
     if (this.#running.size >= MAX_RUNNING || !this.#ready.has(target.name)) return;
     if (this.#sweeping.has(target.name) || this.#isAtWork(target.name)) return;
     const ledger = markRunning(journal.ledger, key, this.mint);
@@ -166,7 +178,7 @@ export class JobRunner {
     this.#parts.askToBegin(job.jobId, job.attempt, grant.nonce).then(
       ({ granted, ttlMs, reason }) => {
         // The time runs from the sending: on the way the answer can only have become older.
-        grant.state = granted ? 'valid' : reason === 'clock' ? 'none' : 'denied';
+        grant.state = granted ? 'valid' : reason === 'clock' ? 'waits' : 'denied';
         grant.until = sentAt + ttlMs;
         grant.reason = reason;
         this.pump();
@@ -240,6 +252,7 @@ export class JobRunner {
       );
     }
     log.info({ ...fields, outcome: outcome.type, error: outcome.error?.code }, 'job ended');
+    this.#ends.set(target.name, this.generation(target.name) + 1);
     this.#finish(key, outcome);
   }
 

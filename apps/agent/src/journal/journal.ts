@@ -98,6 +98,11 @@ export class Journal implements Disposable {
   get ledger(): AgentLedger {
     return this.#stored;
   }
+  /** What the open connection itself says of how it writes. */
+  get durability(): { journalMode: unknown; synchronous: unknown } {
+    const pragma = (name: string): unknown => this.#db.pragma(name, { simple: true });
+    return { journalMode: pragma('journal_mode'), synchronous: pragma('synchronous') };
+  }
 
   /** Makes the ledger durable, in one transaction. What throws here changed nothing. */
   save(ledger: AgentLedger): void {

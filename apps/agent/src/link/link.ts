@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Clock, Failure } from '@lastgood/core';
 import {
@@ -6,7 +6,6 @@ import {
   type AgentRouter,
   acceptCommand,
   adoptHelloAnswer,
-  type BackupSummary,
   cancelAttempt,
   confirmReported,
   type HelloAnswer,
@@ -15,7 +14,6 @@ import {
   PROTOCOL_VERSION,
   readCommand,
   reportBatch,
-  type TargetInventory,
 } from '@lastgood/protocol';
 import { createTRPCClient, createWSClient, type TRPCClient, type TRPCWebSocketClient, wsLink } from '@trpc/client';
 import type { Identity } from '../config/identity.ts';
@@ -27,19 +25,28 @@ import type { Log } from '../log.ts';
 import { VERSION } from '../version.ts';
 import { agentSocketClass, Refused } from './agent-socket.ts';
 import { backoffMs } from './backoff.ts';
+import { boundedFacts, type Facts } from './facts.ts';
+import { guardedJson } from './frame-json.ts';
 
-const CALL_MS = 30_000;
-const STABLE_MS = 60_000;
-/** While jobs run, people watch them. */
-const WATCHED_HEARTBEAT_MS = 1_000;
-const FACTS_MS = 5 * 60_000;
-const FACTS_BYTES = LIMITS.frameBytes - 48 * 1024;
-
-export interface Facts {
-  readonly targets: readonly TargetInventory[];
-  /** Oldest first. */
-  readonly backups: readonly BackupSummary[];
+/** What the link waits for. Times are shorter in tests, nothing else differs. */
+export interface LinkLimits {
+  /** A call that is not answered by then ends the session, so that the next one says it again. */
+  readonly callMs: number;
+  /** A session that lives so long has no failed tries behind it. */
+  readonly stableMs: number;
+  /** How often a heartbeat is sent while jobs run, for people watch them. */
+  readonly watchedMs: number;
+  readonly factsMs: number;
 }
+export const LINK_LIMITS: LinkLimits = {
+  callMs: 30_000,
+  stableMs: 60_000,
+  watchedMs: 1_000,
+  factsMs: 5 * 60_000,
+};
+/** Longer than the library gathers calls for one frame. */
+const FRAME_GAP_MS = 5;
+
 export interface LinkParts {
   readonly url: () => string;
   readonly identity: Identity;
@@ -50,58 +57,19 @@ export interface LinkParts {
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Log;
+  readonly limits?: Partial<LinkLimits>;
 }
 type Client = TRPCClient<AgentRouter>;
-
-/** What leaves of the facts: as many of the newest backups as fit into one frame. */
-export function boundedFacts({ targets, backups }: Facts): {
-  targets: TargetInventory[];
-  backups: BackupSummary[];
-  complete: boolean;
-  hash: string;
-} {
-  const kept: BackupSummary[] = [];
-  let room = FACTS_BYTES - Buffer.byteLength(JSON.stringify(targets));
-  for (const backup of [...backups].reverse()) {
-    room -= Buffer.byteLength(JSON.stringify(backup)) + 1;
-    if (room < 0) break;
-    kept.push(backup);
-  }
-  const content = { targets: [...targets], backups: kept.reverse(), complete: kept.length === backups.length };
-  return { ...content, hash: createHash('sha256').update(JSON.stringify(content)).digest('hex') };
-}
-
-/** What the library can look into: anything else ends the process in there. */
-const isMessage = (frame: unknown): boolean =>
-  typeof frame === 'object' && frame !== null && !Array.isArray(frame) && ('id' in frame || 'method' in frame);
-
-/** JSON that never throws on what a proxy or a wrong server sends: the frame is reported and the session ends (the library would end the process). */
-function guardedJson(onBad: () => void): {
-  encode: (data: unknown) => string;
-  decode: (data: string | ArrayBuffer | Uint8Array) => unknown;
-} {
-  return {
-    encode: (data) => JSON.stringify(data),
-    decode: (data) => {
-      try {
-        if (typeof data !== 'string') throw new TypeError('binary frame');
-        const frame: unknown = JSON.parse(data);
-        if (!isMessage(frame)) throw new TypeError('no message');
-        return frame;
-      } catch {
-        onBad();
-        return { id: null, result: { type: 'stopped' } };
-      }
-    },
-  };
-}
 
 /** The connection to the control plane: dials, says hello, takes commands, reports, and begins again when it breaks. No job waits for it. */
 export class Link {
   readonly #parts: LinkParts;
   readonly #instanceId = randomUUID();
   readonly #stop = new AbortController();
-  #offset: number | null = null;
+  readonly #limits: LinkLimits;
+  /** What the control plane's clock said, and when on the monotonic clock, which no jump of this host's clock moves (D1). */
+  #told: { readonly controlMs: number; readonly at: number } | undefined;
+  #large: Promise<void> = Promise.resolve();
   #contactAt: number;
   #session:
     | { client: Client; sessionId: string; end: (why: string) => void; report: () => void; facts: () => void }
@@ -110,12 +78,18 @@ export class Link {
 
   constructor(parts: LinkParts) {
     this.#parts = parts;
+    this.#limits = { ...LINK_LIMITS, ...parts.limits };
     this.#contactAt = parts.clock.monotonic();
   }
 
   /** The control plane's clock, as far as it was ever told. */
   get controlNow(): number | null {
-    return this.#offset === null ? null : this.#parts.clock.now() + this.#offset;
+    return this.#told === undefined ? null : this.#told.controlMs + this.#parts.clock.monotonic() - this.#told.at;
+  }
+  /** Takes the control plane's clock from an answer to what was sent at `sentAt`; on the way back half of the time went by. */
+  #hearClock(controlClock: number, sentAt: number): void {
+    const at = this.#parts.clock.monotonic();
+    this.#told = { controlMs: controlClock + (at - sentAt) / 2, at };
   }
   /** Milliseconds since the last answer of the control plane. */
   get silentMs(): number {
@@ -135,14 +109,14 @@ export class Link {
     const session = this.#session;
     if (session === undefined) throw new Failure('CONTROL_UNREACHABLE', 'there is no connection');
     return await session.client.begin.mutate(
-      { sessionId: session.sessionId, jobId, attempt, nonce },
-      { signal: AbortSignal.timeout(CALL_MS) },
+      { sessionId: session.sessionId, jobId, attempt, nonce, clock: this.#parts.clock.now() },
+      { signal: AbortSignal.timeout(this.#limits.callMs) },
     );
   }
 
+  /** Ends the session, or the dial or hello on the way to one. */
   stop(): void {
     this.#stop.abort();
-    this.#session?.end('the agent stops');
   }
 
   /** Keeps a session until stopped. */
@@ -157,11 +131,11 @@ export class Link {
       const why = await this.#connect();
       let refused = false;
       if (why instanceof Refused) {
-        if (why.controlTime !== undefined) this.#offset = why.controlTime - clock.now();
+        if (why.controlTime !== undefined) this.#hearClock(why.controlTime, clock.monotonic());
         // A wrong clock of this host is no reason to stay away: the next signature carries the control plane's time.
         refused = why.reason !== 'clock' && [401, 403, 426].includes(why.status);
       }
-      tries = clock.monotonic() - startedAt > STABLE_MS ? 0 : tries + 1;
+      tries = clock.monotonic() - startedAt > this.#limits.stableMs ? 0 : tries + 1;
       const reason = why instanceof Error ? why.message : why;
       waitMs = Math.round(backoffMs(tries, this.#spreadMs, refused, random));
       if (!this.#stop.signal.aborted) log.warn({ reason, tries, waitMs }, 'no connection to the control plane');
@@ -194,6 +168,8 @@ export class Link {
       (ws.connection?.ws as { terminate?: () => void } | undefined)?.terminate?.();
       resolve(why);
     };
+    const stopped = (): void => end('the agent stops');
+    this.#stop.signal.addEventListener('abort', stopped, { once: true, signal: scope.signal });
     const client: Client = createTRPCClient<AgentRouter>({ links: [wsLink({ client: ws })] });
     this.#live(client, end, scope.signal).catch((error: unknown) =>
       end(error instanceof Error ? error : String(error)),
@@ -219,7 +195,7 @@ export class Link {
       { signal: AbortSignal.any([signal, AbortSignal.timeout(LIMITS.helloMs)]) },
     );
     this.#contact();
-    this.#offset = hello.controlClock - clock.now() + (clock.monotonic() - sentAt) / 2;
+    this.#hearClock(hello.controlClock, sentAt);
     this.#spreadMs = hello.spreadMs;
     this.#adopt(told, hello);
     log.info({ session: hello.sessionId, epoch: hello.epoch }, 'connected to the control plane');
@@ -280,10 +256,12 @@ export class Link {
     if (gap) return end('a command is missing');
     journal.save(ledger);
     if (command.type === 'job.start') faultPoint('accepted');
-    client.ack.mutate({ sessionId, upToSeq: ledger.lastSeq }, { signal: AbortSignal.timeout(CALL_MS) }).then(
-      () => this.#contact(),
-      (error: Error) => end(`an acknowledgement failed: ${error.message}`),
-    );
+    client.ack
+      .mutate({ sessionId, upToSeq: ledger.lastSeq }, { signal: AbortSignal.timeout(this.#limits.callMs) })
+      .then(
+        () => this.#contact(),
+        (error: Error) => end(`an acknowledgement failed: ${error.message}`),
+      );
     if (stop !== null) runner.cancel(stop.jobId, stop.attempt);
     this.reportSoon();
     runner.pump();
@@ -294,9 +272,8 @@ export class Link {
     for (;;) {
       const events = reportBatch(journal.ledger);
       if (events.length === 0 || signal.aborted) return;
-      const { acceptedIds } = await client.report.mutate(
-        { sessionId, events },
-        { signal: AbortSignal.any([signal, AbortSignal.timeout(CALL_MS)]) },
+      const { acceptedIds } = await this.#alone(() =>
+        client.report.mutate({ sessionId, events }, { signal: this.#callSignal(signal) }),
       );
       this.#contact();
       if (events.some((event) => event.type === 'succeeded' || event.type === 'failed')) faultPoint('reported');
@@ -307,13 +284,26 @@ export class Link {
   }
 
   async #sendFacts(client: Client, sessionId: string, signal: AbortSignal): Promise<void> {
-    const facts = boundedFacts(await this.#parts.facts());
+    const facts = await this.#parts.facts();
     if (signal.aborted) return;
-    await client.facts.mutate(
-      { sessionId, ...facts },
-      { signal: AbortSignal.any([signal, AbortSignal.timeout(CALL_MS)]) },
+    // Bounded when they leave: what a job has overtaken until then is not told.
+    await this.#alone(() =>
+      client.facts.mutate({ sessionId, ...boundedFacts(facts) }, { signal: this.#callSignal(signal) }),
     );
     this.#contact();
+  }
+
+  #callSignal(session: AbortSignal): AbortSignal {
+    return AbortSignal.any([session, AbortSignal.timeout(this.#limits.callMs)]);
+  }
+  /** What is said at once leaves as one frame, and two large calls do not fit into one. */
+  async #alone<T>(call: () => Promise<T>): Promise<T> {
+    const before = this.#large;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#large = promise;
+    await before;
+    setTimeout(resolve, FRAME_GAP_MS);
+    return await call();
   }
 
   /** One at a time: a heartbeat that is not answered is not followed by another; two in a row end the session. */
@@ -324,11 +314,11 @@ export class Link {
     let beatAt = clock.monotonic();
     let factsAt = clock.monotonic();
     while (!signal.aborted) {
-      await delay(WATCHED_HEARTBEAT_MS, undefined, { signal }).catch(() => undefined);
+      await delay(this.#limits.watchedMs, undefined, { signal }).catch(() => undefined);
       const now = clock.monotonic();
       if (signal.aborted || (runner.runningKeys.size === 0 && now - beatAt < heartbeatMs)) continue;
       beatAt = now;
-      if (now - factsAt > FACTS_MS) {
+      if (now - factsAt > this.#limits.factsMs) {
         factsAt = now;
         this.factsSoon();
       }
@@ -341,6 +331,7 @@ export class Link {
         progress: runner.progress,
         running,
         outboxDepth: journal.ledger.outbox.length,
+        clock: clock.now(),
       };
       try {
         const { controlClock, cancel } = await client.heartbeat.mutate(beat, {
@@ -348,7 +339,7 @@ export class Link {
         });
         missed = 0;
         this.#contact();
-        this.#offset = controlClock - clock.now();
+        this.#hearClock(controlClock, now);
         for (const { jobId, attempt } of cancel) this.#cancel(jobId, attempt);
       } catch (error) {
         missed += 1;

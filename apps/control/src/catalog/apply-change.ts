@@ -189,18 +189,27 @@ function saveTakenBackup(db: Db, agentId: string, taken: BackupSummary): void {
   saveBackup(db, agentId, known === undefined ? taken : { ...(known.summary as BackupSummary), manifestSha256 });
 }
 
-function saveScan(db: Db, { agentId, backups: found, targets, complete }: Extract<Change, { type: 'scan' }>): void {
+function saveScan(db: Db, change: Extract<Change, { type: 'scan' }>): void {
+  const { agentId, backups: found, removed, targets, complete } = change;
   const seen = new Set(found.map((backup) => backup.backupId));
   for (const backup of found) saveBackup(db, agentId, backup);
+  for (const backupId of removed)
+    db.delete(schema.backups)
+      .where(and(eq(schema.backups.backupId, backupId), eq(schema.backups.agentId, agentId)))
+      .run();
   if (targets.length === 0) return;
-  const oldest = complete ? '' : [...seen].sort()[0];
+  const [oldestSeen] = [...seen].sort();
+  const [oldestRemoved = ''] = [...removed].sort();
+  if (!complete && oldestSeen === undefined) return;
+  // Where only the newest fitted, nothing is said of what is older than either list.
+  const saidFrom = complete || oldestSeen === undefined ? '' : oldestSeen > oldestRemoved ? oldestSeen : oldestRemoved;
   const known = db
     .select()
     .from(schema.backups)
     .where(and(eq(schema.backups.agentId, agentId), inArray(schema.backups.target, [...targets])))
     .all();
   for (const row of known) {
-    if (oldest === undefined || row.backupId < oldest || seen.has(row.backupId) || row.state === 'missing') continue;
+    if (row.backupId < saidFrom || seen.has(row.backupId) || row.state === 'missing') continue;
     saveBackup(db, agentId, { ...(row.summary as BackupSummary), state: 'missing' });
   }
 }

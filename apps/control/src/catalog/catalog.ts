@@ -97,6 +97,9 @@ export type Change =
       /** False: only the newest backups are in the list, for older ones it says nothing. */
       readonly complete: boolean;
       readonly backups: readonly BackupSummary[];
+      /** What a rotation has removed leaves the catalog. */
+      readonly removed: readonly string[];
+      /** The targets whose repository was read. */
       readonly targets: readonly string[];
     }
   | { readonly type: 'backup'; readonly agentId: string; readonly backup: BackupSummary }

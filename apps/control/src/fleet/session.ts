@@ -175,6 +175,11 @@ export class Session implements AgentSession {
     });
   }
 
+  /** How far the agent's clock is off, as it says now. */
+  #noteClock(clock: number | undefined): void {
+    if (clock !== undefined) this.#clockSkewMs = Math.round(clock - this.#clock.now());
+  }
+
   async hello(input: HelloInput): Promise<HelloAnswer> {
     if (input.protocol > PROTOCOL_VERSION || input.protocol < PROTOCOL_VERSION - 2) {
       this.close(CLOSE.protocol, 'protocol');
@@ -183,7 +188,7 @@ export class Session implements AgentSession {
     if (this.#hello !== undefined) throw new Failure('CONFLICT', 'one hello per connection');
     this.#hello = input;
     const now = this.#clock.now();
-    this.#clockSkewMs = Math.round(input.clock - now);
+    this.#noteClock(input.clock);
     const answer = await this.#fleet.welcome(this.#agentId, this, input).catch((error: unknown) => {
       // Its journal may have gone on since: the agent begins anew, with a hello of now.
       this.close(CLOSE.superseded, 'the hello was refused');
@@ -263,6 +268,7 @@ export class Session implements AgentSession {
 
   async begin(input: Begin): Promise<{ granted: boolean; ttlMs: number; reason: string }> {
     this.#fence(input.sessionId);
+    this.#noteClock(input.clock);
     if (Math.abs(this.#clockSkewMs ?? 0) > MAX_SKEW_MS) return { granted: false, ttlMs: 0, reason: 'clock' };
     return await this.#step(async (before) => {
       // In the step: a backup is held in a step of the agent as well, so it is either known here or refused there.
@@ -294,6 +300,8 @@ export class Session implements AgentSession {
         changes: changesOf(this.#agentId, before, received.ledger),
       };
     });
+    // The catalog may now differ from facts that are the same as before.
+    this.#factsHash = '';
     const stopped = new Set(
       input.events.filter(({ type }) => type !== 'running' && type !== 'accepted').map(({ jobId }) => jobId),
     );
@@ -305,6 +313,7 @@ export class Session implements AgentSession {
 
   async heartbeat(input: Heartbeat): Promise<{ controlClock: number; cancel: { jobId: string; attempt: number }[] }> {
     this.#fence(input.sessionId);
+    this.#noteClock(input.clock);
     this.#outboxDepth = input.outboxDepth;
     this.#progress = new Map(input.progress.map((progress) => [progress.jobId, progress]));
     const cancel = await this.#step((before) => {
@@ -318,14 +327,14 @@ export class Session implements AgentSession {
   async facts(input: Facts): Promise<Record<string, never>> {
     this.#fence(input.sessionId);
     if (input.hash === this.#factsHash) return {};
-    const { targets, complete, backups } = input;
-    const names = targets.map((target) => target.name);
+    const { targets, complete, backups, removed } = input;
+    const read = input.scanned ?? targets.map((target) => target.name);
     await this.#step((ledger) => ({
       ledger,
       value: undefined,
       changes: [
         { type: 'inventory', agentId: this.#agentId, targets, seenAt: this.#clock.now() },
-        { type: 'scan', agentId: this.#agentId, complete, backups, targets: names },
+        { type: 'scan', agentId: this.#agentId, complete, backups, removed, targets: read },
       ],
     }));
     this.#factsHash = input.hash;

@@ -335,4 +335,8 @@ class FolderRepository implements Repository {
       await removeFile(path);
     }
   }
+
+  async removed(ref: TargetRef): Promise<string[]> {
+    return [...(await this.#tombstones(ref)).keys()];
+  }
 }

@@ -1,0 +1,77 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { WebSocketServer } from 'ws';
+
+interface Call {
+  readonly path: string;
+  readonly input: Record<string, unknown>;
+}
+type Answer = object | undefined;
+const HELLO = { epoch: 1, incarnation: 'inc-1', protocol: 1, leaseMs: 90_000, spreadMs: 0, merged: null, reset: null };
+
+/** A control plane over a real socket that answers each call as it is told to; `undefined` leaves a call without an answer. */
+export class ScriptedControl implements AsyncDisposable {
+  readonly calls: Call[] = [];
+  readonly #server = createServer();
+  readonly #sockets = new WebSocketServer({ server: this.#server });
+  /** Answers that differ from those of a control plane that works. */
+  readonly answers: Partial<Record<string, (input: Record<string, unknown>) => Answer | Promise<Answer>>> = {};
+  clock = Date.now();
+  heartbeatMs = 15_000;
+
+  private constructor() {
+    this.#sockets.on('connection', (socket) => {
+      socket.on('error', () => undefined);
+      socket.on('message', (data) => {
+        if (String(data) === 'PING') return socket.send('PONG');
+        for (const { id, params } of [JSON.parse(String(data))].flat()) {
+          if (params === undefined) continue;
+          const { path, input } = params;
+          this.calls.push({ path, input });
+          void Promise.resolve((this.answers[path] ?? this.#usual(path))(input)).then((answer) => {
+            if (answer !== undefined) socket.send(JSON.stringify({ id, result: { type: 'data', data: answer } }));
+          });
+          if (path === 'commands') socket.send(JSON.stringify({ id, result: { type: 'started' } }));
+        }
+      });
+    });
+  }
+  static async open(): Promise<ScriptedControl> {
+    const control = new ScriptedControl();
+    control.#server.listen(0, '127.0.0.1');
+    await once(control.#server, 'listening');
+    return control;
+  }
+
+  get url(): string {
+    const address = this.#server.address();
+    if (address === null || typeof address === 'string') throw new TypeError('no port');
+    return `http://127.0.0.1:${address.port}`;
+  }
+  count(path: string): number {
+    return this.calls.filter((call) => call.path === path).length;
+  }
+  last(path: string): Record<string, unknown> | undefined {
+    return this.calls.findLast((call) => call.path === path)?.input;
+  }
+
+  #usual(path: string): (input: Record<string, unknown>) => Answer {
+    const { clock: controlClock, heartbeatMs } = this;
+    const session = `session-${this.count('hello')}`;
+    const known: Record<string, (input: Record<string, unknown>) => Answer> = {
+      hello: () => ({ ...HELLO, sessionId: session, controlClock, heartbeatMs }),
+      commands: () => undefined,
+      report: ({ events }) => ({ acceptedIds: (events as { id: string }[]).map(({ id }) => id) }),
+      heartbeat: () => ({ controlClock, cancel: [] }),
+      begin: () => ({ granted: true, ttlMs: 30_000, reason: '' }),
+    };
+    return known[path] ?? (() => ({}));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const socket of this.#sockets.clients) socket.terminate();
+    this.#server.closeAllConnections();
+    this.#server.close();
+    await once(this.#server, 'close');
+  }
+}

@@ -1,0 +1,133 @@
+import { randomUUID } from 'node:crypto';
+import type { BackupSummary, JobSpec } from '@lastgood/protocol';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { AgentSocket } from './support/agent-socket.ts';
+import { ControlBench } from './support/control-bench.ts';
+
+let bench: ControlBench;
+let agent: AgentSocket;
+beforeEach(async () => {
+  bench = await ControlBench.start();
+  agent = await AgentSocket.connect(bench, await bench.enrol());
+});
+afterEach(() => bench[Symbol.asyncDispose]());
+
+const id = (n: number): string => `00000000-0000-7000-8000-00000000000${n}`;
+const backup = (n: number, target = 'shop'): BackupSummary => ({
+  backupId: id(n),
+  target,
+  repository: 'local',
+  engine: 'postgres',
+  kind: 'logical',
+  sequence: n,
+  jobId: randomUUID(),
+  startedAt: '2026-01-01T00:00:00Z',
+  snapshotAt: '2026-01-01T00:00:00Z',
+  finishedAt: '2026-01-01T00:00:00Z',
+  databases: ['shop'],
+  producedBytes: 1,
+  storedBytes: 1,
+  manifestSha256: '0'.repeat(64),
+  state: 'good',
+  verified: null,
+  warnings: [],
+});
+const inventory = (name: string): object => ({
+  name,
+  engine: 'postgres',
+  labels: {},
+  repository: 'local',
+  state: 'ok',
+  version: '15.18',
+  systemId: null,
+  sizeBytes: 1,
+  databases: [],
+  findings: [],
+});
+/** Facts of the target `shop`, and of `crm`, as an agent sends them now. */
+async function tell(backups: readonly BackupSummary[], more: object = {}): Promise<void> {
+  const targets = ['shop', 'crm'].map(inventory);
+  const facts = {
+    hash: JSON.stringify([backups.map(({ backupId }) => backupId), more]),
+    targets,
+    backups,
+    complete: true,
+  };
+  const reply = await agent.call('facts', agent.session({ ...facts, ...more }));
+  expect(reply?.error).toBeUndefined();
+}
+const known = async (): Promise<string> =>
+  (await bench.admin().backups.query({}))
+    .map(({ sequence, state }) => `${sequence}:${state}`)
+    .toSorted()
+    .join(' ');
+async function report(spec: JobSpec, ...ends: [string, object | null][]): Promise<void> {
+  const { jobId } = await bench.admin().createJob.mutate({ target: 'shop', spec, idempotencyKey: randomUUID() });
+  const events = ends.map(([type, result], index) => ({
+    id: `${jobId}-${index + 1}`,
+    prev: index === 0 ? null : `${jobId}-${index}`,
+    jobId,
+    attempt: 1,
+    n: index + 1,
+    type,
+    at: bench.clock.now(),
+    error: null,
+    result,
+  }));
+  await agent.call('report', agent.session({ events }));
+}
+
+test('D9: what a rotation removed leaves the catalog, whether it lived to report or not', async () => {
+  await tell([backup(1), backup(2), backup(3)]);
+  await tell([backup(2), backup(3)], { removed: [id(1)] });
+  expect(await known()).toBe('2:good 3:good');
+});
+
+test('D9: a backup that an earlier look has missed leaves the catalog as well, once it is told as removed', async () => {
+  await tell([backup(1), backup(2)]);
+  await tell([backup(2)]);
+  expect(await known()).toBe('1:missing 2:good');
+  await tell([backup(2)], { removed: [id(1)] });
+  expect(await known()).toBe('2:good');
+});
+
+test('an agent removes no backup that another one has announced', async () => {
+  await tell([backup(1)]);
+  agent = await AgentSocket.connect(bench, await bench.enrol('db-2'));
+  await tell([], { removed: [id(1)] });
+  expect(await known()).toBe('1:good');
+});
+
+test('B4: of a target whose repository could not be read nothing is said, and nothing becomes missing', async () => {
+  await tell([backup(1), backup(2, 'crm')]);
+  await tell([], { scanned: ['shop'] });
+  expect(await known()).toBe('1:missing 2:good');
+  await tell([], { scanned: [] });
+  expect(await known()).toBe('1:missing 2:good');
+});
+
+test('B11: a backup that is not seen is missing, as an older agent says it, and one that comes back is what it is', async () => {
+  await tell([backup(1)]);
+  await tell([]);
+  expect(await known()).toBe('1:missing');
+  await tell([backup(1)]);
+  expect(await known()).toBe('1:good');
+});
+
+test('of what is older than the newest that fit into a frame nothing is said', async () => {
+  await tell([backup(1), backup(3), backup(4)]);
+  await tell([backup(4)], { complete: false });
+  expect(await known()).toBe('1:good 3:good 4:good');
+  await tell([backup(3)], { complete: false });
+  expect(await known()).toBe('1:good 3:good 4:missing');
+});
+
+test('the same facts count again after a report has changed the catalog', async () => {
+  await tell([]);
+  const result = { command: 'backup', backup: backup(1), durationMs: 1 };
+  const spec: JobSpec = { command: 'backup', target: 'shop', databases: null, digests: false };
+  await report(spec, ['accepted', null], ['running', null], ['succeeded', result]);
+  expect(await known()).toBe('1:good');
+  await tell([]);
+  expect(await known()).toBe('1:missing');
+});
