@@ -90,10 +90,7 @@ export function applyProperties(properties: Properties, name: string, roles: Rea
     if (role !== null && !roles.has(role)) continue;
     const [key = '', ...value] = setting.split('=');
     const target = role === null ? `database ${database}` : `role ${id(role)} in database ${database}`;
-    // A list setting is stored as it was quoted by the server: only set_config-like assignment through text keeps it.
-    statements.push(
-      `alter ${target} set ${key.split('.').map(id).join('.')} to ${listSettings.has(key.toLowerCase()) ? value.join('=') : text(value.join('='))}`,
-    );
+    statements.push(`alter ${target} set ${key.split('.').map(id).join('.')} to ${settingValue(key, value.join('='))}`);
   }
   if (properties.grants !== null) {
     statements.push(`revoke all on database ${database} from public`);
@@ -118,14 +115,36 @@ export async function unmarkTemplate(session: Session, name: string): Promise<vo
   if (templates.length > 0) await session.run(`alter database ${id(name)} is_template false`);
 }
 
-/** Settings that hold a list of names (GUC_LIST_QUOTE of PostgreSQL): quoting them as one word would change them. */
-const listSettings = new Set([
+/** Settings that hold a list, of which the server quotes every element by itself (GUC_LIST_QUOTE): as one text they would be one element. */
+const LISTS = new Set([
   'local_preload_libraries',
   'search_path',
   'session_preload_libraries',
   'shared_preload_libraries',
   'temp_tablespaces',
   'unix_socket_directories',
-  'createrole_self_grant',
-  'restrict_nonsystem_relation_kind',
 ]);
+/** Of these, the lists of names: without quotes, a name means the one in small letters. */
+const LISTS_OF_NAMES = new Set(['search_path', 'temp_tablespaces']);
+
+/** The elements of a list setting as the server reads them; null when it is not written as a list. */
+export function elementsOf(list: string, names: boolean): string[] | null {
+  const elements: string[] = [];
+  const next = /\s*(?:"((?:[^"]|"")*)"|([^",\s]+))\s*(,|$)/y;
+  for (;;) {
+    const found = next.exec(list);
+    if (found === null) return list.trim() === '' ? [] : null;
+    const [, quoted, bare = '', end] = found;
+    const plain = names ? bare.replace(/[A-Z]/g, (letter) => letter.toLowerCase()) : bare;
+    elements.push(quoted === undefined ? plain : quoted.replaceAll('""', '"'));
+    if (end === '') return elements;
+  }
+}
+
+/** A setting's value as ALTER ... SET takes it, whatever it holds: whoever owns a database may put any text there. */
+function settingValue(key: string, value: string): string {
+  const name = key.toLowerCase();
+  if (!LISTS.has(name)) return text(value);
+  const elements = elementsOf(value, LISTS_OF_NAMES.has(name)) ?? [value];
+  return elements.length === 0 ? "''" : elements.map(text).join(', ');
+}
