@@ -80,3 +80,16 @@ test('F5: the owner of a database writes no statement into its settings that a r
     expect(shown).toEqual([{ schemas: path.startsWith('Public') ? '{public}' : '{}' }]);
   }
 });
+
+test('F7: an empty list in the settings of a role, which pg_dumpall writes as no value at all, spoils neither proof nor restore', async () => {
+  await server.query('postgres', "create role hollow login password 'x'");
+  await server.query('postgres', 'create database hollow owner hollow');
+  await server.queryAs(
+    'hollow',
+    'x',
+    'hollow',
+    "create table t (i int); select set_config('search_path', '', false); alter role hollow set search_path from current",
+  );
+  const { backupId } = await bench.backup({ databases: ['hollow'] });
+  expect(await bench.verify(5, backupId)).toEqual({ reached: 5, findings: [] });
+});

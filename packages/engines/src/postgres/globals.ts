@@ -7,6 +7,10 @@ const id = pg.escapeIdentifier;
 /** A quoted text or name up to its end, a comment, a command of psql, the end of a statement, or text between these. */
 const TOKENS = /'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|(?<=^|\n)\\[^\n]*|;|[^'"\-;\\]+|[\s\S]/g;
 
+/** pg_dumpall writes a list without elements as no value at all, which no server takes. */
+const withValue = (statement: string): string =>
+  /^ALTER ROLE [\s\S]* SET \S+ TO$/.test(statement) ? `${statement} ''` : statement;
+
 /**
  * The statements of what `pg_dumpall --globals-only` wrote, without their semicolons, comments and commands of psql. A role may
  * put any text into its own settings and comments: a line of such text is never taken for a statement. pg_dumpall doubles every
@@ -17,7 +21,7 @@ export function statementsOf(globals: string): string[] {
   let current = '';
   for (const [token] of globals.matchAll(TOKENS)) {
     if (token === ';') {
-      statements.push(current.trim());
+      statements.push(withValue(current.trim()));
       current = '';
     } else if (token === "'" || token === '"') {
       throw new Failure('BACKUP_CORRUPT', 'the globals end inside of a quoted text');
