@@ -2,6 +2,7 @@ import { Failure } from '@lastgood/core';
 import pg from 'pg';
 import { z } from 'zod';
 import type { Session } from './connection.ts';
+import { type DigestOf, digest, EMPTY_DIGEST, rowText } from './digests.ts';
 
 const count = z.string().regex(/^\d+$/);
 const tableSchema = z.object({
@@ -27,6 +28,8 @@ export const fingerprintSchema = z.object({
   serverVersion: z.string(),
   snapshotAt: z.string(),
   digests: z.boolean(),
+  /** Digests are compared with digests of the same kind; fingerprints of before there was a choice do not name theirs. */
+  digestOf: z.enum(['row', 'columns']).default('row'),
   tables: z.array(tableSchema),
   sequences: z.array(sequenceSchema),
   largeObjects: z.object({ count, digest: z.string().nullable() }),
@@ -75,10 +78,6 @@ interface Named extends pg.QueryResultRow {
   readonly name: string;
 }
 const quoted = ({ schema, name }: Named): string => `${pg.escapeIdentifier(schema)}.${pg.escapeIdentifier(name)}`;
-/** A sum of two 64-bit halves of MD5 per row: independent of the order, changed by a lost, added, doubled or altered row. */
-const DIGEST = (text: string): string =>
-  `coalesce(sum(('x' || left(md5(${text}), 16))::bit(64)::bigint::numeric), 0)::text || ':' || coalesce(sum(('x' || right(md5(${text}), 16))::bit(64)::bigint::numeric), 0)::text`;
-
 interface Shape extends Named {
   readonly oid: string;
   readonly shape: string;
@@ -130,9 +129,6 @@ export async function refuseReshaped(session: Session, now: Session): Promise<vo
   throw new Failure('SOURCE_CHANGED', `table ${quoted(changed)} was emptied or altered while it was backed up`);
 }
 
-/** What DIGEST gives for no rows. */
-const EMPTY_DIGEST = '0:0';
-
 /** How many relations are read before their locks, and those of their indexes, are given back. */
 const LOCKED_AT_ONCE = 50;
 
@@ -181,33 +177,35 @@ export async function widenSequences(session: Session, fingerprint: Fingerprint)
   };
 }
 
-/** Takes the fingerprint inside the session's transaction; call STABLE_SETTINGS first. */
+/** Takes the fingerprint inside the session's transaction; call STABLE_SETTINGS first. To compare digests, take those of the source's `digestOf`. */
 export async function takeFingerprint(
   session: Session,
   digests: boolean,
   onTable: (done: number, all: number) => void,
+  digestOf: DigestOf = 'columns',
 ): Promise<Fingerprint> {
   const about = await session.one<{ database: string; version: string; at: Date }>(
     "select current_database() as database, current_setting('server_version') as version, transaction_timestamp() as at",
   );
   const names = await session.rows<Table>(TABLES);
   const tables: Fingerprint['tables'] = [];
+  const textOf = digests ? await rowText(session, digestOf) : undefined;
   await readEach(session, names, async (name) => {
     onTable(tables.length, names.length);
     const { derived } = name;
     if (derived || !name.readable) {
-      const digest = digests && !derived ? EMPTY_DIGEST : null;
-      tables.push({ schema: name.schema, name: name.name, rows: '0', digest, derived });
+      const empty = digests && !derived ? EMPTY_DIGEST : null;
+      tables.push({ schema: name.schema, name: name.name, rows: '0', digest: empty, derived });
       return;
     }
-    const digest = digests ? DIGEST('row(lastgood_row.*)::text') : 'null';
+    const wanted = textOf === undefined ? 'null' : digest(textOf(name.oid));
     const { rows, value } = await session.one<{ rows: string; value: string | null }>(
-      `select count(*)::text as rows, ${digest} as value from only ${quoted(name)} as lastgood_row`,
+      `select count(*)::text as rows, ${wanted} as value from only ${quoted(name)} as lastgood_row`,
     );
     tables.push({ schema: name.schema, name: name.name, rows, digest: value, derived });
   });
   const objects = await session.one<{ count: string; digest: string | null }>(
-    `select count(*)::text as count, ${digests ? DIGEST("oid::text || ':' || md5(lo_get(oid))") : 'null'} as digest from pg_largeobject_metadata`,
+    `select count(*)::text as count, ${digests ? digest("oid::text || ':' || md5(lo_get(oid))") : 'null'} as digest from pg_largeobject_metadata`,
   );
   const settings = await session.rows<{ name: string; setting: string }>(SETTINGS);
   return {
@@ -216,6 +214,7 @@ export async function takeFingerprint(
     serverVersion: about.version,
     snapshotAt: about.at.toISOString(),
     digests,
+    digestOf,
     tables,
     sequences: await sequencesOf(session),
     largeObjects: { count: objects.count, digest: objects.digest },
