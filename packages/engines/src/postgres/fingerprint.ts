@@ -3,6 +3,7 @@ import pg from 'pg';
 import { z } from 'zod';
 import type { Session } from './connection.ts';
 import { type DigestOf, digest, EMPTY_DIGEST, rowText } from './digests.ts';
+import { neededRoles } from './needed-roles.ts';
 
 const count = z.string().regex(/^\d+$/);
 const tableSchema = z.object({
@@ -34,8 +35,10 @@ export const fingerprintSchema = z.object({
   sequences: z.array(sequenceSchema),
   largeObjects: z.object({ count, digest: z.string().nullable() }),
   extensions: z.array(z.object({ name: z.string(), version: z.string() })),
-  /** Roles that own something here or were granted something, and their members, who have rights through them: a restore needs them. */
+  /** Roles that own something here, were granted something or have settings, and their members, who have rights through them: a restore needs them. */
   roles: z.array(z.string()),
+  /** The superuser that initdb made, when it owns something here; one of `roles` then. */
+  bootstrap: z.object({ role: z.string(), superuserOnly: z.boolean() }).nullable().default(null),
   tablespaces: z.array(z.string()),
   settings: z.record(z.string(), z.string()),
 });
@@ -60,14 +63,6 @@ const SHAPES = `select n.nspname as schema, c.relname as name, c.oid::text as oi
   where c.relkind = 'r' and c.relpersistence <> 't' and ${READABLE} and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
 const SEQUENCES = `select n.nspname as schema, c.relname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
   where c.relkind = 'S' and c.relpersistence <> 't' and ${READABLE} and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
-/** PostgreSQL 16 gives whoever makes a role a membership that carries no rights; a superuser needs no membership. */
-const ROLES = `with recursive needed (oid) as (
-    select refobjid from pg_shdepend where refclassid = 'pg_authid'::regclass and (
-      dbid = (select oid from pg_database where datname = current_database())
-      or (classid = 'pg_database'::regclass and objid = (select oid from pg_database where datname = current_database())))
-    union select m.member from needed join pg_auth_members m on m.roleid = needed.oid join pg_roles r on r.oid = m.member
-      where not r.rolsuper and (coalesce(to_jsonb(m)->>'inherit_option', 'true') = 'true' or coalesce(to_jsonb(m)->>'set_option', 'true') = 'true')
-  ) select rolname as name from pg_roles join needed using (oid) where rolname !~ '^pg_' order by 1`;
 const TABLESPACES =
   "select distinct t.spcname as name from pg_tablespace t join pg_class c on c.reltablespace = t.oid where t.spcname !~ '^pg_' order by 1";
 const SETTINGS =
@@ -221,7 +216,7 @@ export async function takeFingerprint(
     extensions: await session.rows(
       "select extname as name, extversion as version from pg_extension where extname <> 'plpgsql' order by 1",
     ),
-    roles: (await session.rows<{ name: string }>(ROLES)).map((role) => role.name),
+    ...(await neededRoles(session)),
     tablespaces: (await session.rows<{ name: string }>(TABLESPACES)).map((tablespace) => tablespace.name),
     settings: Object.fromEntries(settings.map(({ name, setting }) => [name, setting])),
   };

@@ -49,16 +49,25 @@ export interface RoleStatements {
   readonly adorn: readonly string[];
 }
 
-/** What makes the `missing` roles as the globals describe them, for a server that already has `known`. RESTORE_FAILED when the globals lack one. */
+/**
+ * What makes the `missing` roles as the globals describe them, for a server that already has `known`. RESTORE_FAILED when the
+ * globals lack one. The `bootstrap` superuser of the source comes back as an owner only: this server has a first superuser of its
+ * own, and a second one with the password of another server is nothing that a restore may bring.
+ */
 export function roleStatements(
   globals: string,
   missing: readonly string[],
   known: ReadonlySet<string>,
+  bootstrap: string | null = null,
 ): RoleStatements {
   const statements = statementsOf(globals);
   const make: string[] = [];
   const adorn: string[] = [];
   for (const role of missing) {
+    if (role === bootstrap) {
+      make.push(`CREATE ROLE ${id(role)} NOLOGIN NOSUPERUSER`);
+      continue;
+    }
     const written = /^[a-z_][a-z0-9_$]*$/.test(role) ? [id(role), role] : [id(role)];
     const own = statements.filter((statement) =>
       written.some((name) => statement === `CREATE ROLE ${name}` || statement.startsWith(`ALTER ROLE ${name} WITH `)),

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { statfs } from 'node:fs/promises';
 import { type ArtefactSource, type EngineContext, Failure } from '@lastgood/core';
 import { databaseNameSchema, type RestoreMode, type RestorePlanSummary } from '@lastgood/protocol';
+import pg from 'pg';
 import { artefactsOf, type DatabaseArtefacts, sizeOf } from './artefacts.ts';
 import type { PostgresConnection } from './connection.ts';
 import { openServer, outside, type Server } from './server.ts';
@@ -36,11 +37,16 @@ async function freeOnServer({ session }: Server, host: string, tablespace: strin
   );
 }
 
-async function missing(
-  server: Server,
-  mode: RestoreMode,
-  source: DatabaseArtefacts,
-): Promise<{ roles: string[]; extensions: string[]; tablespaces: string[]; home: string | null }> {
+/** What the server lacks of what the backup needs. */
+interface Lacks {
+  readonly roles: readonly string[];
+  readonly extensions: readonly string[];
+  readonly tablespaces: readonly string[];
+  /** The tablespace of the database itself, when it is missing and wanted. */
+  readonly home: string | null;
+}
+
+async function missing(server: Server, mode: RestoreMode, source: DatabaseArtefacts): Promise<Lacks> {
   const { tablespace } = source.properties;
   const { roles, extensions, tablespaces } = source.fingerprint;
   const names = async (sql: string): Promise<Set<string>> =>
@@ -65,7 +71,7 @@ function refusalsOf(
   exists: boolean,
   free: number | null,
   need: number,
-  extensions: readonly string[],
+  lacks: Lacks,
 ): string[] {
   const refusals: string[] = [];
   const sourceVersion = parseVersion(source.fingerprint.serverVersion);
@@ -76,8 +82,36 @@ function refusalsOf(
   if (mode.type === 'inPlace' && !exists)
     refusals.push(`database "${mode.database}" does not exist: restore it with swap or to a new name`);
   if (free !== null && free < need) refusals.push(`the restore needs ${need} bytes, the server's disk has ${free}`);
-  for (const name of extensions) refusals.push(`extension "${name}" is not installed on this server`);
+  for (const name of lacks.extensions) refusals.push(`extension "${name}" is not installed on this server`);
+  const { bootstrap } = source.fingerprint;
+  if (bootstrap?.superuserOnly === true && lacks.roles.includes(bootstrap.role))
+    refusals.push(
+      `role "${bootstrap.role}" is missing and owns what only a superuser may own: make it first (create role ${pg.escapeIdentifier(bootstrap.role)} superuser nologin)`,
+    );
   return refusals;
+}
+
+function warningsOf(server: Server, systemId: string, source: DatabaseArtefacts, lacks: Lacks): string[] {
+  const warnings = [...server.warnings];
+  if (systemId !== server.facts.systemId) warnings.push('the backup was taken of another server (system id)');
+  const { major } = parseVersion(source.fingerprint.serverVersion);
+  if (major < server.facts.version.major)
+    warnings.push(`the backup is of PostgreSQL ${major}, the server of a newer one (${server.facts.version.text})`);
+  if (lacks.tablespaces.length > 0)
+    warnings.push(`tablespaces ${lacks.tablespaces.join(', ')} are missing: their tables go to the default one`);
+  if (lacks.home !== null)
+    warnings.push(`tablespace ${lacks.home}, where the database was, is missing: it goes to the default one`);
+  const first = source.fingerprint.bootstrap?.role;
+  const others = lacks.roles.filter((role) => role !== first);
+  if (others.length > 0)
+    warnings.push(
+      `roles ${others.slice(0, MAX_LISTED).join(', ')} are missing: they are made from the globals of the backup, with their passwords, settings and memberships`,
+    );
+  if (first !== undefined && lacks.roles.includes(first))
+    warnings.push(
+      `role "${first}", the first superuser of the source, is missing: it is made without login and without its rights, to own what it owned; what runs with the rights of its owner (security definer) has fewer`,
+    );
+  return warnings;
 }
 
 /** Looks at backup and server, changes nothing. BAD_INPUT for a name that no database can have. Its hash covers what was read, what is overwritten and what is missing. */
@@ -101,21 +135,8 @@ export async function makePlan(
   const { tablespace } = artefacts.properties;
   const home = mode.type === 'inPlace' || tablespace === 'pg_default' || lacks.home !== null ? null : tablespace;
   const freeBytes = await freeOnServer(server, connection.host, home);
-  const refusals = refusalsOf(server, mode, artefacts, existing !== undefined, freeBytes, needBytes, lacks.extensions);
-  const warnings = [...server.warnings];
-  if (manifest.server.systemId !== server.facts.systemId)
-    warnings.push('the backup was taken of another server (system id)');
-  const { major } = parseVersion(artefacts.fingerprint.serverVersion);
-  if (major < server.facts.version.major)
-    warnings.push(`the backup is of PostgreSQL ${major}, the server of a newer one (${server.facts.version.text})`);
-  if (lacks.tablespaces.length > 0)
-    warnings.push(`tablespaces ${lacks.tablespaces.join(', ')} are missing: their tables go to the default one`);
-  if (lacks.home !== null)
-    warnings.push(`tablespace ${lacks.home}, where the database was, is missing: it goes to the default one`);
-  if (lacks.roles.length > 0)
-    warnings.push(
-      `roles ${lacks.roles.slice(0, MAX_LISTED).join(', ')} are missing: they are made from the globals of the backup, with their passwords, settings and memberships`,
-    );
+  const refusals = refusalsOf(server, mode, artefacts, existing !== undefined, freeBytes, needBytes, lacks);
+  const warnings = warningsOf(server, manifest.server.systemId, artefacts, lacks);
   const overwrites = existing === undefined || mode.type === 'new' ? [] : [mode.database];
   const decided = {
     backupId: manifest.backupId,

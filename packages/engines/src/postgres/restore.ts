@@ -229,8 +229,10 @@ export async function restore(
   const warnings = [...plan.summary.warnings];
   if (plan.summary.missingRoles.length > 0) {
     const known = await rolesOf(server.session);
-    const missing = plan.artefacts.fingerprint.roles.filter((role) => !known.has(role));
-    const statements = roleStatements(await globalsOf(source, context.signal), missing, known);
+    const { roles, bootstrap } = plan.artefacts.fingerprint;
+    const missing = roles.filter((role) => !known.has(role));
+    const globals = await globalsOf(source, context.signal);
+    const statements = roleStatements(globals, missing, known, bootstrap?.role);
     warnings.push(...(await makeRoles(server.session, statements)));
   }
   const run: RestoreRun = { connection: from, server, plan, source, request, context };
