@@ -1,6 +1,6 @@
 import { type PostgresServer, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { elementsOf } from '../src/postgres/properties.ts';
+import { createDatabase, differingProperties, elementsOf, type Properties } from '../src/postgres/properties.ts';
 import { EngineBench } from './bench-of-engine.ts';
 
 const cleanup = new AsyncDisposableStack();
@@ -92,4 +92,76 @@ test('F7: an empty list in the settings of a role, which pg_dumpall writes as no
   );
   const { backupId } = await bench.backup({ databases: ['hollow'] });
   expect(await bench.verify(5, backupId)).toEqual({ reached: 5, findings: [] });
+});
+
+const made = (over: Partial<Properties>): Properties => ({
+  format: 1,
+  database: 'shop',
+  owner: 'lg_super',
+  encoding: 'UTF8',
+  collate: 'C.UTF-8',
+  ctype: 'C.UTF-8',
+  provider: 'libc',
+  icuLocale: null,
+  icuRules: null,
+  connectionLimit: -1,
+  allowConnections: true,
+  isTemplate: false,
+  tablespace: 'pg_default',
+  comment: null,
+  settings: [],
+  grants: null,
+  ...over,
+});
+
+test('F9: the provider of the locale is named wherever a server knows more than one', () => {
+  const statement = (major: number, over: Partial<Properties>): string =>
+    createDatabase(made(over), 'a"b', null, major);
+  const plain = "create database \"a\"\"b\" template template0 encoding 'UTF8' lc_collate 'C.UTF-8' lc_ctype 'C.UTF-8'";
+  const icu = { provider: 'icu', icuLocale: 'de-u-co-phonebk', icuRules: '& a < b' } as const;
+  expect(statement(14, {})).toBe(plain);
+  expect(statement(15, {})).toBe(`${plain} locale_provider libc`);
+  expect(statement(17, icu)).toBe(`${plain} locale_provider icu icu_locale 'de-u-co-phonebk' icu_rules '& a < b'`);
+  expect(statement(17, { provider: 'builtin', icuLocale: 'C.UTF-8' })).toBe(
+    `${plain} locale_provider builtin builtin_locale 'C.UTF-8'`,
+  );
+});
+
+test('F9: a database differs from its source in words when it sorts or stores text in another way', () => {
+  expect(differingProperties(made({}), made({ owner: 'other', settings: [{ role: null, setting: 'a=b' }] }))).toEqual(
+    [],
+  );
+  const found = made({ encoding: 'LATIN1', provider: 'icu', icuLocale: 'und' });
+  expect(differingProperties(made({}), found)).toEqual([
+    'the encoding is "LATIN1", that of the source "UTF8"',
+    'the provider of the locale is "icu", that of the source "libc"',
+    'the locale is "und", that of the source none',
+  ]);
+});
+
+test('F9: a database of libc stays one on a server whose databases are of ICU unless told', async ({ skip }) => {
+  await using icu = await startPostgres();
+  const [{ major } = { major: 0 }] = (await icu.query(
+    'postgres',
+    "select current_setting('server_version_num')::int / 10000 as major",
+  )) as { major: number }[];
+  skip(major < 15, 'before PostgreSQL 15 no database is of ICU');
+  const locale = major < 17 ? 'daticulocale' : 'datlocale';
+  await icu.query(
+    'postgres',
+    `update pg_database set datlocprovider = 'i', ${locale} = 'de-u-co-phonebk' where datname = 'template0'`,
+  );
+  await icu.query('postgres', 'create database plain template template1');
+  await icu.query('postgres', 'create database sorted template template0');
+  await using there = await EngineBench.open(icu);
+  const { backupId } = await there.backup({ databases: ['plain', 'sorted'] });
+  for (const [database, provider] of [
+    ['plain', 'c'],
+    ['sorted', 'i'],
+  ] as const) {
+    await there.restore(backupId, { type: 'swap', database });
+    const asked = 'select datlocprovider as provider from pg_database where datname = $1';
+    expect(await icu.query('postgres', asked, [database])).toEqual([{ provider }]);
+  }
+  expect(await there.verify(4, backupId)).toEqual({ reached: 4, findings: [] });
 });

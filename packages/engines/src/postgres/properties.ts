@@ -71,14 +71,39 @@ export async function readProperties(session: Session, major: number): Promise<P
 const id = pg.escapeIdentifier;
 const text = pg.escapeLiteral;
 
-/** CREATE DATABASE with the encoding and locale of the source; the sole statement of its call. Null: the server's default tablespace. */
-export function createDatabase(properties: Properties, name: string, tablespace: string | null): string {
+/** The clause that says who provides the locale; nothing before PostgreSQL 15, where there is none to choose from. */
+function provided({ provider, icuLocale, icuRules }: Properties, major: number): string {
+  if (major < 15) return '';
+  // Said for libc as well: where it is not said, that of the template counts.
+  if (provider === 'libc') return ' locale_provider libc';
   const locale =
-    properties.provider === 'libc'
-      ? ''
-      : ` locale_provider ${properties.provider}${properties.icuLocale === null ? '' : ` ${properties.provider === 'icu' ? 'icu_locale' : 'builtin_locale'} ${text(properties.icuLocale)}`}${properties.icuRules === null ? '' : ` icu_rules ${text(properties.icuRules)}`}`;
+    icuLocale === null ? '' : ` ${provider === 'icu' ? 'icu_locale' : 'builtin_locale'} ${text(icuLocale)}`;
+  const rules = icuRules === null ? '' : ` icu_rules ${text(icuRules)}`;
+  return ` locale_provider ${provider}${locale}${rules}`;
+}
+
+/** CREATE DATABASE with the encoding and locale of the source, for a server of version `major`; the sole statement of its call. Null: the server's default tablespace. */
+export function createDatabase(properties: Properties, name: string, tablespace: string | null, major: number): string {
   const place = tablespace === null ? '' : ` tablespace ${id(tablespace)}`;
-  return `create database ${id(name)} template template0 encoding ${text(properties.encoding)} lc_collate ${text(properties.collate)} lc_ctype ${text(properties.ctype)}${locale}${place}`;
+  return `create database ${id(name)} template template0 encoding ${text(properties.encoding)} lc_collate ${text(properties.collate)} lc_ctype ${text(properties.ctype)}${provided(properties, major)}${place}`;
+}
+
+/** What of a database decides how it sorts, compares and stores text, and cannot be changed once it is made. */
+const FIXED = {
+  encoding: 'encoding',
+  provider: 'provider of the locale',
+  collate: 'collation',
+  ctype: 'character type',
+  icuLocale: 'locale',
+  icuRules: 'rules of the locale',
+} as const;
+
+/** In which of these a database differs from its source, in words; empty when it sorts and stores text as the source did. */
+export function differingProperties(source: Properties, found: Properties): string[] {
+  const named = (value: string | null): string => (value === null ? 'none' : `"${value}"`);
+  return (Object.keys(FIXED) as (keyof typeof FIXED)[])
+    .filter((key) => source[key] !== found[key])
+    .map((key) => `the ${FIXED[key]} is ${named(found[key])}, that of the source ${named(source[key])}`);
 }
 
 /** The statements that give a restored database the properties of the source. Roles that are not there are left out by the caller's list. */

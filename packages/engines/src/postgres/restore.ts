@@ -150,7 +150,7 @@ async function restoreBeside({
   const aside =
     request.mode.type === 'swap' && plan.existing !== undefined ? besideName(name, 'old', request.jobId) : null;
   const { session, tools } = server;
-  await session.run(createDatabase(artefacts.properties, fresh, plan.home));
+  await session.run(createDatabase(artefacts.properties, fresh, plan.home, server.facts.version.major));
   try {
     const args = plan.missingTablespaces.length > 0 ? ['--no-tablespaces'] : [];
     const warnings = [

@@ -144,7 +144,7 @@ async function loadDatabase(
   await using session = await Session.open(scratch, scratch.database, context.signal);
   const exists = await session.rows('select from pg_database where datname = $1', [database]);
   if (exists.length > 0) await session.run(`drop database ${quote(database)}`);
-  await session.run(createDatabase(properties, database, null));
+  await session.run(createDatabase(properties, database, null, tools.version.major));
   await loadDump({ connection: scratch, tools, source, dump, into: database, args: ['--no-tablespaces'] }, context);
   const roles = new Set(
     (await session.rows<{ name: string }>('select rolname as name from pg_roles')).map((role) => role.name),
