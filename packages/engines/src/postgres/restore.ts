@@ -17,7 +17,7 @@ import { loadDump } from './load.ts';
 import { applyProperties, createDatabase, unmarkTemplate } from './properties.ts';
 import { makePlan, type RestorePlan } from './restore-plan.ts';
 import { sweepScratch } from './scratch-server.ts';
-import { OURS, openServer, outside, type Server } from './server.ts';
+import { OURS, openServer, ours, outside, type Server } from './server.ts';
 
 const id = pg.escapeIdentifier;
 const text = pg.escapeLiteral;
@@ -259,8 +259,8 @@ export async function undo(
   const started = context.clock.monotonic();
   await using looking = await Session.open(connection, connection.database, context.signal);
   const kept = await looking.rows<{ name: string; note: string | null }>(
-    "select datname as name, shobj_description(oid, 'pg_database') as note from pg_database where strpos(datname, $1) > 0",
-    [`${OURS}old_`],
+    "select datname as name, shobj_description(oid, 'pg_database') as note from pg_database where datname ~ $1",
+    [ours('old')],
   );
   for (const { name, note } of kept) {
     const parsed = asideSchema.safeParse(parseJson(note));
@@ -318,8 +318,8 @@ export async function sweep(
   const swept = await sweepScratch(connection);
   await using session = await Session.open(connection, connection.database, context.signal);
   for (const { name } of await session.rows<{ name: string }>(
-    'select datname as name from pg_database where strpos(datname, $1) > 0',
-    [`${OURS}new_`],
+    'select datname as name from pg_database where datname ~ $1',
+    [ours('new')],
   )) {
     for (let attempt = 1; attempt <= DROP_TRIES; attempt += 1) {
       if ([...runningJobs()].some((jobId) => name.endsWith(besideName('', 'new', jobId)))) break;
