@@ -5,7 +5,7 @@ import { databaseNameSchema, type RestoreMode, type RestorePlanSummary } from '@
 import pg from 'pg';
 import { artefactsOf, type DatabaseArtefacts, sizeOf } from './artefacts.ts';
 import type { PostgresConnection } from './connection.ts';
-import { openServer, outside, type Server } from './server.ts';
+import { OURS, openServer, outside, type Server } from './server.ts';
 import { parseVersion } from './tools.ts';
 
 const MAX_LISTED = 20;
@@ -64,6 +64,49 @@ async function missing(server: Server, mode: RestoreMode, source: DatabaseArtefa
   };
 }
 
+/** What stands in the way of replacing a database, and would be noticed only when the whole dump is loaded. */
+async function hindrances({ session }: Server, mode: RestoreMode): Promise<string[]> {
+  if (mode.type === 'new') return [];
+  const found: string[] = [];
+  const { prepared } = await session.one<{ prepared: string[] | null }>(
+    'select array_agg(gid::text order by gid) as prepared from pg_prepared_xacts where database = $1',
+    [mode.database],
+  );
+  if (prepared !== null)
+    found.push(
+      `database "${mode.database}" has prepared transactions (${prepared.slice(0, 3).join(', ')}): commit them or roll them back there, see pg_prepared_xacts`,
+    );
+  const { subscriptions } = await session.one<{ subscriptions: string[] | null }>(
+    'select array_agg(subname::text order by subname) as subscriptions from pg_subscription s join pg_database d on d.oid = s.subdbid where d.datname = $1 and subslotname is not null',
+    [mode.database],
+  );
+  if (mode.type === 'inPlace' && subscriptions !== null)
+    found.push(
+      `database "${mode.database}" has subscriptions (${subscriptions.slice(0, 3).join(', ')}), which no transaction can drop: restore with swap or to a new name, or take their slots from them (alter subscription ... disable, then set (slot_name = none))`,
+    );
+  return found;
+}
+
+/** What the server says of the locale that the restored database shall have; it may have more than it knew when it was made. */
+async function locales(
+  { session }: Server,
+  mode: RestoreMode,
+  { properties }: DatabaseArtefacts,
+): Promise<{ refusals: string[]; warnings: string[] }> {
+  if (mode.type === 'inPlace') return { refusals: [], warnings: [] };
+  const { icu, known } = await session.one<{ icu: boolean; known: string[] }>(
+    `select exists (select from pg_collation where collprovider = 'i') as icu,
+      array(select collcollate from pg_collation where collprovider = 'c' and collcollate is not null union select datcollate from pg_database union select datctype from pg_database)::text[] as known`,
+  );
+  const plain = (name: string): string => name.toLowerCase().replaceAll('-', '');
+  const names = new Set(known.map(plain));
+  const unknown = [...new Set([properties.collate, properties.ctype])].filter((name) => !names.has(plain(name)));
+  return {
+    refusals: properties.provider === 'icu' && !icu ? ['the server was built without ICU, which sorts the source'] : [],
+    warnings: unknown.map((name) => `the server may lack locale "${name}" of the source: install it there if so`),
+  };
+}
+
 function refusalsOf(
   server: Server,
   mode: RestoreMode,
@@ -114,6 +157,17 @@ function warningsOf(server: Server, systemId: string, source: DatabaseArtefacts,
   return warnings;
 }
 
+/** BAD_INPUT for a name that no database can have, or none but ours. */
+function checkName(mode: RestoreMode): void {
+  if (!databaseNameSchema.safeParse(into(mode)).success)
+    throw new Failure('BAD_INPUT', 'the new name must have 1 to 63 bytes, without NUL');
+  if (mode.type === 'new' && mode.as.includes(OURS))
+    throw new Failure(
+      'BAD_INPUT',
+      `the new name must not contain ${OURS}, the mark of databases that we drop by ourselves`,
+    );
+}
+
 /** Looks at backup and server, changes nothing. BAD_INPUT for a name that no database can have. Its hash covers what was read, what is overwritten and what is missing. */
 export async function makePlan(
   connection: PostgresConnection,
@@ -122,8 +176,7 @@ export async function makePlan(
   context: EngineContext,
 ): Promise<RestorePlan> {
   const artefacts = await artefactsOf(source, mode.database, context.signal);
-  if (!databaseNameSchema.safeParse(into(mode)).success)
-    throw new Failure('BAD_INPUT', 'the new name must have 1 to 63 bytes, without NUL');
+  checkName(mode);
   await using server = await openServer(outside(connection, into(mode)), context);
   const { manifest } = source;
   const [existing] = await server.session.rows<{ oid: string; size: string }>(
@@ -135,8 +188,13 @@ export async function makePlan(
   const { tablespace } = artefacts.properties;
   const home = mode.type === 'inPlace' || tablespace === 'pg_default' || lacks.home !== null ? null : tablespace;
   const freeBytes = await freeOnServer(server, connection.host, home);
-  const refusals = refusalsOf(server, mode, artefacts, existing !== undefined, freeBytes, needBytes, lacks);
-  const warnings = warningsOf(server, manifest.server.systemId, artefacts, lacks);
+  const locale = await locales(server, mode, artefacts);
+  const refusals = [
+    ...refusalsOf(server, mode, artefacts, existing !== undefined, freeBytes, needBytes, lacks),
+    ...(await hindrances(server, mode)),
+    ...locale.refusals,
+  ];
+  const warnings = [...warningsOf(server, manifest.server.systemId, artefacts, lacks), ...locale.warnings];
   const overwrites = existing === undefined || mode.type === 'new' ? [] : [mode.database];
   const decided = {
     backupId: manifest.backupId,
