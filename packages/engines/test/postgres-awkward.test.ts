@@ -53,7 +53,9 @@ test('F7: what the superuser of initdb owned has an owner on a server whose supe
   const mode = { type: 'new', database: 'pinned', as: 'pinned' } as const;
   const plan = await elsewhere.engine.plan(mode, source, await elsewhere.context());
   expect(plan.missingRoles).toEqual(['clerk_of_pinned', 'lg_super']);
-  expect(plan.warnings.join()).toContain('lg_super, the superuser of the source, is made without login and rights');
+  expect(plan.warnings.join()).toContain(
+    '"lg_super", the first superuser of the source, is missing: it is made without login',
+  );
   const wanted = { mode, jobId: backupId, planHash: plan.hash };
   await elsewhere.engine.restore(wanted, source, await elsewhere.context());
   expect(await other.query('pinned', "select tableowner as owner from pg_tables where tablename = 't'")).toEqual([

@@ -4,7 +4,6 @@ import { type ArtefactSink, type BackupFacts, type EngineContext, Failure } from
 import { type PostgresConnection, Session } from './connection.ts';
 import { type BackupRun, dumpGlobals, dumpSnapshot } from './dump.ts';
 import {
-  DIGEST_OF,
   type Fingerprint,
   holdTables,
   refuseReshaped,
@@ -59,7 +58,7 @@ async function backupDatabase(
     dumped(bytes);
   });
   await holding;
-  const taken = await takeFingerprint(session, digests ? DIGEST_OF : null, (done, all) =>
+  const taken = await takeFingerprint(session, digests, (done, all) =>
     context.progress({ phase: `fingerprint ${done}/${all}`, doneBytes: 0, totalBytes: null }),
   );
   const fingerprint = await widenSequences(session, taken, before);

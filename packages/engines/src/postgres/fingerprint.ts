@@ -2,6 +2,8 @@ import { Failure } from '@lastgood/core';
 import pg from 'pg';
 import { z } from 'zod';
 import type { Session } from './connection.ts';
+import { type DigestOf, digest, EMPTY_DIGEST, objectsDigest, rowText } from './digests.ts';
+import { neededRoles } from './needed-roles.ts';
 
 const count = z.string().regex(/^\d+$/);
 const tableSchema = z.object({
@@ -20,15 +22,6 @@ const sequenceSchema = z.object({
   called: z.boolean().nullable(),
 });
 
-/**
- * Over what the digests were taken: `row` in the order that the columns had in the source, which a dump does not always keep
- * (inheritance, columns added to a parent); `columns` by the names of the columns, and large objects piece by piece.
- */
-const digestOfSchema = z.enum(['row', 'columns']);
-export type DigestOf = z.infer<typeof digestOfSchema>;
-/** How digests are taken today. */
-export const DIGEST_OF: DigestOf = 'columns';
-
 /** What a database held at the instant of its dump: the yardstick of verification levels 5 and 6. Counts are decimal text. */
 export const fingerprintSchema = z.object({
   format: z.literal(1),
@@ -36,16 +29,16 @@ export const fingerprintSchema = z.object({
   serverVersion: z.string(),
   snapshotAt: z.string(),
   digests: z.boolean(),
-  /** Version 0.1.0 did not say it. */
-  digestOf: digestOfSchema.default('row'),
+  /** Digests are compared with digests of the same kind; fingerprints of before there was a choice do not name theirs. */
+  digestOf: z.enum(['row', 'columns']).default('row'),
   tables: z.array(tableSchema),
   sequences: z.array(sequenceSchema),
   largeObjects: z.object({ count, digest: z.string().nullable() }),
   extensions: z.array(z.object({ name: z.string(), version: z.string() })),
-  /** Roles that own something here or were granted something, and their members, who have rights through them: a restore needs them. */
+  /** Roles that own something here, were granted something or have settings, and their members, who have rights through them: a restore needs them. */
   roles: z.array(z.string()),
-  /** The superuser that initdb made, when something here is its own: it has another name on another server. */
-  bootstrapRole: z.string().nullable().default(null),
+  /** The superuser that initdb made, when it owns something here; one of `roles` then. */
+  bootstrap: z.object({ role: z.string(), superuserOnly: z.boolean() }).nullable().default(null),
   tablespaces: z.array(z.string()),
   settings: z.record(z.string(), z.string()),
 });
@@ -61,9 +54,7 @@ const NOT_OF_EXTENSION =
   "not exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')";
 /** A standby has no contents of unlogged relations, and no dump of it carries them. */
 const READABLE = "(c.relpersistence = 'p' or not pg_is_in_recovery())";
-const TABLES = `select n.nspname as schema, c.relname as name, c.oid::text as oid, c.relkind = 'm' as derived, ${READABLE} as readable, array(
-    select a.attname::text from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped order by a.attname collate "C") as columns
-  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+const TABLES = `select n.nspname as schema, c.relname as name, c.oid::text as oid, c.relkind = 'm' as derived, ${READABLE} as readable from pg_class c join pg_namespace n on n.oid = c.relnamespace
   where c.relkind in ('r', 'm') and c.relpersistence <> 't' and (c.relkind = 'r' or c.relispopulated) and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
 const SHAPES = `select n.nspname as schema, c.relname as name, c.oid::text as oid, concat_ws(' ', n.nspname, c.relname, c.relfilenode, (
     select md5(string_agg(concat_ws(' ', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attisdropped), ',' order by a.attnum))
@@ -73,38 +64,6 @@ const SHAPES = `select n.nspname as schema, c.relname as name, c.oid::text as oi
 const SEQUENCES = `select n.nspname as schema, c.relname as name, q.seqincrement > 0 as up, q.seqcycle as cycles, q.seqmin::text as first, q.seqmax::text as last
   from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_sequence q on q.seqrelid = c.oid
   where c.relkind = 'S' and c.relpersistence <> 't' and ${READABLE} and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
-/**
- * The superuser that initdb made is in no dependency, for nobody can drop it: what it owns, beside extensions, is looked up in
- * the catalogs. The first oid of what people make is 16384.
- */
-const BOOTSTRAP = `select rolname as name from pg_roles where oid = 10 and (
-  10 = (select datdba from pg_database where datname = current_database()) or ${[
-    ['pg_class', 'relowner', "relkind in ('r', 'p', 'v', 'm', 'S', 'f')"],
-    ['pg_proc', 'proowner'],
-    ['pg_namespace', 'nspowner'],
-    ['pg_type', 'typowner', "typcategory <> 'A'"],
-    ['pg_operator', 'oprowner'],
-    ['pg_collation', 'collowner'],
-    ['pg_largeobject_metadata', 'lomowner'],
-    ['pg_foreign_server', 'srvowner'],
-    ['pg_foreign_data_wrapper', 'fdwowner'],
-    ['pg_publication', 'pubowner'],
-    ['pg_event_trigger', 'evtowner'],
-  ]
-    .map(
-      ([catalog, owner, only = 'true']) =>
-        `exists (select from ${catalog} x where ${owner} = 10 and x.oid >= 16384 and ${only} and not exists (
-           select from pg_depend d where d.classid = '${catalog}'::regclass and d.objid = x.oid and d.deptype = 'e'))`,
-    )
-    .join(' or ')})`;
-/** PostgreSQL 16 gives whoever makes a role a membership that carries no rights; a superuser needs no membership. */
-const ROLES = `with recursive here as (select oid from pg_database where datname = current_database()), needed (oid) as (
-    select refobjid from pg_shdepend where refclassid = 'pg_authid'::regclass and (
-      dbid = (select oid from here) or (classid = 'pg_database'::regclass and objid = (select oid from here)))
-    union select setrole from pg_db_role_setting where setrole <> 0 and setdatabase = (select oid from here)
-    union select m.member from needed join pg_auth_members m on m.roleid = needed.oid join pg_roles r on r.oid = m.member
-      where not r.rolsuper and (coalesce(to_jsonb(m)->>'inherit_option', 'true') = 'true' or coalesce(to_jsonb(m)->>'set_option', 'true') = 'true')
-  ) select rolname as name from pg_roles join needed using (oid) where rolname !~ '^pg_' order by 1`;
 const TABLESPACES =
   "select distinct t.spcname as name from pg_tablespace t join pg_class c on c.reltablespace = t.oid where t.spcname !~ '^pg_' order by 1";
 const SETTINGS =
@@ -115,10 +74,12 @@ interface Named extends pg.QueryResultRow {
   readonly name: string;
 }
 const quoted = ({ schema, name }: Named): string => `${pg.escapeIdentifier(schema)}.${pg.escapeIdentifier(name)}`;
-/** A sum of two 64-bit halves of MD5 per row: independent of the order, changed by a lost, added, doubled or altered row. */
-const DIGEST = (text: string): string =>
-  `coalesce(sum(('x' || left(md5(${text}), 16))::bit(64)::bigint::numeric), 0)::text || ':' || coalesce(sum(('x' || right(md5(${text}), 16))::bit(64)::bigint::numeric), 0)::text`;
-
+interface Sequence extends Named {
+  readonly up: boolean;
+  readonly cycles: boolean;
+  readonly first: string;
+  readonly last: string;
+}
 interface Shape extends Named {
   readonly oid: string;
   readonly shape: string;
@@ -128,14 +89,6 @@ interface Table extends Named {
   /** False for an unlogged table of a standby: nobody can read it there, and a dump of it restores it empty. */
   readonly readable: boolean;
   readonly derived: boolean;
-  /** Sorted by name. */
-  readonly columns: readonly string[];
-}
-interface Sequence extends Named {
-  readonly up: boolean;
-  readonly cycles: boolean;
-  readonly first: string;
-  readonly last: string;
 }
 
 /** Tables by oid that a dump of the session's snapshot must carry. */
@@ -177,9 +130,6 @@ export async function refuseReshaped(session: Session, now: Session): Promise<vo
   if (changed === undefined) return;
   throw new Failure('SOURCE_CHANGED', `table ${quoted(changed)} was emptied or altered while it was backed up`);
 }
-
-/** What DIGEST gives for no rows. */
-const EMPTY_DIGEST = '0:0';
 
 /** How many relations are read before their locks, and those of their indexes, are given back. */
 const LOCKED_AT_ONCE = 50;
@@ -240,69 +190,49 @@ export async function widenSequences(
   return { ...fingerprint, sequences: before.map((stand) => rangeOf(stand, later.get(keyOf(stand)) ?? stand)) };
 }
 
-/** Large objects in pieces of 1 MiB: one may have 4 TB, and a holed one is stored with other pages after a restore. */
-const OBJECT_PIECES = `with recursive pieces (oid, piece, length, digest) as (
-    select o.oid, 0::bigint, length(part), md5(part) from pg_largeobject_metadata o, lateral (select lo_get(o.oid, 0, 1048576) as part offset 0) x
-    union all
-    select p.oid, p.piece + 1, length(part), md5(part) from pieces p, lateral (select lo_get(p.oid, (p.piece + 1) * 1048576, 1048576) as part offset 0) x
-      where p.length = 1048576
-  ) select (select count(*) from pg_largeobject_metadata)::text as count, ${DIGEST("oid::text || ':' || piece::text || ':' || digest")} as digest from pieces`;
-const OBJECTS: Readonly<Record<DigestOf | 'none', string>> = {
-  none: 'select count(*)::text as count, null as digest from pg_largeobject_metadata',
-  row: `select count(*)::text as count, ${DIGEST("oid::text || ':' || md5(lo_get(oid))")} as digest from pg_largeobject_metadata`,
-  columns: OBJECT_PIECES,
-};
-
-/** The expression that stands for one row of a table. */
-const rowText = ({ columns }: Table, digestOf: DigestOf): string =>
-  digestOf === 'row'
-    ? 'row(lastgood_row.*)::text'
-    : `row(${columns.map((column) => `lastgood_row.${pg.escapeIdentifier(column)}`).join(', ')})::text`;
-
-/** Takes the fingerprint inside the session's transaction; call STABLE_SETTINGS first. */
+/** Takes the fingerprint inside the session's transaction; call STABLE_SETTINGS first. To compare digests, take those of the source's `digestOf`. */
 export async function takeFingerprint(
   session: Session,
-  digests: DigestOf | null,
+  digests: boolean,
   onTable: (done: number, all: number) => void,
+  digestOf: DigestOf = 'columns',
 ): Promise<Fingerprint> {
   const about = await session.one<{ database: string; version: string; at: Date }>(
     "select current_database() as database, current_setting('server_version') as version, transaction_timestamp() as at",
   );
   const names = await session.rows<Table>(TABLES);
   const tables: Fingerprint['tables'] = [];
+  const textOf = digests ? await rowText(session, digestOf) : undefined;
   await readEach(session, names, async (name) => {
     onTable(tables.length, names.length);
     const { derived } = name;
     if (derived || !name.readable) {
-      const digest = digests !== null && !derived ? EMPTY_DIGEST : null;
-      tables.push({ schema: name.schema, name: name.name, rows: '0', digest, derived });
+      const empty = digests && !derived ? EMPTY_DIGEST : null;
+      tables.push({ schema: name.schema, name: name.name, rows: '0', digest: empty, derived });
       return;
     }
-    const digest = digests === null ? 'null' : DIGEST(rowText(name, digests));
+    const wanted = textOf === undefined ? 'null' : digest(textOf(name.oid));
     const { rows, value } = await session.one<{ rows: string; value: string | null }>(
-      `select count(*)::text as rows, ${digest} as value from only ${quoted(name)} as lastgood_row`,
+      `select count(*)::text as rows, ${wanted} as value from only ${quoted(name)} as lastgood_row`,
     );
     tables.push({ schema: name.schema, name: name.name, rows, digest: value, derived });
   });
-  const objects = await session.one<{ count: string; digest: string | null }>(OBJECTS[digests ?? 'none']);
-  const [bootstrap] = await session.rows<{ name: string }>(BOOTSTRAP);
-  const roles = (await session.rows<{ name: string }>(ROLES)).map((role) => role.name);
+  const objects = await session.one<{ count: string; digest: string | null }>(objectsDigest(digests ? digestOf : null));
   const settings = await session.rows<{ name: string; setting: string }>(SETTINGS);
   return {
     format: 1,
     database: about.database,
     serverVersion: about.version,
     snapshotAt: about.at.toISOString(),
-    digests: digests !== null,
-    digestOf: digests ?? DIGEST_OF,
+    digests,
+    digestOf,
     tables,
     sequences: (await sequencesOf(session)).map((stand) => rangeOf(stand, stand)),
     largeObjects: { count: objects.count, digest: objects.digest },
     extensions: await session.rows(
       "select extname as name, extversion as version from pg_extension where extname <> 'plpgsql' order by 1",
     ),
-    roles: bootstrap === undefined ? roles : [...new Set([...roles, bootstrap.name])].sort(),
-    bootstrapRole: bootstrap?.name ?? null,
+    ...(await neededRoles(session)),
     tablespaces: (await session.rows<{ name: string }>(TABLESPACES)).map((tablespace) => tablespace.name),
     settings: Object.fromEntries(settings.map(({ name, setting }) => [name, setting])),
   };

@@ -7,6 +7,10 @@ const id = pg.escapeIdentifier;
 /** A quoted text or name up to its end, a comment, a command of psql, the end of a statement, or text between these. */
 const TOKENS = /'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|(?<=^|\n)\\[^\n]*|;|[^'"\-;\\]+|[\s\S]/g;
 
+/** pg_dumpall writes a list without elements as no value at all, which no server takes. */
+const withValue = (statement: string): string =>
+  /^ALTER ROLE [\s\S]* SET \S+ TO$/.test(statement) ? `${statement} ''` : statement;
+
 /**
  * The statements of what `pg_dumpall --globals-only` wrote, without their semicolons, comments and commands of psql. A role may
  * put any text into its own settings and comments: a line of such text is never taken for a statement. pg_dumpall doubles every
@@ -17,7 +21,7 @@ export function statementsOf(globals: string): string[] {
   let current = '';
   for (const [token] of globals.matchAll(TOKENS)) {
     if (token === ';') {
-      statements.push(current.trim());
+      statements.push(withValue(current.trim()));
       current = '';
     } else if (token === "'" || token === '"') {
       throw new Failure('BACKUP_CORRUPT', 'the globals end inside of a quoted text');
@@ -46,29 +50,30 @@ export interface RoleStatements {
 }
 
 /**
- * What makes the `missing` roles as the globals describe them, for a server that already has `known`. `bootstrap`, the superuser that
- * initdb made on the source, is made without its rights: it only has to own what it owned. RESTORE_FAILED when the globals lack one.
+ * What makes the `missing` roles as the globals describe them, for a server that already has `known`. RESTORE_FAILED when the
+ * globals lack one. The `bootstrap` superuser of the source comes back as an owner only: this server has a first superuser of its
+ * own, and a second one with the password of another server is nothing that a restore may bring.
  */
 export function roleStatements(
   globals: string,
   missing: readonly string[],
   known: ReadonlySet<string>,
-  bootstrap: string | null,
+  bootstrap: string | null = null,
 ): RoleStatements {
   const statements = statementsOf(globals);
   const make: string[] = [];
   const adorn: string[] = [];
   for (const role of missing) {
+    if (role === bootstrap) {
+      make.push(`CREATE ROLE ${id(role)} NOLOGIN NOSUPERUSER`);
+      continue;
+    }
     const written = /^[a-z_][a-z0-9_$]*$/.test(role) ? [id(role), role] : [id(role)];
     const own = statements.filter((statement) =>
       written.some((name) => statement === `CREATE ROLE ${name}` || statement.startsWith(`ALTER ROLE ${name} WITH `)),
     );
     if (own.length === 0)
       throw new Failure('RESTORE_FAILED', `role "${role}" is missing on the server and in the globals of the backup`);
-    if (role === bootstrap) {
-      make.push(`CREATE ROLE ${id(role)} NOLOGIN`);
-      continue;
-    }
     make.push(...own);
     adorn.push(
       ...statements.filter((statement) =>

@@ -71,49 +71,39 @@ export async function readProperties(session: Session, major: number): Promise<P
 const id = pg.escapeIdentifier;
 const text = pg.escapeLiteral;
 
-/** How a restored database is made differently from its source, for people; empty when it is not. */
-export function differingProperties(source: Properties, found: Properties): string[] {
-  const compared = ['encoding', 'collate', 'ctype', 'provider', 'icuLocale'] as const;
-  return compared
-    .filter((key) => source[key] !== found[key])
-    .map((key) => `${key} is ${found[key] ?? 'none'}, the source had ${source[key] ?? 'none'}`);
-}
-
-/** CREATE DATABASE with the encoding and locale of the source; the sole statement of its call. Null: the server's default tablespace. */
-export function createDatabase(properties: Properties, name: string, tablespace: string | null, major: number): string {
-  // Left out, the provider would be that of the server's own databases.
-  const libc = major >= 15 ? ' locale_provider libc' : '';
+/** The clause that says who provides the locale; nothing before PostgreSQL 15, where there is none to choose from. */
+function provided({ provider, icuLocale, icuRules }: Properties, major: number): string {
+  if (major < 15) return '';
+  // Said for libc as well: where it is not said, that of the template counts.
+  if (provider === 'libc') return ' locale_provider libc';
   const locale =
-    properties.provider === 'libc'
-      ? libc
-      : ` locale_provider ${properties.provider}${properties.icuLocale === null ? '' : ` ${properties.provider === 'icu' ? 'icu_locale' : 'builtin_locale'} ${text(properties.icuLocale)}`}${properties.icuRules === null ? '' : ` icu_rules ${text(properties.icuRules)}`}`;
+    icuLocale === null ? '' : ` ${provider === 'icu' ? 'icu_locale' : 'builtin_locale'} ${text(icuLocale)}`;
+  const rules = icuRules === null ? '' : ` icu_rules ${text(icuRules)}`;
+  return ` locale_provider ${provider}${locale}${rules}`;
+}
+
+/** CREATE DATABASE with the encoding and locale of the source, for a server of version `major`; the sole statement of its call. Null: the server's default tablespace. */
+export function createDatabase(properties: Properties, name: string, tablespace: string | null, major: number): string {
   const place = tablespace === null ? '' : ` tablespace ${id(tablespace)}`;
-  return `create database ${id(name)} template template0 encoding ${text(properties.encoding)} lc_collate ${text(properties.collate)} lc_ctype ${text(properties.ctype)}${locale}${place}`;
+  return `create database ${id(name)} template template0 encoding ${text(properties.encoding)} lc_collate ${text(properties.collate)} lc_ctype ${text(properties.ctype)}${provided(properties, major)}${place}`;
 }
 
-/**
- * The names in a list as the server stores it, or undefined when it is none: what stands in quotes as it is, with doubled quotes
- * halved; bare words between commas (SplitGUCList of pg_dump).
- */
-function namesOfList(list: string): string[] | undefined {
-  const names: string[] = [];
-  const element = /\s*(?:"((?:[^"]|"")*)"|([^\s,"]+))\s*(,|$)/y;
-  for (let at = 0; at < list.length || names.length === 0; at = element.lastIndex) {
-    element.lastIndex = at;
-    const found = element.exec(list);
-    if (found === null) return undefined;
-    names.push(found[1]?.replaceAll('""', '"') ?? found[2] ?? '');
-    if (found[3] === '' && element.lastIndex < list.length) return undefined;
-    if (found[3] === ',' && element.lastIndex === list.length) return undefined;
-    if (found[3] === '') break;
-  }
-  return names;
-}
+/** What of a database decides how it sorts, compares and stores text, and cannot be changed once it is made. */
+const FIXED = {
+  encoding: 'encoding',
+  provider: 'provider of the locale',
+  collate: 'collation',
+  ctype: 'character type',
+  icuLocale: 'locale',
+  icuRules: 'rules of the locale',
+} as const;
 
-/** The value of a setting as SQL. Whatever an owner stored is text of one literal each: never a statement. */
-function settingText(key: string, value: string): string {
-  if (!listSettings.has(key.toLowerCase()) || value === '') return text(value);
-  return (namesOfList(value) ?? [value]).map(text).join(', ');
+/** In which of these a database differs from its source, in words; empty when it sorts and stores text as the source did. */
+export function differingProperties(source: Properties, found: Properties): string[] {
+  const named = (value: string | null): string => (value === null ? 'none' : `"${value}"`);
+  return (Object.keys(FIXED) as (keyof typeof FIXED)[])
+    .filter((key) => source[key] !== found[key])
+    .map((key) => `the ${FIXED[key]} is ${named(found[key])}, that of the source ${named(source[key])}`);
 }
 
 /** The statements that give a restored database the properties of the source. Roles that are not there are left out by the caller's list. */
@@ -125,7 +115,7 @@ export function applyProperties(properties: Properties, name: string, roles: Rea
     if (role !== null && !roles.has(role)) continue;
     const [key = '', ...value] = setting.split('=');
     const target = role === null ? `database ${database}` : `role ${id(role)} in database ${database}`;
-    statements.push(`alter ${target} set ${key.split('.').map(id).join('.')} to ${settingText(key, value.join('='))}`);
+    statements.push(`alter ${target} set ${key.split('.').map(id).join('.')} to ${settingValue(key, value.join('='))}`);
   }
   if (properties.grants !== null) {
     statements.push(`revoke all on database ${database} from public`);
@@ -150,14 +140,36 @@ export async function unmarkTemplate(session: Session, name: string): Promise<vo
   if (templates.length > 0) await session.run(`alter database ${id(name)} is_template false`);
 }
 
-/** Settings that hold a list of names (GUC_LIST_QUOTE of PostgreSQL): quoting them as one word would change them. */
-const listSettings = new Set([
+/** Settings that hold a list, of which the server quotes every element by itself (GUC_LIST_QUOTE): as one text they would be one element. */
+const LISTS = new Set([
   'local_preload_libraries',
   'search_path',
   'session_preload_libraries',
   'shared_preload_libraries',
   'temp_tablespaces',
   'unix_socket_directories',
-  'createrole_self_grant',
-  'restrict_nonsystem_relation_kind',
 ]);
+/** Of these, the lists of names: without quotes, a name means the one in small letters. */
+const LISTS_OF_NAMES = new Set(['search_path', 'temp_tablespaces']);
+
+/** The elements of a list setting as the server reads them; null when it is not written as a list. */
+export function elementsOf(list: string, names: boolean): string[] | null {
+  const elements: string[] = [];
+  const next = /\s*(?:"((?:[^"]|"")*)"|([^",\s]+))\s*(,|$)/y;
+  for (;;) {
+    const found = next.exec(list);
+    if (found === null) return list.trim() === '' ? [] : null;
+    const [, quoted, bare = '', end] = found;
+    const plain = names ? bare.replace(/[A-Z]/g, (letter) => letter.toLowerCase()) : bare;
+    elements.push(quoted === undefined ? plain : quoted.replaceAll('""', '"'));
+    if (end === '') return elements;
+  }
+}
+
+/** A setting's value as ALTER ... SET takes it, whatever it holds: whoever owns a database may put any text there. */
+function settingValue(key: string, value: string): string {
+  const name = key.toLowerCase();
+  if (!LISTS.has(name)) return text(value);
+  const elements = elementsOf(value, LISTS_OF_NAMES.has(name)) ?? [value];
+  return elements.length === 0 ? "''" : elements.map(text).join(', ');
+}

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { statfs } from 'node:fs/promises';
 import { type ArtefactSource, type EngineContext, Failure } from '@lastgood/core';
 import { databaseNameSchema, type RestoreMode, type RestorePlanSummary } from '@lastgood/protocol';
+import pg from 'pg';
 import { artefactsOf, type DatabaseArtefacts, sizeOf } from './artefacts.ts';
 import type { PostgresConnection } from './connection.ts';
 import { OURS, openServer, outside, type Server } from './server.ts';
@@ -36,11 +37,16 @@ async function freeOnServer({ session }: Server, host: string, tablespace: strin
   );
 }
 
-async function missing(
-  server: Server,
-  mode: RestoreMode,
-  source: DatabaseArtefacts,
-): Promise<{ roles: string[]; extensions: string[]; tablespaces: string[]; home: string | null }> {
+/** What the server lacks of what the backup needs. */
+interface Lacks {
+  readonly roles: readonly string[];
+  readonly extensions: readonly string[];
+  readonly tablespaces: readonly string[];
+  /** The tablespace of the database itself, when it is missing and wanted. */
+  readonly home: string | null;
+}
+
+async function missing(server: Server, mode: RestoreMode, source: DatabaseArtefacts): Promise<Lacks> {
   const { tablespace } = source.properties;
   const { roles, extensions, tablespaces } = source.fingerprint;
   const names = async (sql: string): Promise<Set<string>> =>
@@ -58,6 +64,59 @@ async function missing(
   };
 }
 
+/** What stands in the way of replacing a database, and would be noticed only when the whole dump is loaded. */
+async function hindrances({ session }: Server, mode: RestoreMode): Promise<string[]> {
+  if (mode.type === 'new') return [];
+  const found: string[] = [];
+  const { prepared } = await session.one<{ prepared: string[] | null }>(
+    'select array_agg(gid::text order by gid) as prepared from pg_prepared_xacts where database = $1',
+    [mode.database],
+  );
+  if (prepared !== null)
+    found.push(
+      `database "${mode.database}" has prepared transactions (${prepared.slice(0, 3).join(', ')}): commit them or roll them back there, see pg_prepared_xacts`,
+    );
+  const { subscriptions } = await session.one<{ subscriptions: string[] | null }>(
+    'select array_agg(subname::text order by subname) as subscriptions from pg_subscription s join pg_database d on d.oid = s.subdbid where d.datname = $1 and subslotname is not null',
+    [mode.database],
+  );
+  if (mode.type === 'inPlace' && subscriptions !== null)
+    found.push(
+      `database "${mode.database}" has subscriptions (${subscriptions.slice(0, 3).join(', ')}), which no transaction can drop: restore with swap or to a new name, or take their slots from them (alter subscription ... disable, then set (slot_name = none))`,
+    );
+  return found;
+}
+
+/** What the users of a database that is replaced will notice. */
+async function sessionsOf({ session }: Server, mode: RestoreMode): Promise<string[]> {
+  if (mode.type === 'new') return [];
+  const { open } = await session.one<{ open: number }>(
+    "select count(*)::int as open from pg_stat_activity where datname = $1 and backend_type = 'client backend' and pid <> pg_backend_pid()",
+    [mode.database],
+  );
+  return open === 0 ? [] : [`${open} sessions of "${mode.database}" are open now and will be ended`];
+}
+
+/** What the server says of the locale that the restored database shall have; it may have more than it knew when it was made. */
+async function locales(
+  { session }: Server,
+  mode: RestoreMode,
+  { properties }: DatabaseArtefacts,
+): Promise<{ refusals: string[]; warnings: string[] }> {
+  if (mode.type === 'inPlace') return { refusals: [], warnings: [] };
+  const { icu, known } = await session.one<{ icu: boolean; known: string[] }>(
+    `select exists (select from pg_collation where collprovider = 'i') as icu,
+      array(select collcollate from pg_collation where collprovider = 'c' and collcollate is not null union select datcollate from pg_database union select datctype from pg_database)::text[] as known`,
+  );
+  const plain = (name: string): string => name.toLowerCase().replaceAll('-', '');
+  const names = new Set(known.map(plain));
+  const unknown = [...new Set([properties.collate, properties.ctype])].filter((name) => !names.has(plain(name)));
+  return {
+    refusals: properties.provider === 'icu' && !icu ? ['the server was built without ICU, which sorts the source'] : [],
+    warnings: unknown.map((name) => `the server may lack locale "${name}" of the source: install it there if so`),
+  };
+}
+
 function refusalsOf(
   server: Server,
   mode: RestoreMode,
@@ -65,7 +124,7 @@ function refusalsOf(
   exists: boolean,
   free: number | null,
   need: number,
-  extensions: readonly string[],
+  lacks: Lacks,
 ): string[] {
   const refusals: string[] = [];
   const sourceVersion = parseVersion(source.fingerprint.serverVersion);
@@ -76,29 +135,47 @@ function refusalsOf(
   if (mode.type === 'inPlace' && !exists)
     refusals.push(`database "${mode.database}" does not exist: restore it with swap or to a new name`);
   if (free !== null && free < need) refusals.push(`the restore needs ${need} bytes, the server's disk has ${free}`);
-  for (const name of extensions) refusals.push(`extension "${name}" is not installed on this server`);
+  for (const name of lacks.extensions) refusals.push(`extension "${name}" is not installed on this server`);
+  const { bootstrap } = source.fingerprint;
+  if (bootstrap?.superuserOnly === true && lacks.roles.includes(bootstrap.role))
+    refusals.push(
+      `role "${bootstrap.role}" is missing and owns what only a superuser may own: make it first (create role ${pg.escapeIdentifier(bootstrap.role)} superuser nologin)`,
+    );
   return refusals;
 }
 
-/** What is in the way of replacing a database, and what its users will notice. */
-async function occupants({ session }: Server, mode: RestoreMode): Promise<{ refusals: string[]; warnings: string[] }> {
-  if (mode.type === 'new') return { refusals: [], warnings: [] };
-  const { database } = mode;
-  const { sessions, prepared, subscriptions } = await session.one<
-    Record<'sessions' | 'prepared' | 'subscriptions', number>
-  >(
-    `select (select count(*) from pg_stat_activity where datname = $1 and backend_type = 'client backend' and pid <> pg_backend_pid())::int as sessions,
-       (select count(*) from pg_prepared_xacts where database = $1)::int as prepared,
-       (select count(*) from pg_subscription s join pg_database d on d.oid = s.subdbid where d.datname = $1)::int as subscriptions`,
-    [database],
-  );
-  const refusals: string[] = [];
-  if (prepared > 0)
-    refusals.push(`${prepared} prepared transactions of "${database}" have neither ended nor failed: end them first`);
-  if (subscriptions > 0 && mode.type === 'inPlace')
-    refusals.push(`"${database}" has subscriptions, which cannot be replaced in one transaction: restore it with swap`);
-  const warnings = sessions === 0 ? [] : [`${sessions} sessions of "${database}" are open now and will be ended`];
-  return { refusals, warnings };
+function warningsOf(server: Server, systemId: string, source: DatabaseArtefacts, lacks: Lacks): string[] {
+  const warnings = [...server.warnings];
+  if (systemId !== server.facts.systemId) warnings.push('the backup was taken of another server (system id)');
+  const { major } = parseVersion(source.fingerprint.serverVersion);
+  if (major < server.facts.version.major)
+    warnings.push(`the backup is of PostgreSQL ${major}, the server of a newer one (${server.facts.version.text})`);
+  if (lacks.tablespaces.length > 0)
+    warnings.push(`tablespaces ${lacks.tablespaces.join(', ')} are missing: their tables go to the default one`);
+  if (lacks.home !== null)
+    warnings.push(`tablespace ${lacks.home}, where the database was, is missing: it goes to the default one`);
+  const first = source.fingerprint.bootstrap?.role;
+  const others = lacks.roles.filter((role) => role !== first);
+  if (others.length > 0)
+    warnings.push(
+      `roles ${others.slice(0, MAX_LISTED).join(', ')} are missing: they are made from the globals of the backup, with their passwords, settings and memberships`,
+    );
+  if (first !== undefined && lacks.roles.includes(first))
+    warnings.push(
+      `role "${first}", the first superuser of the source, is missing: it is made without login and without its rights, to own what it owned; what runs with the rights of its owner (security definer) has fewer`,
+    );
+  return warnings;
+}
+
+/** BAD_INPUT for a name that no database can have, or none but ours. */
+function checkName(mode: RestoreMode): void {
+  if (!databaseNameSchema.safeParse(into(mode)).success)
+    throw new Failure('BAD_INPUT', 'the new name must have 1 to 63 bytes, without NUL');
+  if (mode.type === 'new' && mode.as.includes(OURS))
+    throw new Failure(
+      'BAD_INPUT',
+      `the new name must not contain ${OURS}, the mark of databases that we drop by ourselves`,
+    );
 }
 
 /** Looks at backup and server, changes nothing. BAD_INPUT for a name that no database can have. Its hash covers what was read, what is overwritten and what is missing. */
@@ -109,10 +186,7 @@ export async function makePlan(
   context: EngineContext,
 ): Promise<RestorePlan> {
   const artefacts = await artefactsOf(source, mode.database, context.signal);
-  if (!databaseNameSchema.safeParse(into(mode)).success)
-    throw new Failure('BAD_INPUT', 'the new name must have 1 to 63 bytes, without NUL');
-  if (mode.type === 'new' && mode.as.includes(OURS))
-    throw new Failure('BAD_INPUT', `names with "${OURS}" are kept for databases that Lastgood makes for a time`);
+  checkName(mode);
   await using server = await openServer(outside(connection, into(mode)), context);
   const { manifest } = source;
   const [existing] = await server.session.rows<{ oid: string; size: string }>(
@@ -124,29 +198,17 @@ export async function makePlan(
   const { tablespace } = artefacts.properties;
   const home = mode.type === 'inPlace' || tablespace === 'pg_default' || lacks.home !== null ? null : tablespace;
   const freeBytes = await freeOnServer(server, connection.host, home);
-  const refusals = refusalsOf(server, mode, artefacts, existing !== undefined, freeBytes, needBytes, lacks.extensions);
-  const there = await occupants(server, mode);
-  refusals.push(...there.refusals);
-  const warnings = [...there.warnings, ...server.warnings];
-  if (manifest.server.systemId !== server.facts.systemId)
-    warnings.push('the backup was taken of another server (system id)');
-  const { major } = parseVersion(artefacts.fingerprint.serverVersion);
-  if (major < server.facts.version.major)
-    warnings.push(`the backup is of PostgreSQL ${major}, the server of a newer one (${server.facts.version.text})`);
-  if (lacks.tablespaces.length > 0)
-    warnings.push(`tablespaces ${lacks.tablespaces.join(', ')} are missing: their tables go to the default one`);
-  if (lacks.home !== null)
-    warnings.push(`tablespace ${lacks.home}, where the database was, is missing: it goes to the default one`);
-  const { bootstrapRole } = artefacts.fingerprint;
-  const named = lacks.roles.filter((role) => role !== bootstrapRole);
-  if (named.length < lacks.roles.length)
-    warnings.push(
-      `role ${bootstrapRole}, the superuser of the source, is made without login and rights, to own what it owned`,
-    );
-  if (named.length > 0)
-    warnings.push(
-      `roles ${named.slice(0, MAX_LISTED).join(', ')} are missing: they are made from the globals of the backup, with their passwords, settings and memberships`,
-    );
+  const locale = await locales(server, mode, artefacts);
+  const refusals = [
+    ...refusalsOf(server, mode, artefacts, existing !== undefined, freeBytes, needBytes, lacks),
+    ...(await hindrances(server, mode)),
+    ...locale.refusals,
+  ];
+  const warnings = [
+    ...(await sessionsOf(server, mode)),
+    ...warningsOf(server, manifest.server.systemId, artefacts, lacks),
+    ...locale.warnings,
+  ];
   const overwrites = existing === undefined || mode.type === 'new' ? [] : [mode.database];
   const decided = {
     backupId: manifest.backupId,

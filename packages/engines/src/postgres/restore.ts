@@ -45,7 +45,7 @@ async function measure(
   await using session = await Session.open(connection, name, context.signal);
   await session.run('begin isolation level repeatable read');
   await session.run(STABLE_SETTINGS);
-  const found = await takeFingerprint(session, null, () => undefined);
+  const found = await takeFingerprint(session, false, () => undefined);
   const rows = found.tables.reduce((sum, table) => sum + Number(table.rows), 0);
   return { tables: found.tables.length, rows, found, differences: compareFingerprints(source, found) };
 }
@@ -202,13 +202,10 @@ export async function restore(
   const warnings = [...plan.summary.warnings];
   if (plan.summary.missingRoles.length > 0) {
     const known = await rolesOf(server.session);
-    const missing = plan.artefacts.fingerprint.roles.filter((role) => !known.has(role));
-    const statements = roleStatements(
-      await globalsOf(source, context.signal),
-      missing,
-      known,
-      plan.artefacts.fingerprint.bootstrapRole,
-    );
+    const { roles, bootstrap } = plan.artefacts.fingerprint;
+    const missing = roles.filter((role) => !known.has(role));
+    const globals = await globalsOf(source, context.signal);
+    const statements = roleStatements(globals, missing, known, bootstrap?.role);
     warnings.push(...(await makeRoles(server.session, statements)));
   }
   const run: RestoreRun = { connection: from, server, plan, source, request, context };

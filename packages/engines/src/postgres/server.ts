@@ -2,10 +2,10 @@ import type { EngineContext } from '@lastgood/core';
 import { type PostgresConnection, Session } from './connection.ts';
 import { checkVersions, findTools, parseVersion, type ToolFolder, type Version } from './tools.ts';
 
-/** Marks that our own databases carry in their names. */
+/** The mark that databases of our own making carry in their names. */
 export const OURS = '__lastgood_';
-/** Names that only we give: `besideName` makes them. A backup leaves such databases out, and a sweep may remove `new` ones. */
-export const OUR_NAME = `${OURS}(new|old|undone)_[0-9a-f]{12}$`;
+/** The end of the name of every one of them, for PostgreSQL's `~`: whatever else carries the mark is somebody's own. */
+export const ours = (role: 'new' | 'old' | 'undone' | '(new|old|undone)'): string => `${OURS}${role}_[0-9a-f]{12}$`;
 
 export interface DatabaseSize {
   readonly name: string;
@@ -27,7 +27,7 @@ export async function serverFacts(session: Session): Promise<ServerFacts> {
   );
   const databases = await session.rows<{ name: string; open: boolean; size: string | null }>(
     "select datname as name, datallowconn as open, case when has_database_privilege(datname, 'connect') then pg_database_size(oid) end::text as size from pg_database where datname not in ('template0', 'template1') and datname !~ $1 order by 1",
-    [OUR_NAME],
+    [ours('(new|old|undone)')],
   );
   return {
     version: parseVersion(about.version),

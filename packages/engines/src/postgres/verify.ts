@@ -184,11 +184,8 @@ async function proves(
     await using session = await Session.open(scratch.connection, database, context.signal);
     await session.run('begin isolation level repeatable read');
     await session.run(STABLE_SETTINGS);
-    const found = await takeFingerprint(
-      session,
-      level === 6 && artefacts.fingerprint.digests ? artefacts.fingerprint.digestOf : null,
-      () => undefined,
-    );
+    const { digests, digestOf } = artefacts.fingerprint;
+    const found = await takeFingerprint(session, level === 6 && digests, () => undefined, digestOf);
     const differences = compareFingerprints(artefacts.fingerprint, found).filter(
       (difference) => difference.level <= level,
     );

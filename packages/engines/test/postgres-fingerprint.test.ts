@@ -1,0 +1,86 @@
+import { text } from 'node:stream/consumers';
+import { type PostgresServer, startPostgres } from '@lastgood/testkit';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { postgresConnectionSchema, Session } from '../src/postgres/connection.ts';
+import type { DigestOf } from '../src/postgres/digests.ts';
+import {
+  compareFingerprints,
+  type Fingerprint,
+  fingerprintSchema,
+  STABLE_SETTINGS,
+  takeFingerprint,
+} from '../src/postgres/fingerprint.ts';
+import { EngineBench, ref } from './bench-of-engine.ts';
+
+const cleanup = new AsyncDisposableStack();
+const never = new AbortController().signal;
+let server: PostgresServer;
+let bench: EngineBench;
+
+beforeAll(async () => {
+  server = cleanup.use(await startPostgres());
+  bench = cleanup.use(await EngineBench.open(server));
+}, 120_000);
+afterAll(() => cleanup.disposeAsync());
+
+/** The fingerprint of one database now. */
+async function taken(database: string, digestOf?: DigestOf): Promise<Fingerprint> {
+  await using session = await Session.open(postgresConnectionSchema.parse(server.connection), database, never);
+  await session.run(`begin isolation level repeatable read; ${STABLE_SETTINGS}`);
+  return await takeFingerprint(session, true, () => undefined, digestOf);
+}
+/** The fingerprint that a backup holds. */
+async function stored(backupId: string): Promise<unknown> {
+  const source = await bench.repository.open(ref, backupId);
+  const [object] = source.manifest.objects.filter(({ role }) => role === 'fingerprint');
+  if (object === undefined) throw new Error('no fingerprint');
+  return JSON.parse(await text(source.open(object, never)));
+}
+
+test('E2: columns that a restore orders anew, drops for good or computes by itself are no difference', async () => {
+  await server.query('postgres', 'create database heirs');
+  await server.query(
+    'heirs',
+    `create table p (a int); create table c (x text) inherits (p); insert into c values (1, 'one'); alter table p add column b int default 7;
+     create table worn (a int, b int, "A" text, z int generated always as (a + 1) stored); insert into worn values (1, 2, '3'); alter table worn drop column b;
+     create table void (); insert into void default values;
+     create function shifting(i int) returns int language sql immutable as 'select $1 + (random() * 1000000000)::int';
+     create table moving (a int, z int generated always as (shifting(a)) stored); insert into moving values (1)`,
+  );
+  const { backupId } = await bench.backup({ databases: ['heirs'] });
+  expect(await bench.verify(6, backupId)).toEqual({ reached: 6, findings: [] });
+});
+
+test('E2: a changed, lost, doubled or exchanged value is a difference of contents', async () => {
+  await server.query('postgres', 'create database changed');
+  await server.query('changed', "create table t (b text, a text); insert into t values ('x', 'y'), ('v', null)");
+  const source = await taken('changed');
+  for (const [change, undo] of [
+    ["update t set a = 'z' where b = 'x'", "update t set a = 'y' where b = 'x'"],
+    ["update t set a = b, b = a where b = 'x'", "update t set a = b, b = a where b = 'y'"],
+    ["update t set a = '' where b = 'v'", "update t set a = null where b = 'v'"],
+    [
+      "delete from t where b = 'v'; insert into t values ('x', 'y')",
+      "truncate t; insert into t values ('x', 'y'), ('v', null)",
+    ],
+  ] as const) {
+    await server.query('changed', change);
+    expect(compareFingerprints(source, await taken('changed'))).toEqual([
+      { level: 6, message: 'table public.t has other contents than the source' },
+    ]);
+    await server.query('changed', undo);
+    expect(compareFingerprints(source, await taken('changed'))).toEqual([]);
+  }
+});
+
+test('a fingerprint of before digests were named is compared with digests of its own kind', async () => {
+  await server.query('postgres', 'create database elder');
+  await server.query('elder', "create table t (b text, a text); insert into t values ('x', 'y')");
+  const { digestOf, ...unnamed } = await taken('elder', 'row');
+  expect(digestOf).toBe('row');
+  const elder = fingerprintSchema.parse(unnamed);
+  expect(compareFingerprints(elder, await taken('elder', elder.digestOf))).toEqual([]);
+  expect(compareFingerprints(elder, await taken('elder', 'columns'))).toHaveLength(1);
+  const { backupId } = await bench.backup({ databases: ['elder'] });
+  expect(await stored(backupId)).toMatchObject({ format: 1, digestOf: 'columns' });
+});

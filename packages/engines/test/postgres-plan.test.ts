@@ -1,0 +1,83 @@
+import { uuidv7 } from '@lastgood/host';
+import { type PostgresServer, startPostgres } from '@lastgood/testkit';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { codeOf, EngineBench, ref } from './bench-of-engine.ts';
+
+const cleanup = new AsyncDisposableStack();
+let server: PostgresServer;
+let bench: EngineBench;
+let backupId: string;
+
+beforeAll(async () => {
+  server = cleanup.use(await startPostgres({ extraConf: 'max_prepared_transactions = 5\nwal_level = logical' }));
+  bench = cleanup.use(await EngineBench.open(server));
+  await server.query('postgres', 'create database shop');
+  await server.query('shop', 'create table t as select 1 as i');
+  ({ backupId } = await bench.backup());
+}, 120_000);
+afterAll(() => cleanup.disposeAsync());
+
+type Mode = { type: 'swap' | 'inPlace'; database: string } | { type: 'new'; database: string; as: string };
+const planned = async (mode: Mode, id = backupId) =>
+  await bench.engine.plan(mode, await bench.repository.open(ref, id), await bench.context());
+
+test('F1: a prepared transaction in the database to be replaced is found by the plan, not after the load', async () => {
+  await server.query('shop', "begin; insert into t values (2); prepare transaction 'waiting'");
+  for (const type of ['swap', 'inPlace'] as const) {
+    expect((await planned({ type, database: 'shop' })).refusals.join()).toContain('prepared transactions (waiting)');
+    expect(await codeOf(bench.restore(backupId, { type, database: 'shop' }))).toBe('RESTORE_FAILED');
+  }
+  expect((await planned({ type: 'new', database: 'shop', as: 'copy' })).refusals).toEqual([]);
+  await server.query('shop', "rollback prepared 'waiting'");
+  expect((await planned({ type: 'swap', database: 'shop' })).refusals).toEqual([]);
+});
+
+test('F1: subscriptions, which no transaction can drop, are told by the plan of a restore in place', async () => {
+  await server.query('postgres', 'create database copied');
+  await server.query('copied', 'create table t (i int)');
+  await server.query(
+    'copied',
+    "create subscription sub connection 'host=127.0.0.1 port=1 dbname=x' publication pub with (connect = false)",
+  );
+  const { backupId: copied } = await bench.backup({ databases: ['copied'] });
+  const inPlace = { type: 'inPlace', database: 'copied' } as const;
+  expect((await planned(inPlace, copied)).refusals.join()).toContain('has subscriptions (sub)');
+  expect((await planned({ type: 'swap', database: 'copied' }, copied)).refusals).toEqual([]);
+  await server.query('copied', 'alter subscription sub set (slot_name = none)');
+  await bench.restore(copied, inPlace);
+});
+
+test('F1: a new name that carries the mark of our own databases is refused, for a sweep would take it for one of them', async () => {
+  for (const as of ['shop__lastgood_new_copy', '__lastgood_', `shop__lastgood_old_${uuidv7().slice(-12)}`])
+    expect(await codeOf(planned({ type: 'new', database: 'shop', as }))).toBe('BAD_INPUT');
+});
+
+test('F9: a locale that the server does not know is told by the plan', async () => {
+  const real = await bench.repository.open(ref, backupId);
+  const source: typeof real = {
+    manifest: real.manifest,
+    open: (object, signal) =>
+      object.role === 'properties'
+        ? real.open(object, signal).map((chunk: Buffer) => String(chunk).replaceAll('C.UTF-8', 'xx_YY.UTF-8'))
+        : real.open(object, signal),
+  };
+  const plan = await bench.engine.plan({ type: 'swap', database: 'shop' }, source, await bench.context());
+  expect(plan.warnings.join()).toContain('xx_YY.UTF-8');
+  expect((await planned({ type: 'swap', database: 'shop' })).warnings.join()).not.toContain('locale');
+});
+
+test('a database whose name only looks like one of ours is backed up, and neither swept nor taken for one that was set aside', async () => {
+  const alike = [
+    'a__lastgood_new_copy',
+    'a__lastgood_old_0123456789abc',
+    'a__lastgood_',
+    'a__lastgood_undone_0123456789AB',
+  ];
+  const of = ['a__lastgood_old_0123456789ab', 'a__lastgood_undone_0123456789ab'];
+  for (const name of [...alike, ...of]) await server.query('postgres', `create database "${name}"`);
+  const { facts } = await bench.backup({ databases: null });
+  const held = (facts['databases'] as { name: string }[]).map(({ name }) => name);
+  expect(held).toEqual(expect.arrayContaining(alike));
+  expect(held.filter((name) => of.includes(name))).toEqual([]);
+  expect(await bench.engine.sweep(await bench.context(), () => new Set())).toEqual([]);
+});
