@@ -1,11 +1,14 @@
+import { randomBytes } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type ArtefactSource, type EngineContext, Failure } from '@lastgood/core';
-import { runTool } from '@lastgood/host';
+import { captureTool, runTool } from '@lastgood/host';
 import type { ManifestObject } from '@lastgood/protocol';
 import { conninfo, type PostgresConnection, toolEnvironment } from './connection.ts';
 import type { ToolFolder } from './tools.ts';
 
 const WEEK_MS = 7 * 86_400_000;
+const MAX_LIST_BYTES = 512 * 1024 * 1024;
 const STALL_MS = 6 * 3_600_000;
 
 /** What pg_restore refused, in words that name the cause (F8). Nothing it says is ignored. */
@@ -44,35 +47,67 @@ export interface LoadRequest {
   readonly dump: ManifestObject;
   readonly into: string;
   readonly args: readonly string[];
+  /** For a database that others use: how long pg_restore may wait for one of their locks. */
+  readonly lockWaitMs?: number;
 }
 
-/** Streams one dump into a database, all or nothing where `args` ask for it; RESTORE_FAILED names what the server refused. */
-export async function loadDump(
-  { connection, tools, source, dump, into, args }: LoadRequest,
-  context: EngineContext,
-): Promise<readonly string[]> {
-  let doneBytes = 0;
-  const stdin = source.open(dump, context.signal);
-  stdin.on('data', (chunk: Buffer) => {
-    doneBytes += chunk.length;
-    context.progress({ phase: 'restore', doneBytes, totalBytes: dump.produced.size });
-  });
-  stdin.pause();
-  try {
-    const { stderrTail } = await runTool({
+/**
+ * The entries of the dump without those that fill materialized views, as a file for pg_restore; null when there are none.
+ * pg_restore fills them when the event triggers are there already, and without any search_path: `fillViews` does better.
+ */
+async function listWithoutFilling(
+  { tools, source, dump, connection }: LoadRequest,
+  { signal, workDir }: EngineContext,
+): Promise<string | null> {
+  const { stdout } = await captureTool(
+    {
       file: join(tools.path, 'pg_restore'),
-      args: ['--exit-on-error', '--no-password', `--dbname=${conninfo(into)}`, ...args],
-      env: toolEnvironment(connection, into),
-      stdin,
-      signal: context.signal,
+      args: ['--list'],
+      stdin: source.open(dump, signal),
+      readsPartly: true,
+      signal,
       timeoutMs: WEEK_MS,
-      stallMs: STALL_MS,
+      stallMs: connection.stallMs,
+    },
+    MAX_LIST_BYTES,
+  );
+  const entries = stdout.split('\n');
+  const kept = entries.filter((line) => !/^\d+; \d+ \d+ MATERIALIZED VIEW DATA /.test(line));
+  if (kept.length === entries.length) return null;
+  const file = join(workDir, `entries-${randomBytes(6).toString('hex')}`);
+  await writeFile(file, kept.join('\n'), { mode: 0o600 });
+  return file;
+}
+
+/** Streams one dump into a database, all or nothing where `args` ask for it; RESTORE_FAILED names what the server refused. Materialized views are left empty. */
+export async function loadDump(request: LoadRequest, context: EngineContext): Promise<readonly string[]> {
+  const { connection, tools, source, dump, into, args } = request;
+  let doneBytes = 0;
+  try {
+    const list = await listWithoutFilling(request, context);
+    const stdin = source.open(dump, context.signal);
+    stdin.on('data', (chunk: Buffer) => {
+      doneBytes += chunk.length;
+      context.progress({ phase: 'restore', doneBytes, totalBytes: dump.produced.size });
     });
-    return stderrTail;
+    stdin.pause();
+    const only = list === null ? [] : [`--use-list=${list}`];
+    try {
+      const { stderrTail } = await runTool({
+        file: join(tools.path, 'pg_restore'),
+        args: ['--exit-on-error', '--no-password', `--dbname=${conninfo(into)}`, ...only, ...args],
+        env: toolEnvironment(connection, into),
+        stdin,
+        signal: context.signal,
+        timeoutMs: WEEK_MS,
+        stallMs: STALL_MS,
+      });
+      return stderrTail;
+    } finally {
+      stdin.destroy();
+    }
   } catch (error) {
     if (!(error instanceof Failure) || error.code !== 'TOOL_FAILED') throw error;
     throw new Failure('RESTORE_FAILED', `${explainRestoreError(error.message)}: ${error.message}`, { cause: error });
-  } finally {
-    stdin.destroy();
   }
 }

@@ -22,6 +22,7 @@ import { makePlan, type RestorePlan } from './restore-plan.ts';
 import { openServer, outside, type Server } from './server.ts';
 import { besideName, refusePrepared, swapIn } from './swap.ts';
 import { clearAway, holdHalfMade } from './sweep.ts';
+import { fillViews, toldUnfilled, without } from './views.ts';
 
 async function rolesOf(session: Session): Promise<Set<string>> {
   return new Set(
@@ -108,7 +109,9 @@ async function restoreBeside({
     const warnings = [
       ...(await loadDump({ connection, tools, source, dump: artefacts.dump, into: fresh, args }, context)),
     ];
-    const counts = await check(connection, fresh, artefacts.fingerprint, context);
+    const unfilled = await fillViews(connection, fresh, artefacts, context);
+    warnings.push(...unfilled.map(toldUnfilled));
+    const counts = await check(connection, fresh, without(artefacts.fingerprint, unfilled), context);
     for (const statement of applyProperties(artefacts.properties, fresh, await rolesOf(session)))
       await session.run(statement).catch(refused);
     context.signal.throwIfAborted();
@@ -133,7 +136,8 @@ async function checkInPlace(
   { connection, plan, context }: RestoreRun,
   name: string,
 ): Promise<Counts & { warnings: string[] }> {
-  const { fingerprint } = plan.artefacts;
+  const unfilled = await fillViews(connection, name, plan.artefacts, context);
+  const fingerprint = without(plan.artefacts.fingerprint, unfilled);
   const { found, ...counts } = await measure(connection, name, fingerprint, context);
   const key = (table: Fingerprint['tables'][number]): string => JSON.stringify([table.schema, table.name]);
   const ours = new Set(fingerprint.tables.map(key));
@@ -146,10 +150,12 @@ async function checkInPlace(
         'The old contents are replaced. Clients that wrote since explain a difference; otherwise restore another backup beside it.',
     });
   const names = others.slice(0, 5).map(({ schema, name: table }) => `${schema}.${table}`);
-  const warnings =
-    others.length === 0
+  const warnings = [
+    ...unfilled.map(toldUnfilled),
+    ...(others.length === 0
       ? []
-      : [`${others.length} tables that the backup does not hold were left as they are: ${names.join(', ')}`];
+      : [`${others.length} tables that the backup does not hold were left as they are: ${names.join(', ')}`]),
+  ];
   return { tables: counts.tables, rows: counts.rows, warnings };
 }
 
