@@ -21,8 +21,8 @@ const BROKEN_PROOF =
   /ended with SIG(KILL|TERM|INT|HUP|QUIT)|No space left on device|could not extend file|out of (shared )?memory|server closed the connection|connection to server|terminating connection|too many clients|in recovery mode|Input\/output error/;
 
 /** What this host's PostgreSQL lacks and the source has: extensions, libraries that must be preloaded, locales, build options. */
-const LACKING =
-  /extension "[^"]*" is not available|could not open extension control file|could not (access|load) (file|library)|must be loaded via "?shared_preload_libraries|not supported (by|in) this build|requires the server to be built with|could not create locale|invalid (LC_\w+ )?locale name|could not open collator/i;
+export const LACKING =
+  /extension "[^"]*" is not available|could not open extension control file|could not (access|load) (file|library)|(must|can only) be (pre)?loaded|security label provider "[^"]*" is not loaded|not supported (by|in) this build|requires the server to be built with|could not create locale|invalid (LC_\w+ )?locale name|could not open collator/i;
 
 /** Turns what says "this backup is bad" into a finding; anything else (no space, no tools, cancel, a proof that broke down) stays a failure (E3, E9). */
 async function finding(level: number, object: string | null, work: () => Promise<void>): Promise<Finding[]> {
