@@ -5,11 +5,11 @@ import { type ArtefactSource, type EngineContext, Failure } from '@lastgood/core
 import { captureTool, runTool } from '@lastgood/host';
 import type { ManifestObject } from '@lastgood/protocol';
 import { conninfo, type PostgresConnection, toolEnvironment } from './connection.ts';
+import { whileMoving } from './load-watch.ts';
 import type { ToolFolder } from './tools.ts';
 
 const WEEK_MS = 7 * 86_400_000;
 const MAX_LIST_BYTES = 512 * 1024 * 1024;
-const STALL_MS = 6 * 3_600_000;
 
 /** What pg_restore refused, in words that name the cause (F8). Nothing it says is ignored. */
 export function explainRestoreError(message: string): string {
@@ -81,33 +81,41 @@ async function listWithoutFilling(
 
 /** Streams one dump into a database, all or nothing where `args` ask for it; RESTORE_FAILED names what the server refused. Materialized views are left empty. */
 export async function loadDump(request: LoadRequest, context: EngineContext): Promise<readonly string[]> {
-  const { connection, tools, source, dump, into, args } = request;
-  let doneBytes = 0;
   try {
-    const list = await listWithoutFilling(request, context);
-    const stdin = source.open(dump, context.signal);
-    stdin.on('data', (chunk: Buffer) => {
-      doneBytes += chunk.length;
-      context.progress({ phase: 'restore', doneBytes, totalBytes: dump.produced.size });
-    });
-    stdin.pause();
-    const only = list === null ? [] : [`--use-list=${list}`];
-    try {
-      const { stderrTail } = await runTool({
-        file: join(tools.path, 'pg_restore'),
-        args: ['--exit-on-error', '--no-password', `--dbname=${conninfo(into)}`, ...only, ...args],
-        env: toolEnvironment(connection, into),
-        stdin,
-        signal: context.signal,
-        timeoutMs: WEEK_MS,
-        stallMs: STALL_MS,
-      });
-      return stderrTail;
-    } finally {
-      stdin.destroy();
-    }
+    return await load(request, await listWithoutFilling(request, context), context);
   } catch (error) {
     if (!(error instanceof Failure) || error.code !== 'TOOL_FAILED') throw error;
     throw new Failure('RESTORE_FAILED', `${explainRestoreError(error.message)}: ${error.message}`, { cause: error });
+  }
+}
+
+async function load(request: LoadRequest, list: string | null, context: EngineContext): Promise<readonly string[]> {
+  const { connection, tools, source, dump, into, args, lockWaitMs } = request;
+  const application = `lastgood load ${randomBytes(6).toString('hex')}`;
+  const stdin = source.open(dump, context.signal);
+  let doneBytes = 0;
+  let movedAt = context.clock.monotonic();
+  stdin.on('data', (chunk: Buffer) => {
+    doneBytes += chunk.length;
+    movedAt = context.clock.monotonic();
+    context.progress({ phase: 'restore', doneBytes, totalBytes: dump.produced.size });
+  });
+  stdin.pause();
+  const only = list === null ? [] : [`--use-list=${list}`];
+  const watched = { connection, application, lockWaitMs: lockWaitMs ?? null, movedAt: () => movedAt };
+  try {
+    const { stderrTail } = await whileMoving(watched, context, (signal) =>
+      runTool({
+        file: join(tools.path, 'pg_restore'),
+        args: ['--exit-on-error', '--no-password', `--dbname=${conninfo(into)}`, ...only, ...args],
+        env: { ...toolEnvironment(connection, into), PGAPPNAME: application },
+        stdin,
+        signal,
+        timeoutMs: WEEK_MS,
+      }),
+    );
+    return stderrTail;
+  } finally {
+    stdin.destroy();
   }
 }

@@ -173,8 +173,9 @@ async function restoreInPlace(
   ];
   // pg_restore commits what it has read before the end of the source could say that it was damaged (I7).
   await readThrough(source, artefacts.dump, context);
+  const { lockWaitMs } = connection;
   const warnings = await loadDump(
-    { connection, tools: server.tools, source, dump: artefacts.dump, into: plan.summary.into, args },
+    { connection, tools: server.tools, source, dump: artefacts.dump, into: plan.summary.into, args, lockWaitMs },
     context,
   );
   const checked = await checkInPlace(run, plan.summary.into);
