@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs, styleText } from 'node:util';
@@ -10,8 +11,8 @@ import { type AdminClient, adminClient, freePort, root, startProcess, waitFor } 
 const { values: options } = parseArgs({ options: { once: { type: 'boolean', default: false } } });
 const started = performance.now();
 const stopping = new AbortController();
-process.on('SIGINT', () => stopping.abort());
-process.on('SIGTERM', () => stopping.abort());
+// SIGHUP: the terminal was closed.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stopping.abort());
 
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
 const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
@@ -104,16 +105,30 @@ async function tour(client: AdminClient, server: Awaited<ReturnType<typeof start
     ['restore, measured (RTO of this database)', seconds(restore.durationMs)],
     ['old database kept as', restore.oldKeptAs ?? '-'],
   ];
-  console.log(`\n${styleText('bold', 'If it died now, we could go back to')} ${backup.backup.snapshotAt}`);
+  const instant = new Date(backup.backup.snapshotAt).toLocaleString('sv', { timeZoneName: 'longOffset' });
+  console.log(`\n${styleText('bold', 'If it died now, we could go back to')} ${instant}`);
   for (const [name, value] of rows) console.log(`  ${name.padEnd(44)}${value}`);
+}
+
+const PREFIX = 'lastgood-demo-';
+/** A demonstration that was killed leaves its folder; its processes died with it. */
+async function sweepOthers(): Promise<void> {
+  for (const name of await readdir(tmpdir())) {
+    const pid = new RegExp(`^${PREFIX}(\\d+)-`).exec(name)?.[1];
+    if (pid !== undefined && !existsSync(`/proc/${pid}`))
+      await rm(join(tmpdir(), name), { recursive: true, force: true });
+  }
 }
 
 await using cleanup = new AsyncDisposableStack();
 let failed = false;
 try {
-  const folder = await mkdtemp(join(tmpdir(), 'lastgood-demo-'));
-  await chmod(folder, 0o700);
+  await sweepOthers();
+  const folder = await mkdtemp(join(tmpdir(), `${PREFIX}${process.pid}-`));
+  // The server runs as another user and has to get to its own folder; every folder in here is closed by itself.
+  await chmod(folder, 0o711);
   cleanup.defer(() => rm(folder, { recursive: true, force: true }));
+  process.env['TMPDIR'] = folder;
   say('starting a throw-away PostgreSQL with sample data');
   const server = cleanup.use(await startPostgres({}));
   await seedShop(server, 'shop', { rows: 20_000 });

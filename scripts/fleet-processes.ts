@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { dirname } from 'node:path';
@@ -8,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import type { AdminRouter } from '@lastgood/protocol';
 import { createTRPCClient, httpLink, type TRPCClient } from '@trpc/client';
 
+const SETPRIV = '/usr/bin/setpriv';
 /** The folder of the project. */
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 export type AdminClient = TRPCClient<AdminRouter>;
@@ -47,7 +49,10 @@ export async function startProcess(
   stopping: AbortController | undefined,
   env: Record<string, string> = {},
 ): Promise<RunningProcess> {
-  const child = spawn(process.execPath, args, {
+  // They die with whoever started them, whatever ends it.
+  const dying = existsSync(SETPRIV) ? [SETPRIV, '--pdeathsig', 'TERM', '--', process.execPath] : [process.execPath];
+  const [file = process.execPath, ...before] = dying;
+  const child = spawn(file, [...before, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
     env: { ...process.env, ...env },

@@ -189,11 +189,20 @@ export class Judge {
         `${key}: the agent ends with ${own.lastType} (${own.n}), the control plane with ${job.state}`,
       );
     }
+    this.#checkSuccess(key, job, own);
     const here = truth.effects.filter((one) => one.life === life && one.attempt === job.attempt);
     const unbegun = job.lastN === 0 || (job.state === 'cancelled' && job.lastN <= 2) || job.state === 'rejected';
     if (unbegun && here.length > 0)
       throw new Violation(`${key}: ${job.state} before its start, and yet it took effect`);
     if (truth.effects.filter((one) => one.life === life).length > MAX_ATTEMPTS)
       throw new Violation(`${key}: begun too often`);
+  }
+
+  /** I8: a success that the agent has recorded is recorded as a success, with its result. */
+  #checkSuccess(key: string, job: ControlJob, own: AgentJob | undefined): void {
+    if (own?.lastType !== 'succeeded') return;
+    if (job.state !== 'succeeded') throw new Violation(`${key}: succeeded, recorded as ${job.state}`);
+    if (JSON.stringify(job.result) !== JSON.stringify(own.result))
+      throw new Violation(`${key}: the result of its success is not the one that the agent told`);
   }
 }

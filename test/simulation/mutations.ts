@@ -338,6 +338,21 @@ export const mutations: readonly Mutation[] = [
     }),
   },
   {
+    rule: 'R17',
+    without: 'the end that a hello told is not completed by its event',
+    faults: disasters,
+    parts: reduceWith({
+      receiveReport: (ledger, events, now, leaseMs) => {
+        const heard = real.receiveReport(ledger, events, now, leaseMs);
+        const untold = (job: ControlJob): boolean => TERMINAL_STATES.has(job.state) && job.result === null;
+        const before = [...ledger.jobs.values()].filter(untold);
+        const jobs = new Map(heard.ledger.jobs);
+        for (const job of before) jobs.set(job.jobId, job);
+        return { ...heard, ledger: { ...heard.ledger, jobs } };
+      },
+    }),
+  },
+  {
     rule: 'R18',
     without: 'unfinished destructive jobs are not frozen by a restore of the catalog',
     faults: disasters,

@@ -34,7 +34,8 @@ interface Process {
   /** Running attempts and whether they were asked to stop. */
   readonly runs: Map<string, { stopping: boolean }>;
 }
-const done: JobOutcome = { type: 'succeeded', error: null, result: null };
+/** Each success has a result of its own, so that one that is lost or mixed up is noticed. */
+const doneWith = (told: string): JobOutcome => ({ type: 'succeeded', error: null, result: { told } });
 const broke: JobOutcome = { type: 'failed', error: wireErrorOf('TOOL_FAILED', 'the tool failed'), result: null };
 const stopped: JobOutcome = { type: 'cancelled', error: wireErrorOf('JOB_CANCELLED', 'it was stopped'), result: null };
 
@@ -266,7 +267,11 @@ export class SimAgent {
     if (run === undefined) return;
     const [key, { stopping }] = run;
     const outcome =
-      stopping && this.#around.random.chance(0.8) ? stopped : this.#around.random.chance(0.8) ? done : broke;
+      stopping && this.#around.random.chance(0.8)
+        ? stopped
+        : this.#around.random.chance(0.8)
+          ? doneWith(`${key} in life ${this.life}`)
+          : broke;
     this.#around.judge.effectEnds(jobOf(key), outcome.type === 'succeeded');
     process.runs.delete(key);
     this.#commit(process, this.#around.parts.reduce.finishJob(process.ledger, key, outcome, this.#mint));

@@ -14,6 +14,7 @@ import {
 } from '@lastgood/protocol';
 import { type AgentConfig, readAgentConfig } from './config/agent-config.ts';
 import { readIdentity } from './config/identity.ts';
+import { ClockWatch } from './jobs/clock-watch.ts';
 import { JobRunner } from './jobs/job-runner.ts';
 import { summariesOf, type Target, targetsOf } from './jobs/targets.ts';
 import { Journal } from './journal/journal.ts';
@@ -23,6 +24,7 @@ import type { Log } from './log.ts';
 const FORGET_MS = 30 * 86_400_000;
 const FORGET_EVERY_MS = 3_600_000;
 const PROBE_MS = 30_000;
+const WATCH_MS = 10_000;
 const SWEEP_AGAIN_MS = 60_000;
 /** So long without a word, and nothing running: the process ends and its supervisor starts a fresh one. */
 const SILENT_MS = 24 * 3_600_000;
@@ -72,6 +74,7 @@ class RunningAgent implements Agent {
   readonly #stop = new AbortController();
   readonly #looking = new Map<string, Promise<unknown>>();
   readonly #timer: NodeJS.Timeout;
+  readonly #watching: NodeJS.Timeout;
   #tasks: Promise<unknown>[] = [];
   /** Why the agent file on the disk is not the one in force; told with every target, so that it is seen where people look (J6). */
   #refusedFile: string | undefined;
@@ -87,6 +90,8 @@ class RunningAgent implements Agent {
     this.#journal = journal;
     this.#targets = targetsOf(config, journal);
     const { clock, log, random = Math.random } = options;
+    const watch = new ClockWatch(clock);
+    this.#watching = setInterval(() => watch.jumpedMs, WATCH_MS);
     this.#runner = new JobRunner({
       journal,
       clock,
@@ -95,6 +100,7 @@ class RunningAgent implements Agent {
       targets: () => this.#targets,
       askToBegin: (jobId, attempt, nonce) => this.#link.askToBegin(jobId, attempt, nonce),
       controlNow: () => this.#link.controlNow,
+      jumpedMs: () => watch.jumpedMs,
       onEvent: () => this.#link.reportSoon(),
       onEnd: () => this.#link.factsSoon(),
     });
@@ -279,6 +285,7 @@ class RunningAgent implements Agent {
 
   async close(): Promise<void> {
     clearInterval(this.#timer);
+    clearInterval(this.#watching);
     this.#stop.abort();
     await this.#runner.stop();
     this.#link.stop();

@@ -47,13 +47,16 @@ test('a short file is enough, and what it leaves out is cautious', async () => {
 });
 
 test('every problem is told at once, with file, line, column and path', async () => {
-  const text = VALID.replace('environment: prod', 'environment: Prod').replace('user: lastgood', 'usr: x');
+  const text = VALID.replace('environment: prod', 'environment: Prod')
+    .replace('user: lastgood', 'usr: x')
+    .replace('repository: local', 'repository: constructor');
   const { code, lines } = await answerTo(text.replace('engine: postgres', 'engine: oracle'));
   expect(code).toBe('CONFIG_INVALID');
   expect(lines.map((line) => line.split(' ').slice(0, 2))).toEqual(
     expect.arrayContaining([
       ['agent.yaml:3:14', 'environment'],
       ['agent.yaml:9:13', 'targets.shop.engine'],
+      ['agent.yaml:10:17', 'targets.shop.repository'],
       ['agent.yaml:11:17', 'targets.shop.connection.user'],
     ]),
   );

@@ -41,6 +41,7 @@ async function runnerWithJob(folder: string) {
     targets: () => targets,
     askToBegin: () => Promise.reject(new Error('not connected')),
     controlNow: () => null,
+    jumpedMs: () => 0,
     onEvent: () => undefined,
     onEnd: () => undefined,
   });

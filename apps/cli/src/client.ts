@@ -15,8 +15,9 @@ const CALL_MS = 60_000;
 
 /** The token: from the file that was named, else LASTGOOD_TOKEN_FILE, else LASTGOOD_TOKEN. Never an argument. */
 async function readToken(file: string | undefined): Promise<string> {
-  const path = file ?? process.env['LASTGOOD_TOKEN_FILE'];
-  const direct = process.env['LASTGOOD_TOKEN'];
+  // A variable that is empty is one that was taken away.
+  const path = file ?? (process.env['LASTGOOD_TOKEN_FILE'] || undefined);
+  const direct = process.env['LASTGOOD_TOKEN'] || undefined;
   if (path === undefined && direct !== undefined) return direct.trim();
   if (path === undefined) throw new Failure('UNAUTHENTICATED', 'no token was given');
   return await readFile(path, 'utf8').then(
@@ -44,6 +45,20 @@ export async function connect({ url, tokenFile, signal }: Connection): Promise<A
   return createTRPCClient<AdminRouter>({ links: [link] });
 }
 
+/** The innermost cause that says something: ECONNREFUSED, ENOTFOUND, a certificate, a time that is over. */
+function causeOf(error: Error): string {
+  let found = error.message;
+  for (let cause: unknown = error.cause; cause instanceof Error; cause = cause.cause) {
+    const [inner = cause] = cause instanceof AggregateError ? cause.errors : [cause];
+    if (inner instanceof Error && inner.message !== '') found = inner.message;
+  }
+  return found;
+}
+
+/** What the schema said of an input, in words for a command line. */
+const badInputText = (message: string): string =>
+  message.replace(/^✖ (.*)\n\s*→ at (.*)$/gm, '$2: $1').replace(/^✖ /gm, '');
+
 const shapeSchema = z.object({
   data: z.object({ code: z.string(), failure: wireErrorSchema.nullish(), badInput: z.boolean().optional() }),
 });
@@ -53,12 +68,15 @@ export function failureOf(error: unknown, url: string): unknown {
   if (!(error instanceof TRPCClientError)) return error;
   const shape = shapeSchema.safeParse(error.shape);
   if (!shape.success)
-    return new Failure('CONTROL_UNREACHABLE', `${url} does not answer as a control plane (${error.message})`, {
+    return new Failure('CONTROL_UNREACHABLE', `${url} does not answer as a control plane (${causeOf(error)})`, {
       cause: error,
     });
   const { code, failure, badInput } = shape.data.data;
-  if (failure) return new Failure(failure.code, failure.message, { remedy: failure.remedy });
-  if (badInput === true || code === 'BAD_REQUEST') return new Failure('BAD_INPUT', error.message);
+  if (failure) {
+    const message = failure.code === 'BAD_INPUT' ? badInputText(failure.message) : failure.message;
+    return new Failure(failure.code, message, { remedy: failure.remedy });
+  }
+  if (badInput === true || code === 'BAD_REQUEST') return new Failure('BAD_INPUT', badInputText(error.message));
   if (code === 'UNAUTHORIZED') return new Failure('UNAUTHENTICATED', error.message);
   if (code === 'FORBIDDEN') return new Failure('FORBIDDEN', error.message);
   return new Failure('BUG', `the control plane failed (${code})`);

@@ -13,9 +13,12 @@ const stop = new AbortController();
 let stoppedWith = INTERRUPTED;
 // A reader that went away (`| head`) is no error of ours.
 for (const stream of [process.stdout, process.stderr])
-  stream.on('error', (error: NodeJS.ErrnoException) =>
-    process.exit(error.code === 'EPIPE' ? (process.exitCode ?? 0) : ERROR_CATALOG.BUG.exit),
-  );
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(process.exitCode ?? 0);
+    if (stream === process.stdout)
+      process.stderr.write(`error STORE_FAILED: the output could not be written (${error.code})\n`);
+    process.exit(ERROR_CATALOG.STORE_FAILED.exit);
+  });
 
 const program = buildProgram(stop.signal, (status) => {
   process.exitCode = status;

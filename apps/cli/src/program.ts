@@ -7,6 +7,9 @@ import * as views from './commands/views.ts';
 import { completionScript } from './completion.ts';
 
 type Run = (context: CommandContext) => Promise<number>;
+const examples = (...lines: string[]): string => `\nExamples:\n${lines.map((line) => `  ${line}`).join('\n')}`;
+const TARGET = 'target, host/target or environment/host/target';
+const BACKUP = 'its id, at least 4 characters of its beginning or end, or latest';
 const DEFAULT_URL = 'http://127.0.0.1:7420';
 
 /** The command line. `finish` gets the exit status of the command that ran. */
@@ -25,6 +28,7 @@ export function buildProgram(signal: AbortSignal, finish: (status: number) => vo
     .showSuggestionAfterError();
   addViews(program, act);
   addJobs(program, act);
+  addRestores(program, act);
   addJobViews(program, act);
   addTokens(program, act);
   addDaemons(program, finish);
@@ -44,8 +48,11 @@ function addViews(program: Command, act: Act): void {
   program
     .command('status')
     .description('the answer for every database; exit 4 when one has no good backup or a target is not in order')
-    .argument('[target]')
-    .action((target?: string) => act((context) => views.status(context, target)));
+    .argument('[target]', TARGET)
+    .option('--max-age <age>', 'exit 4 also when a database could only go back further than this, for example 24h')
+    .action((target: string | undefined, options: { maxAge?: string }) =>
+      act((context) => views.status(context, target, options)),
+    );
   program
     .command('hosts')
     .description('the hosts of the fleet')
@@ -53,12 +60,12 @@ function addViews(program: Command, act: Act): void {
   program
     .command('targets')
     .description('the database servers and what is known of them')
-    .argument('[target]')
+    .argument('[target]', TARGET)
     .action((target?: string) => act((context) => views.targets(context, target)));
   program
     .command('backups')
     .description('the backups, newest first')
-    .argument('[target]')
+    .argument('[target]', TARGET)
     .option('--limit <n>', 'at most this many', '50')
     .action((target: string | undefined, options: { limit: string }) =>
       act((context) => views.backups(context, target, options)),
@@ -83,17 +90,14 @@ function addViews(program: Command, act: Act): void {
     .action((options: { limit: string }) => act((context) => views.audit(context, options)));
 }
 
+/** Options of everything that may take long. */
+const withTimes = (command: Command): Command =>
+  command
+    .option('--start-by <age>', 'give up when it has not begun by then, for example 2h')
+    .option('--deadline <age>', 'cancel it when it runs longer');
+
 function addJobs(program: Command, act: Act): void {
-  const times = (command: Command): Command =>
-    command
-      .option('--start-by <age>', 'give up when it has not begun by then, for example 2h')
-      .option('--deadline <age>', 'cancel it when it runs longer');
-  times(
-    program
-      .command('backup')
-      .description('take a backup')
-      .argument('<target>', 'target, host/target or environment/host/target'),
-  )
+  withTimes(program.command('backup').description('take a backup').argument('<target>', TARGET))
     .option(
       '--database <name>',
       'only this database; may be given again (default: all)',
@@ -101,34 +105,46 @@ function addJobs(program: Command, act: Act): void {
     )
     .option('--digests', 'a digest of every table as well, which level 6 needs')
     .option('--detach', 'do not wait for its end')
+    .addHelpText('after', examples('lastgood backup shop', 'lastgood backup prod/db-1/shop --database shop --digests'))
     .action((target: string, options: jobs.BackupOptions) => act((context) => jobs.backup(context, target, options)));
-  times(
+  withTimes(
     program
       .command('verify')
       .description('check a backup; exit 4 when it found something')
-      .argument('<target>')
-      .argument('[backup]', 'an id, a part of it, or latest', 'latest'),
+      .argument('<target>', TARGET)
+      .argument('[backup]', BACKUP, 'latest'),
   )
     .option('--level <0-6>', '0 present, 1 re-read, 2 decoded, 3 listed, 4 restored, 5 counted, 6 equal', '1')
+    .addHelpText('after', examples('lastgood verify shop', 'lastgood verify shop 5a1e93d0 --level 6'))
     .action((target: string, backup: string, options: { level: string }) =>
       act((context) => jobs.verify(context, target, backup, options)),
     );
   program
     .command('rotate')
     .description('remove backups that no rule keeps')
-    .argument('<target>')
+    .argument('<target>', TARGET)
     .option('--keep-last <n>', 'keep the newest n')
     .option('--keep-within <age>', 'keep those within this age of the newest, for example 7d')
     .option('--minimum <n>', 'never fewer than this', '1')
     .option('--dry-run', 'only say what would go, and why each stays')
     .option('--confirm <target>', 'consent, by the name of the target')
+    .addHelpText(
+      'after',
+      examples(
+        'lastgood rotate shop --keep-last 7 --keep-within 30d --minimum 3 --dry-run',
+        'lastgood rotate shop --keep-last 7 --keep-within 30d --minimum 3 --confirm shop',
+      ),
+    )
     .action((target: string, options: jobs.RotateOptions) => act((context) => jobs.rotate(context, target, options)));
-  times(
+}
+
+function addRestores(program: Command, act: Act): void {
+  withTimes(
     program
       .command('restore')
       .description('bring a database back')
-      .argument('<target>')
-      .argument('[backup]', 'an id, a part of it, or latest', 'latest'),
+      .argument('<target>', TARGET)
+      .argument('[backup]', BACKUP, 'latest'),
   )
     .option('--database <name>', 'which database of the backup')
     .option('--to-new <name>', 'into a new database; nothing that exists is touched')
@@ -136,14 +152,22 @@ function addJobs(program: Command, act: Act): void {
     .option('--in-place', 'over the old one, in one transaction')
     .option('--plan-only', 'show what would happen, and stop')
     .option('--confirm <name>', 'consent, by the name that the plan shows')
+    .addHelpText(
+      'after',
+      examples(
+        'lastgood restore shop latest --database shop --to-new shop_copy',
+        'lastgood restore shop latest --database shop --swap --plan-only',
+        'lastgood restore shop latest --database shop --swap --confirm shop',
+      ),
+    )
     .action((target: string, backup: string, options: jobs.RestoreOptions) =>
       act((context) => jobs.restore(context, target, backup, options)),
     );
   program
     .command('undo')
     .description('bring back what a swap restore set aside')
-    .argument('<target>')
-    .argument('<job>', 'the id of the restore job')
+    .argument('<target>', TARGET)
+    .argument('<job>', 'the id of the restore job, or a part of it')
     .option('--confirm <name>', 'consent, by the name of the database')
     .action((target: string, job: string, options: { confirm?: string }) =>
       act((context) => jobs.undo(context, target, job, options)),
@@ -154,7 +178,7 @@ function addJobViews(program: Command, act: Act): void {
   program
     .command('jobs')
     .description('the jobs, newest first')
-    .argument('[target]')
+    .argument('[target]', TARGET)
     .option('--limit <n>', 'at most this many', '20')
     .action((target: string | undefined, options: { limit: string }) =>
       act((context) => jobs.listJobs(context, target, options)),

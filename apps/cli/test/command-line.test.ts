@@ -5,7 +5,16 @@ import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import type { DatabaseStatus, JobResult, JobView, RestorePlanSummary, TargetStatus } from '@lastgood/protocol';
 import { afterEach, expect, test } from 'vitest';
-import { BACKUP_ID, ESCAPE, jobIdOf, OTHER_BACKUP_ID, type Served, serve, targetStatus } from './fake-control.ts';
+import {
+  BACKUP_ID,
+  backup,
+  ESCAPE,
+  jobIdOf,
+  OTHER_BACKUP_ID,
+  type Served,
+  serve,
+  targetStatus,
+} from './fake-control.ts';
 
 const main = fileURLToPath(new URL('../src/main.ts', import.meta.url));
 const cleanup: AsyncDisposable[] = [];
@@ -209,6 +218,52 @@ test('a short id that fits two backups, none, or is shorter than 4 is refused an
     expect([ran.status, JSON.parse(ran.stdout)]).toMatchObject([status, { error: { code } }]);
   }
   expect(served.created).toEqual([]);
+});
+
+test('a job and a token are named by a unique part of their id as well', async () => {
+  const served = keep(await serve(() => ({ state: 'succeeded', endedAt: 1, result: null })));
+  await run(served.url, 'backup', 'shop');
+  const shown = await run(served.url, '--json', 'job', 'show', jobIdOf(0).slice(-8));
+  expect([shown.status, JSON.parse(shown.stdout).jobId]).toEqual([0, jobIdOf(0)]);
+  const short = await run(served.url, 'job', 'show', 'x');
+  expect([short.status, short.stderr]).toEqual([64, expect.stringContaining('at least 4 characters')]);
+  const none = await run(served.url, 'tokens', 'revoke', 'abcdef01');
+  expect([none.status, none.stderr]).toEqual([2, expect.stringContaining('there is no token with the id "abcdef01"')]);
+});
+
+test('A23: a suspect backup ends with 4 and tells how to clear it', async () => {
+  const suspect = { ...backup(BACKUP_ID, 2), state: 'suspect' as const };
+  const result = { command: 'backup', backup: suspect, durationMs: 1 } as const;
+  const served = keep(await serve(() => ({ state: 'succeeded', endedAt: 1, result })));
+  const ran = await run(served.url, 'backup', 'shop');
+  expect([ran.status, ran.stdout]).toEqual([
+    4,
+    expect.stringContaining(`lastgood verify test/db-1/shop ${BACKUP_ID.slice(-8)} --level 4`),
+  ]);
+});
+
+test('a restore of the latest backup says which newer ones it passed over', async () => {
+  const served = keep(await serve(() => ({ state: 'failed', endedAt: 1 }), { state: 'suspect' }));
+  const ran = await run(served.url, 'restore', 'shop', '--database', 'shop', '--to-new', 'x');
+  expect(ran.stderr).toContain(`passed over, the newest is ${BACKUP_ID.slice(-8)}`);
+});
+
+test('an old backup ends the status with 4 when an age is given', async () => {
+  const served = keep(await serve(() => ({})));
+  expect((await run(served.url, 'status', '--max-age', '1min')).status).toBe(4);
+  expect((await run(served.url, 'status', '--max-age', '100000d')).status).toBe(0);
+});
+
+test('why a control plane could not be reached is said', async () => {
+  expect((await run('http://127.0.0.1:1', 'hosts')).stderr).toMatch(/bad port|ECONNREFUSED/);
+  expect((await run('http://no-such-host.invalid', 'hosts')).stderr).toMatch(/ENOTFOUND|EAI_AGAIN/);
+});
+
+test('a name that can be none is refused before it is sent', async () => {
+  const served = keep(await serve(() => ({})));
+  const ran = await run(served.url, 'backup', 'x'.repeat(100_000));
+  expect([ran.status, served.created]).toEqual([64, []]);
+  expect(ran.stderr.length).toBeLessThan(500);
 });
 
 test('hold and release take a backup by a unique part of its id', async () => {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { type Clock, Failure } from '@lastgood/core';
 import { lockFolder, makePrivateFolder, writeFileDurably } from '@lastgood/host';
 import { newToken } from './api/tokens.ts';
-import type { Catalog } from './catalog/catalog.ts';
+import { type Catalog, isLivingAdmin } from './catalog/catalog.ts';
 import { openSqliteCatalog } from './catalog/sqlite-catalog.ts';
 import { Fleet } from './fleet/fleet.ts';
 import { HttpServer } from './http/server.ts';
@@ -27,9 +27,13 @@ export interface Control {
   close(): Promise<void>;
 }
 
-/** The first start makes one token for the administrator, in a file that only the owner of the folder can read. */
-async function firstToken(catalog: Catalog, file: string, now: number): Promise<void> {
-  if ((await catalog.tokens()).some((token) => token.kind === 'api')) return;
+/**
+ * Makes a token for the administrator, in a file that only the owner of the folder can read: at the first start, and whenever
+ * all that were made have expired, for otherwise nobody could get in any more.
+ */
+async function adminToken(catalog: Catalog, file: string, now: number, log: Log): Promise<void> {
+  const tokens = await catalog.tokens();
+  if (tokens.some((token) => isLivingAdmin(token, now))) return;
   const { token, record } = newToken(
     { name: 'admin', kind: 'api', scope: 'admin', environment: null, host: null, expiresAt: null, usesLeft: null },
     now,
@@ -41,6 +45,7 @@ async function firstToken(catalog: Catalog, file: string, now: number): Promise<
     { type: 'token', token: record },
     { type: 'audit', entry },
   ]);
+  if (tokens.length > 0) log.warn({ file }, 'no living token of an administrator was left: a new one is in the file');
 }
 
 /** Starts the control plane. Throws ALREADY_RUNNING, DATA_FOLDER_UNSAFE, STORE_FAILED; nothing is left open then. */
@@ -53,7 +58,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   const catalog = await openSqliteCatalog(join(dataDir, 'catalog.sqlite'));
   cleanup.defer(() => catalog.close());
   const adminTokenFile = join(dataDir, 'admin.token');
-  await firstToken(catalog, adminTokenFile, clock.now());
+  await adminToken(catalog, adminTokenFile, clock.now(), log);
   const fleet = await Fleet.open(
     catalog,
     clock,

@@ -2,12 +2,14 @@ import { LIMITS } from '@lastgood/protocol';
 
 /** What bounds whoever speaks with the control plane. Times are shorter in tests, nothing else differs. */
 export interface ControlLimits {
-  /** A connection that has not said hello by then is ended. */
+  /** A connection that has not said hello by then is ended, and one that has not ended the head of its request. */
   readonly helloMs: number;
   /** A reader that takes nothing for so long, while much waits for it, is ended (K5). */
   readonly drainMs: number;
   /** Open connections of one agent; more are refused with 429. */
   readonly connectionsPerAgent: number;
+  /** Open connections of nobody in particular; when there are more, the oldest of them are ended. */
+  readonly strangers: number;
   /** Guesses of enrolment tokens; a fleet that is installed at once stays below it. */
   readonly enrolmentsPerMinute: number;
   /** How often overdue leases, silent sessions and old jobs are looked for. */
@@ -18,6 +20,7 @@ export const CONTROL_LIMITS: ControlLimits = {
   helloMs: LIMITS.helloMs,
   drainMs: 10_000,
   connectionsPerAgent: 8,
+  strangers: 4_096,
   enrolmentsPerMinute: 3_000,
   maintenanceMs: 5_000,
 };

@@ -104,11 +104,29 @@ test('a catalog that is no database is refused with a code, and left as it is', 
   expect((await stat(bench.catalogFile)).size).toBe(5_800);
 });
 
-test('C5: while another process holds the catalog, a change is refused with a code, and works when it is free', async () => {
+async function health(bench: ControlBench): Promise<{ status: number; body: unknown }> {
+  const response = await fetch(`${bench.url}/healthz`);
+  return { status: response.status, body: await response.json() };
+}
+
+test('C5: a token that cannot be looked up is no wrong token: 503 with a code', async () => {
   await using bench = await ControlBench.start();
+  const other = new Database(bench.catalogFile);
+  other.exec('alter table tokens rename to elsewhere');
+  const answer = await bench.call('query', 'hosts', undefined, bench.adminToken);
+  expect(answer).toMatchObject({ status: 503, failure: { code: 'STORE_FAILED' } });
+  other.exec('alter table elsewhere rename to tokens');
+  other.close();
+  expect((await bench.call('query', 'hosts', undefined, bench.adminToken)).status).toBe(200);
+});
+
+test('C5: while another process holds the catalog, reads are served, changes are refused with a code, and work when it is free', async () => {
+  await using bench = await ControlBench.start({ limits: { maintenanceMs: 50 } });
   const agent = await AgentSocket.connect(bench, await bench.enrol());
   await agent.announce('shop');
-  await bench.call('query', 'whoAmI', undefined, bench.adminToken);
+  const unused = await bench.tokenOf('read');
+  // Long enough for a use to be noted again.
+  bench.clock.advance(61_000);
   const other = new Database(bench.catalogFile);
   other.exec('begin immediate');
   const before = digestOf(bench.catalogFile);
@@ -116,9 +134,16 @@ test('C5: while another process holds the catalog, a change is refused with a co
   const refused = await bench.call('mutation', 'createJob', input, bench.adminToken);
   expect(refused).toMatchObject({ status: 503, failure: { code: 'STORE_FAILED' } });
   expect(refused.text).not.toMatch(/insert into|node_modules/i);
+  // Who only reads is served, also with a token whose use is to be noted.
+  for (const token of [unused, bench.adminToken])
+    expect((await bench.call('query', 'hosts', undefined, token)).status).toBe(200);
+  expect(await health(bench)).toMatchObject({ status: 503, body: { error: { code: 'STORE_FAILED' } } });
   other.exec('rollback');
   other.close();
-  expect(digestOf(bench.catalogFile)).toEqual(before);
+  // Found out without a change of anybody.
+  await until('the health to return', async () => ((await health(bench)).status === 200 ? true : undefined));
+  const { meta: _probed, ...rest } = before;
+  expect(digestOf(bench.catalogFile)).toMatchObject(rest);
   expect((await bench.call('mutation', 'createJob', input, bench.adminToken)).status).toBe(200);
   await until('the command', () => agent.commands[0]);
 });
@@ -129,7 +154,11 @@ test.skipIf(small.path === null)(
   async () => {
     await using disk = small;
     if (disk.path === null) return;
-    await using bench = await ControlBench.start({ dataDir: join(disk.path, 'control') });
+    await using bench = await ControlBench.start({
+      dataDir: join(disk.path, 'control'),
+      limits: { maintenanceMs: 50 },
+    });
+    const unused = await bench.tokenOf('read');
     const identity = await bench.enrol();
     const agent = await AgentSocket.connect(bench, identity);
     await agent.announce('shop');
@@ -154,8 +183,10 @@ test.skipIf(small.path === null)(
     // Not acknowledged: the agent keeps it and sends it again.
     expect((await agent.call('report', report))?.result).toBeUndefined();
     expect((await admin.job.query({ jobId })).state).toBe('dispatched');
-    expect((await fetch(`${bench.url}/healthz`)).status).toBe(200);
+    expect(await health(bench)).toMatchObject({ status: 503, body: { error: { code: 'STORE_NO_SPACE' } } });
+    expect((await bench.call('query', 'hosts', undefined, unused)).status).toBe(200);
     await disk.free();
+    await until('the health to return', async () => ((await health(bench)).status === 200 ? true : undefined));
     expect((await agent.call('report', report))?.result?.data).toEqual({ acceptedIds: [event.id] });
     expect((await admin.job.query({ jobId })).state).toBe('accepted');
     const sqlite = new Database(bench.catalogFile, { readonly: true });

@@ -200,6 +200,101 @@ test('a rotation does not begin when a backup was held after it had been sent', 
   expect(begun?.result?.data).toMatchObject({ granted: false, reason: 'holds' });
 });
 
+test('a backup cannot be held while a rotation that may be removing it is under way', async () => {
+  await using run = await scene();
+  const admin = run.bench.admin();
+  const [first, second] = [summary(randomUUID()), summary(randomUUID())];
+  await run.agent.facts(['shop'], [first, second]);
+  const hold = async (backupId: string, held = true) =>
+    (await run.bench.call('mutation', 'hold', { backupId, held }, run.bench.adminToken)).failure?.code ?? 'done';
+  expect(await hold(first.backupId)).toBe('done');
+  const rotate: JobSpec = { command: 'rotate', target: 'shop', retention: { minimum: 1 }, holds: [], dryRun: false };
+  const jobId = await run.send(rotate);
+  const begin = await run.agent.call('begin', run.agent.session({ jobId, attempt: 1, nonce: 'n' }));
+  expect(begin?.result?.data).toMatchObject({ granted: true });
+  expect(await hold(second.backupId)).toBe('CONFLICT');
+  // What the rotation knows to be held may be held again; to let go of one takes nothing from anybody.
+  expect(await hold(first.backupId)).toBe('done');
+  expect(await hold(second.backupId, false)).toBe('done');
+  expect((await admin.backups.query({})).filter(({ held }) => held)).toMatchObject([{ backupId: first.backupId }]);
+  const one = tell(jobId, {});
+  const decisions = [{ backupId: second.backupId, finishedAt: '', keep: false, reason: '' }];
+  const result = { command: 'rotate', dryRun: false, decisions, keptCount: 1, removedCount: 1, freedBytes: 1 };
+  const running = tell(jobId, { prev: one.id, n: 2, type: 'running' });
+  await run.agent.call('report', run.agent.session({ events: [one, running] }));
+  expect(await hold(second.backupId)).toBe('CONFLICT');
+  const end = tell(jobId, { prev: running.id, n: 3, type: 'succeeded', result });
+  await run.agent.call('report', run.agent.session({ events: [end] }));
+  expect(await hold(second.backupId)).toBe('NOT_FOUND');
+});
+
+test('of a hold and the grant of a rotation that come at once one is refused, never both granted', async () => {
+  await using run = await scene();
+  for (let round = 0; round < 20; round += 1) {
+    const backup = summary(randomUUID());
+    await run.agent.facts(['shop'], [backup]);
+    const jobId = await run.send({
+      ...{ command: 'rotate', target: 'shop', retention: { minimum: 1 }, holds: [], dryRun: false },
+    });
+    const begin = () => run.agent.call('begin', run.agent.session({ jobId, attempt: 1, nonce: 'n' }));
+    const hold = () =>
+      run.bench.call('mutation', 'hold', { backupId: backup.backupId, held: true }, run.bench.adminToken);
+    const [granted, held] =
+      round % 2 === 0
+        ? await Promise.all([begin(), hold()])
+        : await Promise.all([hold(), begin()]).then(([one, other]) => [other, one] as const);
+    const outcome = `${JSON.stringify(granted?.result?.data)} ${held.failure?.code ?? 'held'}`;
+    expect(outcome).toMatch(/"granted":true.* CONFLICT$|"granted":false.* held$/);
+    const failed = tell(jobId, { type: 'failed' });
+    await run.agent.call('report', run.agent.session({ events: [failed] }));
+  }
+});
+
+/** Jobs of a journal whose events another catalog has confirmed, with these results. */
+const ended = (results: readonly object[]): JournalJob[] =>
+  results.map((result) => ({
+    ...{ jobId: randomUUID(), attempt: 1, n: 3, lastEventId: randomUUID(), lastType: 'succeeded' as const },
+    ...{ open: false, running: false, spec: backup, startBy: 0, deadlineMs: 1, error: null },
+    result: result as JournalJob['result'],
+  }));
+
+for (const order of ['newest first', 'oldest first', 'as they began'] as const)
+  test(`R17: of jobs told ${order} after a restore of the catalog the last word counts`, async () => {
+    await using bench = await ControlBench.start();
+    const identity = await bench.enrol();
+    await bench.close();
+    await bench.open({ restored: true });
+    const [removed, broken, mended] = [summary(randomUUID()), summary(randomUUID()), summary(randomUUID())];
+    const taken = (one: BackupSummary) => ({ command: 'backup', backup: one, durationMs: 1 });
+    const judged = (one: BackupSummary, passed: boolean, day: number) => ({
+      ...{ command: 'verify', backupId: one.backupId, level: 6, reached: 6, passed, findings: [], durationMs: 1 },
+      at: `2026-01-${day}T12:00:00.000Z`,
+    });
+    const decisions = [{ backupId: removed.backupId, finishedAt: '', keep: false, reason: '' }];
+    const rotated = { command: 'rotate', dryRun: false, decisions, keptCount: 2, removedCount: 1, freedBytes: 1 };
+    const results = [
+      ...[taken(removed), taken(broken), taken(mended), judged(removed, true, 10), judged(mended, false, 11)],
+      ...[judged(broken, true, 12), judged(mended, true, 13), judged(broken, false, 14), rotated],
+    ];
+    const told = { 'newest first': results.toReversed(), 'oldest first': results, 'as they began': [] }[order];
+    const began = [
+      rotated,
+      judged(broken, false, 14),
+      taken(removed),
+      judged(mended, true, 13),
+      ...results.slice(1, 7),
+    ];
+    const jobs = ended(told.length === 0 ? began : told);
+    await AgentSocket.connect(bench, identity, { incarnation: randomUUID(), lastSeq: 9, jobs });
+    const backups = await bench.admin().backups.query({});
+    expect(new Map(backups.map(({ backupId, state }) => [backupId, state]))).toEqual(
+      new Map([
+        [broken.backupId, 'bad'],
+        [mended.backupId, 'good'],
+      ]),
+    );
+  });
+
 test('an agent can neither take over, judge nor remove the backups and jobs of another host', async () => {
   await using run = await scene();
   const mine = summary(randomUUID());

@@ -1,6 +1,7 @@
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { connect } from 'node:net';
+import { readdir } from 'node:fs/promises';
+import { connect, type Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { CLOSE } from '@lastgood/protocol';
 import { expect, test } from 'vitest';
@@ -170,4 +171,82 @@ test('a stop tells every connection to drain, refuses new ones and ends', async 
   expect((await silent.closed).code).toBe(CLOSE.drain);
   await stopped;
   deaf.socket.terminate();
+});
+
+const WEBSOCKET =
+  'Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n';
+/** A connection that never ends its side, whatever the other side does. */
+async function halfOpen(port: number, bytes: string): Promise<Socket> {
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true }).on('error', () => undefined);
+  await once(socket, 'connect');
+  socket.write(bytes);
+  return socket;
+}
+
+test('M17: a refused connection is ended, though its other side stays open', async () => {
+  await using bench = await ControlBench.start();
+  const before = (await readdir('/proc/self/fd')).length;
+  const sockets = await Promise.all(
+    Array.from({ length: 20 }, () => halfOpen(bench.port, `GET /agent HTTP/1.1\r\n${WEBSOCKET}\r\n`)),
+  );
+  for (const socket of sockets) {
+    const answer = await text(socket);
+    expect(answer).toMatch(/^HTTP\/1.1 426 /);
+  }
+  // Ours are open all the same: each is one descriptor here, and none there.
+  await expect.poll(async () => (await readdir('/proc/self/fd')).length, { timeout: 10_000 }).toBeLessThan(before + 30);
+  for (const socket of sockets) socket.destroy();
+});
+
+test('M17: no connection of a stranger holds up a stop, whatever it has sent and however it is left open', async () => {
+  await using bench = await ControlBench.start();
+  const sockets = [];
+  for (const bytes of [
+    '',
+    'GET /agent HT',
+    `GET /agent HTTP/1.1\r\n${WEBSOCKET}\r\n`,
+    `GET /agent HTTP/1.1\r\n${WEBSOCKET}`,
+    'POST /enroll HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{',
+    'POST /trpc/createToken HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{',
+    'GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n',
+  ])
+    sockets.push(await halfOpen(bench.port, bytes));
+  // Whoever reads nothing does not see that the other side has ended.
+  for (const socket of sockets) socket.pause();
+  await bench.close();
+  for (const socket of sockets) socket.destroy();
+});
+
+test('M17: a request whose head does not end is ended after its time', async () => {
+  await using bench = await ControlBench.start({ limits: { helloMs: 200 } });
+  for (const bytes of ['', 'GET /healthz HTTP/1.1\r\nHost: ']) {
+    const socket = await halfOpen(bench.port, bytes);
+    expect(await text(socket)).toMatch(/^HTTP\/1.1 408 /);
+    socket.destroy();
+  }
+});
+
+test('M17: of too many strangers the oldest are ended; agents and people with a token are not among them', async () => {
+  await using bench = await ControlBench.start({ limits: { strangers: 5 } });
+  const agent = await AgentSocket.connect(bench, await bench.enrol());
+  const person = await halfOpen(
+    bench.port,
+    `GET /trpc/whoAmI HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${bench.adminToken}\r\n\r\n`,
+  );
+  await once(person, 'data');
+  const strangers: Socket[] = [];
+  for (let n = 0; n < 8; n += 1) {
+    const socket = connect(bench.port, '127.0.0.1').on('error', () => undefined);
+    await once(socket, 'connect');
+    strangers.push(socket.resume());
+  }
+  await expect
+    .poll(() => strangers.map((socket) => socket.closed))
+    .toEqual([true, true, true, ...Array(5).fill(false)]);
+  const beat = { ackSeq: 0, progress: [], running: [], outboxDepth: 0 };
+  expect((await agent.call('heartbeat', agent.session(beat)))?.result).toBeDefined();
+  person.write('GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n');
+  const [answer] = (await once(person, 'data')) as [Buffer];
+  expect(answer.toString()).toMatch(/^HTTP\/1.1 200 /);
+  for (const socket of [...strangers, person]) socket.destroy();
 });

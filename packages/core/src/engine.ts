@@ -62,6 +62,10 @@ export interface RestoreRequest {
   readonly jobId: string;
   readonly planHash: string;
 }
+export interface Identified {
+  readonly systemId: string;
+  readonly databases: readonly string[];
+}
 export type RestoreResult = Extract<JobResult, { command: 'restore' }>;
 export type UndoResult = Extract<JobResult, { command: 'undo' }>;
 /**
@@ -70,6 +74,8 @@ export type UndoResult = Extract<JobResult, { command: 'undo' }>;
  */
 export interface Engine {
   readonly name: Manifest['engine'];
+  /** Whose backups these are, and which databases there are; throws the failure that hinders it. */
+  identify(context: EngineContext): Promise<Identified>;
   /** Looks, changes nothing. Unreachable is a state, not an error. */
   probe(context: EngineContext): Promise<Omit<TargetInventory, 'name' | 'engine' | 'labels' | 'repository'>>;
   backup(

@@ -1,9 +1,11 @@
 import type { Retention, RotationDecision } from '@lastgood/protocol';
-import { isSizeSuspect, PROVEN_LEVEL } from './verdict.ts';
+import { PROVEN_LEVEL, suspectSizes } from './verdict.ts';
 
 const HOUR_MS = 3_600_000;
 /** Clocks that differ by more than this decide no deletion (I11). */
-export const MAX_SKEW_MS = HOUR_MS;
+export const MAX_SKEW_MS = 5 * 60_000;
+/** Nothing was backed up before Lastgood was made: an earlier instant comes from a clock that was not set (D2). */
+const FIRST_INSTANT = Date.parse('2026-01-01T00:00:00Z');
 
 /** What a backup holds of one database (or of the whole target). Within a group backups replace one another. */
 export interface GroupPart {
@@ -39,6 +41,8 @@ export interface RotationInput {
   readonly now: number;
   readonly storeNow: number;
   readonly controlNow: number | null;
+  /** By how much the clock of the host was lately seen to jump, in ms; 0 when it ran steadily. */
+  readonly jumpedMs: number;
   readonly floors: RotationFloors;
 }
 export interface RotationPlan {
@@ -48,34 +52,48 @@ export interface RotationPlan {
   readonly refused: string | null;
 }
 
-function untrustedClock({ backups, now, storeNow, controlNow }: RotationInput): string | null {
-  const apart = (other: number): string => `${Math.round(Math.abs(now - other) / 60_000)} minutes`;
-  if (Math.abs(now - storeNow) > MAX_SKEW_MS) return `the clocks of host and repository are ${apart(storeNow)} apart`;
+/** Why no clock may be believed now. `backups` in the order of their sequence. */
+function untrustedClock({ backups, now, storeNow, controlNow, jumpedMs }: RotationInput): string | null {
+  const minutes = (ms: number): string => `${Math.round(Math.abs(ms) / 60_000)} minutes`;
+  if (Math.abs(jumpedMs) > MAX_SKEW_MS) return `the clock of the host jumped by ${minutes(jumpedMs)} a short time ago`;
+  if (Math.abs(now - storeNow) > MAX_SKEW_MS)
+    return `the clocks of host and repository are ${minutes(now - storeNow)} apart`;
   if (controlNow !== null && Math.abs(now - controlNow) > MAX_SKEW_MS)
-    return `the clocks of host and control plane are ${apart(controlNow)} apart`;
-  const newest = Math.max(0, ...backups.map((backup) => Date.parse(backup.finishedAt)));
-  return newest > now + MAX_SKEW_MS ? `a backup was finished ${apart(newest)} in the future` : null;
+    return `the clocks of host and control plane are ${minutes(now - controlNow)} apart`;
+  // An older one may have met a clock that was wrong then; when the newest lies ahead, the clock is wrong now.
+  const newest = Date.parse(backups.at(-1)?.finishedAt ?? '1970-01-01T00:00:00Z');
+  return newest > now + MAX_SKEW_MS ? `the newest backup was finished ${minutes(now - newest)} in the future` : null;
+}
+
+/**
+ * When each backup was finished as far as the sequence, which no clock makes, bears it out: no backup counts as older than one
+ * before it, and an instant that cannot be (before the product, in the future) gives way to that of its neighbour. A clock that was
+ * once wrong can so make a backup younger, and keep it longer, but never older.
+ */
+function agesOf(backups: readonly RotationCandidate[], now: number): Map<string, number> {
+  const told = backups.map((backup) => Date.parse(backup.finishedAt));
+  const plausible = told.filter((at) => at >= FIRST_INSTANT && at <= now + MAX_SKEW_MS);
+  let latest = plausible[0] ?? now;
+  return new Map(
+    backups.map((backup, index) => {
+      const at = told[index] ?? 0;
+      if (at >= FIRST_INSTANT && at <= now + MAX_SKEW_MS) latest = Math.max(latest, at);
+      return [backup.backupId, latest];
+    }),
+  );
 }
 
 /** One backup as its group sees it. */
-type Member = Omit<RotationCandidate, 'parts'> & { readonly database: string | null; readonly producedBytes: number };
+interface Member extends Omit<RotationCandidate, 'parts' | 'finishedAt'> {
+  readonly finished: number;
+  readonly database: string | null;
+  readonly producedBytes: number;
+}
 
 /** Good backups that may push others out: a series of tiny ones never does (D4). */
 function trustedOf(group: readonly Member[]): Member[] {
-  const trusted: Member[] = [];
-  for (const backup of group) {
-    if (backup.state !== 'good') continue;
-    if (
-      (backup.verifiedLevel ?? 0) < PROVEN_LEVEL &&
-      isSizeSuspect(
-        backup.producedBytes,
-        trusted.map((other) => other.producedBytes),
-      )
-    )
-      continue;
-    trusted.push(backup);
-  }
-  return trusted;
+  const suspect = suspectSizes(group);
+  return group.filter((backup, index) => backup.state === 'good' && suspect[index] === false);
 }
 
 /** The reasons to keep backups of one group; what has none may go. */
@@ -99,11 +117,11 @@ function keepers(group: readonly Member[], { retention, floors }: RotationInput)
     keep(backup, `one of the last ${retention.keepLast}`);
   if (retention.keepWithinHours !== undefined && newest !== undefined) {
     // Counted back from the newest backup, not from a clock: neither a jump nor a week of failures makes everything old (D1, D3).
-    const edge = Date.parse(newest.finishedAt) - retention.keepWithinHours * HOUR_MS;
-    for (const backup of newestFirst.filter((other) => Date.parse(other.finishedAt) >= edge))
+    const edge = newest.finished - retention.keepWithinHours * HOUR_MS;
+    for (const backup of newestFirst.filter((other) => other.finished >= edge))
       keep(backup, `within ${retention.keepWithinHours} hours of the newest`);
     keep(
-      newestFirst.find((other) => Date.parse(other.finishedAt) < edge),
+      newestFirst.find((other) => other.finished < edge),
       'reaches back to the edge of the window',
     );
   }
@@ -129,10 +147,15 @@ interface Reason {
 }
 
 /** Why each backup is needed, by its groups; those that no group needs are absent. */
-function reasonsOf(backups: readonly RotationCandidate[], input: RotationInput): Map<string, string> {
-  const members = backups.flatMap(({ parts, ...backup }) =>
-    parts.map(({ group, database, producedBytes }) => ({ group, member: { ...backup, database, producedBytes } })),
-  );
+function reasonsOf(input: RotationInput, finishedAt: ReadonlyMap<string, number>): Map<string, string> {
+  const { backups } = input;
+  const members = backups.flatMap(({ parts, ...backup }) => {
+    const finished = finishedAt.get(backup.backupId) ?? input.now;
+    return parts.map(({ group, database, producedBytes }) => ({
+      group,
+      member: { ...backup, finished, database, producedBytes },
+    }));
+  });
   const found = new Map<string, Reason[]>();
   for (const group of Map.groupBy(members, (each) => each.group).values()) {
     const own = group.map(({ member }) => member);
@@ -152,12 +175,14 @@ function reasonsOf(backups: readonly RotationCandidate[], input: RotationInput):
  * Decides which backups stay and why. Pure; deletes nothing when clocks disagree, when no rule is given, and never the last good
  * or the last verified backup, what is held or in use, or more than the host's own floors allow.
  */
-export function planRotation(input: RotationInput): RotationPlan {
-  const { retention, floors, now } = input;
-  const backups = [...input.backups].sort((a, b) => a.sequence - b.sequence);
+export function planRotation(asked: RotationInput): RotationPlan {
+  const { retention, floors, now } = asked;
+  const backups = [...asked.backups].sort((a, b) => a.sequence - b.sequence);
+  const input = { ...asked, backups };
+  const finished = agesOf(backups, now);
   const unlimited = retention.keepLast === undefined && retention.keepWithinHours === undefined;
   const refused = untrustedClock(input);
-  const reasons = reasonsOf(backups, input);
+  const reasons = reasonsOf(input, finished);
   let removed = 0;
   const decide = (backup: RotationCandidate): RotationDecision => {
     const reason = ((): string | undefined => {
@@ -165,7 +190,7 @@ export function planRotation(input: RotationInput): RotationPlan {
       if (unlimited) return 'no rule is given, so all are kept';
       if (input.holds.has(backup.backupId)) return 'held';
       if (input.inUse.has(backup.backupId)) return 'in use by another job';
-      if (now - Date.parse(backup.finishedAt) < floors.minimumAgeHours * HOUR_MS)
+      if (now - (finished.get(backup.backupId) ?? now) < floors.minimumAgeHours * HOUR_MS)
         return `younger than ${floors.minimumAgeHours} hours (floor of the host)`;
       return reasons.get(backup.backupId);
     })();

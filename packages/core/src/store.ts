@@ -13,13 +13,15 @@ export interface NewBackup {
 export interface BackupWriter extends ArtefactSink {
   /** Writes the manifest last; from then on the backup exists. Returns the manifest as read back. */
   publish(facts: BackupFacts, finishedAt: string): Promise<{ manifest: Manifest; manifestSha256: string }>;
-  /** Removes everything of an unpublished backup. */
+  /** Removes everything of an unpublished backup; what a failing disk does not let go is left to the sweep, and nothing is thrown. */
   abandon(): Promise<void>;
 }
 export interface StoredBackup {
   readonly manifest: Manifest;
   readonly manifestSha256: string;
   readonly verified: BackupSummary['verified'];
+  /** What is wrong beside the backup, such as a verdict that cannot be read; it joins the warnings of its summary. */
+  readonly remark?: string;
 }
 /** One repository. Names typed by people are schema-checked words; every path below is made by us and never follows a symlink. */
 export interface Repository {
@@ -27,8 +29,9 @@ export interface Repository {
   /** Mount check, marker, owner and modes. Throws STORE_NOT_MOUNTED, STORE_UNSAFE. Called before each job. */
   check(): Promise<void>;
   freeBytes(): Promise<number>;
-  /** Refuses STORE_FOREIGN when the target's folder belongs to another system id. */
+  /** Refuses STORE_FOREIGN when the target's folder belongs to another system id, or is written by another installation: so does all that changes it. */
   begin(backup: NewBackup, systemId: string): Promise<BackupWriter>;
+  /** `backups` have a manifest and every object it lists, by name, kind and size; whatever else is there is `broken`, and says why. */
   list(ref: TargetRef): Promise<{ backups: StoredBackup[]; broken: { backupId: string; reason: string }[] }>;
   read(ref: TargetRef, backupId: string): Promise<StoredBackup>;
   open(ref: TargetRef, backupId: string): Promise<ArtefactSource>;
@@ -42,8 +45,9 @@ export interface Repository {
   ): Promise<readonly Finding[]>;
   /** Keeps the verdict of a verification beside the backup (verified.json), outside the manifest. */
   recordVerified(ref: TargetRef, backupId: string, verdict: NonNullable<BackupSummary['verified']>): Promise<void>;
-  /** Tombstone first, manifest second, data last; only paths the manifest lists. `purge` finishes tombstones older than the grace. */
+  /** Tombstone first, manifest second, data last; only paths the manifest lists. */
   remove(ref: TargetRef, backupId: string, now: number): Promise<number>;
+  /** Finishes tombstones older than the grace. What cannot be removed stops no other; it is thrown at the end. */
   purge(ref: TargetRef, now: number, graceMs: number): Promise<number>;
   /** Removes what unpublished backups left behind that no live job owns. */
   sweep(ref: TargetRef, liveBackupIds: ReadonlySet<string>): Promise<readonly string[]>;

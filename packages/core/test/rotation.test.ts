@@ -37,6 +37,7 @@ const plan = (backups: RotationCandidate[], retention: Partial<Retention>, more:
     now: NOW,
     storeNow: NOW,
     controlNow: NOW,
+    jumpedMs: 0,
     floors,
     ...more,
   });
@@ -117,6 +118,45 @@ test('D2: a clock that jumped back deletes nothing, and sequence decides the ord
   expect(plan([aged(1), aged(0)], { keepLast: 1 }, { now: 0, storeNow: 0, controlNow: 0 }).refused).toContain('future');
   const back = { ...aged(0), finishedAt: '1970-01-01T00:00:00Z' };
   expect(kept(plan([aged(2), aged(1), back], { keepLast: 1 }))).toEqual(['b0']);
+});
+
+test('D2: a backup that met a clock of 1970 or of the future is no older than the one before it, and takes no place of another', () => {
+  const met = (days: number, finishedAt: string): RotationCandidate => ({ ...aged(days), finishedAt });
+  const week = { keepWithinHours: 7 * 24 };
+  for (const instant of ['1970-01-01T00:00:00Z', '2036-01-01T00:00:00Z']) {
+    expect(kept(plan([aged(9), aged(8), met(7.5, instant), aged(6), aged(0)], week))).toEqual(['b7.5', 'b6', 'b0']);
+    expect(kept(plan([aged(9), aged(8), aged(6), met(3, instant), aged(0)], week))).toEqual(['b8', 'b6', 'b3', 'b0']);
+    const young = { floors: { ...floors, minimumAgeHours: 49 } };
+    expect(kept(plan([met(2, instant), aged(1), aged(0)], { keepLast: 1 }, young))).toEqual(['b2', 'b1', 'b0']);
+  }
+});
+
+test('D1: what a clock that once stood ahead has finished makes its successors younger, never older', () => {
+  const ahead = { ...aged(9), finishedAt: new Date(NOW - 2 * DAY).toISOString() };
+  expect(kept(plan([aged(10), ahead, aged(8), aged(1), aged(0)], { keepWithinHours: 72 }))).toEqual([
+    'b10',
+    'b9',
+    'b8',
+    'b1',
+    'b0',
+  ]);
+});
+
+test('D1: nothing goes while the clock of the host is known to have jumped, though all clocks agree', () => {
+  const backups = [aged(40), aged(1), aged(0)];
+  const jumped = NOW + 40 * DAY;
+  const result = plan(
+    backups,
+    { keepLast: 1 },
+    { now: jumped, storeNow: jumped, controlNow: jumped, jumpedMs: 40 * DAY },
+  );
+  expect(result.refused).toContain('jumped');
+  expect(kept(result)).toEqual(['b40', 'b1', 'b0']);
+});
+
+test('D2: one backup from the future does not stop every rotation once the clock is right again', () => {
+  const future = { ...aged(9), finishedAt: '2036-01-01T00:00:00Z' };
+  expect(kept(plan([aged(10), future, aged(1), aged(0)], { keepLast: 1 }))).toEqual(['b0']);
 });
 
 test('D3: after eight days of failures a policy of seven days keeps the last good backup', () => {

@@ -55,7 +55,7 @@ test('F7: on an empty server the roles come back with their members, memberships
 test('F7: a line inside of a role setting or comment is never run as a statement, in a restore or in a proof', async () => {
   const globals = await globalsOf(await bench.repository.open(ref, backupId), new AbortController().signal);
   expect(globals).toMatch(/^ALTER ROLE clerk WITH SUPERUSER;$/m);
-  const { make, adorn } = roleStatements(globals, ['clerk'], new Set(['shop_owner']));
+  const { make, adorn } = roleStatements(globals, ['clerk'], new Set(['shop_owner']), null);
   expect(make).toEqual(['CREATE ROLE clerk', expect.stringMatching(/^ALTER ROLE clerk WITH NOSUPERUSER /)]);
   expect(adorn.filter((statement) => /^(GRANT shop_owner|CREATE)/.test(statement))).toEqual([]);
   expect(statementsOf(globals).filter((statement) => statement.includes('intruder'))).toHaveLength(2);

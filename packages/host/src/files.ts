@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { chmod, lstat, mkdir, open, rename, rm, statfs } from 'node:fs/promises';
+import { chmod, lstat, mkdir, open, rename, rm, statfs, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -25,11 +25,15 @@ export function storeFailure(error: unknown, path: string): Failure {
 
 /** Makes the names in a folder durable. */
 export async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   try {
-    await folder.sync();
-  } finally {
-    await folder.close();
+    const folder = await open(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+    try {
+      await folder.sync();
+    } finally {
+      await folder.close();
+    }
+  } catch (error) {
+    throw storeFailure(error, path);
   }
 }
 
@@ -64,6 +68,13 @@ export async function writeFileDurably(path: string, data: string | Uint8Array):
   await publishFile(path, (sink) =>
     pipeline(Readable.from([typeof data === 'string' ? Buffer.from(data) : data]), sink),
   );
+}
+
+/** Removes one file, or nothing when there is none. Not `rm`, which tells of a file that may not be removed as of a folder. */
+export async function removeFile(path: string): Promise<void> {
+  await unlink(path).catch((error: unknown) => {
+    if (codeOf(error) !== 'ENOENT') throw storeFailure(error, path);
+  });
 }
 
 /** Makes a folder (and its parents) for its owner alone. */

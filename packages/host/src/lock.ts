@@ -1,61 +1,68 @@
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { closeSync, constants, ftruncateSync, openSync, writeSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { Failure } from '@lastgood/core';
+import { runTool } from './run-tool.ts';
 
-const TRIES = 40;
-const LONGEST_PAUSE_MS = 50;
-const CLAIM = /^lock-(\d+)-(\d+)$/;
+/** What flock(1) ends with when somebody else has the lock. */
+const HELD = 1;
+const TIMEOUT_MS = 30_000;
+const { O_CREAT, O_NOFOLLOW, O_RDWR } = constants;
 
-/** The start time of a process in clock ticks since boot, or undefined when it is gone; tells a reused pid apart. */
-async function startOf(pid: number): Promise<string | undefined> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined);
-  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
-}
+/** For people alone: nothing is decided by it, for a process id means nothing in another container or on another host. */
+const aboutUs = (): string =>
+  `process ${process.pid} of ${hostname()}, started ${new Date(performance.timeOrigin).toISOString()}`;
 
-interface Claim {
-  readonly pid: string;
-  readonly held: boolean;
-}
-
-/** Claims of other processes that run. Those of dead ones are removed: their names are theirs alone, nobody makes them again. */
-async function otherClaims(path: string, own: string): Promise<Claim[]> {
-  const claims: Claim[] = [];
-  for (const name of await readdir(path)) {
-    const [, pid, start] = CLAIM.exec(name) ?? [];
-    if (pid === undefined || name === own) continue;
-    const file = join(path, name);
-    if ((await startOf(Number(pid))) !== start) await rm(file, { force: true });
-    else claims.push({ pid, held: (await readFile(file, 'utf8').catch(() => '')) === 'held' });
+/** Asks the kernel for the lock of an open file, through flock(1), which inherits that file: Node has no call for it. */
+async function acquire(path: string, descriptor: number): Promise<boolean> {
+  try {
+    const { exitCode } = await runTool({
+      file: 'flock',
+      args: ['-n', '0'],
+      inherit: descriptor,
+      answers: [HELD],
+      signal: new AbortController().signal,
+      timeoutMs: TIMEOUT_MS,
+    });
+    return exitCode !== HELD;
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    throw new Failure(error.code, `${path} cannot be locked: ${error.message}`, {
+      cause: error,
+      ...(error.code === 'TOOL_NOT_FOUND' ? { remedy: 'Install util-linux, which brings flock.' } : {}),
+    });
   }
-  return claims;
 }
 
 /**
- * Holds a folder for this process alone, until it is given back or the process dies (even by SIGKILL). Each process makes a claim
- * under a name of its own and then looks for others: of two, at least one sees the other and steps back, so that never both hold
- * the folder. Throws ALREADY_RUNNING with the pid of the holder.
+ * Holds a folder for this process alone, until it is given back or the process dies (even by SIGKILL). The lock is the kernel's
+ * and belongs to the open file `lock`: it holds between containers that share the folder, where process ids tell nothing, and
+ * whatever ends the process ends it. The file stays, for one that is removed and made anew could be locked twice. Throws
+ * ALREADY_RUNNING with the process that holds the folder.
  */
 export async function lockFolder(path: string): Promise<AsyncDisposable> {
-  const own = `lock-${process.pid}-${(await startOf(process.pid)) ?? '0'}`;
-  const file = join(path, own);
-  const refuse = (pid: string | number): Failure => new Failure('ALREADY_RUNNING', `${path} is held by process ${pid}`);
-  let contender = '';
-  for (let attempt = 0; attempt < TRIES; attempt += 1) {
-    await writeFile(file, 'claimed', { mode: 0o600, flag: 'wx' }).catch((error: NodeJS.ErrnoException) => {
-      throw error.code === 'EEXIST' ? refuse(process.pid) : error;
-    });
-    const others = await otherClaims(path, own);
-    const [first] = others;
-    if (first === undefined) {
-      await writeFile(file, 'held');
-      return { [Symbol.asyncDispose]: () => rm(file, { force: true }) };
+  const file = join(path, 'lock');
+  // A bare descriptor: a handle that nobody refers to is closed by the collector, and the lock would go with it.
+  const descriptor = openSync(file, O_RDWR | O_CREAT | O_NOFOLLOW, 0o600);
+  try {
+    if (!(await acquire(path, descriptor))) {
+      const holder = (await readFile(file, 'utf8')).trim();
+      throw new Failure('ALREADY_RUNNING', `${path} is held by ${holder === '' ? 'another process' : holder}`);
     }
-    await rm(file, { force: true });
-    const holder = others.find((claim) => claim.held);
-    if (holder !== undefined) throw refuse(holder.pid);
-    contender = first.pid;
-    await delay(Math.random() * LONGEST_PAUSE_MS);
+    ftruncateSync(descriptor);
+    writeSync(descriptor, `${aboutUs()}\n`, 0);
+  } catch (error) {
+    closeSync(descriptor);
+    throw error;
   }
-  throw refuse(contender);
+  let held = true;
+  return {
+    async [Symbol.asyncDispose]() {
+      if (!held) return;
+      held = false;
+      ftruncateSync(descriptor);
+      closeSync(descriptor);
+    },
+  };
 }

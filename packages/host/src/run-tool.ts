@@ -9,8 +9,11 @@ export interface ToolCall {
   readonly file: string;
   readonly args: readonly string[];
   /** Secrets go here or into files, never into `args`: arguments are visible to every user of the host. */
-  readonly env?: Readonly<Record<string, string>>;
+  /** Added to our own; what is undefined is taken away. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
   readonly stdin?: Readable;
+  /** An open file of ours that the tool gets as its standard input, itself and not a copy of its bytes. */
+  readonly inherit?: number;
   readonly signal: AbortSignal;
   readonly timeoutMs: number;
   /** Fails with TOOL_STALLED when neither output nor input moved for this long. */
@@ -22,10 +25,14 @@ export interface ToolCall {
   readonly stopSignal?: 'SIGTERM' | 'SIGINT' | 'SIGQUIT';
   /** The tool may end before it has read all of `stdin`. */
   readonly readsPartly?: boolean;
+  /** Exit statuses beside 0 that answer a question and are no failure. */
+  readonly answers?: readonly number[];
 }
 export interface ToolOutcome {
   readonly stderrTail: string[];
   readonly durationMs: number;
+  /** 0, or one of `answers`. */
+  readonly exitCode: number;
 }
 
 const TAIL_CHARS = 64 * 1024;
@@ -91,6 +98,13 @@ function killGroup(leader: number | undefined): void {
   }
 }
 
+/** The exit status of a tool that said no, when that is an answer; else what it failed of. */
+function answerOf(error: unknown, call: ToolCall): number {
+  const code = error instanceof ExecaError ? error.exitCode : undefined;
+  if (code === undefined || call.answers?.includes(code) !== true) throw error;
+  return code;
+}
+
 /**
  * Runs one tool and streams its standard output through `stages`. Settles only when the tool has ended AND the last stage is
  * flushed, and rejects when either failed: a tool that exits with 1 after half a dump never looks like a finished backup.
@@ -103,7 +117,8 @@ export async function runTool(call: ToolCall, ...stages: readonly Writable[]): P
   const tail = new TextTail();
   const tool = execa(file, args, {
     env: { ...call.env, LC_ALL: 'C' },
-    stdin: call.stdin === undefined ? 'ignore' : 'pipe',
+    // Any descriptor will do; the types know one.
+    stdin: (call.inherit as 0 | undefined) ?? (call.stdin === undefined ? 'ignore' : 'pipe'),
     buffer: false,
     cancelSignal: AbortSignal.any([call.signal, stalled.signal]),
     timeout: call.timeoutMs,
@@ -137,9 +152,12 @@ export async function runTool(call: ToolCall, ...stages: readonly Writable[]): P
     // The pipeline first: when a stage fails, the tool dies of a broken pipe, and that second failure must not hide the first.
     // The sink may see its end before the tool's status is known: only the status that follows makes the output whole.
     if (stages.length > 0 && tool.stdout !== null) await pipeline([tool.stdout, new ChunkBatcher(), ...stages]);
-    await tool;
+    const exitCode = await tool.then(
+      () => 0,
+      (error: unknown) => answerOf(error, call),
+    );
     await feeding;
-    return { stderrTail: tail.lines(), durationMs: performance.now() - started };
+    return { stderrTail: tail.lines(), durationMs: performance.now() - started, exitCode };
   } catch (error) {
     tool.kill();
     await tool.catch(() => undefined);

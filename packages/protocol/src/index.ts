@@ -4,6 +4,7 @@ export * from './delivery/agent-ledger.ts';
 export * from './delivery/agent-reduce.ts';
 export * from './delivery/control-ledger.ts';
 export * from './delivery/control-reduce.ts';
+export { boundedText, boundedValue, sizeOf } from './delivery/event-size.ts';
 export * from './delivery/history.ts';
 export * from './errors.ts';
 export * from './job-result.ts';

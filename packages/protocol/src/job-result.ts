@@ -33,9 +33,11 @@ export const restorePlanSchema = z.object({
 });
 export type RestorePlanSummary = z.infer<typeof restorePlanSchema>;
 
+/** True: the result was larger than an event; the ends of its lists and long texts are missing, its counts are whole. */
+const cut = z.boolean().optional();
 /** The result of each command when it succeeded, by `command`. */
 export const jobResultSchema = z.discriminatedUnion('command', [
-  z.object({ command: z.literal('backup'), backup: backupSummarySchema, durationMs: z.number() }),
+  z.object({ command: z.literal('backup'), backup: backupSummarySchema, durationMs: z.number(), cut }),
   z.object({
     command: z.literal('verify'),
     backupId: z.string(),
@@ -45,6 +47,7 @@ export const jobResultSchema = z.discriminatedUnion('command', [
     findings: z.array(findingSchema),
     durationMs: z.number(),
     at: z.string(),
+    cut,
   }),
   z.object({
     command: z.literal('rotate'),
@@ -53,8 +56,9 @@ export const jobResultSchema = z.discriminatedUnion('command', [
     keptCount: z.int(),
     removedCount: z.int(),
     freedBytes: z.number(),
+    cut,
   }),
-  z.object({ command: z.literal('plan'), plan: restorePlanSchema }),
+  z.object({ command: z.literal('plan'), plan: restorePlanSchema, cut }),
   z.object({
     command: z.literal('restore'),
     backupId: z.string(),
@@ -65,7 +69,8 @@ export const jobResultSchema = z.discriminatedUnion('command', [
     tables: z.int(),
     rows: z.number(),
     durationMs: z.number(),
+    cut,
   }),
-  z.object({ command: z.literal('undo'), database: z.string(), setAsideAs: z.string(), durationMs: z.number() }),
+  z.object({ command: z.literal('undo'), database: z.string(), setAsideAs: z.string(), durationMs: z.number(), cut }),
 ]);
 export type JobResult = z.infer<typeof jobResultSchema>;

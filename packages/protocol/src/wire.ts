@@ -9,6 +9,8 @@ export const LIMITS = {
   frameBytes: 256 * 1024,
   reportBytes: 128 * 1024,
   eventBytes: 8 * 1024,
+  /** One event with the result of a backup or a rotation: their lists of databases and decisions are what they are for. */
+  wideEventBytes: 96 * 1024,
   commandWindow: 32,
   inFlightCalls: 32,
   helloMs: 10_000,
@@ -58,7 +60,7 @@ export const jobEventSchema = z.object({
   type: eventTypeSchema,
   at: z.number(),
   error: wireErrorSchema.nullable(),
-  /** The result of a succeeded job (see job-result.ts); bounded by LIMITS.eventBytes. */
+  /** The result of a succeeded job (see job-result.ts); bounded by LIMITS.eventBytes and LIMITS.wideEventBytes. */
   result: z.json().nullable(),
 });
 export type JobEvent = z.infer<typeof jobEventSchema>;
@@ -90,7 +92,10 @@ export const journalJobSchema = z.object({
   spec: jobSpecSchema,
   startBy: z.number(),
   deadlineMs: z.number(),
-  /** The terminal event's error and result, so that a control plane restored from an old copy learns them again. */
+  /**
+   * The terminal event's error and result, so that a control plane restored from an old copy learns them again; cut short, and
+   * null as long as that event is unconfirmed, for then it brings them.
+   */
   error: wireErrorSchema.nullable(),
   result: z.json().nullable(),
 });

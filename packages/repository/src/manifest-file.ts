@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { Failure } from '@lastgood/core';
 import { type Manifest, manifestSchema } from '@lastgood/protocol';
+import { z } from 'zod';
 import { canonicalJson } from './canonical-json.ts';
 
 export const sha256 = (data: string | Uint8Array): string => createHash('sha256').update(data).digest('hex');
@@ -42,4 +43,17 @@ export function parseManifest(
   if (new Set(names).size !== names.length)
     throw new Failure('MANIFEST_INVALID', `the manifest of ${expected.backupId} lists an object twice`);
   return parsed.data;
+}
+
+/** Beyond this a number is damage, and must not push those of later backups out of what a manifest can hold. */
+const MAX_SEQUENCE = 1_000_000_000;
+const numbered = z.object({ sequence: z.int().min(1).max(MAX_SEQUENCE) });
+
+/** The number in a manifest that need not be good; 0 when there is none to be read. */
+export function sequenceOf(text: string): number {
+  try {
+    return numbered.parse(JSON.parse(text)).sequence;
+  } catch {
+    return 0;
+  }
 }

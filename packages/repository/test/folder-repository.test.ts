@@ -128,16 +128,27 @@ test('B12: a backup that lost its manifest is told of, and no sweep removes what
   });
 });
 
-test('a verdict that cannot be read hides the backup from no restore, and the next verification mends it', async () => {
+test('a verdict that cannot be read hides the backup from nobody, and the next verification mends it', async () => {
   const backupId = await publishOne();
   await repository.recordVerified(ref, backupId, { level: 6, at: '2026-01-01T00:00:00Z', passed: true });
   await truncate(join(folderOf(backupId), 'verified.json'), 5);
-  expect(await repository.list(ref)).toMatchObject({ backups: [], broken: [{ backupId }] });
+  const { backups, broken } = await repository.list(ref);
+  expect([broken, backups.map((backup) => summaryOf(backup, 'local'))]).toMatchObject([
+    [],
+    [{ backupId, state: 'good', verified: null, warnings: [expect.stringContaining('verdict cannot be read')] }],
+  ]);
   const { manifest } = await repository.open(ref, backupId);
   expect(manifest.backupId).toBe(backupId);
   expect(await repository.verify(ref, backupId, 1, signal, () => undefined)).toEqual([]);
   await repository.recordVerified(ref, backupId, { level: 1, at: '2026-01-02T00:00:00Z', passed: true });
   expect((await repository.read(ref, backupId)).verified).toMatchObject({ level: 1 });
+});
+
+test('a verdict that cannot be read keeps no backup from being removed', async () => {
+  const backupId = await publishOne();
+  await writeFile(join(folderOf(backupId), 'verified.json'), '{', { mode: 0o600 });
+  await repository.remove(ref, backupId, 0);
+  expect((await repository.list(ref)).backups).toEqual([]);
 });
 
 test('A2: an artefact whose tool fails after bytes flowed leaves nothing', async () => {

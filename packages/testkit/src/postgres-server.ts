@@ -21,6 +21,10 @@ export interface PostgresOptions {
   /** Lines for postgresql.conf. */
   readonly extraConf?: string;
   readonly superuserPassword?: string;
+  /** The name of the superuser that initdb makes. */
+  readonly superuser?: string;
+  /** More arguments of initdb. */
+  readonly initdbArgs?: readonly string[];
   /** Where ports come from; the next is asked for when one is taken. */
   readonly nextPort?: () => Promise<number>;
 }
@@ -99,6 +103,7 @@ interface Cluster {
   readonly folder: string;
   readonly dataDir: string;
   readonly passfile: string;
+  readonly superuser: string;
   readonly password: string;
   readonly as: { cwd: string; user?: Unprivileged['ids'] };
 }
@@ -112,19 +117,20 @@ async function initialise(
   if (Buffer.byteLength(join(folder, '.s.PGSQL.65535')) > SOCKET_PATH_BYTES)
     throw new Failure('CONFIG_INVALID', `${folder} is too long for a unix socket; set TMPDIR to a shorter path`);
   const binDir = findPostgres();
+  const superuser = options.superuser ?? SUPERUSER;
   const password = options.superuserPassword ?? randomBytes(12).toString('hex');
   const [dataDir, passwordFile, passfile] = [join(folder, 'data'), join(folder, 'password'), join(ownFolder, 'pgpass')];
   await mkdir(dataDir, { mode: 0o700 });
   await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
-  await writeFile(passfile, `*:*:*:${SUPERUSER}:${password.replace(/([:\\])/g, '\\$1')}\n`, { mode: 0o600 });
+  await writeFile(passfile, `*:*:*:${superuser}:${password.replace(/([:\\])/g, '\\$1')}\n`, { mode: 0o600 });
   if (user !== undefined)
     for (const path of [folder, dataDir, passwordFile]) await chown(path, user.ids.uid, user.ids.gid);
   const as = { cwd: folder, ...(user === undefined ? {} : { user: user.ids }) };
-  const args = ['-D', dataDir, '-U', SUPERUSER, '--auth=scram-sha-256', `--pwfile=${passwordFile}`];
+  const args = ['-D', dataDir, '-U', superuser, '--auth=scram-sha-256', `--pwfile=${passwordFile}`];
   const locale = ['--encoding=UTF8', '--locale=C.UTF-8', '--no-sync', '--no-instructions'];
   await captureTool({
     file: join(binDir, 'initdb'),
-    args: [...args, ...locale],
+    args: [...args, ...locale, ...(options.initdbArgs ?? [])],
     signal: never,
     timeoutMs: 120_000,
     ...as,
@@ -142,7 +148,7 @@ async function initialise(
     options.extraConf ?? '',
   ];
   await appendFile(join(dataDir, 'postgresql.conf'), `${conf.join('\n')}\n`);
-  return { binDir, folder, dataDir, passfile, password, as };
+  return { binDir, folder, dataDir, passfile, superuser, password, as };
 }
 
 interface Login {
@@ -186,7 +192,7 @@ async function startOn(cluster: Cluster, port: number): Promise<Running> {
     stopper.abort();
     await running.catch(() => undefined);
   };
-  const login = { port, user: SUPERUSER, password: cluster.password, database: 'postgres' };
+  const login = { port, user: cluster.superuser, password: cluster.password, database: 'postgres' };
   const last = performance.now() + READY_WITHIN_MS;
   for (;;) {
     const probe = ask(login, 'select 1').then(
@@ -225,22 +231,22 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Post
   const { port, stop } = await startOnFreePort(cluster, options.nextPort ?? freePort);
   starting.defer(stop);
   const cleanup = starting.move();
-  const { binDir, passfile, dataDir, password } = cluster;
+  const { binDir, passfile, dataDir, superuser, password } = cluster;
   return {
     host: '127.0.0.1',
     port,
-    user: SUPERUSER,
+    user: superuser,
     binDir,
     passfile,
     dataDir,
     socketFolder: folder.path,
-    query: (database, sql, values) => ask({ port, user: SUPERUSER, password, database }, sql, values),
+    query: (database, sql, values) => ask({ port, user: superuser, password, database }, sql, values),
     queryAs: (role, secret, database, sql) => ask({ port, user: role, password: secret, database }, sql),
     stop,
     connection: {
       host: '127.0.0.1',
       port,
-      user: SUPERUSER,
+      user: superuser,
       passfile,
       database: 'postgres',
       binDir,

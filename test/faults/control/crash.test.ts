@@ -1,6 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdir, readFile, rm } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { temporaryFolder } from '@lastgood/testkit';
@@ -57,7 +57,7 @@ async function start(dataDir: string, inject?: string, output = '/dev/null'): Pr
 
 /** The process that the lock of a data folder names. */
 async function holderOf(dataDir: string): Promise<string> {
-  return /lock-(\d+)-/.exec((await readdir(dataDir)).join(' '))?.[1] ?? 'nobody';
+  return /process (\d+) /.exec(await readFile(join(dataDir, 'lock'), 'utf8'))?.[1] ?? 'nobody';
 }
 
 function inspect(dataDir: string): { integrity: unknown; migrations: unknown; incarnations: unknown } {

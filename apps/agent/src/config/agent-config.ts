@@ -109,18 +109,14 @@ export function parseAgentConfig(text: string, file: string): AgentConfig {
       'CONFIG_INVALID',
       problemsOfText.map((error) => `${at(error.pos[0])} ${error.message.split('\n')[0]}`).join('\n'),
     );
-  const parsed = agentConfigSchema.safeParse(document.toJS());
-  const problems = parsed.success
-    ? Object.entries(parsed.data.targets).flatMap(([name, target]) =>
-        target.repository in parsed.data.repositories
-          ? []
-          : [{ path: ['targets', name, 'repository'], message: `no repository is named "${target.repository}"` }],
-      )
-    : parsed.error.issues.flatMap((issue) =>
-        issue.code === 'unrecognized_keys'
-          ? issue.keys.map((key) => ({ path: [...issue.path, key], message: 'is no setting of this file' }))
-          : [{ path: issue.path, message: issue.message }],
-      );
+  const content: unknown = document.toJS();
+  const parsed = agentConfigSchema.safeParse(content);
+  const issues = (parsed.error?.issues ?? []).flatMap((issue) =>
+    issue.code === 'unrecognized_keys'
+      ? issue.keys.map((key) => ({ path: [...issue.path, key], message: 'is no setting of this file' }))
+      : [{ path: issue.path, message: issue.message }],
+  );
+  const problems = [...issues, ...unknownRepositories(content)];
   if (!parsed.success || problems.length > 0)
     throw new Failure(
       'CONFIG_INVALID',
@@ -129,6 +125,21 @@ export function parseAgentConfig(text: string, file: string): AgentConfig {
         .join('\n'),
     );
   return parsed.data;
+}
+
+const referencesSchema = z.object({
+  repositories: z.record(z.string(), z.unknown()),
+  targets: z.record(z.string(), z.looseObject({ repository: z.string() })),
+});
+
+/** Targets that name a repository which the file does not have; told along with whatever else is wrong. */
+function unknownRepositories(content: unknown): { path: PropertyKey[]; message: string }[] {
+  const { data } = referencesSchema.safeParse(content);
+  return Object.entries(data?.targets ?? {}).flatMap(([name, { repository }]) =>
+    Object.hasOwn(data?.repositories ?? {}, repository)
+      ? []
+      : [{ path: ['targets', name, 'repository'], message: `no repository is named "${repository}"` }],
+  );
 }
 
 /** Where the nearest thing that exists on the way to `path` stands in the file. */

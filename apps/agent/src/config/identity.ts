@@ -84,10 +84,13 @@ export async function readIdentity(config: AgentConfig): Promise<Identity> {
   return new Identity({ ...stored, agentId: stored.agentId });
 }
 
-function newIdentity(environment: string, host: string): StoredIdentity {
+/** A new key; the installation stays the one that writes into its repositories when it is enrolled again under its name. */
+async function newIdentity({ environment, host, dataDir }: AgentConfig): Promise<StoredIdentity> {
   const { privateKey } = generateKeyPairSync('ed25519');
+  const former = await readStored(fileOf(dataDir)).catch(() => undefined);
+  const same = former?.environment === environment && former.host === host;
   return {
-    installId: randomUUID(),
+    installId: same ? former.installId : randomUUID(),
     agentId: null,
     environment,
     host,
@@ -102,7 +105,7 @@ export async function enrol(config: AgentConfig, url: string, token: string): Pr
   const pendingFile = `${fileOf(config.dataDir)}.pending`;
   const old = await readStored(pendingFile);
   const pending = old !== undefined && old.environment === environment && old.host === host;
-  const stored: StoredIdentity = pending ? old : newIdentity(environment, host);
+  const stored = pending ? old : await newIdentity(config);
   if (!pending) await writeFileDurably(pendingFile, JSON.stringify(stored));
   const publicKey = createPublicKey(createPrivateKey(stored.privateKey))
     .export({ type: 'spki', format: 'pem' })

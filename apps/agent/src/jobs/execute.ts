@@ -1,16 +1,9 @@
-import {
-  type Clock,
-  type EngineContext,
-  Failure,
-  planRotation,
-  type RotationCandidate,
-  unreachable,
-} from '@lastgood/core';
+import { type Clock, type EngineContext, Failure, planRotation, standingVerdict, unreachable } from '@lastgood/core';
 import { uuidv7 } from '@lastgood/host';
 import type { Finding, JobResult, JobSpec, VerificationLevel } from '@lastgood/protocol';
 import { faultPoint } from '../fault-point.ts';
 import { VERSION } from '../version.ts';
-import { expectedBytes, partsOf, summariesOf, type Target } from './targets.ts';
+import { candidatesOf, expectedBytes, summariesOf, type Target } from './targets.ts';
 
 /** The decisions of a rotation that travel; an event must stay small. */
 const MAX_DECISIONS = 200;
@@ -23,6 +16,8 @@ export interface Execution {
   readonly context: EngineContext;
   /** The control plane's clock as far as it is known. */
   readonly controlNow: number | null;
+  /** By how much the clock of this host was lately seen to jump. */
+  readonly jumpedMs: number;
 }
 type Spec<C extends JobSpec['command']> = Extract<JobSpec, { command: C }>;
 
@@ -31,14 +26,9 @@ const iso = (clock: Clock): string => new Date(clock.now()).toISOString();
 async function backup(spec: Spec<'backup'>, { target, jobId, attempt, context }: Execution): Promise<JobResult> {
   const started = context.clock.monotonic();
   const repository = await target.repository();
-  const server = await target.engine.probe(context);
-  if (server.systemId === null)
-    throw new Failure(
-      server.state === 'refused' ? 'DATABASE_REFUSED' : 'DATABASE_UNREACHABLE',
-      server.findings.join('; ') || 'the server does not answer',
-    );
+  const server = await target.engine.identify(context);
   const { backups } = await repository.list(target.ref);
-  const expected = expectedBytes(backups, spec.databases ?? server.databases.map(({ name }) => name));
+  const expected = expectedBytes(backups, spec.databases ?? server.databases);
   const free = await repository.freeBytes();
   if (free < expected)
     throw new Failure(
@@ -95,11 +85,10 @@ async function verify(spec: Spec<'verify'>, { target, context }: Execution): Pro
   }
   const at = iso(context.clock);
   const passed = own.length === 0;
-  // A shallow look later on does not take back what a deep one has proven; a failure does.
-  const before = stored?.verified ?? null;
-  const deeper = passed && before?.passed === true && before.level > reached;
-  if (!deeper && own.every((finding) => finding.object !== 'manifest.json'))
-    await repository.recordVerified(target.ref, backupId, { level: reached, at, passed });
+  const found = { level: reached, at, passed };
+  const stands = standingVerdict(stored?.verified ?? null, found);
+  if (stands !== stored?.verified && own.every((finding) => finding.object !== 'manifest.json'))
+    await repository.recordVerified(target.ref, backupId, stands);
   return {
     command: 'verify',
     backupId,
@@ -112,39 +101,32 @@ async function verify(spec: Spec<'verify'>, { target, context }: Execution): Pro
   };
 }
 
-async function rotate(spec: Spec<'rotate'>, { target, context, controlNow }: Execution): Promise<JobResult> {
+async function rotate(spec: Spec<'rotate'>, { target, context, controlNow, jumpedMs }: Execution): Promise<JobResult> {
   const repository = await target.repository();
   const { backups, broken } = await repository.list(target.ref);
-  const candidates = backups.map(
-    ({ manifest, verified }): RotationCandidate => ({
-      backupId: manifest.backupId,
-      sequence: manifest.sequence,
-      finishedAt: manifest.finishedAt,
-      state: verified?.passed === false ? 'bad' : 'good',
-      verifiedLevel: verified?.passed === true ? verified.level : null,
-      parts: partsOf(manifest),
-    }),
-  );
   const now = context.clock.now();
   const plan = planRotation({
-    backups: candidates,
+    backups: candidatesOf(backups),
     retention: spec.retention,
     holds: new Set(spec.holds),
     inUse: new Set(),
     now,
     storeNow: await repository.storeNow(),
     controlNow,
+    jumpedMs,
     floors: target.config.allow,
   });
   if (plan.refused !== null && !spec.dryRun) throw new Failure('CLOCK_UNTRUSTED', plan.refused);
   const removed = plan.decisions.filter((decision) => !decision.keep);
   let freedBytes = 0;
   if (!spec.dryRun) {
+    // What was removed earlier goes first: on a full disk that makes the room for the tombstones of the others.
+    freedBytes = await repository.purge(target.ref, now, target.graceMs);
     for (const decision of removed) {
       context.signal.throwIfAborted();
       await repository.remove(target.ref, decision.backupId, now);
     }
-    freedBytes = await repository.purge(target.ref, now, target.graceMs);
+    if (target.graceMs === 0) freedBytes += await repository.purge(target.ref, now, 0);
   }
   const kept = plan.decisions.filter((decision) => decision.keep);
   const unread = broken.map(({ backupId, reason }) => ({

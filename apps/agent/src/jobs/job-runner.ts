@@ -53,6 +53,8 @@ export interface JobRunnerParts {
   /** Asks the control plane whether a destructive attempt may begin; rejects while there is no connection. */
   readonly askToBegin: (jobId: string, attempt: number, nonce: string) => Promise<Asked>;
   readonly controlNow: () => number | null;
+  /** By how much the clock of this host was lately seen to jump (ClockWatch). */
+  readonly jumpedMs: () => number;
   /** There is something new to report. */
   readonly onEvent: () => void;
   /** A job ended: what the repositories hold may have changed. */
@@ -222,6 +224,7 @@ export class JobRunner {
         attempt: job.attempt,
         context,
         controlNow: this.#parts.controlNow(),
+        jumpedMs: this.#parts.jumpedMs(),
       });
       outcome = { type: 'succeeded', error: null, result: result as JobOutcome['result'] };
     } catch (error) {

@@ -3,15 +3,17 @@ import {
   type Engine,
   Failure,
   type GroupPart,
-  isSizeSuspect,
-  PROVEN_LEVEL,
   type Repository,
+  type RotationCandidate,
+  type Sized,
   type StoredBackup,
+  suspectSizes,
 } from '@lastgood/core';
 import { createPostgresEngine } from '@lastgood/engines/postgres';
 import type { BackupSummary, JobSpec, TargetRef, WireError } from '@lastgood/protocol';
 import { createFolderRepository, openFolderRepository, summaryOf } from '@lastgood/repository';
 import type { AgentConfig, TargetConfig } from '../config/agent-config.ts';
+import { readIdentity } from '../config/identity.ts';
 import type { Journal } from '../journal/journal.ts';
 
 /** One target of the agent file with what its names mean on this host. */
@@ -31,8 +33,10 @@ const noteOf = (name: string): string => `repository:${name}`;
 async function openRepository(config: AgentConfig, name: string, journal: Journal): Promise<Repository> {
   const options = config.repositories[name];
   if (options === undefined) throw new Failure('CONFIG_INVALID', `no repository is named "${name}"`);
+  const { installId } = await readIdentity(config);
   const place = {
     path: options.path,
+    writer: installId,
     ...(options.mustBeMount === undefined ? {} : { mustBeMount: options.mustBeMount }),
   };
   const known = journal.note(noteOf(`${name}:${options.path}`));
@@ -116,18 +120,35 @@ export function expectedBytes(backups: readonly StoredBackup[], databases: reado
   return [...new Set(databases)].reduce((sum, database) => sum + (stored.get(database) ?? 0), 0);
 }
 
+/** What rotation and verdicts judge of a stored backup. */
+const judged = ({ verified }: StoredBackup): Pick<Sized, 'state' | 'verifiedLevel'> => ({
+  state: verified?.passed === false ? 'bad' : 'good',
+  verifiedLevel: verified?.passed === true ? verified.level : null,
+});
+
+/** The backups of a target as rotation sees them. */
+export const candidatesOf = (backups: readonly StoredBackup[]): RotationCandidate[] =>
+  backups.map((backup) => ({
+    backupId: backup.manifest.backupId,
+    sequence: backup.manifest.sequence,
+    finishedAt: backup.manifest.finishedAt,
+    ...judged(backup),
+    parts: partsOf(backup.manifest),
+  }));
+
 /** The summaries of a target's backups, oldest first; a database whose size falls out of line makes a good one suspect. */
 export function summariesOf(backups: readonly StoredBackup[], repository: string): BackupSummary[] {
-  const sizes = new Map<string, number[]>();
+  const groups = Map.groupBy(
+    candidatesOf(backups).flatMap((backup) => backup.parts.map((part) => ({ ...backup, ...part }))),
+    (member) => member.group,
+  );
+  const odd = new Set(
+    [...groups.values()].flatMap((group) =>
+      suspectSizes(group).flatMap((suspect, index) => (suspect ? [group[index]?.backupId] : [])),
+    ),
+  );
   return backups.map((backup) => {
     const summary = summaryOf(backup, repository);
-    const proven = summary.verified !== null && summary.verified.level >= PROVEN_LEVEL;
-    let odd = false;
-    for (const { group, producedBytes } of partsOf(backup.manifest)) {
-      const earlier = sizes.get(group) ?? [];
-      odd ||= isSizeSuspect(producedBytes, earlier);
-      sizes.set(group, [...earlier, producedBytes]);
-    }
-    return odd && summary.state === 'good' && !proven ? { ...summary, state: 'suspect' as const } : summary;
+    return odd.has(summary.backupId) ? { ...summary, state: 'suspect' as const } : summary;
   });
 }

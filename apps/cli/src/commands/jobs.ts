@@ -9,12 +9,13 @@ import {
   type RestorePlanSummary,
 } from '@lastgood/protocol';
 import type { CommandContext } from '../command-context.ts';
+import { shortId } from '../format/ids.ts';
 import { planLines, progressLine, resultLines, stateOf } from '../format/job-lines.ts';
 import { safeText, shellWord } from '../format/safe-text.ts';
 import { table } from '../format/table.ts';
-import { ageInHours, duration, instant, wholeNumber } from '../format/units.ts';
+import { ageInHours, duration, instant, shortInstant, wholeNumber } from '../format/units.ts';
 import { askPatiently, failureOfJob, watchJob } from '../watch.ts';
-import { fullName, oneBackup, oneTarget } from './resolve.ts';
+import { checkedSelector, fullName, jobIdOf, oneBackup, oneTarget } from './resolve.ts';
 
 const FOUND_SOMETHING = ERROR_CATALOG.BACKUP_CORRUPT.exit;
 
@@ -83,8 +84,14 @@ export async function backup(context: CommandContext, selector: string, options:
     return 0;
   }
   const { job, result } = await run(context, fullName(target), spec, options);
-  context.output.answer(job, () => resultLines(result));
-  return 0;
+  const suspect = result.backup.state === 'suspect';
+  const clear = `lastgood verify ${shellWord(fullName(target))} ${shortId(result.backup.backupId)} --level 4`;
+  const told = [
+    '  suspect     its size is far from those before it, so it replaces none of them: look at the database;',
+    `              when it is right, prove the backup:  ${clear}`,
+  ];
+  context.output.answer(job, () => [...resultLines(result), ...(suspect ? told : [])]);
+  return suspect ? FOUND_SOMETHING : 0;
 }
 
 export async function verify(
@@ -96,7 +103,9 @@ export async function verify(
   const client = await context.client();
   const level = wholeNumber('--level', options.level, 0, 6) as 0 | 1 | 2 | 3 | 4 | 5 | 6;
   const target = await oneTarget(client, selector);
-  const { backupId } = await oneBackup(client, fullName(target), wanted, 'check');
+  const {
+    backup: { backupId },
+  } = await oneBackup(client, fullName(target), wanted, 'check');
   const { job, result } = await run(
     context,
     fullName(target),
@@ -193,11 +202,16 @@ export async function restore(
   const { output } = context;
   const target = await oneTarget(client, selector);
   const found = await oneBackup(client, fullName(target), wanted, 'restore', options.database);
-  const mode = modeOf(options, found.databases);
+  if (found.passedOver !== undefined)
+    output.note(
+      `Newer ones are suspect or bad and passed over, the newest is ${shortId(found.passedOver.backupId)} of ${instant(found.passedOver.snapshotAt)}; it can be named instead of "latest".`,
+    );
+  const { backup } = found;
+  const mode = modeOf(options, backup.databases);
   const planned = await run(context, fullName(target), {
     command: 'plan',
     target: target.name,
-    backupId: found.backupId,
+    backupId: backup.backupId,
     mode,
   });
   const plan: RestorePlanSummary = planned.result.plan;
@@ -216,12 +230,12 @@ export async function restore(
       context,
       options.confirm,
       plan.confirm,
-      `This ${mode.type === 'swap' ? 'replaces (and keeps aside)' : 'OVERWRITES'} database "${safeText(plan.into)}" on ${fullName(target)}`,
+      `This ${mode.type === 'swap' ? 'ends the sessions of, replaces (and keeps aside)' : 'OVERWRITES'} database "${safeText(plan.into)}" on ${fullName(target)}`,
     );
   const { job, result } = await run(
     context,
     fullName(target),
-    { command: 'restore', target: target.name, backupId: found.backupId, mode, planHash: plan.hash },
+    { command: 'restore', target: target.name, backupId: backup.backupId, mode, planHash: plan.hash },
     options,
   );
   const undoLine =
@@ -235,20 +249,21 @@ export async function restore(
 export async function undo(
   context: CommandContext,
   selector: string,
-  restoreJobId: string,
+  wanted: string,
   options: { confirm?: string },
 ): Promise<number> {
   const client = await context.client();
   const target = await oneTarget(client, selector);
+  const restoreJobId = await jobIdOf(client, wanted);
   const restored = await client.job.query({ jobId: restoreJobId });
   if (restored.result?.command !== 'restore' || restored.result.oldKeptAs === null)
     throw new Failure('UNDO_IMPOSSIBLE', `job ${restoreJobId} is no restore that kept an old database aside`);
-  const { into, oldKeptAs } = restored.result;
+  const { into } = restored.result;
   await consent(
     context,
     options.confirm,
     into,
-    `This brings back "${safeText(oldKeptAs)}" as "${safeText(into)}" on ${fullName(target)}; what is there now is kept aside`,
+    `This ends the sessions of "${safeText(into)}" on ${fullName(target)} and brings back what it was before the restore of ${instant(restored.createdAt)}; what is there now, with all that was written since, is kept aside`,
   );
   const { job, result } = await run(context, fullName(target), { command: 'undo', target: target.name, restoreJobId });
   context.output.answer(job, () => resultLines(result));
@@ -262,15 +277,18 @@ export async function listJobs(
 ): Promise<number> {
   const client = await context.client();
   const limit = wholeNumber('--limit', options.limit, 1, 1000);
-  const jobs = await client.jobs.query({ limit, ...(selector === undefined ? {} : { target: selector }) });
+  const jobs = await client.jobs.query({
+    limit,
+    ...(selector === undefined ? {} : { target: checkedSelector(selector) }),
+  });
   const rows = jobs.map((job) => {
     const spent = job.startedAt === null ? '-' : duration(Math.max(0, (job.endedAt ?? Date.now()) - job.startedAt));
     return [
-      job.jobId,
+      shortId(job.jobId),
       job.command,
       `${job.environment}/${job.host}/${job.target}`,
       stateOf(job),
-      instant(job.createdAt),
+      shortInstant(job.createdAt),
       spent,
       job.createdBy,
     ];
@@ -292,26 +310,30 @@ function jobLines(job: JobView): string[] {
   return [...head, ...(job.result === null ? [] : resultLines(job.result))];
 }
 
-export async function showJob(context: CommandContext, jobId: string): Promise<number> {
-  const job = await (await context.client()).job.query({ jobId });
+export async function showJob(context: CommandContext, wanted: string): Promise<number> {
+  const client = await context.client();
+  const job = await client.job.query({ jobId: await jobIdOf(client, wanted) });
   context.output.answer(job, () => jobLines(job));
   return 0;
 }
 
-export async function watch(context: CommandContext, jobId: string): Promise<number> {
+export async function watch(context: CommandContext, wanted: string): Promise<number> {
   const { output, signal, url } = context;
+  const client = await context.client();
+  const jobId = await jobIdOf(client, wanted);
   const onChange = (job: JobView): void => {
     if (output.json && job.endedAt === null) output.answer({ messageType: 'progress', job }, () => []);
   };
-  const job = await watchJob(jobId, { client: await context.client(), url, output, signal, onChange });
+  const job = await watchJob(jobId, { client, url, output, signal, onChange });
   output.answer(output.json ? { messageType: 'result', job } : job, () => jobLines(job));
   const failure = failureOfJob(job);
   if (failure !== undefined) return ERROR_CATALOG[failure.code].exit;
   return job.result?.command === 'verify' && !job.result.passed ? FOUND_SOMETHING : 0;
 }
 
-export async function cancelJob(context: CommandContext, jobId: string): Promise<number> {
-  const job = await (await context.client()).cancelJob.mutate({ jobId });
+export async function cancelJob(context: CommandContext, wanted: string): Promise<number> {
+  const client = await context.client();
+  const job = await client.cancelJob.mutate({ jobId: await jobIdOf(client, wanted) });
   context.output.answer(job, () => [
     job.endedAt === null ? `asked job ${job.jobId} to stop` : `job ${job.jobId} is over: ${stateOf(job)}`,
   ]);

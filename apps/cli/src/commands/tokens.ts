@@ -1,8 +1,10 @@
 import { Failure } from '@lastgood/core';
 import { scopeSchema } from '@lastgood/protocol';
 import type { CommandContext } from '../command-context.ts';
+import { shortId } from '../format/ids.ts';
 import { table } from '../format/table.ts';
-import { ageInHours, instant } from '../format/units.ts';
+import { ageInHours, shortInstant } from '../format/units.ts';
+import { tokenIdOf } from './resolve.ts';
 
 export async function listTokens(context: CommandContext): Promise<number> {
   const list = await (await context.client()).tokens.query({});
@@ -13,13 +15,13 @@ export async function listTokens(context: CommandContext): Promise<number> {
     return token.usesLeft === 0 ? 'used' : 'valid';
   };
   const rows = list.map((token) => [
-    token.id,
+    shortId(token.id),
     token.name,
     token.kind === 'enrol' ? 'enrol' : (token.scope ?? '-'),
     stateOf(token),
-    instant(token.createdAt),
-    token.expiresAt === null ? 'never' : instant(token.expiresAt),
-    token.lastUsedAt === null ? 'never' : instant(token.lastUsedAt),
+    shortInstant(token.createdAt),
+    token.expiresAt === null ? 'never' : shortInstant(token.expiresAt),
+    token.lastUsedAt === null ? 'never' : shortInstant(token.lastUsedAt),
   ]);
   context.output.answer(list, () => [
     ...table(['token', 'name', 'scope', 'state', 'created', 'expires', 'last used'], rows, 'There are no tokens.'),
@@ -66,7 +68,8 @@ export async function createEnrolToken(
 }
 
 export async function revokeToken(context: CommandContext, id: string): Promise<number> {
-  const view = await (await context.client()).revokeToken.mutate({ id });
+  const client = await context.client();
+  const view = await client.revokeToken.mutate({ id: await tokenIdOf(client, id) });
   context.output.answer(view, () => [`token ${view.id} (${view.name}) is revoked`]);
   return 0;
 }

@@ -1,21 +1,32 @@
 import { type BackupView, ERROR_CATALOG, type TargetStatus } from '@lastgood/protocol';
 import type { CommandContext } from '../command-context.ts';
+import { shortId } from '../format/ids.ts';
 import { table } from '../format/table.ts';
-import { bytes, duration, instant, wholeNumber } from '../format/units.ts';
-import { backupIdOf, fullName } from './resolve.ts';
+import { ageInHours, bytes, duration, shortInstant, wholeNumber } from '../format/units.ts';
+import { backupIdOf, checkedSelector, fullName } from './resolve.ts';
 
 const ago = (at: string | number): string => `${duration(Math.max(0, Date.now() - new Date(at).getTime()))} ago`;
 const verifiedText = (verified: BackupView['verified']): string =>
   verified === null ? 'never' : `${verified.passed ? `level ${verified.level}` : 'FAILED'}, ${ago(verified.at)}`;
+
+const named = (selector: string | undefined): { target?: string } =>
+  selector === undefined ? {} : { target: checkedSelector(selector) };
 
 type State = Pick<TargetStatus, 'online' | 'state'>;
 const stateText = ({ online, state }: State): string => (online ? state : 'host offline');
 const inOrder = ({ online, state }: State): boolean => online && state === 'ok';
 
 /** The question of the product, for every database: to when could we go back, how long would it take, when was that last proven. */
-export async function status(context: CommandContext, selector: string | undefined): Promise<number> {
+export async function status(
+  context: CommandContext,
+  selector: string | undefined,
+  options: { maxAge?: string } = {},
+): Promise<number> {
+  const maxAgeMs = options.maxAge === undefined ? Number.POSITIVE_INFINITY : ageInHours(options.maxAge) * 3_600_000;
+  /** A database that was never backed up is older than any age. */
+  const isOld = (exposureMs: number | null): boolean => exposureMs === null || exposureMs > maxAgeMs;
   const client = await context.client();
-  const targets = await client.status.query(selector === undefined ? {} : { target: selector });
+  const targets = await client.status.query(named(selector));
   const answers = targets.map((target) => ({
     ...target,
     databases: target.databases.map((database) => ({
@@ -27,13 +38,13 @@ export async function status(context: CommandContext, selector: string | undefin
   const rows = answers.flatMap((target) => {
     const name = `${target.environment}/${target.host}/${target.target}`;
     if (target.databases.length === 0) return [[name, '-', stateText(target), 'no database is known', '-', '-']];
-    return target.databases.map(({ database, onServer, goesBackTo, restoreMs, proven }) => [
+    return target.databases.map(({ database, onServer, goesBackTo, exposureMs, restoreMs, proven }) => [
       name,
       database,
       onServer === false ? 'not on the server' : stateText(target),
       goesBackTo === null
         ? 'NOWHERE: no good backup'
-        : `${instant(goesBackTo.snapshotAt)} (${ago(goesBackTo.snapshotAt)})`,
+        : `${isOld(exposureMs) ? 'OLD: ' : ''}${shortInstant(goesBackTo.snapshotAt)} (${ago(goesBackTo.snapshotAt)})`,
       restoreMs === null ? 'not measured' : duration(restoreMs),
       proven === null ? 'NEVER' : `level ${proven.level}, ${ago(proven.at)}`,
     ]);
@@ -49,7 +60,7 @@ export async function status(context: CommandContext, selector: string | undefin
     ),
     ...findings,
   ]);
-  return answers.some((target) => !inOrder(target) || target.databases.some((database) => database.goesBackTo === null))
+  return answers.some((target) => !inOrder(target) || target.databases.some((database) => isOld(database.exposureMs)))
     ? ERROR_CATALOG.BACKUP_CORRUPT.exit
     : 0;
 }
@@ -58,7 +69,7 @@ export async function hosts(context: CommandContext): Promise<number> {
   const list = await (await context.client()).hosts.query({});
   const rows = list.map((host) => [
     `${host.environment}/${host.host}`,
-    host.state === 'offline' ? `offline since ${instant(host.since)}` : host.state,
+    host.state === 'offline' ? `offline since ${shortInstant(host.since)}` : host.state,
     host.agentVersion ?? '-',
     host.targets.join(', ') || '-',
     host.clockSkewMs === null || Math.abs(host.clockSkewMs) < 1000
@@ -76,7 +87,7 @@ export async function hosts(context: CommandContext): Promise<number> {
 }
 
 export async function targets(context: CommandContext, selector: string | undefined): Promise<number> {
-  const list = await (await context.client()).targets.query(selector === undefined ? {} : { target: selector });
+  const list = await (await context.client()).targets.query(named(selector));
   const rows = list.map((target) => [
     fullName(target),
     `${target.engine} ${target.version ?? ''}`.trim(),
@@ -106,12 +117,12 @@ export async function backups(
   const limit = wholeNumber('--limit', options.limit, 1, 1000);
   const list = await (await context.client()).backups.query({
     limit,
-    ...(selector === undefined ? {} : { target: selector }),
+    ...named(selector),
   });
   const rows = list.map((backup) => [
-    backup.backupId,
+    shortId(backup.backupId),
     `${backup.environment}/${backup.host}/${backup.target}`,
-    instant(backup.snapshotAt),
+    shortInstant(backup.snapshotAt),
     backup.databases.join(', '),
     bytes(backup.storedBytes),
     backup.held ? `${backup.state}, held` : backup.state,
@@ -139,7 +150,7 @@ export async function hold(context: CommandContext, wanted: string, held: boolea
 
 export async function audit(context: CommandContext, options: { limit: string }): Promise<number> {
   const list = await (await context.client()).audit.query({ limit: wholeNumber('--limit', options.limit, 1, 1000) });
-  const rows = list.map((entry) => [instant(entry.at), entry.actor, entry.action, entry.subject, entry.detail]);
+  const rows = list.map((entry) => [shortInstant(entry.at), entry.actor, entry.action, entry.subject, entry.detail]);
   context.output.answer(list, () => [
     ...table(['at', 'by', 'action', 'subject', 'detail'], rows, 'Nothing was recorded yet.'),
   ]);

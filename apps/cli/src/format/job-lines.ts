@@ -1,8 +1,9 @@
 import { unreachable } from '@lastgood/core';
 import type { JobResult, JobView, Progress, RestorePlanSummary } from '@lastgood/protocol';
+import { shortId } from './ids.ts';
 import { safeText } from './safe-text.ts';
 import { table } from './table.ts';
-import { bytes, duration, instant } from './units.ts';
+import { bytes, duration, instant, shortInstant } from './units.ts';
 
 /** One line of what a job does now: phase, bytes, rate and the time that is left. */
 export function progressLine(progress: Progress): string {
@@ -40,7 +41,7 @@ export function resultLines(result: JobResult): string[] {
     case 'backup': {
       const { backup } = result;
       return [
-        `backup ${backup.backupId}${backup.state === 'suspect' ? ' (SUSPECT: its size is out of line)' : ''}`,
+        `backup ${backup.backupId}${backup.state === 'suspect' ? ' (SUSPECT)' : ''}`,
         `  databases   ${backup.databases.map(safeText).join(', ')}`,
         `  size        ${bytes(backup.producedBytes)}, stored as ${bytes(backup.storedBytes)}, read back and equal`,
         `  goes back   to ${instant(backup.snapshotAt)}`,
@@ -58,8 +59,8 @@ export function resultLines(result: JobResult): string[] {
       ];
     case 'rotate': {
       const rows = result.decisions.map(({ backupId, finishedAt, keep, reason }) => [
-        backupId,
-        finishedAt === '' ? '-' : instant(finishedAt),
+        shortId(backupId),
+        finishedAt === '' ? '-' : shortInstant(finishedAt),
         keep ? 'keep' : 'remove',
         reason,
       ]);

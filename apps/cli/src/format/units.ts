@@ -43,13 +43,17 @@ export function instant(at: number | string): string {
   return `${local}${offset < 0 ? '-' : '+'}${two(offset / 60)}:${two(offset % 60)}`;
 }
 
-/** `12h`, `30d`, `2w` in hours; BAD_INPUT for anything else, for a bare number leaves open what it counts. */
+/** The same for tables: no seconds, and no minutes of the offset where there are none. */
+export const shortInstant = (at: number | string): string =>
+  instant(at).replace(/:\d\d([+-]\d\d)(?::00|(:\d\d))$/, '$1$2');
+
+/** `90min`, `12h`, `30d`, `2w` in hours; BAD_INPUT for anything else, for a bare number leaves open what it counts. */
 export function ageInHours(text: string): number {
-  const found = /^(\d+(?:\.\d+)?)(h|d|w)$/.exec(text);
+  const found = /^(\d+(?:\.\d+)?)(min|h|d|w)$/.exec(text);
   const amount = Number(found?.[1]);
   if (found === null || !(amount > 0))
-    throw new Failure('BAD_INPUT', `"${text}" is no age: write it like 12h, 30d or 2w`);
-  return amount * { h: 1, d: 24, w: 168 }[found[2] as 'h' | 'd' | 'w'];
+    throw new Failure('BAD_INPUT', `"${text}" is no age: write it like 90min, 12h, 30d or 2w`);
+  return amount * { min: 1 / 60, h: 1, d: 24, w: 168 }[found[2] as 'min' | 'h' | 'd' | 'w'];
 }
 
 /** A whole number within bounds; BAD_INPUT names the option. */

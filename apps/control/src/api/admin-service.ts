@@ -25,6 +25,7 @@ import type {
   TargetRecord,
 } from '../catalog/catalog.ts';
 import type { Fleet } from '../fleet/fleet.ts';
+import { rotationThatMayRemove } from '../fleet/holds.ts';
 import { VERSION } from '../version.ts';
 import { databaseStatuses } from './database-status.ts';
 import { type Actor, newToken, tokenView } from './tokens.ts';
@@ -292,11 +293,21 @@ export class AdminService implements AdminApi {
   }
 
   async hold({ backupId, held, reason }: Input<'hold'>): Promise<BackupView> {
-    const backup = await this.#catalog.backup(backupId);
-    if (backup === undefined) throw new Failure('NOT_FOUND', `there is no backup ${backupId}`);
+    const known = await this.#catalog.backup(backupId);
+    if (known === undefined) throw new Failure('NOT_FOUND', `there is no backup ${backupId}`);
     const change: Change = { type: 'hold', backupId, held, reason, by: this.#actor.name, at: this.#clock.now() };
-    await this.#catalog.commit([change, this.#audit(held ? 'backup.hold' : 'backup.release', backupId, reason)]);
-    return this.#backupView({ ...backup, held });
+    const changes = [change, this.#audit(held ? 'backup.hold' : 'backup.release', backupId, reason)];
+    // A step of its agent, as the grant of a rotation is: whichever comes first, the other one knows of it.
+    return await this.#fleet.step(known.agentId, async (ledger) => {
+      const backup = await this.#catalog.backup(backupId);
+      if (backup === undefined) throw new Failure('NOT_FOUND', `there is no backup ${backupId}`);
+      const rotation = held ? rotationThatMayRemove(ledger, backup.summary.target, backupId) : undefined;
+      if (rotation !== undefined)
+        throw new Failure('CONFLICT', `rotation ${rotation.jobId} may be removing this backup at this moment`, {
+          remedy: 'Wait for the rotation to end (`lastgood jobs`), then hold what it has left.',
+        });
+      return { ledger, value: this.#backupView({ ...backup, held }), changes };
+    });
   }
 
   async tokens(): ReturnType<AdminApi['tokens']> {

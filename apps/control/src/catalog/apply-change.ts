@@ -1,8 +1,9 @@
-import { Failure, PROVEN_LEVEL, unreachable } from '@lastgood/core';
+import { Failure, PROVEN_LEVEL, standingVerdict, unreachable } from '@lastgood/core';
 import type { BackupSummary, ControlLedger, TargetInventory } from '@lastgood/protocol';
 import { and, eq, gt, inArray, isNull, sql } from 'drizzle-orm';
 import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3';
-import type { Change, JobRecord } from './catalog.ts';
+import { announcedBackup } from './announced-backup.ts';
+import { type Change, isLivingAdmin, type JobRecord } from './catalog.ts';
 import * as schema from './schema.ts';
 
 export type Db = BetterSQLite3Database<typeof schema>;
@@ -32,7 +33,7 @@ export function applyChange(db: Db, change: Change): void {
       saveScan(db, change);
       return;
     case 'backup':
-      saveBackup(db, change.agentId, change.backup);
+      saveTakenBackup(db, change.agentId, change.backup);
       return;
     case 'removedBackups':
       for (const backupId of change.backupIds)
@@ -56,13 +57,14 @@ export function applyChange(db: Db, change: Change): void {
       db.update(schema.tokens).set({ lastUsedAt: change.at }).where(eq(schema.tokens.id, change.id)).run();
       return;
     case 'revokeToken':
-      db.update(schema.tokens)
-        .set({ revokedAt: change.at })
-        .where(and(eq(schema.tokens.id, change.id), isNull(schema.tokens.revokedAt)))
-        .run();
+      revokeToken(db, change.id, change.at);
       return;
     case 'incarnation':
       db.update(schema.meta).set({ value: change.incarnation }).where(eq(schema.meta.key, 'incarnation')).run();
+      return;
+    case 'probe':
+      // Another value each time: SQLite writes nothing for one that is there already.
+      saveMeta(db, 'probed', String(change.at));
       return;
     case 'audit':
       db.insert(schema.audit).values(change.entry).run();
@@ -80,6 +82,10 @@ function saveNewJob(db: Db, { job, agentId, createdAt, createdBy, idempotencyKey
     .run();
 }
 
+function saveMeta(db: Db, key: string, value: string): void {
+  db.insert(schema.meta).values({ key, value }).onConflictDoUpdate({ target: schema.meta.key, set: { value } }).run();
+}
+
 function saveHold(db: Db, { backupId, held, reason, by, at }: Extract<Change, { type: 'hold' }>): void {
   db.delete(schema.holds).where(eq(schema.holds.backupId, backupId)).run();
   if (held) db.insert(schema.holds).values({ backupId, reason, by, at }).run();
@@ -93,6 +99,23 @@ function useToken(db: Db, id: string, at: number): void {
     .where(and(eq(schema.tokens.id, id), gt(schema.tokens.usesLeft, 0), isNull(schema.tokens.revokedAt)))
     .run();
   if (used.changes === 0) throw new Failure('ENROL_TOKEN_INVALID', 'the token was used already');
+}
+
+/** Decided where it is written, so that of the last two administrators not each can revoke the other at once. */
+function revokeToken(db: Db, id: string, at: number): void {
+  const admins = db
+    .select()
+    .from(schema.tokens)
+    .all()
+    .filter((token) => isLivingAdmin(token, at));
+  if (admins.length === 1 && admins[0]?.id === id)
+    throw new Failure('CONFLICT', 'this is the last token of an administrator', {
+      remedy: 'Make another one first (`lastgood tokens create --scope admin`), and revoke this one with it.',
+    });
+  db.update(schema.tokens)
+    .set({ revokedAt: at })
+    .where(and(eq(schema.tokens.id, id), isNull(schema.tokens.revokedAt)))
+    .run();
 }
 
 /** Writes what differs; jobs are replaced, never changed, so identity tells. */
@@ -139,7 +162,11 @@ function saveInventory(db: Db, agentId: string, targets: readonly TargetInventor
     db.insert(schema.targets).values({ agentId, name: inventory.name, inventory, seenAt }).run();
 }
 
-function saveBackup(db: Db, agentId: string, summary: BackupSummary): void {
+function saveBackup(db: Db, agentId: string, told: BackupSummary): void {
+  const [known] = db.select().from(schema.backups).where(eq(schema.backups.backupId, told.backupId)).all();
+  // An id that another host has announced stays that host's.
+  if (known !== undefined && known.agentId !== agentId) return;
+  const summary = announcedBackup(known?.summary as BackupSummary | undefined, told);
   const row = {
     backupId: summary.backupId,
     agentId,
@@ -148,15 +175,15 @@ function saveBackup(db: Db, agentId: string, summary: BackupSummary): void {
     state: summary.state,
     summary,
   };
-  // An id that another host has announced stays that host's.
-  db.insert(schema.backups)
-    .values(row)
-    .onConflictDoUpdate({
-      target: schema.backups.backupId,
-      set: row,
-      setWhere: eq(schema.backups.agentId, agentId),
-    })
-    .run();
+  db.insert(schema.backups).values(row).onConflictDoUpdate({ target: schema.backups.backupId, set: row }).run();
+}
+
+/** A job tells its backup as it was when it was taken, perhaps long ago: of one that is known it can only confirm the manifest. */
+function saveTakenBackup(db: Db, agentId: string, taken: BackupSummary): void {
+  const own = and(eq(schema.backups.backupId, taken.backupId), eq(schema.backups.agentId, agentId));
+  const [known] = db.select().from(schema.backups).where(own).all();
+  const { manifestSha256 } = taken;
+  saveBackup(db, agentId, known === undefined ? taken : { ...(known.summary as BackupSummary), manifestSha256 });
 }
 
 function saveScan(db: Db, { agentId, backups: found, targets, complete }: Extract<Change, { type: 'scan' }>): void {
@@ -180,14 +207,12 @@ function saveVerdict(db: Db, { agentId, backupId, verdict }: Extract<Change, { t
   const [row] = db.select().from(schema.backups).where(own).all();
   if (row === undefined) return;
   const summary = row.summary as BackupSummary;
-  const before = summary.verified;
-  // As the agent keeps it: a shallow look does not take back what a deep one has proven; a failure does.
-  const deeper = verdict.passed && before?.passed === true && before.level > verdict.level;
-  const verified = deeper ? before : verdict;
+  // As the agent keeps it.
+  const verified = standingVerdict(summary.verified, verdict);
   const suspect = summary.state === 'suspect' && verified.level < PROVEN_LEVEL;
   saveBackup(db, row.agentId, {
     ...summary,
     verified,
-    state: !verdict.passed ? 'bad' : suspect ? 'suspect' : 'good',
+    state: !verified.passed ? 'bad' : suspect ? 'suspect' : 'good',
   });
 }

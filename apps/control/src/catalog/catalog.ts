@@ -1,3 +1,4 @@
+import type { Failure } from '@lastgood/core';
 import type { AuditEntry, BackupSummary, ControlJob, ControlLedger, Scope, TargetInventory } from '@lastgood/protocol';
 
 export interface AgentRecord {
@@ -26,6 +27,13 @@ export interface TokenRecord {
   readonly revokedAt: number | null;
   readonly usesLeft: number | null;
 }
+/** A token that still opens the admin API. */
+export const isLiving = (token: TokenRecord, now: number): boolean =>
+  token.kind === 'api' && token.revokedAt === null && (token.expiresAt === null || token.expiresAt >= now);
+/** One of those that must never be none, for only they make others. */
+export const isLivingAdmin = (token: TokenRecord, now: number): boolean =>
+  token.scope === 'admin' && isLiving(token, now);
+
 export interface JobRecord {
   readonly job: ControlJob;
   readonly agentId: string;
@@ -111,8 +119,11 @@ export type Change =
   /** Fails with ENROL_TOKEN_INVALID when another enrolment was faster. */
   | { readonly type: 'useToken'; readonly id: string; readonly at: number }
   | { readonly type: 'tokenSeen'; readonly id: string; readonly at: number }
+  /** Fails with CONFLICT when it is the last living one of an administrator. */
   | { readonly type: 'revokeToken'; readonly id: string; readonly at: number }
   | { readonly type: 'incarnation'; readonly incarnation: string }
+  /** Tries whether anything can be written. */
+  | { readonly type: 'probe'; readonly at: number }
   | { readonly type: 'audit'; readonly entry: NewAuditEntry };
 
 /**
@@ -121,6 +132,8 @@ export type Change =
  */
 export interface Catalog {
   commit(changes: readonly Change[]): Promise<void>;
+  /** Why the newest change could not be written; null when it was. */
+  failing(): Promise<Failure | null>;
   /** What the open connection itself says of how it writes (C1). */
   durability(): Promise<{ journalMode: unknown; synchronous: unknown; foreignKeys: unknown }>;
   incarnation(): Promise<string>;

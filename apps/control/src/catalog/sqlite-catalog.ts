@@ -46,9 +46,13 @@ function catalogFailure(error: unknown): unknown {
   if (code.startsWith('SQLITE_CONSTRAINT'))
     return new Failure('CONFLICT', 'another change of the same thing was faster', { cause: error });
   if (code.startsWith('SQLITE_'))
-    return new Failure('STORE_FAILED', `the catalog could not be written (${code})`, { cause: error });
+    return new Failure('STORE_FAILED', `the catalog could not be read or written (${code})`, { cause: error });
   return error;
 }
+
+/** The first of these that is the catalog's own fault; a change that what is there refuses (CONFLICT) is not. */
+const writeFailure = (reasons: readonly unknown[]): Failure | null =>
+  reasons.filter((reason) => reason instanceof Failure).find(({ code }) => code.startsWith('STORE_')) ?? null;
 
 /** Refuses what others may have put there (B16); a file of our own with a wide mode, as SQLite makes it, is closed below. */
 async function checkOwn(path: string): Promise<void> {
@@ -97,6 +101,7 @@ class SqliteCatalog implements Catalog {
   readonly #sqlite: Database.Database;
   readonly #db: Db;
   #waiting: Waiting[] = [];
+  #failing: Failure | null = null;
 
   constructor(sqlite: Database.Database, db: Db) {
     this.#sqlite = sqlite;
@@ -132,13 +137,19 @@ class SqliteCatalog implements Catalog {
     } catch (error) {
       if (this.#sqlite.inTransaction) this.#sqlite.exec('rollback');
       const failure = catalogFailure(error);
+      this.#failing = writeFailure([failure]);
       for (const { reject } of batch) reject(failure);
       return;
     }
+    this.#failing = writeFailure([...refused.values()]);
     for (const waiting of batch) {
       if (refused.has(waiting)) waiting.reject(refused.get(waiting));
       else waiting.resolve();
     }
+  }
+
+  async failing(): Promise<Failure | null> {
+    return this.#failing;
   }
 
   async durability(): Promise<{ journalMode: unknown; synchronous: unknown; foreignKeys: unknown }> {
@@ -330,7 +341,11 @@ class SqliteCatalog implements Catalog {
   }
 
   async tokenByHash(hash: string): Promise<TokenRecord | undefined> {
-    return this.#db.select().from(schema.tokens).where(eq(schema.tokens.hash, hash)).all()[0];
+    try {
+      return this.#db.select().from(schema.tokens).where(eq(schema.tokens.hash, hash)).all()[0];
+    } catch (error) {
+      throw catalogFailure(error);
+    }
   }
 
   async audit(limit: number): Promise<AuditEntry[]> {

@@ -1,4 +1,4 @@
-import { type Clock, Failure, unreachable } from '@lastgood/core';
+import { type Clock, Failure } from '@lastgood/core';
 import {
   afterCatalogRestore,
   CLOSE,
@@ -8,12 +8,12 @@ import {
   expireLeases,
   type HelloInput,
   type JobSpec,
-  jobResultSchema,
   receiveHello,
   requestCancel,
 } from '@lastgood/protocol';
 import type { AgentRecord, Catalog, Change } from '../catalog/catalog.ts';
 import type { Log } from '../log.ts';
+import { changesOf } from './job-changes.ts';
 import { forgetEndedJobs } from './retention.ts';
 import type { Session } from './session.ts';
 
@@ -77,16 +77,17 @@ export class Fleet {
     restored?: { incarnation: string },
   ): Promise<Fleet> {
     const fleet = new Fleet(catalog, clock, log);
-    if (restored !== undefined) await catalog.commit([{ type: 'incarnation', incarnation: restored.incarnation }]);
-    const incarnation = await catalog.incarnation();
+    const incarnation = restored?.incarnation ?? (await catalog.incarnation());
+    const changes: Change[] = restored === undefined ? [] : [{ type: 'incarnation', incarnation }];
     const ledgers = new Map((await catalog.ledgers()).map((ledger) => [ledger.agentId, ledger]));
     for (const agent of await catalog.agents()) {
       const stored = ledgers.get(agent.agentId) ?? emptyControlLedger(agent.agentId, incarnation);
       const ledger = restored === undefined ? fleet.#freshLeases(stored) : afterCatalogRestore(stored, incarnation);
-      if (restored !== undefined)
-        await catalog.commit([{ type: 'ledger', before: null, after: ledger, now: clock.now() }]);
+      if (restored !== undefined) changes.push({ type: 'ledger', before: null, after: ledger, now: clock.now() });
       fleet.#members.set(agent.agentId, newMember(agent, ledger));
     }
+    // In one: with the new incarnation alone, the next start would take it for settled that nothing has to be frozen (R18).
+    if (changes.length > 0) await catalog.commit(changes);
     fleet.#timer = setInterval(() => void fleet.#maintain(), maintenanceMs);
     fleet.#timer.unref();
     return fleet;
@@ -131,11 +132,11 @@ export class Fleet {
   }
 
   /** Runs one step of one agent's ledger: decide, commit, then let the result out. A commit that fails changes nothing. */
-  async step<T>(agentId: string, decide: (ledger: ControlLedger) => Step<T>): Promise<T> {
+  async step<T>(agentId: string, decide: (ledger: ControlLedger) => Step<T> | Promise<Step<T>>): Promise<T> {
     const member = this.#member(agentId);
     const run = member.tail.then(async () => {
       const before = member.ledger;
-      const { ledger, value, changes = [], volatile = false, settled } = decide(before);
+      const { ledger, value, changes = [], volatile = false, settled } = await decide(before);
       if (ledger !== before && !volatile)
         await this.#catalog.commit([...changes, { type: 'ledger', before, after: ledger, now: this.#clock.now() }]);
       else if (changes.length > 0) await this.#catalog.commit(changes);
@@ -147,7 +148,6 @@ export class Fleet {
     return await run;
   }
 
-  /** Takes a host in, or takes it in again with another key: its ledger stays, its sessions end. */
   /** Takes an agent in, or its new key. Whatever was opened with the old one is over. */
   async enrolled(agent: AgentRecord, changes: readonly Change[]): Promise<void> {
     const known = this.#members.get(agent.agentId);
@@ -189,7 +189,7 @@ export class Fleet {
       const now = this.#clock.now();
       const received = receiveHello(before, input, now, LEASE_MS);
       const agent = { ...member.agent, agentVersion: input.agentVersion, lastSeenAt: now };
-      const changes: Change[] = [...this.changesOf(agentId, before, received.ledger), { type: 'agent', agent }];
+      const changes: Change[] = [...changesOf(agentId, before, received.ledger), { type: 'agent', agent }];
       const settled = (): void => this.#attach(member, session, agent, received.ledger.epoch);
       return { ledger: received.ledger, value: received, changes, settled };
     });
@@ -278,45 +278,6 @@ export class Fleet {
     this.session(agentId)?.wake();
   }
 
-  /** What a finished job means for the catalog beyond its own row. */
-  changesOf(agentId: string, before: ControlLedger, after: ControlLedger): Change[] {
-    const changes: Change[] = [];
-    for (const [jobId, job] of after.jobs) {
-      if (before.jobs.get(jobId) === job || job.state !== 'succeeded') continue;
-      const parsed = jobResultSchema.safeParse(job.result);
-      if (!parsed.success) continue;
-      const result = parsed.data;
-      switch (result.command) {
-        case 'backup':
-          changes.push({ type: 'backup', agentId, backup: result.backup });
-          break;
-        case 'verify':
-          changes.push({
-            type: 'verified',
-            agentId,
-            backupId: result.backupId,
-            verdict: { level: result.reached, at: result.at, passed: result.passed },
-          });
-          break;
-        case 'rotate':
-          if (!result.dryRun)
-            changes.push({
-              type: 'removedBackups',
-              agentId,
-              backupIds: result.decisions.filter((decision) => !decision.keep).map((decision) => decision.backupId),
-            });
-          break;
-        case 'plan':
-        case 'restore':
-        case 'undo':
-          break;
-        default:
-          unreachable(result);
-      }
-    }
-    return changes;
-  }
-
   /** Ended jobs that are kept no longer leave memory and catalog together. */
   async forgetJobs(agentId: string, jobIds: readonly string[], before: number): Promise<number> {
     return await this.step(agentId, (ledger) => {
@@ -327,18 +288,23 @@ export class Fleet {
     });
   }
 
+  /** Nothing may be to be written for long: whether it can be written again is found out here. */
+  async #probe(): Promise<void> {
+    if ((await this.#catalog.failing()) === null) return;
+    await this.#catalog.commit([{ type: 'probe', at: this.#clock.now() }]);
+    this.#log.info({}, 'the catalog can be written again');
+  }
+
   async #maintain(): Promise<void> {
     // A slow disk must not pile rounds up.
     if (this.#maintaining) return;
     this.#maintaining = true;
     try {
-      for (const agentId of this.#members.keys()) {
-        await this.step(agentId, (ledger) => ({
-          ledger: expireLeases(ledger, this.#clock.now()),
-          value: undefined,
-        }));
-        this.session(agentId)?.checkAlive();
-      }
+      // First what needs no disk.
+      for (const { session } of this.#members.values()) session?.checkAlive();
+      await this.#probe();
+      for (const agentId of this.#members.keys())
+        await this.step(agentId, (ledger) => ({ ledger: expireLeases(ledger, this.#clock.now()), value: undefined }));
       if (this.#clock.monotonic() < this.#forgetAt) return;
       this.#forgetAt = this.#clock.monotonic() + FORGET_EVERY_MS;
       const forgotten = await forgetEndedJobs(this, this.#catalog, this.#clock.now());

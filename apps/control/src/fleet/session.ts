@@ -13,6 +13,7 @@ import {
   type HelloAnswer,
   type HelloInput,
   handOver,
+  type JobSpec,
   LIMITS,
   PROTOCOL_VERSION,
   type Progress,
@@ -24,6 +25,8 @@ import type { z } from 'zod';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { ControlLimits } from '../limits.ts';
 import { type Fleet, HEARTBEAT_MS, LEASE_MS, type Step } from './fleet.ts';
+import { isOutdated } from './holds.ts';
+import { changesOf } from './job-changes.ts';
 
 const GRANT_MS = 30_000;
 /** From this difference of clocks on nothing destructive is allowed to begin. */
@@ -162,7 +165,7 @@ export class Session implements AgentSession {
   }
 
   /** A step of this session; one that waited behind the hello of a newer session changes nothing (R10). */
-  async #step<T>(decide: (ledger: ControlLedger) => Step<T>): Promise<T> {
+  async #step<T>(decide: (ledger: ControlLedger) => Step<T> | Promise<Step<T>>): Promise<T> {
     return await this.#fleet.step(this.#agentId, (ledger) => {
       if (ledger.epoch !== this.#epoch) {
         this.close(CLOSE.superseded, 'a newer session took over');
@@ -261,8 +264,10 @@ export class Session implements AgentSession {
   async begin(input: Begin): Promise<{ granted: boolean; ttlMs: number; reason: string }> {
     this.#fence(input.sessionId);
     if (Math.abs(this.#clockSkewMs ?? 0) > MAX_SKEW_MS) return { granted: false, ttlMs: 0, reason: 'clock' };
-    if (await this.#holdsChanged(input.jobId)) return { granted: false, ttlMs: 0, reason: 'holds' };
-    return await this.#step((before) => {
+    return await this.#step(async (before) => {
+      // In the step: a backup is held in a step of the agent as well, so it is either known here or refused there.
+      if (await this.#holdsChanged(before.jobs.get(input.jobId)?.spec))
+        return { ledger: before, value: { granted: false, ttlMs: 0, reason: 'holds' } };
       const { ledger, granted, reason } = grantBegin(
         before,
         input.jobId,
@@ -274,13 +279,9 @@ export class Session implements AgentSession {
     });
   }
 
-  /** A backup that was held after its rotation had been sent is not known to that rotation: it must not begin. */
-  async #holdsChanged(jobId: string): Promise<boolean> {
-    const spec = this.#fleet.ledger(this.#agentId).jobs.get(jobId)?.spec;
+  async #holdsChanged(spec: JobSpec | undefined): Promise<boolean> {
     if (spec?.command !== 'rotate') return false;
-    const known = new Set(spec.holds);
-    const held = await this.#catalog.holds({ agentId: this.#agentId, target: spec.target });
-    return held.some((backupId) => !known.has(backupId));
+    return isOutdated(spec, await this.#catalog.holds({ agentId: this.#agentId, target: spec.target }));
   }
 
   async report(input: Report): Promise<{ acceptedIds: string[] }> {
@@ -290,7 +291,7 @@ export class Session implements AgentSession {
       return {
         ledger: received.ledger,
         value: received,
-        changes: this.#fleet.changesOf(this.#agentId, before, received.ledger),
+        changes: changesOf(this.#agentId, before, received.ledger),
       };
     });
     const stopped = new Set(

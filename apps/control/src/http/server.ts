@@ -9,7 +9,7 @@ import { createHTTPHandler } from '@trpc/server/adapters/standalone';
 import { getWSConnectionHandler } from '@trpc/server/adapters/ws';
 import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws';
 import { AdminService } from '../api/admin-service.ts';
-import { authenticate } from '../api/tokens.ts';
+import { TokenCheck } from '../api/tokens.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import { AgentAuth } from '../fleet/agent-auth.ts';
 import { enrol } from '../fleet/enrolment.ts';
@@ -19,8 +19,11 @@ import { Session } from '../fleet/session.ts';
 import type { ControlLimits } from '../limits.ts';
 import type { Log } from '../log.ts';
 import { VERSION } from '../version.ts';
+import { Connections } from './connections.ts';
 
 const MAX_BODY = 256 * 1024;
+/** So long a refused connection may take to read why. */
+const REFUSED_MS = 1_000;
 const STATUS: Partial<Record<WireError['code'], number>> = {
   BAD_INPUT: 400,
   NOT_FOUND: 404,
@@ -40,6 +43,12 @@ const SOCKET_OPTIONS: ServerOptions & { maxFragments: number; maxBufferedChunks:
   perMessageDeflate: false,
   clientTracking: true,
 };
+
+/** What a call is answered whose token could not be accepted, or not be looked up. */
+function statusOfRefusal(error: unknown): 'UNAUTHORIZED' | 'SERVICE_UNAVAILABLE' | 'INTERNAL_SERVER_ERROR' {
+  if (!(error instanceof Failure)) return 'INTERNAL_SERVER_ERROR';
+  return error.code === 'UNAUTHENTICATED' ? 'UNAUTHORIZED' : 'SERVICE_UNAVAILABLE';
+}
 
 export interface HttpParts {
   readonly catalog: Catalog;
@@ -78,13 +87,15 @@ export class HttpServer {
   readonly #server: Server;
   readonly #sockets = new WebSocketServer(SOCKET_OPTIONS);
   readonly #auth: AgentAuth;
-  readonly #connections = new Map<string, number>();
+  readonly #connections: Connections;
+  readonly #connectionsOf = new Map<string, number>();
   #closing = false;
   #enrolments: { minute: number; count: number } = { minute: 0, count: 0 };
 
   constructor(parts: HttpParts) {
     this.#parts = parts;
     this.#auth = new AgentAuth(parts.clock, (agentId) => parts.fleet.agent(agentId));
+    const tokens = new TokenCheck(parts.catalog, parts.clock);
     const admin = createHTTPHandler({
       router: adminRouter,
       basePath: '/trpc/',
@@ -92,18 +103,18 @@ export class HttpServer {
       maxBatchSize: 32,
       createContext: async ({ req }) => {
         try {
-          const actor = await authenticate(req.headers.authorization, parts.catalog, parts.clock);
+          const actor = await tokens.actorOf(req.headers.authorization);
+          this.#connections.known(req.socket);
           return { scope: actor.scope, api: new AdminService(parts.catalog, parts.fleet, parts.clock, actor) };
         } catch (error) {
-          throw new TRPCError({
-            code: error instanceof Failure ? 'UNAUTHORIZED' : 'INTERNAL_SERVER_ERROR',
-            cause: error,
-          });
+          throw new TRPCError({ code: statusOfRefusal(error), cause: error });
         }
       },
       onError: ({ error, path }) => this.#logUnexpected(error.cause, path ?? ''),
     });
-    this.#server = createServer({ requestTimeout: 60_000, headersTimeout: 20_000 }, (request, response) => {
+    const { helloMs, strangers } = parts.limits;
+    const timeouts = { requestTimeout: 60_000, headersTimeout: helloMs, connectionsCheckingInterval: helloMs / 2 };
+    this.#server = createServer(timeouts, (request, response) => {
       this.#route(request, response, admin).catch((error: unknown) => {
         this.#logUnexpected(error, request.url ?? '');
         const wire = toWireError(error);
@@ -111,6 +122,7 @@ export class HttpServer {
         else response.destroy();
       });
     });
+    this.#connections = new Connections(this.#server, strangers);
     this.#server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
   }
 
@@ -131,15 +143,7 @@ export class HttpServer {
     // Not parsed as an URL: what a stranger sends need not be one.
     const pathname = request.url?.split('?', 1)[0] ?? '';
     if (pathname.startsWith('/trpc/')) return admin(request, response);
-    if (pathname === '/healthz' && request.method === 'GET') {
-      await this.#parts.catalog.incarnation();
-      const online = this.#parts.fleet.members().filter(({ session }) => session?.alive).length;
-      return answer(response, 200, {
-        status: 'ok',
-        version: VERSION,
-        agents: { enrolled: this.#parts.fleet.members().length, online },
-      });
-    }
+    if (pathname === '/healthz' && request.method === 'GET') return await this.#health(response);
     if (pathname === '/enroll' && request.method === 'POST') {
       if (!this.#mayEnrol())
         return answer(response, 429, {
@@ -149,6 +153,18 @@ export class HttpServer {
       return answer(response, 200, await enrol(await jsonBody(request), catalog, fleet, clock));
     }
     return answer(response, 404, { error: toWireError(new Failure('NOT_FOUND', 'there is nothing here')) });
+  }
+
+  /** 503 while nothing can be written: reads are served, but nothing is promised to anybody. */
+  async #health(response: ServerResponse): Promise<void> {
+    const { catalog, fleet } = this.#parts;
+    await catalog.incarnation();
+    const failing = await catalog.failing();
+    const members = fleet.members();
+    const online = members.filter(({ session }) => session?.alive).length;
+    const about = { version: VERSION, agents: { enrolled: members.length, online } };
+    if (failing === null) return answer(response, 200, { status: 'ok', ...about });
+    return answer(response, 503, { status: 'failing', error: toWireError(failing), ...about });
   }
 
   /** Bounds guessing of tokens; a fleet that is installed at once stays below it. */
@@ -165,6 +181,9 @@ export class HttpServer {
       socket.end(
         `HTTP/1.1 ${status} Refused\r\nconnection: close\r\nx-reason: ${reason}\r\nx-lastgood-time: ${now}\r\ncontent-length: 0\r\n\r\n`,
       );
+      // It is read to its end, so that the answer arrives; who does not end its side is not waited for.
+      socket.resume().once('end', () => socket.destroy());
+      setTimeout(() => socket.destroy(), REFUSED_MS).unref();
     };
     socket.on('error', () => socket.destroy());
     if (this.#closing) return refuse(503, 'drain');
@@ -176,18 +195,19 @@ export class HttpServer {
     if (!admission.ok) return refuse(admission.status, admission.reason);
     const { agentId } = admission.agent;
     const { fleet, limits } = this.#parts;
-    if ((this.#connections.get(agentId) ?? 0) >= limits.connectionsPerAgent) return refuse(429, 'connections');
+    if ((this.#connectionsOf.get(agentId) ?? 0) >= limits.connectionsPerAgent) return refuse(429, 'connections');
+    this.#connections.known(socket);
     const connection = fleet.nextConnection();
     this.#sockets.handleUpgrade(request, socket, head, (opened) => this.#open(agentId, connection, opened, request));
   }
 
   #open(agentId: string, connection: number, socket: WebSocket, request: IncomingMessage): void {
     const { fleet, catalog, clock, limits } = this.#parts;
-    this.#connections.set(agentId, (this.#connections.get(agentId) ?? 0) + 1);
+    this.#connectionsOf.set(agentId, (this.#connectionsOf.get(agentId) ?? 0) + 1);
     socket.once('close', () => {
-      const left = (this.#connections.get(agentId) ?? 1) - 1;
-      if (left > 0) this.#connections.set(agentId, left);
-      else this.#connections.delete(agentId);
+      const left = (this.#connectionsOf.get(agentId) ?? 1) - 1;
+      if (left > 0) this.#connectionsOf.set(agentId, left);
+      else this.#connectionsOf.delete(agentId);
     });
     // After a broken frame the library has sent its close code; what is left of the connection ends soon.
     socket.on('error', () => setTimeout(() => socket.terminate(), 1_000).unref());
@@ -221,7 +241,7 @@ export class HttpServer {
       socket.close(CLOSE.drain, 'the control plane stops');
       setTimeout(() => socket.terminate(), 500).unref();
     }
-    setTimeout(() => this.#server.closeAllConnections(), 1_000).unref();
+    setTimeout(() => this.#connections.destroy(), 1_000).unref();
     await closed;
   }
 }

@@ -4,6 +4,7 @@ import { type ArtefactSink, type BackupFacts, type EngineContext, Failure } from
 import { type PostgresConnection, Session } from './connection.ts';
 import { type BackupRun, dumpGlobals, dumpSnapshot } from './dump.ts';
 import {
+  DIGEST_OF,
   type Fingerprint,
   holdTables,
   refuseReshaped,
@@ -45,10 +46,10 @@ async function backupDatabase(
     dumped(bytes);
   });
   await holding;
-  const taken = await takeFingerprint(session, digests, (done, all) =>
+  const taken = await takeFingerprint(session, digests ? DIGEST_OF : null, (done, all) =>
     context.progress({ phase: `fingerprint ${done}/${all}`, doneBytes: 0, totalBytes: null }),
   );
-  const fingerprint = await widenSequences(session, { ...taken, sequences: before });
+  const fingerprint = await widenSequences(session, taken, before);
   await using later = await Session.open(connection, database.name, context.signal);
   await refuseReshaped(session, later);
   await session.run('commit');

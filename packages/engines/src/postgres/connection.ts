@@ -35,11 +35,18 @@ export const postgresConnectionSchema = z.strictObject({
 });
 export type PostgresConnection = z.infer<typeof postgresConnectionSchema>;
 
-/** Splits one line of a passfile; a backslash escapes the colon and itself. */
+/** The fields of one line of a passfile, as libpq reads them: a backslash escapes, and the password is all that follows the fourth colon. */
 function fieldsOf(line: string): string[] {
-  return (line.match(/(?:\\.|[^:\\])*(?::|$)/g) ?? [])
-    .map((field) => field.replace(/:$/, '').replace(/\\(.)/g, '$1'))
-    .slice(0, 5);
+  const fields: string[] = [''];
+  for (let at = 0; at < line.length; at += 1) {
+    const char = line.charAt(at);
+    if (char === ':' && fields.length < 5) fields.push('');
+    else {
+      if (char === '\\' && at + 1 < line.length) at += 1;
+      fields.push(`${fields.pop() ?? ''}${line.charAt(at)}`);
+    }
+  }
+  return fields;
 }
 
 /** The password for one connection; undefined when the file names none. Refuses a file that others can read (B16). */
@@ -50,7 +57,7 @@ export async function passwordFrom(connection: PostgresConnection, database: str
   if ((found.mode & 0o077) !== 0)
     throw new Failure('DATA_FOLDER_UNSAFE', `the passfile ${connection.passfile} can be read by others`);
   const host = connection.host.startsWith('/') ? [connection.host, 'localhost'] : [connection.host];
-  for (const line of (await readFile(connection.passfile, 'utf8')).split('\n')) {
+  for (const line of (await readFile(connection.passfile, 'utf8')).split(/\r?\n/)) {
     if (line.trim() === '' || line.startsWith('#')) continue;
     const [fileHost = '', port = '', name = '', user = '', password] = fieldsOf(line);
     const fits = (pattern: string, ...values: string[]): boolean => pattern === '*' || values.includes(pattern);
@@ -65,9 +72,20 @@ export async function passwordFrom(connection: PostgresConnection, database: str
   return undefined;
 }
 
-/** The environment that tells libpq's tools where to connect. The database goes in by itself: a name is never parsed as a connection string. */
-export function toolEnvironment(connection: PostgresConnection, database: string): Record<string, string> {
+/** Certificates may come from the environment of the agent; where a tool connects and how may not. */
+const OF_OTHERS = /^PG(?!SSL(CERT|KEY|ROOTCERT|CRL|CRLDIR)$)/;
+
+/**
+ * The environment that tells libpq's tools where to connect; what the agent's own environment says of that (PGSERVICE,
+ * PGHOSTADDR, PGOPTIONS) is taken away. The database goes in by itself: a name is never parsed as a connection string.
+ */
+export function toolEnvironment(connection: PostgresConnection, database: string): Record<string, string | undefined> {
   return {
+    ...Object.fromEntries(
+      Object.keys(process.env)
+        .filter((name) => OF_OTHERS.test(name))
+        .map((name) => [name, undefined]),
+    ),
     PGHOST: connection.host,
     PGPORT: String(connection.port),
     PGUSER: connection.user,
@@ -82,6 +100,7 @@ export function toolEnvironment(connection: PostgresConnection, database: string
 /** A connection string that names one database, whatever its name holds; for tools that read no PGDATABASE. */
 export const conninfo = (database: string): string => `dbname='${database.replace(/([\\'])/g, '\\$1')}'`;
 
+const LOGIN_REMEDY = 'Correct user and passfile of the target in the agent file, or pg_hba.conf of the server.';
 const REFUSED = new Set(['28P01', '28000', '42501', '3D000', '0LP01']);
 
 /** A failure of the server or of the way to it. The message of the server is kept: it names objects, not rows. */
@@ -89,7 +108,11 @@ export function databaseFailure(error: unknown, what: string): Failure {
   if (error instanceof Failure) return error;
   if (error instanceof pg.DatabaseError) {
     const code = error.code ?? '';
-    if (REFUSED.has(code)) return new Failure('DATABASE_REFUSED', `${what}: ${error.message}`, { cause: error });
+    if (REFUSED.has(code))
+      return new Failure('DATABASE_REFUSED', `${what}: ${error.message}`, {
+        cause: error,
+        ...(code.startsWith('28') ? { remedy: LOGIN_REMEDY } : {}),
+      });
     if (code.startsWith('08') || code.startsWith('57P'))
       return new Failure('DATABASE_UNREACHABLE', `${what}: ${error.message}`, { cause: error });
     // A relation, column, schema, type or function that was there in the snapshot and is gone.
@@ -108,11 +131,20 @@ export function databaseFailure(error: unknown, what: string): Failure {
   return new Failure('DATABASE_UNREACHABLE', `${what}: ${message}`, { cause: error });
 }
 
-/** A server may end what takes or waits long; a backup does both. Which of these settings there are depends on its version. */
-const NO_TIMEOUTS =
-  "select set_config(name, '0', false) from pg_settings where name in ('statement_timeout', 'transaction_timeout', 'idle_session_timeout', 'idle_in_transaction_session_timeout')";
+/**
+ * Sent before the first statement, where it outranks what owners of databases and roles may set for our session: an unqualified
+ * name must not find a function of theirs, which would run with our rights.
+ */
+const STARTUP_OPTIONS = '-c search_path=pg_catalog';
 
-/** One session with a server; closed by `await using`. The signal breaks the connection, so that no query outlives its job. */
+/**
+ * A server may end what takes or waits long; a backup does both. And it looks from time to time whether we are still there, so
+ * that a query ends with a cancelled job or a killed agent. Which of these settings there are depends on its version.
+ */
+const OUR_TIMES = `select pg_catalog.set_config(name, case name when 'client_connection_check_interval' then '2s' else '0' end, false)
+  from pg_catalog.pg_settings where name in ('statement_timeout', 'transaction_timeout', 'idle_session_timeout', 'idle_in_transaction_session_timeout', 'client_connection_check_interval')`;
+
+/** One session with a server; closed by `await using`. The signal breaks the connection, and the server ends its query within seconds. */
 export class Session implements AsyncDisposable {
   readonly #client: pg.Client;
   readonly #signal: AbortSignal;
@@ -133,6 +165,21 @@ export class Session implements AsyncDisposable {
   }
 
   static async open(connection: PostgresConnection, database: string, signal: AbortSignal): Promise<Session> {
+    const [first, ...others] = await tlsOf(connection);
+    try {
+      return await Session.#open(connection, database, signal, first);
+    } catch (error) {
+      if (others.length === 0 || !(error instanceof Failure) || !isTlsRefused(error.cause)) throw error;
+      return await Session.#open(connection, database, signal, others[0]);
+    }
+  }
+
+  static async #open(
+    connection: PostgresConnection,
+    database: string,
+    signal: AbortSignal,
+    ssl: Tls | undefined,
+  ): Promise<Session> {
     signal.throwIfAborted();
     const where = `${connection.host}:${connection.port}`;
     const client = new pg.Client({
@@ -141,7 +188,8 @@ export class Session implements AsyncDisposable {
       user: connection.user,
       database,
       password: (await passwordFrom(connection, database)) ?? '',
-      ssl: await sslOf(connection),
+      ssl: ssl ?? false,
+      options: STARTUP_OPTIONS,
       application_name: 'lastgood',
       connectionTimeoutMillis: 15_000,
       keepAlive: true,
@@ -149,7 +197,7 @@ export class Session implements AsyncDisposable {
     const session = new Session(client, signal, where);
     try {
       await client.connect();
-      await client.query(NO_TIMEOUTS);
+      await client.query(OUR_TIMES);
     } catch (error) {
       await session[Symbol.asyncDispose]();
       throw databaseFailure(error, where);
@@ -192,16 +240,30 @@ export class Session implements AsyncDisposable {
   }
 }
 
-async function sslOf({
-  sslmode,
-  host,
-}: PostgresConnection): Promise<false | { rejectUnauthorized: boolean; ca?: string }> {
-  // A socket carries no TLS; "prefer" without certificate would add nothing on the way, so only the explicit modes turn it on.
-  if (host.startsWith('/') || sslmode === 'disable' || sslmode === 'prefer') return false;
-  if (sslmode === 'require') return { rejectUnauthorized: false };
+interface Tls {
+  readonly rejectUnauthorized: boolean;
+  readonly ca?: string;
+  /** Without it the name in the certificate is compared with the host. */
+  readonly checkServerIdentity?: () => undefined;
+}
+
+/** The ways to connect, one after the other; undefined is without TLS. `prefer` takes what the server offers, as libpq does. */
+async function tlsOf({ sslmode, host }: PostgresConnection): Promise<readonly (Tls | undefined)[]> {
+  // A socket carries no TLS.
+  if (host.startsWith('/') || sslmode === 'disable') return [undefined];
+  const unchecked = { rejectUnauthorized: false };
+  if (sslmode === 'prefer') return [unchecked, undefined];
+  if (sslmode === 'require') return [unchecked];
   const ca = await readFile(
     process.env['PGSSLROOTCERT'] ?? join(process.env['HOME'] ?? '/', '.postgresql/root.crt'),
     'utf8',
   ).catch(() => undefined);
-  return { rejectUnauthorized: true, ...(ca === undefined ? {} : { ca }) };
+  const checked = { rejectUnauthorized: true, ...(ca === undefined ? {} : { ca }) };
+  return [sslmode === 'verify-ca' ? { ...checked, checkServerIdentity: () => undefined } : checked];
 }
+
+/** The server has no TLS, or lets this client in without it alone. */
+const isTlsRefused = (error: unknown): boolean =>
+  error instanceof pg.DatabaseError
+    ? error.code === '28000'
+    : error instanceof Error && /does not support SSL|There was an error establishing an SSL/.test(error.message);

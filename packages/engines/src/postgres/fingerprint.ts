@@ -20,6 +20,15 @@ const sequenceSchema = z.object({
   called: z.boolean().nullable(),
 });
 
+/**
+ * Over what the digests were taken: `row` in the order that the columns had in the source, which a dump does not always keep
+ * (inheritance, columns added to a parent); `columns` by the names of the columns, and large objects piece by piece.
+ */
+const digestOfSchema = z.enum(['row', 'columns']);
+export type DigestOf = z.infer<typeof digestOfSchema>;
+/** How digests are taken today. */
+export const DIGEST_OF: DigestOf = 'columns';
+
 /** What a database held at the instant of its dump: the yardstick of verification levels 5 and 6. Counts are decimal text. */
 export const fingerprintSchema = z.object({
   format: z.literal(1),
@@ -27,12 +36,16 @@ export const fingerprintSchema = z.object({
   serverVersion: z.string(),
   snapshotAt: z.string(),
   digests: z.boolean(),
+  /** Version 0.1.0 did not say it. */
+  digestOf: digestOfSchema.default('row'),
   tables: z.array(tableSchema),
   sequences: z.array(sequenceSchema),
   largeObjects: z.object({ count, digest: z.string().nullable() }),
   extensions: z.array(z.object({ name: z.string(), version: z.string() })),
   /** Roles that own something here or were granted something, and their members, who have rights through them: a restore needs them. */
   roles: z.array(z.string()),
+  /** The superuser that initdb made, when something here is its own: it has another name on another server. */
+  bootstrapRole: z.string().nullable().default(null),
   tablespaces: z.array(z.string()),
   settings: z.record(z.string(), z.string()),
 });
@@ -48,20 +61,47 @@ const NOT_OF_EXTENSION =
   "not exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')";
 /** A standby has no contents of unlogged relations, and no dump of it carries them. */
 const READABLE = "(c.relpersistence = 'p' or not pg_is_in_recovery())";
-const TABLES = `select n.nspname as schema, c.relname as name, c.oid::text as oid, c.relkind = 'm' as derived, ${READABLE} as readable from pg_class c join pg_namespace n on n.oid = c.relnamespace
+const TABLES = `select n.nspname as schema, c.relname as name, c.oid::text as oid, c.relkind = 'm' as derived, ${READABLE} as readable, array(
+    select a.attname::text from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped order by a.attname collate "C") as columns
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
   where c.relkind in ('r', 'm') and c.relpersistence <> 't' and (c.relkind = 'r' or c.relispopulated) and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
 const SHAPES = `select n.nspname as schema, c.relname as name, c.oid::text as oid, concat_ws(' ', n.nspname, c.relname, c.relfilenode, (
     select md5(string_agg(concat_ws(' ', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attisdropped), ',' order by a.attnum))
     from pg_attribute a where a.attrelid = c.oid and a.attnum > 0)) as shape
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
   where c.relkind = 'r' and c.relpersistence <> 't' and ${READABLE} and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
-const SEQUENCES = `select n.nspname as schema, c.relname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
+const SEQUENCES = `select n.nspname as schema, c.relname as name, q.seqincrement > 0 as up, q.seqcycle as cycles, q.seqmin::text as first, q.seqmax::text as last
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_sequence q on q.seqrelid = c.oid
   where c.relkind = 'S' and c.relpersistence <> 't' and ${READABLE} and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
+/**
+ * The superuser that initdb made is in no dependency, for nobody can drop it: what it owns, beside extensions, is looked up in
+ * the catalogs. The first oid of what people make is 16384.
+ */
+const BOOTSTRAP = `select rolname as name from pg_roles where oid = 10 and (
+  10 = (select datdba from pg_database where datname = current_database()) or ${[
+    ['pg_class', 'relowner', "relkind in ('r', 'p', 'v', 'm', 'S', 'f')"],
+    ['pg_proc', 'proowner'],
+    ['pg_namespace', 'nspowner'],
+    ['pg_type', 'typowner', "typcategory <> 'A'"],
+    ['pg_operator', 'oprowner'],
+    ['pg_collation', 'collowner'],
+    ['pg_largeobject_metadata', 'lomowner'],
+    ['pg_foreign_server', 'srvowner'],
+    ['pg_foreign_data_wrapper', 'fdwowner'],
+    ['pg_publication', 'pubowner'],
+    ['pg_event_trigger', 'evtowner'],
+  ]
+    .map(
+      ([catalog, owner, only = 'true']) =>
+        `exists (select from ${catalog} x where ${owner} = 10 and x.oid >= 16384 and ${only} and not exists (
+           select from pg_depend d where d.classid = '${catalog}'::regclass and d.objid = x.oid and d.deptype = 'e'))`,
+    )
+    .join(' or ')})`;
 /** PostgreSQL 16 gives whoever makes a role a membership that carries no rights; a superuser needs no membership. */
-const ROLES = `with recursive needed (oid) as (
+const ROLES = `with recursive here as (select oid from pg_database where datname = current_database()), needed (oid) as (
     select refobjid from pg_shdepend where refclassid = 'pg_authid'::regclass and (
-      dbid = (select oid from pg_database where datname = current_database())
-      or (classid = 'pg_database'::regclass and objid = (select oid from pg_database where datname = current_database())))
+      dbid = (select oid from here) or (classid = 'pg_database'::regclass and objid = (select oid from here)))
+    union select setrole from pg_db_role_setting where setrole <> 0 and setdatabase = (select oid from here)
     union select m.member from needed join pg_auth_members m on m.roleid = needed.oid join pg_roles r on r.oid = m.member
       where not r.rolsuper and (coalesce(to_jsonb(m)->>'inherit_option', 'true') = 'true' or coalesce(to_jsonb(m)->>'set_option', 'true') = 'true')
   ) select rolname as name from pg_roles join needed using (oid) where rolname !~ '^pg_' order by 1`;
@@ -88,6 +128,14 @@ interface Table extends Named {
   /** False for an unlogged table of a standby: nobody can read it there, and a dump of it restores it empty. */
   readonly readable: boolean;
   readonly derived: boolean;
+  /** Sorted by name. */
+  readonly columns: readonly string[];
+}
+interface Sequence extends Named {
+  readonly up: boolean;
+  readonly cycles: boolean;
+  readonly first: string;
+  readonly last: string;
 }
 
 /** Tables by oid that a dump of the session's snapshot must carry. */
@@ -152,39 +200,69 @@ async function readEach<T>(
   }
 }
 
+/** Where a sequence stands, and which values it may have. */
+interface Stand {
+  readonly sequence: Sequence;
+  readonly value: bigint;
+  readonly called: boolean;
+}
+
 /** Where every sequence stands now. */
-export async function sequencesOf(session: Session): Promise<z.infer<typeof sequenceSchema>[]> {
-  const found: z.infer<typeof sequenceSchema>[] = [];
-  await readEach(session, await session.rows<Named>(SEQUENCES), async (sequence) => {
+export async function sequencesOf(session: Session): Promise<Stand[]> {
+  const found: Stand[] = [];
+  await readEach(session, await session.rows<Sequence>(SEQUENCES), async (sequence) => {
     const { value, called } = await session.one<{ value: string; called: boolean }>(
       `select last_value::text as value, is_called as called from ${quoted(sequence)}`,
     );
-    found.push({ schema: sequence.schema, name: sequence.name, least: value, most: value, called });
+    found.push({ sequence, value: BigInt(value), called });
   });
   return found;
 }
 
-/** Sequences stand outside of every snapshot: what is dumped lies between the values before and after the dump. */
-export async function widenSequences(session: Session, fingerprint: Fingerprint): Promise<Fingerprint> {
-  const later = new Map(
-    (await sequencesOf(session)).map((sequence) => [`${sequence.schema}\0${sequence.name}`, sequence]),
-  );
-  return {
-    ...fingerprint,
-    sequences: fingerprint.sequences.map((before) => {
-      const after = later.get(`${before.schema}\0${before.name}`);
-      if (after === undefined) return before;
-      const [least, most] =
-        BigInt(before.least) <= BigInt(after.least) ? [before.least, after.most] : [after.least, before.most];
-      return { ...before, least, most, called: before.called === after.called ? before.called : null };
-    }),
-  };
+/** One that moved against its direction, or may have gone round, can have had any value in between. */
+function rangeOf(before: Stand, after: Stand): z.infer<typeof sequenceSchema> {
+  const { schema, name, up, cycles, first, last } = before.sequence;
+  const [from, to] = up ? [before, after] : [after, before];
+  if (from.value > to.value || (cycles && from.value !== to.value))
+    return { schema, name, least: first, most: last, called: null };
+  const called = before.called === after.called ? before.called : null;
+  return { schema, name, least: String(from.value), most: String(to.value), called };
 }
+
+/** Sequences stand outside of every snapshot: what is dumped lies between the values before and after the dump. */
+export async function widenSequences(
+  session: Session,
+  fingerprint: Fingerprint,
+  before: readonly Stand[],
+): Promise<Fingerprint> {
+  const keyOf = ({ sequence }: Stand): string => quoted(sequence);
+  const later = new Map((await sequencesOf(session)).map((stand) => [keyOf(stand), stand]));
+  return { ...fingerprint, sequences: before.map((stand) => rangeOf(stand, later.get(keyOf(stand)) ?? stand)) };
+}
+
+/** Large objects in pieces of 1 MiB: one may have 4 TB, and a holed one is stored with other pages after a restore. */
+const OBJECT_PIECES = `with recursive pieces (oid, piece, length, digest) as (
+    select o.oid, 0::bigint, length(part), md5(part) from pg_largeobject_metadata o, lateral (select lo_get(o.oid, 0, 1048576) as part offset 0) x
+    union all
+    select p.oid, p.piece + 1, length(part), md5(part) from pieces p, lateral (select lo_get(p.oid, (p.piece + 1) * 1048576, 1048576) as part offset 0) x
+      where p.length = 1048576
+  ) select (select count(*) from pg_largeobject_metadata)::text as count, ${DIGEST("oid::text || ':' || piece::text || ':' || digest")} as digest from pieces`;
+const OBJECTS: Readonly<Record<DigestOf | 'none', string>> = {
+  none: 'select count(*)::text as count, null as digest from pg_largeobject_metadata',
+  row: `select count(*)::text as count, ${DIGEST("oid::text || ':' || md5(lo_get(oid))")} as digest from pg_largeobject_metadata`,
+  columns: OBJECT_PIECES,
+};
+
+/** The expression that stands for one row of a table. */
+const rowText = ({ columns }: Table, digestOf: DigestOf): string =>
+  digestOf === 'row'
+    ? 'row(lastgood_row.*)::text'
+    : `row(${columns.map((column) => `lastgood_row.${pg.escapeIdentifier(column)}`).join(', ')})::text`;
 
 /** Takes the fingerprint inside the session's transaction; call STABLE_SETTINGS first. */
 export async function takeFingerprint(
   session: Session,
-  digests: boolean,
+  digests: DigestOf | null,
   onTable: (done: number, all: number) => void,
 ): Promise<Fingerprint> {
   const about = await session.one<{ database: string; version: string; at: Date }>(
@@ -196,33 +274,35 @@ export async function takeFingerprint(
     onTable(tables.length, names.length);
     const { derived } = name;
     if (derived || !name.readable) {
-      const digest = digests && !derived ? EMPTY_DIGEST : null;
+      const digest = digests !== null && !derived ? EMPTY_DIGEST : null;
       tables.push({ schema: name.schema, name: name.name, rows: '0', digest, derived });
       return;
     }
-    const digest = digests ? DIGEST('row(lastgood_row.*)::text') : 'null';
+    const digest = digests === null ? 'null' : DIGEST(rowText(name, digests));
     const { rows, value } = await session.one<{ rows: string; value: string | null }>(
       `select count(*)::text as rows, ${digest} as value from only ${quoted(name)} as lastgood_row`,
     );
     tables.push({ schema: name.schema, name: name.name, rows, digest: value, derived });
   });
-  const objects = await session.one<{ count: string; digest: string | null }>(
-    `select count(*)::text as count, ${digests ? DIGEST("oid::text || ':' || md5(lo_get(oid))") : 'null'} as digest from pg_largeobject_metadata`,
-  );
+  const objects = await session.one<{ count: string; digest: string | null }>(OBJECTS[digests ?? 'none']);
+  const [bootstrap] = await session.rows<{ name: string }>(BOOTSTRAP);
+  const roles = (await session.rows<{ name: string }>(ROLES)).map((role) => role.name);
   const settings = await session.rows<{ name: string; setting: string }>(SETTINGS);
   return {
     format: 1,
     database: about.database,
     serverVersion: about.version,
     snapshotAt: about.at.toISOString(),
-    digests,
+    digests: digests !== null,
+    digestOf: digests ?? DIGEST_OF,
     tables,
-    sequences: await sequencesOf(session),
+    sequences: (await sequencesOf(session)).map((stand) => rangeOf(stand, stand)),
     largeObjects: { count: objects.count, digest: objects.digest },
     extensions: await session.rows(
       "select extname as name, extversion as version from pg_extension where extname <> 'plpgsql' order by 1",
     ),
-    roles: (await session.rows<{ name: string }>(ROLES)).map((role) => role.name),
+    roles: bootstrap === undefined ? roles : [...new Set([...roles, bootstrap.name])].sort(),
+    bootstrapRole: bootstrap?.name ?? null,
     tablespaces: (await session.rows<{ name: string }>(TABLESPACES)).map((tablespace) => tablespace.name),
     settings: Object.fromEntries(settings.map(({ name, setting }) => [name, setting])),
   };

@@ -45,11 +45,15 @@ export interface RoleStatements {
   readonly adorn: readonly string[];
 }
 
-/** What makes the `missing` roles as the globals describe them, for a server that already has `known`. RESTORE_FAILED when the globals lack one. */
+/**
+ * What makes the `missing` roles as the globals describe them, for a server that already has `known`. `bootstrap`, the superuser that
+ * initdb made on the source, is made without its rights: it only has to own what it owned. RESTORE_FAILED when the globals lack one.
+ */
 export function roleStatements(
   globals: string,
   missing: readonly string[],
   known: ReadonlySet<string>,
+  bootstrap: string | null,
 ): RoleStatements {
   const statements = statementsOf(globals);
   const make: string[] = [];
@@ -61,6 +65,10 @@ export function roleStatements(
     );
     if (own.length === 0)
       throw new Failure('RESTORE_FAILED', `role "${role}" is missing on the server and in the globals of the backup`);
+    if (role === bootstrap) {
+      make.push(`CREATE ROLE ${id(role)} NOLOGIN`);
+      continue;
+    }
     make.push(...own);
     adorn.push(
       ...statements.filter((statement) =>

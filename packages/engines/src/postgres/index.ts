@@ -18,6 +18,11 @@ export function createPostgresEngine(connection: unknown): Engine {
   const server = parsed.data;
   return {
     name: 'postgres',
+    async identify(context) {
+      await using opened = await openServer(server, context);
+      const { systemId, databases } = opened.facts;
+      return { systemId, databases: databases.map(({ name }) => name) };
+    },
     async probe(context) {
       const unknown = { version: null, systemId: null, sizeBytes: null, databases: [] };
       try {

@@ -71,14 +71,49 @@ export async function readProperties(session: Session, major: number): Promise<P
 const id = pg.escapeIdentifier;
 const text = pg.escapeLiteral;
 
+/** How a restored database is made differently from its source, for people; empty when it is not. */
+export function differingProperties(source: Properties, found: Properties): string[] {
+  const compared = ['encoding', 'collate', 'ctype', 'provider', 'icuLocale'] as const;
+  return compared
+    .filter((key) => source[key] !== found[key])
+    .map((key) => `${key} is ${found[key] ?? 'none'}, the source had ${source[key] ?? 'none'}`);
+}
+
 /** CREATE DATABASE with the encoding and locale of the source; the sole statement of its call. Null: the server's default tablespace. */
-export function createDatabase(properties: Properties, name: string, tablespace: string | null): string {
+export function createDatabase(properties: Properties, name: string, tablespace: string | null, major: number): string {
+  // Left out, the provider would be that of the server's own databases.
+  const libc = major >= 15 ? ' locale_provider libc' : '';
   const locale =
     properties.provider === 'libc'
-      ? ''
+      ? libc
       : ` locale_provider ${properties.provider}${properties.icuLocale === null ? '' : ` ${properties.provider === 'icu' ? 'icu_locale' : 'builtin_locale'} ${text(properties.icuLocale)}`}${properties.icuRules === null ? '' : ` icu_rules ${text(properties.icuRules)}`}`;
   const place = tablespace === null ? '' : ` tablespace ${id(tablespace)}`;
   return `create database ${id(name)} template template0 encoding ${text(properties.encoding)} lc_collate ${text(properties.collate)} lc_ctype ${text(properties.ctype)}${locale}${place}`;
+}
+
+/**
+ * The names in a list as the server stores it, or undefined when it is none: what stands in quotes as it is, with doubled quotes
+ * halved; bare words between commas (SplitGUCList of pg_dump).
+ */
+function namesOfList(list: string): string[] | undefined {
+  const names: string[] = [];
+  const element = /\s*(?:"((?:[^"]|"")*)"|([^\s,"]+))\s*(,|$)/y;
+  for (let at = 0; at < list.length || names.length === 0; at = element.lastIndex) {
+    element.lastIndex = at;
+    const found = element.exec(list);
+    if (found === null) return undefined;
+    names.push(found[1]?.replaceAll('""', '"') ?? found[2] ?? '');
+    if (found[3] === '' && element.lastIndex < list.length) return undefined;
+    if (found[3] === ',' && element.lastIndex === list.length) return undefined;
+    if (found[3] === '') break;
+  }
+  return names;
+}
+
+/** The value of a setting as SQL. Whatever an owner stored is text of one literal each: never a statement. */
+function settingText(key: string, value: string): string {
+  if (!listSettings.has(key.toLowerCase()) || value === '') return text(value);
+  return (namesOfList(value) ?? [value]).map(text).join(', ');
 }
 
 /** The statements that give a restored database the properties of the source. Roles that are not there are left out by the caller's list. */
@@ -90,10 +125,7 @@ export function applyProperties(properties: Properties, name: string, roles: Rea
     if (role !== null && !roles.has(role)) continue;
     const [key = '', ...value] = setting.split('=');
     const target = role === null ? `database ${database}` : `role ${id(role)} in database ${database}`;
-    // A list setting is stored as it was quoted by the server: only set_config-like assignment through text keeps it.
-    statements.push(
-      `alter ${target} set ${key.split('.').map(id).join('.')} to ${listSettings.has(key.toLowerCase()) ? value.join('=') : text(value.join('='))}`,
-    );
+    statements.push(`alter ${target} set ${key.split('.').map(id).join('.')} to ${settingText(key, value.join('='))}`);
   }
   if (properties.grants !== null) {
     statements.push(`revoke all on database ${database} from public`);

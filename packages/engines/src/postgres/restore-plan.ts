@@ -4,7 +4,7 @@ import { type ArtefactSource, type EngineContext, Failure } from '@lastgood/core
 import { databaseNameSchema, type RestoreMode, type RestorePlanSummary } from '@lastgood/protocol';
 import { artefactsOf, type DatabaseArtefacts, sizeOf } from './artefacts.ts';
 import type { PostgresConnection } from './connection.ts';
-import { openServer, outside, type Server } from './server.ts';
+import { OURS, openServer, outside, type Server } from './server.ts';
 import { parseVersion } from './tools.ts';
 
 const MAX_LISTED = 20;
@@ -80,6 +80,27 @@ function refusalsOf(
   return refusals;
 }
 
+/** What is in the way of replacing a database, and what its users will notice. */
+async function occupants({ session }: Server, mode: RestoreMode): Promise<{ refusals: string[]; warnings: string[] }> {
+  if (mode.type === 'new') return { refusals: [], warnings: [] };
+  const { database } = mode;
+  const { sessions, prepared, subscriptions } = await session.one<
+    Record<'sessions' | 'prepared' | 'subscriptions', number>
+  >(
+    `select (select count(*) from pg_stat_activity where datname = $1 and backend_type = 'client backend' and pid <> pg_backend_pid())::int as sessions,
+       (select count(*) from pg_prepared_xacts where database = $1)::int as prepared,
+       (select count(*) from pg_subscription s join pg_database d on d.oid = s.subdbid where d.datname = $1)::int as subscriptions`,
+    [database],
+  );
+  const refusals: string[] = [];
+  if (prepared > 0)
+    refusals.push(`${prepared} prepared transactions of "${database}" have neither ended nor failed: end them first`);
+  if (subscriptions > 0 && mode.type === 'inPlace')
+    refusals.push(`"${database}" has subscriptions, which cannot be replaced in one transaction: restore it with swap`);
+  const warnings = sessions === 0 ? [] : [`${sessions} sessions of "${database}" are open now and will be ended`];
+  return { refusals, warnings };
+}
+
 /** Looks at backup and server, changes nothing. BAD_INPUT for a name that no database can have. Its hash covers what was read, what is overwritten and what is missing. */
 export async function makePlan(
   connection: PostgresConnection,
@@ -90,6 +111,8 @@ export async function makePlan(
   const artefacts = await artefactsOf(source, mode.database, context.signal);
   if (!databaseNameSchema.safeParse(into(mode)).success)
     throw new Failure('BAD_INPUT', 'the new name must have 1 to 63 bytes, without NUL');
+  if (mode.type === 'new' && mode.as.includes(OURS))
+    throw new Failure('BAD_INPUT', `names with "${OURS}" are kept for databases that Lastgood makes for a time`);
   await using server = await openServer(outside(connection, into(mode)), context);
   const { manifest } = source;
   const [existing] = await server.session.rows<{ oid: string; size: string }>(
@@ -102,7 +125,9 @@ export async function makePlan(
   const home = mode.type === 'inPlace' || tablespace === 'pg_default' || lacks.home !== null ? null : tablespace;
   const freeBytes = await freeOnServer(server, connection.host, home);
   const refusals = refusalsOf(server, mode, artefacts, existing !== undefined, freeBytes, needBytes, lacks.extensions);
-  const warnings = [...server.warnings];
+  const there = await occupants(server, mode);
+  refusals.push(...there.refusals);
+  const warnings = [...there.warnings, ...server.warnings];
   if (manifest.server.systemId !== server.facts.systemId)
     warnings.push('the backup was taken of another server (system id)');
   const { major } = parseVersion(artefacts.fingerprint.serverVersion);
@@ -112,9 +137,15 @@ export async function makePlan(
     warnings.push(`tablespaces ${lacks.tablespaces.join(', ')} are missing: their tables go to the default one`);
   if (lacks.home !== null)
     warnings.push(`tablespace ${lacks.home}, where the database was, is missing: it goes to the default one`);
-  if (lacks.roles.length > 0)
+  const { bootstrapRole } = artefacts.fingerprint;
+  const named = lacks.roles.filter((role) => role !== bootstrapRole);
+  if (named.length < lacks.roles.length)
     warnings.push(
-      `roles ${lacks.roles.slice(0, MAX_LISTED).join(', ')} are missing: they are made from the globals of the backup, with their passwords, settings and memberships`,
+      `role ${bootstrapRole}, the superuser of the source, is made without login and rights, to own what it owned`,
+    );
+  if (named.length > 0)
+    warnings.push(
+      `roles ${named.slice(0, MAX_LISTED).join(', ')} are missing: they are made from the globals of the backup, with their passwords, settings and memberships`,
     );
   const overwrites = existing === undefined || mode.type === 'new' ? [] : [mode.database];
   const decided = {

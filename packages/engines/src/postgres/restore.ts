@@ -46,7 +46,7 @@ async function measure(
   await using session = await Session.open(connection, name, context.signal);
   await session.run('begin isolation level repeatable read');
   await session.run(STABLE_SETTINGS);
-  const found = await takeFingerprint(session, false, () => undefined);
+  const found = await takeFingerprint(session, null, () => undefined);
   const rows = found.tables.reduce((sum, table) => sum + Number(table.rows), 0);
   return { tables: found.tables.length, rows, found, differences: compareFingerprints(source, found) };
 }
@@ -104,7 +104,9 @@ async function restoreBeside({
   if (aside !== null) await refusePrepared(session, name);
   await holdHalfMade(session, request.jobId);
   try {
-    await session.run(createDatabase(artefacts.properties, fresh, plan.home)).catch(refused);
+    await session
+      .run(createDatabase(artefacts.properties, fresh, plan.home, server.facts.version.major))
+      .catch(refused);
     const args = plan.missingTablespaces.length > 0 ? ['--no-tablespaces'] : [];
     const warnings = [
       ...(await loadDump({ connection, tools, source, dump: artefacts.dump, into: fresh, args }, context)),
@@ -208,7 +210,12 @@ export async function restore(
   if (plan.summary.missingRoles.length > 0) {
     const known = await rolesOf(server.session);
     const missing = plan.artefacts.fingerprint.roles.filter((role) => !known.has(role));
-    const statements = roleStatements(await globalsOf(source, context.signal), missing, known);
+    const statements = roleStatements(
+      await globalsOf(source, context.signal),
+      missing,
+      known,
+      plan.artefacts.fingerprint.bootstrapRole,
+    );
     warnings.push(...(await makeRoles(server.session, statements)));
   }
   const run: RestoreRun = { connection: from, server, plan, source, request, context };

@@ -2,8 +2,10 @@ import type { EngineContext } from '@lastgood/core';
 import { type PostgresConnection, Session } from './connection.ts';
 import { checkVersions, findTools, parseVersion, type ToolFolder, type Version } from './tools.ts';
 
-/** Marks that our own databases carry in their names; a backup leaves them out. */
+/** Marks that our own databases carry in their names. */
 export const OURS = '__lastgood_';
+/** Names that only we give: `besideName` makes them. A backup leaves such databases out, and a sweep may remove `new` ones. */
+export const OUR_NAME = `${OURS}(new|old|undone)_[0-9a-f]{12}$`;
 
 export interface DatabaseSize {
   readonly name: string;
@@ -24,8 +26,8 @@ export async function serverFacts(session: Session): Promise<ServerFacts> {
     "select current_setting('server_version') as version, (select system_identifier from pg_control_system())::text as id, pg_is_in_recovery() as standby",
   );
   const databases = await session.rows<{ name: string; open: boolean; size: string | null }>(
-    "select datname as name, datallowconn as open, case when has_database_privilege(datname, 'connect') then pg_database_size(oid) end::text as size from pg_database where datname not in ('template0', 'template1') and strpos(datname, $1) = 0 order by 1",
-    [OURS],
+    "select datname as name, datallowconn as open, case when has_database_privilege(datname, 'connect') then pg_database_size(oid) end::text as size from pg_database where datname not in ('template0', 'template1') and datname !~ $1 order by 1",
+    [OUR_NAME],
   );
   return {
     version: parseVersion(about.version),

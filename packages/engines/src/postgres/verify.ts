@@ -147,7 +147,7 @@ async function loadDatabase(
   await using session = await Session.open(scratch, scratch.database, context.signal);
   const exists = await session.rows('select from pg_database where datname = $1', [database]);
   if (exists.length > 0) await session.run(`drop database ${quote(database)}`);
-  await session.run(createDatabase(properties, database, null));
+  await session.run(createDatabase(properties, database, null, tools.version.major));
   await loadDump({ connection: scratch, tools, source, dump, into: database, args: ['--no-tablespaces'] }, context);
   const roles = new Set(
     (await session.rows<{ name: string }>('select rolname as name from pg_roles')).map((role) => role.name),
@@ -191,7 +191,11 @@ async function proves(
     await using session = await Session.open(scratch.connection, database, context.signal);
     await session.run('begin isolation level repeatable read');
     await session.run(STABLE_SETTINGS);
-    const found = await takeFingerprint(session, level === 6 && artefacts.fingerprint.digests, () => undefined);
+    const found = await takeFingerprint(
+      session,
+      level === 6 && artefacts.fingerprint.digests ? artefacts.fingerprint.digestOf : null,
+      () => undefined,
+    );
     const differences = compareFingerprints(without(artefacts.fingerprint, unfilled), found).filter(
       (difference) => difference.level <= level,
     );

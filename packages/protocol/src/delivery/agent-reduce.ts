@@ -1,5 +1,5 @@
 import type { ErrorCode, WireError } from '../errors.ts';
-import { classOf, type JobSpec, jobSpecSchema } from '../job-spec.ts';
+import { classOf, type JobSpec } from '../job-spec.ts';
 import {
   type AgentCommand,
   type EventType,
@@ -9,6 +9,7 @@ import {
   type KnownJob,
   LIMITS,
 } from '../wire.ts';
+import { isUnsettled } from './agent-hello.ts';
 import {
   type AcceptDecision,
   type AgentJob,
@@ -17,20 +18,19 @@ import {
   jobKey,
   type Mint,
 } from './agent-ledger.ts';
+import { boundedEvent, sizeOf } from './event-size.ts';
 import { contradicts, wireErrorOf } from './history.ts';
 
-type Stop = { jobId: string; attempt: number };
-/** A hello must fit into one frame; what is open or unreported always goes along, finished jobs as far as they fit. */
-const HELLO_BYTES = LIMITS.frameBytes - 32 * 1024;
-const REPORT_EVENTS = 256;
+export { helloOf } from './agent-hello.ts';
 
-const sizeOf = (value: unknown): number => new TextEncoder().encode(JSON.stringify(value)).length;
+type Stop = { jobId: string; attempt: number };
+const REPORT_EVENTS = 256;
 
 function put(ledger: AgentLedger, job: AgentJob): AgentLedger {
   return { ...ledger, jobs: new Map(ledger.jobs).set(jobKey(job.jobId, job.attempt), job) };
 }
 
-/** Appends one event to the job and to the outbox, chained to the event before. */
+/** Appends one event, within its limit, to the job and to the outbox, chained to the event before. */
 function append(
   ledger: AgentLedger,
   job: AgentJob,
@@ -40,17 +40,7 @@ function append(
 ): AgentLedger {
   const id = mint.eventId();
   const n = job.n + 1;
-  const next: AgentJob = {
-    ...job,
-    state,
-    n,
-    lastEventId: id,
-    lastType: event.type,
-    error: event.error,
-    result: event.result,
-    finishedAt: state === 'finished' ? mint.now : null,
-  };
-  const line: JobEvent = {
+  const line: JobEvent = boundedEvent({
     id,
     prev: job.lastEventId,
     jobId: job.jobId,
@@ -60,6 +50,16 @@ function append(
     at: mint.now,
     error: event.error,
     result: event.result,
+  });
+  const next: AgentJob = {
+    ...job,
+    state,
+    n,
+    lastEventId: id,
+    lastType: event.type,
+    error: line.error,
+    result: line.result,
+    finishedAt: state === 'finished' ? mint.now : null,
   };
   return { ...put(ledger, next), outbox: [...ledger.outbox, line] };
 }
@@ -71,32 +71,6 @@ const failed = (type: EventType, code: ErrorCode, message: string) => ({
   result: null,
 });
 const interrupted = (message: string) => failed('interrupted', 'JOB_INTERRUPTED', message);
-
-function journalJobOf(job: AgentJob): JournalJob {
-  const { jobId, attempt, n, lastEventId, lastType, spec, startBy, deadlineMs, error, result } = job;
-  const open = job.state !== 'finished';
-  const running = job.state === 'running';
-  return { jobId, attempt, n, lastEventId, lastType, open, running, spec, startBy, deadlineMs, error, result };
-}
-
-/** What the agent tells of its journal in the hello. Keep `jobs` until the answer is there: adoptHelloAnswer needs it. */
-export function helloOf(ledger: AgentLedger): { lastSeq: number; incarnation: string | null; jobs: JournalJob[] } {
-  const unreported = new Set(ledger.outbox.map((event) => jobKey(event.jobId, event.attempt)));
-  // A job that this agent does not understand was rejected; an older control plane would not understand it either (K10).
-  const understood = [...ledger.jobs].filter(([, job]) => jobSpecSchema.safeParse(job.spec).success);
-  const all = understood.map(([key, job]) => ({ must: job.state !== 'finished' || unreported.has(key), job }));
-  const jobs = all.filter(({ must }) => must).map(({ job }) => journalJobOf(job));
-  let room = HELLO_BYTES - sizeOf(jobs);
-  const finished = all.filter(({ must }) => !must).map(({ job }) => job);
-  finished.sort((a, b) => (b.finishedAt ?? 0) - (a.finishedAt ?? 0));
-  for (const job of finished) {
-    const line = journalJobOf(job);
-    room -= sizeOf(line) + 1;
-    if (room < 0) break;
-    jobs.push(line);
-  }
-  return { lastSeq: ledger.lastSeq, incarnation: ledger.incarnation, jobs };
-}
 
 /** Ends an attempt that the control plane knows better: its own later events are dropped, its process is to be stopped. */
 function yieldTo(ledger: AgentLedger, known: KnownJob, mint: Mint): AgentLedger {
@@ -163,6 +137,9 @@ export function adoptHelloAnswer(
     next = others.ledger;
     touched.push(...others.ended);
     const told = sentJobs.find((job) => job.jobId === known.jobId && job.attempt === known.attempt);
+    const own = ledger.jobs.get(jobKey(known.jobId, known.attempt));
+    // It was left out of a full hello, not forgotten: its events will tell.
+    if (told === undefined && own !== undefined && isUnsettled(ledger, own)) continue;
     const missing = told === undefined && known.handed;
     if (!missing && (told === undefined || !contradicts(told, known))) continue;
     if (missing && known.terminal) continue;
@@ -300,7 +277,9 @@ export function recoverAfterCrash(ledger: AgentLedger, mint: Mint): AgentLedger 
 export function reportBatch(ledger: AgentLedger, maxBytes: number = LIMITS.reportBytes): JobEvent[] {
   const batch: JobEvent[] = [];
   let bytes = 0;
-  for (const event of ledger.outbox.slice(0, REPORT_EVENTS)) {
+  // An older version of the agent wrote events of any size.
+  for (const written of ledger.outbox.slice(0, REPORT_EVENTS)) {
+    const event = boundedEvent(written);
     bytes += sizeOf(event) + 1;
     if (batch.length > 0 && bytes > maxBytes) break;
     batch.push(event);

@@ -4,6 +4,7 @@ import type { ControlJob, ControlLedger } from './control-ledger.ts';
 import {
   afterInterruption,
   applyWord,
+  completeEnd,
   endJob,
   enqueue,
   isMerged,
@@ -92,8 +93,9 @@ function meetJob(ledger: ControlLedger, told: JournalJob, hello: Hello): Control
 /** After a restore of the catalog: what the agent does not know is sent anew when it is safe, else it is over. */
 function settleUntold(ledger: ControlLedger, told: readonly JournalJob[], now: number): ControlLedger {
   let next = ledger;
+  const attempts = Map.groupBy(told, ({ jobId }) => jobId);
   for (const job of ledger.jobs.values()) {
-    if (isTerminal(job) || told.some((entry) => entry.jobId === job.jobId && entry.attempt >= job.attempt)) continue;
+    if (isTerminal(job) || attempts.get(job.jobId)?.some(({ attempt }) => attempt >= job.attempt)) continue;
     if (job.cancelRequested && job.class === 'safe') {
       const error = wireErrorOf('JOB_CANCELLED', 'the job was cancelled before it was sent');
       next = endJob(next, job, 'cancelled', error, now);
@@ -131,18 +133,20 @@ function repeatCancels(ledger: ControlLedger): ControlLedger {
 /** The jobs of which an agent that went back in time must hear, because its journal tells another history or none. */
 function disputed(ledger: ControlLedger, input: HelloInput, comparable: boolean): { sure: boolean; jobs: KnownJob[] } {
   const jobs: KnownJob[] = [];
+  // A catalog has thousands of jobs and a hello tells hundreds: neither is searched for each of the other.
+  const attempts = Map.groupBy(input.jobs, ({ jobId }) => jobId);
+  const starts = Map.groupBy(
+    ledger.outbox.filter((command) => command.type === 'job.start'),
+    ({ jobId }) => jobId,
+  );
   let sure = comparable && input.lastSeq < ledger.acked;
   for (const job of ledger.jobs.values()) {
     const known = knownJobOf(job);
-    const told = input.jobs.filter(({ jobId }) => jobId === job.jobId);
+    const told = attempts.get(job.jobId) ?? [];
     const conflict = told.some((entry) => contradicts(entry, known));
     const missing = job.handed && !known.terminal && !told.some(({ attempt }) => attempt >= job.attempt);
-    const waits = ledger.outbox.some(
-      (command) =>
-        command.type === 'job.start' &&
-        command.jobId === job.jobId &&
-        command.attempt === job.attempt &&
-        command.seq > input.lastSeq,
+    const waits = (starts.get(job.jobId) ?? []).some(
+      ({ attempt, seq }) => attempt === job.attempt && seq > input.lastSeq,
     );
     if (conflict || missing) jobs.push(known);
     if (conflict || (missing && !(comparable && waits && job.lastN === 0))) sure = true;
@@ -171,6 +175,9 @@ export function receiveHello(
     next = { ...next, acked: input.lastSeq, outbox };
   }
   for (const told of input.jobs.toSorted((a, b) => a.attempt - b.attempt)) {
+    const job = next.jobs.get(told.jobId);
+    const { lastEventId: eventId, lastType: type, error, result } = told;
+    if (job?.attempt === told.attempt && type !== null) next = completeEnd(next, job, { eventId, type, error, result });
     next = hello.believe ? believeJob(next, told, hello) : meetJob(next, told, hello);
   }
   if (believe) next = settleUntold(next, input.jobs, now);

@@ -1,7 +1,16 @@
 import { classOf, type JobSpec } from '../job-spec.ts';
 import type { AgentCommand, JobEvent } from '../wire.ts';
 import type { ControlJob, ControlLedger } from './control-ledger.ts';
-import { applyWord, endJob, enqueue, isMerged, isTerminal, putJob, startCommand } from './control-settle.ts';
+import {
+  applyWord,
+  completeEnd,
+  endJob,
+  enqueue,
+  isMerged,
+  isTerminal,
+  putJob,
+  startCommand,
+} from './control-settle.ts';
 import { wireErrorOf } from './history.ts';
 
 export { receiveHello } from './control-hello.ts';
@@ -138,10 +147,10 @@ export function receiveReport(
     if (job !== undefined && verdict === 'other') {
       return { ledger: putJob(next, { ...job, diverged: true }), acceptedIds, diverged: true };
     }
-    if (job !== undefined && verdict === 'apply') {
-      const { n, id: eventId, type, at, error, result } = event;
+    const { n, id: eventId, type, at, error, result } = event;
+    if (job !== undefined && verdict === 'apply')
       next = applyWord(next, job, { n, eventId, type, at, error, result }, now, leaseMs);
-    }
+    else if (job?.attempt === event.attempt) next = completeEnd(next, job, { eventId, type, error, result });
     acceptedIds.push(event.id);
   }
   return { ledger: next, acceptedIds, diverged: false };

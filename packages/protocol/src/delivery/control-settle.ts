@@ -121,3 +121,18 @@ export function applyWord(
   if (!isTerminal(next)) return putJob(ledger, next);
   return tombstone(putJob(ledger, { ...next, endedAt: at }), job.jobId);
 }
+
+/**
+ * A hello tells that an unreported job has ended and leaves to its event how; so may a copy of the catalog have kept it. The
+ * error or result is taken from whoever tells it first.
+ */
+export function completeEnd(
+  ledger: ControlLedger,
+  job: ControlJob,
+  told: { readonly eventId: string | null } & Pick<Word, 'type' | 'error' | 'result'>,
+): ControlLedger {
+  const untold = isTerminal(job) && job.error === null && job.result === null;
+  if (!untold || job.state !== told.type || job.lastEventId !== told.eventId) return ledger;
+  if (told.error === null && told.result === null) return ledger;
+  return putJob(ledger, { ...job, error: told.error, result: told.result });
+}

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { lstat, readdir, rm, rmdir, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import {
   type ArtefactSource,
@@ -9,108 +9,70 @@ import {
   type Repository,
   type StoredBackup,
 } from '@lastgood/core';
-import { freeBytes, makePrivateFolder, storeFailure, syncFolder, writeFileDurably } from '@lastgood/host';
+import { freeBytes, removeFile, storeFailure, syncFolder, writeFileDurably } from '@lastgood/host';
 import { type BackupSummary, type Finding, type Manifest, type TargetRef, uuidSchema } from '@lastgood/protocol';
 import { z } from 'zod';
 import { canonicalJson } from '../canonical-json.ts';
-import { parseManifest, sha256 } from '../manifest-file.ts';
-import { FolderWriter, removeUnfinished, UNFINISHED } from './folder-writer.ts';
-import { checkFolder, descend, openStored } from './safe-path.ts';
+import { parseManifest, sequenceOf, sha256 } from '../manifest-file.ts';
+import { FolderWriter } from './folder-writer.ts';
+import { glanceAt, glanceAtAll } from './objects-in-place.ts';
+import { checkWriter, claim } from './owner.ts';
+import { checkMount, type FolderRepositoryOptions, makeRepository, repositoryIdOf } from './place.ts';
+import { checkFolder, descend, namesIn } from './safe-path.ts';
+import { readJson, readSmall } from './small-file.ts';
 import { hashObject, openObject } from './stored-object.ts';
+import { purgeBackup, readTombstones, type Tombstone } from './tombstones.ts';
+import {
+  exists,
+  hasLostManifest,
+  hasObjects,
+  MANIFEST,
+  removeEmpty,
+  removeUnfinished,
+  UNFINISHED,
+} from './unfinished.ts';
 
-const MARKER = 'lastgood.json';
-const MANIFEST = 'manifest.json';
 const VERIFIED = 'verified.json';
-const OWNER = 'owner.json';
-const MAX_SMALL_FILE = 64 * 1024 * 1024;
 
-const markerSchema = z.object({ format: z.literal(1), repositoryId: uuidSchema });
-const ownerSchema = z.object({ systemId: z.string().min(1) });
 const verifiedSchema = z.object({ level: z.int(), at: z.string(), passed: z.boolean() });
-const tombstoneSchema = z.object({
-  removedAt: z.number(),
-  sequence: z.int(),
-  storedBytes: z.number(),
-  objects: z.array(z.string().regex(/^data\/[0-9]{4}\.[a-z]+(\.zst)?(\.age)?$/)),
-});
-
-export interface FolderRepositoryOptions {
-  readonly path: string;
-  /** A folder that must be a mount point of its own: without it an unmounted disk fills the root file system (B4). */
-  readonly mustBeMount?: string;
-}
 
 /** Opens a folder that already is a repository. Throws STORE_NOT_MOUNTED when its marker is missing, STORE_UNSAFE when others can reach it. */
 export async function openFolderRepository(options: FolderRepositoryOptions): Promise<Repository> {
   await checkMount(options);
   await checkFolder(options.path);
-  const { repositoryId } = await readMarker(options.path);
-  return new FolderRepository(options, repositoryId);
+  return new FolderRepository(options, await repositoryIdOf(options.path));
 }
 
 /** Makes a repository of a missing or empty folder, and opens one that is there. Refuses a folder that holds anything else. */
 export async function createFolderRepository(options: FolderRepositoryOptions): Promise<Repository> {
   await checkMount(options);
-  await makePrivateFolder(options.path);
-  const names = await readdir(options.path);
-  if (!names.includes(MARKER)) {
-    const others = names.filter((name) => name !== 'lost+found' && name !== `${MARKER}.partial`);
-    if (others.length > 0)
-      throw new Failure('STORE_UNSAFE', `${options.path} is not empty and is no repository: it holds "${others[0]}"`);
-    await writeFileDurably(join(options.path, MARKER), `${canonicalJson({ format: 1, repositoryId: randomUUID() })}\n`);
-  }
+  await makeRepository(options.path);
   return await openFolderRepository(options);
 }
 
-async function checkMount({ mustBeMount }: FolderRepositoryOptions): Promise<void> {
-  if (mustBeMount === undefined) return;
-  const [mount, parent] = await Promise.all([stat(mustBeMount), stat(dirname(mustBeMount))]).catch(() => []);
-  if (mount === undefined || parent === undefined || mount.dev === parent.dev)
-    throw new Failure('STORE_NOT_MOUNTED', `${mustBeMount} is not a mount point`);
+/** Works on each, also when it fails on one, so that one bad folder stops no other; then throws the first failure. */
+async function onEach<T>(items: Iterable<T>, work: (item: T) => Promise<void>): Promise<void> {
+  let first: Failure | undefined;
+  for (const item of items)
+    try {
+      await work(item);
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      first ??= error;
+    }
+  if (first !== undefined) throw first;
 }
 
-async function readSmall(path: string): Promise<string> {
-  const file = await openStored(path);
-  try {
-    if ((await file.stat()).size > MAX_SMALL_FILE) throw new Failure('STORE_UNSAFE', `${path} is too large`);
-    return await file.readFile('utf8');
-  } finally {
-    await file.close();
-  }
+const reasonOf = ({ code, message }: Failure): string => `${code}: ${message}`;
+
+interface Listed {
+  readonly backups: StoredBackup[];
+  readonly broken: { backupId: string; reason: string }[];
 }
-
-async function readJson<T>(path: string, schema: z.ZodType<T>): Promise<T | undefined> {
-  if ((await lstat(path).catch(() => undefined)) === undefined) return undefined;
-  const text = await readSmall(path);
-  try {
-    return schema.parse(JSON.parse(text));
-  } catch (error) {
-    throw new Failure('STORE_UNSAFE', `${path} does not hold what it should`, { cause: error });
-  }
-}
-
-async function readMarker(path: string): Promise<z.infer<typeof markerSchema>> {
-  const marker = await readJson(join(path, MARKER), markerSchema);
-  if (marker === undefined) throw new Failure('STORE_NOT_MOUNTED', `${path} has no ${MARKER}`);
-  return marker;
-}
-
-const exists = async (path: string): Promise<boolean> => (await lstat(path).catch(() => undefined)) !== undefined;
-
-/** True when a folder has objects, but neither a manifest nor the mark of one that was never finished: they may be all that is left of a good backup (B12). */
-async function hasLostManifest(folder: string): Promise<boolean> {
-  const data = await readdir(join(folder, 'data')).catch(() => []);
-  if (!data.some((name) => /^[0-9]{4}\./.test(name)) || (await exists(join(folder, UNFINISHED)))) return false;
-  return !(await exists(join(folder, MANIFEST)));
-}
-
-/** Removes the folder of a backup that was killed before it was marked; one that holds anything stays. */
-async function removeEmpty(folder: string): Promise<void> {
-  await rm(join(folder, `${UNFINISHED}.partial`), { force: true });
-  for (const path of [join(folder, 'data'), folder])
-    await rmdir(path).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOTEMPTY' && error.code !== 'ENOENT') throw storeFailure(error, path);
-    });
+interface Found {
+  readonly folder: string;
+  readonly manifest: Manifest;
+  readonly manifestSha256: string;
 }
 
 /** A repository in a folder of this host (a disk, or a mounted network file system). */
@@ -126,7 +88,7 @@ class FolderRepository implements Repository {
   async check(): Promise<void> {
     await checkMount(this.#options);
     await checkFolder(this.#options.path);
-    const { repositoryId } = await readMarker(this.#options.path);
+    const repositoryId = await repositoryIdOf(this.#options.path);
     if (repositoryId !== this.id)
       throw new Failure('STORE_NOT_MOUNTED', `${this.#options.path} now holds another repository (${repositoryId})`);
   }
@@ -135,89 +97,101 @@ class FolderRepository implements Repository {
     return await freeBytes(this.#options.path);
   }
 
+  #path(ref: TargetRef, ...below: string[]): string {
+    return join(this.#options.path, ref.environment, ref.host, ref.target, ...below);
+  }
+
   async #target(ref: TargetRef, make: boolean, ...below: string[]): Promise<string> {
     return await descend(this.#options.path, [ref.environment, ref.host, ref.target, ...below], make);
   }
 
-  async #exists(ref: TargetRef): Promise<boolean> {
-    const path = join(this.#options.path, ref.environment, ref.host, ref.target, 'backups');
-    return (await lstat(path).catch(() => undefined)) !== undefined;
-  }
-
   async #backup(ref: TargetRef, backupId: string): Promise<string> {
     if (!uuidSchema.safeParse(backupId).success) throw new Failure('BAD_INPUT', 'a backup id is a UUID');
-    const path = join(this.#options.path, ref.environment, ref.host, ref.target, 'backups', backupId);
-    if ((await lstat(path).catch(() => undefined)) === undefined)
+    if (!(await exists(this.#path(ref, 'backups', backupId))))
       throw new Failure('NOT_FOUND', `backup ${backupId} is not in the repository`);
     return await this.#target(ref, false, 'backups', backupId);
+  }
+
+  /** The folders of the target's backups, whatever is in them. */
+  async #backupIds(ref: TargetRef): Promise<string[]> {
+    if (!(await exists(this.#path(ref, 'backups')))) return [];
+    return (await namesIn(await this.#target(ref, false, 'backups'))).filter((id) => uuidSchema.safeParse(id).success);
+  }
+
+  async #tombstones(ref: TargetRef): Promise<Map<string, Tombstone | Failure>> {
+    if (!(await exists(this.#path(ref, 'tombstones')))) return new Map();
+    return await readTombstones(await this.#target(ref, false, 'tombstones'));
+  }
+
+  /** Before anything of a target is changed. Reading is for everybody: a new host has to be able to restore. */
+  async #mayWrite(ref: TargetRef): Promise<void> {
+    await checkWriter(this.#path(ref), ref, this.#options.writer);
   }
 
   async begin(backup: NewBackup, systemId: string): Promise<BackupWriter> {
     await this.check();
     const { ref } = backup;
     const target = await this.#target(ref, true);
-    const owner = await readJson(join(target, OWNER), ownerSchema);
-    if (owner === undefined) await writeFileDurably(join(target, OWNER), `${canonicalJson({ systemId })}\n`);
-    else if (owner.systemId !== systemId)
-      throw new Failure(
-        'STORE_FOREIGN',
-        `${ref.environment}/${ref.host}/${ref.target} holds backups of system ${owner.systemId}, not of ${systemId}`,
-      );
+    await claim(target, ref, this.#options.writer, systemId);
     const sequence = (await this.#lastSequence(ref)) + 1;
-    const existing = await lstat(join(target, 'backups', backup.backupId)).catch(() => undefined);
-    if (existing !== undefined) throw new Failure('STORE_UNSAFE', `backup ${backup.backupId} already has a folder`);
+    if (await exists(join(target, 'backups', backup.backupId)))
+      throw new Failure('STORE_UNSAFE', `backup ${backup.backupId} already has a folder`);
     const folder = dirname(await this.#target(ref, true, 'backups', backup.backupId, 'data'));
     await writeFileDurably(join(folder, UNFINISHED), '');
-    return new FolderWriter(folder, this.id, backup, sequence);
+    return new FolderWriter(folder, this.id, backup, sequence, () => this.#mayWrite(ref));
   }
 
+  /** Every number that can still be read counts, also that of a backup which is broken or removed: no two share one. One that cannot be read hinders no new backup. */
   async #lastSequence(ref: TargetRef): Promise<number> {
-    const { backups } = await this.list(ref);
-    const removed = [...(await this.#tombstones(ref)).values()].map((tombstone) => tombstone.sequence);
-    return Math.max(0, ...backups.map(({ manifest }) => manifest.sequence), ...removed);
-  }
-
-  async #tombstones(ref: TargetRef): Promise<Map<string, z.infer<typeof tombstoneSchema>>> {
-    const found = new Map<string, z.infer<typeof tombstoneSchema>>();
-    const folder = join(this.#options.path, ref.environment, ref.host, ref.target, 'tombstones');
-    if ((await lstat(folder).catch(() => undefined)) === undefined) return found;
-    await this.#target(ref, false, 'tombstones');
-    for (const name of await readdir(folder)) {
-      const id = name.replace(/\.json$/, '');
-      if (!name.endsWith('.json') || !uuidSchema.safeParse(id).success) continue;
-      const tombstone = await readJson(join(folder, name), tombstoneSchema);
-      if (tombstone !== undefined) found.set(id, tombstone);
+    let last = 0;
+    for (const backupId of await this.#backupIds(ref)) {
+      const path = this.#path(ref, 'backups', backupId, MANIFEST);
+      if (!(await exists(path))) continue;
+      const text = await readSmall(path).catch((error: unknown) => {
+        if (error instanceof Failure) return '';
+        throw error;
+      });
+      last = Math.max(last, sequenceOf(text));
     }
-    return found;
+    for (const tombstone of (await this.#tombstones(ref)).values())
+      if (!(tombstone instanceof Failure)) last = Math.max(last, tombstone.sequence);
+    return last;
   }
 
-  async list(ref: TargetRef): Promise<{ backups: StoredBackup[]; broken: { backupId: string; reason: string }[] }> {
-    const backups: StoredBackup[] = [];
-    const broken: { backupId: string; reason: string }[] = [];
-    if (!(await this.#exists(ref))) return { backups, broken };
-    const folder = await this.#target(ref, false, 'backups');
+  async list(ref: TargetRef): Promise<Listed> {
+    const listed: Listed = { backups: [], broken: [] };
     const removed = await this.#tombstones(ref);
-    for (const backupId of (await readdir(folder)).sort()) {
-      if (!uuidSchema.safeParse(backupId).success || removed.has(backupId)) continue;
-      if (!(await exists(join(folder, backupId, MANIFEST)))) {
-        if (await hasLostManifest(join(folder, backupId)))
-          broken.push({ backupId, reason: 'MANIFEST_INVALID: its manifest is missing, its data is there' });
-        continue;
-      }
+    for (const [backupId, tombstone] of removed)
+      if (tombstone instanceof Failure)
+        listed.broken.push({ backupId, reason: `removed, and never purged: ${reasonOf(tombstone)}` });
+    for (const backupId of await this.#backupIds(ref)) {
+      if (removed.has(backupId)) continue;
       try {
-        backups.push(await this.read(ref, backupId));
+        const backup = await this.#listOne(ref, backupId);
+        if (backup !== undefined) listed.backups.push(backup);
       } catch (error) {
         if (!(error instanceof Failure)) throw error;
-        broken.push({ backupId, reason: `${error.code}: ${error.message}` });
+        listed.broken.push({ backupId, reason: reasonOf(error) });
       }
     }
-    return { backups: backups.sort((a, b) => a.manifest.sequence - b.manifest.sequence), broken };
+    listed.backups.sort((a, b) => a.manifest.sequence - b.manifest.sequence);
+    return listed;
   }
 
-  async #manifest(
-    ref: TargetRef,
-    backupId: string,
-  ): Promise<{ folder: string; manifest: Manifest; manifestSha256: string }> {
+  /** A backup that others may rely on; undefined for one that was never finished. Throws what is wrong with any other. */
+  async #listOne(ref: TargetRef, backupId: string): Promise<StoredBackup | undefined> {
+    const folder = this.#path(ref, 'backups', backupId);
+    if (!(await exists(join(folder, MANIFEST)))) {
+      if (!(await hasLostManifest(folder))) return undefined;
+      throw new Failure('MANIFEST_INVALID', 'its manifest is missing, its data is there');
+    }
+    const found = await this.#manifest(ref, backupId);
+    const [first] = await glanceAtAll(found.folder, found.manifest);
+    if (first !== undefined) throw new Failure('BACKUP_CORRUPT', `${first.object}: ${first.message}`);
+    return await this.#withVerdict(found);
+  }
+
+  async #manifest(ref: TargetRef, backupId: string): Promise<Found> {
     const folder = await this.#backup(ref, backupId);
     const path = join(folder, MANIFEST);
     if (!(await exists(path))) throw new Failure('NOT_FOUND', `backup ${backupId} has no manifest`);
@@ -226,13 +200,22 @@ class FolderRepository implements Repository {
     return { folder, manifest, manifestSha256: sha256(text) };
   }
 
-  async read(ref: TargetRef, backupId: string): Promise<StoredBackup> {
-    const { folder, manifest, manifestSha256 } = await this.#manifest(ref, backupId);
-    const verified = (await readJson(join(folder, VERIFIED), verifiedSchema)) ?? null;
-    return { manifest, manifestSha256, verified };
+  /** A verdict that cannot be read is unknown, and hides no backup: it is told as a remark until the next verification mends it. */
+  async #withVerdict({ folder, manifest, manifestSha256 }: Found): Promise<StoredBackup> {
+    try {
+      const verified = (await readJson(join(folder, VERIFIED), verifiedSchema)) ?? null;
+      return { manifest, manifestSha256, verified };
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      const remark = `its last verdict cannot be read (${reasonOf(error)}); verify it again`;
+      return { manifest, manifestSha256, verified: null, remark };
+    }
   }
 
-  /** A verdict that cannot be read hinders no restore. */
+  async read(ref: TargetRef, backupId: string): Promise<StoredBackup> {
+    return await this.#withVerdict(await this.#manifest(ref, backupId));
+  }
+
   async open(ref: TargetRef, backupId: string): Promise<ArtefactSource> {
     const { folder, manifest } = await this.#manifest(ref, backupId);
     await checkFolder(join(folder, 'data'));
@@ -251,26 +234,21 @@ class FolderRepository implements Repository {
     try {
       ({ manifest } = await this.#manifest(ref, backupId));
     } catch (error) {
-      if (!(error instanceof Failure)) throw error;
+      if (!(error instanceof Failure) || error.code === 'STORE_FAILED') throw error;
       return [{ level: 0, object: MANIFEST, message: error.message }];
     }
     const findings: Finding[] = [];
     let done = 0;
     for (const object of manifest.objects) {
       signal.throwIfAborted();
-      const path = join(folder, object.name);
-      const found = await lstat(path).catch(() => undefined);
-      const add = (at: 0 | 1, message: string): number => findings.push({ level: at, object: object.name, message });
-      if (found === undefined) add(0, 'the object is missing');
-      else if (!found.isFile()) add(0, 'the object is not a regular file');
-      else if (found.size !== object.stored.size)
-        add(0, `the object has ${found.size} bytes, its manifest says ${object.stored.size}`);
+      const seen = await glanceAt(folder, object);
+      if (seen !== undefined) findings.push(seen);
       else if (level === 1) {
-        const damage = await hashObject(path, object, signal, (bytes) => {
+        const damage = await hashObject(join(folder, object.name), object, signal, (bytes) => {
           done += bytes;
           progress(done);
         });
-        if (damage !== undefined) add(1, damage);
+        if (damage !== undefined) findings.push({ level: 1, object: object.name, message: damage });
       }
     }
     return findings;
@@ -282,74 +260,68 @@ class FolderRepository implements Repository {
     verdict: NonNullable<BackupSummary['verified']>,
   ): Promise<void> {
     const folder = await this.#backup(ref, backupId);
+    await this.#mayWrite(ref);
     await writeFileDurably(join(folder, VERIFIED), `${canonicalJson(verifiedSchema.parse(verdict))}\n`);
   }
 
   async remove(ref: TargetRef, backupId: string, now: number): Promise<number> {
-    const { manifest } = await this.read(ref, backupId);
+    const { manifest } = await this.#manifest(ref, backupId);
+    await this.#mayWrite(ref);
     const folder = await this.#target(ref, true, 'tombstones');
     const storedBytes = manifest.objects.reduce((sum, object) => sum + object.stored.size, 0);
     const objects = manifest.objects.map((object) => object.name);
-    const tombstone = { removedAt: now, sequence: manifest.sequence, storedBytes, objects };
+    const tombstone: Tombstone = { removedAt: now, sequence: manifest.sequence, storedBytes, objects };
     await writeFileDurably(join(folder, `${backupId}.json`), `${canonicalJson(tombstone)}\n`);
     return storedBytes;
   }
 
   async purge(ref: TargetRef, now: number, graceMs: number): Promise<number> {
     let freed = 0;
-    for (const [backupId, tombstone] of await this.#tombstones(ref)) {
-      if (now - tombstone.removedAt < graceMs) continue;
-      freed += await this.#purgeOne(ref, backupId, tombstone.objects);
-    }
-    return freed;
-  }
-
-  /** Manifest first: an abort in the middle leaves no backup that looks whole. Files that no manifest listed stay, and say so. */
-  async #purgeOne(ref: TargetRef, backupId: string, objects: readonly string[]): Promise<number> {
-    const tombstones = await this.#target(ref, false, 'tombstones');
-    const backups = await this.#target(ref, false, 'backups');
-    const folder = join(backups, backupId);
-    let freed = 0;
-    if ((await lstat(folder).catch(() => undefined)) !== undefined) {
-      await checkFolder(folder);
-      await rm(join(folder, MANIFEST), { force: true });
-      await syncFolder(folder);
-      if ((await lstat(join(folder, 'data')).catch(() => undefined)) !== undefined) {
-        await checkFolder(join(folder, 'data'));
-        for (const name of objects) {
-          const size = (await lstat(join(folder, name)).catch(() => undefined))?.size ?? 0;
-          await rm(join(folder, name), { force: true });
-          freed += size;
-        }
-      }
-      await rm(join(folder, VERIFIED), { force: true });
-      await rm(join(folder, `${VERIFIED}.partial`), { force: true });
-      await rm(join(folder, UNFINISHED), { force: true });
-      await removeEmpty(folder);
-    }
-    await syncFolder(backups);
-    await rm(join(tombstones, `${backupId}.json`), { force: true });
-    await syncFolder(tombstones);
+    await this.#mayWrite(ref);
+    await onEach(await this.#tombstones(ref), async ([backupId, tombstone]) => {
+      if (tombstone instanceof Failure || now - tombstone.removedAt < graceMs) return;
+      await this.#target(ref, false, 'backups');
+      freed += await purgeBackup(await this.#target(ref, false), backupId, tombstone.objects);
+    });
     return freed;
   }
 
   async sweep(ref: TargetRef, liveBackupIds: ReadonlySet<string>): Promise<readonly string[]> {
     const swept: string[] = [];
-    if (!(await this.#exists(ref))) return swept;
-    const folder = await this.#target(ref, false, 'backups');
+    await this.#mayWrite(ref);
     const removed = await this.#tombstones(ref);
-    for (const backupId of await readdir(folder)) {
-      if (!uuidSchema.safeParse(backupId).success || liveBackupIds.has(backupId) || removed.has(backupId)) continue;
-      const path = join(folder, backupId);
-      await checkFolder(path);
-      // Published, and killed before its last step.
-      if (await exists(join(path, MANIFEST))) await rm(join(path, UNFINISHED), { force: true });
-      else if (await exists(join(path, UNFINISHED))) await removeUnfinished(path);
-      else await removeEmpty(path);
-      if (!(await exists(path))) swept.push(backupId);
-    }
-    if (swept.length > 0) await syncFolder(folder);
+    await onEach(await this.#backupIds(ref), async (backupId) => {
+      if (liveBackupIds.has(backupId) || removed.has(backupId)) return;
+      if (!(await this.#sweepOne(ref, backupId))) return;
+      await syncFolder(this.#path(ref, 'backups'));
+      swept.push(backupId);
+    });
     return swept;
+  }
+
+  /** Removes what a killed backup left, and tells whether it is gone. A manifest that may be good keeps everything. */
+  async #sweepOne(ref: TargetRef, backupId: string): Promise<boolean> {
+    const folder = this.#path(ref, 'backups', backupId);
+    await checkFolder(folder);
+    const marked = await exists(join(folder, UNFINISHED));
+    if (!(await exists(join(folder, MANIFEST)))) await (marked ? removeUnfinished(folder) : removeEmpty(folder));
+    else if (marked) await this.#settle(ref, backupId);
+    return !(await exists(folder));
+  }
+
+  /**
+   * Manifest and mark: published, and killed before its last step. Only with every object in place it is a backup; without any it is
+   * the rest of one that was given up. What lies between keeps its mark and all it has: the list tells of it, people decide.
+   */
+  async #settle(ref: TargetRef, backupId: string): Promise<void> {
+    const found = await this.#manifest(ref, backupId).catch((error: unknown) => {
+      if (error instanceof Failure && error.code !== 'STORE_FAILED') return undefined;
+      throw error;
+    });
+    if (found === undefined) return;
+    const { folder, manifest } = found;
+    if ((await glanceAtAll(folder, manifest)).length === 0) await removeFile(join(folder, UNFINISHED));
+    else if (!(await hasObjects(folder))) await removeUnfinished(folder);
   }
 
   async storeNow(): Promise<number> {
@@ -357,8 +329,10 @@ class FolderRepository implements Repository {
     try {
       await writeFileDurably(path, '');
       return (await stat(path)).mtimeMs;
+    } catch (error) {
+      throw storeFailure(error, path);
     } finally {
-      await rm(path, { force: true });
+      await removeFile(path);
     }
   }
 }

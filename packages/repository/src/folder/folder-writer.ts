@@ -1,14 +1,15 @@
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createZstdCompress, constants as zlib } from 'node:zlib';
 import { type ArtefactMeta, type BackupFacts, type BackupWriter, Bug, Failure, type NewBackup } from '@lastgood/core';
-import { publishFile, storeFailure, syncFolder } from '@lastgood/host';
+import { publishFile, removeFile, storeFailure, syncFolder } from '@lastgood/host';
 import type { Manifest, ManifestObject } from '@lastgood/protocol';
 import { HashingStream } from '../hashing.ts';
 import { parseManifest, sealManifest, sha256 } from '../manifest-file.ts';
 import { checkFolder, openStored } from './safe-path.ts';
+import { readSmall } from './small-file.ts';
+import { MANIFEST, removeUnfinished, UNFINISHED } from './unfinished.ts';
 
 const CHUNK = 1024 * 1024;
 const ZSTD_LEVEL = 1;
@@ -19,15 +20,6 @@ export const zstdOptions = {
   params: { [zlib.ZSTD_c_compressionLevel]: ZSTD_LEVEL, [zlib.ZSTD_c_checksumFlag]: 1 },
 };
 
-/** In the folder of a backup that is being written; a folder that has data, but neither this nor a manifest, has lost its manifest. */
-export const UNFINISHED = 'unfinished';
-
-/** Removes the folder of a backup that was never finished; data first, so that a kill in between leaves it marked as unfinished. */
-export async function removeUnfinished(folder: string): Promise<void> {
-  await rm(join(folder, 'data'), { recursive: true, force: true });
-  await rm(folder, { recursive: true, force: true });
-}
-
 /** Writes one backup into its folder. Nothing of it exists for readers until `publish`. */
 export class FolderWriter implements BackupWriter {
   readonly #folder: string;
@@ -35,9 +27,18 @@ export class FolderWriter implements BackupWriter {
   readonly #backup: NewBackup;
   readonly #sequence: number;
   readonly #objects: ManifestObject[] = [];
+  readonly #mayWrite: () => Promise<void>;
   #next = 1;
 
-  constructor(folder: string, repositoryId: string, backup: NewBackup, sequence: number) {
+  /** `mayWrite` throws when the target was taken over by another writer since. */
+  constructor(
+    folder: string,
+    repositoryId: string,
+    backup: NewBackup,
+    sequence: number,
+    mayWrite: () => Promise<void>,
+  ) {
+    this.#mayWrite = mayWrite;
     this.#folder = folder;
     this.#repositoryId = repositoryId;
     this.#backup = backup;
@@ -86,10 +87,12 @@ export class FolderWriter implements BackupWriter {
   async #readBack(path: string, object: ManifestObject): Promise<void> {
     const file = await openStored(path);
     const hash = new HashingStream();
-    await pipeline(file.createReadStream({ highWaterMark: CHUNK }), hash.resume());
+    await pipeline(file.createReadStream({ highWaterMark: CHUNK }), hash.resume()).catch((error: unknown) => {
+      throw storeFailure(error, path);
+    });
     const found = hash.digest();
     if (found.size === object.stored.size && found.sha256 === object.stored.sha256) return;
-    await rm(path, { force: true });
+    await removeFile(path);
     throw new Failure('STORE_FAILED', `${object.name} was read back with other bytes than were written`);
   }
 
@@ -115,21 +118,27 @@ export class FolderWriter implements BackupWriter {
       facts: facts.facts,
       warnings: [...facts.warnings],
     });
+    await this.#mayWrite();
     await checkFolder(this.#folder);
     await syncFolder(join(this.#folder, 'data'));
-    const path = join(this.#folder, 'manifest.json');
+    const path = join(this.#folder, MANIFEST);
     await publishFile(path, async (sink) => {
       await new Promise<void>((resolve, reject) => sink.on('close', resolve).on('error', reject).end(text));
     });
-    const file = await openStored(path);
-    const read = await file.readFile('utf8').finally(() => file.close());
+    const read = await readSmall(path);
     parseManifest(read, { backupId: manifest.backupId, repositoryId: manifest.repositoryId, ...ref });
-    await rm(join(this.#folder, UNFINISHED));
+    // The backup is there and whole: a mark that stays is no reason to lose it, the sweep takes it away.
+    await removeFile(join(this.#folder, UNFINISHED))
+      .then(() => syncFolder(this.#folder))
+      .catch(() => undefined);
     return { manifest, manifestSha256: sha256(read) };
   }
 
+  /** Never fails because of the disk: what made the caller give up is what people have to hear of. The sweep removes what is left. */
   async abandon(): Promise<void> {
-    await removeUnfinished(this.#folder);
+    await removeUnfinished(this.#folder).catch((error: unknown) => {
+      if (!(error instanceof Failure)) throw error;
+    });
   }
 }
 

@@ -1,12 +1,35 @@
-import { constants } from 'node:fs';
-import { type FileHandle, lstat, mkdir, open } from 'node:fs/promises';
+import { constants, type Stats } from 'node:fs';
+import { type FileHandle, lstat, mkdir, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Failure } from '@lastgood/core';
 import { storeFailure, syncFolder } from '@lastgood/host';
 
+const isAbsent = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR');
+
+/** What lies at a path; undefined only when the file system says that nothing does. A disk that fails to answer has not said so. */
+export async function lookAt(path: string): Promise<Stats | undefined> {
+  try {
+    return await lstat(path);
+  } catch (error) {
+    if (isAbsent(error)) return undefined;
+    throw storeFailure(error, path);
+  }
+}
+
+/** The names in a folder, sorted; none when there is no folder. */
+export async function namesIn(path: string): Promise<string[]> {
+  try {
+    return (await readdir(path)).sort();
+  } catch (error) {
+    if (isAbsent(error)) return [];
+    throw storeFailure(error, path);
+  }
+}
+
 /** Refuses anything but a folder of ours that is closed to others (B4, B16). */
 export async function checkFolder(path: string): Promise<void> {
-  const found = await lstat(path).catch(() => undefined);
+  const found = await lookAt(path);
   if (found === undefined) throw new Failure('STORE_NOT_MOUNTED', `${path} does not exist`);
   if (found.isSymbolicLink() || !found.isDirectory())
     throw new Failure('STORE_UNSAFE', `${path} is not a folder, or a symbolic link to one`);

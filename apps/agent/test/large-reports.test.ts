@@ -1,0 +1,61 @@
+import { randomUUID } from 'node:crypto';
+import {
+  acceptCommand,
+  finishJob,
+  type JobSpec,
+  jobKey,
+  LIMITS,
+  type Mint,
+  markRunning,
+  sizeOf,
+} from '@lastgood/protocol';
+import { expect, test } from 'vitest';
+import { BothSides } from '../../../test/support/both-sides.ts';
+import { Journal } from '../src/journal/journal.ts';
+
+const rotation: JobSpec = {
+  command: 'rotate',
+  target: 'shop',
+  retention: { keepLast: 24, minimum: 1 },
+  holds: [],
+  dryRun: true,
+};
+const decisions = Array.from({ length: 300 }, () => ({
+  backupId: randomUUID(),
+  finishedAt: '2026-01-15T12:00:00.000Z',
+  keep: true,
+  reason: 'one of the newest 24 of its group, which are kept whatever their age',
+}));
+const result = { command: 'rotate', dryRun: true, decisions, keptCount: 300, removedCount: 0, freedBytes: 0 };
+
+test('K5: unreported results that are together larger than a frame let the agent connect, and all of them arrive', async () => {
+  await using both = await BothSides.open();
+  await both.startAgent();
+  await both.announced();
+  await both.stopAgent();
+  // A night without a control plane: the journal fills with results that nobody has heard.
+  const jobs = Array.from({ length: 12 }, () => randomUUID());
+  const mint: Mint = { now: Date.now(), eventId: randomUUID };
+  {
+    using journal = await Journal.open(both.journalFile, Date.now());
+    for (const jobId of jobs) {
+      const { ledger } = journal;
+      const start = { seq: ledger.lastSeq + 1, type: 'job.start', jobId, attempt: 1, spec: rotation } as const;
+      const times = { startBy: Date.now() + 600_000, deadlineMs: 600_000 };
+      const accepted = acceptCommand(ledger, { ...start, ...times }, mint, () => null).ledger;
+      const key = jobKey(jobId, 1);
+      const ended = finishJob(markRunning(accepted, key, mint), key, { type: 'succeeded', error: null, result }, mint);
+      journal.save({ ...ended, lastSeq: ledger.lastSeq });
+    }
+    expect(sizeOf(journal.ledger.outbox)).toBeGreaterThan(2 * LIMITS.frameBytes);
+  }
+  await both.startAgent();
+  for (const jobId of jobs)
+    expect(await both.job(jobId, 'the result', (job) => job.result !== null)).toMatchObject({
+      state: 'succeeded',
+      result,
+    });
+  await both.until('the host to be online', async () =>
+    (await both.admin.hosts.query({})).every((host) => host.state === 'online') ? true : undefined,
+  );
+});

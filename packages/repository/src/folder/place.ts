@@ -1,0 +1,46 @@
+import { randomUUID } from 'node:crypto';
+import { stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { Failure } from '@lastgood/core';
+import { makePrivateFolder, writeFileDurably } from '@lastgood/host';
+import { uuidSchema } from '@lastgood/protocol';
+import { z } from 'zod';
+import { canonicalJson } from '../canonical-json.ts';
+import { namesIn } from './safe-path.ts';
+import { readJson } from './small-file.ts';
+
+const MARKER = 'lastgood.json';
+const markerSchema = z.object({ format: z.literal(1), repositoryId: uuidSchema });
+
+export interface FolderRepositoryOptions {
+  readonly path: string;
+  /** A folder that must be a mount point of its own: without it an unmounted disk fills the root file system (B4). */
+  readonly mustBeMount?: string;
+  /** The installation that writes here. Of a target that has one, no other changes anything (B14); without it none is claimed. */
+  readonly writer?: string;
+}
+
+export async function checkMount({ mustBeMount }: FolderRepositoryOptions): Promise<void> {
+  if (mustBeMount === undefined) return;
+  const [mount, parent] = await Promise.all([stat(mustBeMount), stat(dirname(mustBeMount))]).catch(() => []);
+  if (mount === undefined || parent === undefined || mount.dev === parent.dev)
+    throw new Failure('STORE_NOT_MOUNTED', `${mustBeMount} is not a mount point`);
+}
+
+/** The id of the repository in a folder. A folder without marker is the mount point of a disk that is away (B5). */
+export async function repositoryIdOf(path: string): Promise<string> {
+  const marker = await readJson(join(path, MARKER), markerSchema);
+  if (marker === undefined) throw new Failure('STORE_NOT_MOUNTED', `${path} has no ${MARKER}`);
+  return marker.repositoryId;
+}
+
+/** Makes a repository of a missing or empty folder; leaves one that is there as it is. */
+export async function makeRepository(path: string): Promise<void> {
+  await makePrivateFolder(path);
+  const names = await namesIn(path);
+  if (names.includes(MARKER)) return;
+  const others = names.filter((name) => name !== 'lost+found' && name !== `${MARKER}.partial`);
+  if (others.length > 0)
+    throw new Failure('STORE_UNSAFE', `${path} is not empty and is no repository: it holds "${others[0]}"`);
+  await writeFileDurably(join(path, MARKER), `${canonicalJson({ format: 1, repositoryId: randomUUID() })}\n`);
+}
