@@ -101,3 +101,22 @@ test('a view that cannot be filled is a warning of the restore and no verdict on
     ).toEqual([{ n: 2 }]);
   }
 });
+
+test("a view of a superuser is not filled under the search_path of a database's owner who is none", async () => {
+  await server.query('postgres', "create role sly login password 's'");
+  await server.query('postgres', 'create database lure owner sly');
+  await server.query('lure', "create function pick() returns text language sql as 'select 1::text'");
+  await server.query('lure', "create function public.through() returns text language sql as 'select pick()'");
+  await server.query('lure', 'create materialized view v as select public.through() as a');
+  await server.queryAs(
+    'sly',
+    's',
+    'lure',
+    "create schema evil; create function evil.pick() returns text language plpgsql as 'begin return current_user; end'; alter database lure set search_path = evil, public",
+  );
+  const { backupId } = await bench.backup({ databases: ['lure'] });
+  expect(await restore(backupId, { type: 'new', database: 'lure', as: 'lure_copy' })).toEqual([
+    expect.stringContaining('materialized view public.v could not be filled'),
+  ]);
+  await expect(server.query('lure_copy', 'select from v')).rejects.toThrow('has not been populated');
+});

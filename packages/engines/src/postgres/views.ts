@@ -6,10 +6,16 @@ import type { Properties } from './properties.ts';
 
 const id = pg.escapeIdentifier;
 
+/** Under which settings a view is filled. */
+interface Surroundings {
+  readonly searchPath: string;
+  readonly rowSecurity: 'on' | 'off';
+}
 /** As pg_restore does it: what would be thinned out by row security fails instead. */
-const PLAIN_SETTINGS =
-  "set client_min_messages = warning; set row_security = off; set xmloption = content; select set_config('search_path', '', false)";
-const EMPTY_VIEWS = `select n.nspname as schema, c.relname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
+const PLAIN: Surroundings = { searchPath: '', rowSecurity: 'off' };
+const DEFAULT_PATH = '"$user", public';
+const EMPTY_VIEWS = `select n.nspname as schema, c.relname as name, r.rolsuper and not coalesce(o.rolsuper, false) as guarded
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_roles r on r.oid = c.relowner left join pg_roles o on o.rolname = $1
   where c.relkind = 'm' and not c.relispopulated order by c.oid`;
 /** The server is gone or full: that is no matter of one view. */
 const NOT_OF_THE_VIEW = new Set(['DATABASE_UNREACHABLE', 'STORE_NO_SPACE']);
@@ -17,6 +23,8 @@ const NOT_OF_THE_VIEW = new Set(['DATABASE_UNREACHABLE', 'STORE_NO_SPACE']);
 interface View extends pg.QueryResultRow {
   readonly schema: string;
   readonly name: string;
+  /** It is filled with the rights of a superuser, in a database whose owner is none: his search_path must not lead it astray. */
+  readonly guarded: boolean;
 }
 export interface UnfilledView extends View {
   readonly reason: string;
@@ -29,14 +37,26 @@ async function firingTriggers(session: Session): Promise<{ name: string; again: 
   );
 }
 
-/** Fills one view in a transaction in which no event trigger fires: they saw nothing of it in the source either. */
-async function fill(session: Session, { schema, name }: View, lockWaitMs: number): Promise<void> {
+/**
+ * Fills one view in a transaction in which no event trigger fires: they saw nothing of it in the source either. Under the search_path
+ * of the database nothing but the view is looked up, and that with the rights of its owner.
+ */
+async function fill(
+  session: Session,
+  view: View,
+  { searchPath, rowSecurity }: Surroundings,
+  waitMs: number,
+): Promise<void> {
   await session.run('begin');
   try {
-    await session.run(`set local lock_timeout = ${lockWaitMs}`);
     const triggers = await firingTriggers(session);
     for (const trigger of triggers) await session.run(`alter event trigger ${id(trigger.name)} disable`);
-    await session.run(`refresh materialized view ${id(schema)}.${id(name)}`);
+    await session.run(
+      `set local lock_timeout = ${waitMs}; set local xmloption = content; set local row_security = ${rowSecurity}`,
+    );
+    await session.rows("select pg_catalog.set_config('search_path', $1, true)", [searchPath]);
+    await session.run(`refresh materialized view ${id(view.schema)}.${id(view.name)}`);
+    await session.run('set local search_path = pg_catalog');
     for (const trigger of triggers) await session.run(`alter event trigger ${id(trigger.name)} ${trigger.again}`);
     await session.run('commit');
   } catch (error) {
@@ -49,6 +69,7 @@ async function fill(session: Session, { schema, name }: View, lockWaitMs: number
 async function fillAll(
   session: Session,
   views: readonly View[],
+  surroundings: Surroundings,
   lockWaitMs: number,
   context: EngineContext,
 ): Promise<UnfilledView[]> {
@@ -56,7 +77,7 @@ async function fillAll(
   for (const view of views) {
     context.progress({ phase: 'views', doneBytes: 0, totalBytes: null });
     try {
-      await fill(session, view, lockWaitMs);
+      await fill(session, view, surroundings, lockWaitMs);
     } catch (error) {
       context.signal.throwIfAborted();
       if (!(error instanceof Failure) || NOT_OF_THE_VIEW.has(error.code)) throw error;
@@ -64,7 +85,7 @@ async function fillAll(
     }
   }
   if (unfilled.length === 0 || unfilled.length === views.length) return unfilled;
-  return await fillAll(session, unfilled, lockWaitMs, context);
+  return await fillAll(session, unfilled, surroundings, lockWaitMs, context);
 }
 
 /**
@@ -80,18 +101,20 @@ export async function fillViews(
 ): Promise<UnfilledView[]> {
   const filled = new Set(fingerprint.tables.map((table) => JSON.stringify([table.schema, table.name])));
   await using session = await Session.open(connection, database, context.signal);
-  const views = (await session.rows<View>(EMPTY_VIEWS)).filter((view) =>
+  const views = (await session.rows<View>(EMPTY_VIEWS, [properties.owner])).filter((view) =>
     filled.has(JSON.stringify([view.schema, view.name])),
   );
   if (views.length === 0) return [];
-  await session.run(PLAIN_SETTINGS);
-  const unfilled = await fillAll(session, views, connection.lockWaitMs, context);
+  const unfilled = await fillAll(session, views, PLAIN, connection.lockWaitMs, context);
   if (unfilled.length === 0) return [];
-  await session.run('reset row_security');
-  const own = properties.settings.find(({ role, setting }) => role === null && setting.startsWith('search_path='));
-  if (own === undefined) await session.run('reset search_path');
-  else await session.rows("select set_config('search_path', $1, false)", [own.setting.slice('search_path='.length)]);
-  return await fillAll(session, unfilled, connection.lockWaitMs, context);
+  const set = properties.settings.find(({ role, setting }) => role === null && setting.startsWith('search_path='));
+  const searchPath = set === undefined ? DEFAULT_PATH : set.setting.slice('search_path='.length);
+  const own: Surroundings = { searchPath, rowSecurity: 'on' };
+  const free = unfilled.filter((view) => !view.guarded);
+  return [
+    ...unfilled.filter((view) => view.guarded),
+    ...(await fillAll(session, free, own, connection.lockWaitMs, context)),
+  ];
 }
 
 /** The fingerprint without the views that stayed empty: nothing is to be expected of them. */
