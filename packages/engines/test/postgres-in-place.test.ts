@@ -49,6 +49,17 @@ test('an in-place restore leaves tables that the backup does not hold, and says 
   expect(await server.query('grown', 'select a from later')).toEqual([{ a: 7 }]);
 });
 
+test('an in-place restore into a database of another locale says so', async () => {
+  const backupId = await create('moved', 'create table t (a text)');
+  await server.query('postgres', 'drop database moved');
+  await server.query('postgres', "create database moved template template0 lc_collate 'C' lc_ctype 'C'");
+  const mode = { type: 'inPlace', database: 'moved' } as const;
+  const source = await bench.repository.open(ref, backupId);
+  const { hash } = await bench.engine.plan(mode, source, await bench.context());
+  const result = await bench.engine.restore({ mode, jobId: uuidv7(), planHash: hash }, source, await bench.context());
+  expect(result.warnings).toEqual(['collate is C, the source had C.UTF-8', 'ctype is C, the source had C.UTF-8']);
+});
+
 test('E2: an in-place restore of a dump that lacks rows says that it is committed, and what is missing', async () => {
   await using tools = await temporaryFolder();
   await lyingTool(tools.path, 'pg_dump', { lie: 'chatters', line: '', lines: 0 });
