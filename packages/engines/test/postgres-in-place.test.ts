@@ -2,6 +2,7 @@ import { copyFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { uuidv7 } from '@lastgood/host';
 import { lyingTool, type PostgresServer, startPostgres, temporaryFolder } from '@lastgood/testkit';
+import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { codeOf, EngineBench, ref } from './bench-of-engine.ts';
 
@@ -48,6 +49,17 @@ test('an in-place restore leaves tables that the backup does not hold, and says 
   expect(await server.query('grown', 'select a from later')).toEqual([{ a: 7 }]);
 });
 
+test('an in-place restore into a database of another locale says so', async () => {
+  const backupId = await create('moved', 'create table t (a text)');
+  await server.query('postgres', 'drop database moved');
+  await server.query('postgres', "create database moved template template0 lc_collate 'C' lc_ctype 'C'");
+  const mode = { type: 'inPlace', database: 'moved' } as const;
+  const source = await bench.repository.open(ref, backupId);
+  const { hash } = await bench.engine.plan(mode, source, await bench.context());
+  const result = await bench.engine.restore({ mode, jobId: uuidv7(), planHash: hash }, source, await bench.context());
+  expect(result.warnings).toEqual(['collate is C, the source had C.UTF-8', 'ctype is C, the source had C.UTF-8']);
+});
+
 test('E2: an in-place restore of a dump that lacks rows says that it is committed, and what is missing', async () => {
   await using tools = await temporaryFolder();
   await lyingTool(tools.path, 'pg_dump', { lie: 'chatters', line: '', lines: 0 });
@@ -69,4 +81,29 @@ test('E2: an in-place restore of a dump that lacks rows says that it is committe
     message: 'committed, but the database differs from its backup: table public.t has 1 rows, the source had 2',
     remedy: expect.stringContaining('The old contents are replaced'),
   });
+});
+
+test('an in-place restore waits for no lock longer than it may, names who holds it, and leaves the old contents', async () => {
+  const backupId = await create('used', 'create table t (a int); insert into t values (1)');
+  await server.query('used', 'update t set a = 2');
+  await server.query('postgres', "create role reader superuser login password 'r'");
+  const login = { host: server.host, port: server.port, user: 'reader', password: 'r', database: 'used' };
+  const client = new pg.Client({ ...login, application_name: 'reports' });
+  await client.connect();
+  try {
+    const { rows } = await client.query('begin; select pg_backend_pid() as pid; select * from t').then((results) => {
+      return (results as unknown as pg.QueryResult<{ pid: number }>[])[1] ?? { rows: [] };
+    });
+    await using impatient = await EngineBench.open(server, { lockWaitMs: 500 }, join(bench.folder, 'repository'));
+    await expect(impatient.restore(backupId, { type: 'inPlace', database: 'used' })).rejects.toMatchObject({
+      code: 'RESTORE_FAILED',
+      message: `the database is in use: waited 0.5 s for a lock of process ${rows[0]?.pid} of reader reports`,
+    });
+    // Nobody who comes after stands behind it any more.
+    expect(await server.query('used', "set lock_timeout = '10s'; select a from t")).toEqual([{ a: 2 }]);
+  } finally {
+    await client.end();
+  }
+  await bench.restore(backupId, { type: 'inPlace', database: 'used' });
+  expect(await server.query('used', 'select a from t')).toEqual([{ a: 1 }]);
 });

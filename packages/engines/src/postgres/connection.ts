@@ -27,11 +27,11 @@ export const postgresConnectionSchema = z.strictObject({
   lockWaitMs: z.int().min(100).max(3_600_000).default(30_000),
   /** Where scratch servers put their data; the system's temporary folder when absent. */
   scratchFolder: z.string().startsWith('/').optional(),
-  /** The unprivileged user that runs scratch servers when the agent is root. */
+  /** The unprivileged user that runs scratch servers, and with them restored code, when the agent is root. Not the owner of a server. */
   scratchUser: z
     .string()
     .regex(/^[a-z_][a-z0-9_-]*$/)
-    .default('postgres'),
+    .default('nobody'),
 });
 export type PostgresConnection = z.infer<typeof postgresConnectionSchema>;
 

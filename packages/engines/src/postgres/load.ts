@@ -1,12 +1,15 @@
+import { randomBytes } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type ArtefactSource, type EngineContext, Failure } from '@lastgood/core';
-import { runTool } from '@lastgood/host';
+import { captureTool, runTool } from '@lastgood/host';
 import type { ManifestObject } from '@lastgood/protocol';
 import { conninfo, type PostgresConnection, toolEnvironment } from './connection.ts';
+import { whileMoving } from './load-watch.ts';
 import type { ToolFolder } from './tools.ts';
 
 const WEEK_MS = 7 * 86_400_000;
-const STALL_MS = 6 * 3_600_000;
+const MAX_LIST_BYTES = 512 * 1024 * 1024;
 
 /** What pg_restore refused, in words that name the cause (F8). Nothing it says is ignored. */
 export function explainRestoreError(message: string): string {
@@ -44,34 +47,74 @@ export interface LoadRequest {
   readonly dump: ManifestObject;
   readonly into: string;
   readonly args: readonly string[];
+  /** For a database that others use: how long pg_restore may wait for one of their locks. */
+  readonly lockWaitMs?: number;
 }
 
-/** Streams one dump into a database, all or nothing where `args` ask for it; RESTORE_FAILED names what the server refused. */
-export async function loadDump(
-  { connection, tools, source, dump, into, args }: LoadRequest,
-  context: EngineContext,
-): Promise<readonly string[]> {
-  let doneBytes = 0;
-  const stdin = source.open(dump, context.signal);
-  stdin.on('data', (chunk: Buffer) => {
-    doneBytes += chunk.length;
-    context.progress({ phase: 'restore', doneBytes, totalBytes: dump.produced.size });
-  });
-  stdin.pause();
-  try {
-    const { stderrTail } = await runTool({
+/**
+ * The entries of the dump without those that fill materialized views, as a file for pg_restore; null when there are none.
+ * pg_restore fills them when the event triggers are there already, and without any search_path: `fillViews` does better.
+ */
+async function listWithoutFilling(
+  { tools, source, dump, connection }: LoadRequest,
+  { signal, workDir }: EngineContext,
+): Promise<string | null> {
+  const { stdout } = await captureTool(
+    {
       file: join(tools.path, 'pg_restore'),
-      args: ['--exit-on-error', '--no-password', `--dbname=${conninfo(into)}`, ...args],
-      env: toolEnvironment(connection, into),
-      stdin,
-      signal: context.signal,
+      args: ['--list'],
+      stdin: source.open(dump, signal),
+      readsPartly: true,
+      signal,
       timeoutMs: WEEK_MS,
-      stallMs: STALL_MS,
-    });
-    return stderrTail;
+      stallMs: connection.stallMs,
+    },
+    MAX_LIST_BYTES,
+  );
+  const entries = stdout.split('\n');
+  const kept = entries.filter((line) => !/^\d+; \d+ \d+ MATERIALIZED VIEW DATA /.test(line));
+  if (kept.length === entries.length) return null;
+  const file = join(workDir, `entries-${randomBytes(6).toString('hex')}`);
+  await writeFile(file, kept.join('\n'), { mode: 0o600 });
+  return file;
+}
+
+/** Streams one dump into a database, all or nothing where `args` ask for it; RESTORE_FAILED names what the server refused. Materialized views are left empty. */
+export async function loadDump(request: LoadRequest, context: EngineContext): Promise<readonly string[]> {
+  try {
+    return await load(request, await listWithoutFilling(request, context), context);
   } catch (error) {
     if (!(error instanceof Failure) || error.code !== 'TOOL_FAILED') throw error;
     throw new Failure('RESTORE_FAILED', `${explainRestoreError(error.message)}: ${error.message}`, { cause: error });
+  }
+}
+
+async function load(request: LoadRequest, list: string | null, context: EngineContext): Promise<readonly string[]> {
+  const { connection, tools, source, dump, into, args, lockWaitMs } = request;
+  const application = `lastgood load ${randomBytes(6).toString('hex')}`;
+  const stdin = source.open(dump, context.signal);
+  let doneBytes = 0;
+  let movedAt = context.clock.monotonic();
+  stdin.on('data', (chunk: Buffer) => {
+    doneBytes += chunk.length;
+    movedAt = context.clock.monotonic();
+    context.progress({ phase: 'restore', doneBytes, totalBytes: dump.produced.size });
+  });
+  stdin.pause();
+  const only = list === null ? [] : [`--use-list=${list}`];
+  const watched = { connection, application, lockWaitMs: lockWaitMs ?? null, movedAt: () => movedAt };
+  try {
+    const { stderrTail } = await whileMoving(watched, context, (signal) =>
+      runTool({
+        file: join(tools.path, 'pg_restore'),
+        args: ['--exit-on-error', '--no-password', `--dbname=${conninfo(into)}`, ...only, ...args],
+        env: { ...toolEnvironment(connection, into), PGAPPNAME: application },
+        stdin,
+        signal,
+        timeoutMs: WEEK_MS,
+      }),
+    );
+    return stderrTail;
   } finally {
     stdin.destroy();
   }

@@ -17,56 +17,17 @@ import {
 } from './fingerprint.ts';
 import { makeRoles, roleStatements } from './globals.ts';
 import { loadDump } from './load.ts';
-import { applyProperties, createDatabase } from './properties.ts';
+import { applyProperties, createDatabase, differingProperties, readProperties } from './properties.ts';
 import { makePlan, type RestorePlan } from './restore-plan.ts';
 import { openServer, outside, type Server } from './server.ts';
 import { besideName, refusePrepared, swapIn } from './swap.ts';
 import { clearAway, holdHalfMade } from './sweep.ts';
+import { fillViews, toldUnfilled, without } from './views.ts';
 
 async function rolesOf(session: Session): Promise<Set<string>> {
   return new Set(
     (await session.rows<{ name: string }>('select rolname as name from pg_roles')).map((role) => role.name),
   );
-}
-
-interface Counts {
-  readonly tables: number;
-  readonly rows: number;
-}
-
-/** What the restored database holds, and how that differs from the dump's snapshot. */
-async function measure(
-  connection: PostgresConnection,
-  name: string,
-  source: Fingerprint,
-  context: EngineContext,
-): Promise<Counts & { found: Fingerprint; differences: readonly Difference[] }> {
-  context.progress({ phase: 'check', doneBytes: 0, totalBytes: null });
-  await using session = await Session.open(connection, name, context.signal);
-  await session.run('begin isolation level repeatable read');
-  await session.run(STABLE_SETTINGS);
-  const found = await takeFingerprint(session, false, () => undefined);
-  const rows = found.tables.reduce((sum, table) => sum + Number(table.rows), 0);
-  return { tables: found.tables.length, rows, found, differences: compareFingerprints(source, found) };
-}
-
-const told = (differences: readonly Difference[]): string =>
-  differences
-    .slice(0, 3)
-    .map((difference) => difference.message)
-    .join('; ');
-
-/** Counts of the restored database against those of the dump's snapshot: a restore that lost rows is not swapped in. */
-async function check(
-  connection: PostgresConnection,
-  name: string,
-  source: Fingerprint,
-  context: EngineContext,
-): Promise<Counts> {
-  const { tables, rows, differences } = await measure(connection, name, source, context);
-  if (differences.length > 0)
-    throw new Failure('RESTORE_FAILED', `the restored database differs from its backup: ${told(differences)}`);
-  return { tables, rows };
 }
 
 interface RestoreRun {
@@ -77,6 +38,50 @@ interface RestoreRun {
   readonly request: RestoreRequest;
   readonly context: EngineContext;
 }
+interface Restored {
+  readonly tables: number;
+  readonly rows: number;
+  readonly oldKeptAs: string | null;
+  readonly warnings: readonly string[];
+}
+
+interface Counts {
+  readonly tables: number;
+  readonly rows: number;
+  /** How the database is made differently from its source: a newer server may write a locale in another way. */
+  readonly made: readonly string[];
+}
+
+/** What the restored database holds, and how that differs from the dump's snapshot. */
+async function measure(
+  { connection, server, plan, context }: RestoreRun,
+  name: string,
+  source: Fingerprint,
+): Promise<Counts & { found: Fingerprint; differences: readonly Difference[] }> {
+  context.progress({ phase: 'check', doneBytes: 0, totalBytes: null });
+  await using session = await Session.open(connection, name, context.signal);
+  await session.run('begin isolation level repeatable read');
+  await session.run(STABLE_SETTINGS);
+  const found = await takeFingerprint(session, false, () => undefined);
+  const rows = found.tables.reduce((sum, table) => sum + Number(table.rows), 0);
+  const properties = await readProperties(session, server.facts.version.major);
+  const made = differingProperties(plan.artefacts.properties, properties);
+  return { tables: found.tables.length, rows, made, found, differences: compareFingerprints(source, found) };
+}
+
+const told = (differences: readonly Difference[]): string =>
+  differences
+    .slice(0, 3)
+    .map((difference) => difference.message)
+    .join('; ');
+
+/** Counts of the restored database against those of the dump's snapshot: a restore that lost rows is not swapped in. */
+async function check(run: RestoreRun, name: string, source: Fingerprint): Promise<Counts> {
+  const { tables, rows, made, differences } = await measure(run, name, source);
+  if (differences.length > 0)
+    throw new Failure('RESTORE_FAILED', `the restored database differs from its backup: ${told(differences)}`);
+  return { tables, rows, made };
+}
 
 /** What the server says no to here is the restore's failure; that it went away, or has no space left, stays what it is. */
 function refused(error: unknown): never {
@@ -86,14 +91,8 @@ function refused(error: unknown): never {
 }
 
 /** Into a database of our own name, checked, then renamed: until the last step the old data is untouched (I7). */
-async function restoreBeside({
-  connection,
-  server,
-  plan,
-  source,
-  request,
-  context,
-}: RestoreRun): Promise<{ tables: number; rows: number; oldKeptAs: string | null; warnings: string[] }> {
+async function restoreBeside(run: RestoreRun): Promise<Restored> {
+  const { connection, server, plan, source, request, context } = run;
   const { artefacts } = plan;
   const name = plan.summary.into;
   const fresh = besideName(name, 'new', request.jobId);
@@ -110,12 +109,15 @@ async function restoreBeside({
     const warnings = [
       ...(await loadDump({ connection, tools, source, dump: artefacts.dump, into: fresh, args }, context)),
     ];
-    const counts = await check(connection, fresh, artefacts.fingerprint, context);
+    const unfilled = await fillViews(connection, fresh, artefacts, context);
+    warnings.push(...unfilled.map(toldUnfilled));
+    const { tables, rows, made } = await check(run, fresh, without(artefacts.fingerprint, unfilled));
+    warnings.push(...made);
     for (const statement of applyProperties(artefacts.properties, fresh, await rolesOf(session)))
       await session.run(statement).catch(refused);
     context.signal.throwIfAborted();
     await swapIn(session, fresh, name, aside, request.jobId).catch(refused);
-    return { ...counts, oldKeptAs: aside, warnings };
+    return { tables, rows, oldKeptAs: aside, warnings };
   } catch (error) {
     throw await clearAway(connection, fresh, error);
   }
@@ -131,12 +133,11 @@ async function readThrough(source: ArtefactSource, dump: ManifestObject, context
 }
 
 /** Nothing can be taken back here, so that all that is left is to tell the truth. */
-async function checkInPlace(
-  { connection, plan, context }: RestoreRun,
-  name: string,
-): Promise<Counts & { warnings: string[] }> {
-  const { fingerprint } = plan.artefacts;
-  const { found, ...counts } = await measure(connection, name, fingerprint, context);
+async function checkInPlace(run: RestoreRun, name: string): Promise<Restored> {
+  const { connection, plan, context } = run;
+  const unfilled = await fillViews(connection, name, plan.artefacts, context);
+  const fingerprint = without(plan.artefacts.fingerprint, unfilled);
+  const { found, ...counts } = await measure(run, name, fingerprint);
   const key = (table: Fingerprint['tables'][number]): string => JSON.stringify([table.schema, table.name]);
   const ours = new Set(fingerprint.tables.map(key));
   const others = found.tables.filter((table) => !ours.has(key(table)));
@@ -148,17 +149,18 @@ async function checkInPlace(
         'The old contents are replaced. Clients that wrote since explain a difference; otherwise restore another backup beside it.',
     });
   const names = others.slice(0, 5).map(({ schema, name: table }) => `${schema}.${table}`);
-  const warnings =
-    others.length === 0
+  const warnings = [
+    ...unfilled.map(toldUnfilled),
+    ...counts.made,
+    ...(others.length === 0
       ? []
-      : [`${others.length} tables that the backup does not hold were left as they are: ${names.join(', ')}`];
-  return { tables: counts.tables, rows: counts.rows, warnings };
+      : [`${others.length} tables that the backup does not hold were left as they are: ${names.join(', ')}`]),
+  ];
+  return { tables: counts.tables, rows: counts.rows, oldKeptAs: null, warnings };
 }
 
 /** Over the existing database, in one transaction: a failure leaves the old contents. Refused unless named by the plan. */
-async function restoreInPlace(
-  run: RestoreRun,
-): Promise<{ tables: number; rows: number; oldKeptAs: null; warnings: string[] }> {
+async function restoreInPlace(run: RestoreRun): Promise<Restored> {
   const { connection, server, plan, source, context } = run;
   const { artefacts } = plan;
   const args = [
@@ -169,12 +171,13 @@ async function restoreInPlace(
   ];
   // pg_restore commits what it has read before the end of the source could say that it was damaged (I7).
   await readThrough(source, artefacts.dump, context);
+  const { lockWaitMs } = connection;
   const warnings = await loadDump(
-    { connection, tools: server.tools, source, dump: artefacts.dump, into: plan.summary.into, args },
+    { connection, tools: server.tools, source, dump: artefacts.dump, into: plan.summary.into, args, lockWaitMs },
     context,
   );
   const checked = await checkInPlace(run, plan.summary.into);
-  return { ...checked, oldKeptAs: null, warnings: [...warnings, ...checked.warnings] };
+  return { ...checked, warnings: [...warnings, ...checked.warnings] };
 }
 
 /** Executes exactly the plan that was consented to: PLAN_CHANGED when the situation differs, TARGET_NOT_EMPTY or RESTORE_FAILED when it refuses. */

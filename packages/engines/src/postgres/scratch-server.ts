@@ -26,6 +26,7 @@ const SETTINGS = [
   'synchronous_commit=off',
   'wal_level=minimal',
   'max_wal_senders=0',
+  'max_logical_replication_workers=0',
   'autovacuum=off',
   'max_wal_size=4GB',
   'max_connections=20',

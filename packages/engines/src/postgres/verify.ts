@@ -12,6 +12,7 @@ import { loadDump } from './load.ts';
 import { applyProperties, createDatabase } from './properties.ts';
 import { startScratch } from './scratch-server.ts';
 import { findTools, parseVersion, type ToolFolder } from './tools.ts';
+import { fillViews, toldUnfilled, type UnfilledView, without } from './views.ts';
 
 const DAY_MS = 86_400_000;
 
@@ -20,8 +21,8 @@ const BROKEN_PROOF =
   /ended with SIG(KILL|TERM|INT|HUP|QUIT)|No space left on device|could not extend file|out of (shared )?memory|server closed the connection|connection to server|terminating connection|too many clients|in recovery mode|Input\/output error/;
 
 /** What this host's PostgreSQL lacks and the source has: extensions, libraries that must be preloaded, locales, build options. */
-const LACKING =
-  /extension "[^"]*" is not available|could not open extension control file|could not (access|load) (file|library)|must be loaded via "?shared_preload_libraries|not supported (by|in) this build|requires the server to be built with|could not create locale|invalid (LC_\w+ )?locale name|could not open collator/i;
+export const LACKING =
+  /extension "[^"]*" is not available|could not open extension control file|could not (access|load) (file|library)|(must|can only) be (pre)?loaded|security label provider "[^"]*" is not loaded|not supported (by|in) this build|requires the server to be built with|could not create locale|invalid (LC_\w+ )?locale name|could not open collator/i;
 
 /** Turns what says "this backup is bad" into a finding; anything else (no space, no tools, cancel, a proof that broke down) stays a failure (E3, E9). */
 async function finding(level: number, object: string | null, work: () => Promise<void>): Promise<Finding[]> {
@@ -134,13 +135,15 @@ async function loadGlobals(
   });
 }
 
+/** Loads one database as a restore does; returns the materialized views that stayed empty, which are no verdict on the backup. */
 async function loadDatabase(
   source: ArtefactSource,
-  { database, dump, properties }: DatabaseArtefacts,
+  artefacts: DatabaseArtefacts,
   scratch: PostgresConnection,
   tools: ToolFolder,
   context: EngineContext,
-): Promise<void> {
+): Promise<UnfilledView[]> {
+  const { database, dump, properties } = artefacts;
   await using session = await Session.open(scratch, scratch.database, context.signal);
   const exists = await session.rows('select from pg_database where datname = $1', [database]);
   if (exists.length > 0) await session.run(`drop database ${quote(database)}`);
@@ -149,7 +152,10 @@ async function loadDatabase(
   const roles = new Set(
     (await session.rows<{ name: string }>('select rolname as name from pg_roles')).map((role) => role.name),
   );
+  const unfilled = await fillViews(scratch, database, artefacts, context);
+  for (const view of unfilled) context.log(`${database}: ${toldUnfilled(view)}`);
   for (const statement of applyProperties(properties, database, roles)) await session.run(statement);
+  return unfilled;
 }
 const quote = (name: string): string => `"${name.replaceAll('"', '""')}"`;
 
@@ -169,9 +175,10 @@ async function proves(
   );
   for (const database of databases) {
     const artefacts = await artefactsOf(source, database, context.signal);
-    const loading = await finding(4, artefacts.dump.name, () =>
-      loadDatabase(source, artefacts, scratch.connection, tools, context),
-    );
+    let unfilled: UnfilledView[] = [];
+    const loading = await finding(4, artefacts.dump.name, async () => {
+      unfilled = await loadDatabase(source, artefacts, scratch.connection, tools, context);
+    });
     findings.push(...loading);
     if (loading.length > 0 || level < 5) continue;
     if (level === 6 && !artefacts.fingerprint.digests)
@@ -186,7 +193,7 @@ async function proves(
     await session.run(STABLE_SETTINGS);
     const { digests, digestOf } = artefacts.fingerprint;
     const found = await takeFingerprint(session, level === 6 && digests, () => undefined, digestOf);
-    const differences = compareFingerprints(artefacts.fingerprint, found).filter(
+    const differences = compareFingerprints(without(artefacts.fingerprint, unfilled), found).filter(
       (difference) => difference.level <= level,
     );
     findings.push(

@@ -1,0 +1,82 @@
+import { chmod, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Failure } from '@lastgood/core';
+import { uuidv7 } from '@lastgood/host';
+import { lyingTool, type PostgresServer, startPostgres, temporaryFolder } from '@lastgood/testkit';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { codeOf, EngineBench, ref } from './bench-of-engine.ts';
+
+const cleanup = new AsyncDisposableStack();
+let server: PostgresServer;
+let bench: EngineBench;
+
+beforeAll(async () => {
+  server = cleanup.use(await startPostgres());
+  bench = cleanup.use(await EngineBench.open(server));
+}, 120_000);
+afterAll(() => cleanup.disposeAsync());
+
+const ours = async (): Promise<unknown[]> =>
+  await server.query(
+    'postgres',
+    "select datname as left from pg_database where datname ~ '__lastgood_' union all select application_name from pg_stat_activity where application_name ~ '^lastgood load'",
+  );
+
+test('an index that takes longer to build than a stall is no stall, in a restore and in a proof', async () => {
+  await server.query('postgres', 'create database slow');
+  await server.query(
+    'slow',
+    `create function slow(int) returns int language plpgsql immutable as 'begin perform pg_sleep(1); return $1; end';
+     create table t (a int); create index on t (slow(a)); insert into t values (1), (2), (3)`,
+  );
+  await using hasty = await EngineBench.open(server, { stallMs: 1_500 });
+  const { backupId } = await hasty.backup({ databases: ['slow'] });
+  await hasty.restore(backupId, { type: 'new', database: 'slow', as: 'slow_copy' });
+  expect(await hasty.verify(4, backupId)).toEqual({ reached: 4, findings: [] });
+});
+
+test('a pg_restore that hangs in a restore is ended, and nothing of it stays', async () => {
+  await using tools = await temporaryFolder();
+  await lyingTool(tools.path, 'pg_dump', { lie: 'chatters', line: '', lines: 0 });
+  await server.query('postgres', 'create database calm');
+  await using hasty = await EngineBench.open(server, { stallMs: 1_500, binDir: tools.path });
+  const { backupId } = await hasty.backup({ databases: ['calm'] });
+  await rm(join(tools.path, 'pg_restore'), { force: true });
+  const hangs = `#!/bin/sh\ncase " $* " in *--dbname=*) exec sleep infinity;; esac\nexec ${server.binDir}/pg_restore "$@"\n`;
+  await writeFile(join(tools.path, 'pg_restore'), hangs);
+  await chmod(join(tools.path, 'pg_restore'), 0o755);
+  expect(await codeOf(hasty.restore(backupId, { type: 'new', database: 'calm', as: 'calm_copy' }))).toBe(
+    'TOOL_STALLED',
+  );
+  expect(await ours()).toEqual([]);
+});
+
+test('F2: a restore that is cancelled in the middle of an index leaves no database and no session', async () => {
+  await server.query('postgres', 'create database deep');
+  await server.query(
+    'deep',
+    `create function slow(int) returns int language plpgsql immutable as
+       'begin if current_database() <> ''deep'' then perform pg_sleep(600); end if; return $1; end';
+     create table t (a int); create index on t (slow(a)); insert into t values (1)`,
+  );
+  const { backupId } = await bench.backup({ databases: ['deep'] });
+  const source = await bench.repository.open(ref, backupId);
+  const mode = { type: 'new', database: 'deep', as: 'deep_copy' } as const;
+  const { hash } = await bench.engine.plan(mode, source, await bench.context());
+  const stop = new AbortController();
+  const context = await bench.context(stop.signal);
+  const restoring = codeOf(bench.engine.restore({ mode, jobId: uuidv7(), planHash: hash }, source, context));
+  await vi.waitFor(
+    async () =>
+      expect(
+        await server.query(
+          'postgres',
+          "select from pg_stat_activity where query ~* '^create index' and state = 'active'",
+        ),
+      ).toHaveLength(1),
+    30_000,
+  );
+  stop.abort(new Failure('JOB_CANCELLED', 'enough'));
+  expect(await restoring).toBe('JOB_CANCELLED');
+  expect(await ours()).toEqual([]);
+});
