@@ -69,7 +69,7 @@ async function readStored(file: string): Promise<StoredIdentity | undefined> {
 }
 
 /** The identity of an enrolled host; UNAUTHENTICATED when it was never enrolled. */
-export async function readIdentity(config: AgentConfig): Promise<Identity> {
+export async function readIdentity(config: Pick<AgentConfig, 'dataDir' | 'environment' | 'host'>): Promise<Identity> {
   const stored = await readStored(fileOf(config.dataDir));
   if (stored === undefined || stored.agentId === null)
     throw new Failure('UNAUTHENTICATED', `this host is not enrolled (${config.dataDir})`, {

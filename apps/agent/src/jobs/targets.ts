@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import {
   type Engine,
@@ -10,8 +12,10 @@ import {
   suspectSizes,
 } from '@lastgood/core';
 import { createPostgresEngine } from '@lastgood/engines/postgres';
-import type { BackupSummary, JobSpec, TargetRef, WireError } from '@lastgood/protocol';
+import { writeFileDurably } from '@lastgood/host';
+import { type BackupSummary, type JobSpec, type TargetRef, uuidSchema, type WireError } from '@lastgood/protocol';
 import { createFolderRepository, openFolderRepository, summaryOf } from '@lastgood/repository';
+import { z } from 'zod';
 import type { AgentConfig, TargetConfig } from '../config/agent-config.ts';
 import { readIdentity } from '../config/identity.ts';
 import type { Journal } from '../journal/journal.ts';
@@ -27,27 +31,57 @@ export interface Target {
   repository(): Promise<Repository>;
 }
 
-const noteOf = (name: string): string => `repository:${name}`;
+const noteSchema = z.object({ path: z.string(), repositoryId: uuidSchema });
 
-/** A repository is made once; afterwards a missing marker means that its disk is not there (B5), never that it may be made again. */
-async function openRepository(config: AgentConfig, name: string, journal: Journal): Promise<Repository> {
+/** What is kept of a repository beside the journal: a journal that was lost or put aside must not make a mount point a new repository. */
+async function readNote(file: string, path: string): Promise<string | undefined> {
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    throw new Failure('DATA_FOLDER_UNSAFE', `${file} cannot be read`, { cause: error });
+  }
+  try {
+    const note = noteSchema.parse(JSON.parse(text));
+    return note.path === path ? note.repositoryId : undefined;
+  } catch (error) {
+    throw new Failure('DATA_FOLDER_UNSAFE', `${file} does not say which repository lies in ${path}`, {
+      cause: error,
+      remedy: `See that the disk of ${path} is mounted, then remove ${file}.`,
+    });
+  }
+}
+
+/**
+ * A repository is made once; afterwards a missing marker means that its disk is not there (B5), never that it may be made again.
+ * Its id is kept twice, in the journal and in a file of its own.
+ */
+export async function openRepository(
+  config: Pick<AgentConfig, 'dataDir' | 'environment' | 'host' | 'repositories'>,
+  name: string,
+  journal: Pick<Journal, 'note' | 'remember'>,
+): Promise<Repository> {
   const options = config.repositories[name];
   if (options === undefined) throw new Failure('CONFIG_INVALID', `no repository is named "${name}"`);
+  const { path, mustBeMount } = options;
   const { installId } = await readIdentity(config);
-  const place = {
-    path: options.path,
-    writer: installId,
-    ...(options.mustBeMount === undefined ? {} : { mustBeMount: options.mustBeMount }),
-  };
-  const known = journal.note(noteOf(`${name}:${options.path}`));
+  const place = { path, writer: installId, ...(mustBeMount === undefined ? {} : { mustBeMount }) };
+  const key = `repository:${name}:${path}`;
+  const file = join(config.dataDir, `repository-${name}.json`);
+  const inJournal = journal.note(key);
+  const inFile =
+    inJournal === undefined ? await readNote(file, path) : await readNote(file, path).catch(() => undefined);
+  const known = inJournal ?? inFile;
   const repository = known === undefined ? await createFolderRepository(place) : await openFolderRepository(place);
   await repository.check();
-  if (known === undefined) journal.remember(noteOf(`${name}:${options.path}`), repository.id);
-  else if (known !== repository.id)
+  if (known !== undefined && known !== repository.id)
     throw new Failure(
       'STORE_NOT_MOUNTED',
-      `${options.path} holds another repository (${repository.id}) than before (${known})`,
+      `${path} holds another repository (${repository.id}) than before (${known})`,
     );
+  if (inFile === undefined) await writeFileDurably(file, JSON.stringify({ path, repositoryId: repository.id }));
+  if (inJournal === undefined) journal.remember(key, repository.id);
   return repository;
 }
 
