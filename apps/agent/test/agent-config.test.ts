@@ -104,3 +104,19 @@ test('B16: a file that others can write, a folder and a missing file are refused
   await expect(readAgentConfig(join(folder.path, 'folder'))).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
   await expect(readAgentConfig(join(folder.path, 'missing'))).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
 });
+
+test.for([
+  ['/backup', 'valid'],
+  ['/', 'valid'],
+  ['/back', 'CONFIG_INVALID'],
+  ['/proc', 'CONFIG_INVALID'],
+])('B5: a repository in /backup whose mount point is %s: %s', async ([mount, code]) => {
+  const answer = await answerTo(VALID.replace('path: /backup', `path: /backup, mustBeMount: ${mount}`));
+  expect(answer.code).toBe(code);
+  if (code !== 'valid')
+    expect(answer.lines).toEqual([
+      expect.stringMatching(
+        /^agent\.yaml:6:\d+ repositories\.local\.mustBeMount is neither \/backup nor a folder above it$/,
+      ),
+    ]);
+});

@@ -10,6 +10,7 @@ import { type Target, targetsOf } from '../src/jobs/targets.ts';
 import { Journal } from '../src/journal/journal.ts';
 import { boundedFacts } from '../src/link/facts.ts';
 import { Looks } from '../src/looks.ts';
+import { enrolAs } from './enrolled.ts';
 
 const target = (repository: string): object => ({
   engine: 'postgres',
@@ -44,6 +45,7 @@ class LooksBench implements AsyncDisposable {
     await using cleanup = new AsyncDisposableStack();
     const { path } = cleanup.use(await temporaryFolder());
     const journal = cleanup.use(await Journal.open(join(path, 'journal.sqlite'), 0));
+    await enrolAs(path, { host: 'here' });
     const config = agentConfigSchema.parse({
       environment: 'test',
       host: 'here',

@@ -1,10 +1,11 @@
-import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { temporaryFolder } from '@lastgood/testkit';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { openRepository } from '../src/jobs/targets.ts';
 import { Journal } from '../src/journal/journal.ts';
+import { enrolAs } from './enrolled.ts';
 
 const ref = { environment: 'test', host: 'db-1', target: 'shop' };
 let cleanup: AsyncDisposableStack;
@@ -17,15 +18,10 @@ beforeEach(async () => {
   base = cleanup.use(await temporaryFolder()).path;
   [dataDir, path] = [join(base, 'agent'), join(base, 'disk', 'repository')];
   await mkdir(dataDir, { mode: 0o700 });
-  await enrolAs(randomUUID());
+  await enrolAs(dataDir);
 });
 afterEach(() => cleanup.disposeAsync());
 
-async function enrolAs(installId: string): Promise<void> {
-  const privateKey = generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' });
-  const identity = { installId, agentId: randomUUID(), environment: 'test', host: 'db-1', privateKey };
-  await writeFile(join(dataDir, 'identity.json'), JSON.stringify(identity), { mode: 0o600 });
-}
 /** As the agent opens it, with the journal that is there or an empty one. */
 async function open(at = path) {
   using journal = await Journal.open(join(dataDir, 'journal.sqlite'), 0);
@@ -86,6 +82,6 @@ test('A15, B14: an agent writes to its targets under its own installation id', a
   const begin = async () =>
     await (await open()).begin({ ...backup, backupId: randomUUID(), startedAt: '2026-01-01T00:00:00Z' }, 'sys');
   await begin();
-  await enrolAs(randomUUID());
+  await enrolAs(dataDir);
   await expect(begin()).rejects.toMatchObject({ code: 'STORE_FOREIGN' });
 });

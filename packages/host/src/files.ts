@@ -1,12 +1,15 @@
 import { constants } from 'node:fs';
-import { chmod, lstat, mkdir, open, rename, rm, statfs, unlink } from 'node:fs/promises';
+import { chmod, lstat, mkdir, open, readdir, rename, rm, statfs, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Failure } from '@lastgood/core';
+import { captureTool } from './run-tool.ts';
 
 const PRIVATE_FILE = 0o600;
 const PRIVATE_FOLDER = 0o700;
+/** Of a folder that everybody writes to, such as /tmp. */
+const STICKY = 0o1000;
 
 function codeOf(error: unknown): string {
   return error instanceof Error && 'code' in error ? String(error.code) : 'unknown';
@@ -77,13 +80,26 @@ export async function removeFile(path: string): Promise<void> {
   });
 }
 
-/** Makes a folder (and its parents) for its owner alone. */
+/**
+ * Makes a folder (and its parents) for its owner alone, durably. One that is there and empty is closed to others; one that holds
+ * anything and is open stays as it is and is refused (DATA_FOLDER_UNSAFE): a typo must not close a folder of somebody else.
+ */
 export async function makePrivateFolder(path: string): Promise<void> {
-  await mkdir(path, { recursive: true, mode: PRIVATE_FOLDER });
-  const found = await lstat(path);
-  if (found.isDirectory() && (found.mode & 0o077) !== 0 && found.uid === process.getuid?.())
-    await chmod(path, PRIVATE_FOLDER);
+  const first = await mkdir(path, { recursive: true, mode: PRIVATE_FOLDER });
+  if (first === undefined) await closeEmpty(path);
+  else
+    for (let made = path; ; made = dirname(made)) {
+      await syncFolder(dirname(made));
+      if (made === first || made === dirname(made)) break;
+    }
   await checkPrivate(path);
+}
+
+async function closeEmpty(path: string): Promise<void> {
+  const found = await lstat(path);
+  const shared = (found.mode & STICKY) !== 0;
+  if (!found.isDirectory() || (found.mode & 0o077) === 0 || shared || found.uid !== process.getuid?.()) return;
+  if ((await readdir(path)).length === 0) await chmod(path, PRIVATE_FOLDER);
 }
 
 /** Refuses a path that is a symlink, belongs to another user or can be reached by others (B4, B16). */
@@ -104,4 +120,18 @@ export async function checkPrivate(path: string): Promise<void> {
 export async function freeBytes(path: string): Promise<number> {
   const { bavail, bsize } = await statfs(path);
   return bavail * bsize;
+}
+
+const DROP_MS = 60_000;
+/** Clean pages of a synced file leave memory, so that what is read next comes from the device; `dd` of coreutils can ask for that. */
+export async function dropFromMemory(path: string, signal: AbortSignal): Promise<boolean> {
+  const args = [`if=${path}`, 'iflag=nocache', 'count=0', 'status=none'];
+  return await captureTool({ file: 'dd', args, signal, timeoutMs: DROP_MS }, 4096).then(
+    () => true,
+    (error: unknown) => {
+      if (signal.aborted) throw signal.reason;
+      if (error instanceof Failure) return false;
+      throw error;
+    },
+  );
 }

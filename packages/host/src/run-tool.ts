@@ -157,6 +157,7 @@ export async function runTool(call: ToolCall, ...stages: readonly Writable[]): P
       (error: unknown) => answerOf(error, call),
     );
     await feeding;
+    killGroup(tool.pid);
     return { stderrTail: tail.lines(), durationMs: performance.now() - started, exitCode };
   } catch (error) {
     tool.kill();

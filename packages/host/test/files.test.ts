@@ -238,3 +238,18 @@ test.skipIf(!root)('B16: a folder of another user is refused (needs root)', asyn
   expect(await codeOf(checkPrivate(path))).toBe('DATA_FOLDER_UNSAFE');
   expect(await codeOf(makePrivateFolder(path))).toBe('DATA_FOLDER_UNSAFE');
 });
+
+test('B16: a folder that holds anything is not closed by us, however open it is; nor is one that everybody shares', async () => {
+  await using folder = await temporaryFolder();
+  const foreign = join(folder.path, 'foreign');
+  await mkdir(foreign);
+  await writeFile(join(foreign, 'theirs'), '');
+  await chmod(foreign, 0o755);
+  await expect(makePrivateFolder(foreign)).rejects.toMatchObject({ code: 'DATA_FOLDER_UNSAFE' });
+  expect((await stat(foreign)).mode & 0o7777).toBe(0o755);
+  const shared = join(folder.path, 'shared');
+  await mkdir(shared);
+  await chmod(shared, 0o1777);
+  await expect(makePrivateFolder(shared)).rejects.toMatchObject({ code: 'DATA_FOLDER_UNSAFE' });
+  expect((await stat(shared)).mode & 0o7777).toBe(0o1777);
+});

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable, Writable } from 'node:stream';
@@ -301,4 +301,25 @@ function released(): Readable {
       yield Buffer.from('go\n');
     })(),
   );
+}
+
+test('I10: a tool that ends well and leaves a child in the background leaves none', async () => {
+  await using folder = await temporaryFolder();
+  const file = join(folder.path, 'pid');
+  await captureTool({
+    file: 'sh',
+    args: ['-c', `sleep 300 >/dev/null 2>&1 & echo $! > ${file}`],
+    signal: new AbortController().signal,
+    timeoutMs: 10_000,
+  });
+  const pid = (await readFile(file, 'utf8')).trim();
+  await vi.waitFor(() => expect(readStateOf(pid)).toBe('gone'));
+});
+function readStateOf(pid: string): string {
+  try {
+    // A child that is dead and not yet waited for by init is gone as well.
+    return /^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8')) ? 'gone' : 'there';
+  } catch {
+    return 'gone';
+  }
 }

@@ -1,5 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
+import { resolve } from 'node:path';
 import { Failure } from '@lastgood/core';
 import { postgresConnectionSchema } from '@lastgood/engines/postgres';
 import { LIMITS, nameSchema } from '@lastgood/protocol';
@@ -118,7 +119,7 @@ export function parseAgentConfig(text: string, file: string): AgentConfig {
       ? issue.keys.map((key) => ({ path: [...issue.path, key], message: 'is no setting of this file' }))
       : [{ path: issue.path, message: issue.message }],
   );
-  const problems = [...issues, ...unknownRepositories(content)];
+  const problems = [...issues, ...unknownRepositories(content), ...looseMounts(content)];
   if (!parsed.success || problems.length > 0)
     throw new Failure(
       'CONFIG_INVALID',
@@ -141,6 +142,20 @@ function unknownRepositories(content: unknown): { path: PropertyKey[]; message: 
     Object.hasOwn(data?.repositories ?? {}, repository)
       ? []
       : [{ path: ['targets', name, 'repository'], message: `no repository is named "${repository}"` }],
+  );
+}
+
+const mountsSchema = z.object({
+  repositories: z.record(z.string(), z.looseObject({ path: z.string(), mustBeMount: z.string().optional() })),
+});
+
+/** A mount point that the repository does not lie on says nothing about the repository. */
+function looseMounts(content: unknown): { path: PropertyKey[]; message: string }[] {
+  const { data } = mountsSchema.safeParse(content);
+  return Object.entries(data?.repositories ?? {}).flatMap(([name, { path, mustBeMount }]) =>
+    mustBeMount === undefined || `${resolve(path)}/`.startsWith(`${resolve(mustBeMount)}/`.replace('//', '/'))
+      ? []
+      : [{ path: ['repositories', name, 'mustBeMount'], message: `is neither ${path} nor a folder above it` }],
   );
 }
 

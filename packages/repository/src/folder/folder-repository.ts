@@ -18,7 +18,7 @@ import { FolderWriter } from './folder-writer.ts';
 import { glanceAt, glanceAtAll } from './objects-in-place.ts';
 import { checkWriter, claim } from './owner.ts';
 import { checkMount, type FolderRepositoryOptions, makeRepository, repositoryIdOf } from './place.ts';
-import { checkFolder, descend, namesIn } from './safe-path.ts';
+import { checkFolder, descend, lookAt, namesIn } from './safe-path.ts';
 import { readJson, readSmall } from './small-file.ts';
 import { hashObject, openObject } from './stored-object.ts';
 import { purgeBackup, readTombstones, type Tombstone } from './tombstones.ts';
@@ -29,10 +29,13 @@ import {
   MANIFEST,
   removeEmpty,
   removeUnfinished,
+  sweepPartials,
   UNFINISHED,
 } from './unfinished.ts';
 
 const VERIFIED = 'verified.json';
+const CLOCK = '.clock-';
+const STALE_MS = 3_600_000;
 
 const verifiedSchema = z.object({ level: z.int(), at: z.string(), passed: z.boolean() });
 
@@ -289,6 +292,9 @@ class FolderRepository implements Repository {
   async sweep(ref: TargetRef, liveBackupIds: ReadonlySet<string>): Promise<readonly string[]> {
     const swept: string[] = [];
     await this.#mayWrite(ref);
+    await this.#sweepClocks();
+    await sweepPartials(this.#path(ref));
+    await sweepPartials(this.#path(ref, 'tombstones'));
     const removed = await this.#tombstones(ref);
     await onEach(await this.#backupIds(ref), async (backupId) => {
       if (liveBackupIds.has(backupId) || removed.has(backupId)) return;
@@ -299,6 +305,17 @@ class FolderRepository implements Repository {
     return swept;
   }
 
+  /** A look at the store's clock that was killed leaves its file. */
+  async #sweepClocks(): Promise<void> {
+    const names = (await namesIn(this.#options.path)).filter((name) => name.startsWith(CLOCK));
+    if (names.length === 0) return;
+    const now = await this.storeNow();
+    for (const name of names) {
+      const path = join(this.#options.path, name);
+      if (((await lookAt(path))?.mtimeMs ?? now) < now - STALE_MS) await removeFile(path);
+    }
+  }
+
   /** Removes what a killed backup left, and tells whether it is gone. A manifest that may be good keeps everything. */
   async #sweepOne(ref: TargetRef, backupId: string): Promise<boolean> {
     const folder = this.#path(ref, 'backups', backupId);
@@ -306,6 +323,7 @@ class FolderRepository implements Repository {
     const marked = await exists(join(folder, UNFINISHED));
     if (!(await exists(join(folder, MANIFEST)))) await (marked ? removeUnfinished(folder) : removeEmpty(folder));
     else if (marked) await this.#settle(ref, backupId);
+    else await sweepPartials(folder);
     return !(await exists(folder));
   }
 
@@ -325,7 +343,7 @@ class FolderRepository implements Repository {
   }
 
   async storeNow(): Promise<number> {
-    const path = join(this.#options.path, `.clock-${randomUUID()}`);
+    const path = join(this.#options.path, `${CLOCK}${randomUUID()}`);
     try {
       await writeFileDurably(path, '');
       return (await stat(path)).mtimeMs;

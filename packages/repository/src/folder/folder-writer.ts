@@ -3,7 +3,7 @@ import { PassThrough } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createZstdCompress, constants as zlib } from 'node:zlib';
 import { type ArtefactMeta, type BackupFacts, type BackupWriter, Bug, Failure, type NewBackup } from '@lastgood/core';
-import { publishFile, removeFile, storeFailure, syncFolder } from '@lastgood/host';
+import { dropFromMemory, publishFile, removeFile, storeFailure, syncFolder } from '@lastgood/host';
 import type { Manifest, ManifestObject } from '@lastgood/protocol';
 import { HashingStream } from '../hashing.ts';
 import { parseManifest, sealManifest, sha256 } from '../manifest-file.ts';
@@ -13,6 +13,7 @@ import { MANIFEST, removeUnfinished, UNFINISHED } from './unfinished.ts';
 
 const CHUNK = 1024 * 1024;
 const ZSTD_LEVEL = 1;
+const DROP_MS = 60_000;
 
 /** One frame per artefact, with the checksum that zstd leaves out unless asked: without it a flipped bit decodes silently. */
 export const zstdOptions = {
@@ -83,8 +84,9 @@ export class FolderWriter implements BackupWriter {
     return object;
   }
 
-  /** The bytes on the disk, not those that were sent there, make a backup good (A9). */
+  /** The bytes on the disk, not those that were sent there or are still in memory, make a backup good (A9). */
   async #readBack(path: string, object: ManifestObject): Promise<void> {
+    await dropFromMemory(path, AbortSignal.timeout(DROP_MS));
     const file = await openStored(path);
     const hash = new HashingStream();
     await pipeline(file.createReadStream({ highWaterMark: CHUNK }), hash.resume()).catch((error: unknown) => {

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Failure } from '@lastgood/core';
-import { makePrivateFolder, writeFileDurably } from '@lastgood/host';
+import { makePrivateFolder, storeFailure, writeFileDurably } from '@lastgood/host';
 import { uuidSchema } from '@lastgood/protocol';
 import { z } from 'zod';
 import { canonicalJson } from '../canonical-json.ts';
@@ -20,11 +20,23 @@ export interface FolderRepositoryOptions {
   readonly writer?: string;
 }
 
-export async function checkMount({ mustBeMount }: FolderRepositoryOptions): Promise<void> {
+/** Refuses STORE_NOT_MOUNTED unless `mustBeMount` is a mount point and the folder lies on that very file system (B5). */
+export async function checkMount({ path, mustBeMount }: FolderRepositoryOptions): Promise<void> {
   if (mustBeMount === undefined) return;
   const [mount, parent] = await Promise.all([stat(mustBeMount), stat(dirname(mustBeMount))]).catch(() => []);
   if (mount === undefined || parent === undefined || mount.dev === parent.dev)
     throw new Failure('STORE_NOT_MOUNTED', `${mustBeMount} is not a mount point`);
+  if ((await deviceOf(path)) !== mount.dev)
+    throw new Failure('STORE_NOT_MOUNTED', `${path} does not lie on the file system that is mounted at ${mustBeMount}`);
+}
+
+/** The file system on which a folder lies, or will when it is made. */
+async function deviceOf(path: string): Promise<number | undefined> {
+  const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw storeFailure(error, path);
+  });
+  return found?.dev ?? (dirname(path) === path ? undefined : await deviceOf(dirname(path)));
 }
 
 /** The id of the repository in a folder. A folder without marker is the mount point of a disk that is away (B5). */
@@ -36,11 +48,11 @@ export async function repositoryIdOf(path: string): Promise<string> {
 
 /** Makes a repository of a missing or empty folder; leaves one that is there as it is. */
 export async function makeRepository(path: string): Promise<void> {
-  await makePrivateFolder(path);
   const names = await namesIn(path);
   if (names.includes(MARKER)) return;
   const others = names.filter((name) => name !== 'lost+found' && name !== `${MARKER}.partial`);
   if (others.length > 0)
     throw new Failure('STORE_UNSAFE', `${path} is not empty and is no repository: it holds "${others[0]}"`);
+  await makePrivateFolder(path);
   await writeFileDurably(join(path, MARKER), `${canonicalJson({ format: 1, repositoryId: randomUUID() })}\n`);
 }

@@ -2,6 +2,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createZstdDecompress } from 'node:zlib';
 import { Failure } from '@lastgood/core';
+import { dropFromMemory, storeFailure } from '@lastgood/host';
 import type { ManifestObject } from '@lastgood/protocol';
 import { type Digest, HashingStream } from '../hashing.ts';
 import { openStored } from './safe-path.ts';
@@ -30,6 +31,8 @@ async function* decode(path: string, object: ManifestObject, signal: AbortSignal
     await running;
   } catch (error) {
     if (signal.aborted || error instanceof Failure) throw signal.aborted ? signal.reason : error;
+    // A disk that does not answer says nothing about the bytes (E9).
+    if (error instanceof Error && 'syscall' in error) throw storeFailure(error, path);
     throw corrupt(object, `decoding stopped near stored byte ${stored.size}`, error);
   } finally {
     input.destroy();
@@ -42,20 +45,21 @@ function corrupt(object: ManifestObject, what: string, cause?: unknown): Failure
   return new Failure('BACKUP_CORRUPT', `${object.name}: ${what}`, { cause });
 }
 
-/** Re-reads the stored bytes; says what is wrong, and near which 1 MiB block when the decoder can tell. */
+/** Re-reads the stored bytes from the disk; STORE_FAILED when it does not give them, for that is no verdict. Says what is wrong, and near which 1 MiB block when the decoder can tell. */
 export async function hashObject(
   path: string,
   object: ManifestObject,
   signal: AbortSignal,
   progress: (bytes: number) => void,
 ): Promise<string | undefined> {
+  await dropFromMemory(path, signal);
   const file = await openStored(path);
   const hash = new HashingStream(progress);
   try {
     await pipeline(file.createReadStream({ highWaterMark: CHUNK }), hash.resume(), { signal });
   } catch (error) {
     if (signal.aborted) throw signal.reason;
-    return `the object could not be read to its end (${error instanceof Error && 'code' in error ? String(error.code) : 'unknown'}), after ${hash.size} bytes`;
+    throw storeFailure(error, `${path}, after ${hash.size} bytes`);
   }
   if (equal(hash.digest(), object.stored)) return undefined;
   const block = await damagedBlock(path, object, signal);

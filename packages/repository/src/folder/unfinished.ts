@@ -47,3 +47,8 @@ export async function removeEmpty(folder: string): Promise<void> {
       if (error.code !== 'ENOTEMPTY' && error.code !== 'ENOENT') throw storeFailure(error, path);
     });
 }
+
+/** Removes small files that a crash left unfinished in a folder; whoever may write there does nothing else meanwhile. */
+export async function sweepPartials(folder: string): Promise<void> {
+  for (const name of await namesIn(folder)) if (name.endsWith('.json.partial')) await removeFile(join(folder, name));
+}
