@@ -57,7 +57,10 @@ test('an in-place restore into a database of another locale says so', async () =
   const source = await bench.repository.open(ref, backupId);
   const { hash } = await bench.engine.plan(mode, source, await bench.context());
   const result = await bench.engine.restore({ mode, jobId: uuidv7(), planHash: hash }, source, await bench.context());
-  expect(result.warnings).toEqual(['collate is C, the source had C.UTF-8', 'ctype is C, the source had C.UTF-8']);
+  expect(result.warnings).toEqual([
+    'the collation is "C", that of the source "C.UTF-8"',
+    'the character type is "C", that of the source "C.UTF-8"',
+  ]);
 });
 
 test('E2: an in-place restore of a dump that lacks rows says that it is committed, and what is missing', async () => {
@@ -83,27 +86,59 @@ test('E2: an in-place restore of a dump that lacks rows says that it is committe
   });
 });
 
-test('an in-place restore waits for no lock longer than it may, names who holds it, and leaves the old contents', async () => {
+test('an in-place restore ends the sessions of the database, as its plan says', async () => {
+  const backupId = await create('open', 'create table t (a int); insert into t values (1)');
+  await server.query('open', 'update t set a = 2');
+  const { client } = await reader('open');
+  await bench.restore(backupId, { type: 'inPlace', database: 'open' });
+  expect(await server.query('open', 'select a from t')).toEqual([{ a: 1 }]);
+  await client.end().catch(() => undefined);
+});
+
+test('an in-place restore waits for no lock of who comes back longer than it may, names it, and leaves the old contents', async () => {
   const backupId = await create('used', 'create table t (a int); insert into t values (1)');
   await server.query('used', 'update t set a = 2');
-  await server.query('postgres', "create role reader superuser login password 'r'");
-  const login = { host: server.host, port: server.port, user: 'reader', password: 'r', database: 'used' };
-  const client = new pg.Client({ ...login, application_name: 'reports' });
-  await client.connect();
-  try {
-    const { rows } = await client.query('begin; select pg_backend_pid() as pid; select * from t').then((results) => {
-      return (results as unknown as pg.QueryResult<{ pid: number }>[])[1] ?? { rows: [] };
-    });
-    await using impatient = await EngineBench.open(server, { lockWaitMs: 500 }, join(bench.folder, 'repository'));
-    await expect(impatient.restore(backupId, { type: 'inPlace', database: 'used' })).rejects.toMatchObject({
-      code: 'RESTORE_FAILED',
-      message: `the database is in use: waited 0.5 s for a lock of process ${rows[0]?.pid} of reader reports`,
-    });
-    // Nobody who comes after stands behind it any more.
-    expect(await server.query('used', "set lock_timeout = '10s'; select a from t")).toEqual([{ a: 2 }]);
-  } finally {
-    await client.end();
-  }
-  await bench.restore(backupId, { type: 'inPlace', database: 'used' });
-  expect(await server.query('used', 'select a from t')).toEqual([{ a: 1 }]);
+  await using tools = await temporaryFolder();
+  await lyingTool(tools.path, 'pg_dump', { lie: 'chatters', line: '', lines: 0 });
+  const back = join(tools.path, 'back');
+  await rm(join(tools.path, 'pg_restore'));
+  const late = `case " $* " in *--dbname=*) while [ ! -e ${back} ]; do sleep 0.05; done;; esac`;
+  await writeFile(
+    join(tools.path, 'pg_restore'),
+    `#!/bin/sh\n${late}\nexec ${join(server.binDir, 'pg_restore')} "$@"\n`,
+    { mode: 0o755 },
+  );
+  const connection = { lockWaitMs: 500, binDir: tools.path };
+  await using impatient = await EngineBench.open(server, connection, join(bench.folder, 'repository'));
+  const mode = { type: 'inPlace', database: 'used' } as const;
+  const source = await impatient.repository.open(ref, backupId);
+  const { hash } = await impatient.engine.plan(mode, source, await impatient.context());
+  let coming: ReturnType<typeof reader> | undefined;
+  const context = await impatient.context(undefined, ({ phase }) => {
+    if (phase === 'restore') coming ??= reader('used').finally(() => writeFile(back, ''));
+  });
+  const restoring = impatient.engine.restore({ mode, jobId: uuidv7(), planHash: hash }, source, context);
+  await expect(restoring).rejects.toMatchObject({
+    code: 'RESTORE_FAILED',
+    message: expect.stringMatching(
+      /^the database is in use: waited 0.5 s for a lock of process \d+ of reader reports$/,
+    ),
+  });
+  // Nobody who comes after stands behind it any more.
+  expect(await server.query('used', "set lock_timeout = '10s'; select a from t")).toEqual([{ a: 2 }]);
+  await (await coming)?.client.end();
 });
+
+/** A client in the middle of a transaction that has read. */
+async function reader(database: string): Promise<{ client: pg.Client }> {
+  await server.query(
+    'postgres',
+    "do $$ begin create role reader superuser login password 'r'; exception when duplicate_object then null; end $$",
+  );
+  const login = { host: server.host, port: server.port, user: 'reader', password: 'r', database };
+  const client = new pg.Client({ ...login, application_name: 'reports' });
+  client.on('error', () => undefined);
+  await client.connect();
+  await client.query('begin; select * from t');
+  return { client };
+}

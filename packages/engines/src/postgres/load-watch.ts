@@ -64,7 +64,7 @@ async function watch(watched: Watched, clock: EngineContext['clock'], over: Abor
         await session?.rows('select pg_terminate_backend($1)', [seen.waiting.pid]).catch(() => undefined);
         const message = `the database is in use: waited ${seconds(lockWaitMs)} for a lock of ${seen.waiting.holders}`;
         return new Failure('RESTORE_FAILED', message, {
-          remedy: 'Nothing was changed. End what the message names, or restore with a swap, which ends it.',
+          remedy: 'Nothing was changed. Stop the clients that the message names, or restore with a swap.',
         });
       }
       if (now - Math.max(busyAt, watched.movedAt()) > connection.stallMs)

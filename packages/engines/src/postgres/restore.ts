@@ -20,7 +20,7 @@ import { loadDump } from './load.ts';
 import { applyProperties, createDatabase, differingProperties, readProperties } from './properties.ts';
 import { makePlan, type RestorePlan } from './restore-plan.ts';
 import { openServer, outside, type Server } from './server.ts';
-import { besideName, refusePrepared, swapIn } from './swap.ts';
+import { besideName, endSessions, swapIn } from './swap.ts';
 import { clearAway, holdHalfMade } from './sweep.ts';
 import { fillViews, toldUnfilled, without } from './views.ts';
 
@@ -99,7 +99,6 @@ async function restoreBeside(run: RestoreRun): Promise<Restored> {
   const aside =
     request.mode.type === 'swap' && plan.existing !== undefined ? besideName(name, 'old', request.jobId) : null;
   const { session, tools } = server;
-  if (aside !== null) await refusePrepared(session, name);
   await holdHalfMade(session, request.jobId);
   try {
     await session
@@ -172,6 +171,8 @@ async function restoreInPlace(run: RestoreRun): Promise<Restored> {
   // pg_restore commits what it has read before the end of the source could say that it was damaged (I7).
   await readThrough(source, artefacts.dump, context);
   const { lockWaitMs } = connection;
+  // As the plan says. Whoever comes back at once may still hold a lock: that has its limit.
+  await endSessions(server.session, plan.summary.into).catch(refused);
   const warnings = await loadDump(
     { connection, tools: server.tools, source, dump: artefacts.dump, into: plan.summary.into, args, lockWaitMs },
     context,

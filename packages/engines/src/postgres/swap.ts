@@ -33,15 +33,15 @@ const asideSchema = z.object({
 });
 type Aside = z.infer<typeof asideSchema>;
 
-async function endSessions(session: Session, database: string): Promise<void> {
+export async function endSessions(session: Session, database: string): Promise<void> {
   await session.rows(
     'select pg_terminate_backend(pid) from pg_stat_activity where datname = $1 and pid <> pg_backend_pid()',
     [database],
   );
 }
 
-/** Ending sessions does not end prepared transactions; better told before hours of loading than after. */
-export async function refusePrepared(session: Session, database: string): Promise<void> {
+/** Ending sessions does not end prepared transactions: the plan refuses those that were there, but some may have come since. */
+async function refusePrepared(session: Session, database: string): Promise<void> {
   const held = await session.rows<{ gid: string }>('select gid from pg_prepared_xacts where database = $1 limit 5', [
     database,
   ]);

@@ -95,10 +95,12 @@ async function isAbandoned(
   for (let attempt = 1; attempt <= DROP_TRIES; attempt += 1) {
     if ([...runningJobs()].some((jobId) => name.endsWith(besideName('', 'new', jobId)))) return false;
     if (await isHeld(session, suffix)) return false;
-    const { busy } = await session.one<{ busy: boolean }>(
-      'select exists (select from pg_stat_activity where datname = $1) as busy',
+    // Asked after the lock: a restore gives it up when its database has its last name, or is gone.
+    const { there, busy } = await session.one<{ there: boolean; busy: boolean }>(
+      'select exists (select from pg_database where datname = $1) as there, exists (select from pg_stat_activity where datname = $1) as busy',
       [name],
     );
+    if (!there) return false;
     if (!busy) return true;
     await delay(500, undefined, { signal: context.signal });
   }
