@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { Failure } from '@lastgood/core';
 import { type PostgresServer, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { passwordFrom, postgresConnectionSchema, toolEnvironment } from '../src/postgres/connection.ts';
+import { postgresConnectionSchema, toolEnvironment } from '../src/postgres/connection.ts';
+import { passwordFrom } from '../src/postgres/passfile.ts';
 import { codeOf, EngineBench, ref } from './bench-of-engine.ts';
 
 const cleanup = new AsyncDisposableStack();

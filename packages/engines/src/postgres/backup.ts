@@ -61,7 +61,7 @@ async function backupDatabase(
   const taken = await takeFingerprint(session, digests, (done, all) =>
     context.progress({ phase: `fingerprint ${done}/${all}`, doneBytes: 0, totalBytes: null }),
   );
-  const fingerprint = await widenSequences(session, taken, before);
+  const fingerprint = await widenSequences(session, { ...taken, sequences: before });
   await using later = await Session.open(connection, database.name, context.signal);
   await refuseReshaped(session, later);
   await session.run('commit');

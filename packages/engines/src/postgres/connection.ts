@@ -1,9 +1,10 @@
-import { readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import { Failure } from '@lastgood/core';
 import { databaseNameSchema } from '@lastgood/protocol';
 import pg from 'pg';
 import { z } from 'zod';
+import { cancelBackend } from './cancel-request.ts';
+import { passwordFrom } from './passfile.ts';
+import { mayTakeAnotherWay, type Tls, waysOf } from './tls.ts';
 
 /** How the agent file describes one PostgreSQL server. Secrets are in the passfile, never here. */
 export const postgresConnectionSchema = z.strictObject({
@@ -35,50 +36,16 @@ export const postgresConnectionSchema = z.strictObject({
 });
 export type PostgresConnection = z.infer<typeof postgresConnectionSchema>;
 
-/** The fields of one line of a passfile, as libpq reads them: a backslash escapes, and the password is all that follows the fourth colon. */
-function fieldsOf(line: string): string[] {
-  const fields: string[] = [''];
-  for (let at = 0; at < line.length; at += 1) {
-    const char = line.charAt(at);
-    if (char === ':' && fields.length < 5) fields.push('');
-    else {
-      if (char === '\\' && at + 1 < line.length) at += 1;
-      fields.push(`${fields.pop() ?? ''}${line.charAt(at)}`);
-    }
-  }
-  return fields;
-}
-
-/** The password for one connection; undefined when the file names none. Refuses a file that others can read (B16). */
-export async function passwordFrom(connection: PostgresConnection, database: string): Promise<string | undefined> {
-  if (connection.passfile === undefined) return undefined;
-  const found = await stat(connection.passfile).catch(() => undefined);
-  if (found === undefined) throw new Failure('CONFIG_INVALID', `the passfile ${connection.passfile} does not exist`);
-  if ((found.mode & 0o077) !== 0)
-    throw new Failure('DATA_FOLDER_UNSAFE', `the passfile ${connection.passfile} can be read by others`);
-  const host = connection.host.startsWith('/') ? [connection.host, 'localhost'] : [connection.host];
-  for (const line of (await readFile(connection.passfile, 'utf8')).split(/\r?\n/)) {
-    if (line.trim() === '' || line.startsWith('#')) continue;
-    const [fileHost = '', port = '', name = '', user = '', password] = fieldsOf(line);
-    const fits = (pattern: string, ...values: string[]): boolean => pattern === '*' || values.includes(pattern);
-    if (
-      fits(fileHost, ...host) &&
-      fits(port, String(connection.port)) &&
-      fits(name, database) &&
-      fits(user, connection.user)
-    )
-      return password;
-  }
-  return undefined;
-}
+const settings = (values: Readonly<Record<string, string>>): string =>
+  Object.entries(values)
+    .map(([name, value]) => `-c ${name}=${value}`)
+    .join(' ');
 
 /**
- * What holds in every session of ours, tools included, whatever `ALTER ROLE` and `ALTER DATABASE` say: settings of the startup
- * packet outrank theirs. Whoever owns a database may set its search_path, and a function of theirs that answers to the name of
- * one of PostgreSQL's own would run with our rights.
+ * What holds in every session of ours and of the tools, whatever `ALTER ROLE` and `ALTER DATABASE` say: settings of the startup
+ * packet outrank theirs.
  */
-const SETTLED: Readonly<Record<string, string>> = {
-  search_path: 'pg_catalog',
+const SETTLED = settings({
   role: 'none',
   row_security: 'off',
   default_transaction_read_only: 'off',
@@ -86,25 +53,25 @@ const SETTLED: Readonly<Record<string, string>> = {
   statement_timeout: '0',
   lock_timeout: '0',
   idle_in_transaction_session_timeout: '0',
-};
-const STARTUP_OPTIONS = Object.entries(SETTLED)
-  .map(([name, value]) => `-c ${name}=${value}`)
-  .join(' ');
+});
+/**
+ * Whoever owns a database may set its search_path, and a function of theirs that answers to the name of one of PostgreSQL's own
+ * would run with our rights. The tools empty theirs by themselves, before anything else.
+ */
+const SEARCH_PATH = 'pg_catalog';
 
-/** Certificates may come from the environment of the agent; where a tool connects and how may not. */
-const OF_OTHERS = /^PG(?!SSL(CERT|KEY|ROOTCERT|CRL|CRLDIR)$)/;
+/** What an administrator may tell libpq, and with it us, by the environment: which certificates to trust and to show. */
+const KEPT = new Set(['PGSSLROOTCERT', 'PGSSLCERT', 'PGSSLKEY', 'PGSSLCRL', 'PGSSLCRLDIR']);
 
 /**
- * The environment that tells libpq's tools where to connect; what the agent's own environment says of that (PGSERVICE,
- * PGHOSTADDR, PGOPTIONS) is taken away. The database goes in by itself: a name is never parsed as a connection string.
+ * The environment that tells libpq's tools where to connect. The database goes in by itself: a name is never parsed as a
+ * connection string. Whatever else libpq would take from the agent's own environment (a service, another address, a password,
+ * options) is taken away: what the agent file says is all there is.
  */
-export function toolEnvironment(connection: PostgresConnection, database: string): Record<string, string | undefined> {
-  return {
-    ...Object.fromEntries(
-      Object.keys(process.env)
-        .filter((name) => OF_OTHERS.test(name))
-        .map((name) => [name, undefined]),
-    ),
+export function toolEnvironment(connection: PostgresConnection, database: string): Record<string, string> {
+  const inherited = Object.keys(process.env).filter((name) => /^PG/.test(name) && !KEPT.has(name));
+  const environment: Record<string, string | undefined> = {
+    ...Object.fromEntries(inherited.map((name) => [name, undefined])),
     PGHOST: connection.host,
     PGPORT: String(connection.port),
     PGUSER: connection.user,
@@ -112,9 +79,11 @@ export function toolEnvironment(connection: PostgresConnection, database: string
     PGSSLMODE: connection.sslmode,
     PGCONNECT_TIMEOUT: '15',
     PGAPPNAME: 'lastgood',
-    PGOPTIONS: STARTUP_OPTIONS,
+    PGOPTIONS: SETTLED,
     ...(connection.passfile === undefined ? {} : { PGPASSFILE: connection.passfile }),
   };
+  // A variable without a value is none for the tool: an empty one would be, and libpq looks for a service of that name.
+  return environment as Record<string, string>;
 }
 
 /** A connection string that names one database, whatever its name holds; for tools that read no PGDATABASE. */
@@ -160,26 +129,36 @@ export function databaseFailure(error: unknown, what: string): Failure {
   return new Failure('DATABASE_UNREACHABLE', `${what}: ${message}`, { cause: error });
 }
 
-/**
- * A server may end what takes or waits long; a backup does both. And it looks from time to time whether we are still there, so
- * that a query ends with a cancelled job or a killed agent. Which of these settings there are depends on its version.
- */
-const OUR_TIMES = `select pg_catalog.set_config(name, case name when 'client_connection_check_interval' then '2s' else '0' end, false)
-  from pg_catalog.pg_settings where name in ('transaction_timeout', 'idle_session_timeout', 'client_connection_check_interval')`;
+/** A server may end what waits long, and a backup does. Which of these settings there are depends on its version. */
+const NO_TIMEOUTS =
+  "select pg_catalog.set_config(name, '0', false) from pg_catalog.pg_settings where name in ('transaction_timeout', 'idle_session_timeout')";
 
-/** One session with a server; closed by `await using`. The signal breaks the connection, and the server ends its query within seconds. */
+/** A backend that computes looks now and then whether we are still there: an agent that died cancels nothing. Some platforms cannot. */
+const NOTICE_OUR_END =
+  "select pg_catalog.set_config(name, '5s', false) from pg_catalog.pg_settings where name = 'client_connection_check_interval'";
+
+/** One session with a server; closed by `await using`. The signal cancels what it runs and breaks the connection, so that no query outlives its job. */
 export class Session implements AsyncDisposable {
   readonly #client: pg.Client;
   readonly #signal: AbortSignal;
   readonly #abort: () => void;
   readonly #where: string;
+  #cancelling: Promise<void> | undefined;
   #broken: Error | undefined;
 
-  private constructor(client: pg.Client, signal: AbortSignal, where: string) {
+  private constructor(client: pg.Client, signal: AbortSignal, { host, port }: PostgresConnection) {
     this.#client = client;
     this.#signal = signal;
-    this.#where = where;
-    this.#abort = () => this.#destroy();
+    this.#where = `${host}:${port}`;
+    this.#abort = () => {
+      // Both are there as soon as the session is open, and in the types of neither.
+      const { processID: pid, secretKey: secret } = client as unknown as {
+        processID: number | null;
+        secretKey: number | null;
+      };
+      if (pid !== null && secret !== null) this.#cancelling = cancelBackend(host, port, { pid, secret });
+      this.#destroy();
+    };
     signal.addEventListener('abort', this.#abort);
     // An idle connection that breaks is noticed by the next query, which says why; without a listener it would end the process.
     client.on('error', (error) => {
@@ -188,48 +167,55 @@ export class Session implements AsyncDisposable {
   }
 
   static async open(connection: PostgresConnection, database: string, signal: AbortSignal): Promise<Session> {
-    const [first, ...others] = await tlsOf(connection);
+    signal.throwIfAborted();
+    const password = await passwordFrom(connection, database);
+    const { host, port, user } = connection;
+    const login = {
+      host,
+      port,
+      user,
+      database,
+      // A function, for what is empty here is taken from the environment.
+      password: () => password ?? '',
+      application_name: 'lastgood',
+      options: `${SETTLED} ${settings({ search_path: SEARCH_PATH })}`,
+      sslnegotiation: 'postgres',
+      connectionTimeoutMillis: 15_000,
+      keepAlive: true,
+    };
+    return await Session.#through(await waysOf(connection), login, connection, signal);
+  }
+
+  static async #through(
+    [ssl, next]: readonly [Tls, ...Tls[]],
+    login: pg.ClientConfig,
+    connection: PostgresConnection,
+    signal: AbortSignal,
+  ): Promise<Session> {
+    const session = new Session(new pg.Client({ ...login, ssl }), signal, connection);
     try {
-      return await Session.#open(connection, database, signal, first);
+      await session.#begin();
+      return session;
     } catch (error) {
-      if (others.length === 0 || !(error instanceof Failure) || !isTlsRefused(error.cause)) throw error;
-      return await Session.#open(connection, database, signal, others[0]);
+      await session[Symbol.asyncDispose]();
+      if (next !== undefined && !signal.aborted && mayTakeAnotherWay(error))
+        return await Session.#through([next], login, connection, signal);
+      signal.throwIfAborted();
+      throw databaseFailure(error, session.#where);
     }
   }
 
-  static async #open(
-    connection: PostgresConnection,
-    database: string,
-    signal: AbortSignal,
-    ssl: Tls | undefined,
-  ): Promise<Session> {
-    signal.throwIfAborted();
-    const where = `${connection.host}:${connection.port}`;
-    const client = new pg.Client({
-      host: connection.host,
-      port: connection.port,
-      user: connection.user,
-      database,
-      password: (await passwordFrom(connection, database)) ?? '',
-      ssl: ssl ?? false,
-      options: STARTUP_OPTIONS,
-      application_name: 'lastgood',
-      connectionTimeoutMillis: 15_000,
-      keepAlive: true,
+  async #begin(): Promise<void> {
+    const client = this.#client;
+    await client.connect();
+    // SHOW looks nothing up: it is safe before the search path is known to be ours.
+    const { rows } = await client.query<{ search_path: string }>('show search_path');
+    if (rows[0]?.search_path !== SEARCH_PATH)
+      throw pooled(`${this.#where}: the session does not keep the settings that it was opened with`);
+    await client.query(NO_TIMEOUTS);
+    await client.query(NOTICE_OUR_END).catch((error: unknown) => {
+      if (!(error instanceof pg.DatabaseError && error.code === '22023')) throw error;
     });
-    const session = new Session(client, signal, where);
-    try {
-      await client.connect();
-      // SHOW looks nothing up: it is safe before the search path is known to be ours.
-      const { rows } = await client.query<{ search_path: string }>('show search_path');
-      if (rows[0]?.search_path !== SETTLED['search_path'])
-        throw pooled(`${where}: the session does not keep the settings that it was opened with`);
-      await client.query(OUR_TIMES);
-    } catch (error) {
-      await session[Symbol.asyncDispose]();
-      throw databaseFailure(error, where);
-    }
-    return session;
   }
 
   async rows<T extends pg.QueryResultRow>(sql: string, values: readonly unknown[] = []): Promise<T[]> {
@@ -259,6 +245,7 @@ export class Session implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#signal.removeEventListener('abort', this.#abort);
+    await this.#cancelling;
     await Promise.race([
       this.#client.end().catch(() => undefined),
       new Promise((resolve) => setTimeout(resolve, 2_000).unref()),
@@ -266,31 +253,3 @@ export class Session implements AsyncDisposable {
     this.#destroy();
   }
 }
-
-interface Tls {
-  readonly rejectUnauthorized: boolean;
-  readonly ca?: string;
-  /** Without it the name in the certificate is compared with the host. */
-  readonly checkServerIdentity?: () => undefined;
-}
-
-/** The ways to connect, one after the other; undefined is without TLS. `prefer` takes what the server offers, as libpq does. */
-async function tlsOf({ sslmode, host }: PostgresConnection): Promise<readonly (Tls | undefined)[]> {
-  // A socket carries no TLS.
-  if (host.startsWith('/') || sslmode === 'disable') return [undefined];
-  const unchecked = { rejectUnauthorized: false };
-  if (sslmode === 'prefer') return [unchecked, undefined];
-  if (sslmode === 'require') return [unchecked];
-  const ca = await readFile(
-    process.env['PGSSLROOTCERT'] ?? join(process.env['HOME'] ?? '/', '.postgresql/root.crt'),
-    'utf8',
-  ).catch(() => undefined);
-  const checked = { rejectUnauthorized: true, ...(ca === undefined ? {} : { ca }) };
-  return [sslmode === 'verify-ca' ? { ...checked, checkServerIdentity: () => undefined } : checked];
-}
-
-/** The server has no TLS, or lets this client in without it alone. */
-const isTlsRefused = (error: unknown): boolean =>
-  error instanceof pg.DatabaseError
-    ? error.code === '28000'
-    : error instanceof Error && /does not support SSL|There was an error establishing an SSL/.test(error.message);

@@ -2,7 +2,7 @@ import { Failure } from '@lastgood/core';
 import pg from 'pg';
 import { z } from 'zod';
 import type { Session } from './connection.ts';
-import { type DigestOf, digest, EMPTY_DIGEST, objectsDigest, rowText } from './digests.ts';
+import { type DigestOf, digest, EMPTY_DIGEST, largeObjectDigest, rowText } from './digests.ts';
 import { neededRoles } from './needed-roles.ts';
 
 const count = z.string().regex(/^\d+$/);
@@ -61,7 +61,7 @@ const SHAPES = `select n.nspname as schema, c.relname as name, c.oid::text as oi
     from pg_attribute a where a.attrelid = c.oid and a.attnum > 0)) as shape
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
   where c.relkind = 'r' and c.relpersistence <> 't' and ${READABLE} and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
-const SEQUENCES = `select n.nspname as schema, c.relname as name, q.seqincrement > 0 as up, q.seqcycle as cycles, q.seqmin::text as first, q.seqmax::text as last
+const SEQUENCES = `select n.nspname as schema, c.relname as name, q.seqincrement > 0 as rises, q.seqcycle as cycles, q.seqmin::text as low, q.seqmax::text as high
   from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_sequence q on q.seqrelid = c.oid
   where c.relkind = 'S' and c.relpersistence <> 't' and ${READABLE} and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
 const TABLESPACES =
@@ -74,12 +74,6 @@ interface Named extends pg.QueryResultRow {
   readonly name: string;
 }
 const quoted = ({ schema, name }: Named): string => `${pg.escapeIdentifier(schema)}.${pg.escapeIdentifier(name)}`;
-interface Sequence extends Named {
-  readonly up: boolean;
-  readonly cycles: boolean;
-  readonly first: string;
-  readonly last: string;
-}
 interface Shape extends Named {
   readonly oid: string;
   readonly shape: string;
@@ -150,44 +144,46 @@ async function readEach<T>(
   }
 }
 
-/** Where a sequence stands, and which values it may have. */
-interface Stand {
-  readonly sequence: Sequence;
-  readonly value: bigint;
-  readonly called: boolean;
-}
-
 /** Where every sequence stands now. */
-export async function sequencesOf(session: Session): Promise<Stand[]> {
-  const found: Stand[] = [];
-  await readEach(session, await session.rows<Sequence>(SEQUENCES), async (sequence) => {
+export async function sequencesOf(session: Session): Promise<z.infer<typeof sequenceSchema>[]> {
+  const found: z.infer<typeof sequenceSchema>[] = [];
+  await readEach(session, await session.rows<Named>(SEQUENCES), async (sequence) => {
     const { value, called } = await session.one<{ value: string; called: boolean }>(
       `select last_value::text as value, is_called as called from ${quoted(sequence)}`,
     );
-    found.push({ sequence, value: BigInt(value), called });
+    found.push({ schema: sequence.schema, name: sequence.name, least: value, most: value, called });
   });
   return found;
 }
 
-/** One that moved against its direction, or may have gone round, can have had any value in between. */
-function rangeOf(before: Stand, after: Stand): z.infer<typeof sequenceSchema> {
-  const { schema, name, up, cycles, first, last } = before.sequence;
-  const [from, to] = up ? [before, after] : [after, before];
-  if (from.value > to.value || (cycles && from.value !== to.value))
-    return { schema, name, least: first, most: last, called: null };
-  const called = before.called === after.called ? before.called : null;
-  return { schema, name, least: String(from.value), most: String(to.value), called };
+interface Course extends Named {
+  readonly rises: boolean;
+  readonly cycles: boolean;
+  readonly low: string;
+  readonly high: string;
 }
 
-/** Sequences stand outside of every snapshot: what is dumped lies between the values before and after the dump. */
-export async function widenSequences(
-  session: Session,
-  fingerprint: Fingerprint,
-  before: readonly Stand[],
-): Promise<Fingerprint> {
-  const keyOf = ({ sequence }: Stand): string => quoted(sequence);
-  const later = new Map((await sequencesOf(session)).map((stand) => [keyOf(stand), stand]));
-  return { ...fingerprint, sequences: before.map((stand) => rangeOf(stand, later.get(keyOf(stand)) ?? stand)) };
+/**
+ * Sequences stand outside of every snapshot: what is dumped lies between the values before and after the dump. One that turned
+ * round meanwhile, or was set back, may have stood anywhere.
+ */
+export async function widenSequences(session: Session, fingerprint: Fingerprint): Promise<Fingerprint> {
+  const key = ({ schema, name }: { schema: string; name: string }): string => `${schema}\0${name}`;
+  const later = new Map((await sequencesOf(session)).map((sequence) => [key(sequence), sequence]));
+  const courses = new Map((await session.rows<Course>(SEQUENCES)).map((course) => [key(course), course]));
+  return {
+    ...fingerprint,
+    sequences: fingerprint.sequences.map((before) => {
+      const [after, course] = [later.get(key(before)), courses.get(key(before))];
+      if (after === undefined || course === undefined) return before;
+      const called = before.called === after.called ? before.called : null;
+      const moved = BigInt(after.least) - BigInt(before.least);
+      if (moved === 0n) return { ...before, called };
+      if (course.cycles || moved > 0n !== course.rises)
+        return { ...before, least: course.low, most: course.high, called: null };
+      return moved > 0n ? { ...before, most: after.most, called } : { ...before, least: after.least, called };
+    }),
+  };
 }
 
 /** Takes the fingerprint inside the session's transaction; call STABLE_SETTINGS first. To compare digests, take those of the source's `digestOf`. */
@@ -217,7 +213,8 @@ export async function takeFingerprint(
     );
     tables.push({ schema: name.schema, name: name.name, rows, digest: value, derived });
   });
-  const objects = await session.one<{ count: string; digest: string | null }>(objectsDigest(digests ? digestOf : null));
+  const objects = await session.one<{ count: string }>('select count(*)::text as count from pg_largeobject_metadata');
+  const contents = digests ? await session.one<{ digest: string }>(largeObjectDigest(digestOf)) : { digest: null };
   const settings = await session.rows<{ name: string; setting: string }>(SETTINGS);
   return {
     format: 1,
@@ -227,8 +224,8 @@ export async function takeFingerprint(
     digests,
     digestOf,
     tables,
-    sequences: (await sequencesOf(session)).map((stand) => rangeOf(stand, stand)),
-    largeObjects: { count: objects.count, digest: objects.digest },
+    sequences: await sequencesOf(session),
+    largeObjects: { count: objects.count, digest: contents.digest },
     extensions: await session.rows(
       "select extname as name, extversion as version from pg_extension where extname <> 'plpgsql' order by 1",
     ),
