@@ -4,6 +4,7 @@ import { Failure } from '@lastgood/core';
 import { databaseNameSchema } from '@lastgood/protocol';
 import pg from 'pg';
 import { z } from 'zod';
+import { cancelBackend } from './cancel-request.ts';
 
 /** How the agent file describes one PostgreSQL server. Secrets are in the passfile, never here. */
 export const postgresConnectionSchema = z.strictObject({
@@ -141,19 +142,32 @@ export function databaseFailure(error: unknown, what: string): Failure {
 const NO_TIMEOUTS =
   "select pg_catalog.set_config(name, '0', false) from pg_catalog.pg_settings where name in ('transaction_timeout', 'idle_session_timeout')";
 
-/** One session with a server; closed by `await using`. The signal breaks the connection, so that no query outlives its job. */
+/** A backend that computes looks now and then whether we are still there: an agent that died cancels nothing. Some platforms cannot. */
+const NOTICE_OUR_END =
+  "select pg_catalog.set_config(name, '5s', false) from pg_catalog.pg_settings where name = 'client_connection_check_interval'";
+
+/** One session with a server; closed by `await using`. The signal cancels what it runs and breaks the connection, so that no query outlives its job. */
 export class Session implements AsyncDisposable {
   readonly #client: pg.Client;
   readonly #signal: AbortSignal;
   readonly #abort: () => void;
   readonly #where: string;
+  #cancelling: Promise<void> | undefined;
   #broken: Error | undefined;
 
-  private constructor(client: pg.Client, signal: AbortSignal, where: string) {
+  private constructor(client: pg.Client, signal: AbortSignal, { host, port }: PostgresConnection) {
     this.#client = client;
     this.#signal = signal;
-    this.#where = where;
-    this.#abort = () => this.#destroy();
+    this.#where = `${host}:${port}`;
+    this.#abort = () => {
+      // Both are there as soon as the session is open, and in the types of neither.
+      const { processID: pid, secretKey: secret } = client as unknown as {
+        processID: number | null;
+        secretKey: number | null;
+      };
+      if (pid !== null && secret !== null) this.#cancelling = cancelBackend(host, port, { pid, secret });
+      this.#destroy();
+    };
     signal.addEventListener('abort', this.#abort);
     // An idle connection that breaks is noticed by the next query, which says why; without a listener it would end the process.
     client.on('error', (error) => {
@@ -176,7 +190,7 @@ export class Session implements AsyncDisposable {
       connectionTimeoutMillis: 15_000,
       keepAlive: true,
     });
-    const session = new Session(client, signal, where);
+    const session = new Session(client, signal, connection);
     try {
       await client.connect();
       // SHOW looks nothing up: it is safe before the search path is known to be ours.
@@ -184,6 +198,9 @@ export class Session implements AsyncDisposable {
       if (rows[0]?.search_path !== SETTLED['search_path'])
         throw pooled(`${where}: the session does not keep the settings that it was opened with`);
       await client.query(NO_TIMEOUTS);
+      await client.query(NOTICE_OUR_END).catch((error: unknown) => {
+        if (!(error instanceof pg.DatabaseError && error.code === '22023')) throw error;
+      });
     } catch (error) {
       await session[Symbol.asyncDispose]();
       throw databaseFailure(error, where);
@@ -218,6 +235,7 @@ export class Session implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#signal.removeEventListener('abort', this.#abort);
+    await this.#cancelling;
     await Promise.race([
       this.#client.end().catch(() => undefined),
       new Promise((resolve) => setTimeout(resolve, 2_000).unref()),

@@ -1,0 +1,62 @@
+import { Failure } from '@lastgood/core';
+import { type PostgresServer, startPostgres, TcpFaultProxy } from '@lastgood/testkit';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { type PostgresConnection, postgresConnectionSchema, Session } from '../src/postgres/connection.ts';
+import { digest } from '../src/postgres/digests.ts';
+
+const cleanup = new AsyncDisposableStack();
+let server: PostgresServer;
+let connection: PostgresConnection;
+
+beforeAll(async () => {
+  server = cleanup.use(await startPostgres());
+  connection = postgresConnectionSchema.parse(server.connection);
+  await server.query('postgres', 'create table many as select generate_series(1, 100000) as i');
+}, 120_000);
+afterAll(() => cleanup.disposeAsync());
+
+/** Digests of as many rows as nobody will wait for. */
+const ENDLESS = `select ${digest('row(a.i, b.i)::text')} as value from public.many a, public.many b`;
+const running = async (): Promise<number> =>
+  (
+    await server.query(
+      'postgres',
+      "select from pg_stat_activity where application_name = 'lastgood' and state = 'active' and backend_type = 'client backend'",
+    )
+  ).length;
+
+/** A session that computes, and the signal that ends its job. */
+async function computing(through: PostgresConnection): Promise<{ stop: AbortController; outcome: Promise<unknown> }> {
+  const stop = new AbortController();
+  const outcome = (async () => {
+    await using session = await Session.open(through, 'postgres', stop.signal);
+    await session.run(ENDLESS);
+  })().catch((error: unknown) => error);
+  await vi.waitFor(async () => expect(await running()).toBe(1), 30_000);
+  return { stop, outcome };
+}
+
+test('J1: the end of a job ends what it runs in the server, over TCP and through the socket', async () => {
+  for (const host of [server.host, server.socketFolder]) {
+    const { stop, outcome } = await computing({ ...connection, host });
+    const reason = new Failure('JOB_CANCELLED', 'enough');
+    stop.abort(reason);
+    expect(await outcome).toBe(reason);
+    await vi.waitFor(async () => expect(await running()).toBe(0), { timeout: 4_000, interval: 100 });
+  }
+});
+
+test('A17: a server notices within seconds that whoever asked is gone, without a word from them', async ({ skip }) => {
+  const [setting] = await server.query(
+    'postgres',
+    "select from pg_settings where name = 'client_connection_check_interval'",
+  );
+  skip(setting === undefined, 'before PostgreSQL 14 a server does not look');
+  await using proxy = await TcpFaultProxy.open({ host: server.host, port: server.port });
+  const { stop, outcome } = await computing({ ...connection, port: proxy.port });
+  proxy.refuse();
+  proxy.cut();
+  expect(await outcome).toMatchObject({ code: 'DATABASE_UNREACHABLE' });
+  await vi.waitFor(async () => expect(await running()).toBe(0), { timeout: 20_000, interval: 200 });
+  stop.abort();
+});
