@@ -3,6 +3,7 @@ import { type PostgresServer, startPostgres, TcpFaultProxy } from '@lastgood/tes
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { type PostgresConnection, postgresConnectionSchema, Session } from '../src/postgres/connection.ts';
 import { digest } from '../src/postgres/digests.ts';
+import { passwordIn } from '../src/postgres/passfile.ts';
 
 const cleanup = new AsyncDisposableStack();
 let server: PostgresServer;
@@ -59,4 +60,20 @@ test('A17: a server notices within seconds that whoever asked is gone, without a
   expect(await outcome).toMatchObject({ code: 'DATABASE_UNREACHABLE' });
   await vi.waitFor(async () => expect(await running()).toBe(0), { timeout: 20_000, interval: 200 });
   stop.abort();
+});
+
+const wanted = { hosts: ['h', 'localhost'], port: 5432, database: 'd:b', user: 'u\\v' };
+test.for([
+  ['h:5432:d\\:b:u\\\\v:secret', 'secret'],
+  ['*:*:*:*:se:cr:et', 'se:cr:et'],
+  ['*:*:*:*:se\\:cr\\\\et', 'se:cr\\et'],
+  ['*:*:*:*:secret\r', 'secret'],
+  ['# *:*:*:*:no\r\n\r\nother:*:*:*:no\r\nlocalhost:*:*:*:yes\r\n', 'yes'],
+  ['*:*:*:*: spaced ', ' spaced '],
+  ['*:*:*:*:', ''],
+  ['\\*:*:*:*:no', undefined],
+  ['*:*:*:u:no\n*:5433:*:*:no\n*:*:*', undefined],
+  ['', undefined],
+] as const)('the passfile %j holds the password %j, as libpq reads it', ([file, password], { expect }) => {
+  expect(passwordIn(file, wanted)).toBe(password);
 });

@@ -1,10 +1,11 @@
-import { readFile, stat } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Failure } from '@lastgood/core';
 import { databaseNameSchema } from '@lastgood/protocol';
 import pg from 'pg';
 import { z } from 'zod';
 import { cancelBackend } from './cancel-request.ts';
+import { passwordFrom } from './passfile.ts';
 
 /** How the agent file describes one PostgreSQL server. Secrets are in the passfile, never here. */
 export const postgresConnectionSchema = z.strictObject({
@@ -35,36 +36,6 @@ export const postgresConnectionSchema = z.strictObject({
     .default('postgres'),
 });
 export type PostgresConnection = z.infer<typeof postgresConnectionSchema>;
-
-/** Splits one line of a passfile; a backslash escapes the colon and itself. */
-function fieldsOf(line: string): string[] {
-  return (line.match(/(?:\\.|[^:\\])*(?::|$)/g) ?? [])
-    .map((field) => field.replace(/:$/, '').replace(/\\(.)/g, '$1'))
-    .slice(0, 5);
-}
-
-/** The password for one connection; undefined when the file names none. Refuses a file that others can read (B16). */
-export async function passwordFrom(connection: PostgresConnection, database: string): Promise<string | undefined> {
-  if (connection.passfile === undefined) return undefined;
-  const found = await stat(connection.passfile).catch(() => undefined);
-  if (found === undefined) throw new Failure('CONFIG_INVALID', `the passfile ${connection.passfile} does not exist`);
-  if ((found.mode & 0o077) !== 0)
-    throw new Failure('DATA_FOLDER_UNSAFE', `the passfile ${connection.passfile} can be read by others`);
-  const host = connection.host.startsWith('/') ? [connection.host, 'localhost'] : [connection.host];
-  for (const line of (await readFile(connection.passfile, 'utf8')).split('\n')) {
-    if (line.trim() === '' || line.startsWith('#')) continue;
-    const [fileHost = '', port = '', name = '', user = '', password] = fieldsOf(line);
-    const fits = (pattern: string, ...values: string[]): boolean => pattern === '*' || values.includes(pattern);
-    if (
-      fits(fileHost, ...host) &&
-      fits(port, String(connection.port)) &&
-      fits(name, database) &&
-      fits(user, connection.user)
-    )
-      return password;
-  }
-  return undefined;
-}
 
 /**
  * What holds in every session of ours, tools included, whatever `ALTER ROLE` and `ALTER DATABASE` say: settings of the startup
@@ -178,12 +149,14 @@ export class Session implements AsyncDisposable {
   static async open(connection: PostgresConnection, database: string, signal: AbortSignal): Promise<Session> {
     signal.throwIfAborted();
     const where = `${connection.host}:${connection.port}`;
+    const password = await passwordFrom(connection, database);
     const client = new pg.Client({
       host: connection.host,
       port: connection.port,
       user: connection.user,
       database,
-      password: (await passwordFrom(connection, database)) ?? '',
+      // A function, for what is empty here is taken from the environment.
+      password: () => password ?? '',
       ssl: await sslOf(connection),
       application_name: 'lastgood',
       options: STARTUP_OPTIONS,
