@@ -1,11 +1,10 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { Failure } from '@lastgood/core';
 import { databaseNameSchema } from '@lastgood/protocol';
 import pg from 'pg';
 import { z } from 'zod';
 import { cancelBackend } from './cancel-request.ts';
 import { passwordFrom } from './passfile.ts';
+import { mayTakeAnotherWay, type Tls, waysOf } from './tls.ts';
 
 /** How the agent file describes one PostgreSQL server. Secrets are in the passfile, never here. */
 export const postgresConnectionSchema = z.strictObject({
@@ -56,9 +55,18 @@ const STARTUP_OPTIONS = Object.entries(SETTLED)
   .map(([name, value]) => `-c ${name}=${value}`)
   .join(' ');
 
-/** The environment that tells libpq's tools where to connect. The database goes in by itself: a name is never parsed as a connection string. */
+/** What an administrator may tell libpq, and with it us, by the environment: which certificates to trust and to show. */
+const KEPT = new Set(['PGSSLROOTCERT', 'PGSSLCERT', 'PGSSLKEY', 'PGSSLCRL', 'PGSSLCRLDIR']);
+
+/**
+ * The environment that tells libpq's tools where to connect. The database goes in by itself: a name is never parsed as a
+ * connection string. Whatever else libpq would take from the agent's own environment (a service, another address, a password,
+ * options) is taken away: what the agent file says is all there is.
+ */
 export function toolEnvironment(connection: PostgresConnection, database: string): Record<string, string> {
-  return {
+  const inherited = Object.keys(process.env).filter((name) => /^PG/.test(name) && !KEPT.has(name));
+  const environment: Record<string, string | undefined> = {
+    ...Object.fromEntries(inherited.map((name) => [name, undefined])),
     PGHOST: connection.host,
     PGPORT: String(connection.port),
     PGUSER: connection.user,
@@ -69,6 +77,8 @@ export function toolEnvironment(connection: PostgresConnection, database: string
     PGOPTIONS: STARTUP_OPTIONS,
     ...(connection.passfile === undefined ? {} : { PGPASSFILE: connection.passfile }),
   };
+  // A variable without a value is none for the tool: an empty one would be, and libpq looks for a service of that name.
+  return environment as Record<string, string>;
 }
 
 /** A connection string that names one database, whatever its name holds; for tools that read no PGDATABASE. */
@@ -148,37 +158,53 @@ export class Session implements AsyncDisposable {
 
   static async open(connection: PostgresConnection, database: string, signal: AbortSignal): Promise<Session> {
     signal.throwIfAborted();
-    const where = `${connection.host}:${connection.port}`;
     const password = await passwordFrom(connection, database);
-    const client = new pg.Client({
-      host: connection.host,
-      port: connection.port,
-      user: connection.user,
+    const { host, port, user } = connection;
+    const login = {
+      host,
+      port,
+      user,
       database,
       // A function, for what is empty here is taken from the environment.
       password: () => password ?? '',
-      ssl: await sslOf(connection),
       application_name: 'lastgood',
       options: STARTUP_OPTIONS,
+      sslnegotiation: 'postgres',
       connectionTimeoutMillis: 15_000,
       keepAlive: true,
-    });
-    const session = new Session(client, signal, connection);
+    };
+    return await Session.#through(await waysOf(connection), login, connection, signal);
+  }
+
+  static async #through(
+    [ssl, next]: readonly [Tls, ...Tls[]],
+    login: pg.ClientConfig,
+    connection: PostgresConnection,
+    signal: AbortSignal,
+  ): Promise<Session> {
+    const session = new Session(new pg.Client({ ...login, ssl }), signal, connection);
     try {
-      await client.connect();
-      // SHOW looks nothing up: it is safe before the search path is known to be ours.
-      const { rows } = await client.query<{ search_path: string }>('show search_path');
-      if (rows[0]?.search_path !== SETTLED['search_path'])
-        throw pooled(`${where}: the session does not keep the settings that it was opened with`);
-      await client.query(NO_TIMEOUTS);
-      await client.query(NOTICE_OUR_END).catch((error: unknown) => {
-        if (!(error instanceof pg.DatabaseError && error.code === '22023')) throw error;
-      });
+      await session.#begin();
+      return session;
     } catch (error) {
       await session[Symbol.asyncDispose]();
-      throw databaseFailure(error, where);
+      if (next !== undefined && !signal.aborted && mayTakeAnotherWay(error))
+        return await Session.#through([next], login, connection, signal);
+      throw databaseFailure(error, session.#where);
     }
-    return session;
+  }
+
+  async #begin(): Promise<void> {
+    const client = this.#client;
+    await client.connect();
+    // SHOW looks nothing up: it is safe before the search path is known to be ours.
+    const { rows } = await client.query<{ search_path: string }>('show search_path');
+    if (rows[0]?.search_path !== SETTLED['search_path'])
+      throw pooled(`${this.#where}: the session does not keep the settings that it was opened with`);
+    await client.query(NO_TIMEOUTS);
+    await client.query(NOTICE_OUR_END).catch((error: unknown) => {
+      if (!(error instanceof pg.DatabaseError && error.code === '22023')) throw error;
+    });
   }
 
   async rows<T extends pg.QueryResultRow>(sql: string, values: readonly unknown[] = []): Promise<T[]> {
@@ -215,18 +241,4 @@ export class Session implements AsyncDisposable {
     ]);
     this.#destroy();
   }
-}
-
-async function sslOf({
-  sslmode,
-  host,
-}: PostgresConnection): Promise<false | { rejectUnauthorized: boolean; ca?: string }> {
-  // A socket carries no TLS; "prefer" without certificate would add nothing on the way, so only the explicit modes turn it on.
-  if (host.startsWith('/') || sslmode === 'disable' || sslmode === 'prefer') return false;
-  if (sslmode === 'require') return { rejectUnauthorized: false };
-  const ca = await readFile(
-    process.env['PGSSLROOTCERT'] ?? join(process.env['HOME'] ?? '/', '.postgresql/root.crt'),
-    'utf8',
-  ).catch(() => undefined);
-  return { rejectUnauthorized: true, ...(ca === undefined ? {} : { ca }) };
 }
