@@ -1,5 +1,7 @@
+import { rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { type PostgresServer, startPostgres } from '@lastgood/testkit';
+import { lyingTool, type PostgresServer, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { postgresConnectionSchema, Session } from '../src/postgres/connection.ts';
 import type { DigestOf } from '../src/postgres/digests.ts';
@@ -83,4 +85,44 @@ test('a fingerprint of before digests were named is compared with digests of its
   expect(compareFingerprints(elder, await taken('elder', 'columns'))).toHaveLength(1);
   const { backupId } = await bench.backup({ databases: ['elder'] });
   expect(await stored(backupId)).toMatchObject({ format: 1, digestOf: 'columns' });
+});
+
+test('A13: a sequence that turns round, falls or is set back under the dump neither fails the proof nor the restore', async () => {
+  const { path } = cleanup.use(await temporaryFolder());
+  const file = await lyingTool(path, 'pg_dump', { lie: 'chatters', line: '', lines: 0 });
+  const psql = `${join(server.binDir, 'psql')} -X -q -d restless -c`;
+  const real = join(server.binDir, 'pg_dump');
+  const changes = (offset: string): string =>
+    [
+      "select nextval('turning') from generate_series(1, 8)",
+      "select nextval('falling') from generate_series(1, 3)",
+      `select setval('reset', 500 - ${offset})`,
+      "select nextval('rising') from generate_series(1, 3)",
+    ]
+      .map((sql) => `${psql} "${sql}" > /dev/null || exit 9`)
+      .join('\n');
+  await rm(file);
+  await writeFile(
+    file,
+    `#!/bin/sh\n[ "$1" = --version ] && exec ${real} "$@"\n${changes('100')}\n${real} "$@"\nresult=$?\n${changes('200')}\nexit $result\n`,
+    { mode: 0o755 },
+  );
+  await server.query('postgres', 'create database restless');
+  await server.query(
+    'restless',
+    `create table t (i int); create sequence turning maxvalue 1000 cycle; select setval('turning', 990);
+     create sequence falling increment -1; select nextval('falling'); create sequence reset; select setval('reset', 500);
+     create sequence rising; select nextval('rising')`,
+  );
+  await using moving = await EngineBench.open(server, { binDir: path });
+  const { backupId } = await moving.backup({ databases: ['restless'] });
+  const source = await moving.repository.open(ref, backupId);
+  const [object] = source.manifest.objects.filter(({ role }) => role === 'fingerprint');
+  if (object === undefined) throw new Error('no fingerprint');
+  const { sequences } = fingerprintSchema.parse(JSON.parse(await text(source.open(object, never))));
+  const ranges = Object.fromEntries(sequences.map(({ name, least, most }) => [name, `${least}..${most}`]));
+  const whole = `1..${2n ** 63n - 1n}`;
+  expect(ranges).toEqual({ turning: '1..1000', falling: '-7..-1', reset: whole, rising: '1..7' });
+  expect(await moving.verify(5, backupId)).toEqual({ reached: 5, findings: [] });
+  await moving.restore(backupId, { type: 'new', database: 'restless', as: 'calm' });
 });

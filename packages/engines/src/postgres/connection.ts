@@ -36,13 +36,16 @@ export const postgresConnectionSchema = z.strictObject({
 });
 export type PostgresConnection = z.infer<typeof postgresConnectionSchema>;
 
+const settings = (values: Readonly<Record<string, string>>): string =>
+  Object.entries(values)
+    .map(([name, value]) => `-c ${name}=${value}`)
+    .join(' ');
+
 /**
- * What holds in every session of ours, tools included, whatever `ALTER ROLE` and `ALTER DATABASE` say: settings of the startup
- * packet outrank theirs. Whoever owns a database may set its search_path, and a function of theirs that answers to the name of
- * one of PostgreSQL's own would run with our rights.
+ * What holds in every session of ours and of the tools, whatever `ALTER ROLE` and `ALTER DATABASE` say: settings of the startup
+ * packet outrank theirs.
  */
-const SETTLED: Readonly<Record<string, string>> = {
-  search_path: 'pg_catalog',
+const SETTLED = settings({
   role: 'none',
   row_security: 'off',
   default_transaction_read_only: 'off',
@@ -50,10 +53,12 @@ const SETTLED: Readonly<Record<string, string>> = {
   statement_timeout: '0',
   lock_timeout: '0',
   idle_in_transaction_session_timeout: '0',
-};
-const STARTUP_OPTIONS = Object.entries(SETTLED)
-  .map(([name, value]) => `-c ${name}=${value}`)
-  .join(' ');
+});
+/**
+ * Whoever owns a database may set its search_path, and a function of theirs that answers to the name of one of PostgreSQL's own
+ * would run with our rights. The tools empty theirs by themselves, before anything else.
+ */
+const SEARCH_PATH = 'pg_catalog';
 
 /** What an administrator may tell libpq, and with it us, by the environment: which certificates to trust and to show. */
 const KEPT = new Set(['PGSSLROOTCERT', 'PGSSLCERT', 'PGSSLKEY', 'PGSSLCRL', 'PGSSLCRLDIR']);
@@ -74,7 +79,7 @@ export function toolEnvironment(connection: PostgresConnection, database: string
     PGSSLMODE: connection.sslmode,
     PGCONNECT_TIMEOUT: '15',
     PGAPPNAME: 'lastgood',
-    PGOPTIONS: STARTUP_OPTIONS,
+    PGOPTIONS: SETTLED,
     ...(connection.passfile === undefined ? {} : { PGPASSFILE: connection.passfile }),
   };
   // A variable without a value is none for the tool: an empty one would be, and libpq looks for a service of that name.
@@ -168,7 +173,7 @@ export class Session implements AsyncDisposable {
       // A function, for what is empty here is taken from the environment.
       password: () => password ?? '',
       application_name: 'lastgood',
-      options: STARTUP_OPTIONS,
+      options: `${SETTLED} ${settings({ search_path: SEARCH_PATH })}`,
       sslnegotiation: 'postgres',
       connectionTimeoutMillis: 15_000,
       keepAlive: true,
@@ -199,7 +204,7 @@ export class Session implements AsyncDisposable {
     await client.connect();
     // SHOW looks nothing up: it is safe before the search path is known to be ours.
     const { rows } = await client.query<{ search_path: string }>('show search_path');
-    if (rows[0]?.search_path !== SETTLED['search_path'])
+    if (rows[0]?.search_path !== SEARCH_PATH)
       throw pooled(`${this.#where}: the session does not keep the settings that it was opened with`);
     await client.query(NO_TIMEOUTS);
     await client.query(NOTICE_OUR_END).catch((error: unknown) => {

@@ -61,7 +61,8 @@ const SHAPES = `select n.nspname as schema, c.relname as name, c.oid::text as oi
     from pg_attribute a where a.attrelid = c.oid and a.attnum > 0)) as shape
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
   where c.relkind = 'r' and c.relpersistence <> 't' and ${READABLE} and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
-const SEQUENCES = `select n.nspname as schema, c.relname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
+const SEQUENCES = `select n.nspname as schema, c.relname as name, q.seqincrement > 0 as rises, q.seqcycle as cycles, q.seqmin::text as low, q.seqmax::text as high
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_sequence q on q.seqrelid = c.oid
   where c.relkind = 'S' and c.relpersistence <> 't' and ${READABLE} and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
 const TABLESPACES =
   "select distinct t.spcname as name from pg_tablespace t join pg_class c on c.reltablespace = t.oid where t.spcname !~ '^pg_' order by 1";
@@ -155,19 +156,32 @@ export async function sequencesOf(session: Session): Promise<z.infer<typeof sequ
   return found;
 }
 
-/** Sequences stand outside of every snapshot: what is dumped lies between the values before and after the dump. */
+interface Course extends Named {
+  readonly rises: boolean;
+  readonly cycles: boolean;
+  readonly low: string;
+  readonly high: string;
+}
+
+/**
+ * Sequences stand outside of every snapshot: what is dumped lies between the values before and after the dump. One that turned
+ * round meanwhile, or was set back, may have stood anywhere.
+ */
 export async function widenSequences(session: Session, fingerprint: Fingerprint): Promise<Fingerprint> {
-  const later = new Map(
-    (await sequencesOf(session)).map((sequence) => [`${sequence.schema}\0${sequence.name}`, sequence]),
-  );
+  const key = ({ schema, name }: { schema: string; name: string }): string => `${schema}\0${name}`;
+  const later = new Map((await sequencesOf(session)).map((sequence) => [key(sequence), sequence]));
+  const courses = new Map((await session.rows<Course>(SEQUENCES)).map((course) => [key(course), course]));
   return {
     ...fingerprint,
     sequences: fingerprint.sequences.map((before) => {
-      const after = later.get(`${before.schema}\0${before.name}`);
-      if (after === undefined) return before;
-      const [least, most] =
-        BigInt(before.least) <= BigInt(after.least) ? [before.least, after.most] : [after.least, before.most];
-      return { ...before, least, most, called: before.called === after.called ? before.called : null };
+      const [after, course] = [later.get(key(before)), courses.get(key(before))];
+      if (after === undefined || course === undefined) return before;
+      const called = before.called === after.called ? before.called : null;
+      const moved = BigInt(after.least) - BigInt(before.least);
+      if (moved === 0n) return { ...before, called };
+      if (course.cycles || moved > 0n !== course.rises)
+        return { ...before, least: course.low, most: course.high, called: null };
+      return moved > 0n ? { ...before, most: after.most, called } : { ...before, least: after.least, called };
     }),
   };
 }
