@@ -126,3 +126,39 @@ test('A13: a sequence that turns round, falls or is set back under the dump neit
   expect(await moving.verify(5, backupId)).toEqual({ reached: 5, findings: [] });
   await moving.restore(backupId, { type: 'new', database: 'restless', as: 'calm' });
 });
+
+test('E2: large objects of any length are digested by what they hold, not by how it is stored', async () => {
+  const MIB = 1024 * 1024;
+  const objects = async (): Promise<Fingerprint['largeObjects']> => (await taken('objects')).largeObjects;
+  await server.query('postgres', 'create database objects');
+  const make = (sql: string) => server.query('objects', sql);
+  expect(await objects()).toEqual({ count: '0', digest: '0:0' });
+  await make('select lo_create(1)');
+  const empty = await objects();
+  for (const bytes of [1, MIB - 1, MIB, MIB + 1, 2 * MIB])
+    await make(`select lo_from_bytea(${bytes + 1}, convert_to(repeat('x', ${bytes}), 'UTF8'))`);
+  const some = await objects();
+  expect([empty.count, some.count, some.digest === empty.digest]).toEqual(['1', '6', false]);
+  await make(`select lo_put(${MIB + 2}, ${MIB}, 'y')`);
+  expect((await objects()).digest).not.toBe(some.digest);
+  await make(`select lo_put(${MIB + 2}, ${MIB}, 'x')`);
+  expect(await objects()).toEqual(some);
+  await make(`select lo_create(7); select lo_put(7, 3000000, 'z')`);
+  const holed = await objects();
+  await make(`select lo_unlink(7); select lo_from_bytea(7, decode(repeat('00', 3000000), 'hex') || 'z')`);
+  expect(await objects()).toEqual(holed);
+  await make(`select lo_put(7, 3000000, ''), lo_put(7, 1, '\\x00')`);
+  expect(await objects()).toEqual(holed);
+  await make('select lo_create(8)');
+  expect((await objects()).digest).not.toBe(holed.digest);
+  await make(`select lo_put(8, 1100000000, 'far')`);
+  expect(await objects()).toMatchObject({ count: '8', digest: expect.stringMatching(/^-?\d+:-?\d+$/) });
+});
+
+test('a fingerprint of before digests were named has its large objects compared whole', async () => {
+  await server.query('postgres', 'create database whole');
+  await server.query('whole', "select lo_from_bytea(5, 'x')");
+  const [elder, named] = [await taken('whole', 'row'), await taken('whole', 'columns')];
+  expect(elder.largeObjects.digest).not.toBe(named.largeObjects.digest);
+  expect(compareFingerprints(elder, await taken('whole', 'row'))).toEqual([]);
+});

@@ -27,3 +27,23 @@ export async function rowText(session: Session, of: DigestOf): Promise<(oid: str
   return (oid) =>
     `row(${(columns.get(oid) ?? []).map((column) => `lastgood_row.${pg.escapeIdentifier(column)}`).join(', ')})::text`;
 }
+
+/** Large objects are read in pieces of this many bytes: one may be of 4 TB, and a value of PostgreSQL has at most 1 GB. */
+const PIECE = 1024 * 1024;
+const FOR_READING = 0x40000;
+const END_OF_OBJECT = 2;
+
+/**
+ * The digest of all large objects, in constant memory. Only their functions tell how long one is to whom may read it: it is
+ * opened, measured and closed, and each step takes what the one before gave, so that none is done twice. How an object is
+ * divided into pages, and which of its zeros are stored, makes no difference.
+ */
+export const largeObjectDigest = (of: DigestOf): string =>
+  of === 'row'
+    ? `select ${digest("oid::text || ':' || md5(lo_get(oid))")} as digest from pg_largeobject_metadata`
+    : `select ${digest('piece')} as digest from (
+    select closed.oid::text || ':' || start::text || ':' || md5(lo_get(closed.oid, start, ${PIECE})) as piece
+    from (select oid, lo_open(oid, ${FOR_READING}) as fd from pg_largeobject_metadata) opened
+      cross join lateral (select opened.oid, opened.fd, lo_lseek64(opened.fd, 0, ${END_OF_OBJECT}) as size) measured
+      cross join lateral (select measured.oid, measured.size, lo_close(measured.fd) as result) closed
+      cross join lateral generate_series(closed.result::bigint, greatest(closed.size - 1, 0), ${PIECE}) as start offset 0) pieces`;

@@ -2,7 +2,7 @@ import { Failure } from '@lastgood/core';
 import pg from 'pg';
 import { z } from 'zod';
 import type { Session } from './connection.ts';
-import { type DigestOf, digest, EMPTY_DIGEST, rowText } from './digests.ts';
+import { type DigestOf, digest, EMPTY_DIGEST, largeObjectDigest, rowText } from './digests.ts';
 import { neededRoles } from './needed-roles.ts';
 
 const count = z.string().regex(/^\d+$/);
@@ -213,9 +213,8 @@ export async function takeFingerprint(
     );
     tables.push({ schema: name.schema, name: name.name, rows, digest: value, derived });
   });
-  const objects = await session.one<{ count: string; digest: string | null }>(
-    `select count(*)::text as count, ${digests ? digest("oid::text || ':' || md5(lo_get(oid))") : 'null'} as digest from pg_largeobject_metadata`,
-  );
+  const objects = await session.one<{ count: string }>('select count(*)::text as count from pg_largeobject_metadata');
+  const contents = digests ? await session.one<{ digest: string }>(largeObjectDigest(digestOf)) : { digest: null };
   const settings = await session.rows<{ name: string; setting: string }>(SETTINGS);
   return {
     format: 1,
@@ -226,7 +225,7 @@ export async function takeFingerprint(
     digestOf,
     tables,
     sequences: await sequencesOf(session),
-    largeObjects: { count: objects.count, digest: objects.digest },
+    largeObjects: { count: objects.count, digest: contents.digest },
     extensions: await session.rows(
       "select extname as name, extversion as version from pg_extension where extname <> 'plpgsql' order by 1",
     ),
