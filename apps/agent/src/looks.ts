@@ -72,7 +72,9 @@ export class Looks {
   async facts(): Promise<Facts> {
     const targets = [...this.#parts.targets().values()];
     const probes = await Promise.all(targets.map((target) => this.#probe(target)));
-    const scans = await Promise.all(targets.map((target) => this.#scan(target)));
+    const scans = await Promise.all(
+      targets.map((target, index) => this.#scan(target, probes[index]?.systemId ?? null)),
+    );
     const read = scans.filter(({ backups }) => backups !== null);
     return {
       targets: targets.flatMap((target, index) => {
@@ -117,7 +119,7 @@ export class Looks {
     return await work;
   }
 
-  async #scan(target: Target): Promise<Scan> {
+  async #scan(target: Target, systemId: string | null): Promise<Scan> {
     const { name, config } = target;
     try {
       return await this.#inTurn(config.repository, async () => {
@@ -127,6 +129,10 @@ export class Looks {
         // In this order: what is removed in between is in both, and removed counts.
         const removed = await repository.removed(target.ref);
         const findings = broken.slice(0, 5).map(({ backupId, reason }) => `backup ${backupId}: ${reason}`);
+        if (systemId !== null)
+          await repository
+            .checkOwner(target.ref, systemId)
+            .catch((error: unknown) => findings.push(told(error, 'the owner of its backups is unknown')));
         return { target: name, backups: summariesOf(backups, config.repository), removed, findings, generation };
       });
     } catch (error) {

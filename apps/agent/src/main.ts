@@ -3,27 +3,32 @@ import { parseArgs } from 'node:util';
 import { Failure, toWireError } from '@lastgood/core';
 import { systemClock } from '@lastgood/host';
 import { ERROR_CATALOG } from '@lastgood/protocol';
+import { openFolderRepository } from '@lastgood/repository';
 import { pino } from 'pino';
 import { startAgent } from './agent.ts';
-import { readAgentConfig } from './config/agent-config.ts';
+import { checkHost } from './check-host.ts';
+import { type AgentConfig, readAgentConfig } from './config/agent-config.ts';
 import { enrol } from './config/identity.ts';
 
 const USAGE = `Usage: lastgood agent --config FILE
        lastgood agent enrol --config FILE --url URL --token-file FILE
        lastgood agent check --config FILE
+       lastgood agent adopt --config FILE --target NAME
 
   run      (default) connects to the control plane and carries out its jobs; SIGHUP reads the file again
   enrol    joins this host with a one-time token of \`lastgood tokens enrol\`
-  check    says whether the file is valid
+  check    says whether the file is valid, and looks at what it names; ends with 4 when something is not in order
+  adopt    makes the backups of a target in its repository this host's and its server's, for another one is gone for good
 `;
 const NOBODY_ANSWERS = 75;
+const FOUND_SOMETHING = ERROR_CATALOG.BACKUP_CORRUPT.exit;
 
 function fail(error: unknown): never {
   const wire =
     error instanceof TypeError && 'code' in error
       ? new Failure('BAD_INPUT', error.message).wireError
       : toWireError(error);
-  process.stderr.write(`error ${wire.code}: ${wire.message}\n${wire.remedy}\n`);
+  process.stderr.write(`error ${wire.code}: ${wire.message}\nwhat to do: ${wire.remedy}\n`);
   if (wire.code === 'BUG') process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
   process.exit(ERROR_CATALOG[wire.code].exit);
 }
@@ -31,6 +36,28 @@ function fail(error: unknown): never {
 function needed(value: string | undefined, name: string): string {
   if (value === undefined || value === '') throw new Failure('BAD_INPUT', `--${name} is missing`);
   return value;
+}
+
+async function check(config: AgentConfig, file: string): Promise<void> {
+  process.stdout.write(`${file} is valid: ${Object.keys(config.targets).length} target(s)\n`);
+  const found = await checkHost(config, systemClock);
+  for (const { name, text } of found) process.stdout.write(`${name}: ${text}\n`);
+  if (!found.every(({ inOrder }) => inOrder)) process.exitCode = FOUND_SOMETHING;
+}
+
+/** Deliberately, on the host itself: the control plane may not say whose backups these are. */
+async function adopt(config: AgentConfig, name: string): Promise<void> {
+  const target = config.targets[name];
+  const options = target === undefined ? undefined : config.repositories[target.repository];
+  if (options === undefined) throw new Failure('NOT_FOUND', `the agent file has no target "${name}"`);
+  const { path, mustBeMount } = options;
+  const repository = await openFolderRepository({ path, ...(mustBeMount === undefined ? {} : { mustBeMount }) });
+  const owned = await repository.disown({ environment: config.environment, host: config.host, target: name });
+  process.stdout.write(
+    owned
+      ? `the next backup makes the folder of "${name}" its own; what lies there stays\n`
+      : `nobody owns the folder of "${name}"; the next backup makes it its own\n`,
+  );
 }
 
 async function run(configFile: string): Promise<void> {
@@ -62,12 +89,13 @@ try {
       config: { type: 'string' },
       url: { type: 'string' },
       'token-file': { type: 'string' },
+      target: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
   });
   const [command = 'run', ...rest] = positionals;
   if (values.help) process.stdout.write(USAGE);
-  else if (rest.length > 0 || !['run', 'enrol', 'check'].includes(command))
+  else if (rest.length > 0 || !['run', 'enrol', 'check', 'adopt'].includes(command))
     throw new Failure('BAD_INPUT', `unknown command "${positionals.join(' ')}"\n${USAGE}`);
   else if (command === 'run') await run(needed(values.config, 'config'));
   else {
@@ -79,7 +107,8 @@ try {
       });
       const { agentId } = await enrol(config, values.url ?? config.control.url, token.trim());
       process.stdout.write(`enrolled ${config.environment}/${config.host} as ${agentId}\n`);
-    } else process.stdout.write(`${values.config} is valid: ${Object.keys(config.targets).length} target(s)\n`);
+    } else if (command === 'adopt') await adopt(config, needed(values.target, 'target'));
+    else await check(config, needed(values.config, 'config'));
   }
 } catch (error) {
   fail(error);

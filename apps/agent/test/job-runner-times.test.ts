@@ -81,6 +81,8 @@ function runnerWith(spec: JobSpec, deadlineMs = 600_000, more: Partial<JobRunner
   const times = { startBy: time.wall + 600_000, deadlineMs };
   const command = { seq: 1, type: 'job.start', jobId: JOB, attempt: 1, spec, ...times } as const;
   journal.save(acceptCommand(journal.ledger, command, runner.mint, () => null).ledger);
+  // Jobs of these tests may never end; none of them writes into a journal that is closed.
+  cleanup.defer(() => void runner.stop());
   return runner;
 }
 const job = () => journal.ledger.jobs.get(KEY);

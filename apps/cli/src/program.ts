@@ -222,7 +222,8 @@ function addTokens(program: Command, act: Act): void {
     .argument('<environment>')
     .argument('<host>')
     .option('--expires <age>', 'at most 24h', '1h')
-    .action((environment: string, host: string, options: { expires: string }) =>
+    .option('--replace', 'though the host is enrolled: the token replaces its agent')
+    .action((environment: string, host: string, options: { expires: string; replace?: boolean }) =>
       act((context) => tokens.createEnrolToken(context, environment, host, options)),
     );
   group

@@ -18,6 +18,8 @@ export interface ControlOptions {
   readonly clock: Clock;
   readonly log: Log;
   /** The data folder was put back from a copy: agents are asked for what they know before anything is sent to them. */
+  /** Make a token for the administrator though a valid one exists: it was lost. */
+  readonly newAdminToken?: boolean;
   readonly restored?: boolean;
   readonly limits?: Partial<ControlLimits>;
 }
@@ -31,9 +33,10 @@ export interface Control {
  * Makes a token for the administrator, in a file that only the owner of the folder can read: at the first start, and whenever
  * all that were made have expired, for otherwise nobody could get in any more.
  */
-async function adminToken(catalog: Catalog, file: string, now: number, log: Log): Promise<void> {
+async function adminToken(catalog: Catalog, file: string, now: number, log: Log, wanted: boolean): Promise<void> {
   const tokens = await catalog.tokens();
-  if (tokens.some((token) => isLivingAdmin(token, now))) return;
+  const living = tokens.some((token) => isLivingAdmin(token, now));
+  if (living && !wanted) return;
   const { token, record } = newToken(
     { name: 'admin', kind: 'api', scope: 'admin', environment: null, host: null, expiresAt: null, usesLeft: null },
     now,
@@ -45,7 +48,8 @@ async function adminToken(catalog: Catalog, file: string, now: number, log: Log)
     { type: 'token', token: record },
     { type: 'audit', entry },
   ]);
-  if (tokens.length > 0) log.warn({ file }, 'no living token of an administrator was left: a new one is in the file');
+  if (tokens.length > 0 && !living)
+    log.warn({ file }, 'no living token of an administrator was left: a new one is in the file');
 }
 
 const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || /^127(\.\d+){3}$/.test(host);
@@ -60,7 +64,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   const catalog = await openSqliteCatalog(join(dataDir, 'catalog.sqlite'));
   cleanup.defer(() => catalog.close());
   const adminTokenFile = join(dataDir, 'admin.token');
-  await adminToken(catalog, adminTokenFile, clock.now(), log);
+  await adminToken(catalog, adminTokenFile, clock.now(), log, options.newAdminToken === true);
   const fleet = await Fleet.open(
     catalog,
     clock,

@@ -5,21 +5,31 @@ import { ERROR_CATALOG } from '@lastgood/protocol';
 import { pino } from 'pino';
 import { startControl } from './control.ts';
 
-const USAGE = `Usage: lastgood control --data FOLDER [--host 127.0.0.1] [--port 7420] [--restored]
+const USAGE = `Usage: lastgood control --data FOLDER [--host 127.0.0.1] [--port 7420] [--restored] [--new-admin-token]
 
   --data      the folder that holds everything (made with mode 0700)
   --host      the address to listen on
   --port      the port to listen on; 0 takes a free one
+  --new-admin-token  write a new token of an administrator into admin.token, for the one there was is lost
   --restored  the folder was put back from a copy: ask every agent for its word before anything is sent to it
 `;
 
-function options(): { dataDir: string; host: string; port: number; restored: boolean } | undefined {
+interface Given {
+  readonly dataDir: string;
+  readonly host: string;
+  readonly port: number;
+  readonly restored: boolean;
+  readonly newAdminToken: boolean;
+}
+
+function options(): Given | undefined {
   const { values } = parseArgs({
     options: {
       data: { type: 'string' },
       host: { type: 'string', default: '127.0.0.1' },
       port: { type: 'string', default: '7420' },
       restored: { type: 'boolean', default: false },
+      'new-admin-token': { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
   });
@@ -28,7 +38,8 @@ function options(): { dataDir: string; host: string; port: number; restored: boo
   if (values.data === undefined || values.data === '') throw new Failure('BAD_INPUT', '--data FOLDER is missing');
   if (!Number.isInteger(port) || port < 0 || port > 65_535)
     throw new Failure('BAD_INPUT', `--port ${values.port} is no port`);
-  return { dataDir: values.data, host: values.host, port, restored: values.restored };
+  const { host, restored, 'new-admin-token': newAdminToken } = values;
+  return { dataDir: values.data, host, port, restored, newAdminToken };
 }
 
 function fail(error: unknown): never {
@@ -36,7 +47,7 @@ function fail(error: unknown): never {
     error instanceof TypeError && 'code' in error
       ? new Failure('BAD_INPUT', error.message).wireError
       : toWireError(error);
-  process.stderr.write(`error ${wire.code}: ${wire.message}\n${wire.remedy}\n`);
+  process.stderr.write(`error ${wire.code}: ${wire.message}\nwhat to do: ${wire.remedy}\n`);
   process.exit(ERROR_CATALOG[wire.code].exit);
 }
 
@@ -50,9 +61,11 @@ try {
       log.fatal({ error: error.stack }, 'unexpected error');
       process.exit(ERROR_CATALOG.BUG.exit);
     });
-    const control = await startControl({ ...given, clock: systemClock, log });
-    for (const signal of ['SIGINT', 'SIGTERM'] as const)
-      process.on(signal, () => void control.close().then(() => process.exit(0), fail));
+    // A signal that comes while it starts ends it when it is up: before, nobody would close what is half open.
+    const starting = startControl({ ...given, clock: systemClock, log });
+    const stop = (): void => void starting.then((control) => control.close()).then(() => process.exit(0), fail);
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, stop);
+    await starting;
   }
 } catch (error) {
   fail(error);

@@ -53,6 +53,10 @@ export interface Repository {
   sweep(ref: TargetRef, liveBackupIds: ReadonlySet<string>): Promise<readonly string[]>;
   /** The store's own clock: modification time of a marker just written. */
   storeNow(): Promise<number>;
+  /** Throws STORE_FOREIGN when a backup of this system from here would be refused. */
+  checkOwner(ref: TargetRef, systemId: string): Promise<void>;
+  /** Takes the target's folder from whoever writes there, for the next backup to make it its own; false when nobody did. */
+  disown(ref: TargetRef): Promise<boolean>;
   /** The ids of backups that were removed and whose grace is not over. */
   removed(ref: TargetRef): Promise<string[]>;
 }

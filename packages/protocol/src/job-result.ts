@@ -56,6 +56,8 @@ export const jobResultSchema = z.discriminatedUnion('command', [
     keptCount: z.int(),
     removedCount: z.int(),
     freedBytes: z.number(),
+    /** For how long what was removed can be brought back. */
+    graceHours: z.number().optional(),
     cut,
   }),
   z.object({ command: z.literal('plan'), plan: restorePlanSchema, cut }),

@@ -76,3 +76,15 @@ test('F3: the backups of a server that was replaced are refused until their owne
     message: 'test/db-1/shop holds backups of system sys, not of a new server',
   });
 });
+
+test("B14: a target that was disowned on purpose is the next writer's, with all its backups", async () => {
+  const before = await publish(ours);
+  await expect(theirs.checkOwner(ref, 'sys')).rejects.toMatchObject({ code: 'STORE_FOREIGN' });
+  await expect(ours.checkOwner(ref, 'another server')).rejects.toMatchObject({ code: 'STORE_FOREIGN' });
+  expect([await theirs.disown(ref), await theirs.disown(ref)]).toEqual([true, false]);
+  await theirs.checkOwner(ref, 'sys');
+  const after = await publish(theirs);
+  const { backups } = await theirs.list(ref);
+  expect(backups.map(({ manifest }) => manifest.backupId)).toEqual([before, after]);
+  expect(await failureOf(begin(ours))).toMatchObject({ code: 'STORE_FOREIGN' });
+});

@@ -263,9 +263,12 @@ export class JobRunner {
     { phase, doneBytes, totalBytes }: { phase: string; doneBytes: number; totalBytes: number | null },
   ): void {
     const at = this.#parts.clock.monotonic();
+    // Each phase counts anew: the rate of another says nothing of this one.
+    const same = running.progress?.phase.split(' ')[0] === phase.split(' ')[0];
+    if (!same) running.seen = { at, bytes: doneBytes };
     const elapsed = (at - running.seen.at) / 1000;
-    const bytesPerSecond =
-      elapsed > 1 ? Math.max(0, (doneBytes - running.seen.bytes) / elapsed) : (running.progress?.bytesPerSecond ?? 0);
+    const before = same ? (running.progress?.bytesPerSecond ?? 0) : 0;
+    const bytesPerSecond = elapsed > 1 ? Math.max(0, (doneBytes - running.seen.bytes) / elapsed) : before;
     if (elapsed > 1) running.seen = { at, bytes: doneBytes };
     running.progress = {
       jobId: job.jobId,

@@ -52,9 +52,19 @@ export async function createEnrolToken(
   context: CommandContext,
   environment: string,
   host: string,
-  options: { expires: string },
+  options: { expires: string; replace?: boolean },
 ): Promise<number> {
-  const { token, view } = await (await context.client()).createEnrolToken.mutate({
+  const client = await context.client();
+  const known = (await client.hosts.query({})).find((each) => each.environment === environment && each.host === host);
+  if (known !== undefined && options.replace !== true)
+    throw new Failure(
+      'CONFLICT',
+      `${environment}/${host} is enrolled, and ${known.state}: the token would replace its agent`,
+      {
+        remedy: 'Repeat with --replace when that agent is gone, or is this one enrolled anew.',
+      },
+    );
+  const { token, view } = await client.createEnrolToken.mutate({
     environment,
     host,
     expiresInHours: ageInHours(options.expires),

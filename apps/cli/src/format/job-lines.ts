@@ -35,6 +35,11 @@ export function planLines(plan: RestorePlanSummary): string[] {
   ];
 }
 
+const graceText = (hours: number | undefined, removed: number): string =>
+  hours === undefined || hours === 0 || removed === 0
+    ? ''
+    : `; the bytes of what goes now are freed by a rotation after ${duration(hours * 3_600_000)}, and can be brought back until then (docs/operations.md)`;
+
 /** What a finished job found or made, for people. */
 export function resultLines(result: JobResult): string[] {
   switch (result.command) {
@@ -66,7 +71,7 @@ export function resultLines(result: JobResult): string[] {
       ]);
       const freed = result.dryRun
         ? 'nothing was removed (dry run)'
-        : `freed ${bytes(result.freedBytes)}; the rest follows after the grace of the repository`;
+        : `freed ${bytes(result.freedBytes)}${graceText(result.graceHours, result.removedCount)}`;
       return [
         ...table(['backup', 'finished', 'decision', 'reason'], rows, 'There are no backups.'),
         `${result.keptCount} stay, ${result.removedCount} ${result.dryRun ? 'would go' : 'go'}; ${freed}`,

@@ -1,15 +1,26 @@
 import { type Engine, Failure } from '@lastgood/core';
 import { z } from 'zod';
 import { backup } from './backup.ts';
-import { postgresConnectionSchema } from './connection.ts';
+import { postgresConnectionSchema, type Session } from './connection.ts';
 import { restore } from './restore.ts';
 import { makePlan } from './restore-plan.ts';
-import { openServer } from './server.ts';
+import { openServer, ours } from './server.ts';
 import { undo } from './swap.ts';
 import { sweep } from './sweep.ts';
 import { checkLevel, verify } from './verify.ts';
 
 export { postgresConnectionSchema } from './connection.ts';
+
+/** Databases that restores and undos have set aside: in no backup, and on the disk until somebody drops them. */
+async function keptAside(session: Session): Promise<string[]> {
+  const kept = await session.rows<{ name: string; size: string }>(
+    "select datname as name, coalesce(pg_size_pretty(case when has_database_privilege(datname, 'connect') then pg_database_size(oid) end), 'unknown') as size from pg_database where datname ~ $1 order by 1",
+    [ours('(old|undone)')],
+  );
+  return kept.map(
+    ({ name, size }) => `database "${name}" (${size}) is kept aside by a restore: drop it when nobody needs it`,
+  );
+}
 
 /** The driver of one PostgreSQL server. Throws CONFIG_INVALID when the connection is not valid. */
 export function createPostgresEngine(connection: unknown): Engine {
@@ -35,7 +46,7 @@ export function createPostgresEngine(connection: unknown): Engine {
           systemId,
           sizeBytes,
           databases: [...databases],
-          findings: [...opened.warnings],
+          findings: [...opened.warnings, ...(await keptAside(opened.session))],
         };
       } catch (error) {
         if (!(error instanceof Failure)) throw error;

@@ -5,7 +5,8 @@ import { checkVersions, findTools, parseVersion, type ToolFolder, type Version }
 /** The mark that databases of our own making carry in their names. */
 export const OURS = '__lastgood_';
 /** The end of the name of every one of them, for PostgreSQL's `~`: whatever else carries the mark is somebody's own. */
-export const ours = (role: 'new' | 'old' | 'undone' | '(new|old|undone)'): string => `${OURS}${role}_[0-9a-f]{12}$`;
+export const ours = (role: 'new' | 'old' | 'undone' | '(old|undone)' | '(new|old|undone)'): string =>
+  `${OURS}${role}_[0-9a-f]{12}$`;
 
 export interface DatabaseSize {
   readonly name: string;

@@ -16,7 +16,7 @@ import { canonicalJson } from '../canonical-json.ts';
 import { parseManifest, sequenceOf, sha256 } from '../manifest-file.ts';
 import { FolderWriter } from './folder-writer.ts';
 import { glanceAt, glanceAtAll } from './objects-in-place.ts';
-import { checkWriter, claim } from './owner.ts';
+import { checkOwner, checkWriter, claim, disown } from './owner.ts';
 import { checkMount, type FolderRepositoryOptions, makeRepository, repositoryIdOf } from './place.ts';
 import { checkFolder, descend, lookAt, namesIn } from './safe-path.ts';
 import { readJson, readSmall } from './small-file.ts';
@@ -352,6 +352,15 @@ class FolderRepository implements Repository {
     } finally {
       await removeFile(path);
     }
+  }
+
+  async checkOwner(ref: TargetRef, systemId: string): Promise<void> {
+    await checkOwner(this.#path(ref), ref, this.#options.writer, systemId);
+  }
+
+  async disown(ref: TargetRef): Promise<boolean> {
+    await this.check();
+    return await disown(this.#path(ref));
   }
 
   async removed(ref: TargetRef): Promise<string[]> {
