@@ -24,7 +24,7 @@ function failed(name: string, error: unknown): Found {
 
 async function checkRepository(name: string, options: AgentConfig['repositories'][string]): Promise<Found> {
   const { path, mustBeMount } = options;
-  const place = { path, ...(mustBeMount === undefined ? {} : { mustBeMount }) };
+  const place = { path, mustBeMount };
   try {
     await checkMount(place);
     const names = existsSync(path) ? (await readdir(path)).filter((each) => each !== 'lost+found') : [];

@@ -51,7 +51,7 @@ async function adopt(config: AgentConfig, name: string): Promise<void> {
   const options = target === undefined ? undefined : config.repositories[target.repository];
   if (options === undefined) throw new Failure('NOT_FOUND', `the agent file has no target "${name}"`);
   const { path, mustBeMount } = options;
-  const repository = await openFolderRepository({ path, ...(mustBeMount === undefined ? {} : { mustBeMount }) });
+  const repository = await openFolderRepository({ path, mustBeMount });
   const owned = await repository.disown({ environment: config.environment, host: config.host, target: name });
   process.stdout.write(
     owned

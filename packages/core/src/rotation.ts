@@ -2,7 +2,7 @@ import type { Retention, RotationDecision } from '@lastgood/protocol';
 import { PROVEN_LEVEL, suspectSizes } from './verdict.ts';
 
 const HOUR_MS = 3_600_000;
-/** Clocks that differ by more than this decide no deletion (I11). */
+/** Clocks that differ by more than this decide no deletion, and nothing destructive begins (I11). */
 export const MAX_SKEW_MS = 5 * 60_000;
 /** Nothing was backed up before Lastgood was made: an earlier instant comes from a clock that was not set (D2). */
 const FIRST_INSTANT = Date.parse('2026-01-01T00:00:00Z');
@@ -71,14 +71,13 @@ function untrustedClock({ backups, now, storeNow, controlNow, jumpedMs }: Rotati
  * once wrong can so make a backup younger, and keep it longer, but never older.
  */
 function agesOf(backups: readonly RotationCandidate[], now: number): Map<string, number> {
-  const told = backups.map((backup) => Date.parse(backup.finishedAt));
-  const plausible = told.filter((at) => at >= FIRST_INSTANT && at <= now + MAX_SKEW_MS);
-  let latest = plausible[0] ?? now;
+  const canBe = (at: number): boolean => at >= FIRST_INSTANT && at <= now + MAX_SKEW_MS;
+  const told = backups.map(({ backupId, finishedAt }) => ({ backupId, at: Date.parse(finishedAt) }));
+  let latest = told.find(({ at }) => canBe(at))?.at ?? now;
   return new Map(
-    backups.map((backup, index) => {
-      const at = told[index] ?? 0;
-      if (at >= FIRST_INSTANT && at <= now + MAX_SKEW_MS) latest = Math.max(latest, at);
-      return [backup.backupId, latest];
+    told.map(({ backupId, at }) => {
+      if (canBe(at)) latest = Math.max(latest, at);
+      return [backupId, latest];
     }),
   );
 }

@@ -123,15 +123,14 @@ export async function freeBytes(path: string): Promise<number> {
 }
 
 const DROP_MS = 60_000;
-/** Clean pages of a synced file leave memory, so that what is read next comes from the device; `dd` of coreutils can ask for that. */
-export async function dropFromMemory(path: string, signal: AbortSignal): Promise<boolean> {
+/**
+ * Clean pages of a synced file leave memory, so that what is read next comes from the device; `dd` of coreutils can ask for that.
+ * Where it cannot be had the bytes are read from wherever they are.
+ */
+export async function dropFromMemory(path: string, signal: AbortSignal): Promise<void> {
   const args = [`if=${path}`, 'iflag=nocache', 'count=0', 'status=none'];
-  return await captureTool({ file: 'dd', args, signal, timeoutMs: DROP_MS }, 4096).then(
-    () => true,
-    (error: unknown) => {
-      if (signal.aborted) throw signal.reason;
-      if (error instanceof Failure) return false;
-      throw error;
-    },
-  );
+  await captureTool({ file: 'dd', args, signal, timeoutMs: DROP_MS }, 4096).catch((error: unknown) => {
+    if (signal.aborted) throw signal.reason;
+    if (!(error instanceof Failure)) throw error;
+  });
 }

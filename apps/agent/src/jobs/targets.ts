@@ -66,7 +66,7 @@ export async function openRepository(
   if (options === undefined) throw new Failure('CONFIG_INVALID', `no repository is named "${name}"`);
   const { path, mustBeMount } = options;
   const { installId } = await readIdentity(config);
-  const place = { path, writer: installId, ...(mustBeMount === undefined ? {} : { mustBeMount }) };
+  const place = { path, mustBeMount, writer: installId };
   const key = `repository:${name}:${path}`;
   const file = join(config.dataDir, `repository-${name}.json`);
   const inJournal = journal.note(key);

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
-import { type Clock, Failure } from '@lastgood/core';
+import { type Clock, Failure, MAX_SKEW_MS } from '@lastgood/core';
 import {
   type AgentCommand,
   type AgentSession,
@@ -29,8 +29,6 @@ import { isOutdated } from './holds.ts';
 import { changesOf } from './job-changes.ts';
 
 const GRANT_MS = 30_000;
-/** From this difference of clocks on nothing destructive is allowed to begin. */
-const MAX_SKEW_MS = 5 * 60_000;
 type Ack = Parameters<AgentSession['ack']>[0];
 type Begin = Parameters<AgentSession['begin']>[0];
 type Report = Parameters<AgentSession['report']>[0];

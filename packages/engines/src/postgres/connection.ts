@@ -68,9 +68,10 @@ const KEPT = new Set(['PGSSLROOTCERT', 'PGSSLCERT', 'PGSSLKEY', 'PGSSLCRL', 'PGS
  * connection string. Whatever else libpq would take from the agent's own environment (a service, another address, a password,
  * options) is taken away: what the agent file says is all there is.
  */
-export function toolEnvironment(connection: PostgresConnection, database: string): Record<string, string> {
+export function toolEnvironment(connection: PostgresConnection, database: string): Record<string, string | undefined> {
   const inherited = Object.keys(process.env).filter((name) => /^PG/.test(name) && !KEPT.has(name));
-  const environment: Record<string, string | undefined> = {
+  // A variable without a value is none for the tool: an empty one would be, and libpq looks for a service of that name.
+  return {
     ...Object.fromEntries(inherited.map((name) => [name, undefined])),
     PGHOST: connection.host,
     PGPORT: String(connection.port),
@@ -82,8 +83,6 @@ export function toolEnvironment(connection: PostgresConnection, database: string
     PGOPTIONS: SETTLED,
     ...(connection.passfile === undefined ? {} : { PGPASSFILE: connection.passfile }),
   };
-  // A variable without a value is none for the tool: an empty one would be, and libpq looks for a service of that name.
-  return environment as Record<string, string>;
 }
 
 /** A connection string that names one database, whatever its name holds; for tools that read no PGDATABASE. */

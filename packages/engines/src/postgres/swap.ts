@@ -2,7 +2,7 @@ import { type EngineContext, Failure, type UndoResult } from '@lastgood/core';
 import pg from 'pg';
 import { z } from 'zod';
 import { type PostgresConnection, Session } from './connection.ts';
-import { OURS, outside } from './server.ts';
+import { OURS, ours, outside } from './server.ts';
 
 const id = pg.escapeIdentifier;
 const text = pg.escapeLiteral;
@@ -133,8 +133,8 @@ export async function undo(
   const started = context.clock.monotonic();
   await using looking = await Session.open(connection, connection.database, context.signal);
   const kept = await looking.rows<{ name: string; note: string | null }>(
-    "select datname as name, shobj_description(oid, 'pg_database') as note from pg_database where strpos(datname, $1) > 0",
-    [`${OURS}old_`],
+    "select datname as name, shobj_description(oid, 'pg_database') as note from pg_database where datname ~ $1",
+    [ours('old')],
   );
   for (const { name, note } of kept) {
     const { data: aside } = asideSchema.safeParse(parseJson(note));

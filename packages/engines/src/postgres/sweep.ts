@@ -4,7 +4,7 @@ import pg from 'pg';
 import { type PostgresConnection, Session } from './connection.ts';
 import { unmarkTemplate } from './properties.ts';
 import { sweepScratch } from './scratch-server.ts';
-import { OURS } from './server.ts';
+import { ours } from './server.ts';
 import { besideName } from './swap.ts';
 
 const id = pg.escapeIdentifier;
@@ -12,7 +12,8 @@ const DROP_TRIES = 20;
 const DROP_WITHIN_MS = 10 * 60_000;
 /** The first half of the key of our advisory locks; the second is of the job: "lgnw". */
 const LOCK_CLASS = 0x6c_67_6e_77;
-const HALF_MADE = new RegExp(`${OURS}new_([0-9a-f]{12})$`);
+/** The end of a name of ours, which says of which job it is. */
+const SUFFIX_CHARS = 12;
 
 const lockKeyOf = (suffix: string): number => Number.parseInt(suffix.slice(-8), 16);
 
@@ -119,11 +120,11 @@ export async function sweep(
   const swept = await sweepScratch(connection);
   await using session = await Session.open(connection, connection.database, context.signal);
   for (const { name } of await session.rows<{ name: string }>(
-    'select datname as name from pg_database where strpos(datname, $1) > 0',
-    [`${OURS}new_`],
+    'select datname as name from pg_database where datname ~ $1',
+    [ours('new')],
   )) {
-    const [, suffix] = HALF_MADE.exec(name) ?? [];
-    if (suffix === undefined || !(await isAbandoned(session, name, suffix, context, runningJobs))) continue;
+    const suffix = name.slice(-SUFFIX_CHARS);
+    if (!(await isAbandoned(session, name, suffix, context, runningJobs))) continue;
     try {
       await dropOurs(connection, session, name);
       swept.push(`half-restored database ${name}`);

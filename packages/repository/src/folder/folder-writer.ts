@@ -13,7 +13,6 @@ import { MANIFEST, removeUnfinished, UNFINISHED } from './unfinished.ts';
 
 const CHUNK = 1024 * 1024;
 const ZSTD_LEVEL = 1;
-const DROP_MS = 60_000;
 
 /** One frame per artefact, with the checksum that zstd leaves out unless asked: without it a flipped bit decodes silently. */
 export const zstdOptions = {
@@ -86,7 +85,7 @@ export class FolderWriter implements BackupWriter {
 
   /** The bytes on the disk, not those that were sent there or are still in memory, make a backup good (A9). */
   async #readBack(path: string, object: ManifestObject): Promise<void> {
-    await dropFromMemory(path, AbortSignal.timeout(DROP_MS));
+    await dropFromMemory(path, new AbortController().signal);
     const file = await openStored(path);
     const hash = new HashingStream();
     await pipeline(file.createReadStream({ highWaterMark: CHUNK }), hash.resume()).catch((error: unknown) => {

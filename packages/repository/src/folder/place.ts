@@ -15,7 +15,7 @@ const markerSchema = z.object({ format: z.literal(1), repositoryId: uuidSchema }
 export interface FolderRepositoryOptions {
   readonly path: string;
   /** A folder that must be a mount point of its own: without it an unmounted disk fills the root file system (B4). */
-  readonly mustBeMount?: string;
+  readonly mustBeMount?: string | undefined;
   /** The installation that writes here. Of a target that has one, no other changes anything (B14); without it none is claimed. */
   readonly writer?: string;
 }
