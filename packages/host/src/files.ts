@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { chmod, lstat, mkdir, open, readdir, rename, rm, statfs, unlink } from 'node:fs/promises';
+import { chmod, link, lstat, mkdir, open, readdir, rename, rm, statfs, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -73,6 +73,42 @@ export async function writeFileDurably(path: string, data: string | Uint8Array):
   );
 }
 
+/**
+ * writeFileDurably for a file that several may want to make at once, here or on other hosts: only the first one stays, and nobody
+ * replaces it. `own` is a name for nobody else to write to, next to `path`; it is gone afterwards. Where the file system has no hard
+ * links a later one may replace it: who depends on what it holds reads it again.
+ */
+export async function writeFirst(path: string, own: string, data: string): Promise<void> {
+  await writeFileDurably(own, data);
+  try {
+    await link(own, path);
+  } catch (error) {
+    const code = codeOf(error);
+    if (code === 'EPERM' || code === 'ENOTSUP' || code === 'EOPNOTSUPP' || code === 'ENOSYS')
+      return await writeFileDurably(path, data);
+    if (code !== 'EEXIST') throw storeFailure(error, path);
+  } finally {
+    await removeFile(own);
+  }
+  await syncFolder(dirname(path));
+}
+
+/** Writes one byte into a private file of no other content, and gives the time (ms) that the file system's own clock put on it. */
+export async function touchFile(path: string): Promise<number> {
+  try {
+    const file = await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW, PRIVATE_FILE);
+    try {
+      await file.write('\n', 0);
+      await file.sync();
+      return (await file.stat()).mtimeMs;
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    throw storeFailure(error, path);
+  }
+}
+
 /** Removes one file, or nothing when there is none. Not `rm`, which tells of a file that may not be removed as of a folder. */
 export async function removeFile(path: string): Promise<void> {
   await unlink(path).catch((error: unknown) => {
@@ -125,12 +161,16 @@ export async function freeBytes(path: string): Promise<number> {
 const DROP_MS = 60_000;
 /**
  * Clean pages of a synced file leave memory, so that what is read next comes from the device; `dd` of coreutils can ask for that.
- * Where it cannot be had the bytes are read from wherever they are.
+ * Where it cannot be had the bytes are read from wherever they are: gives the reason then, and null when all is well.
  */
-export async function dropFromMemory(path: string, signal: AbortSignal): Promise<void> {
+export async function dropFromMemory(path: string, signal: AbortSignal): Promise<string | null> {
   const args = [`if=${path}`, 'iflag=nocache', 'count=0', 'status=none'];
-  await captureTool({ file: 'dd', args, signal, timeoutMs: DROP_MS }, 4096).catch((error: unknown) => {
+  try {
+    await captureTool({ file: 'dd', args, signal, timeoutMs: DROP_MS }, 4096);
+    return null;
+  } catch (error) {
     if (signal.aborted) throw signal.reason;
-    if (!(error instanceof Failure)) throw error;
-  });
+    if (error instanceof Failure) return error.message;
+    throw error;
+  }
 }

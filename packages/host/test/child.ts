@@ -3,7 +3,7 @@ import { closeSync, existsSync, openSync, writeFileSync } from 'node:fs';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Failure } from '@lastgood/core';
-import { captureTool, lockFolder, publishFile, runTool } from '../src/index.ts';
+import { captureTool, lockFolder, publishFile, runTool, writeFirst } from '../src/index.ts';
 
 const signal = new AbortController().signal;
 const codeOf = async (work: Promise<unknown>): Promise<string> =>
@@ -43,6 +43,10 @@ async function main([mode = '', ...rest]: string[]): Promise<void> {
       data.subarray(at * 65_536, (at + 1) * 65_536),
     );
     say(await codeOf(publishFile(path, (sink) => pipeline(Readable.from(pieces), sink))));
+  }
+  if (mode === 'first') {
+    const [path = '', own = '', text = ''] = rest;
+    say(await codeOf(writeFirst(path, own, text)));
   }
   if (mode === 'descriptors') {
     const taken: number[] = [];

@@ -7,7 +7,17 @@ import { pipeline } from 'node:stream/promises';
 import { Failure } from '@lastgood/core';
 import { smallFileSystem, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { captureTool, checkPrivate, makePrivateFolder, publishFile, runTool, writeFileDurably } from '../src/index.ts';
+import {
+  captureTool,
+  checkPrivate,
+  dropFromMemory,
+  makePrivateFolder,
+  publishFile,
+  runTool,
+  touchFile,
+  writeFileDurably,
+  writeFirst,
+} from '../src/index.ts';
 import { patterned } from './child.ts';
 
 const signal = new AbortController().signal;
@@ -111,6 +121,33 @@ for (const [what, inject, code] of [
     const injected = (await readFile(trace, 'utf8')).split('\n').filter((line) => line.includes('(INJECTED)'));
     expect(injected).toHaveLength(1);
   });
+
+test('of a file that several want to make the first one stays, and nothing else', async () => {
+  const path = join(folder, 'file');
+  await writeFirst(path, join(folder, 'mine'), 'first');
+  await writeFirst(path, join(folder, 'yours'), 'second');
+  expect([await readFile(path, 'utf8'), await readdir(folder)]).toEqual(['first', ['file']]);
+});
+
+test.skipIf(!strace)('a file system without hard links takes such a file all the same (needs strace)', async () => {
+  const path = join(folder, 'file');
+  const lie = ['-f', '-qq', '-o', '/dev/null', '-e', 'trace=link,linkat', '-e', 'inject=link,linkat:error=EPERM'];
+  const node = [process.execPath, child, 'first', path, join(folder, 'mine'), 'first'];
+  expect((await call('/usr/bin/strace', [...lie, ...node])).stdout).toContain('done');
+  expect([await readFile(path, 'utf8'), await readdir(folder)]).toEqual(['first', ['file']]);
+});
+
+test("B4: the clock of a file system is read through nobody's symbolic link", async () => {
+  await symlink(join(base, 'elsewhere'), join(folder, 'clock'));
+  expect(await codeOf(touchFile(join(folder, 'clock')))).toBe('STORE_UNSAFE');
+  expect(existsSync(join(base, 'elsewhere'))).toBe(false);
+});
+
+test('what cannot be dropped from memory has a reason', async () => {
+  await writeFileDurably(join(folder, 'file'), 'bytes');
+  expect(await dropFromMemory(join(folder, 'file'), signal)).toBeNull();
+  expect(await dropFromMemory(join(folder, 'missing'), signal)).toContain('dd ended with 1');
+});
 
 test.skipIf(!strace)(
   'A7: EIO of the fsync of the folder fails the call; the file that has its name is whole (needs strace)',

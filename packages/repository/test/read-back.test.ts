@@ -74,6 +74,21 @@ for (const [what, change] of [
     expect((await repository.list(ref)).backups).toEqual([]);
   });
 
+test('a backup whose bytes may have been read back from memory says so', async () => {
+  const take = async (): Promise<readonly string[]> => {
+    const writer = await begin(repository);
+    await writer.add(dump, (sink) => write(sink, randomBytes(MIB)));
+    return (await writer.publish(facts, '2026-01-01T00:00:01Z')).manifest.warnings;
+  };
+  expect(await take()).toEqual([]);
+  vi.stubEnv('PATH', path);
+  try {
+    expect(await take()).toEqual([expect.stringMatching(/from memory.*dd is not installed/)]);
+  } finally {
+    vi.unstubAllEnvs();
+  }
+});
+
 test('A2: a tool that fails while the store is behind it leaves nothing, and the process lives', async () => {
   const backupId = uuidv7();
   const writer = await begin(repository, backupId);

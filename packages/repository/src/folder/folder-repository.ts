@@ -1,5 +1,3 @@
-import { randomUUID } from 'node:crypto';
-import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import {
   type ArtefactSource,
@@ -9,7 +7,7 @@ import {
   type Repository,
   type StoredBackup,
 } from '@lastgood/core';
-import { freeBytes, removeFile, storeFailure, syncFolder, writeFileDurably } from '@lastgood/host';
+import { freeBytes, removeFile, syncFolder, touchFile, writeFileDurably } from '@lastgood/host';
 import { type BackupSummary, type Finding, type Manifest, type TargetRef, uuidSchema } from '@lastgood/protocol';
 import { z } from 'zod';
 import { canonicalJson } from '../canonical-json.ts';
@@ -18,7 +16,7 @@ import { FolderWriter } from './folder-writer.ts';
 import { glanceAt, glanceAtAll } from './objects-in-place.ts';
 import { checkOwner, checkWriter, claim, disown } from './owner.ts';
 import { checkMount, type FolderRepositoryOptions, makeRepository, repositoryIdOf } from './place.ts';
-import { checkFolder, descend, lookAt, namesIn } from './safe-path.ts';
+import { checkFolder, descend, namesIn } from './safe-path.ts';
 import { readJson, readSmall } from './small-file.ts';
 import { hashObject, openObject } from './stored-object.ts';
 import { purgeBackup, readTombstones, type Tombstone } from './tombstones.ts';
@@ -34,8 +32,6 @@ import {
 } from './unfinished.ts';
 
 const VERIFIED = 'verified.json';
-const CLOCK = '.clock-';
-const STALE_MS = 3_600_000;
 
 const verifiedSchema = z.object({ level: z.int(), at: z.string(), passed: z.boolean() });
 
@@ -292,7 +288,6 @@ class FolderRepository implements Repository {
   async sweep(ref: TargetRef, liveBackupIds: ReadonlySet<string>): Promise<readonly string[]> {
     const swept: string[] = [];
     await this.#mayWrite(ref);
-    await this.#sweepClocks();
     await sweepPartials(this.#path(ref));
     await sweepPartials(this.#path(ref, 'tombstones'));
     const removed = await this.#tombstones(ref);
@@ -303,17 +298,6 @@ class FolderRepository implements Repository {
       swept.push(backupId);
     });
     return swept;
-  }
-
-  /** A look at the store's clock that was killed leaves its file. */
-  async #sweepClocks(): Promise<void> {
-    const names = (await namesIn(this.#options.path)).filter((name) => name.startsWith(CLOCK));
-    if (names.length === 0) return;
-    const now = await this.storeNow();
-    for (const name of names) {
-      const path = join(this.#options.path, name);
-      if (((await lookAt(path))?.mtimeMs ?? now) < now - STALE_MS) await removeFile(path);
-    }
   }
 
   /** Removes what a killed backup left, and tells whether it is gone. A manifest that may be good keeps everything. */
@@ -342,16 +326,9 @@ class FolderRepository implements Repository {
     else if (!(await hasObjects(folder))) await removeUnfinished(folder);
   }
 
+  /** One file per writer, which stays: a look that is killed leaves nothing else, and no two writers meet. */
   async storeNow(): Promise<number> {
-    const path = join(this.#options.path, `${CLOCK}${randomUUID()}`);
-    try {
-      await writeFileDurably(path, '');
-      return (await stat(path)).mtimeMs;
-    } catch (error) {
-      throw storeFailure(error, path);
-    } finally {
-      await removeFile(path);
-    }
+    return await touchFile(join(this.#options.path, `.clock-${this.#options.writer ?? 'nobody'}`));
   }
 
   async checkOwner(ref: TargetRef, systemId: string): Promise<void> {

@@ -28,6 +28,8 @@ export class FolderWriter implements BackupWriter {
   readonly #sequence: number;
   readonly #objects: ManifestObject[] = [];
   readonly #mayWrite: () => Promise<void>;
+  /** Why what was read back may have come from memory; null while all came from the disk. */
+  #fromMemory: string | null = null;
   #next = 1;
 
   /** `mayWrite` throws when the target was taken over by another writer since. */
@@ -85,7 +87,8 @@ export class FolderWriter implements BackupWriter {
 
   /** The bytes on the disk, not those that were sent there or are still in memory, make a backup good (A9). */
   async #readBack(path: string, object: ManifestObject): Promise<void> {
-    await dropFromMemory(path, new AbortController().signal);
+    const fromMemory = await dropFromMemory(path, new AbortController().signal);
+    this.#fromMemory ??= fromMemory;
     const file = await openStored(path);
     const hash = new HashingStream();
     await pipeline(file.createReadStream({ highWaterMark: CHUNK }), hash.resume()).catch((error: unknown) => {
@@ -117,11 +120,15 @@ export class FolderWriter implements BackupWriter {
       server: facts.server,
       objects: this.#objects,
       facts: facts.facts,
-      warnings: [...facts.warnings],
+      warnings: [
+        ...facts.warnings,
+        ...(this.#fromMemory === null
+          ? []
+          : [`its bytes may have been read back from memory, and not from the disk: ${this.#fromMemory}`]),
+      ],
     });
     await this.#mayWrite();
     await checkFolder(this.#folder);
-    await syncFolder(join(this.#folder, 'data'));
     const path = join(this.#folder, MANIFEST);
     await publishFile(path, async (sink) => {
       await new Promise<void>((resolve, reject) => sink.on('close', resolve).on('error', reject).end(text));

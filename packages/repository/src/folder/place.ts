@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Failure } from '@lastgood/core';
-import { makePrivateFolder, storeFailure, writeFileDurably } from '@lastgood/host';
+import { makePrivateFolder, removeFile, storeFailure, writeFirst } from '@lastgood/host';
 import { uuidSchema } from '@lastgood/protocol';
 import { z } from 'zod';
 import { canonicalJson } from '../canonical-json.ts';
@@ -46,13 +46,23 @@ export async function repositoryIdOf(path: string): Promise<string> {
   return marker.repositoryId;
 }
 
-/** Makes a repository of a missing or empty folder; leaves one that is there as it is. */
+/** Makes a repository of a missing or empty folder; leaves one that is there as it is. Several may do so at once: they get the same one. */
 export async function makeRepository(path: string): Promise<void> {
   const names = await namesIn(path);
-  if (names.includes(MARKER)) return;
-  const others = names.filter((name) => name !== 'lost+found' && name !== `${MARKER}.partial`);
-  if (others.length > 0)
-    throw new Failure('STORE_UNSAFE', `${path} is not empty and is no repository: it holds "${others[0]}"`);
-  await makePrivateFolder(path);
-  await writeFileDurably(join(path, MARKER), `${canonicalJson({ format: 1, repositoryId: randomUUID() })}\n`);
+  const isRest = (name: string): boolean => name.startsWith(`${MARKER}.`);
+  if (!names.includes(MARKER)) {
+    const others = names.filter((name) => name !== 'lost+found' && !isRest(name));
+    if (others.length > 0)
+      throw new Failure('STORE_UNSAFE', `${path} is not empty and is no repository: it holds "${others[0]}"`);
+    await makePrivateFolder(path);
+    const marker = `${canonicalJson({ format: 1, repositoryId: randomUUID() })}\n`;
+    await writeFirst(join(path, MARKER), join(path, `${MARKER}.${randomUUID()}`), marker).catch(
+      async (error: unknown) => {
+        // Whoever was first takes away what others have begun.
+        if (!(await namesIn(path)).includes(MARKER)) throw error;
+      },
+    );
+  }
+  // Of makers that were killed; one that still runs finds the marker instead.
+  for (const name of (await namesIn(path)).filter(isRest)) await removeFile(join(path, name));
 }

@@ -42,21 +42,20 @@ export async function checkFolder(path: string): Promise<void> {
     );
 }
 
-/** Walks down from a checked root, making each folder durably when `make` is set; every step is checked. */
+/**
+ * Walks down from a checked root, making each folder durably when `make` is set; every step is checked. A folder that is there may
+ * be one whose maker was killed before its name was durable, so it is made durable as well.
+ */
 export async function descend(root: string, parts: readonly string[], make: boolean): Promise<string> {
   let path = root;
   for (const part of parts) {
     const parent = path;
     path = join(path, part);
     if (make) {
-      const made = await mkdir(path, { mode: 0o700 }).then(
-        () => true,
-        (error: NodeJS.ErrnoException) => {
-          if (error.code === 'EEXIST') return false;
-          throw storeFailure(error, path);
-        },
-      );
-      if (made) await syncFolder(parent);
+      await mkdir(path, { mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== 'EEXIST') throw storeFailure(error, path);
+      });
+      await syncFolder(parent);
     }
     await checkFolder(path);
   }
