@@ -1,12 +1,12 @@
 import { existsSync, readdirSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { truncate, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Failure, Repository } from '@lastgood/core';
 import { createPostgresEngine } from '@lastgood/engines/postgres';
 import { systemClock, uuidv7 } from '@lastgood/host';
-import { ERROR_CATALOG, type JobResult, type JobSpec, type Retention } from '@lastgood/protocol';
+import { ERROR_CATALOG, type JobResult, type JobSpec, LIMITS, type Retention, sizeOf } from '@lastgood/protocol';
 import { createFolderRepository } from '@lastgood/repository';
 import { temporaryFolder } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
@@ -129,7 +129,9 @@ test('a rotation removes what no rule keeps, and says how many', async () => {
 
 test('a dry run says the same and changes nothing', async () => {
   await using bench = await RotationBench.of([4, 3, 2, 1]);
-  const before = readdirSync(bench.folder, { recursive: true }).toSorted();
+  const files = (): string[] => readdirSync(bench.folder, { recursive: true }).map(String).toSorted();
+  await bench.rotate({ keepLast: 4 });
+  const before = files();
   const result = await bench.rotate({ keepLast: 2 }, { dryRun: true });
   expect(result.decisions.map(({ keep, backupId }) => [bench.ids.indexOf(backupId), keep])).toEqual([
     [0, false],
@@ -137,7 +139,39 @@ test('a dry run says the same and changes nothing', async () => {
     [2, true],
     [3, true],
   ]);
-  expect(readdirSync(bench.folder, { recursive: true }).toSorted()).toEqual(before);
+  expect(files()).toEqual(before);
+});
+
+test('a broken backup stays, and its reason says what is wrong with it', async () => {
+  await using bench = await RotationBench.of([4, 3, 2, 1]);
+  const [lost = '', cut = ''] = bench.ids;
+  const folderOf = (id: string): string => join(bench.folder, 'test', 'here', 'shop', 'backups', id);
+  await unlink(join(folderOf(lost), 'manifest.json'));
+  await truncate(join(folderOf(cut), 'data', '0001.dump.zst'), 3);
+  const { decisions, keptCount } = await bench.rotate({ keepLast: 1 });
+  const reasons = new Map(decisions.map(({ backupId, reason }) => [backupId, reason]));
+  expect(reasons.get(lost)).toMatch(/^broken: MANIFEST_INVALID: its manifest is missing/);
+  expect(reasons.get(cut)).toMatch(/^broken: BACKUP_CORRUPT: data.0001.dump.zst: /);
+  expect([keptCount, existsSync(folderOf(lost)), existsSync(folderOf(cut))]).toEqual([3, true, true]);
+});
+
+test('of hundreds of backups each has its reason, and all of them fit into one event', async () => {
+  await using bench = await RotationBench.of([1]);
+  const { backups } = await bench.repository.list(bench.target.ref);
+  const many = backups.flatMap((backup) =>
+    Array.from({ length: 500 }, (_, sequence) => {
+      const manifest = { ...backup.manifest, backupId: uuidv7(), sequence };
+      return { ...backup, manifest };
+    }),
+  );
+  const repository: Pick<Repository, 'list' | 'storeNow'> = {
+    list: async () => ({ backups: many, broken: [] }),
+    storeNow: () => bench.repository.storeNow(),
+  };
+  const target = { ...bench.target, repository: async () => repository as Repository };
+  const result = await bench.rotate({ keepLast: 24 }, { dryRun: true, target });
+  expect(new Set(result.decisions.map(({ backupId }) => backupId)).size).toBe(500);
+  expect(sizeOf(result)).toBeLessThan(LIMITS.wideEventBytes);
 });
 
 test('D5: what the control plane holds stays', async () => {

@@ -1,4 +1,4 @@
-import type { JobView, Progress, RestorePlanSummary } from '@lastgood/protocol';
+import type { JobResult, JobView, Progress, RestorePlanSummary } from '@lastgood/protocol';
 import { expect, test } from 'vitest';
 import { planLines, progressLine, resultLines, stateOf } from '../src/format/job-lines.ts';
 import { safeText, shellWord } from '../src/format/safe-text.ts';
@@ -162,6 +162,19 @@ test('findings of a verification are listed with level and object', () => {
     `FAILED: backup ${progress.jobId} reached level 1 of 2 (0.4 s)`,
     '  level 2  shop.dump: does not decode',
   ]);
+});
+
+test('a result that was cut to be sent says so', () => {
+  const result: JobResult = {
+    command: 'rotate',
+    dryRun: true,
+    decisions: [],
+    keptCount: 900,
+    removedCount: 0,
+    freedBytes: 0,
+  };
+  expect(resultLines({ ...result, cut: true }).at(-1)).toContain('too long to be sent whole');
+  expect(resultLines(result).at(-1)).toContain('900 stay');
 });
 
 test('a queued job of an offline host says so', () => {

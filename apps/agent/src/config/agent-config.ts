@@ -32,7 +32,7 @@ const allowSchema = z.strictObject({
     .describe('The ways in which the control plane may have this target restored.'),
   rotate: z.boolean().default(false).describe('Whether the control plane may have backups removed.'),
   minimumKept: z.int().min(1).default(1).describe('Never fewer good backups than this per group.'),
-  maxRemovedPerRun: z.int().min(1).default(50),
+  maxRemovedPerRun: z.int().min(1).max(400).default(50),
   minimumAgeHours: z.number().min(0).default(0).describe('Nothing younger is ever removed.'),
 });
 

@@ -5,8 +5,6 @@ import { faultPoint } from '../fault-point.ts';
 import { VERSION } from '../version.ts';
 import { candidatesOf, expectedBytes, summariesOf, type Target } from './targets.ts';
 
-/** The decisions of a rotation that travel; an event must stay small. */
-const MAX_DECISIONS = 200;
 const MAX_FINDINGS = 20;
 
 export interface Execution {
@@ -137,12 +135,12 @@ async function rotate(spec: Spec<'rotate'>, { target, context, controlNow, jumpe
     backupId,
     finishedAt: '',
     keep: true,
-    reason: `its manifest cannot be read (${reason.slice(0, 100)})`,
+    reason: `broken: ${reason}`,
   }));
   return {
     command: 'rotate',
     dryRun: spec.dryRun,
-    decisions: [...removed, ...kept, ...unread].slice(0, MAX_DECISIONS),
+    decisions: [...removed, ...unread, ...kept],
     keptCount: kept.length + unread.length,
     removedCount: removed.length,
     freedBytes,
