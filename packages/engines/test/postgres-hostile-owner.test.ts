@@ -1,6 +1,6 @@
 import { type PostgresServer, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { applyProperties, type Properties } from '../src/postgres/properties.ts';
+import { type Properties, settingsOf } from '../src/postgres/properties.ts';
 import { EngineBench } from './bench-of-engine.ts';
 
 /** What the owner of one database, who is no superuser, may do to a backup, a proof or a restore: nothing but lose his own. */
@@ -78,11 +78,7 @@ test.for([
 });
 
 test('a list that is none is one word, whatever is in it', () => {
-  const properties = { settings: [{ role: null, setting: `search_path=a" b, 'c` }], comment: null, grants: null };
-  const statements = applyProperties(
-    { ...properties, owner: 'x', connectionLimit: -1 } as unknown as Properties,
-    'd',
-    new Set(),
-  );
+  const properties = { settings: [{ role: null, setting: `search_path=a" b, 'c` }] } as unknown as Properties;
+  const statements = [...settingsOf(properties, 'd', new Set()).values()];
   expect(statements).toEqual([`alter database "d" set "search_path" to 'a" b, ''c'`]);
 });

@@ -1,7 +1,8 @@
+import { uuidv7 } from '@lastgood/host';
 import { type PostgresServer, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createDatabase, differingProperties, elementsOf, type Properties } from '../src/postgres/properties.ts';
-import { EngineBench } from './bench-of-engine.ts';
+import { EngineBench, ref } from './bench-of-engine.ts';
 
 const cleanup = new AsyncDisposableStack();
 let server: PostgresServer;
@@ -79,6 +80,31 @@ test('F5: the owner of a database writes no statement into its settings that a r
     const shown = await server.query('planted', 'select current_schemas(false)::text as schemas');
     expect(shown).toEqual([{ schemas: path.startsWith('Public') ? '{public}' : '{}' }]);
   }
+});
+
+test('F8: a setting that this server does not know is left out and told; the data and all else come back', async () => {
+  await server.query('postgres', 'create database aged');
+  await server.query('aged', 'create table t as select 1 as n');
+  await server.query('postgres', "comment on database aged is 'kept'");
+  await server.query('postgres', "alter database aged set work_mem to '5MB'");
+  // As a database looks that was made by a version which still had this setting.
+  const plant =
+    "update pg_db_role_setting set setconfig = setconfig || '{gone_with_9=on}' where setdatabase = (select oid from pg_database where datname = 'aged')";
+  await server.query('postgres', plant);
+  const { backupId } = await bench.backup({ databases: ['aged'] });
+  expect(await bench.verify(6, backupId)).toEqual({ reached: 6, findings: [] });
+  const source = await bench.repository.open(ref, backupId);
+  const mode = { type: 'swap', database: 'aged' } as const;
+  const { hash } = await bench.engine.plan(mode, source, await bench.context());
+  const request = { mode, jobId: uuidv7(), planHash: hash };
+  const { warnings } = await bench.engine.restore(request, source, await bench.context());
+  expect(warnings).toEqual([expect.stringMatching(/^the setting gone_with_9 was left out: .*unrecognized/)]);
+  expect(await settingsOf('aged')).toEqual([{ role: null, setting: 'work_mem=5MB' }]);
+  const [about] = await server.query(
+    'aged',
+    "select shobj_description(oid, 'pg_database') as c from pg_database where datname = 'aged'",
+  );
+  expect([about, await server.query('aged', 'select n from t')]).toEqual([{ c: 'kept' }, [{ n: 1 }]]);
 });
 
 test('F7: an empty list in the settings of a role, which pg_dumpall writes as no value at all, spoils neither proof nor restore', async () => {

@@ -98,6 +98,10 @@ const pooled = (message: string, cause?: unknown): Failure =>
     remedy: 'Let the connection in the agent file lead to the server itself, not to a pooler in front of it.',
   });
 
+/** True when the server said no to a statement; false when it went away, has no space left, or when the fault is not the server's. */
+export const isRefusal = (error: unknown): error is Failure =>
+  error instanceof Failure && ['TOOL_FAILED', 'SOURCE_CHANGED', 'DATABASE_REFUSED'].includes(error.code);
+
 /** A failure of the server or of the way to it. The message of the server is kept: it names objects, not rows. */
 export function databaseFailure(error: unknown, what: string): Failure {
   if (error instanceof Failure) return error;

@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { z } from 'zod';
-import type { Session } from './connection.ts';
+import { isRefusal, type Session } from './connection.ts';
 
 /** What belongs to a database but not to its dump: how it was made, its owner, limits, settings, grants and comment. */
 export const propertiesSchema = z.object({
@@ -106,17 +106,26 @@ export function differingProperties(source: Properties, found: Properties): stri
     .map((key) => `the ${FIXED[key]} is ${named(found[key])}, that of the source ${named(source[key])}`);
 }
 
-/** The statements that give a restored database the properties of the source. Roles that are not there are left out by the caller's list. */
-export function applyProperties(properties: Properties, name: string, roles: ReadonlySet<string>): string[] {
-  const statements: string[] = [];
-  const database = id(name);
-  if (properties.comment !== null) statements.push(`comment on database ${database} is ${text(properties.comment)}`);
+/** The statements that give a restored database its settings, by what they set; those of roles that are not there are left out. */
+export function settingsOf(properties: Properties, name: string, roles: ReadonlySet<string>): Map<string, string> {
+  const statements = new Map<string, string>();
   for (const { role, setting } of properties.settings) {
     if (role !== null && !roles.has(role)) continue;
     const [key = '', ...value] = setting.split('=');
-    const target = role === null ? `database ${database}` : `role ${id(role)} in database ${database}`;
-    statements.push(`alter ${target} set ${key.split('.').map(id).join('.')} to ${settingValue(key, value.join('='))}`);
+    const target = role === null ? `database ${id(name)}` : `role ${id(role)} in database ${id(name)}`;
+    statements.set(
+      role === null ? key : `${key} of role ${id(role)}`,
+      `alter ${target} set ${key.split('.').map(id).join('.')} to ${settingValue(key, value.join('='))}`,
+    );
   }
+  return statements;
+}
+
+/** The statements that give a restored database its other properties. Roles that are not there are left out. */
+function applyProperties(properties: Properties, name: string, roles: ReadonlySet<string>): string[] {
+  const statements: string[] = [];
+  const database = id(name);
+  if (properties.comment !== null) statements.push(`comment on database ${database} is ${text(properties.comment)}`);
   if (properties.grants !== null) {
     statements.push(`revoke all on database ${database} from public`);
     for (const { grantee, privilege, grantable } of properties.grants) {
@@ -132,6 +141,26 @@ export function applyProperties(properties: Properties, name: string, roles: Rea
     statements.push(`alter database ${database} connection limit ${properties.connectionLimit}`);
   if (properties.isTemplate) statements.push(`alter database ${database} is_template true`);
   return statements;
+}
+
+/**
+ * Gives a restored database the properties of the source. A setting that this server or this role refuses (one that a newer version
+ * has given up) keeps nobody from the data: it is left out, and told. Any other refusal is thrown.
+ */
+export async function giveProperties(
+  session: Session,
+  properties: Properties,
+  name: string,
+  roles: ReadonlySet<string>,
+): Promise<string[]> {
+  const warnings: string[] = [];
+  for (const [what, statement] of settingsOf(properties, name, roles))
+    await session.run(statement).catch((error: unknown) => {
+      if (!isRefusal(error)) throw error;
+      warnings.push(`the setting ${what} was left out: ${error.message}`);
+    });
+  for (const statement of applyProperties(properties, name, roles)) await session.run(statement);
+  return warnings;
 }
 
 /** Prepares a drop: PostgreSQL refuses to drop a template. Nothing happens when there is no such database. */

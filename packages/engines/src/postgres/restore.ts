@@ -7,7 +7,7 @@ import {
 } from '@lastgood/core';
 import type { ManifestObject } from '@lastgood/protocol';
 import { globalsOf } from './artefacts.ts';
-import { type PostgresConnection, Session } from './connection.ts';
+import { isRefusal, type PostgresConnection, Session } from './connection.ts';
 import {
   compareFingerprints,
   type Difference,
@@ -17,7 +17,7 @@ import {
 } from './fingerprint.ts';
 import { makeRoles, roleStatements } from './globals.ts';
 import { loadDump } from './load.ts';
-import { applyProperties, createDatabase, differingProperties, readProperties } from './properties.ts';
+import { createDatabase, differingProperties, giveProperties, readProperties } from './properties.ts';
 import { makePlan, type RestorePlan } from './restore-plan.ts';
 import { openServer, outside, type Server } from './server.ts';
 import { besideName, endSessions, swapIn } from './swap.ts';
@@ -85,8 +85,7 @@ async function check(run: RestoreRun, name: string, source: Fingerprint): Promis
 
 /** What the server says no to here is the restore's failure; that it went away, or has no space left, stays what it is. */
 function refused(error: unknown): never {
-  if (error instanceof Failure && ['TOOL_FAILED', 'SOURCE_CHANGED', 'DATABASE_REFUSED'].includes(error.code))
-    throw new Failure('RESTORE_FAILED', error.message, { cause: error });
+  if (isRefusal(error)) throw new Failure('RESTORE_FAILED', error.message, { cause: error });
   throw error;
 }
 
@@ -112,8 +111,8 @@ async function restoreBeside(run: RestoreRun): Promise<Restored> {
     warnings.push(...unfilled.map(toldUnfilled));
     const { tables, rows, made } = await check(run, fresh, without(artefacts.fingerprint, unfilled));
     warnings.push(...made);
-    for (const statement of applyProperties(artefacts.properties, fresh, await rolesOf(session)))
-      await session.run(statement).catch(refused);
+    const roles = await rolesOf(session);
+    warnings.push(...(await giveProperties(session, artefacts.properties, fresh, roles).catch(refused)));
     context.signal.throwIfAborted();
     await swapIn(session, fresh, name, aside, request.jobId).catch(refused);
     return { tables, rows, oldKeptAs: aside, warnings };

@@ -9,7 +9,7 @@ import { countDataEntries } from './dump.ts';
 import { compareFingerprints, STABLE_SETTINGS, takeFingerprint } from './fingerprint.ts';
 import { statementsOf, withoutGrantor } from './globals.ts';
 import { loadDump } from './load.ts';
-import { applyProperties, createDatabase } from './properties.ts';
+import { createDatabase, giveProperties } from './properties.ts';
 import { startScratch } from './scratch-server.ts';
 import { findTools, parseVersion, type ToolFolder } from './tools.ts';
 import { fillViews, toldUnfilled, type UnfilledView, without } from './views.ts';
@@ -154,7 +154,8 @@ async function loadDatabase(
   );
   const unfilled = await fillViews(scratch, database, artefacts, context);
   for (const view of unfilled) context.log(`${database}: ${toldUnfilled(view)}`);
-  for (const statement of applyProperties(properties, database, roles)) await session.run(statement);
+  for (const warning of await giveProperties(session, properties, database, roles))
+    context.log(`${database}: ${warning}`);
   return unfilled;
 }
 const quote = (name: string): string => `"${name.replaceAll('"', '""')}"`;
