@@ -12,7 +12,10 @@ export interface PowerCutDisk extends AsyncDisposable {
   /** Where it is mounted; null when this machine cannot make one, and `reason` says why. */
   readonly path: string | null;
   readonly reason: string | null;
-  /** From now on every call on the disk fails, and nothing that was not synced is on it. */
+  /**
+   * From now on every call on the disk fails, and nothing that was not synced is on it. Of a sync that is on its way meanwhile the
+   * kernel may say that it went well (seen with Linux 6.18 and one bare fsync): what is said while this runs is not to be believed.
+   */
   cut(): Promise<void>;
   /** After a cut: mounts what is on the disk. */
   mountAgain(): Promise<void>;

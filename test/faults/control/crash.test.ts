@@ -3,13 +3,16 @@ import { once } from 'node:events';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { temporaryFolder } from '@lastgood/testkit';
+import { powerCutDisk, temporaryFolder } from '@lastgood/testkit';
 import Database from 'better-sqlite3';
-import { expect, test } from 'vitest';
+import { afterAll, expect, test } from 'vitest';
 import { adminClient, root } from '../../../scripts/fleet-processes.ts';
 
 const main = join(root, 'apps/control/src/main.ts');
 const MIGRATIONS = 2;
+const cleanup = new AsyncDisposableStack();
+const disk = cleanup.use(await powerCutDisk());
+afterAll(() => cleanup.disposeAsync());
 
 interface Started {
   /** The address, or how the process ended before it had one. */
@@ -173,6 +176,41 @@ test('C1: SIGKILL loses nothing that was acknowledged, however often', async () 
   sqlite.close();
   expect(orphans).toBe(0);
 });
+
+test.skipIf(disk.path === null)(
+  `C1, B1: a power cut loses nothing that was acknowledged${disk.reason === null ? '' : ` (${disk.reason})`}`,
+  async () => {
+    if (disk.path === null) return;
+    const dataDir = join(disk.path, 'control');
+    const acknowledged = new Set<string>();
+    for (const calls of [0, 1, 2, 5, 40, 120]) {
+      const control = await start(dataDir);
+      const admin = await adminClient(control.url ?? '', join(dataDir, 'admin.token'));
+      const known = new Set((await admin.tokens.query()).map(({ id }) => id));
+      for (const id of acknowledged) expect(known).toContain(id);
+      let cutting: Promise<void> | undefined;
+      const lane = async (): Promise<void> => {
+        while (cutting === undefined) {
+          const name = `token ${acknowledged.size}`;
+          const made = await admin.createToken
+            .mutate({ name, scope: 'read', expiresInHours: 1 })
+            .catch(() => undefined);
+          // What is answered while the power goes may not have reached the disk.
+          if (made !== undefined && cutting === undefined) acknowledged.add(made.view.id);
+          if (acknowledged.size >= known.size - 1 + calls) cutting ??= disk.cut();
+        }
+      };
+      // The very first cut comes once the address is known and before anything else was asked for.
+      if (calls === 0) cutting = disk.cut();
+      await Promise.all(Array.from({ length: 4 }, lane));
+      await cutting;
+      await control.kill('SIGKILL');
+      await disk.mountAgain();
+      expect(inspect(dataDir)).toEqual({ integrity: 'ok', migrations: MIGRATIONS, incarnations: 1 });
+    }
+    expect(acknowledged.size).toBeGreaterThan(100);
+  },
+);
 
 test('a second process on the same data folder is refused with the pid of the first, which goes on', async () => {
   await using folder = await temporaryFolder();
