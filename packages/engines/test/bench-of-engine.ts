@@ -114,6 +114,21 @@ export class EngineBench implements AsyncDisposable {
   }
 }
 
+const OFFERED = {
+  hstore: "select from pg_available_extensions where name = 'hstore'",
+  citext: "select from pg_available_extensions where name = 'citext'",
+  icu: "select from pg_collation where collname = 'en-x-icu'",
+  ssl: "select from pg_config where name = 'CONFIGURE' and setting ~ '--with-(open)?ssl'",
+  'views that keep to a search_path': "select where current_setting('server_version_num')::int < 170000",
+};
+/** What a server that is tested cannot do, for `skip`: builds leave things out, and versions give things up. */
+export async function lacking(
+  server: Pick<PostgresServer, 'query'>,
+  need: keyof typeof OFFERED,
+): Promise<[boolean, string]> {
+  return [(await server.query('postgres', OFFERED[need])).length === 0, `this PostgreSQL has no ${need}`];
+}
+
 /** The code with which something was refused; a text that fits no code when it was not. */
 export const codeOf = async (work: Promise<unknown>): Promise<string> =>
   await work.then(

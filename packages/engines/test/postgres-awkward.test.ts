@@ -5,7 +5,7 @@ import { type PostgresServer, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { postgresConnectionSchema, toolEnvironment } from '../src/postgres/connection.ts';
 import { passwordFrom } from '../src/postgres/passfile.ts';
-import { codeOf, EngineBench, ref } from './bench-of-engine.ts';
+import { codeOf, EngineBench, lacking, ref } from './bench-of-engine.ts';
 
 const cleanup = new AsyncDisposableStack();
 let server: PostgresServer;
@@ -42,7 +42,10 @@ test('large objects beyond a gigabyte have digests, and one with holes is equal 
   expect(await bench.verify(6, backupId)).toEqual(equal);
 });
 
-test('F7: what the superuser of initdb owned has an owner on a server whose superuser has another name', async () => {
+test('F7: what the superuser of initdb owned has an owner on a server whose superuser has another name', async ({
+  skip,
+}) => {
+  skip(...(await lacking(server, 'hstore')));
   await made(
     'pinned',
     'create table t (a int); create extension hstore; create role clerk_of_pinned; grant select on t to clerk_of_pinned',
@@ -67,7 +70,8 @@ test('F7: what the superuser of initdb owned has an owner on a server whose supe
   ).toEqual([{ rolsuper: false, rolcanlogin: false }]);
 });
 
-test('a database that has only extensions of the superuser needs no such role', async () => {
+test('a database that has only extensions of the superuser needs no such role', async ({ skip }) => {
+  skip(...(await lacking(server, 'hstore')));
   await server.query('postgres', 'create role owner_of_plain');
   await server.query('postgres', 'create database plain owner owner_of_plain');
   await server.query(
@@ -99,7 +103,8 @@ test('F7: a role that only has a setting in the database is needed', async () =>
   ).toEqual([{ setconfig: ['work_mem=7MB'] }]);
 });
 
-test('a database of libc stays one on a server whose own databases are of ICU', async () => {
+test('a database of libc stays one on a server whose own databases are of ICU', async ({ skip }) => {
+  skip(...(await lacking(server, 'icu')));
   await using icu = await startPostgres({ initdbArgs: ['--locale-provider=icu', '--icu-locale=de-u-co-phonebk'] });
   await using there = await EngineBench.open(icu);
   await icu.query(

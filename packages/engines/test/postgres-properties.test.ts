@@ -2,7 +2,7 @@ import { uuidv7 } from '@lastgood/host';
 import { type PostgresServer, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createDatabase, differingProperties, elementsOf, type Properties } from '../src/postgres/properties.ts';
-import { EngineBench, ref } from './bench-of-engine.ts';
+import { EngineBench, lacking, ref } from './bench-of-engine.ts';
 
 const cleanup = new AsyncDisposableStack();
 let server: PostgresServer;
@@ -166,6 +166,7 @@ test('F9: a database differs from its source in words when it sorts or stores te
 });
 
 test('F9: a database of libc stays one on a server whose databases are of ICU unless told', async ({ skip }) => {
+  skip(...(await lacking(server, 'icu')));
   await using icu = await startPostgres();
   const [{ major } = { major: 0 }] = (await icu.query(
     'postgres',

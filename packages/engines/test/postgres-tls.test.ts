@@ -4,7 +4,7 @@ import { captureTool } from '@lastgood/host';
 import { freePort, type PostgresServer, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { postgresConnectionSchema, Session } from '../src/postgres/connection.ts';
-import { EngineBench } from './bench-of-engine.ts';
+import { EngineBench, lacking } from './bench-of-engine.ts';
 
 const PASSWORD = 'of the superuser';
 const cleanup = new AsyncDisposableStack();
@@ -67,7 +67,8 @@ const encrypted = async (over: object): Promise<boolean> => {
 
 test.skipIf(openssl !== '')(
   `a server without TLS, with it, and with nothing else is backed up with sslmode prefer, as libpq would connect${openssl}`,
-  async () => {
+  async ({ skip }) => {
+    skip(...(await lacking(server, 'ssl')));
     const passfile = join(folder, 'pgpass');
     await writeFile(passfile, '*:*:*:guarded:pass\n', { mode: 0o600 });
     await server.query('postgres', "create role guarded superuser login password 'pass'");
@@ -92,7 +93,8 @@ test.skipIf(openssl !== '')(
 
 test.skipIf(openssl !== '')(
   `verify-ca asks who signed the certificate, verify-full also whose it is${openssl}`,
-  async () => {
+  async ({ skip }) => {
+    skip(...(await lacking(server, 'ssl')));
     const certificate = await certify('other', 'DNS:elsewhere.example');
     const outcomes = async (): Promise<string[]> =>
       await Promise.all(
