@@ -1,6 +1,6 @@
 import { constants } from 'node:fs';
 import { chmod, link, lstat, mkdir, open, readdir, rename, rm, statfs, unlink } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Failure } from '@lastgood/core';
@@ -116,19 +116,36 @@ export async function removeFile(path: string): Promise<void> {
   });
 }
 
+/** Makes the names in a folder durable that is not ours to judge: it may be reached by a symbolic link, or not be ours to read. */
+async function syncParent(path: string): Promise<void> {
+  const folder = await open(path, constants.O_RDONLY | constants.O_DIRECTORY).catch((error: unknown) => {
+    // Whoever may write there but not read has nothing to open.
+    if (codeOf(error) === 'EACCES') return undefined;
+    throw storeFailure(error, path);
+  });
+  try {
+    await folder?.sync();
+  } catch (error) {
+    throw storeFailure(error, path);
+  } finally {
+    await folder?.close();
+  }
+}
+
 /**
- * Makes a folder (and its parents) for its owner alone, durably. One that is there and empty is closed to others; one that holds
- * anything and is open stays as it is and is refused (DATA_FOLDER_UNSAFE): a typo must not close a folder of somebody else.
+ * Makes a folder (and its parents) for its owner alone, durably, also one whose maker was killed before its name was durable. One
+ * that is there and empty is closed to others; one that holds anything and is open stays as it is and is refused
+ * (DATA_FOLDER_UNSAFE): a typo must not close a folder of somebody else.
  */
 export async function makePrivateFolder(path: string): Promise<void> {
-  const first = await mkdir(path, { recursive: true, mode: PRIVATE_FOLDER });
-  if (first === undefined) await closeEmpty(path);
-  else
-    for (let made = path; ; made = dirname(made)) {
-      await syncFolder(dirname(made));
-      if (made === first || made === dirname(made)) break;
-    }
-  await checkPrivate(path);
+  const wanted = resolve(path);
+  const first = await mkdir(wanted, { recursive: true, mode: PRIVATE_FOLDER });
+  if (first === undefined) await closeEmpty(wanted);
+  for (let made = wanted; made !== dirname(made); made = dirname(made)) {
+    await syncParent(dirname(made));
+    if (first === undefined || made === first) break;
+  }
+  await checkPrivate(wanted);
 }
 
 async function closeEmpty(path: string): Promise<void> {

@@ -268,6 +268,24 @@ test('B16: files and folders are closed to others whatever the umask says, and o
   }
 });
 
+test('a folder below a symbolic link of the administrator is made at once, and a slash at its end changes nothing', async () => {
+  await mkdir(join(folder, 'disk'));
+  await symlink(join(folder, 'disk'), join(folder, 'link'));
+  await makePrivateFolder(join(folder, 'link', 'a', 'b/'));
+  await makePrivateFolder(join(folder, 'link', 'a', 'b'));
+  expect((await stat(join(folder, 'disk', 'a', 'b'))).mode & 0o777).toBe(0o700);
+});
+
+test.skipIf(!strace)('B1: the name of a folder is made durable whoever made the folder (needs strace)', async () => {
+  const made = join(folder, 'made');
+  for (const when of ['new', 'left by one that was killed']) {
+    const trace = join(base, 'trace');
+    const args = ['-f', '-qq', '-y', '-o', trace, '-e', 'trace=fsync', process.execPath, child, 'folder', made];
+    expect((await call('/usr/bin/strace', args)).stdout, when).toContain('done');
+    expect((await readFile(trace, 'utf8')).includes(`<${folder}>)`), when).toBe(true);
+  }
+});
+
 test.skipIf(!root)('B16: a folder of another user is refused (needs root)', async () => {
   const path = join(folder, 'theirs');
   await mkdir(path, { mode: 0o700 });
