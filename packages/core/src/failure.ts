@@ -12,7 +12,7 @@ export class Failure extends Error {
   }
   /** What may leave the process. */
   get wireError(): WireError {
-    return { code: this.code, message: this.message.slice(0, 4096), remedy: this.remedy };
+    return { code: this.code, message: this.message.slice(0, 4096), remedy: this.remedy.slice(0, 1024) };
   }
 }
 /** A defect of ours: ends the job, never dressed up as a failure. */

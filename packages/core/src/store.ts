@@ -1,5 +1,5 @@
 import type { BackupSummary, Finding, Manifest, TargetRef } from '@lastgood/protocol';
-import type { ArtefactSink, ArtefactSource, BackupFacts } from './engine.ts';
+import type { ArtefactSink, ArtefactSource, BackupFacts, EngineContext } from './engine.ts';
 
 export interface NewBackup {
   readonly ref: TargetRef;
@@ -29,19 +29,23 @@ export interface Repository {
   /** Mount check, marker, owner and modes. Throws STORE_NOT_MOUNTED, STORE_UNSAFE. Called before each job. */
   check(): Promise<void>;
   freeBytes(): Promise<number>;
-  /** Refuses STORE_FOREIGN when the target's folder belongs to another system id, or is written by another installation: so does all that changes it. */
-  begin(backup: NewBackup, systemId: string): Promise<BackupWriter>;
+  /** Refuses STORE_FOREIGN when the target's folder belongs to another system id, or is written by another installation: so does all that changes it. `run` stops the read-back, and hears how far it is. */
+  begin(backup: NewBackup, systemId: string, run?: Pick<EngineContext, 'signal' | 'progress'>): Promise<BackupWriter>;
   /** `backups` have a manifest and every object it lists, by name, kind and size; whatever else is there is `broken`, and says why. */
   list(ref: TargetRef): Promise<{ backups: StoredBackup[]; broken: { backupId: string; reason: string }[] }>;
   read(ref: TargetRef, backupId: string): Promise<StoredBackup>;
   open(ref: TargetRef, backupId: string): Promise<ArtefactSource>;
-  /** Levels 0 and 1: present with the right sizes; stored bytes re-read and hashed; names object and 1 MiB block of damage when it can. */
+  /**
+   * Levels 0 and 1: present with the right sizes; stored bytes re-read and hashed; names object and 1 MiB block of damage when it can.
+   * `remark` hears what is no finding, and yet lessens what the answer is worth.
+   */
   verify(
     ref: TargetRef,
     backupId: string,
     level: 0 | 1,
     signal: AbortSignal,
     progress: (doneBytes: number) => void,
+    remark?: (text: string) => void,
   ): Promise<readonly Finding[]>;
   /** Keeps the verdict of a verification beside the backup (verified.json), outside the manifest. */
   recordVerified(ref: TargetRef, backupId: string, verdict: NonNullable<BackupSummary['verified']>): Promise<void>;

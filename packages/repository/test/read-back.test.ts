@@ -20,6 +20,7 @@ const facts: BackupFacts = {
   warnings: [],
 };
 const MIB = 1024 * 1024;
+const never = new AbortController().signal;
 const cleanup = new AsyncDisposableStack();
 const small = cleanup.use(await smallFileSystem(16 * MIB));
 let path: string;
@@ -74,19 +75,58 @@ for (const [what, change] of [
     expect((await repository.list(ref)).backups).toEqual([]);
   });
 
-test('a backup whose bytes may have been read back from memory says so', async () => {
-  const take = async (): Promise<readonly string[]> => {
-    const writer = await begin(repository);
+test('a backup whose bytes may have been read back from memory says so, and a verification that may have read memory too', async () => {
+  const take = async (): Promise<{ backupId: string; warnings: readonly string[] }> => {
+    const backupId = uuidv7();
+    const writer = await begin(repository, backupId);
     await writer.add(dump, (sink) => write(sink, randomBytes(MIB)));
-    return (await writer.publish(facts, '2026-01-01T00:00:01Z')).manifest.warnings;
+    return { backupId, warnings: (await writer.publish(facts, '2026-01-01T00:00:01Z')).manifest.warnings };
   };
-  expect(await take()).toEqual([]);
+  const remarksOf = async (backupId: string): Promise<string[]> => {
+    const remarks: string[] = [];
+    const verified = repository.verify(
+      ref,
+      backupId,
+      1,
+      never,
+      () => undefined,
+      (remark) => remarks.push(remark),
+    );
+    expect(await verified).toEqual([]);
+    return remarks;
+  };
+  const { backupId, warnings } = await take();
+  expect([warnings, await remarksOf(backupId)]).toEqual([[], []]);
   vi.stubEnv('PATH', path);
   try {
-    expect(await take()).toEqual([expect.stringMatching(/from memory.*dd is not installed/)]);
+    const reason = [expect.stringMatching(/from memory.*dd is not installed/)];
+    expect((await take()).warnings).toEqual(reason);
+    expect(await remarksOf(backupId)).toEqual(reason);
   } finally {
     vi.unstubAllEnvs();
   }
+});
+
+test('J1: a read-back ends with its job, and leaves nothing; until then it tells how far it is', async () => {
+  const stop = new AbortController();
+  const backupId = uuidv7();
+  const seen: number[] = [];
+  const about = { jobId: uuidv7(), attempt: 1, engine: 'postgres', lastgoodVersion: '0.1.0' } as const;
+  const writer = await repository.begin({ ref, backupId, startedAt: '2026-01-01T00:00:00Z', ...about }, 'sys', {
+    signal: stop.signal,
+    progress: ({ phase, doneBytes }) => {
+      expect(phase).toBe('read back');
+      seen.push(doneBytes);
+      stop.abort(new Failure('JOB_CANCELLED', 'enough'));
+    },
+  });
+  const adding = writer.add(dump, async (sink) => {
+    for (let round = 0; round < 40; round += 1) await write(sink, randomBytes(MIB));
+  });
+  expect(await failureOf(adding)).toMatchObject({ code: 'JOB_CANCELLED' });
+  expect(seen.at(-1)).toBeLessThan(20 * MIB);
+  await writer.abandon();
+  expect(await readdir(join(dataOf(path, backupId), '..', '..'))).not.toContain(backupId);
 });
 
 test('A2: a tool that fails while the store is behind it leaves nothing, and the process lives', async () => {

@@ -44,6 +44,7 @@ async function backup(spec: Spec<'backup'>, { target, jobId, attempt, context }:
       lastgoodVersion: VERSION,
     },
     server.systemId,
+    context,
   );
   let published: { manifestSha256: string; manifest: { backupId: string } };
   try {
@@ -70,8 +71,13 @@ async function verify(spec: Spec<'verify'>, { target, context }: Execution): Pro
   const stored = await repository.read(target.ref, backupId).catch(() => undefined);
   if (stored !== undefined) target.engine.checkLevel(level, stored.manifest);
   const own: Finding[] = [
-    ...(await repository.verify(target.ref, backupId, level === 0 ? 0 : 1, context.signal, (doneBytes) =>
-      context.progress({ phase: 'reread', doneBytes, totalBytes: null }),
+    ...(await repository.verify(
+      target.ref,
+      backupId,
+      level === 0 ? 0 : 1,
+      context.signal,
+      (doneBytes) => context.progress({ phase: 'reread', doneBytes, totalBytes: null }),
+      (remark) => context.log(`${backupId}: ${remark}`),
     )),
   ];
   let reached: VerificationLevel | -1 = level === 0 ? 0 : 1;

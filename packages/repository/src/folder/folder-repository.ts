@@ -2,6 +2,7 @@ import { dirname, join } from 'node:path';
 import {
   type ArtefactSource,
   type BackupWriter,
+  type EngineContext,
   Failure,
   type NewBackup,
   type Repository,
@@ -127,7 +128,11 @@ class FolderRepository implements Repository {
     await checkWriter(this.#path(ref), ref, this.#options.writer);
   }
 
-  async begin(backup: NewBackup, systemId: string): Promise<BackupWriter> {
+  async begin(
+    backup: NewBackup,
+    systemId: string,
+    run?: Pick<EngineContext, 'signal' | 'progress'>,
+  ): Promise<BackupWriter> {
     await this.check();
     const { ref } = backup;
     const target = await this.#target(ref, true);
@@ -137,7 +142,7 @@ class FolderRepository implements Repository {
       throw new Failure('STORE_UNSAFE', `backup ${backup.backupId} already has a folder`);
     const folder = dirname(await this.#target(ref, true, 'backups', backup.backupId, 'data'));
     await writeFileDurably(join(folder, UNFINISHED), '');
-    return new FolderWriter(folder, this.id, backup, sequence, () => this.#mayWrite(ref));
+    return new FolderWriter(folder, this.id, backup, sequence, () => this.#mayWrite(ref), run);
   }
 
   /** Every number that can still be read counts, also that of a backup which is broken or removed: no two share one. One that cannot be read hinders no new backup. */
@@ -227,6 +232,7 @@ class FolderRepository implements Repository {
     level: 0 | 1,
     signal: AbortSignal,
     progress: (doneBytes: number) => void,
+    remark: (text: string) => void = () => undefined,
   ): Promise<readonly Finding[]> {
     const folder = await this.#backup(ref, backupId);
     let manifest: Manifest;
@@ -243,10 +249,11 @@ class FolderRepository implements Repository {
       const seen = await glanceAt(folder, object);
       if (seen !== undefined) findings.push(seen);
       else if (level === 1) {
-        const damage = await hashObject(join(folder, object.name), object, signal, (bytes) => {
+        const counted = (bytes: number): void => {
           done += bytes;
           progress(done);
-        });
+        };
+        const damage = await hashObject(join(folder, object.name), object, { signal, progress: counted, remark });
         if (damage !== undefined) findings.push({ level: 1, object: object.name, message: damage });
       }
     }

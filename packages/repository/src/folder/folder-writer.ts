@@ -2,7 +2,15 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createZstdCompress, constants as zlib } from 'node:zlib';
-import { type ArtefactMeta, type BackupFacts, type BackupWriter, Bug, Failure, type NewBackup } from '@lastgood/core';
+import {
+  type ArtefactMeta,
+  type BackupFacts,
+  type BackupWriter,
+  Bug,
+  type EngineContext,
+  Failure,
+  type NewBackup,
+} from '@lastgood/core';
 import { dropFromMemory, publishFile, removeFile, storeFailure, syncFolder } from '@lastgood/host';
 import type { Manifest, ManifestObject } from '@lastgood/protocol';
 import { HashingStream } from '../hashing.ts';
@@ -31,6 +39,7 @@ export class FolderWriter implements BackupWriter {
   /** Why what was read back may have come from memory; null while all came from the disk. */
   #fromMemory: string | null = null;
   #next = 1;
+  readonly #run: Pick<EngineContext, 'signal' | 'progress'>;
 
   /** `mayWrite` throws when the target was taken over by another writer since. */
   constructor(
@@ -39,7 +48,12 @@ export class FolderWriter implements BackupWriter {
     backup: NewBackup,
     sequence: number,
     mayWrite: () => Promise<void>,
+    run: Pick<EngineContext, 'signal' | 'progress'> = {
+      signal: new AbortController().signal,
+      progress: () => undefined,
+    },
   ) {
+    this.#run = run;
     this.#mayWrite = mayWrite;
     this.#folder = folder;
     this.#repositoryId = repositoryId;
@@ -87,13 +101,19 @@ export class FolderWriter implements BackupWriter {
 
   /** The bytes on the disk, not those that were sent there or are still in memory, make a backup good (A9). */
   async #readBack(path: string, object: ManifestObject): Promise<void> {
-    const fromMemory = await dropFromMemory(path, new AbortController().signal);
+    const { signal, progress } = this.#run;
+    const fromMemory = await dropFromMemory(path, signal);
     this.#fromMemory ??= fromMemory;
     const file = await openStored(path);
-    const hash = new HashingStream();
-    await pipeline(file.createReadStream({ highWaterMark: CHUNK }), hash.resume()).catch((error: unknown) => {
-      throw storeFailure(error, path);
-    });
+    const hash = new HashingStream(() =>
+      progress({ phase: 'read back', doneBytes: hash.size, totalBytes: object.stored.size }),
+    );
+    await pipeline(file.createReadStream({ highWaterMark: CHUNK }), hash.resume(), { signal }).catch(
+      (error: unknown) => {
+        if (signal.aborted) throw signal.reason;
+        throw storeFailure(error, path);
+      },
+    );
     const found = hash.digest();
     if (found.size === object.stored.size && found.sha256 === object.stored.sha256) return;
     await removeFile(path);

@@ -45,14 +45,22 @@ function corrupt(object: ManifestObject, what: string, cause?: unknown): Failure
   return new Failure('BACKUP_CORRUPT', `${object.name}: ${what}`, { cause });
 }
 
+export interface Reading {
+  readonly signal: AbortSignal;
+  /** So many more bytes were read. */
+  readonly progress: (bytes: number) => void;
+  readonly remark: (text: string) => void;
+}
+
 /** Re-reads the stored bytes from the disk; STORE_FAILED when it does not give them, for that is no verdict. Says what is wrong, and near which 1 MiB block when the decoder can tell. */
 export async function hashObject(
   path: string,
   object: ManifestObject,
-  signal: AbortSignal,
-  progress: (bytes: number) => void,
+  { signal, progress, remark }: Reading,
 ): Promise<string | undefined> {
-  await dropFromMemory(path, signal);
+  const fromMemory = await dropFromMemory(path, signal);
+  if (fromMemory !== null)
+    remark(`${object.name} may have been read from memory, and not from the disk: ${fromMemory}`);
   const file = await openStored(path);
   const hash = new HashingStream(progress);
   try {
