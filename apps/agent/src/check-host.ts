@@ -4,8 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Clock, toWireError } from '@lastgood/core';
 import { createPostgresEngine } from '@lastgood/engines/postgres';
+import { checkPrivateToBe, LOST_AND_FOUND } from '@lastgood/host';
 import { checkMount, openFolderRepository } from '@lastgood/repository';
 import type { AgentConfig, TargetConfig } from './config/agent-config.ts';
+import { checkKnown, knownRepository } from './jobs/targets.ts';
 
 const LOOK_MS = 30_000;
 
@@ -22,16 +24,23 @@ function failed(name: string, error: unknown): Found {
   return { name, inOrder: false, text: `${code}: ${message}\n  ${remedy}` };
 }
 
-async function checkRepository(name: string, options: AgentConfig['repositories'][string]): Promise<Found> {
-  const { path, mustBeMount } = options;
-  const place = { path, mustBeMount };
+async function checkRepository(name: string, config: AgentConfig): Promise<Found> {
+  const about = `repository ${name}`;
   try {
+    const { path, mustBeMount } = config.repositories[name] ?? { path: '' };
+    const place = { path, mustBeMount };
     await checkMount(place);
-    const names = existsSync(path) ? (await readdir(path)).filter((each) => each !== 'lost+found') : [];
-    if (names.length === 0) return { name, inOrder: true, text: `${path} becomes a repository with the first backup` };
-    return { name, inOrder: true, text: `${path} is repository ${(await openFolderRepository(place)).id}` };
+    const known = await knownRepository(config, name);
+    const names = existsSync(path) ? (await readdir(path)).filter((each) => each !== LOST_AND_FOUND) : [];
+    if (known === undefined && names.length === 0) {
+      await checkPrivateToBe(path);
+      return { name: about, inOrder: true, text: `${path} becomes a repository with the first backup` };
+    }
+    const repository = await openFolderRepository(place);
+    checkKnown(path, known, repository);
+    return { name: about, inOrder: true, text: `${path} is repository ${repository.id}` };
   } catch (error) {
-    return failed(name, error);
+    return failed(about, error);
   }
 }
 
@@ -61,7 +70,7 @@ export async function checkHost(config: AgentConfig, clock: Clock): Promise<Foun
   const workDir = await mkdtemp(join(tmpdir(), 'lastgood-check-'));
   try {
     return await Promise.all([
-      ...Object.entries(config.repositories).map(([name, options]) => checkRepository(`repository ${name}`, options)),
+      ...Object.keys(config.repositories).map((name) => checkRepository(name, config)),
       ...Object.entries(config.targets).map(([name, target]) => checkTarget(`target ${name}`, target, clock, workDir)),
     ]);
   } finally {

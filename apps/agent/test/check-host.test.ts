@@ -1,11 +1,15 @@
-import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rename, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { toWireError } from '@lastgood/core';
 import { systemClock } from '@lastgood/host';
 import { createFolderRepository } from '@lastgood/repository';
 import { temporaryFolder } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
 import { checkHost } from '../src/check-host.ts';
 import { agentConfigSchema } from '../src/config/agent-config.ts';
+import { openRepository } from '../src/jobs/targets.ts';
+import { Journal } from '../src/journal/journal.ts';
+import { enrolAs } from './enrolled.ts';
 
 test('a check says of everything that the file names whether it is in order, with the remedy, and makes nothing', async () => {
   await using folder = await temporaryFolder();
@@ -47,4 +51,49 @@ test('a check says of everything that the file names whether it is in order, wit
   expect(found.get('repository unmounted')?.text).toContain('is not a mount point');
   expect(found.get('target away')?.text).toContain('DATABASE_UNREACHABLE');
   expect(found.get('target open')?.text).toContain('DATA_FOLDER_UNSAFE');
+});
+
+test('B5: a check finds what the first backup would: a disk that is away, another disk, a folder that is open; and a new disk is in order', async () => {
+  await using folder = await temporaryFolder();
+  const at = (name: string): string => join(folder.path, name);
+  const dataDir = at('data');
+  await mkdir(dataDir, { mode: 0o700 });
+  await enrolAs(dataDir, { host: 'here' });
+  const names = ['away', 'other', 'disk', 'theirs'];
+  const config = agentConfigSchema.parse({
+    environment: 'test',
+    host: 'here',
+    dataDir,
+    control: { url: 'http://127.0.0.1:1' },
+    repositories: Object.fromEntries(names.map((name) => [name, { type: 'folder', path: at(name) }])),
+    targets: {},
+  });
+  using journal = await Journal.open(join(dataDir, 'journal.sqlite'), 0);
+  for (const name of ['away', 'other']) {
+    await openRepository(config, name, journal);
+    await rename(at(name), at(`${name}-before`));
+  }
+  await mkdir(at('away'), { mode: 0o700 });
+  await createFolderRepository({ path: at('other') });
+  await mkdir(join(at('disk'), 'lost+found'), { recursive: true, mode: 0o755 });
+  await symlink(at('disk'), at('theirs'));
+  const found = new Map((await checkHost(config, systemClock)).map((each) => [each.name, each.text]));
+  const opened = new Map<string, string>();
+  for (const name of names)
+    opened.set(
+      name,
+      await openRepository(config, name, journal).then(
+        () => 'opened',
+        (error: unknown) => toWireError(error).message,
+      ),
+    );
+  expect(found.get('repository away')).toContain('has no lastgood.json');
+  expect(found.get('repository other')).toContain('holds another repository');
+  expect(found.get('repository theirs')).toContain('is a symbolic link');
+  for (const name of ['away', 'other']) expect(found.get(`repository ${name}`)).toContain(opened.get(name));
+  expect(opened.get('theirs')).toContain('symbolic link');
+  expect([found.get('repository disk'), opened.get('disk')]).toEqual([
+    `${at('disk')} becomes a repository with the first backup`,
+    'opened',
+  ]);
 });

@@ -10,6 +10,7 @@ const PRIVATE_FILE = 0o600;
 const PRIVATE_FOLDER = 0o700;
 /** Of a folder that everybody writes to, such as /tmp. */
 const STICKY = 0o1000;
+export const LOST_AND_FOUND = 'lost+found';
 
 function codeOf(error: unknown): string {
   return error instanceof Error && 'code' in error ? String(error.code) : 'unknown';
@@ -140,7 +141,7 @@ async function syncParent(path: string): Promise<void> {
 export async function makePrivateFolder(path: string): Promise<void> {
   const wanted = resolve(path);
   const first = await mkdir(wanted, { recursive: true, mode: PRIVATE_FOLDER });
-  if (first === undefined) await closeEmpty(wanted);
+  if (first === undefined && (await isOursToClose(wanted))) await chmod(wanted, PRIVATE_FOLDER);
   for (let made = wanted; made !== dirname(made); made = dirname(made)) {
     await syncParent(dirname(made));
     if (first === undefined || made === first) break;
@@ -148,11 +149,18 @@ export async function makePrivateFolder(path: string): Promise<void> {
   await checkPrivate(wanted);
 }
 
-async function closeEmpty(path: string): Promise<void> {
+/** True for an open folder of ours that holds nothing, but for what the maker of a file system puts into each. */
+async function isOursToClose(path: string): Promise<boolean> {
   const found = await lstat(path);
   const shared = (found.mode & STICKY) !== 0;
-  if (!found.isDirectory() || (found.mode & 0o077) === 0 || shared || found.uid !== process.getuid?.()) return;
-  if ((await readdir(path)).length === 0) await chmod(path, PRIVATE_FOLDER);
+  if (!found.isDirectory() || (found.mode & 0o077) === 0 || shared || found.uid !== process.getuid?.()) return false;
+  return (await readdir(path)).every((name) => name === LOST_AND_FOUND);
+}
+
+/** Throws what makePrivateFolder would, and makes nothing. */
+export async function checkPrivateToBe(path: string): Promise<void> {
+  const there = await lstat(path).catch(() => undefined);
+  if (there !== undefined && !(await isOursToClose(path))) await checkPrivate(path);
 }
 
 /** Refuses a path that is a symlink, belongs to another user or can be reached by others (B4, B16). */

@@ -53,6 +53,23 @@ async function readNote(file: string, path: string): Promise<string | undefined>
   }
 }
 
+const noteOf = (config: Pick<AgentConfig, 'dataDir'>, name: string): string =>
+  join(config.dataDir, `repository-${name}.json`);
+
+/** Which repository this host has met under a name of its agent file, as far as its file tells; undefined for one that is still to be made. */
+export async function knownRepository(
+  config: Pick<AgentConfig, 'dataDir' | 'repositories'>,
+  name: string,
+): Promise<string | undefined> {
+  return await readNote(noteOf(config, name), config.repositories[name]?.path ?? '');
+}
+
+/** Refuses STORE_NOT_MOUNTED when the repository is not the one that was met before. */
+export function checkKnown(path: string, known: string | undefined, repository: Pick<Repository, 'id'>): void {
+  if (known === undefined || known === repository.id) return;
+  throw new Failure('STORE_NOT_MOUNTED', `${path} holds another repository (${repository.id}) than before (${known})`);
+}
+
 /**
  * A repository is made once; afterwards a missing marker means that its disk is not there (B5), never that it may be made again.
  * Its id is kept twice, in the journal and in a file of its own.
@@ -68,18 +85,14 @@ export async function openRepository(
   const { installId } = await readIdentity(config);
   const place = { path, mustBeMount, writer: installId };
   const key = `repository:${name}:${path}`;
-  const file = join(config.dataDir, `repository-${name}.json`);
+  const file = noteOf(config, name);
   const inJournal = journal.note(key);
   const inFile =
     inJournal === undefined ? await readNote(file, path) : await readNote(file, path).catch(() => undefined);
   const known = inJournal ?? inFile;
   const repository = known === undefined ? await createFolderRepository(place) : await openFolderRepository(place);
   await repository.check();
-  if (known !== undefined && known !== repository.id)
-    throw new Failure(
-      'STORE_NOT_MOUNTED',
-      `${path} holds another repository (${repository.id}) than before (${known})`,
-    );
+  checkKnown(path, known, repository);
   if (inFile === undefined) await writeFileDurably(file, JSON.stringify({ path, repositoryId: repository.id }));
   if (inJournal === undefined) journal.remember(key, repository.id);
   return repository;

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Failure } from '@lastgood/core';
-import { makePrivateFolder, removeFile, storeFailure, writeFirst } from '@lastgood/host';
+import { LOST_AND_FOUND, makePrivateFolder, removeFile, storeFailure, writeFirst } from '@lastgood/host';
 import { uuidSchema } from '@lastgood/protocol';
 import { z } from 'zod';
 import { canonicalJson } from '../canonical-json.ts';
@@ -51,7 +51,7 @@ export async function makeRepository(path: string): Promise<void> {
   const names = await namesIn(path);
   const isRest = (name: string): boolean => name.startsWith(`${MARKER}.`);
   if (!names.includes(MARKER)) {
-    const others = names.filter((name) => name !== 'lost+found' && !isRest(name));
+    const others = names.filter((name) => name !== LOST_AND_FOUND && !isRest(name));
     if (others.length > 0)
       throw new Failure('STORE_UNSAFE', `${path} is not empty and is no repository: it holds "${others[0]}"`);
     await makePrivateFolder(path);
