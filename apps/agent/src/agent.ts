@@ -8,6 +8,7 @@ import { type AgentConfig, readAgentConfig } from './config/agent-config.ts';
 import { readIdentity } from './config/identity.ts';
 import { ClockWatch } from './jobs/clock-watch.ts';
 import { JobRunner } from './jobs/job-runner.ts';
+import { Openings } from './jobs/openings.ts';
 import { summariesOf, type Target, targetsOf } from './jobs/targets.ts';
 import { Journal } from './journal/journal.ts';
 import { Link } from './link/link.ts';
@@ -19,6 +20,8 @@ const FORGET_MS = 30 * 86_400_000;
 const FORGET_EVERY_MS = 3_600_000;
 const WATCH_MS = 10_000;
 const SWEEP_AGAIN_MS = 60_000;
+/** Tools that are deaf to SIGTERM are killed within seconds; what takes longer waits for a disk. */
+const STOP_MS = 30_000;
 /** So long without a word, and nothing running: the process ends and its supervisor starts a fresh one. */
 const SILENT_MS = 24 * 3_600_000;
 
@@ -33,8 +36,8 @@ export interface Agent {
   readonly ended: Promise<void>;
   /** Reads the agent file again; an invalid one is refused with CONFIG_INVALID and the old one stays in force (J6). */
   reload(): Promise<void>;
-  /** Ends what runs, waits for its tools, closes the journal. */
-  close(): Promise<void>;
+  /** Ends what runs, waits for its tools, closes the journal. Tells what it had to leave behind: calls into disks that do not answer. */
+  close(): Promise<readonly string[]>;
 }
 
 class RunningAgent implements Agent {
@@ -46,6 +49,7 @@ class RunningAgent implements Agent {
   readonly #runner: JobRunner;
   readonly #link: Link;
   readonly #stop = new AbortController();
+  readonly #openings = new Openings();
   readonly #looks: Looks;
   readonly #timer: NodeJS.Timeout;
   readonly #watching: NodeJS.Timeout;
@@ -62,7 +66,7 @@ class RunningAgent implements Agent {
     this.#options = options;
     this.#config = config;
     this.#journal = journal;
-    this.#targets = targetsOf(config, journal);
+    this.#targets = targetsOf(config, journal, this.#openings);
     const { clock, log, random = Math.random } = options;
     const watch = new ClockWatch(clock);
     this.#watching = setInterval(() => watch.jumpedMs, WATCH_MS);
@@ -193,7 +197,7 @@ class RunningAgent implements Agent {
       )
         throw new Failure('CONFIG_INVALID', 'environment, host and dataDir change with a restart alone');
       const before = this.#targets;
-      this.#targets = targetsOf(config, this.#journal, { config: this.#config, targets: before });
+      this.#targets = targetsOf(config, this.#journal, this.#openings, { config: this.#config, targets: before });
       this.#config = config;
       this.#refusedFile = undefined;
       for (const target of this.#targets.values())
@@ -207,13 +211,15 @@ class RunningAgent implements Agent {
     }
   }
 
-  async close(): Promise<void> {
+  async close(): Promise<readonly string[]> {
     clearInterval(this.#timer);
     clearInterval(this.#watching);
     this.#stop.abort();
-    await this.#runner.stop();
+    const late = delay(STOP_MS, 'late' as const, { ref: false });
+    const left = (await Promise.race([this.#runner.stop(), late])) === 'late' ? ['a job that does not end'] : [];
     this.#link.stop();
     await Promise.allSettled([...this.#tasks, this.#looks.settled()]);
+    return [...left, ...this.#openings.silent, ...this.#looks.silent];
   }
 }
 
@@ -233,12 +239,15 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const agent = new RunningAgent(options, config, journal, identity);
   await agent.start();
   const open = cleanup.move();
-  let closing: Promise<void> | undefined;
+  let closing: Promise<readonly string[]> | undefined;
   return {
     ended: agent.ended,
     reload: () => agent.reload(),
     close: () => {
-      closing ??= agent.close().then(() => open.disposeAsync());
+      closing ??= agent.close().then(async (left) => {
+        await open.disposeAsync();
+        return left;
+      });
       return closing;
     },
   };

@@ -93,6 +93,11 @@ export class Looks {
     };
   }
 
+  /** The repositories that have been asked and have not answered. */
+  get silent(): string[] {
+    return [...this.#unanswered];
+  }
+
   /** Resolves when no look of this process works any more; what a dead disk holds is left behind. */
   async settled(): Promise<void> {
     await Promise.allSettled([...this.#probes.values(), ...this.#turns.values()]);

@@ -68,7 +68,14 @@ async function run(configFile: string): Promise<void> {
     process.exit(ERROR_CATALOG.BUG.exit);
   });
   const agent = await startAgent({ configFile, clock: systemClock, log });
-  const stop = (status: number): void => void agent.close().then(() => process.exit(status), fail);
+  const stop = (status: number): void =>
+    void agent.close().then((left) => {
+      if (left.length === 0) process.exit(status);
+      // An exit waits for every thread, and one that is in a dead disk never comes back.
+      log.warn({ left }, 'the process ends by SIGKILL, for something does not answer');
+      log.flush();
+      process.kill(process.pid, 'SIGKILL');
+    }, fail);
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stop(0));
   process.on('SIGHUP', () => {
     agent.reload().then(

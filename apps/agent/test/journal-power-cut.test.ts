@@ -15,6 +15,8 @@ const child = new URL('support/power-cut-child.ts', import.meta.url).pathname;
 /** The commands that a process said were in its journal before the power went, after so many. */
 async function journalUntilCut(file: string, commands: number): Promise<Map<number, string>> {
   const running = spawn(process.execPath, [child, file], { stdio: ['ignore', 'pipe', 'ignore'] });
+  // Before anything: it may end by itself as soon as its disk is gone.
+  const ended = once(running, 'close');
   const told = new Map<number, string>();
   await new Promise<void>((resolve, reject) => {
     running.once('close', () => reject(new Error('the journal was given up')));
@@ -26,7 +28,6 @@ async function journalUntilCut(file: string, commands: number): Promise<Map<numb
   });
   const before = new Map(told);
   await disk.cut();
-  const ended = once(running, 'close');
   running.kill('SIGKILL');
   await ended;
   return before;

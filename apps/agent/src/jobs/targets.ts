@@ -19,6 +19,7 @@ import { z } from 'zod';
 import type { AgentConfig, TargetConfig } from '../config/agent-config.ts';
 import { readIdentity } from '../config/identity.ts';
 import type { Journal } from '../journal/journal.ts';
+import { Openings } from './openings.ts';
 
 /** One target of the agent file with what its names mean on this host. */
 export interface Target {
@@ -27,7 +28,7 @@ export interface Target {
   readonly config: TargetConfig;
   readonly engine: Engine;
   readonly graceMs: number;
-  /** Opened anew for each job, so that an unmounted disk is noticed before anything is written. */
+  /** Opened anew for each job, so that an unmounted disk is noticed before anything is written; STORE_FAILED when it does not answer. */
   repository(): Promise<Repository>;
 }
 
@@ -102,6 +103,7 @@ export async function openRepository(
 export function targetsOf(
   config: AgentConfig,
   journal: Journal,
+  openings = new Openings(),
   before?: { readonly config: AgentConfig; readonly targets: ReadonlyMap<string, Target> },
 ): Map<string, Target> {
   const targets = new Map<string, Target>();
@@ -121,7 +123,10 @@ export function targetsOf(
       config: target,
       engine: createPostgresEngine(target.connection),
       graceMs: (config.repositories[target.repository]?.graceHours ?? 24) * 3_600_000,
-      repository: () => openRepository(config, target.repository, journal),
+      repository: () =>
+        openings.inTurn(config.repositories[target.repository]?.path ?? target.repository, () =>
+          openRepository(config, target.repository, journal),
+        ),
     });
   }
   return targets;
