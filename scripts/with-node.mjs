@@ -5,7 +5,8 @@ import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const NEEDED = { major: 22, minor: 12 };
+/** The first that knows `using`. */
+const NEEDED = { major: 24, minor: 0 };
 
 /** The folder of a Node that is new enough: the project's own, or the one that runs this. */
 function nodeFolder() {

@@ -10,10 +10,14 @@ import { root, waitFor } from '../../scripts/fleet-processes.ts';
 const forever = new AbortController().signal;
 
 /** The demonstration of `npm start`, up and with its folder, in a folder for temporary files of its own. */
-async function startDemo(tmp: string, ...args: string[]): Promise<{ child: ChildProcess; folder: string }> {
+async function startDemo(
+  tmp: string,
+  command: readonly string[] = [process.execPath, join(root, 'scripts/demo.ts')],
+): Promise<{ child: ChildProcess; folder: string }> {
   // The server of the demonstration runs as another user and passes through.
   await chmod(tmp, 0o711);
-  const child = spawn(process.execPath, [join(root, 'scripts/demo.ts'), ...args], {
+  const [file = '', ...args] = command;
+  const child = spawn(file, args, {
     cwd: root,
     stdio: ['ignore', 'pipe', 'inherit'],
     env: { ...process.env, TMPDIR: tmp },
@@ -49,6 +53,17 @@ test('the demonstration removes everything when its terminal is closed', async (
   child.kill('SIGHUP');
   await once(child, 'close');
   expect([existsSync(folder), processesIn(folder)]).toEqual([false, []]);
+});
+
+test('the demonstration ends when whoever started it is gone, as npm is after a signal', async () => {
+  await using tmp = await temporaryFolder();
+  const shell = `${process.execPath} ${join(root, 'scripts/start.mjs')}; true`;
+  const { child, folder } = await startDemo(tmp.path, ['/bin/sh', '-c', shell]);
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+  await waitFor('the demonstration to end', 60_000, forever, async () =>
+    existsSync(folder) || processesIn(folder).length > 0 ? undefined : true,
+  );
 });
 
 test('a demonstration that is killed leaves no process, and the next one removes its folder', async () => {

@@ -5,7 +5,7 @@ import { type Clock, Failure, toWireError } from '@lastgood/core';
 import { lockFolder, makePrivateFolder } from '@lastgood/host';
 import { finishJob, forgetFinished, jobKey, recoverAfterCrash } from '@lastgood/protocol';
 import { type AgentConfig, readAgentConfig } from './config/agent-config.ts';
-import { readIdentity } from './config/identity.ts';
+import { type Identity, readIdentity } from './config/identity.ts';
 import { ClockWatch } from './jobs/clock-watch.ts';
 import { JobRunner } from './jobs/job-runner.ts';
 import { Openings } from './jobs/openings.ts';
@@ -44,6 +44,7 @@ class RunningAgent implements Agent {
   readonly ended: Promise<void>;
   readonly #options: AgentOptions;
   #config: AgentConfig;
+  #identity: Identity;
   #targets: ReadonlyMap<string, Target>;
   readonly #journal: Journal;
   readonly #runner: JobRunner;
@@ -57,19 +58,20 @@ class RunningAgent implements Agent {
   /** Why the agent file on the disk is not the one in force; told with every target, so that it is seen where people look (J6). */
   #refusedFile: string | undefined;
 
-  constructor(
-    options: AgentOptions,
-    config: AgentConfig,
-    journal: Journal,
-    identity: Awaited<ReturnType<typeof readIdentity>>,
-  ) {
+  constructor(options: AgentOptions, config: AgentConfig, journal: Journal, identity: Identity) {
     this.#options = options;
     this.#config = config;
     this.#journal = journal;
     this.#targets = targetsOf(config, journal, this.#openings);
     const { clock, log, random = Math.random } = options;
     const watch = new ClockWatch(clock);
-    this.#watching = setInterval(() => watch.jumpedMs, WATCH_MS);
+    this.#identity = identity;
+    this.#watching = setInterval(() => {
+      watch.jumpedMs;
+      this.#readIdentity().catch((error: unknown) =>
+        log.warn({ error: toWireError(error) }, 'the identity cannot be read'),
+      );
+    }, WATCH_MS);
     this.#runner = new JobRunner({
       journal,
       clock,
@@ -92,7 +94,7 @@ class RunningAgent implements Agent {
     });
     this.#link = new Link({
       url: () => this.#config.control.url,
-      identity,
+      identity: () => this.#identity,
       journal,
       runner: () => this.#runner,
       targets: () => this.#targets,
@@ -187,7 +189,17 @@ class RunningAgent implements Agent {
     if (swept.length > 0) log.info({ target: target.name, swept }, 'removed what an interrupted job left');
   }
 
+  /** A host that was enrolled anew while its agent runs is known by its new key from the next dial on, and dials at once. */
+  async #readIdentity(): Promise<void> {
+    const identity = await readIdentity(this.#config);
+    if (identity.sameAs(this.#identity)) return;
+    this.#identity = identity;
+    this.#options.log.info({ agent: identity.agentId }, 'this host was enrolled anew');
+    this.#link.redial();
+  }
+
   async reload(): Promise<void> {
+    this.#link.redial();
     try {
       const config = await readAgentConfig(this.#options.configFile);
       if (

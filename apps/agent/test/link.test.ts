@@ -56,7 +56,7 @@ function start(more: Partial<LinkParts> = {}): void {
   };
   link = new Link({
     url: () => control.url,
-    identity: { headers: () => ({}) } as never,
+    identity: () => ({ headers: () => ({}) }) as never,
     journal,
     runner: () => runner as unknown as JobRunner,
     targets: () => new Map(),

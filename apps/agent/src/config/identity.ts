@@ -36,6 +36,11 @@ export class Identity {
     this.#key = createPrivateKey(stored.privateKey);
   }
 
+  /** True for the same name and the same key. */
+  sameAs(other: Identity): boolean {
+    return this.agentId === other.agentId && this.#key.equals(other.#key);
+  }
+
   /** The headers that open a connection at this moment of the control plane's clock; good once. */
   headers(now: number): Record<string, string> {
     const nonce = randomBytes(18).toString('base64url');

@@ -44,12 +44,15 @@ export const LINK_LIMITS: LinkLimits = {
   watchedMs: 1_000,
   factsMs: 5 * 60_000,
 };
+const REFUSED_REMEDY =
+  'See `lastgood hosts`; enrol this host again when the control plane does not know it. The agent dials as soon as it is enrolled, or at SIGHUP.';
 /** Longer than the library gathers calls for one frame. */
 const FRAME_GAP_MS = 5;
 
 export interface LinkParts {
   readonly url: () => string;
-  readonly identity: Identity;
+  /** Asked for each dial: a host may be enrolled anew while its agent runs. */
+  readonly identity: () => Identity;
   readonly journal: Journal;
   readonly runner: () => JobRunner;
   readonly targets: () => ReadonlyMap<string, Target>;
@@ -75,6 +78,7 @@ export class Link {
     | { client: Client; sessionId: string; end: (why: string) => void; report: () => void; facts: () => void }
     | undefined;
   #spreadMs = 0;
+  #waiting = new AbortController();
 
   constructor(parts: LinkParts) {
     this.#parts = parts;
@@ -114,6 +118,11 @@ export class Link {
     );
   }
 
+  /** Something has changed that may mend a refusal: dials now, if it waits to. */
+  redial(): void {
+    this.#waiting.abort();
+  }
+
   /** Ends the session, or the dial or hello on the way to one. */
   stop(): void {
     this.#stop.abort();
@@ -125,7 +134,9 @@ export class Link {
     let tries = 0;
     let waitMs = backoffMs(tries, this.#spreadMs, false, random);
     while (!this.#stop.signal.aborted) {
-      await delay(waitMs, undefined, { signal: this.#stop.signal }).catch(() => undefined);
+      this.#waiting = new AbortController();
+      const signal = AbortSignal.any([this.#stop.signal, this.#waiting.signal]);
+      await delay(waitMs, undefined, { signal }).catch(() => undefined);
       if (this.#stop.signal.aborted) return;
       const startedAt = clock.monotonic();
       const why = await this.#connect();
@@ -138,7 +149,9 @@ export class Link {
       tries = clock.monotonic() - startedAt > this.#limits.stableMs ? 0 : tries + 1;
       const reason = why instanceof Error ? why.message : why;
       waitMs = Math.round(backoffMs(tries, this.#spreadMs, refused, random));
-      if (!this.#stop.signal.aborted) log.warn({ reason, tries, waitMs }, 'no connection to the control plane');
+      const remedy = refused ? { remedy: REFUSED_REMEDY } : {};
+      if (!this.#stop.signal.aborted)
+        log.warn({ reason, tries, waitMs, ...remedy }, 'no connection to the control plane');
     }
   }
 
@@ -150,7 +163,7 @@ export class Link {
     const ws: TRPCWebSocketClient = createWSClient({
       url,
       WebSocket: agentSocketClass(() =>
-        this.#parts.identity.headers(this.controlNow ?? this.#parts.clock.now()),
+        this.#parts.identity().headers(this.controlNow ?? this.#parts.clock.now()),
       ) as never,
       retryDelayMs: () => 1e9,
       keepAlive: { enabled: true, intervalMs: 20_000, pongTimeoutMs: 10_000 },
