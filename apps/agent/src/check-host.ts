@@ -5,8 +5,10 @@ import { join } from 'node:path';
 import { type Clock, toWireError } from '@lastgood/core';
 import { createPostgresEngine } from '@lastgood/engines/postgres';
 import { checkPrivateToBe, LOST_AND_FOUND } from '@lastgood/host';
+import { ERROR_CATALOG, errorCodes } from '@lastgood/protocol';
 import { checkMount, openFolderRepository } from '@lastgood/repository';
-import type { AgentConfig, TargetConfig } from './config/agent-config.ts';
+import type { AgentConfig } from './config/agent-config.ts';
+import { readIdentity } from './config/identity.ts';
 import { checkKnown, knownRepository } from './jobs/targets.ts';
 
 const LOOK_MS = 30_000;
@@ -44,7 +46,25 @@ async function checkRepository(name: string, config: AgentConfig): Promise<Found
   }
 }
 
-async function checkTarget(name: string, { connection }: TargetConfig, clock: Clock, workDir: string): Promise<Found> {
+/** Findings of a server begin with a code; what to do about it follows in a line of its own. */
+function withRemedy(finding: string): string {
+  const code = errorCodes.find((each) => finding.startsWith(`${each}: `));
+  return code === undefined ? finding : `${finding}\n  ${ERROR_CATALOG[code].remedy}`;
+}
+
+/** Refuses STORE_FOREIGN when the first backup would be; a host that is not enrolled yet, or a repository that is still to be made, refuses nothing. */
+async function checkOwner(config: AgentConfig, name: string, systemId: string | null): Promise<void> {
+  const { environment, host } = config;
+  const repository = config.repositories[config.targets[name]?.repository ?? ''];
+  const identity = await readIdentity(config).catch(() => undefined);
+  if (identity === undefined || repository === undefined || systemId === null) return;
+  const { path, mustBeMount } = repository;
+  const opened = await openFolderRepository({ path, mustBeMount, writer: identity.installId }).catch(() => undefined);
+  await opened?.checkOwner({ environment, host, target: name }, systemId);
+}
+
+async function checkTarget(name: string, config: AgentConfig, clock: Clock, workDir: string): Promise<Found> {
+  const about = `target ${name}`;
   try {
     const context = {
       workDir,
@@ -53,15 +73,17 @@ async function checkTarget(name: string, { connection }: TargetConfig, clock: Cl
       progress: () => undefined,
       log: () => undefined,
     };
-    const probed = await createPostgresEngine(connection).probe(context);
-    const about = `${probed.state}, PostgreSQL ${probed.version ?? 'unknown'}, ${probed.databases.length} databases`;
+    const probed = await createPostgresEngine(config.targets[name]?.connection).probe(context);
+    await checkOwner(config, name, probed.systemId);
+    const inOrder = probed.state === 'ok';
+    const words = `${probed.state}, PostgreSQL ${probed.version ?? 'unknown'}, ${probed.databases.length} databases`;
     return {
-      name,
-      inOrder: probed.state === 'ok',
-      text: [...(probed.state === 'ok' ? [about] : []), ...probed.findings].join('\n  '),
+      name: about,
+      inOrder,
+      text: [...(inOrder ? [words] : []), ...probed.findings.map(withRemedy)].join('\n  '),
     };
   } catch (error) {
-    return failed(name, error);
+    return failed(about, error);
   }
 }
 
@@ -71,7 +93,7 @@ export async function checkHost(config: AgentConfig, clock: Clock): Promise<Foun
   try {
     return await Promise.all([
       ...Object.keys(config.repositories).map((name) => checkRepository(name, config)),
-      ...Object.entries(config.targets).map(([name, target]) => checkTarget(`target ${name}`, target, clock, workDir)),
+      ...Object.keys(config.targets).map((name) => checkTarget(name, config, clock, workDir)),
     ]);
   } finally {
     await rm(workDir, { recursive: true, force: true });

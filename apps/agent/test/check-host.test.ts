@@ -1,11 +1,11 @@
 import { mkdir, readdir, rename, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { toWireError } from '@lastgood/core';
-import { systemClock } from '@lastgood/host';
+import { systemClock, uuidv7 } from '@lastgood/host';
 import { createFolderRepository } from '@lastgood/repository';
-import { temporaryFolder } from '@lastgood/testkit';
+import { startPostgres, temporaryFolder } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
-import { checkHost } from '../src/check-host.ts';
+import { checkHost, type Found } from '../src/check-host.ts';
 import { agentConfigSchema } from '../src/config/agent-config.ts';
 import { openRepository } from '../src/jobs/targets.ts';
 import { Journal } from '../src/journal/journal.ts';
@@ -49,7 +49,7 @@ test('a check says of everything that the file names whether it is in order, wit
   expect(found.get('repository made')?.text).toContain(id);
   expect(found.get('repository foreign')?.text).toMatch(/^STORE_NOT_MOUNTED: .* has no lastgood.json/);
   expect(found.get('repository unmounted')?.text).toContain('is not a mount point');
-  expect(found.get('target away')?.text).toContain('DATABASE_UNREACHABLE');
+  expect(found.get('target away')?.text).toMatch(/DATABASE_UNREACHABLE: .*\n {2}Check that the server runs/);
   expect(found.get('target open')?.text).toContain('DATA_FOLDER_UNSAFE');
 });
 
@@ -96,4 +96,28 @@ test('B5: a check finds what the first backup would: a disk that is away, anothe
     `${at('disk')} becomes a repository with the first backup`,
     'opened',
   ]);
+});
+
+test('B14: a check finds that the folder of a target is written by another installation, as the first backup would', async () => {
+  await using server = await startPostgres();
+  await using folder = await temporaryFolder();
+  const [dataDir, path] = [join(folder.path, 'data'), join(folder.path, 'repository')];
+  await mkdir(dataDir, { mode: 0o700 });
+  await enrolAs(dataDir, { host: 'here' });
+  const config = agentConfigSchema.parse({
+    environment: 'test',
+    host: 'here',
+    dataDir,
+    control: { url: 'http://127.0.0.1:1' },
+    repositories: { local: { type: 'folder', path } },
+    targets: { shop: { engine: 'postgres', repository: 'local', connection: server.connection } },
+  });
+  const target = async (): Promise<Found | undefined> =>
+    (await checkHost(config, systemClock)).find(({ name }) => name === 'target shop');
+  expect(await target()).toMatchObject({ inOrder: true });
+  const theirs = await createFolderRepository({ path, writer: 'theirs' });
+  const ref = { environment: 'test', host: 'here', target: 'shop' };
+  const about = { ref, jobId: uuidv7(), attempt: 1, engine: 'postgres', lastgoodVersion: '0' } as const;
+  await theirs.begin({ ...about, backupId: uuidv7(), startedAt: '2026-01-01T00:00:00Z' }, 'another server');
+  expect(await target()).toMatchObject({ inOrder: false, text: expect.stringMatching(/^STORE_FOREIGN: .*\n.*adopt/) });
 });

@@ -140,7 +140,11 @@ async function syncParent(path: string): Promise<void> {
  */
 export async function makePrivateFolder(path: string): Promise<void> {
   const wanted = resolve(path);
-  const first = await mkdir(wanted, { recursive: true, mode: PRIVATE_FOLDER });
+  const first = await mkdir(wanted, { recursive: true, mode: PRIVATE_FOLDER }).catch((error: unknown) => {
+    if (codeOf(error) === 'EEXIST' || codeOf(error) === 'ENOTDIR')
+      throw new Failure('DATA_FOLDER_UNSAFE', `${wanted} is no folder, or lies below a file`);
+    throw storeFailure(error, wanted);
+  });
   if (first === undefined && (await isOursToClose(wanted))) await chmod(wanted, PRIVATE_FOLDER);
   for (let made = wanted; made !== dirname(made); made = dirname(made)) {
     await syncParent(dirname(made));

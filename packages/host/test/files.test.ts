@@ -268,6 +268,13 @@ test('B16: files and folders are closed to others whatever the umask says, and o
   }
 });
 
+test('a path that is a file, or lies below one, is refused as a folder, and stays what it is', async () => {
+  await writeFile(join(folder, 'file'), 'theirs');
+  for (const path of [join(folder, 'file'), join(folder, 'file', 'below')])
+    expect(await codeOf(makePrivateFolder(path))).toBe('DATA_FOLDER_UNSAFE');
+  expect(await readFile(join(folder, 'file'), 'utf8')).toBe('theirs');
+});
+
 test('a folder below a symbolic link of the administrator is made at once, and a slash at its end changes nothing', async () => {
   await mkdir(join(folder, 'disk'));
   await symlink(join(folder, 'disk'), join(folder, 'link'));

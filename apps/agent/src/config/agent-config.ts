@@ -93,7 +93,10 @@ async function readTrusted(file: string): Promise<string> {
     return await readFile(file, 'utf8');
   } catch (error) {
     if (error instanceof Failure || !(error instanceof Error && 'code' in error)) throw error;
-    throw new Failure('CONFIG_INVALID', `${file} cannot be read (${String(error.code)})`, { cause: error });
+    throw new Failure('CONFIG_INVALID', `${file} cannot be read (${String(error.code)})`, {
+      cause: error,
+      remedy: 'Name the agent file with --config, and let the user that runs the agent read it.',
+    });
   }
 }
 
