@@ -29,7 +29,7 @@ export function classifyDumpFailure(error: unknown): unknown {
       cause: error,
     });
   if (
-    /(relation|table|schema|column|type|function) .* does not exist|cache lookup failed|could not open relation/i.test(
+    /(relation|table|schema|column|type|function) .* does not exist|cache lookup failed|could not open relation|access to non-system (view|foreign table)|cannot copy from (view|foreign table|sequence)/i.test(
       message,
     )
   )
