@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { type PostgresServer, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { postgresConnectionSchema, Session } from '../src/postgres/connection.ts';
-import { STABLE_SETTINGS, sequencesOf } from '../src/postgres/fingerprint.ts';
+import { STABLE_SETTINGS, sequencesOf, takeFingerprint } from '../src/postgres/fingerprint.ts';
 import { codeOf, EngineBench } from './bench-of-engine.ts';
 
 /** Objects that their owner, who is no superuser, exchanges for others while a backup reads them: nothing of his runs with our rights. */
@@ -46,6 +46,7 @@ async function ofMallory(): Promise<string> {
   return name;
 }
 const SEQUENCE_BY_VIEW = 'drop sequence s.q; create view s.q as select s.evil() as last_value, true as is_called';
+const TABLE_BY_VIEW = 'drop table s.a; create view s.a as select s.evil() as a';
 const byMallory = (database: string, sql: string): Promise<unknown> =>
   server.queryAs('mallory', PASSWORD, database, sql);
 
@@ -67,6 +68,7 @@ test('A13: a sequence that becomes another sequence during the backup ends it as
     if (phase === 'dump') swapped ??= byMallory(database, 'drop sequence s.q; create sequence s.q');
   };
   expect(await codeOf(bench.backup({ databases: [database], progress }))).toBe('SOURCE_CHANGED');
+  await swapped;
 });
 
 /** What was found in the snapshot of a session in which `settings` hold, after what it names was replaced. */
@@ -86,4 +88,28 @@ const SETTINGS = [
 test.for(SETTINGS)('a server $server runs nothing of a view in the place of a sequence', async ({ settings }) => {
   expect(await afterReplacing(settings, SEQUENCE_BY_VIEW, sequencesOf)).toBe('SOURCE_CHANGED');
   expect(await readFile(told, 'utf8')).toBe('');
+});
+
+test.for(SETTINGS)('a server $server runs nothing of a view in the place of a table', async ({ settings }) => {
+  const counted = (session: Session) => takeFingerprint(session, true, () => undefined);
+  expect(await afterReplacing(settings, TABLE_BY_VIEW, counted)).toBe('SOURCE_CHANGED');
+  expect(await readFile(told, 'utf8')).toBe('');
+});
+
+test.for([
+  'create index on s.a (s.constant(1))',
+  'create index on s.a (a) where s.constant(1) > 0',
+  'create index on s.a (s.inlined(a))',
+  'create statistics s.st on (a + s.constant(1)), (a + 2) from s.a',
+])('a function of his that planning a query would run is not run by a backup: %s', async (made) => {
+  const database = await ofMallory();
+  await byMallory(
+    database,
+    `create function s.constant(int) returns int language plpgsql immutable as $f$ begin perform s.evil(); return 1; end $f$;
+     create function s.inlined(int) returns int language sql immutable as 'select $1 + s.constant(1)';
+     ${made}`,
+  );
+  const { backupId } = await bench.backup({ databases: [database] });
+  expect(await readFile(told, 'utf8')).toBe('');
+  expect(await bench.verify(6, backupId)).toEqual({ reached: 6, findings: [] });
 });

@@ -3,6 +3,7 @@ import { databaseNameSchema } from '@lastgood/protocol';
 import pg from 'pg';
 import { z } from 'zod';
 import { cancelBackend } from './cancel-request.ts';
+import { CopyOut } from './copy-out.ts';
 import { passwordFrom } from './passfile.ts';
 import { mayTakeAnotherWay, type Tls, waysOf } from './tls.ts';
 
@@ -116,8 +117,8 @@ export function databaseFailure(error: unknown, what: string): Failure {
       });
     if (code.startsWith('08') || code.startsWith('57P'))
       return new Failure('DATABASE_UNREACHABLE', `${what}: ${error.message}`, { cause: error });
-    // A relation, column, schema, type or function that was there in the snapshot and is gone.
-    if (['42P01', '42703', '3F000', '42704', '42883'].includes(code))
+    // A relation, column, schema, type or function that was there in the snapshot and is gone, or is of another kind.
+    if (['42P01', '42703', '3F000', '42704', '42883', '42809'].includes(code))
       return new Failure('SOURCE_CHANGED', `${what}: ${error.message}`, { cause: error });
     if (code === '53100') return new Failure('STORE_NO_SPACE', `${what}: ${error.message}`, { cause: error });
     const hint = error.hint === undefined ? '' : ` (${error.hint})`;
@@ -225,8 +226,20 @@ export class Session implements AsyncDisposable {
     try {
       return (await this.#client.query<T>(sql, [...values])).rows;
     } catch (error) {
-      if (this.#signal.aborted) throw this.#signal.reason;
-      throw databaseFailure(this.#broken ?? error, this.#where);
+      throw this.#failure(error);
+    }
+  }
+
+  #failure(error: unknown): unknown {
+    return this.#signal.aborted ? this.#signal.reason : databaseFailure(this.#broken ?? error, this.#where);
+  }
+
+  /** Runs COPY ... TO STDOUT and hands over every row as it comes. The bytes are good until `onRow` returns, which must not throw. */
+  async copyOut(sql: string, onRow: (line: Buffer) => void): Promise<void> {
+    try {
+      await this.#client.query(new CopyOut(sql, onRow)).done;
+    } catch (error) {
+      throw this.#failure(error);
     }
   }
 

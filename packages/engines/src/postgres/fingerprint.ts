@@ -2,9 +2,10 @@ import { Failure } from '@lastgood/core';
 import pg from 'pg';
 import { z } from 'zod';
 import type { Session } from './connection.ts';
-import { type DigestOf, digest, EMPTY_DIGEST, largeObjectDigest, rowText } from './digests.ts';
+import { type DigestOf, EMPTY_DIGEST, largeObjectDigest } from './digests.ts';
 import { REFUSE_VIEWS, sequenceReader } from './guarded-reads.ts';
 import { neededRoles } from './needed-roles.ts';
+import { tableReader } from './table-reader.ts';
 
 const count = z.string().regex(/^\d+$/);
 const tableSchema = z.object({
@@ -31,7 +32,7 @@ export const fingerprintSchema = z.object({
   snapshotAt: z.string(),
   digests: z.boolean(),
   /** Digests are compared with digests of the same kind; fingerprints of before there was a choice do not name theirs. */
-  digestOf: z.enum(['row', 'columns']).default('row'),
+  digestOf: z.enum(['row', 'columns', 'copy']).default('row'),
   tables: z.array(tableSchema),
   sequences: z.array(sequenceSchema),
   largeObjects: z.object({ count, digest: z.string().nullable() }),
@@ -199,14 +200,14 @@ export async function takeFingerprint(
   session: Session,
   digests: boolean,
   onTable: (done: number, all: number) => void,
-  digestOf: DigestOf = 'columns',
+  digestOf: DigestOf = 'copy',
 ): Promise<Fingerprint> {
   const about = await session.one<{ database: string; version: string; at: Date }>(
     "select current_database() as database, current_setting('server_version') as version, transaction_timestamp() as at",
   );
   const names = await session.rows<Table>(TABLES);
   const tables: Fingerprint['tables'] = [];
-  const textOf = digests ? await rowText(session, digestOf) : undefined;
+  const read = await tableReader(session, digests ? digestOf : null);
   await readEach(session, names, async (name) => {
     onTable(tables.length, names.length);
     const { derived } = name;
@@ -215,14 +216,11 @@ export async function takeFingerprint(
       tables.push({ schema: name.schema, name: name.name, rows: '0', digest: empty, derived });
       return;
     }
-    const wanted = textOf === undefined ? 'null' : digest(textOf(name.oid));
-    const { rows, value } = await session.one<{ rows: string; value: string | null }>(
-      `select count(*)::text as rows, ${wanted} as value from only ${quoted(name)} as lastgood_row`,
-    );
-    tables.push({ schema: name.schema, name: name.name, rows, digest: value, derived });
+    const contents = await read(quoted(name), name.oid);
+    tables.push({ schema: name.schema, name: name.name, ...contents, derived });
   });
   const objects = await session.one<{ count: string }>('select count(*)::text as count from pg_largeobject_metadata');
-  const contents = digests ? await session.one<{ digest: string }>(largeObjectDigest(digestOf)) : { digest: null };
+  const stored = digests ? await session.one<{ digest: string }>(largeObjectDigest(digestOf)) : { digest: null };
   const settings = await session.rows<{ name: string; setting: string }>(SETTINGS);
   return {
     format: 1,
@@ -233,7 +231,7 @@ export async function takeFingerprint(
     digestOf,
     tables,
     sequences: await sequencesOf(session),
-    largeObjects: { count: objects.count, digest: contents.digest },
+    largeObjects: { count: objects.count, digest: stored.digest },
     extensions: await session.rows(
       "select extname as name, extversion as version from pg_extension where extname <> 'plpgsql' order by 1",
     ),
