@@ -56,6 +56,18 @@ const SETTLED = settings({
   idle_in_transaction_session_timeout: '0',
 });
 /**
+ * How values become text in a dump, and text values in a restore: what is written under one of these and read under another is
+ * another value, without an error. An archive brings none of them along. What else changes how values print (time zone, digits of
+ * floats, bytea) is read as the same value under any setting.
+ */
+const FORMS = settings({
+  array_nulls: 'on',
+  datestyle: 'ISO',
+  intervalstyle: 'postgres',
+  lc_monetary: 'C',
+  transform_null_equals: 'off',
+});
+/**
  * Whoever owns a database may set its search_path, and a function of theirs that answers to the name of one of PostgreSQL's own
  * would run with our rights. The tools empty theirs by themselves, before anything else.
  */
@@ -81,7 +93,7 @@ export function toolEnvironment(connection: PostgresConnection, database: string
     PGSSLMODE: connection.sslmode,
     PGCONNECT_TIMEOUT: '15',
     PGAPPNAME: 'lastgood',
-    PGOPTIONS: SETTLED,
+    PGOPTIONS: `${SETTLED} ${FORMS}`,
     ...(connection.passfile === undefined ? {} : { PGPASSFILE: connection.passfile }),
   };
 }
@@ -170,7 +182,13 @@ export class Session implements AsyncDisposable {
     });
   }
 
-  static async open(connection: PostgresConnection, database: string, signal: AbortSignal): Promise<Session> {
+  /** With forms of values that are `own`, those of the database hold: for what code of the database computes anew. */
+  static async open(
+    connection: PostgresConnection,
+    database: string,
+    signal: AbortSignal,
+    forms: 'fixed' | 'own' = 'fixed',
+  ): Promise<Session> {
     signal.throwIfAborted();
     const password = await passwordFrom(connection, database);
     const { host, port, user } = connection;
@@ -182,7 +200,7 @@ export class Session implements AsyncDisposable {
       // A function, for what is empty here is taken from the environment.
       password: () => password ?? '',
       application_name: 'lastgood',
-      options: `${SETTLED} ${settings({ search_path: SEARCH_PATH })}`,
+      options: `${SETTLED} ${settings({ search_path: SEARCH_PATH })}${forms === 'own' ? '' : ` ${FORMS}`}`,
       sslnegotiation: 'postgres',
       connectionTimeoutMillis: 15_000,
       keepAlive: true,
