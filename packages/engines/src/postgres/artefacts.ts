@@ -53,6 +53,12 @@ export async function globalsOf(source: ArtefactSource, signal: AbortSignal): Pr
   return await text(source.open(object, signal));
 }
 
+/** The encoding of the database from which the globals were read; that of most where the manifest does not say. */
+export function encodingOf(source: ArtefactSource): string {
+  const { encoding } = source.manifest.facts;
+  return typeof encoding === 'string' ? encoding : 'UTF8';
+}
+
 export function databasesOf(source: ArtefactSource): string[] {
   return source.manifest.objects.flatMap((object) =>
     object.role === 'dump' && object.database !== null ? [object.database] : [],

@@ -52,7 +52,7 @@ async function backupDatabase(
   const properties = await readProperties(session, server.facts.version.major);
   const before = await sequencesOf(session);
   let holding: Promise<void> | undefined;
-  const warnings = await dumpSnapshot(run, database.name, snapshot, tables, (bytes) => {
+  const warnings = await dumpSnapshot(run, properties, snapshot, tables, (bytes) => {
     // The first bytes come when pg_dump holds its locks.
     holding ??= holdTables(session).catch(() => undefined);
     dumped(bytes);
@@ -109,7 +109,8 @@ export async function backup(
     );
   }
   context.progress({ phase: 'globals', doneBytes, totalBytes });
-  const warnings = [...server.warnings, ...dumped.flatMap((one) => one.warnings), ...(await dumpGlobals(run))];
+  const globals = await dumpGlobals(run);
+  const warnings = [...server.warnings, ...dumped.flatMap((one) => one.warnings), ...globals.warnings];
   const [first] = dumped;
   if (request.databases === null)
     for (const name of server.facts.closed)
@@ -123,6 +124,7 @@ export async function backup(
     facts: {
       digests: request.digests,
       standby: server.facts.standby,
+      encoding: globals.encoding,
       databases: dumped.map(({ fingerprint, sizeBytes }) => ({
         name: fingerprint.database,
         sizeBytes,

@@ -3,6 +3,7 @@ import { databaseNameSchema } from '@lastgood/protocol';
 import pg from 'pg';
 import { z } from 'zod';
 import { cancelBackend } from './cancel-request.ts';
+import { CopyOut } from './copy-out.ts';
 import { passwordFrom } from './passfile.ts';
 import { mayTakeAnotherWay, type Tls, waysOf } from './tls.ts';
 
@@ -55,6 +56,18 @@ const SETTLED = settings({
   idle_in_transaction_session_timeout: '0',
 });
 /**
+ * How values become text in a dump, and text values in a restore: what is written under one of these and read under another is
+ * another value, without an error. An archive brings none of them along. What else changes how values print (time zone, digits of
+ * floats, bytea) is read as the same value under any setting.
+ */
+const FORMS = settings({
+  array_nulls: 'on',
+  datestyle: 'ISO',
+  intervalstyle: 'postgres',
+  lc_monetary: 'C',
+  transform_null_equals: 'off',
+});
+/**
  * Whoever owns a database may set its search_path, and a function of theirs that answers to the name of one of PostgreSQL's own
  * would run with our rights. The tools empty theirs by themselves, before anything else.
  */
@@ -80,7 +93,7 @@ export function toolEnvironment(connection: PostgresConnection, database: string
     PGSSLMODE: connection.sslmode,
     PGCONNECT_TIMEOUT: '15',
     PGAPPNAME: 'lastgood',
-    PGOPTIONS: SETTLED,
+    PGOPTIONS: `${SETTLED} ${FORMS}`,
     ...(connection.passfile === undefined ? {} : { PGPASSFILE: connection.passfile }),
   };
 }
@@ -116,8 +129,8 @@ export function databaseFailure(error: unknown, what: string): Failure {
       });
     if (code.startsWith('08') || code.startsWith('57P'))
       return new Failure('DATABASE_UNREACHABLE', `${what}: ${error.message}`, { cause: error });
-    // A relation, column, schema, type or function that was there in the snapshot and is gone.
-    if (['42P01', '42703', '3F000', '42704', '42883'].includes(code))
+    // A relation, column, schema, type or function that was there in the snapshot and is gone, or is of another kind.
+    if (['42P01', '42703', '3F000', '42704', '42883', '42809'].includes(code))
       return new Failure('SOURCE_CHANGED', `${what}: ${error.message}`, { cause: error });
     if (code === '53100') return new Failure('STORE_NO_SPACE', `${what}: ${error.message}`, { cause: error });
     const hint = error.hint === undefined ? '' : ` (${error.hint})`;
@@ -169,7 +182,13 @@ export class Session implements AsyncDisposable {
     });
   }
 
-  static async open(connection: PostgresConnection, database: string, signal: AbortSignal): Promise<Session> {
+  /** With forms of values that are `own`, those of the database hold: for what code of the database computes anew. */
+  static async open(
+    connection: PostgresConnection,
+    database: string,
+    signal: AbortSignal,
+    forms: 'fixed' | 'own' = 'fixed',
+  ): Promise<Session> {
     signal.throwIfAborted();
     const password = await passwordFrom(connection, database);
     const { host, port, user } = connection;
@@ -181,7 +200,7 @@ export class Session implements AsyncDisposable {
       // A function, for what is empty here is taken from the environment.
       password: () => password ?? '',
       application_name: 'lastgood',
-      options: `${SETTLED} ${settings({ search_path: SEARCH_PATH })}`,
+      options: `${SETTLED} ${settings({ search_path: SEARCH_PATH })}${forms === 'own' ? '' : ` ${FORMS}`}`,
       sslnegotiation: 'postgres',
       connectionTimeoutMillis: 15_000,
       keepAlive: true,
@@ -225,8 +244,20 @@ export class Session implements AsyncDisposable {
     try {
       return (await this.#client.query<T>(sql, [...values])).rows;
     } catch (error) {
-      if (this.#signal.aborted) throw this.#signal.reason;
-      throw databaseFailure(this.#broken ?? error, this.#where);
+      throw this.#failure(error);
+    }
+  }
+
+  #failure(error: unknown): unknown {
+    return this.#signal.aborted ? this.#signal.reason : databaseFailure(this.#broken ?? error, this.#where);
+  }
+
+  /** Runs COPY ... TO STDOUT and hands over every row as it comes. The bytes are good until `onRow` returns, which must not throw. */
+  async copyOut(sql: string, onRow: (line: Buffer) => void): Promise<void> {
+    try {
+      await this.#client.query(new CopyOut(sql, onRow)).done;
+    } catch (error) {
+      throw this.#failure(error);
     }
   }
 

@@ -3,9 +3,10 @@ import type { Session } from './connection.ts';
 
 /**
  * What a digest is taken of: `row` is a table's columns in their order, as the first fingerprints have it; `columns` are those that a
- * dump carries, in the order of their names, for a restore may order them anew (an inherited column that was added later).
+ * dump carries, in the order of their names, for a restore may order them anew (an inherited column that was added later). Both are
+ * computed in the database. `copy` are the same columns as COPY writes them, computed here.
  */
-export type DigestOf = 'row' | 'columns';
+export type DigestOf = 'row' | 'columns' | 'copy';
 
 /** A sum of two 64-bit halves of MD5 per row: independent of the order, changed by a lost, added, doubled or altered row. */
 export const digest = (text: string): string =>
@@ -19,7 +20,7 @@ const COLUMNS = `select a.attrelid::text as oid, array_agg(a.attname::text order
   where c.relkind = 'r' and a.attnum > 0 and not a.attisdropped and a.attgenerated = '' group by 1`;
 
 /** Says per table, by oid, what is to be digested of the rows that the query calls `lastgood_row`. */
-export async function rowText(session: Session, of: DigestOf): Promise<(oid: string) => string> {
+export async function rowText(session: Session, of: Exclude<DigestOf, 'copy'>): Promise<(oid: string) => string> {
   if (of === 'row') return () => 'row(lastgood_row.*)::text';
   const found = await session.rows<{ oid: string; columns: string[] }>(COLUMNS);
   const columns = new Map(found.map((table) => [table.oid, table.columns]));

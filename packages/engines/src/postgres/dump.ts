@@ -4,6 +4,7 @@ import { type ArtefactSink, type EngineContext, Failure } from '@lastgood/core';
 import { captureTool, runTool } from '@lastgood/host';
 import { ArchiveWalker } from './archive-walker.ts';
 import { conninfo, type PostgresConnection, toolEnvironment } from './connection.ts';
+import type { Properties } from './properties.ts';
 import type { Server } from './server.ts';
 import type { ToolFolder } from './tools.ts';
 
@@ -29,7 +30,7 @@ export function classifyDumpFailure(error: unknown): unknown {
       cause: error,
     });
   if (
-    /(relation|table|schema|column|type|function) .* does not exist|cache lookup failed|could not open relation/i.test(
+    /(relation|table|schema|column|type|function) .* does not exist|cache lookup failed|could not open relation|access to non-system (view|foreign table)|cannot copy from (view|foreign table|sequence)/i.test(
       message,
     )
   )
@@ -133,7 +134,7 @@ export interface BackupRun {
  */
 export async function dumpSnapshot(
   { connection, server, sink, context }: BackupRun,
-  database: string,
+  { database, encoding }: Pick<Properties, 'database' | 'encoding'>,
   snapshot: string,
   tables: ReadonlyMap<string, string>,
   dumped: (bytes: number) => void,
@@ -142,6 +143,8 @@ export async function dumpSnapshot(
     '--format=custom',
     '--compress=0',
     '--no-password',
+    // That of the database: what a role or database sets for its clients need not have room for every character.
+    `--encoding=${encoding}`,
     `--lock-wait-timeout=${connection.lockWaitMs}`,
     `--snapshot=${snapshot}`,
   ];
@@ -193,14 +196,22 @@ function checkArchive(walker: ArchiveWalker, tables: ReadonlyMap<string, string>
   return [];
 }
 
-/** Roles, memberships and tablespaces; with password verifiers when the role may read them. */
-export async function dumpGlobals({ connection, server, sink, context }: BackupRun): Promise<string[]> {
-  const { passwords } = await server.session.one<{ passwords: boolean }>(
-    "select has_table_privilege('pg_catalog.pg_authid', 'select') as passwords",
+export interface GlobalsFacts {
+  readonly warnings: readonly string[];
+  /** Of the database from which they were read: names of roles are bytes that all databases of a server share. */
+  readonly encoding: string;
+}
+
+/** Roles, memberships and tablespaces, as UTF-8; with password verifiers when the role may read them. */
+export async function dumpGlobals({ connection, server, sink, context }: BackupRun): Promise<GlobalsFacts> {
+  const { passwords, encoding } = await server.session.one<{ passwords: boolean; encoding: string }>(
+    "select has_table_privilege('pg_catalog.pg_authid', 'select') as passwords, current_setting('server_encoding') as encoding",
   );
   const args = [
     '--globals-only',
     '--no-password',
+    // Bytes of SQL_ASCII are in no encoding that is known: they are taken as they are.
+    `--encoding=${encoding === 'SQL_ASCII' ? encoding : 'UTF8'}`,
     `--database=${conninfo(connection.database)}`,
     ...(passwords ? [] : ['--no-role-passwords']),
   ];
@@ -226,5 +237,5 @@ export async function dumpGlobals({ connection, server, sink, context }: BackupR
       throw new Failure('TOOL_FAILED', 'pg_dumpall ended well, but its output lacks its last line');
     warnings.push(...warningsOf('pg_dumpall', stderrTail));
   });
-  return warnings;
+  return { warnings, encoding };
 }

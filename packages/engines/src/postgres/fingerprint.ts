@@ -2,8 +2,10 @@ import { Failure } from '@lastgood/core';
 import pg from 'pg';
 import { z } from 'zod';
 import type { Session } from './connection.ts';
-import { type DigestOf, digest, EMPTY_DIGEST, largeObjectDigest, rowText } from './digests.ts';
+import { type DigestOf, EMPTY_DIGEST, largeObjectDigest } from './digests.ts';
+import { REFUSE_VIEWS, sequenceReader } from './guarded-reads.ts';
 import { neededRoles } from './needed-roles.ts';
+import { tableReader } from './table-reader.ts';
 
 const count = z.string().regex(/^\d+$/);
 const tableSchema = z.object({
@@ -30,7 +32,7 @@ export const fingerprintSchema = z.object({
   snapshotAt: z.string(),
   digests: z.boolean(),
   /** Digests are compared with digests of the same kind; fingerprints of before there was a choice do not name theirs. */
-  digestOf: z.enum(['row', 'columns']).default('row'),
+  digestOf: z.enum(['row', 'columns', 'copy']).default('row'),
   tables: z.array(tableSchema),
   sequences: z.array(sequenceSchema),
   largeObjects: z.object({ count, digest: z.string().nullable() }),
@@ -44,9 +46,10 @@ export const fingerprintSchema = z.object({
 });
 export type Fingerprint = z.infer<typeof fingerprintSchema>;
 
-/** Fixes every setting that changes how values print, and refuses to see less than all rows (A11). */
+/** Fixes every setting that changes how values print, refuses to see less than all rows (A11), and to read through views. */
 export const STABLE_SETTINGS =
-  "set local datestyle = 'ISO, YMD'; set local intervalstyle = 'postgres'; set local timezone = 'UTC'; set local extra_float_digits = 3; set local bytea_output = 'hex'; set local xmloption = 'content'; set local quote_all_identifiers = off; set local row_security = off; set local search_path = pg_catalog; set local lc_monetary = 'C'";
+  "set local datestyle = 'ISO, YMD'; set local intervalstyle = 'postgres'; set local timezone = 'UTC'; set local extra_float_digits = 3; set local bytea_output = 'hex'; set local xmloption = 'content'; set local quote_all_identifiers = off; set local row_security = off; set local search_path = pg_catalog; set local lc_monetary = 'C'; " +
+  REFUSE_VIEWS;
 
 const OURS = "n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_(toast|temp)'";
 /** Objects that belong to an extension come back with it, unless they are configuration tables that the dump carries. */
@@ -56,12 +59,14 @@ const NOT_OF_EXTENSION =
 const READABLE = "(c.relpersistence = 'p' or not pg_is_in_recovery())";
 const TABLES = `select n.nspname as schema, c.relname as name, c.oid::text as oid, c.relkind = 'm' as derived, ${READABLE} as readable from pg_class c join pg_namespace n on n.oid = c.relnamespace
   where c.relkind in ('r', 'm') and c.relpersistence <> 't' and (c.relkind = 'r' or c.relispopulated) and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
-const SHAPES = `select n.nspname as schema, c.relname as name, c.oid::text as oid, concat_ws(' ', n.nspname, c.relname, c.relfilenode, (
+/** Of a sequence only who it is: ALTER SEQUENCE RESTART gives it a new file, and no dump another shape. */
+const SHAPES = `select n.nspname as schema, c.relname as name, c.oid::text as oid, case c.relkind when 'S' then 'sequence' else 'table' end as kind,
+  concat_ws(' ', n.nspname, c.relname, c.relkind, case c.relkind when 'r' then c.relfilenode end, (
     select md5(string_agg(concat_ws(' ', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attisdropped), ',' order by a.attnum))
     from pg_attribute a where a.attrelid = c.oid and a.attnum > 0)) as shape
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
-  where c.relkind = 'r' and c.relpersistence <> 't' and ${READABLE} and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
-const SEQUENCES = `select n.nspname as schema, c.relname as name, q.seqincrement > 0 as rises, q.seqcycle as cycles, q.seqmin::text as low, q.seqmax::text as high
+  where c.relkind in ('r', 'S') and c.relpersistence <> 't' and ${READABLE} and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
+const SEQUENCES = `select n.nspname as schema, c.relname as name, c.oid::text as oid, q.seqincrement > 0 as rises, q.seqcycle as cycles, q.seqmin::text as low, q.seqmax::text as high
   from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_sequence q on q.seqrelid = c.oid
   where c.relkind = 'S' and c.relpersistence <> 't' and ${READABLE} and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
 const TABLESPACES =
@@ -76,6 +81,7 @@ interface Named extends pg.QueryResultRow {
 const quoted = ({ schema, name }: Named): string => `${pg.escapeIdentifier(schema)}.${pg.escapeIdentifier(name)}`;
 interface Shape extends Named {
   readonly oid: string;
+  readonly kind: string;
   readonly shape: string;
 }
 interface Table extends Named {
@@ -115,14 +121,17 @@ export async function holdTables(session: Session): Promise<void> {
 }
 
 /**
- * Refuses SOURCE_CHANGED when a table was emptied, rewritten, renamed or given other columns since the snapshot: such changes reach
- * into older snapshots, in the dump or in the fingerprint (A13). Call it when every table was read, with a session that sees now.
+ * Refuses SOURCE_CHANGED when a table was emptied, rewritten, renamed or given other columns since the snapshot, or a sequence was
+ * replaced: such changes reach into older snapshots, in the dump or in the fingerprint (A13). Call it when every table was read, with a session that sees now.
  */
 export async function refuseReshaped(session: Session, now: Session): Promise<void> {
   const shapes = new Map((await now.rows<Shape>(SHAPES)).map((table) => [table.oid, table.shape]));
   const changed = (await session.rows<Shape>(SHAPES)).find((table) => shapes.get(table.oid) !== table.shape);
   if (changed === undefined) return;
-  throw new Failure('SOURCE_CHANGED', `table ${quoted(changed)} was emptied or altered while it was backed up`);
+  throw new Failure(
+    'SOURCE_CHANGED',
+    `${changed.kind} ${quoted(changed)} was emptied or altered while it was backed up`,
+  );
 }
 
 /** How many relations are read before their locks, and those of their indexes, are given back. */
@@ -147,16 +156,16 @@ async function readEach<T>(
 /** Where every sequence stands now. */
 export async function sequencesOf(session: Session): Promise<z.infer<typeof sequenceSchema>[]> {
   const found: z.infer<typeof sequenceSchema>[] = [];
-  await readEach(session, await session.rows<Named>(SEQUENCES), async (sequence) => {
-    const { value, called } = await session.one<{ value: string; called: boolean }>(
-      `select last_value::text as value, is_called as called from ${quoted(sequence)}`,
-    );
+  const standing = await sequenceReader(session);
+  await readEach(session, await session.rows<Course>(SEQUENCES), async (sequence) => {
+    const { value, called } = await standing(quoted(sequence), sequence.oid);
     found.push({ schema: sequence.schema, name: sequence.name, least: value, most: value, called });
   });
   return found;
 }
 
 interface Course extends Named {
+  readonly oid: string;
   readonly rises: boolean;
   readonly cycles: boolean;
   readonly low: string;
@@ -191,14 +200,14 @@ export async function takeFingerprint(
   session: Session,
   digests: boolean,
   onTable: (done: number, all: number) => void,
-  digestOf: DigestOf = 'columns',
+  digestOf: DigestOf = 'copy',
 ): Promise<Fingerprint> {
   const about = await session.one<{ database: string; version: string; at: Date }>(
     "select current_database() as database, current_setting('server_version') as version, transaction_timestamp() as at",
   );
   const names = await session.rows<Table>(TABLES);
   const tables: Fingerprint['tables'] = [];
-  const textOf = digests ? await rowText(session, digestOf) : undefined;
+  const read = await tableReader(session, digests ? digestOf : null);
   await readEach(session, names, async (name) => {
     onTable(tables.length, names.length);
     const { derived } = name;
@@ -207,14 +216,11 @@ export async function takeFingerprint(
       tables.push({ schema: name.schema, name: name.name, rows: '0', digest: empty, derived });
       return;
     }
-    const wanted = textOf === undefined ? 'null' : digest(textOf(name.oid));
-    const { rows, value } = await session.one<{ rows: string; value: string | null }>(
-      `select count(*)::text as rows, ${wanted} as value from only ${quoted(name)} as lastgood_row`,
-    );
-    tables.push({ schema: name.schema, name: name.name, rows, digest: value, derived });
+    const contents = await read(quoted(name), name.oid);
+    tables.push({ schema: name.schema, name: name.name, ...contents, derived });
   });
   const objects = await session.one<{ count: string }>('select count(*)::text as count from pg_largeobject_metadata');
-  const contents = digests ? await session.one<{ digest: string }>(largeObjectDigest(digestOf)) : { digest: null };
+  const stored = digests ? await session.one<{ digest: string }>(largeObjectDigest(digestOf)) : { digest: null };
   const settings = await session.rows<{ name: string; setting: string }>(SETTINGS);
   return {
     format: 1,
@@ -225,7 +231,7 @@ export async function takeFingerprint(
     digestOf,
     tables,
     sequences: await sequencesOf(session),
-    largeObjects: { count: objects.count, digest: contents.digest },
+    largeObjects: { count: objects.count, digest: stored.digest },
     extensions: await session.rows(
       "select extname as name, extversion as version from pg_extension where extname <> 'plpgsql' order by 1",
     ),

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type EngineContext, Failure } from '@lastgood/core';
 import { captureTool, freeBytes, runTool } from '@lastgood/host';
+import pg from 'pg';
 import { type PostgresConnection, Session } from './connection.ts';
 import { OURS } from './server.ts';
 import type { ToolFolder } from './tools.ts';
@@ -58,12 +59,14 @@ export interface ScratchServer extends AsyncDisposable {
 
 /**
  * A PostgreSQL of our own on a private socket, with the given tools, for one proof. It dies with the agent; what a crash leaves
- * on the disk is found by `sweepScratch`. Throws STORE_NO_SPACE when `needBytes` do not fit.
+ * on the disk is found by `sweepScratch`. Names of roles are stored as in the source when they are made from the
+ * database of the connection, which has the `encoding` of the one where they were read. Throws STORE_NO_SPACE when `needBytes` do not fit.
  */
 export async function startScratch(
   connection: PostgresConnection,
   tools: ToolFolder,
   needBytes: number,
+  encoding: string,
   context: EngineContext,
 ): Promise<ScratchServer> {
   const { signal } = context;
@@ -135,7 +138,7 @@ export async function startScratch(
     await untilReady(own, context, () => ended);
     {
       await using session = await Session.open(own, own.database, signal);
-      await session.run(`create database ${STANDPOINT} template template0`);
+      await session.run(`create database ${STANDPOINT} template template0 encoding ${pg.escapeLiteral(encoding)}`);
     }
     return { connection: { ...own, database: STANDPOINT }, [Symbol.asyncDispose]: dispose };
   } catch (error) {

@@ -1,10 +1,9 @@
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
 import { type ArtefactSource, type EngineContext, Failure, type VerifyOutcome } from '@lastgood/core';
-import { captureTool, runTool } from '@lastgood/host';
+import { runTool } from '@lastgood/host';
 import type { Finding, Manifest, VerificationLevel } from '@lastgood/protocol';
-import { artefactsOf, type DatabaseArtefacts, databasesOf, globalsOf, sizeOf } from './artefacts.ts';
-import { type PostgresConnection, Session, toolEnvironment } from './connection.ts';
+import { artefactsOf, type DatabaseArtefacts, databasesOf, encodingOf, globalsOf, sizeOf } from './artefacts.ts';
+import { isRefusal, type PostgresConnection, Session } from './connection.ts';
 import { countDataEntries } from './dump.ts';
 import { compareFingerprints, STABLE_SETTINGS, takeFingerprint } from './fingerprint.ts';
 import { statementsOf, withoutGrantor } from './globals.ts';
@@ -112,27 +111,21 @@ async function listed(
   return findings;
 }
 
-/** Roles first, as a person would do it; without tablespaces, whose folders belong to the source. */
-async function loadGlobals(
-  source: ArtefactSource,
-  scratch: PostgresConnection,
-  tools: ToolFolder,
-  signal: AbortSignal,
-): Promise<void> {
-  const sql = statementsOf(await globalsOf(source, signal))
-    .filter((statement) => !/^(CREATE|ALTER|COMMENT ON|GRANT .* ON|REVOKE .* ON) TABLESPACE /.test(statement))
-    .map((statement) => `${withoutGrantor(statement)};\n`)
-    .join('');
-  const args = ['--no-psqlrc', '--quiet', '--set=ON_ERROR_STOP=1', '--file=-'];
-  const env = toolEnvironment(scratch, scratch.database);
-  await captureTool({
-    file: join(tools.path, 'psql'),
-    args,
-    env,
-    stdin: Readable.from([Buffer.from(sql)]),
-    signal,
-    timeoutMs: DAY_MS,
-  });
+/** Without it a role is not what it was; everything else only adorns it, and a restore leaves out what a server does not take. */
+const MAKES_ROLE = /^(CREATE ROLE |ALTER ROLE ("(?:[^"]|"")*"|[a-z_][a-z0-9_$]*) WITH )/;
+/** Settings of the session that are ours, and tablespaces, whose folders belong to the source. */
+const NOT_OF_ROLES = /^(SET |(CREATE|ALTER|COMMENT ON|GRANT .* ON|REVOKE .* ON) TABLESPACE )/;
+
+/** Roles first, as a person would do it. */
+async function loadGlobals(source: ArtefactSource, scratch: PostgresConnection, context: EngineContext): Promise<void> {
+  const statements = statementsOf(await globalsOf(source, context.signal));
+  await using session = await Session.open(scratch, scratch.database, context.signal);
+  for (const statement of statements.filter((each) => !NOT_OF_ROLES.test(each)))
+    await session.run(withoutGrantor(statement)).catch((error: unknown) => {
+      if (!isRefusal(error)) throw error;
+      if (MAKES_ROLE.test(statement)) throw new Failure('RESTORE_FAILED', error.message, { cause: error });
+      context.log(`left out of the roles: ${error.message}`);
+    });
 }
 
 /** Loads one database as a restore does; returns the materialized views that stayed empty, which are no verdict on the backup. */
@@ -170,10 +163,8 @@ async function proves(
 ): Promise<Finding[]> {
   const databases = databasesOf(source);
   const needBytes = databases.reduce((sum, database) => sum + sizeOf(source, database), 200_000_000);
-  await using scratch = await startScratch(connection, tools, needBytes, context);
-  const findings: Finding[] = await finding(4, null, () =>
-    loadGlobals(source, scratch.connection, tools, context.signal),
-  );
+  await using scratch = await startScratch(connection, tools, needBytes, encodingOf(source), context);
+  const findings: Finding[] = await finding(4, null, () => loadGlobals(source, scratch.connection, context));
   for (const database of databases) {
     const artefacts = await artefactsOf(source, database, context.signal);
     let unfilled: UnfilledView[] = [];

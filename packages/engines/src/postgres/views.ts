@@ -100,7 +100,7 @@ export async function fillViews(
   context: EngineContext,
 ): Promise<UnfilledView[]> {
   const filled = new Set(fingerprint.tables.map((table) => JSON.stringify([table.schema, table.name])));
-  await using session = await Session.open(connection, database, context.signal);
+  await using session = await Session.open(connection, database, context.signal, 'own');
   const views = (await session.rows<View>(EMPTY_VIEWS, [properties.owner])).filter((view) =>
     filled.has(JSON.stringify([view.schema, view.name])),
   );
