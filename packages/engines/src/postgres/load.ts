@@ -6,6 +6,7 @@ import { captureTool, runTool } from '@lastgood/host';
 import type { ManifestObject } from '@lastgood/protocol';
 import { conninfo, type PostgresConnection, toolEnvironment } from './connection.ts';
 import { whileMoving } from './load-watch.ts';
+import { toldOfLine, withoutRaised } from './saying.ts';
 import type { ToolFolder } from './tools.ts';
 
 const WEEK_MS = 7 * 86_400_000;
@@ -68,6 +69,7 @@ async function listWithoutFilling(
       signal,
       timeoutMs: WEEK_MS,
       stallMs: connection.stallMs,
+      tells: toldOfLine,
     },
     MAX_LIST_BYTES,
   );
@@ -85,7 +87,8 @@ export async function loadDump(request: LoadRequest, context: EngineContext): Pr
     return await load(request, await listWithoutFilling(request, context), context);
   } catch (error) {
     if (!(error instanceof Failure) || error.code !== 'TOOL_FAILED') throw error;
-    throw new Failure('RESTORE_FAILED', `${explainRestoreError(error.message)}: ${error.message}`, { cause: error });
+    const message = withoutRaised(error.message);
+    throw new Failure('RESTORE_FAILED', `${explainRestoreError(message)}: ${message}`);
   }
 }
 
@@ -112,6 +115,7 @@ async function load(request: LoadRequest, list: string | null, context: EngineCo
         stdin,
         signal,
         timeoutMs: WEEK_MS,
+        tells: toldOfLine,
       }),
     );
     return stderrTail;

@@ -10,6 +10,7 @@ import { compareFingerprints, STABLE_SETTINGS, takeFingerprint } from './fingerp
 import { statementsOf, withoutGrantor } from './globals.ts';
 import { loadDump } from './load.ts';
 import { createDatabase, giveProperties } from './properties.ts';
+import { toldOfLine } from './saying.ts';
 import { startScratch } from './scratch-server.ts';
 import { findTools, parseVersion, type ToolFolder } from './tools.ts';
 import { fillViews, toldUnfilled, type UnfilledView, without } from './views.ts';
@@ -132,6 +133,7 @@ async function loadGlobals(
     stdin: Readable.from([Buffer.from(sql)]),
     signal,
     timeoutMs: DAY_MS,
+    tells: toldOfLine,
   });
 }
 
