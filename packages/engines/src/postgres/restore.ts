@@ -15,9 +15,10 @@ import {
   STABLE_SETTINGS,
   takeFingerprint,
 } from './fingerprint.ts';
+import { makeClosed } from './fresh.ts';
 import { makeRoles, roleStatements } from './globals.ts';
 import { loadDump } from './load.ts';
-import { createDatabase, differingProperties, giveProperties, readProperties } from './properties.ts';
+import { differingProperties, giveProperties, readProperties } from './properties.ts';
 import { makePlan, type RestorePlan } from './restore-plan.ts';
 import { openServer, outside, type Server } from './server.ts';
 import { besideName, endSessions, swapIn } from './swap.ts';
@@ -100,9 +101,7 @@ async function restoreBeside(run: RestoreRun): Promise<Restored> {
   const { session, tools } = server;
   await holdHalfMade(session, request.jobId);
   try {
-    await session
-      .run(createDatabase(artefacts.properties, fresh, plan.home, server.facts.version.major))
-      .catch(refused);
+    await makeClosed(session, artefacts.properties, fresh, plan.home, server.facts.version.major).catch(refused);
     const args = plan.missingTablespaces.length > 0 ? ['--no-tablespaces'] : [];
     const warnings = [
       ...(await loadDump({ connection, tools, source, dump: artefacts.dump, into: fresh, args }, context)),
