@@ -1,7 +1,7 @@
 import { type EngineContext, Failure, type UndoResult } from '@lastgood/core';
 import pg from 'pg';
 import { z } from 'zod';
-import { type PostgresConnection, Session } from './connection.ts';
+import { isRefusal, type PostgresConnection, Session } from './connection.ts';
 import { OURS, ours, outside } from './server.ts';
 
 const id = pg.escapeIdentifier;
@@ -33,11 +33,19 @@ const asideSchema = z.object({
 });
 type Aside = z.infer<typeof asideSchema>;
 
+/**
+ * Ends what others do in a database, as far as we may; what must be alone in it says so if somebody is left. PostgreSQL itself ends
+ * the workers of autovacuum for RENAME and DROP, and parallel workers end with their leaders.
+ */
 export async function endSessions(session: Session, database: string): Promise<void> {
-  await session.rows(
-    'select pg_terminate_backend(pid) from pg_stat_activity where datname = $1 and pid <> pg_backend_pid()',
+  const others = await session.rows<{ pid: number }>(
+    "select pid from pg_stat_activity where datname = $1 and pid <> pg_backend_pid() and coalesce(backend_type, '') not in ('autovacuum worker', 'parallel worker')",
     [database],
   );
+  for (const { pid } of others)
+    await session.rows('select pg_terminate_backend($1)', [pid]).catch((error: unknown) => {
+      if (!isRefusal(error)) throw error;
+    });
 }
 
 /** Ending sessions does not end prepared transactions: the plan refuses those that were there, but some may have come since. */
