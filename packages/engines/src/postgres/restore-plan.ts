@@ -5,6 +5,7 @@ import { databaseNameSchema, type RestoreMode, type RestorePlanSummary } from '@
 import pg from 'pg';
 import { artefactsOf, type DatabaseArtefacts, sizeOf } from './artefacts.ts';
 import type { PostgresConnection } from './connection.ts';
+import { refusedRoles } from './plan-roles.ts';
 import { OURS, openServer, outside, type Server } from './server.ts';
 import { parseVersion } from './tools.ts';
 
@@ -91,7 +92,7 @@ async function hindrances({ session }: Server, mode: RestoreMode): Promise<strin
 async function sessionsOf({ session }: Server, mode: RestoreMode): Promise<string[]> {
   if (mode.type === 'new') return [];
   const { open } = await session.one<{ open: number }>(
-    "select count(*)::int as open from pg_stat_activity where datname = $1 and backend_type = 'client backend' and pid <> pg_backend_pid()",
+    "select count(*)::int as open from pg_stat_activity where datname = $1 and usesysid is not null and coalesce(backend_type, 'client backend') = 'client backend' and pid <> pg_backend_pid()",
     [mode.database],
   );
   return open === 0 ? [] : [`${open} sessions of "${mode.database}" are open now and will be ended`];
@@ -203,6 +204,7 @@ export async function makePlan(
     ...refusalsOf(server, mode, artefacts, existing !== undefined, freeBytes, needBytes, lacks),
     ...(await hindrances(server, mode)),
     ...locale.refusals,
+    ...(await refusedRoles(server, lacks.roles, source, artefacts, context.signal)),
   ];
   const warnings = [
     ...(await sessionsOf(server, mode)),
