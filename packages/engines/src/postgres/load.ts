@@ -52,14 +52,11 @@ export interface LoadRequest {
   readonly lockWaitMs?: number;
 }
 
-/**
- * The entries of the dump without those that fill materialized views, as a file for pg_restore; null when there are none.
- * pg_restore fills them when the event triggers are there already, and without any search_path: `fillViews` does better.
- */
-async function listWithoutFilling(
-  { tools, source, dump, connection }: LoadRequest,
-  { signal, workDir }: EngineContext,
-): Promise<string | null> {
+/** The table of contents of a dump, a line for each entry. */
+export async function listDump(
+  { tools, source, dump, connection }: Pick<LoadRequest, 'tools' | 'source' | 'dump' | 'connection'>,
+  signal: AbortSignal,
+): Promise<string[]> {
   const { stdout } = await captureTool(
     {
       file: join(tools.path, 'pg_restore'),
@@ -73,7 +70,15 @@ async function listWithoutFilling(
     },
     MAX_LIST_BYTES,
   );
-  const entries = stdout.split('\n');
+  return stdout.split('\n');
+}
+
+/**
+ * The entries of the dump without those that fill materialized views, as a file for pg_restore; null when there are none.
+ * pg_restore fills them when the event triggers are there already, and without any search_path: `fillViews` does better.
+ */
+async function listWithoutFilling(request: LoadRequest, { signal, workDir }: EngineContext): Promise<string | null> {
+  const entries = await listDump(request, signal);
   const kept = entries.filter((line) => !/^\d+; \d+ \d+ MATERIALIZED VIEW DATA /.test(line));
   if (kept.length === entries.length) return null;
   const file = join(workDir, `entries-${randomBytes(6).toString('hex')}`);

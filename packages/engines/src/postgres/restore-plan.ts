@@ -5,6 +5,7 @@ import { databaseNameSchema, type RestoreMode, type RestorePlanSummary } from '@
 import pg from 'pg';
 import { artefactsOf, type DatabaseArtefacts, sizeOf } from './artefacts.ts';
 import type { PostgresConnection } from './connection.ts';
+import { noticesOf } from './plan-notices.ts';
 import { refusedRoles } from './plan-roles.ts';
 import { OURS, openServer, outside, type Server } from './server.ts';
 import { parseVersion } from './tools.ts';
@@ -199,6 +200,7 @@ export async function makePlan(
   const { tablespace } = artefacts.properties;
   const home = mode.type === 'inPlace' || tablespace === 'pg_default' || lacks.home !== null ? null : tablespace;
   const freeBytes = await freeOnServer(server, connection.host, home);
+  const notices = await noticesOf(server, mode, existing !== undefined, { source, artefacts, connection }, context);
   const locale = await locales(server, mode, artefacts);
   const refusals = [
     ...refusalsOf(server, mode, artefacts, existing !== undefined, freeBytes, needBytes, lacks),
@@ -210,6 +212,7 @@ export async function makePlan(
     ...(await sessionsOf(server, mode)),
     ...warningsOf(server, manifest.server.systemId, artefacts, lacks),
     ...locale.warnings,
+    ...notices,
   ];
   const overwrites = existing === undefined || mode.type === 'new' ? [] : [mode.database];
   const decided = {
@@ -224,6 +227,7 @@ export async function makePlan(
     extensions: lacks.extensions,
     tablespaces: lacks.tablespaces,
     home,
+    notices,
     refusals: refusals.filter((refusal) => !refusal.startsWith('the restore needs')),
   };
   const summary: RestorePlanSummary = {
