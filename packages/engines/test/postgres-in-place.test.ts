@@ -142,3 +142,52 @@ async function reader(database: string): Promise<{ client: pg.Client }> {
   await client.query('begin; select * from t');
   return { client };
 }
+
+async function inPlace(database: string, backupId: string): Promise<readonly string[]> {
+  const mode = { type: 'inPlace', database } as const;
+  const source = await bench.repository.open(ref, backupId);
+  const { hash } = await bench.engine.plan(mode, source, await bench.context());
+  const wanted = { mode, jobId: uuidv7(), planHash: hash };
+  return (await bench.engine.restore(wanted, source, await bench.context())).warnings;
+}
+
+test('large objects that were made since the backup are left, told, and fail no in-place restore', async () => {
+  await server.query('postgres', 'create database lob');
+  await server.query('lob', "create table t (a oid); insert into t values (lo_from_bytea(0, 'x'))");
+  const { backupId: ofLob } = await bench.backup({ databases: ['lob'] });
+  await server.query('lob', "insert into t values (lo_from_bytea(0, 'y'))");
+  const warnings = await inPlace('lob', ofLob);
+  expect(warnings.join()).toContain('1 large objects that the backup does not hold were left as they are');
+  expect(
+    await server.query('lob', 'select convert_from(lo_get(a), current_setting($1)) as a from t', ['server_encoding']),
+  ).toEqual([{ a: 'x' }]);
+});
+
+test('partitions that were made since the backup, and go away with their parent, are named by the plan', async () => {
+  await server.query('postgres', 'create database parts');
+  await server.query(
+    'parts',
+    `create table p (a int) partition by list (a); create table p1 partition of p for values in (1); insert into p values (1);
+     create table empty (a int) partition by list (a)`,
+  );
+  const { backupId: ofParts } = await bench.backup({ databases: ['parts'] });
+  const source = await bench.repository.open(ref, ofParts);
+  const planned = async () =>
+    await bench.engine.plan({ type: 'inPlace', database: 'parts' }, source, await bench.context());
+  const before = await planned();
+  expect(before.warnings.join()).not.toContain('partition');
+  await server.query(
+    'parts',
+    `create table p2 partition of p for values in (2) partition by list (a); create table "p 2a" partition of p2 default;
+     create table e1 partition of empty default;
+     create table later (a int) partition by list (a); create table later1 partition of later default`,
+  );
+  const after = await planned();
+  expect(after.warnings.join()).toMatch(
+    /partitions that the backup does not hold go away .*: public\.e1, public\.p 2a$/,
+  );
+  expect(after.hash).not.toBe(before.hash);
+  await inPlace('parts', ofParts);
+  const left = "select relname as name from pg_class where relispartition and relkind = 'r' order by 1";
+  expect(await server.query('parts', left)).toEqual([{ name: 'later1' }, { name: 'p1' }]);
+});

@@ -2,7 +2,7 @@ import { chmod, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Failure } from '@lastgood/core';
 import { uuidv7 } from '@lastgood/host';
-import { lyingTool, type PostgresServer, startPostgres, temporaryFolder } from '@lastgood/testkit';
+import { lyingTool, type PostgresServer, startPostgres, TcpFaultProxy, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { codeOf, EngineBench, ref } from './bench-of-engine.ts';
 
@@ -80,3 +80,57 @@ test('F2: a restore that is cancelled in the middle of an index leaves no databa
   expect(await restoring).toBe('JOB_CANCELLED');
   expect(await ours()).toEqual([]);
 });
+
+/** Restores `slow`, whose index waits in the server, through a network that falls silent then; returns what came of it. */
+async function silenced(database: string, stop: AbortController, silent: () => void): Promise<unknown> {
+  await using proxy = await TcpFaultProxy.open({ port: server.port });
+  await using there = await EngineBench.open(
+    server,
+    { host: '127.0.0.1', port: proxy.port, stallMs: 3_000 },
+    join(bench.folder, 'repository'),
+  );
+  await server.query('postgres', `create database ${database}`);
+  await server.query(
+    database,
+    `create function slow(int) returns int language plpgsql immutable as
+       'begin if current_database() <> ''${database}'' then perform pg_sleep(600); end if; return $1; end';
+     create table t (a int); create index on t (slow(a)); insert into t values (1)`,
+  );
+  const { backupId } = await bench.backup({ databases: [database] });
+  const source = await there.repository.open(ref, backupId);
+  const mode = { type: 'new', database, as: `${database}_copy` } as const;
+  const { hash } = await there.engine.plan(mode, source, await there.context());
+  const context = await there.context(stop.signal);
+  const restoring = codeOf(there.engine.restore({ mode, jobId: uuidv7(), planHash: hash }, source, context));
+  const asleep = "select from pg_stat_activity where datname ~ $1 and wait_event = 'PgSleep'";
+  await vi.waitFor(
+    async () => expect(await server.query('postgres', asleep, [`^${database}_copy`])).toHaveLength(1),
+    30_000,
+  );
+  // Time for the watch to have looked: its session is open when the network falls silent.
+  await vi.waitFor(
+    async () =>
+      expect(
+        await server.query(
+          'postgres',
+          "select from pg_stat_activity where query ~ 'a.application_name = .1' and pid <> pg_backend_pid()",
+        ),
+      ).toHaveLength(1),
+    30_000,
+  );
+  proxy.hold('toServer', 'toClient');
+  silent();
+  const code = await restoring;
+  await proxy.resume();
+  return code;
+}
+
+test('K1: a restore whose network falls silent amid the load stalls, and does not wait for ever', async () => {
+  expect(await silenced('mute', new AbortController(), () => undefined)).toBe('TOOL_STALLED');
+}, 120_000);
+
+test('K1: a restore that is cancelled while its network is silent says that it was cancelled', async () => {
+  const stop = new AbortController();
+  const cancel = (): void => stop.abort(new Failure('JOB_CANCELLED', 'enough'));
+  expect(await silenced('mute_too', stop, cancel)).toBe('JOB_CANCELLED');
+}, 120_000);

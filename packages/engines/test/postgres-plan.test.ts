@@ -81,3 +81,36 @@ test('a database whose name only looks like one of ours is backed up, and neithe
   expect(held.filter((name) => of.includes(name))).toEqual([]);
   expect(await bench.engine.sweep(await bench.context(), () => new Set())).toEqual([]);
 });
+
+test('logical replication slots, which a swap leaves with the old database, are named by its plan', async () => {
+  await server.query('postgres', 'create database streamed');
+  const { backupId: streamed } = await bench.backup({ databases: ['streamed'] });
+  const before = await planned({ type: 'swap', database: 'streamed' }, streamed);
+  await server.query('streamed', "select pg_create_logical_replication_slot('debezium', 'pgoutput')");
+  const after = await planned({ type: 'swap', database: 'streamed' }, streamed);
+  expect(after.warnings.join()).toMatch(/slots debezium stay with the old database.*pg_drop_replication_slot/);
+  expect(after.hash).not.toBe(before.hash);
+  expect((await planned({ type: 'inPlace', database: 'streamed' }, streamed)).warnings.join()).not.toContain('slot');
+  await server.query('postgres', "select pg_drop_replication_slot('debezium')");
+});
+
+test('F5: whose code a restore runs with the rights of the agent is named by the plan, superusers and code of extensions aside', async () => {
+  await server.query('postgres', 'create role checks; create role computes; create role domains; create role plain');
+  await server.query('postgres', 'create database coded');
+  await server.query(
+    'coded',
+    `create function f() returns int language sql as 'select 1'; create table quiet (a int); alter table quiet owner to plain;
+     create table c (a int check (a > 0)); alter table c owner to checks;
+     create table g (a int, b int generated always as (a + 1) stored); alter table g owner to computes;
+     create domain d as int check (value > 0); alter domain d owner to domains`,
+  );
+  const { backupId: coded } = await bench.backup({ databases: ['coded'] });
+  const mode = { type: 'new', database: 'coded', as: 'coded_copy' } as const;
+  expect((await planned(mode, coded)).warnings.join()).toMatch(
+    /^code of checks, computes, domains, no superusers in the source, may run with the rights of "lg_super"/,
+  );
+  await server.query('coded', 'alter function f owner to plain');
+  const { backupId: more } = await bench.backup({ databases: ['coded'] });
+  expect((await planned(mode, more)).warnings.join()).toMatch(/^code of checks, computes, domains, plain, /);
+  expect((await planned({ type: 'swap', database: 'shop' })).warnings).toEqual([]);
+});

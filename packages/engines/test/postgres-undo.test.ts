@@ -62,13 +62,14 @@ test('a note that leads to another database than the one that was set aside is n
   expect(await ownersOf('^victim')).toEqual({ victim: 'lg_super' });
 });
 
-test('what an older version set aside, with a note that names no owner, is undone', async () => {
+test('what an older version set aside, with a note that names no owner, is undone in place of a database of the same owner', async () => {
   const jobId = uuidv7();
   const kept = besideName('elder', 'old', jobId);
+  await server.query('postgres', 'create database elder owner own');
   await server.query('postgres', `create database "${kept}" owner own`);
   await server.query('postgres', `comment on database "${kept}" is ${noteOf(jobId, 'elder')}`);
   expect(await bench.engine.undo(jobId, await bench.context())).toMatchObject({ database: 'elder' });
-  expect(await ownersOf('^elder')).toEqual({ elder: 'own' });
+  expect(await ownersOf('^elder')).toEqual({ elder: 'own', [besideName('elder', 'undone', jobId)]: 'own' });
 });
 
 test('an owner that was dropped while its database was kept hinders no undo', async () => {
@@ -92,4 +93,34 @@ test('an agent that is no superuser takes and gives back what it owns through it
   expect(await ownersOf('^shared')).toEqual({ shared: 'own', [String(oldKeptAs)]: 'agent' });
   await there.engine.undo(jobId, await there.context());
   expect(await ownersOf('^shared$')).toEqual({ shared: 'own' });
+});
+
+test('a database that a stranger made, with the name and the note of one that is kept aside, is not swapped in', async () => {
+  await server.query('postgres', "create role creator login createdb password 'x'");
+  const { jobId, oldKeptAs } = await bench.restore(await make('till'), { type: 'swap', database: 'till' });
+  const forge = async (database: string): Promise<string> => {
+    const forged = besideName(database, 'old', jobId);
+    await server.queryAs('creator', 'x', 'postgres', `create database "${forged}"`);
+    await server.queryAs('creator', 'x', 'postgres', `comment on database "${forged}" is ${noteOf(jobId, database)}`);
+    return forged;
+  };
+  const forged = [await forge('victim'), await forge('newcomer')];
+  expect(await bench.engine.undo(jobId, await bench.context())).toMatchObject({ database: 'till' });
+  expect(await codeOf(bench.engine.undo(jobId, await bench.context()))).toBe('UNDO_IMPOSSIBLE');
+  expect(await ownersOf('^(victim|newcomer)')).toEqual({
+    victim: 'lg_super',
+    ...Object.fromEntries(forged.map((name) => [name, 'creator'])),
+  });
+  expect(await ownersOf(String(oldKeptAs))).toEqual({});
+});
+
+test('an undo for which more than one database fits is refused by their names', async () => {
+  const { jobId, oldKeptAs } = await bench.restore(await make('twin'), { type: 'swap', database: 'twin' });
+  const second = besideName('victim', 'old', jobId);
+  await server.query('postgres', `create database "${second}"`);
+  await server.query('postgres', `comment on database "${second}" is ${noteOf(jobId, 'victim')}`);
+  await expect(bench.engine.undo(jobId, await bench.context())).rejects.toMatchObject({
+    code: 'UNDO_IMPOSSIBLE',
+    message: expect.stringMatching(new RegExp(`(?=.*${oldKeptAs})(?=.*${second})`)),
+  });
 });

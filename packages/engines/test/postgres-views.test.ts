@@ -122,6 +122,7 @@ test("a view of a superuser is not filled under the search_path of a database's 
   );
   const { backupId } = await bench.backup({ databases: ['lure'] });
   expect(await restore(backupId, { type: 'new', database: 'lure', as: 'lure_copy' })).toEqual([
+    expect.stringContaining('code of sly'),
     expect.stringContaining('materialized view public.v could not be filled'),
   ]);
   await expect(server.query('lure_copy', 'select from v')).rejects.toThrow('has not been populated');

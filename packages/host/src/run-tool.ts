@@ -27,6 +27,8 @@ export interface ToolCall {
   readonly readsPartly?: boolean;
   /** Exit statuses beside 0 that answer a question and are no failure. */
   readonly answers?: readonly number[];
+  /** What of a line of its diagnostics may be told, null for nothing; all when absent. A tool repeats what it works on, secrets included. */
+  readonly tells?: (line: string) => string | null;
 }
 export interface ToolOutcome {
   readonly stderrTail: string[];
@@ -40,14 +42,29 @@ const TAIL_LINES = 40;
 const KILL_AFTER_MS = 5_000;
 const SETPRIV = '/usr/bin/setpriv';
 
-/** Keeps the end of a chatty stream without buffering the rest. */
+/** Keeps the end of a chatty stream without buffering the rest; of every line what may be told. */
 class TextTail {
-  #text = '';
+  readonly #tells: (line: string) => string | null;
+  #lines: string[] = [];
+  #last = '';
+  constructor(tells: (line: string) => string | null = (line) => line) {
+    this.#tells = tells;
+  }
   push(text: string): void {
-    this.#text = (this.#text + text).slice(-TAIL_CHARS);
+    const [first = '', ...others] = text.split('\n');
+    // The start of a long line says what it is.
+    this.#last = (this.#last + first).slice(0, TAIL_CHARS);
+    for (const line of others) {
+      this.#lines = [...this.#lines, ...this.#told()].slice(-TAIL_LINES);
+      this.#last = line.slice(0, TAIL_CHARS);
+    }
+  }
+  #told(): string[] {
+    const told = this.#tells(this.#last);
+    return told === null ? [] : [told];
   }
   lines(): string[] {
-    const text = this.#text.trimEnd();
+    const text = [...this.#lines, ...this.#told()].join('\n').trimEnd();
     return text === '' ? [] : text.split('\n').slice(-TAIL_LINES);
   }
 }
@@ -114,7 +131,7 @@ export async function runTool(call: ToolCall, ...stages: readonly Writable[]): P
   const started = performance.now();
   const stalled = new AbortController();
   const { file, args } = commandOf(call);
-  const tail = new TextTail();
+  const tail = new TextTail(call.tells);
   const tool = execa(file, args, {
     env: { ...call.env, LC_ALL: 'C' },
     // Any descriptor will do; the types know one.

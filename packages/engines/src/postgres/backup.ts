@@ -1,6 +1,7 @@
 import { Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type ArtefactSink, type BackupFacts, type EngineContext, Failure } from '@lastgood/core';
+import { codeOwners } from './code-owners.ts';
 import { type PostgresConnection, Session } from './connection.ts';
 import { type BackupRun, dumpGlobals, dumpSnapshot } from './dump.ts';
 import {
@@ -61,7 +62,11 @@ async function backupDatabase(
   const taken = await takeFingerprint(session, digests, (done, all) =>
     context.progress({ phase: `fingerprint ${done}/${all}`, doneBytes: 0, totalBytes: null }),
   );
-  const fingerprint = await widenSequences(session, { ...taken, sequences: before });
+  const fingerprint = await widenSequences(session, {
+    ...taken,
+    sequences: before,
+    codeOwners: await codeOwners(session),
+  });
   await using later = await Session.open(connection, database.name, context.signal);
   await refuseReshaped(session, later);
   await session.run('commit');

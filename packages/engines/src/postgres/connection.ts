@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { cancelBackend } from './cancel-request.ts';
 import { CopyOut } from './copy-out.ts';
 import { passwordFrom } from './passfile.ts';
+import { toldOf } from './saying.ts';
 import { mayTakeAnotherWay, type Tls, waysOf } from './tls.ts';
 
 /** How the agent file describes one PostgreSQL server. Secrets are in the passfile, never here. */
@@ -115,8 +116,9 @@ const pooled = (message: string, cause?: unknown): Failure =>
 export const isRefusal = (error: unknown): error is Failure =>
   error instanceof Failure && ['TOOL_FAILED', 'SOURCE_CHANGED', 'DATABASE_REFUSED'].includes(error.code);
 
-/** A failure of the server or of the way to it. The message of the server is kept: it names objects, not rows. */
-export function databaseFailure(error: unknown, what: string): Failure {
+/** A failure of the server or of the way to it, with what may be told of the server's message. */
+export function databaseFailure(thrown: unknown, what: string): Failure {
+  const error = toldOf(thrown);
   if (error instanceof Failure) return error;
   if (error instanceof pg.DatabaseError) {
     const code = error.code ?? '';

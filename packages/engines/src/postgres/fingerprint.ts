@@ -41,6 +41,8 @@ export const fingerprintSchema = z.object({
   roles: z.array(z.string()),
   /** The superuser that initdb made, when it owns something here; one of `roles` then. */
   bootstrap: z.object({ role: z.string(), superuserOnly: z.boolean() }).nullable().default(null),
+  /** Roles, superusers aside, whose code a load may run; absent in backups of before this was asked. */
+  codeOwners: z.array(z.string()).optional(),
   tablespaces: z.array(z.string()),
   settings: z.record(z.string(), z.string()),
 });

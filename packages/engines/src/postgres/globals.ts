@@ -96,12 +96,41 @@ export function roleStatements(
   return { make, adorn };
 }
 
+/** What CREATE ROLE gives by itself. To say NOSUPERUSER, NOREPLICATION or NOBYPASSRLS takes a superuser all the same. */
+const DEFAULTS = new Set([
+  'NOSUPERUSER',
+  'INHERIT',
+  'NOCREATEROLE',
+  'NOCREATEDB',
+  'NOLOGIN',
+  'NOREPLICATION',
+  'NOBYPASSRLS',
+]);
+const ATTRIBUTES = new RegExp(
+  `^(ALTER ROLE ${NAME} WITH) ([A-Z ]*?) ?((?:CONNECTION LIMIT|PASSWORD|VALID UNTIL) [\\s\\S]*)?$`,
+);
+
+/** The words of ALTER ROLE ... WITH that give what a new role does not have. */
+export const unusualAttributes = (statement: string): string[] =>
+  (ATTRIBUTES.exec(statement)?.[3] ?? '').split(' ').filter((word) => word !== '' && !DEFAULTS.has(word));
+
+/** A statement of `make` without what a new role has anyway; none when nothing is left. */
+export function withoutDefaults(statement: string): string[] {
+  const [, start, , , rest] = ATTRIBUTES.exec(statement) ?? [];
+  if (start === undefined) return [statement];
+  const wanted = [...unusualAttributes(statement), ...(rest === undefined ? [] : [rest])];
+  return wanted.length === 0 ? [] : [`${start} ${wanted.join(' ')}`];
+}
+
 /** Makes all of the missing roles or none; never changes one that is there. Returns a warning for everything that was left out. */
 export async function makeRoles(session: Session, { make, adorn }: RoleStatements): Promise<string[]> {
   const warnings: string[] = [];
+  const { all } = await session.one<{ all: boolean }>(
+    'select rolsuper as all from pg_roles where rolname = current_user',
+  );
   await session.run('begin');
   try {
-    for (const statement of make) await session.run(statement);
+    for (const statement of all ? make : make.flatMap(withoutDefaults)) await session.run(statement);
     for (const statement of adorn) {
       await session.run('savepoint adorn');
       try {

@@ -3,6 +3,8 @@ import { type EngineContext, Failure } from '@lastgood/core';
 import { type PostgresConnection, Session } from './connection.ts';
 
 const TICK_MS = 1_000;
+/** A server that takes longer to say what it does is looked at anew: a silent network must not make us wait for its answer. */
+const LOOK_MS = 10_000;
 const seconds = (ms: number): string => `${Math.round(ms / 100) / 10} s`;
 
 export interface Watched {
@@ -19,6 +21,37 @@ interface Look {
   readonly busy: boolean;
   /** The backend of the tool that waits for a lock, and who holds it. */
   readonly waiting: { readonly pid: number; readonly holders: string } | null;
+}
+
+/** One session for many looks, of which each has its limit. */
+class Lookout implements AsyncDisposable {
+  readonly #connection: PostgresConnection;
+  readonly #over: AbortSignal;
+  #open: { readonly session: Session; readonly stop: AbortController } | undefined;
+  constructor(connection: PostgresConnection, over: AbortSignal) {
+    this.#connection = connection;
+    this.#over = over;
+  }
+  /** Undefined when the server does not answer. */
+  async ask<T>(question: (session: Session) => Promise<T>): Promise<T | undefined> {
+    const stop = this.#open?.stop ?? new AbortController();
+    const timer = setTimeout(() => stop.abort(), Math.min(LOOK_MS, this.#connection.stallMs));
+    try {
+      const signal = AbortSignal.any([this.#over, stop.signal]);
+      this.#open ??= { session: await Session.open(this.#connection, this.#connection.database, signal), stop };
+      return await question(this.#open.session);
+    } catch {
+      await this[Symbol.asyncDispose]();
+      return undefined;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+  async [Symbol.asyncDispose](): Promise<void> {
+    const open = this.#open;
+    this.#open = undefined;
+    await open?.session[Symbol.asyncDispose]();
+  }
 }
 
 async function look(session: Session, application: string): Promise<Look> {
@@ -41,27 +74,22 @@ async function look(session: Session, application: string): Promise<Look> {
 async function watch(watched: Watched, clock: EngineContext['clock'], over: AbortSignal): Promise<Failure | undefined> {
   const { connection, application, lockWaitMs } = watched;
   const tick = Math.min(TICK_MS, connection.stallMs / 4, (lockWaitMs ?? TICK_MS) / 4);
-  let session: Session | undefined;
+  await using lookout = new Lookout(connection, over);
   let busyAt = clock.monotonic();
   let freeAt = clock.monotonic();
   try {
     for (;;) {
       await delay(tick, undefined, { signal: over });
-      let seen: Look = { busy: false, waiting: null };
-      try {
-        session ??= await Session.open(connection, connection.database, over);
-        seen = await look(session, application);
-      } catch {
-        // A server that does not answer does nothing for us that we could see; the next look asks anew.
-        await session?.[Symbol.asyncDispose]();
-        session = undefined;
-      }
+      // A server that does not answer does nothing for us that we could see.
+      const unseen: Look = { busy: false, waiting: null };
+      const seen = (await lookout.ask((session) => look(session, application))) ?? unseen;
       const now = clock.monotonic();
       if (seen.busy) busyAt = now;
       if (seen.waiting === null) freeAt = now;
       if (lockWaitMs !== null && seen.waiting !== null && now - freeAt > lockWaitMs) {
         // It would stand in the queue before the readers of production until it notices that its client is gone.
-        await session?.rows('select pg_terminate_backend($1)', [seen.waiting.pid]).catch(() => undefined);
+        const { pid } = seen.waiting;
+        await lookout.ask((session) => session.rows('select pg_terminate_backend($1)', [pid]));
         const message = `the database is in use: waited ${seconds(lockWaitMs)} for a lock of ${seen.waiting.holders}`;
         return new Failure('RESTORE_FAILED', message, {
           remedy: 'Nothing was changed. Stop the clients that the message names, or restore with a swap.',
@@ -76,8 +104,6 @@ async function watch(watched: Watched, clock: EngineContext['clock'], over: Abor
   } catch (error) {
     if (over.aborted) return undefined;
     throw error;
-  } finally {
-    await session?.[Symbol.asyncDispose]();
   }
 }
 
@@ -101,6 +127,7 @@ export async function whileMoving<T>(
     return await work(AbortSignal.any([context.signal, given.signal]));
   } catch (error) {
     over.abort();
+    if (context.signal.aborted) throw context.signal.reason;
     // The tool may have noticed what the watch did before it was told: the watch knows the cause.
     throw (await watching) ?? error;
   } finally {

@@ -6,6 +6,7 @@ import { captureTool, runTool } from '@lastgood/host';
 import type { ManifestObject } from '@lastgood/protocol';
 import { conninfo, type PostgresConnection, toolEnvironment } from './connection.ts';
 import { whileMoving } from './load-watch.ts';
+import { toldOfLine, withoutRaised } from './saying.ts';
 import type { ToolFolder } from './tools.ts';
 
 const WEEK_MS = 7 * 86_400_000;
@@ -51,14 +52,11 @@ export interface LoadRequest {
   readonly lockWaitMs?: number;
 }
 
-/**
- * The entries of the dump without those that fill materialized views, as a file for pg_restore; null when there are none.
- * pg_restore fills them when the event triggers are there already, and without any search_path: `fillViews` does better.
- */
-async function listWithoutFilling(
-  { tools, source, dump, connection }: LoadRequest,
-  { signal, workDir }: EngineContext,
-): Promise<string | null> {
+/** The table of contents of a dump, a line for each entry. */
+export async function listDump(
+  { tools, source, dump, connection }: Pick<LoadRequest, 'tools' | 'source' | 'dump' | 'connection'>,
+  signal: AbortSignal,
+): Promise<string[]> {
   const { stdout } = await captureTool(
     {
       file: join(tools.path, 'pg_restore'),
@@ -68,10 +66,19 @@ async function listWithoutFilling(
       signal,
       timeoutMs: WEEK_MS,
       stallMs: connection.stallMs,
+      tells: toldOfLine,
     },
     MAX_LIST_BYTES,
   );
-  const entries = stdout.split('\n');
+  return stdout.split('\n');
+}
+
+/**
+ * The entries of the dump without those that fill materialized views, as a file for pg_restore; null when there are none.
+ * pg_restore fills them when the event triggers are there already, and without any search_path: `fillViews` does better.
+ */
+async function listWithoutFilling(request: LoadRequest, { signal, workDir }: EngineContext): Promise<string | null> {
+  const entries = await listDump(request, signal);
   const kept = entries.filter((line) => !/^\d+; \d+ \d+ MATERIALIZED VIEW DATA /.test(line));
   if (kept.length === entries.length) return null;
   const file = join(workDir, `entries-${randomBytes(6).toString('hex')}`);
@@ -85,7 +92,8 @@ export async function loadDump(request: LoadRequest, context: EngineContext): Pr
     return await load(request, await listWithoutFilling(request, context), context);
   } catch (error) {
     if (!(error instanceof Failure) || error.code !== 'TOOL_FAILED') throw error;
-    throw new Failure('RESTORE_FAILED', `${explainRestoreError(error.message)}: ${error.message}`, { cause: error });
+    const message = withoutRaised(error.message);
+    throw new Failure('RESTORE_FAILED', `${explainRestoreError(message)}: ${message}`);
   }
 }
 
@@ -112,6 +120,7 @@ async function load(request: LoadRequest, list: string | null, context: EngineCo
         stdin,
         signal,
         timeoutMs: WEEK_MS,
+        tells: toldOfLine,
       }),
     );
     return stderrTail;

@@ -126,8 +126,12 @@ function applyProperties(properties: Properties, name: string, roles: ReadonlySe
   const statements: string[] = [];
   const database = id(name);
   if (properties.comment !== null) statements.push(`comment on database ${database} is ${text(properties.comment)}`);
-  if (properties.grants !== null) {
-    statements.push(`revoke all on database ${database} from public`);
+  const owner = roles.has(properties.owner) ? id(properties.owner) : 'current_user';
+  if (roles.has(properties.owner)) statements.push(`alter database ${database} owner to ${owner}`);
+  // Nobody but the owner may connect while a restore loads it: the defaults are given back like any other grants.
+  if (properties.grants === null) statements.push(`grant connect, temporary on database ${database} to public`);
+  else {
+    statements.push(`revoke all on database ${database} from public, ${owner}`);
     for (const { grantee, privilege, grantable } of properties.grants) {
       if (grantee !== null && !roles.has(grantee)) continue;
       if (!/^[A-Z ]+$/.test(privilege)) continue;
@@ -136,7 +140,6 @@ function applyProperties(properties: Properties, name: string, roles: ReadonlySe
       );
     }
   }
-  if (roles.has(properties.owner)) statements.push(`alter database ${database} owner to ${id(properties.owner)}`);
   if (properties.connectionLimit >= 0)
     statements.push(`alter database ${database} connection limit ${properties.connectionLimit}`);
   if (properties.isTemplate) statements.push(`alter database ${database} is_template true`);

@@ -5,6 +5,8 @@ import { databaseNameSchema, type RestoreMode, type RestorePlanSummary } from '@
 import pg from 'pg';
 import { artefactsOf, type DatabaseArtefacts, sizeOf } from './artefacts.ts';
 import type { PostgresConnection } from './connection.ts';
+import { noticesOf } from './plan-notices.ts';
+import { refusedRoles } from './plan-roles.ts';
 import { OURS, openServer, outside, type Server } from './server.ts';
 import { parseVersion } from './tools.ts';
 
@@ -91,7 +93,7 @@ async function hindrances({ session }: Server, mode: RestoreMode): Promise<strin
 async function sessionsOf({ session }: Server, mode: RestoreMode): Promise<string[]> {
   if (mode.type === 'new') return [];
   const { open } = await session.one<{ open: number }>(
-    "select count(*)::int as open from pg_stat_activity where datname = $1 and backend_type = 'client backend' and pid <> pg_backend_pid()",
+    "select count(*)::int as open from pg_stat_activity where datname = $1 and usesysid is not null and coalesce(backend_type, 'client backend') = 'client backend' and pid <> pg_backend_pid()",
     [mode.database],
   );
   return open === 0 ? [] : [`${open} sessions of "${mode.database}" are open now and will be ended`];
@@ -198,16 +200,19 @@ export async function makePlan(
   const { tablespace } = artefacts.properties;
   const home = mode.type === 'inPlace' || tablespace === 'pg_default' || lacks.home !== null ? null : tablespace;
   const freeBytes = await freeOnServer(server, connection.host, home);
+  const notices = await noticesOf(server, mode, existing !== undefined, { source, artefacts, connection }, context);
   const locale = await locales(server, mode, artefacts);
   const refusals = [
     ...refusalsOf(server, mode, artefacts, existing !== undefined, freeBytes, needBytes, lacks),
     ...(await hindrances(server, mode)),
     ...locale.refusals,
+    ...(await refusedRoles(server, lacks.roles, source, artefacts, context.signal)),
   ];
   const warnings = [
     ...(await sessionsOf(server, mode)),
     ...warningsOf(server, manifest.server.systemId, artefacts, lacks),
     ...locale.warnings,
+    ...notices,
   ];
   const overwrites = existing === undefined || mode.type === 'new' ? [] : [mode.database];
   const decided = {
@@ -222,6 +227,7 @@ export async function makePlan(
     extensions: lacks.extensions,
     tablespaces: lacks.tablespaces,
     home,
+    notices,
     refusals: refusals.filter((refusal) => !refusal.startsWith('the restore needs')),
   };
   const summary: RestorePlanSummary = {

@@ -15,9 +15,10 @@ import {
   STABLE_SETTINGS,
   takeFingerprint,
 } from './fingerprint.ts';
+import { makeClosed } from './fresh.ts';
 import { makeRoles, roleStatements } from './globals.ts';
 import { loadDump } from './load.ts';
-import { createDatabase, differingProperties, giveProperties, readProperties } from './properties.ts';
+import { differingProperties, giveProperties, readProperties } from './properties.ts';
 import { makePlan, type RestorePlan } from './restore-plan.ts';
 import { openServer, outside, type Server } from './server.ts';
 import { besideName, endSessions, swapIn } from './swap.ts';
@@ -100,9 +101,7 @@ async function restoreBeside(run: RestoreRun): Promise<Restored> {
   const { session, tools } = server;
   await holdHalfMade(session, request.jobId);
   try {
-    await session
-      .run(createDatabase(artefacts.properties, fresh, plan.home, server.facts.version.major))
-      .catch(refused);
+    await makeClosed(session, artefacts.properties, fresh, plan.home, server.facts.version.major).catch(refused);
     const args = plan.missingTablespaces.length > 0 ? ['--no-tablespaces'] : [];
     const warnings = [
       ...(await loadDump({ connection, tools, source, dump: artefacts.dump, into: fresh, args }, context)),
@@ -140,7 +139,9 @@ async function checkInPlace(run: RestoreRun, name: string): Promise<Restored> {
   const ours = new Set(fingerprint.tables.map(key));
   const others = found.tables.filter((table) => !ours.has(key(table)));
   const tables = found.tables.filter((table) => ours.has(key(table)));
-  const differences = compareFingerprints(fingerprint, { ...found, tables });
+  const largeObjects = BigInt(found.largeObjects.count) - BigInt(fingerprint.largeObjects.count);
+  const expected = largeObjects > 0n ? fingerprint.largeObjects : found.largeObjects;
+  const differences = compareFingerprints(fingerprint, { ...found, tables, largeObjects: expected });
   if (differences.length > 0)
     throw new Failure('RESTORE_FAILED', `committed, but the database differs from its backup: ${told(differences)}`, {
       remedy:
@@ -153,6 +154,7 @@ async function checkInPlace(run: RestoreRun, name: string): Promise<Restored> {
     ...(others.length === 0
       ? []
       : [`${others.length} tables that the backup does not hold were left as they are: ${names.join(', ')}`]),
+    ...(largeObjects > 0n ? [`${largeObjects} large objects that the backup does not hold were left as they are`] : []),
   ];
   return { tables: counts.tables, rows: counts.rows, oldKeptAs: null, warnings };
 }

@@ -1,7 +1,7 @@
 import { type EngineContext, Failure, type UndoResult } from '@lastgood/core';
 import pg from 'pg';
 import { z } from 'zod';
-import { type PostgresConnection, Session } from './connection.ts';
+import { isRefusal, type PostgresConnection, Session } from './connection.ts';
 import { OURS, ours, outside } from './server.ts';
 
 const id = pg.escapeIdentifier;
@@ -33,11 +33,19 @@ const asideSchema = z.object({
 });
 type Aside = z.infer<typeof asideSchema>;
 
+/**
+ * Ends what others do in a database, as far as we may; what must be alone in it says so if somebody is left. PostgreSQL itself ends
+ * the workers of autovacuum for RENAME and DROP, and parallel workers end with their leaders.
+ */
 export async function endSessions(session: Session, database: string): Promise<void> {
-  await session.rows(
-    'select pg_terminate_backend(pid) from pg_stat_activity where datname = $1 and pid <> pg_backend_pid()',
+  const others = await session.rows<{ pid: number }>(
+    "select pid from pg_stat_activity where datname = $1 and pid <> pg_backend_pid() and coalesce(backend_type, '') not in ('autovacuum worker', 'parallel worker')",
     [database],
   );
+  for (const { pid } of others)
+    await session.rows('select pg_terminate_backend($1)', [pid]).catch((error: unknown) => {
+      if (!isRefusal(error)) throw error;
+    });
 }
 
 /** Ending sessions does not end prepared transactions: the plan refuses those that were there, but some may have come since. */
@@ -124,6 +132,38 @@ async function whileOthersConnect(session: Session, work: () => Promise<void>): 
   }
 }
 
+interface Kept {
+  readonly name: string;
+  readonly aside: Aside;
+  /** It belongs to us, or to a superuser: no stranger made it. */
+  readonly ours: boolean;
+}
+
+/**
+ * What fits a restore by name and note. Whoever may make databases can copy both, for a database of another name: what counts is
+ * ours, or belongs at least to the owner of the database in whose place it would come.
+ */
+async function keptBy(session: Session, restoreJobId: string): Promise<Kept[]> {
+  const found = await session.rows<{ name: string; note: string | null; owner: string; ours: boolean }>(
+    `select d.datname as name, shobj_description(d.oid, 'pg_database') as note, r.rolname as owner, r.rolsuper or r.rolname = current_user as ours
+     from pg_database d join pg_roles r on r.oid = d.datdba where d.datname ~ $1`,
+    [ours('old')],
+  );
+  const owners = new Map(
+    (
+      await session.rows<{ name: string; owner: string }>(
+        'select datname as name, pg_get_userbyid(datdba) as owner from pg_database',
+      )
+    ).map(({ name, owner }) => [name, owner]),
+  );
+  return found.flatMap(({ name, note, owner, ours: trusted }) => {
+    const { data: aside } = asideSchema.safeParse(parseJson(note));
+    // The name that the note leads to must be the one that this very restore gave: whoever owns a database may write its note.
+    if (aside?.restoreJobId !== restoreJobId || besideName(aside.database, 'old', restoreJobId) !== name) return [];
+    return trusted || owners.get(aside.database) === owner ? [{ name, aside, ours: trusted }] : [];
+  });
+}
+
 /** Brings back what a swap restore set aside; what it replaced is kept under a name of ours. */
 export async function undo(
   connection: PostgresConnection,
@@ -132,22 +172,22 @@ export async function undo(
 ): Promise<UndoResult> {
   const started = context.clock.monotonic();
   await using looking = await Session.open(connection, connection.database, context.signal);
-  const kept = await looking.rows<{ name: string; note: string | null }>(
-    "select datname as name, shobj_description(oid, 'pg_database') as note from pg_database where datname ~ $1",
-    [ours('old')],
-  );
-  for (const { name, note } of kept) {
-    const { data: aside } = asideSchema.safeParse(parseJson(note));
-    // The name that the note leads to must be the one that this very restore gave: whoever owns a database may write its note.
-    if (aside?.restoreJobId !== restoreJobId || besideName(aside.database, 'old', restoreJobId) !== name) continue;
-    const { database } = aside;
-    const setAsideAs = besideName(database, 'undone', restoreJobId);
-    const from = outside(connection, database);
-    await using session = await Session.open(from, from.database, context.signal);
-    await swapBack(session, name, aside, setAsideAs);
-    return { command: 'undo', database, setAsideAs, durationMs: Math.round(context.clock.monotonic() - started) };
-  }
-  throw new Failure('UNDO_IMPOSSIBLE', `no database is kept aside by restore ${restoreJobId}`);
+  const kept = await keptBy(looking, restoreJobId);
+  const trusted = kept.filter((each) => each.ours);
+  const [first, second] = trusted.length > 0 ? trusted : kept;
+  if (first === undefined) throw new Failure('UNDO_IMPOSSIBLE', `no database is kept aside by restore ${restoreJobId}`);
+  if (second !== undefined)
+    throw new Failure(
+      'UNDO_IMPOSSIBLE',
+      `more than one database says that restore ${restoreJobId} set it aside: "${first.name}", "${second.name}"`,
+      { remedy: 'Drop or rename the one that is not from the restore, then undo again.' },
+    );
+  const { database } = first.aside;
+  const setAsideAs = besideName(database, 'undone', restoreJobId);
+  const from = outside(connection, database);
+  await using session = await Session.open(from, from.database, context.signal);
+  await swapBack(session, first.name, first.aside, setAsideAs);
+  return { command: 'undo', database, setAsideAs, durationMs: Math.round(context.clock.monotonic() - started) };
 }
 
 function parseJson(note: string | null): unknown {

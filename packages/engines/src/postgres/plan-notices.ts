@@ -1,0 +1,98 @@
+import type { ArtefactSource, EngineContext } from '@lastgood/core';
+import type { RestoreMode } from '@lastgood/protocol';
+import type { QueryResultRow } from 'pg';
+import type { DatabaseArtefacts } from './artefacts.ts';
+import { type PostgresConnection, Session } from './connection.ts';
+import { listDump } from './load.ts';
+import type { Server } from './server.ts';
+
+const MAX_LISTED = 10;
+
+interface Planned {
+  readonly source: ArtefactSource;
+  readonly artefacts: DatabaseArtefacts;
+  readonly connection: PostgresConnection;
+}
+
+const listed = (names: readonly string[]): string =>
+  names.length > MAX_LISTED
+    ? `${names.slice(0, MAX_LISTED).join(', ')} and ${names.length - MAX_LISTED} more`
+    : names.join(', ');
+
+/** Whose code the load runs with rights that its owner does not have. */
+async function codeOfOthers({ session }: Server, { fingerprint }: DatabaseArtefacts): Promise<string[]> {
+  const { role } = await session.one<{ role: string }>('select current_user as role');
+  const owners = (fingerprint.codeOwners ?? []).filter((owner) => owner !== role);
+  if (owners.length === 0) return [];
+  return [
+    `code of ${listed(owners)}, no superusers in the source, may run with the rights of "${role}" while the backup is loaded (functions, and checks and computed columns of tables): restore it only if they are trusted with that, or by a role with fewer rights`,
+  ];
+}
+
+/** Logical slots stay with the database that is set aside, where nobody reads them. */
+async function slotsLeft({ session }: Server, mode: RestoreMode): Promise<string[]> {
+  if (mode.type !== 'swap') return [];
+  const slots = await session.rows<{ name: string }>(
+    'select slot_name as name from pg_replication_slots where database = $1 order by 1',
+    [mode.database],
+  );
+  if (slots.length === 0) return [];
+  return [
+    `logical replication slots ${listed(slots.map(({ name }) => name))} stay with the old database, where they keep WAL until the disk is full: after the swap drop them (pg_drop_replication_slot), make them anew in "${mode.database}" and let their readers begin afresh`,
+  ];
+}
+
+/** The partitions of a database that are not in the backup: dropping their parent drops them, with their rows. */
+const PARTITIONS = `with recursive below (oid, top) as (
+    select i.inhrelid, i.inhparent from pg_inherits i join pg_class c on c.oid = i.inhparent where c.relkind = 'p'
+    union select i.inhrelid, b.top from below b join pg_inherits i on i.inhparent = b.oid
+  ) select n.nspname as schema, c.relname as name, tn.nspname as "topSchema", t.relname as "topName"
+  from below b join pg_class c on c.oid = b.oid join pg_namespace n on n.oid = c.relnamespace
+  join pg_class t on t.oid = b.top join pg_namespace tn on tn.oid = t.relnamespace where c.relkind in ('r', 'f') order by 1, 2`;
+
+interface Partition extends QueryResultRow {
+  readonly schema: string;
+  readonly name: string;
+  readonly topSchema: string;
+  readonly topName: string;
+}
+
+async function partitionsLost(
+  server: Server,
+  mode: RestoreMode,
+  planned: Planned,
+  context: EngineContext,
+): Promise<string[]> {
+  if (mode.type !== 'inPlace') return [];
+  const { connection, artefacts, source } = planned;
+  await using inside = await Session.open(connection, mode.database, context.signal);
+  const key = (schema: string, name: string): string => JSON.stringify([schema, name]);
+  const held = new Set(artefacts.fingerprint.tables.map(({ schema, name }) => key(schema, name)));
+  const others = (await inside.rows<Partition>(PARTITIONS)).filter(({ schema, name }) => !held.has(key(schema, name)));
+  if (others.length === 0) return [];
+  const entries = await listDump({ connection, tools: server.tools, source, dump: artefacts.dump }, context.signal);
+  const inDump = ({ schema, name }: { schema: string; name: string }): boolean =>
+    entries.some((entry) => entry.includes(` TABLE ${schema} ${name} `));
+  const lost = others.filter((each) => !inDump(each) && inDump({ schema: each.topSchema, name: each.topName }));
+  const names = [...new Set(lost.map(({ schema, name }) => `${schema}.${name}`))];
+  return names.length === 0
+    ? []
+    : [
+        `partitions that the backup does not hold go away with their rows, for their tables are replaced: ${listed(names)}`,
+      ];
+}
+
+/** What a restore does that its consent should cover; part of the hash of the plan. */
+export async function noticesOf(
+  server: Server,
+  mode: RestoreMode,
+  exists: boolean,
+  planned: Planned,
+  context: EngineContext,
+): Promise<string[]> {
+  return [
+    ...(await codeOfOthers(server, planned.artefacts)),
+    ...(exists ? await slotsLeft(server, mode) : []),
+    ...(exists ? await partitionsLost(server, mode, planned, context) : []),
+  ];
+}
