@@ -10,7 +10,6 @@ import {
   type JobSpec,
   type JobView,
   jobResultSchema,
-  LIMITS,
   PROTOCOL_VERSION,
   type TargetStatus,
   type TargetView,
@@ -31,11 +30,6 @@ import { databaseStatuses } from './database-status.ts';
 import { type Actor, newToken, tokenView } from './tokens.ts';
 
 const HOUR_MS = 3_600_000;
-const MAX_SPEC_BYTES = 32 * 1024;
-const MAX_WAITING_BYTES = LIMITS.frameBytes / 2;
-/** What a journal tells of a job beside its spec. */
-const JOB_OVERHEAD_BYTES = 512;
-const sizeOf = (spec: JobSpec): number => Buffer.byteLength(JSON.stringify(spec));
 type Input<K extends keyof AdminApi> = Parameters<AdminApi[K]>[0];
 
 /** The same key with the same request is the same job; holds are added here, so they do not count. */
@@ -230,21 +224,6 @@ export class AdminService implements AdminApi {
     return { ...spec, holds: [...new Set([...spec.holds, ...held])].sort() };
   }
 
-  /** Whatever waits for a host must fit into the one frame of its hello, or it could never connect again. */
-  #checkRoom(agent: AgentRecord, spec: JobSpec): void {
-    const size = sizeOf(spec);
-    if (size > MAX_SPEC_BYTES)
-      throw new Failure('BAD_INPUT', `the job has ${size} bytes, at most ${MAX_SPEC_BYTES} fit`, {
-        remedy: 'Name fewer databases, or release backups that need not be held any more.',
-      });
-    const waiting = [...this.#fleet.ledger(agent.agentId).jobs.values()].filter((job) => job.endedAt === null);
-    const bytes = waiting.reduce((sum, job) => sum + sizeOf(job.spec) + JOB_OVERHEAD_BYTES, size);
-    if (bytes > MAX_WAITING_BYTES)
-      throw new Failure('CONFLICT', `${waiting.length} jobs wait for ${agent.environment}/${agent.host} already`, {
-        remedy: 'Wait until they have ended, or cancel some (`lastgood jobs`, `lastgood job cancel`).',
-      });
-  }
-
   async createJob(input: Input<'createJob'>): Promise<JobView> {
     if (classOf(input.spec) === 'destructive' && this.#actor.scope !== 'destroy' && this.#actor.scope !== 'admin')
       throw new Failure('FORBIDDEN', `${input.spec.command} needs a token with scope destroy`);
@@ -258,7 +237,6 @@ export class AdminService implements AdminApi {
     if (known !== undefined) return known;
     await this.#checkBackup(agent.agentId, input.spec);
     const spec = await this.#withHolds(agent.agentId, input.spec);
-    this.#checkRoom(agent, spec);
     const now = this.#clock.now();
     const jobId = uuidv7(now);
     const job = { jobId, spec, startBy: now + input.startByMs, deadlineMs: input.deadlineMs };

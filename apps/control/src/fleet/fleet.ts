@@ -15,6 +15,7 @@ import type { AgentRecord, Catalog, Change } from '../catalog/catalog.ts';
 import type { Log } from '../log.ts';
 import { changesOf } from './job-changes.ts';
 import { forgetEndedJobs } from './retention.ts';
+import { checkRoom } from './room.ts';
 import type { Session } from './session.ts';
 
 export const LEASE_MS = 90_000;
@@ -259,7 +260,9 @@ export class Fleet {
     origin: { createdBy: string; idempotencyKey: string; now: number },
     changes: readonly Change[],
   ): Promise<void> {
+    const { agent } = this.#member(agentId);
     await this.step(agentId, (ledger) => {
+      checkRoom(ledger, agent, job.spec);
       const after = createJob(ledger, job);
       const made = after.jobs.get(job.jobId);
       if (made === undefined) throw new Failure('CONFLICT', 'the job could not be made');
