@@ -27,6 +27,7 @@ import type { Fleet } from '../fleet/fleet.ts';
 import { rotationThatMayRemove } from '../fleet/holds.ts';
 import { VERSION } from '../version.ts';
 import { databaseStatuses } from './database-status.ts';
+import { bareHostStatus, targetStatus } from './target-status.ts';
 import { type Actor, newToken, tokenView } from './tokens.ts';
 
 const HOUR_MS = 3_600_000;
@@ -67,7 +68,7 @@ export class AdminService implements AdminApi {
       environment: agent.environment,
       host: agent.host,
       labels: agent.labels,
-      state: this.#online(agent.agentId) ? 'online' : agent.lastSeenAt === null ? 'never' : 'offline',
+      state: this.#hostState(agent),
       since: agent.lastSeenAt ?? agent.enrolledAt,
       agentVersion: agent.agentVersion,
       clockSkewMs: session?.clockSkewMs ?? null,
@@ -76,6 +77,9 @@ export class AdminService implements AdminApi {
     }));
   }
 
+  #hostState(agent: AgentRecord): HostView['state'] {
+    return this.#online(agent.agentId) ? 'online' : agent.lastSeenAt === null ? 'never' : 'offline';
+  }
   #online(agentId: string): boolean {
     return this.#fleet.session(agentId)?.alive ?? false;
   }
@@ -141,23 +145,20 @@ export class AdminService implements AdminApi {
   }
 
   async status({ target }: Input<'status'>): Promise<TargetStatus[]> {
+    const selected = await this.#select(target);
     const answers: TargetStatus[] = [];
-    for (const { agent, record } of await this.#select(target)) {
-      const { name, state, findings } = record.inventory;
-      const coverage = await this.#catalog.coverage(agent.agentId, name);
-      answers.push({
-        environment: agent.environment,
-        host: agent.host,
-        target: name,
-        online: this.#online(agent.agentId),
-        state,
-        findings,
-        databases: databaseStatuses(record.inventory, coverage, this.#fleet.ledger(agent.agentId).jobs.values()),
-      });
+    for (const { agent, record } of selected) {
+      const { agentId } = agent;
+      const coverage = await this.#catalog.coverage(agentId, record.inventory.name);
+      const databases = databaseStatuses(record.inventory, coverage, this.#fleet.ledger(agentId).jobs.values());
+      answers.push(targetStatus(agent, this.#hostState(agent), record.inventory, databases));
       // A fleet has many targets, and agents wait for their turn.
       await setImmediate();
     }
-    return answers;
+    if (target !== undefined) return answers;
+    const told = new Set(selected.map(({ agent }) => agent.agentId));
+    const silent = this.#fleet.members().filter(({ agent }) => !told.has(agent.agentId));
+    return [...answers, ...silent.map(({ agent }) => bareHostStatus(agent, this.#hostState(agent)))];
   }
 
   #backupView({ agentId, summary, held }: BackupRecord): BackupView {
