@@ -102,7 +102,12 @@ export const jobViewSchema = z.object({
   createdBy: z.string(),
   startBy: z.number(),
   cancelRequested: z.boolean(),
+  deadlineMs: z.number(),
   hostOnline: z.boolean(),
+  /** When the host last came or went; null when it never came. */
+  hostSeenAt: z.number().nullable(),
+  /** All the time that the job had is over, its host is not there to say what became of it: nobody need wait. */
+  overdue: z.boolean(),
   progress: progressSchema.nullable(),
   error: wireErrorSchema.nullable(),
   result: jobResultSchema.nullable(),

@@ -25,6 +25,7 @@ import type {
 } from '../catalog/catalog.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import { rotationThatMayRemove } from '../fleet/holds.ts';
+import { isOverdue } from '../fleet/overdue.ts';
 import { VERSION } from '../version.ts';
 import { databaseStatuses } from './database-status.ts';
 import { bareHostStatus, targetStatus } from './target-status.ts';
@@ -175,6 +176,7 @@ export class AdminService implements AdminApi {
     // Memory is ahead of the row by leases alone.
     const job = agent === undefined ? stored : (this.#fleet.ledger(agentId).jobs.get(stored.jobId) ?? stored);
     const result = jobResultSchema.safeParse(job.result);
+    const online = this.#online(agentId);
     return {
       jobId: job.jobId,
       environment: agent?.environment ?? 'unknown',
@@ -190,7 +192,10 @@ export class AdminService implements AdminApi {
       createdBy,
       startBy: job.startBy,
       cancelRequested: job.cancelRequested,
-      hostOnline: this.#online(agentId),
+      deadlineMs: job.deadlineMs,
+      hostOnline: online,
+      hostSeenAt: agent?.lastSeenAt ?? null,
+      overdue: !online && isOverdue(job, this.#clock.now(), this.#fleet.openedAt),
       progress: job.endedAt === null ? (this.#fleet.session(agentId)?.progressOf(job.jobId) ?? null) : null,
       error: job.error,
       result: result.success ? result.data : null,

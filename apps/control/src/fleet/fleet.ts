@@ -57,6 +57,7 @@ export class Fleet {
   readonly #catalog: Catalog;
   readonly #clock: Clock;
   readonly #log: Log;
+  readonly openedAt: number;
   readonly #members = new Map<string, Member>();
   #connections = 0;
   #forgetAt = 0;
@@ -67,6 +68,7 @@ export class Fleet {
     this.#catalog = catalog;
     this.#clock = clock;
     this.#log = log;
+    this.openedAt = clock.now();
   }
 
   /** Reads the fleet from the catalog. `restored`: the catalog is a copy from the past, so nothing is done to an agent before its word was taken. */
