@@ -196,6 +196,18 @@ export const mutations: readonly Mutation[] = [
     parts: reduceWith({ nextStep: (job, { grant }) => real.nextStep(job, { now: 0, grant }) }),
   },
   {
+    rule: 'R11',
+    without: 'a clock that is set back lets begin what was closed',
+    faults: ordinary,
+    parts: reduceWith({
+      grantBegin: (ledger, ...asked) =>
+        real.grantBegin(
+          changeJobs(ledger, ({ closedAt: _, ...job }) => job),
+          ...asked,
+        ),
+    }),
+  },
+  {
     rule: 'R12',
     without: 'a cancelled command is deleted instead of made a noop',
     faults: ordinary,

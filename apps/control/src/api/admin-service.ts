@@ -28,6 +28,7 @@ import { rotationThatMayRemove } from '../fleet/holds.ts';
 import { isOverdue } from '../fleet/overdue.ts';
 import { VERSION } from '../version.ts';
 import { databaseStatuses } from './database-status.ts';
+import { endOf } from './job-end.ts';
 import { bareHostStatus, targetStatus } from './target-status.ts';
 import { type Actor, newToken, tokenView } from './tokens.ts';
 
@@ -176,6 +177,7 @@ export class AdminService implements AdminApi {
     // Memory is ahead of the row by leases alone.
     const job = agent === undefined ? stored : (this.#fleet.ledger(agentId).jobs.get(stored.jobId) ?? stored);
     const result = jobResultSchema.safeParse(job.result);
+    const end = endOf(job);
     const online = this.#online(agentId);
     return {
       jobId: job.jobId,
@@ -184,20 +186,20 @@ export class AdminService implements AdminApi {
       target: job.spec.target,
       command: job.spec.command,
       spec: job.spec,
-      state: job.state,
+      state: end.state,
       attempt: job.attempt,
       createdAt,
       startedAt: job.startedAt,
-      endedAt: job.endedAt,
+      endedAt: end.endedAt,
       createdBy,
       startBy: job.startBy,
       cancelRequested: job.cancelRequested,
       deadlineMs: job.deadlineMs,
       hostOnline: online,
       hostSeenAt: agent?.lastSeenAt ?? null,
-      overdue: !online && isOverdue(job, this.#clock.now(), this.#fleet.openedAt),
-      progress: job.endedAt === null ? (this.#fleet.session(agentId)?.progressOf(job.jobId) ?? null) : null,
-      error: job.error,
+      overdue: !online && end.endedAt === null && isOverdue(job, this.#clock.now(), this.#fleet.openedAt),
+      progress: end.endedAt === null ? (this.#fleet.session(agentId)?.progressOf(job.jobId) ?? null) : null,
+      error: end.error,
       result: result.success ? result.data : null,
     };
   }
