@@ -60,6 +60,8 @@ export class Judge {
     if (this.#control.get(agent)?.jobs.get(jobId)?.cancelRequested === true) {
       throw new Violation(`${key}: is allowed to begin though its cancel was asked for`);
     }
+    if (this.#control.get(agent)?.jobs.get(jobId)?.closedAt !== undefined)
+      throw new Violation(`${key}: is allowed to begin though it was closed`);
     this.#granted.add(`${key}/${nonce}`);
   }
 
@@ -100,6 +102,7 @@ export class Judge {
     if (known !== undefined && TERMINAL_STATES.has(known.state)) {
       throw new Violation(`${key}: begins after it was recorded as ${known.state}`);
     }
+    if (known?.closedAt !== undefined) throw new Violation(`${key}: begins though it was closed`);
     if (known !== undefined && known.attempt > job.attempt) {
       throw new Violation(`${key}: begins though attempt ${known.attempt} exists`);
     }

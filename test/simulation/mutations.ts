@@ -3,10 +3,10 @@ import {
   type ControlJob,
   type ControlLedger,
   type JobEvent,
-  type JournalJob,
   jobKey,
   TERMINAL_STATES,
 } from '@lastgood/protocol';
+import { asKnown, helloWith } from './mutated-hello.ts';
 import { type Habits, type Parts, type Reducers, realParts } from './parts.ts';
 import { disasters, type Faults, ordinary, rollbacks, zombies } from './world.ts';
 
@@ -109,28 +109,6 @@ const receiveReportWithoutTombstones: Reducers['receiveReport'] = (ledger, event
   return { ...heard, ledger: { ...heard.ledger, outbox } };
 };
 
-/** Makes what the agent tells agree with the catalog, so that only some of the differences are seen. */
-const helloWith =
-  (change: (told: JournalJob, job: ControlJob) => Partial<JournalJob>, addMissing: boolean): Reducers['receiveHello'] =>
-  (ledger, input, now, leaseMs) => {
-    if (ledger.mergedIncarnation !== ledger.incarnation) return real.receiveHello(ledger, input, now, leaseMs);
-    const jobs = input.jobs.map((told) => {
-      const job = ledger.jobs.get(told.jobId);
-      return job === undefined || job.attempt !== told.attempt ? told : { ...told, ...change(told, job) };
-    });
-    for (const job of addMissing ? ledger.jobs.values() : []) {
-      if (jobs.some(({ jobId }) => jobId === job.jobId)) continue;
-      const { jobId, attempt, lastN: n, lastEventId, spec, startBy, deadlineMs, error, result } = job;
-      const history = { n, lastEventId, lastType: null, open: false, running: false };
-      jobs.push({ jobId, attempt, ...history, spec, startBy, deadlineMs, error, result });
-    }
-    return real.receiveHello(ledger, { ...input, jobs }, now, leaseMs);
-  };
-const asKnown = (told: JournalJob, job: ControlJob): Partial<JournalJob> => {
-  if (TERMINAL_STATES.has(job.state)) return { n: job.lastN, lastEventId: job.lastEventId };
-  return told.n > job.lastN ? {} : { n: job.lastN, lastEventId: job.lastEventId };
-};
-
 const twoFronts: Reducers['startableJobs'] = (ledger: AgentLedger) =>
   [...ledger.jobs.values()].filter((job) => job.state === 'accepted');
 
@@ -218,6 +196,18 @@ export const mutations: readonly Mutation[] = [
     parts: reduceWith({ nextStep: (job, { grant }) => real.nextStep(job, { now: 0, grant }) }),
   },
   {
+    rule: 'R11',
+    without: 'a clock that is set back lets begin what was closed',
+    faults: ordinary,
+    parts: reduceWith({
+      grantBegin: (ledger, ...asked) =>
+        real.grantBegin(
+          changeJobs(ledger, ({ closedAt: _, ...job }) => job),
+          ...asked,
+        ),
+    }),
+  },
+  {
     rule: 'R12',
     without: 'a cancelled command is deleted instead of made a noop',
     faults: ordinary,
@@ -271,6 +261,26 @@ export const mutations: readonly Mutation[] = [
         const heard = real.receiveHello(quiet, input, now, leaseMs);
         const back = changeJobs(heard.ledger, (job) => ({ ...job, cancelRequested: asked.has(job.jobId) }));
         return { ...heard, ledger: back };
+      },
+    }),
+  },
+  {
+    rule: 'R13',
+    without: 'what had no room in the answer is not told by the next one',
+    faults: rollbacks,
+    parts: reduceWith({
+      receiveHello: (...input) => ({ ...real.receiveHello(...input), more: false }),
+    }),
+  },
+  {
+    rule: 'R13',
+    without: 'of other histories some are told later, as of lost jobs',
+    faults: rollbacks,
+    parts: reduceWith({
+      receiveHello: (...input) => {
+        const heard = real.receiveHello(...input);
+        if (heard.reset === null || heard.reset.jobs.length < 2) return heard;
+        return { ...heard, reset: { ...heard.reset, jobs: heard.reset.jobs.slice(-1) }, more: true };
       },
     }),
   },

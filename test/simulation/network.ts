@@ -5,7 +5,7 @@ export type Up =
   | { type: 'ack'; upToSeq: number }
   | { type: 'begin'; jobId: string; attempt: number; nonce: string }
   | { type: 'report'; events: JobEvent[] }
-  | { type: 'heartbeat'; running: { jobId: string; attempt: number }[] };
+  | { type: 'heartbeat'; running: { jobId: string; attempt: number }[]; outboxDepth: number };
 export type Down =
   | { type: 'hello'; answer: HelloAnswer }
   | { type: 'command'; command: AgentCommand }

@@ -201,7 +201,7 @@ export class SimAgent {
     const process = this.process;
     if (process === null || !process.live) return;
     const open = [...process.runs.keys()].map((key) => ({ jobId: jobOf(key), attempt: Number(key.split('#')[1]) }));
-    this.#send(process, { type: 'heartbeat', running: open });
+    this.#send(process, { type: 'heartbeat', running: open, outboxDepth: process.ledger.outbox.length });
   }
 
   /** Looks at one of the jobs that may begin. */

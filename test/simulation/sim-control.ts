@@ -13,6 +13,8 @@ interface Session {
   readonly agent: number;
   readonly epoch: number;
   readonly link: Link;
+  /** Its agent was not told all that it has lost: the next hello goes on. */
+  readonly more: boolean;
   sentSeq: number;
 }
 
@@ -157,6 +159,7 @@ export class SimControl {
     } else if (message.type === 'heartbeat') {
       const heard = reduce.receiveHeartbeat(ledger, message.running, this.#now, LEASE_MS);
       this.#answer(session, heard.ledger, { type: 'heartbeat', cancel: heard.cancel });
+      if (session.more && message.outboxDepth === 0) this.close(session.link);
     } else if (message.type === 'begin') {
       const { jobId, attempt, nonce } = message;
       const asked = reduce.grantBegin(ledger, jobId, attempt, nonce, this.#now);
@@ -187,7 +190,10 @@ export class SimControl {
       return;
     }
     this.#newest.set(link.agent, link.id);
-    const { ledger, merged, reset } = reduce.receiveHello(this.ledger(link.agent), input, this.#now, LEASE_MS);
+    // Some answers have room for nothing but what must be told at once.
+    const room = link.id % 2 === 0 ? 1 : undefined;
+    const met = reduce.receiveHello(this.ledger(link.agent), input, this.#now, LEASE_MS, room);
+    const { ledger, merged, reset, more } = met;
     if (merged !== null || reset !== null) {
       this.#around.say(
         () => `control: hello of agent ${link.agent} merged=${merged?.baseSeq} reset=${JSON.stringify(reset)}`,
@@ -197,7 +203,7 @@ export class SimControl {
       if (other.agent === link.agent && habits.fenceSessions) this.close(other.link);
     }
     const sentSeq = habits.resumeFromAck ? ledger.acked : (this.#cursors.get(link.agent) ?? ledger.acked);
-    const session: Session = { agent: link.agent, epoch: ledger.epoch, link, sentSeq };
+    const session: Session = { agent: link.agent, epoch: ledger.epoch, link, more, sentSeq };
     const answer = {
       sessionId: this.#around.mintId('session'),
       epoch: ledger.epoch,

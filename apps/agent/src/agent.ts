@@ -216,7 +216,7 @@ class RunningAgent implements Agent {
         if (before.get(target.name) !== target) this.#tasks.push(this.#prepare(target));
     } catch (error) {
       const { code, message } = toWireError(error);
-      this.#refusedFile = `the agent file was changed and refused, the old one stays in force: ${code}: ${message}`;
+      this.#refusedFile = `${code}: the agent file was changed and refused, the old one stays in force: ${message}`;
       throw error;
     } finally {
       this.#link.factsSoon();

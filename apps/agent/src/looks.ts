@@ -53,7 +53,7 @@ interface Scan {
 type Probed = Awaited<ReturnType<Target['engine']['probe']>>;
 
 const told = (error: unknown, otherwise: string): string =>
-  error instanceof Failure ? `${error.code}: ${error.message}` : otherwise;
+  error instanceof Failure ? `${error.code}: ${error.message}` : `BUG: ${otherwise}`;
 
 /** Looks at the targets of this host: what their servers say, and what their repositories hold. */
 export class Looks {

@@ -57,6 +57,15 @@ export async function watchJob(jobId: string, options: WatchOptions): Promise<Jo
   }
 }
 
+/** The job stays open, for its host may come back and tell; but whoever waits, a timer say, must not wait for ever. */
+function givenUp({ jobId, environment, host, state, hostSeenAt }: JobView): Failure {
+  const since = hostSeenAt === null ? 'it never came' : `since ${new Date(hostSeenAt).toISOString()}`;
+  const message = `host ${environment}/${host} is offline (${since}) and the time of the job is over; it is left open as ${state}`;
+  return new Failure('AGENT_OFFLINE', message, {
+    remedy: `Start the agent of that host: it tells what became of the job. \`lastgood job show ${jobId}\` shows it.`,
+  });
+}
+
 async function follow(jobId: string, options: WatchOptions): Promise<JobView> {
   const { client, output, signal, onChange } = options;
   let told = '';
@@ -66,6 +75,7 @@ async function follow(jobId: string, options: WatchOptions): Promise<JobView> {
     if (seen !== told) onChange?.(job);
     told = seen;
     if (job.endedAt !== null) return job;
+    if (job.overdue) throw givenUp(job);
     output.status(job.progress === null ? stateOf(job) : progressLine(job.progress));
     await delay(ASK_MS, undefined, { signal });
   }

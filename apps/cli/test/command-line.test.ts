@@ -1,22 +1,12 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { text } from 'node:stream/consumers';
-import { fileURLToPath } from 'node:url';
-import type { DatabaseStatus, JobResult, JobView, RestorePlanSummary, TargetStatus } from '@lastgood/protocol';
+import type { JobResult, JobView, RestorePlanSummary } from '@lastgood/protocol';
 import { afterEach, expect, test } from 'vitest';
-import {
-  BACKUP_ID,
-  backup,
-  ESCAPE,
-  jobIdOf,
-  OTHER_BACKUP_ID,
-  type Served,
-  serve,
-  targetStatus,
-} from './fake-control.ts';
+import { BACKUP_ID, backup, ESCAPE, jobIdOf, OTHER_BACKUP_ID, type Served, serve } from './fake-control.ts';
+import { run, start } from './lastgood.ts';
 
-const main = fileURLToPath(new URL('../src/main.ts', import.meta.url));
 const cleanup: AsyncDisposable[] = [];
 afterEach(async () => {
   for (const entry of cleanup.splice(0)) await entry[Symbol.asyncDispose]();
@@ -25,16 +15,6 @@ const keep = <T extends AsyncDisposable>(entry: T): T => {
   cleanup.push(entry);
   return entry;
 };
-function start(url: string, ...args: string[]): ChildProcess {
-  const env = { ...process.env, LASTGOOD_URL: url, LASTGOOD_TOKEN: 'secret-token', TZ: 'UTC', NO_COLOR: '1' };
-  return spawn(process.execPath, [main, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
-}
-async function run(url: string, ...args: string[]): Promise<{ status: unknown; stdout: string; stderr: string }> {
-  const child = start(url, ...args);
-  if (child.stdout === null || child.stderr === null) throw new TypeError('no pipes');
-  const [stdout, stderr, [status]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]);
-  return { status, stdout, stderr };
-}
 const done = (result: JobResult): Partial<JobView> => ({ state: 'succeeded', endedAt: 1, result });
 const plan = (over: Partial<RestorePlanSummary> = {}): RestorePlanSummary => ({
   hash: 'f'.repeat(64),
@@ -142,24 +122,6 @@ test.for([
   expect((await run(served.url, '--json', 'job', 'watch', jobIdOf(0))).status).toBe(status);
 });
 
-const [covered] = targetStatus.databases;
-const database = (changed: object): DatabaseStatus => ({ ...(covered as DatabaseStatus), database: 'crm', ...changed });
-test.for<[string, Partial<TargetStatus>, number, string]>([
-  ['all is covered', {}, 0, ' ok '],
-  ['no good backup holds a database', { databases: [database({ goesBackTo: null, proven: null })] }, 4, 'NOWHERE'],
-  ['a backup was never proven', { databases: [database({ proven: null })] }, 0, 'NEVER'],
-  ['a dropped database is in a backup still', { databases: [database({ onServer: false })] }, 0, 'not on the server'],
-  ['the server does not answer', { state: 'unreachable' }, 4, 'unreachable'],
-  ['the host is offline', { online: false }, 4, 'host offline'],
-  ['nothing is known of the target', { databases: [] }, 0, 'no database is known'],
-])('status when %s', async ([, told, status, text]) => {
-  const served = keep(await serve(() => ({}), {}, told));
-  const ran = await run(served.url, 'status');
-  expect([ran.status, ran.stdout]).toEqual([status, expect.stringContaining(text)]);
-  const answers = JSON.parse((await run(served.url, '--json', 'status')).stdout);
-  for (const { goesBackTo, exposureMs } of answers[0].databases) expect(exposureMs === null).toBe(goesBackTo === null);
-});
-
 test('the latest backup is the newest good one for a restore, and one that is suspect can be checked', async () => {
   const restored = keep(await serve(() => ({ state: 'failed', endedAt: 1 }), { state: 'suspect' }));
   await run(restored.url, 'restore', 'shop', '--database', 'shop', '--to-new', 'x');
@@ -180,6 +142,18 @@ test('the latest backup to restore a database from is the newest that holds it, 
   ]);
   const none = await run(served.url, 'restore', 'shop', '--database', 'nowhere', '--to-new', 'x');
   expect([none.status, none.stderr]).toEqual([2, expect.stringContaining('no good backup of database "nowhere"')]);
+});
+
+test.for(['backup shop', 'job watch 0000'])('L4: %s waits no longer for a host that is gone', async (words) => {
+  const overdue = { state: 'lost', hostOnline: false, hostSeenAt: Date.UTC(2026, 0, 15), overdue: true } as const;
+  const served = keep(await serve((_, asked) => (asked < 3 ? {} : overdue)));
+  const args = words.replace('0000', jobIdOf(0)).split(' ');
+  if (args[0] === 'job') await run(served.url, 'backup', 'shop', '--detach');
+  const ran = await run(served.url, ...args);
+  expect(ran.status).toBe(2);
+  expect(ran.stderr).toContain('error AGENT_OFFLINE: host test/db-1 is offline (since 2026-01-15T00:00:00.000Z)');
+  expect(ran.stderr).toContain(`lastgood job show ${jobIdOf(0)}`);
+  expect(served.cancelled).toEqual([]);
 });
 
 test('the exit status of a failed job is that of its code', async () => {
@@ -246,12 +220,6 @@ test('a restore of the latest backup says which newer ones it passed over', asyn
   const served = keep(await serve(() => ({ state: 'failed', endedAt: 1 }), { state: 'suspect' }));
   const ran = await run(served.url, 'restore', 'shop', '--database', 'shop', '--to-new', 'x');
   expect(ran.stderr).toContain(`passed over, the newest is ${BACKUP_ID.slice(-8)}`);
-});
-
-test('an old backup ends the status with 4 when an age is given', async () => {
-  const served = keep(await serve(() => ({})));
-  expect((await run(served.url, 'status', '--max-age', '1min')).status).toBe(4);
-  expect((await run(served.url, 'status', '--max-age', '100000d')).status).toBe(0);
 });
 
 test('why a control plane could not be reached is said', async () => {

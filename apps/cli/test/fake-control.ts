@@ -57,10 +57,12 @@ export const target: TargetView = {
 export const targetStatus: TargetStatus = {
   environment: 'test',
   host: 'db-1',
+  hostState: 'online',
   target: 'shop',
   online: true,
   state: 'ok',
   findings: [`finding${ESCAPE}`],
+  problems: [],
   databases: [
     {
       database: `evil${ESCAPE}`,
@@ -86,7 +88,7 @@ export interface Served extends AsyncDisposable {
 export async function serve(
   outcome: (input: Create, asked: number) => Partial<JobView>,
   newest: Partial<BackupView> = {},
-  told: Partial<TargetStatus> = {},
+  told: Partial<TargetStatus> | null = {},
 ): Promise<Served> {
   const created: Create[] = [];
   const cancelled: string[] = [];
@@ -110,7 +112,10 @@ export async function serve(
       createdBy: 'tester',
       startBy: 0,
       cancelRequested: false,
+      deadlineMs: 1,
       hostOnline: true,
+      hostSeenAt: 0,
+      overdue: false,
       progress: null,
       error: null,
       result: null,
@@ -128,7 +133,7 @@ export async function serve(
         throw notFound(`no target is named "${input.target}"`);
       return [target];
     },
-    status: async () => [{ ...targetStatus, ...told }],
+    status: async () => (told === null ? [] : [{ ...targetStatus, ...told }]),
     backups: async () => [{ ...backup(BACKUP_ID, 2), ...newest }, backup(OTHER_BACKUP_ID, 1)],
     jobs: async () => created.map((_, index) => view(index, 0)),
     job: async (jobId) => {

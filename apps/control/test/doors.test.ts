@@ -1,3 +1,5 @@
+import { connect } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
 import { ControlBench } from './support/control-bench.ts';
 
@@ -41,4 +43,31 @@ test.for([
 ] as const)('on %s the missing TLS is warned of: %s', async ([host, warned]) => {
   await using bench = await ControlBench.start({ host });
   expect(bench.logged.some(({ message }) => message.includes('without TLS'))).toBe(warned);
+});
+
+/** Sends bytes as they are and gives the whole answer. */
+async function send(port: number, bytes: string): Promise<string> {
+  const socket = connect(port, '127.0.0.1');
+  socket.end(bytes);
+  return await text(socket);
+}
+
+test.for([
+  ['a host that is none', '/trpc/hosts', 'a b'],
+  ['a host that is half an address', '/trpc/hosts', '[::1'],
+  ['an input that is no JSON', '/trpc/hosts?input=%7B', 'x'],
+  ['an input that is no text', '/trpc/hosts?input=%E0%A4%A', 'x'],
+  ['parameters that are no JSON', '/trpc/hosts?connectionParams=%7B', 'x'],
+])('whoever sends %s is refused, and writes nothing into the log', async ([, path, host]) => {
+  await using bench = await ControlBench.start();
+  const logged = bench.logged.length;
+  for (const token of ['', `authorization: Bearer ${bench.adminToken}\r\n`]) {
+    const said = await send(bench.port, `GET ${path} HTTP/1.1\r\nhost: ${host}\r\n${token}connection: close\r\n\r\n`);
+    // Some are refused for want of a token first.
+    expect(said).toMatch(
+      token === '' ? /^HTTP\/1\.1 40[01] [\s\S]*(BAD_INPUT|UNAUTHENTICATED)/ : /^HTTP\/1\.1 400 [\s\S]*BAD_INPUT/,
+    );
+    expect(said).not.toMatch(/node:|\.ts:|\.mjs:/);
+  }
+  expect(bench.logged.slice(logged)).toEqual([]);
 });

@@ -66,14 +66,18 @@ export const databaseStatusSchema = z.object({
   restoreMs: z.number().nullable(),
 });
 export type DatabaseStatus = z.infer<typeof databaseStatusSchema>;
-/** One target with every database that its server or only its backups know of. */
+/** One target with every database that its server or only its backups know of, or a host that has none. */
 export const targetStatusSchema = z.object({
   environment: nameSchema,
   host: nameSchema,
-  target: nameSchema,
+  hostState: hostViewSchema.shape.state,
+  /** Null, as the state, when the host has told of no target. */
+  target: nameSchema.nullable(),
   online: z.boolean(),
-  state: targetInventorySchema.shape.state,
+  state: targetInventorySchema.shape.state.nullable(),
   findings: z.array(z.string()),
+  /** Why it is not in order, its databases aside; nothing when it is. */
+  problems: z.array(z.string()),
   databases: z.array(databaseStatusSchema),
 });
 export type TargetStatus = z.infer<typeof targetStatusSchema>;
@@ -98,7 +102,12 @@ export const jobViewSchema = z.object({
   createdBy: z.string(),
   startBy: z.number(),
   cancelRequested: z.boolean(),
+  deadlineMs: z.number(),
   hostOnline: z.boolean(),
+  /** When the host last came or went; null when it never came. */
+  hostSeenAt: z.number().nullable(),
+  /** All the time that the job had is over, its host is not there to say what became of it: nobody need wait. */
+  overdue: z.boolean(),
   progress: progressSchema.nullable(),
   error: wireErrorSchema.nullable(),
   result: jobResultSchema.nullable(),

@@ -190,6 +190,7 @@ export const targetInventorySchema = z.object({
   systemId: z.string().nullable(),
   sizeBytes: z.number().nullable(),
   databases: z.array(z.object({ name: z.string(), sizeBytes: z.number() })),
+  /** One that begins with an error code and a colon says that the target is not in order. */
   findings: z.array(z.string()),
 });
 export type TargetInventory = z.infer<typeof targetInventorySchema>;

@@ -1,4 +1,4 @@
-import { type BackupView, ERROR_CATALOG, type TargetStatus } from '@lastgood/protocol';
+import { type BackupView, ERROR_CATALOG, type TargetStatus, type TargetView } from '@lastgood/protocol';
 import type { CommandContext } from '../command-context.ts';
 import { shortId } from '../format/ids.ts';
 import { table } from '../format/table.ts';
@@ -12,9 +12,18 @@ const verifiedText = (verified: BackupView['verified']): string =>
 const named = (selector: string | undefined): { target?: string } =>
   selector === undefined ? {} : { target: checkedSelector(selector) };
 
-type State = Pick<TargetStatus, 'online' | 'state'>;
-const stateText = ({ online, state }: State): string => (online ? state : 'host offline');
-const inOrder = ({ online, state }: State): boolean => online && state === 'ok';
+const stateText = ({ online, state }: Pick<TargetView, 'online' | 'state'>): string =>
+  online ? state : 'host offline';
+
+function statusText({ hostState, state, problems }: TargetStatus): string {
+  if (hostState === 'never') return 'never seen';
+  if (hostState === 'offline') return 'host offline';
+  if (state === null) return 'no targets';
+  return state === 'ok' && problems.length > 0 ? 'NOT IN ORDER' : state;
+}
+
+const statusName = ({ environment, host, target }: TargetStatus): string =>
+  target === null ? `${environment}/${host}` : `${environment}/${host}/${target}`;
 
 /** The question of the product, for every database: to when could we go back, how long would it take, when was that last proven. */
 export async function status(
@@ -36,12 +45,12 @@ export async function status(
     })),
   }));
   const rows = answers.flatMap((target) => {
-    const name = `${target.environment}/${target.host}/${target.target}`;
-    if (target.databases.length === 0) return [[name, '-', stateText(target), 'no database is known', '-', '-']];
+    const name = statusName(target);
+    if (target.databases.length === 0) return [[name, '-', statusText(target), 'no database is known', '-', '-']];
     return target.databases.map(({ database, onServer, goesBackTo, exposureMs, restoreMs, proven }) => [
       name,
       database,
-      onServer === false ? 'not on the server' : stateText(target),
+      onServer === false && target.problems.length === 0 ? 'not on the server' : statusText(target),
       goesBackTo === null
         ? 'NOWHERE: no good backup'
         : `${isOld(exposureMs) ? 'OLD: ' : ''}${shortInstant(goesBackTo.snapshotAt)} (${ago(goesBackTo.snapshotAt)})`,
@@ -50,19 +59,20 @@ export async function status(
     ]);
   });
   const findings = answers.flatMap((target) =>
-    target.findings.map((finding) => `${target.environment}/${target.host}/${target.target}: ${finding}`),
+    // What is not in order first; a finding with a code is among it.
+    [...new Set([...target.problems, ...target.findings])].map((text) => `${statusName(target)}: ${text}`),
   );
   context.output.answer(answers, () => [
     ...table(
       ['target', 'database', 'state', 'could go back to', 'restore took', 'last proven'],
       rows,
-      'There are no targets. Enrol a host with `lastgood tokens enrol`.',
+      'There are no hosts, so nothing is protected. Enrol one with `lastgood tokens enrol`.',
     ),
     ...findings,
   ]);
-  return answers.some((target) => !inOrder(target) || target.databases.some((database) => isOld(database.exposureMs)))
-    ? ERROR_CATALOG.BACKUP_CORRUPT.exit
-    : 0;
+  const protects = ({ problems, databases }: (typeof answers)[number]): boolean =>
+    problems.length === 0 && !databases.some((database) => isOld(database.exposureMs));
+  return answers.length > 0 && answers.every(protects) ? 0 : ERROR_CATALOG.BACKUP_CORRUPT.exit;
 }
 
 export async function hosts(context: CommandContext): Promise<number> {

@@ -10,7 +10,6 @@ import {
   type JobSpec,
   type JobView,
   jobResultSchema,
-  LIMITS,
   PROTOCOL_VERSION,
   type TargetStatus,
   type TargetView,
@@ -26,16 +25,14 @@ import type {
 } from '../catalog/catalog.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import { rotationThatMayRemove } from '../fleet/holds.ts';
+import { isOverdue } from '../fleet/overdue.ts';
 import { VERSION } from '../version.ts';
 import { databaseStatuses } from './database-status.ts';
+import { endOf } from './job-end.ts';
+import { bareHostStatus, targetStatus } from './target-status.ts';
 import { type Actor, newToken, tokenView } from './tokens.ts';
 
 const HOUR_MS = 3_600_000;
-const MAX_SPEC_BYTES = 32 * 1024;
-const MAX_WAITING_BYTES = LIMITS.frameBytes / 2;
-/** What a journal tells of a job beside its spec. */
-const JOB_OVERHEAD_BYTES = 512;
-const sizeOf = (spec: JobSpec): number => Buffer.byteLength(JSON.stringify(spec));
 type Input<K extends keyof AdminApi> = Parameters<AdminApi[K]>[0];
 
 /** The same key with the same request is the same job; holds are added here, so they do not count. */
@@ -73,7 +70,7 @@ export class AdminService implements AdminApi {
       environment: agent.environment,
       host: agent.host,
       labels: agent.labels,
-      state: this.#online(agent.agentId) ? 'online' : agent.lastSeenAt === null ? 'never' : 'offline',
+      state: this.#hostState(agent),
       since: agent.lastSeenAt ?? agent.enrolledAt,
       agentVersion: agent.agentVersion,
       clockSkewMs: session?.clockSkewMs ?? null,
@@ -82,6 +79,9 @@ export class AdminService implements AdminApi {
     }));
   }
 
+  #hostState(agent: AgentRecord): HostView['state'] {
+    return this.#online(agent.agentId) ? 'online' : agent.lastSeenAt === null ? 'never' : 'offline';
+  }
   #online(agentId: string): boolean {
     return this.#fleet.session(agentId)?.alive ?? false;
   }
@@ -147,23 +147,20 @@ export class AdminService implements AdminApi {
   }
 
   async status({ target }: Input<'status'>): Promise<TargetStatus[]> {
+    const selected = await this.#select(target);
     const answers: TargetStatus[] = [];
-    for (const { agent, record } of await this.#select(target)) {
-      const { name, state, findings } = record.inventory;
-      const coverage = await this.#catalog.coverage(agent.agentId, name);
-      answers.push({
-        environment: agent.environment,
-        host: agent.host,
-        target: name,
-        online: this.#online(agent.agentId),
-        state,
-        findings,
-        databases: databaseStatuses(record.inventory, coverage, this.#fleet.ledger(agent.agentId).jobs.values()),
-      });
+    for (const { agent, record } of selected) {
+      const { agentId } = agent;
+      const coverage = await this.#catalog.coverage(agentId, record.inventory.name);
+      const databases = databaseStatuses(record.inventory, coverage, this.#fleet.ledger(agentId).jobs.values());
+      answers.push(targetStatus(agent, this.#hostState(agent), record.inventory, databases));
       // A fleet has many targets, and agents wait for their turn.
       await setImmediate();
     }
-    return answers;
+    if (target !== undefined) return answers;
+    const told = new Set(selected.map(({ agent }) => agent.agentId));
+    const silent = this.#fleet.members().filter(({ agent }) => !told.has(agent.agentId));
+    return [...answers, ...silent.map(({ agent }) => bareHostStatus(agent, this.#hostState(agent)))];
   }
 
   #backupView({ agentId, summary, held }: BackupRecord): BackupView {
@@ -180,6 +177,8 @@ export class AdminService implements AdminApi {
     // Memory is ahead of the row by leases alone.
     const job = agent === undefined ? stored : (this.#fleet.ledger(agentId).jobs.get(stored.jobId) ?? stored);
     const result = jobResultSchema.safeParse(job.result);
+    const end = endOf(job);
+    const online = this.#online(agentId);
     return {
       jobId: job.jobId,
       environment: agent?.environment ?? 'unknown',
@@ -187,17 +186,20 @@ export class AdminService implements AdminApi {
       target: job.spec.target,
       command: job.spec.command,
       spec: job.spec,
-      state: job.state,
+      state: end.state,
       attempt: job.attempt,
       createdAt,
       startedAt: job.startedAt,
-      endedAt: job.endedAt,
+      endedAt: end.endedAt,
       createdBy,
       startBy: job.startBy,
       cancelRequested: job.cancelRequested,
-      hostOnline: this.#online(agentId),
-      progress: job.endedAt === null ? (this.#fleet.session(agentId)?.progressOf(job.jobId) ?? null) : null,
-      error: job.error,
+      deadlineMs: job.deadlineMs,
+      hostOnline: online,
+      hostSeenAt: agent?.lastSeenAt ?? null,
+      overdue: !online && end.endedAt === null && isOverdue(job, this.#clock.now(), this.#fleet.openedAt),
+      progress: end.endedAt === null ? (this.#fleet.session(agentId)?.progressOf(job.jobId) ?? null) : null,
+      error: end.error,
       result: result.success ? result.data : null,
     };
   }
@@ -230,21 +232,6 @@ export class AdminService implements AdminApi {
     return { ...spec, holds: [...new Set([...spec.holds, ...held])].sort() };
   }
 
-  /** Whatever waits for a host must fit into the one frame of its hello, or it could never connect again. */
-  #checkRoom(agent: AgentRecord, spec: JobSpec): void {
-    const size = sizeOf(spec);
-    if (size > MAX_SPEC_BYTES)
-      throw new Failure('BAD_INPUT', `the job has ${size} bytes, at most ${MAX_SPEC_BYTES} fit`, {
-        remedy: 'Name fewer databases, or release backups that need not be held any more.',
-      });
-    const waiting = [...this.#fleet.ledger(agent.agentId).jobs.values()].filter((job) => job.endedAt === null);
-    const bytes = waiting.reduce((sum, job) => sum + sizeOf(job.spec) + JOB_OVERHEAD_BYTES, size);
-    if (bytes > MAX_WAITING_BYTES)
-      throw new Failure('CONFLICT', `${waiting.length} jobs wait for ${agent.environment}/${agent.host} already`, {
-        remedy: 'Wait until they have ended, or cancel some (`lastgood jobs`, `lastgood job cancel`).',
-      });
-  }
-
   async createJob(input: Input<'createJob'>): Promise<JobView> {
     if (classOf(input.spec) === 'destructive' && this.#actor.scope !== 'destroy' && this.#actor.scope !== 'admin')
       throw new Failure('FORBIDDEN', `${input.spec.command} needs a token with scope destroy`);
@@ -258,7 +245,6 @@ export class AdminService implements AdminApi {
     if (known !== undefined) return known;
     await this.#checkBackup(agent.agentId, input.spec);
     const spec = await this.#withHolds(agent.agentId, input.spec);
-    this.#checkRoom(agent, spec);
     const now = this.#clock.now();
     const jobId = uuidv7(now);
     const job = { jobId, spec, startBy: now + input.startByMs, deadlineMs: input.deadlineMs };

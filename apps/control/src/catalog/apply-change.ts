@@ -4,7 +4,7 @@ import type { BackupSummary, ControlLedger, TargetInventory } from '@lastgood/pr
 import { and, eq, gt, inArray, isNull, sql } from 'drizzle-orm';
 import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3';
 import { announcedBackup } from './announced-backup.ts';
-import { type Change, isLivingAdmin, type JobRecord } from './catalog.ts';
+import { type AgentRecord, type Change, isLivingAdmin, type JobRecord } from './catalog.ts';
 import * as schema from './schema.ts';
 
 export type Db = BetterSQLite3Database<typeof schema>;
@@ -22,10 +22,13 @@ export function applyChange(db: Db, change: Change): void {
       for (const jobId of change.jobIds) db.delete(schema.jobs).where(eq(schema.jobs.jobId, jobId)).run();
       return;
     case 'agent':
-      db.insert(schema.agents)
-        .values(change.agent)
-        .onConflictDoUpdate({ target: schema.agents.agentId, set: change.agent })
-        .run();
+      saveEnrolled(db, change.agent);
+      return;
+    case 'agentSeen':
+      saveSeen(db, change);
+      return;
+    case 'agentQuarantined':
+      db.update(schema.agents).set({ quarantinedAt: change.at }).where(eq(schema.agents.agentId, change.agentId)).run();
       return;
     case 'inventory':
       saveInventory(db, change.agentId, change.targets, change.seenAt);
@@ -73,6 +76,18 @@ export function applyChange(db: Db, change: Change): void {
     default:
       unreachable(change);
   }
+}
+
+/** When it was last seen, and with which version, is another change's: it may be newer than what the enrolment knows. */
+function saveEnrolled(db: Db, agent: AgentRecord): void {
+  const { installId, environment, host, labels, publicKey, enrolledAt, quarantinedAt } = agent;
+  const set = { installId, environment, host, labels, publicKey, enrolledAt, quarantinedAt };
+  db.insert(schema.agents).values(agent).onConflictDoUpdate({ target: schema.agents.agentId, set }).run();
+}
+
+function saveSeen(db: Db, { agentId, at, agentVersion }: Extract<Change, { type: 'agentSeen' }>): void {
+  const set = agentVersion === undefined ? { lastSeenAt: at } : { lastSeenAt: at, agentVersion };
+  db.update(schema.agents).set(set).where(eq(schema.agents.agentId, agentId)).run();
 }
 
 function saveNewJob(db: Db, { job, agentId, createdAt, createdBy, idempotencyKey }: JobRecord): void {

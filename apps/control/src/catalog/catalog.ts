@@ -83,7 +83,16 @@ export type Change =
   | { readonly type: 'job'; readonly record: JobRecord }
   /** Ended jobs that are kept no longer. */
   | { readonly type: 'forgetJobs'; readonly jobIds: readonly string[] }
+  /** A host was enrolled, or enrolled again: the one change that gives an agent another key. */
   | { readonly type: 'agent'; readonly agent: AgentRecord }
+  | {
+      readonly type: 'agentSeen';
+      readonly agentId: string;
+      readonly at: number;
+      /** Left out when it did not say. */
+      readonly agentVersion?: string;
+    }
+  | { readonly type: 'agentQuarantined'; readonly agentId: string; readonly at: number }
   | {
       readonly type: 'inventory';
       readonly agentId: string;

@@ -15,6 +15,7 @@ import type { AgentRecord, Catalog, Change } from '../catalog/catalog.ts';
 import type { Log } from '../log.ts';
 import { changesOf } from './job-changes.ts';
 import { forgetEndedJobs } from './retention.ts';
+import { checkRoom } from './room.ts';
 import type { Session } from './session.ts';
 
 export const LEASE_MS = 90_000;
@@ -56,6 +57,7 @@ export class Fleet {
   readonly #catalog: Catalog;
   readonly #clock: Clock;
   readonly #log: Log;
+  readonly openedAt: number;
   readonly #members = new Map<string, Member>();
   #connections = 0;
   #forgetAt = 0;
@@ -66,6 +68,7 @@ export class Fleet {
     this.#catalog = catalog;
     this.#clock = clock;
     this.#log = log;
+    this.openedAt = clock.now();
   }
 
   /** Reads the fleet from the catalog. `restored`: the catalog is a copy from the past, so nothing is done to an agent before its word was taken. */
@@ -162,7 +165,9 @@ export class Fleet {
       value: undefined,
       changes,
       settled: () => {
-        known.agent = agent;
+        // It may have been seen while this was written.
+        const { agentVersion, lastSeenAt } = known.agent;
+        known.agent = { ...agent, agentVersion, lastSeenAt };
         known.superseded.clear();
         known.newestConnection = this.#connections + 1;
         known.session?.close(CLOSE.superseded, 'enrolled again');
@@ -188,20 +193,23 @@ export class Fleet {
       member.newestConnection = session.connection;
       const now = this.#clock.now();
       const received = receiveHello(before, input, now, LEASE_MS);
-      const agent = { ...member.agent, agentVersion: input.agentVersion, lastSeenAt: now };
-      const changes: Change[] = [...changesOf(agentId, before, received.ledger), { type: 'agent', agent }];
-      const settled = (): void => this.#attach(member, session, agent, received.ledger.epoch);
+      const { agentVersion } = input;
+      const seen: Change = { type: 'agentSeen', agentId, at: now, agentVersion };
+      const changes = [...changesOf(agentId, before, received.ledger), seen];
+      const settled = (): void => {
+        member.agent = { ...member.agent, agentVersion, lastSeenAt: now };
+        this.#attach(member, session, received.ledger.epoch);
+      };
       return { ledger: received.ledger, value: received, changes, settled };
     });
     if (met === undefined) throw new Failure('FORBIDDEN', 'two hosts use this identity');
     return met;
   }
 
-  #attach(member: Member, session: Session, agent: AgentRecord, epoch: number): void {
-    const old = member.session;
+  #attach(member: Member, session: Session, epoch: number): void {
+    const { agent, session: old } = member;
     // The higher epoch wins, in whatever order two hellos come here.
     if (old !== undefined && old.epoch > epoch) return session.close(CLOSE.superseded, 'a newer session took over');
-    member.agent = agent;
     session.begins(epoch);
     if (session.open) member.session = session;
     if (old !== undefined) {
@@ -216,10 +224,12 @@ export class Fleet {
     // The close of an older session changes nothing for the newer one.
     if (member?.session !== session) return;
     member.session = undefined;
-    member.agent = { ...member.agent, lastSeenAt: this.#clock.now() };
+    const at = this.#clock.now();
+    member.agent = { ...member.agent, lastSeenAt: at };
     this.#log.info({ agent: agentId, host: member.agent.host }, 'agent disconnected');
+    // This alone: a new key of the host may be on its way into the catalog, and memory does not know it yet.
     this.#catalog
-      .commit([{ type: 'agent', agent: member.agent }])
+      .commit([{ type: 'agentSeen', agentId, at }])
       .catch((error: unknown) => this.#log.error({ error: String(error) }, 'the catalog could not be written'));
   }
 
@@ -228,17 +238,16 @@ export class Fleet {
     const reason = 'two hosts use this identity';
     const { agentId, environment, host, quarantinedAt } = member.agent;
     const now = this.#clock.now();
-    const agent = { ...member.agent, quarantinedAt: quarantinedAt ?? now };
     const detail = 'two hosts took turns with one identity; enrol the right one again';
     const entry = { at: now, actor: 'control', action: 'agent.quarantine', subject: `${environment}/${host}`, detail };
     const alarm: Change[] = [
-      { type: 'agent', agent },
+      { type: 'agentQuarantined', agentId, at: now },
       { type: 'audit', entry },
     ];
     return {
       changes: quarantinedAt === null ? alarm : [],
       settled: () => {
-        member.agent = agent;
+        member.agent = { ...member.agent, quarantinedAt: quarantinedAt ?? now };
         member.session?.close(CLOSE.quarantined, reason);
         member.session = undefined;
         session.close(CLOSE.quarantined, reason);
@@ -253,7 +262,9 @@ export class Fleet {
     origin: { createdBy: string; idempotencyKey: string; now: number },
     changes: readonly Change[],
   ): Promise<void> {
+    const { agent } = this.#member(agentId);
     await this.step(agentId, (ledger) => {
+      checkRoom(ledger, agent, job.spec);
       const after = createJob(ledger, job);
       const made = after.jobs.get(job.jobId);
       if (made === undefined) throw new Failure('CONFLICT', 'the job could not be made');

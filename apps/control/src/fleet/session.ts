@@ -56,6 +56,8 @@ export class Session implements AgentSession {
   #clockSkewMs: number | null = null;
   #outboxDepth = 0;
   #factsHash = '';
+  /** The agent has lost more jobs than fitted into the answer to its hello. */
+  #moreToTell = false;
   #progress: ReadonlyMap<string, Progress> = new Map();
   #subscribed = false;
   /** Why nothing is read from the socket at the moment. */
@@ -193,6 +195,7 @@ export class Session implements AgentSession {
       throw error;
     });
     this.#heardAt = this.#clock.monotonic();
+    this.#moreToTell = answer.more;
     return {
       sessionId: this.sessionId,
       epoch: this.#epoch,
@@ -319,6 +322,8 @@ export class Session implements AgentSession {
       const changed = [...ledger.jobs].some(([jobId, job]) => before.jobs.get(jobId)?.state !== job.state);
       return { ledger, value: cancel, volatile: !changed };
     });
+    // Of what it was told it has told the end: the next hello gets more.
+    if (this.#moreToTell && input.outboxDepth === 0) this.close(CLOSE.diverged, 'more of the history is to be told');
     return { controlClock: this.#clock.now(), cancel };
   }
 

@@ -7,6 +7,7 @@ import { adminRouter, agentRouter, CLOSE, LIMITS, type WireError } from '@lastgo
 import { TRPCError } from '@trpc/server';
 import { createHTTPHandler } from '@trpc/server/adapters/standalone';
 import { getWSConnectionHandler } from '@trpc/server/adapters/ws';
+import { getHTTPStatusCodeFromError } from '@trpc/server/http';
 import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws';
 import { AdminService } from '../api/admin-service.ts';
 import { TokenCheck } from '../api/tokens.ts';
@@ -116,7 +117,9 @@ export class HttpServer {
           throw new TRPCError({ code: statusOfRefusal(error), cause: error });
         }
       },
-      onError: ({ error, path }) => this.#logUnexpected(error.cause, path ?? ''),
+      // What the transport refuses with less than 500 (an address or an input that is none) is the caller's doing.
+      onError: ({ error, path }) =>
+        getHTTPStatusCodeFromError(error) >= 500 && this.#logUnexpected(error.cause, path ?? ''),
     });
     const { helloMs, strangers } = parts.limits;
     const timeouts = { requestTimeout: 60_000, headersTimeout: helloMs, connectionsCheckingInterval: helloMs / 2 };

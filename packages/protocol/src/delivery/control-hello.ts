@@ -1,5 +1,5 @@
 import { classOf } from '../job-spec.ts';
-import type { HelloInput, JournalJob, KnownJob } from '../wire.ts';
+import { type HelloInput, type JournalJob, type KnownJob, LIMITS } from '../wire.ts';
 import type { ControlJob, ControlLedger } from './control-ledger.ts';
 import {
   afterInterruption,
@@ -12,7 +12,11 @@ import {
   putJob,
   startCommand,
 } from './control-settle.ts';
+import { sizeOf } from './event-size.ts';
 import { contradicts, wireErrorOf } from './history.ts';
+
+/** The answer to a hello must fit into one frame, or the agent could never connect again; the rest is for what is no job. */
+const RESET_BYTES = LIMITS.frameBytes - 4 * 1024;
 
 const knownJobOf = (job: ControlJob): KnownJob => ({
   jobId: job.jobId,
@@ -131,8 +135,15 @@ function repeatCancels(ledger: ControlLedger): ControlLedger {
 }
 
 /** The jobs of which an agent that went back in time must hear, because its journal tells another history or none. */
-function disputed(ledger: ControlLedger, input: HelloInput, comparable: boolean): { sure: boolean; jobs: KnownJob[] } {
-  const jobs: KnownJob[] = [];
+interface Disputed {
+  readonly sure: boolean;
+  readonly conflicts: readonly KnownJob[];
+  readonly missing: readonly KnownJob[];
+}
+
+function disputed(ledger: ControlLedger, input: HelloInput, comparable: boolean): Disputed {
+  const conflicts: KnownJob[] = [];
+  const absent: KnownJob[] = [];
   // A catalog has thousands of jobs and a hello tells hundreds: neither is searched for each of the other.
   const attempts = Map.groupBy(input.jobs, ({ jobId }) => jobId);
   const starts = Map.groupBy(
@@ -148,23 +159,49 @@ function disputed(ledger: ControlLedger, input: HelloInput, comparable: boolean)
     const waits = (starts.get(job.jobId) ?? []).some(
       ({ attempt, seq }) => attempt === job.attempt && seq > input.lastSeq,
     );
-    if (conflict || missing) jobs.push(known);
+    if (conflict) conflicts.push(known);
+    else if (missing) absent.push(known);
     if (conflict || (missing && !(comparable && waits && job.lastN === 0))) sure = true;
   }
-  return { sure, jobs };
+  return { sure, conflicts, missing: absent };
+}
+
+/**
+ * What of it is told now. All other histories: the agent acts on its own as soon as it has the answer. They fit, for the
+ * hello told them, which is smaller than a frame. Of the jobs that it has lost as many as fit, one at least: without their
+ * command it does nothing for them, and the next hello tells of the others.
+ */
+function toldNow({ conflicts, missing }: Disputed, maxBytes: number): KnownJob[] {
+  let room = conflicts.reduce((left, known) => left - sizeOf(known) - 1, maxBytes);
+  const jobs = [...conflicts];
+  for (const known of missing) {
+    room -= sizeOf(known) + 1;
+    if (room < 0 && jobs.length > 0) break;
+    jobs.push(known);
+  }
+  return jobs;
+}
+
+interface HelloMet {
+  readonly ledger: ControlLedger;
+  readonly merged: { baseSeq: number } | null;
+  readonly reset: { seq: number; jobs: KnownJob[] } | null;
+  readonly more: boolean;
 }
 
 /**
  * Begins a session (epoch + 1) and brings both histories together. `merged`: this catalog was restored from a copy, the
  * agent's word was taken and the commands were numbered anew. `reset`: the agent's host was set back, it must take the
- * catalog's word for these jobs. Nothing may be sent to an agent before this.
+ * catalog's word for these jobs. Nothing may be sent to an agent before this. `more`: not all of them fitted into the answer;
+ * the session is to be closed (CLOSE.diverged) when the agent has reported what it now knows, for its next hello gets the others.
  */
 export function receiveHello(
   ledger: ControlLedger,
   input: HelloInput,
   now: number,
   leaseMs: number,
-): { ledger: ControlLedger; merged: { baseSeq: number } | null; reset: { seq: number; jobs: KnownJob[] } | null } {
+  resetBytes: number = RESET_BYTES,
+): HelloMet {
   const foreign = input.incarnation !== null && input.incarnation !== ledger.incarnation;
   const believe = !isMerged(ledger) || (!foreign && input.lastSeq > ledger.commandSeq);
   const merge = believe || foreign;
@@ -181,9 +218,15 @@ export function receiveHello(
     next = hello.believe ? believeJob(next, told, hello) : meetJob(next, told, hello);
   }
   if (believe) next = settleUntold(next, input.jobs, now);
-  const { sure, jobs } = disputed(next, input, !merge);
+  const found = disputed(next, input, !merge);
+  const jobs = found.sure ? toldNow(found, resetBytes) : [];
   if (merge) next = renumber(next, Math.max(input.lastSeq, next.commandSeq));
   const seq = next.acked;
   next = repeatCancels(next);
-  return { ledger: next, merged: merge ? { baseSeq: seq } : null, reset: sure ? { seq, jobs } : null };
+  return {
+    ledger: next,
+    merged: merge ? { baseSeq: seq } : null,
+    reset: found.sure ? { seq, jobs } : null,
+    more: found.sure && jobs.length < found.conflicts.length + found.missing.length,
+  };
 }

@@ -25,6 +25,11 @@ export interface ControlJob {
   readonly result: JobEvent['result'];
   readonly startedAt: number | null;
   readonly endedAt: number | null;
+  /**
+   * No grant was given in time, and none will be: the attempt cannot begin any more, whatever its agent does. It is over for
+   * people; between the two sides it stays open until the agent's word.
+   */
+  readonly closedAt?: number;
 }
 /** All that the control plane must not forget of one agent. Pure functions as in agent-ledger.ts; one transaction per step. */
 export interface ControlLedger {

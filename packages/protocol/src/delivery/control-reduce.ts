@@ -97,6 +97,8 @@ export function handOver(
 function whyNotBegin(ledger: ControlLedger, job: ControlJob, nonce: string, now: number): string {
   if (!isMerged(ledger)) return 'unmerged';
   if (isTerminal(job)) return 'ended';
+  // Not by the clock of now, which may have been set back since.
+  if (job.closedAt !== undefined) return 'expired';
   if (job.frozen) return 'frozen';
   if (job.diverged) return 'diverged';
   if (job.cancelRequested) return 'cancelled';
@@ -175,7 +177,19 @@ export function receiveHeartbeat(
   return { ledger: next, cancel };
 }
 
-/** Marks running jobs of which nothing was heard as lost (never sent again for that) and ends what no agent heard of in time. */
+/** True when only a grant could let the job begin, and none was given: what is frozen or diverged may have had one. */
+const isUngranted = (ledger: ControlLedger, job: ControlJob): boolean =>
+  job.class === 'destructive' &&
+  (job.state === 'dispatched' || job.state === 'accepted') &&
+  job.grantedNonce === null &&
+  !job.frozen &&
+  !job.diverged &&
+  isMerged(ledger);
+
+/**
+ * Marks running jobs of which nothing was heard as lost (never sent again for that), ends what no agent heard of in time, and
+ * closes what would have needed a grant by then.
+ */
 export function expireLeases(ledger: ControlLedger, now: number): ControlLedger {
   let next = ledger;
   for (const job of ledger.jobs.values()) {
@@ -184,6 +198,8 @@ export function expireLeases(ledger: ControlLedger, now: number): ControlLedger 
     } else if (isUntold(ledger, job) && now > job.startBy) {
       const error = wireErrorOf('JOB_EXPIRED', 'the job could not be sent before its start-by time');
       next = endJob(next, job, 'expired', error, now);
+    } else if (isUngranted(ledger, job) && job.closedAt === undefined && now > job.startBy) {
+      next = putJob(next, { ...job, closedAt: now });
     }
   }
   return next;

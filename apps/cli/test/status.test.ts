@@ -1,0 +1,64 @@
+import type { DatabaseStatus, TargetStatus } from '@lastgood/protocol';
+import { afterEach, expect, test } from 'vitest';
+import { serve, targetStatus } from './fake-control.ts';
+import { run } from './lastgood.ts';
+
+const cleanup: AsyncDisposable[] = [];
+afterEach(async () => {
+  for (const entry of cleanup.splice(0)) await entry[Symbol.asyncDispose]();
+});
+const keep = <T extends AsyncDisposable>(entry: T): T => {
+  cleanup.push(entry);
+  return entry;
+};
+
+const [covered] = targetStatus.databases;
+const database = (changed: object): DatabaseStatus => ({ ...(covered as DatabaseStatus), database: 'crm', ...changed });
+test.for<[string, Partial<TargetStatus>, number, string]>([
+  ['all is covered', {}, 0, ' ok '],
+  ['no good backup holds a database', { databases: [database({ goesBackTo: null, proven: null })] }, 4, 'NOWHERE'],
+  ['a backup was never proven', { databases: [database({ proven: null })] }, 0, 'NEVER'],
+  ['a dropped database is in a backup still', { databases: [database({ onServer: false })] }, 0, 'not on the server'],
+  ['the server does not answer', { state: 'unreachable', problems: ['it is gone'] }, 4, 'unreachable'],
+  ['the host is offline', { online: false, hostState: 'offline', problems: ['since May'] }, 4, 'host offline'],
+  ['nothing is known of the target', { databases: [], problems: ['no database is known'] }, 4, 'no database is known'],
+  [
+    'the repository is not mounted',
+    { problems: ['STORE_NOT_MOUNTED: /x'] },
+    4,
+    'test/db-1/shop: STORE_NOT_MOUNTED: /x',
+  ],
+  ['the repository is foreign', { problems: ['STORE_FOREIGN: x'] }, 4, ' NOT IN ORDER '],
+  [
+    'an agent never came',
+    { target: null, state: null, online: false, hostState: 'never', databases: [], problems: ['was never here'] },
+    4,
+    'test/db-1: was never here',
+  ],
+  [
+    'a host has no targets',
+    { target: null, state: null, databases: [], problems: ['told of no target'] },
+    4,
+    ' no targets ',
+  ],
+])('status when %s', async ([, told, status, text]) => {
+  const served = keep(await serve(() => ({}), {}, told));
+  const ran = await run(served.url, 'status');
+  expect([ran.status, ran.stdout]).toEqual([status, expect.stringContaining(text)]);
+  const answers = JSON.parse((await run(served.url, '--json', 'status')).stdout);
+  for (const { goesBackTo, exposureMs } of answers[0].databases) expect(exposureMs === null).toBe(goesBackTo === null);
+});
+
+test('a fleet without a host protects nothing: the status says so and ends with 4', async () => {
+  const served = keep(await serve(() => ({}), {}, null));
+  const ran = await run(served.url, 'status');
+  expect([ran.status, ran.stdout]).toEqual([4, expect.stringContaining('nothing is protected')]);
+  const json = await run(served.url, '--json', 'status');
+  expect([json.status, JSON.parse(json.stdout)]).toEqual([4, []]);
+});
+
+test('an old backup ends the status with 4 when an age is given', async () => {
+  const served = keep(await serve(() => ({})));
+  expect((await run(served.url, 'status', '--max-age', '1min')).status).toBe(4);
+  expect((await run(served.url, 'status', '--max-age', '100000d')).status).toBe(0);
+});

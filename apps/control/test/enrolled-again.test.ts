@@ -1,0 +1,106 @@
+import { EventEmitter } from 'node:events';
+import { join } from 'node:path';
+import { temporaryFolder } from '@lastgood/testkit';
+import { expect, test } from 'vitest';
+import type { WebSocket } from 'ws';
+import type { AgentRecord, Catalog } from '../src/catalog/catalog.ts';
+import { openSqliteCatalog } from '../src/catalog/sqlite-catalog.ts';
+import { Fleet } from '../src/fleet/fleet.ts';
+import { Session } from '../src/fleet/session.ts';
+import { CONTROL_LIMITS } from '../src/limits.ts';
+import { helloInput } from './support/agent-socket.ts';
+import { StandingClock } from './support/control-bench.ts';
+
+const quiet = { info: () => undefined, warn: () => undefined, error: () => undefined };
+const agentId = '00000000-0000-7000-8000-000000000001';
+const OLD: AgentRecord = {
+  ...{ agentId, installId: 'old', environment: 'test', host: 'db-1', labels: {}, publicKey: 'OLD' },
+  ...{ enrolledAt: 1, agentVersion: null, lastSeenAt: null, quarantinedAt: null },
+};
+const NEW: AgentRecord = { ...OLD, installId: 'new', publicKey: 'NEW', enrolledAt: 2 };
+
+/** A connection that is open until it is cut. */
+class Line extends EventEmitter {
+  readonly OPEN = 1;
+  readyState = 1;
+  close(): void {
+    this.readyState = 3;
+  }
+  terminate(): void {
+    this.readyState = 3;
+  }
+  cut(): void {
+    this.readyState = 3;
+    this.emit('close');
+  }
+}
+
+/** A fleet over a real catalog, where something may happen in the very moment in which a commit is queued. */
+async function openFleet(file: string) {
+  const clock = new StandingClock();
+  const catalog = await openSqliteCatalog(file);
+  const commit = catalog.commit.bind(catalog);
+  let meanwhile: (() => void) | undefined;
+  const watched: Catalog = Object.assign(catalog, {
+    commit: async (changes: Parameters<Catalog['commit']>[0]): Promise<void> => {
+      const queued = commit(changes);
+      const happen = meanwhile;
+      meanwhile = undefined;
+      happen?.();
+      await queued;
+    },
+  });
+  const fleet = await Fleet.open(watched, clock, quiet, 3_600_000);
+  const connect = (): { line: Line; session: Session } => {
+    const line = new Line();
+    const who = { agentId, connection: fleet.nextConnection() };
+    const session = new Session(who, line as unknown as WebSocket, fleet, watched, clock, CONTROL_LIMITS);
+    return { line, session };
+  };
+  return {
+    fleet,
+    connect,
+    hello: (instanceId: string) => helloInput(clock.now(), { instanceId }),
+    /** Does this as soon as the next commit is queued, so that it is queued behind it. */
+    duringNextCommit: (work: () => void): void => {
+      meanwhile = work;
+    },
+    async close(): Promise<AgentRecord | undefined> {
+      fleet.close();
+      // What was queued before is written.
+      await commit([]);
+      const [stored] = await catalog.agents();
+      await catalog.close();
+      return stored;
+    },
+  };
+}
+
+test('J4: the key of a host that is enrolled again stays, though the old agent goes away in that very moment', async () => {
+  await using folder = await temporaryFolder();
+  const bench = await openFleet(join(folder.path, 'catalog.sqlite'));
+  await bench.fleet.enrolled(OLD, [{ type: 'agent', agent: OLD }]);
+  const { line, session } = bench.connect();
+  await session.hello(bench.hello('00000000-0000-4000-8000-000000000001'));
+  bench.duringNextCommit(() => line.cut());
+  await bench.fleet.enrolled(NEW, [{ type: 'agent', agent: NEW }]);
+  const inMemory = bench.fleet.agent(agentId);
+  expect(inMemory).toMatchObject({ installId: 'new', publicKey: 'NEW', agentVersion: '0.1.0' });
+  expect(inMemory?.lastSeenAt).not.toBeNull();
+  expect(await bench.close()).toEqual(inMemory);
+});
+
+test('J4: a host stays quarantined, though an agent of it goes away in that very moment', async () => {
+  await using folder = await temporaryFolder();
+  const bench = await openFleet(join(folder.path, 'catalog.sqlite'));
+  await bench.fleet.enrolled(OLD, [{ type: 'agent', agent: OLD }]);
+  const [original, clone] = ['00000000-0000-4000-8000-000000000001', '00000000-0000-4000-8000-000000000002'];
+  await bench.connect().session.hello(bench.hello(original));
+  const { line, session } = bench.connect();
+  await session.hello(bench.hello(clone));
+  bench.duringNextCommit(() => line.cut());
+  await expect(bench.connect().session.hello(bench.hello(original))).rejects.toMatchObject({ code: 'FORBIDDEN' });
+  const inMemory = bench.fleet.agent(agentId);
+  expect(inMemory?.quarantinedAt).not.toBeNull();
+  expect(await bench.close()).toEqual(inMemory);
+});

@@ -1,0 +1,65 @@
+import {
+  type ControlJob,
+  type HelloInput,
+  type JobSpec,
+  type JournalJob,
+  LIMITS,
+  receiveHello,
+  sizeOf,
+} from '@lastgood/protocol';
+import { expect, test } from 'vitest';
+import { emptyControl, jobId, jobOf, LEASE, NOW, withJob } from './ledgers.ts';
+
+/** What the answer to a hello has beside its jobs, and the frame around it, is smaller than this. */
+const ENVELOPE = 2 * 1024;
+const HELLO_BYTES = LIMITS.frameBytes - 32 * 1024;
+/** The smallest there is, so that what a line has beside its spec counts most. */
+const small: JobSpec = { command: 'undo', target: 's', restoreJobId: jobId(1) };
+const large: JobSpec = {
+  ...{ command: 'backup', target: 's', digests: true },
+  databases: Array.from({ length: 400 }, (_, n) => String(n).padStart(60, 'x')),
+};
+
+const openLine = (id: string): JournalJob => ({
+  ...{ jobId: id, attempt: 1, n: 0, lastEventId: null, lastType: null, open: true, running: true, spec: small },
+  ...{ startBy: NOW, deadlineMs: 1, error: null, result: null },
+});
+const known = (id: string, spec: JobSpec, more: Partial<ControlJob>): ControlJob => ({
+  ...jobOf(withJob(emptyControl(), spec, id), id),
+  ...{ handed: true, lastN: 3, lastEventId: jobId(7), state: 'accepted', startBy: NOW, deadlineMs: 1 },
+  ...more,
+});
+const hello = (jobs: JournalJob[]): HelloInput => ({
+  ...{ instanceId: jobId(1), lastSeq: 0, incarnation: 'inc-1', capabilities: [], clock: NOW, agentVersion: '' },
+  ...{ protocol: 1, jobs },
+});
+const met = (jobs: Iterable<ControlJob>, told: JournalJob[]) => {
+  const ledger = { ...emptyControl(), jobs: new Map([...jobs].map((job) => [job.jobId, job] as const)) };
+  return receiveHello(ledger, hello(told), NOW, LEASE);
+};
+
+test('R13: all other histories that the largest hello tells fit into the answer, before any job that is only lost', () => {
+  const told: JournalJob[] = [];
+  for (let room = HELLO_BYTES; room > 512; room -= sizeOf(told.at(-1)) + 1) told.push(openLine(jobId(told.length)));
+  const ended = told.map(({ jobId: id }) => known(id, small, { state: 'succeeded', endedAt: NOW }));
+  const lost = Array.from({ length: 20 }, (_, n) => known(jobId(10_000 + n), large, {}));
+  const { reset, more } = met([...lost, ...ended], told);
+  expect(reset?.jobs.slice(0, told.length).map((job) => job.jobId)).toEqual(told.map((job) => job.jobId));
+  expect(more).toBe(true);
+  expect(sizeOf(reset)).toBeLessThan(LIMITS.frameBytes - ENVELOPE);
+});
+
+test('R13: of the jobs that a host has lost as many are told as fit into a frame, and the next hello gets the others', () => {
+  let lost = Array.from({ length: 40 }, (_, n) => known(jobId(n), large, {}));
+  const heard: string[] = [];
+  let hellos = 0;
+  for (let more = true; more; hellos += 1) {
+    const answer = met(lost, []);
+    expect(sizeOf(answer.reset)).toBeLessThan(LIMITS.frameBytes - ENVELOPE);
+    const ids = answer.reset?.jobs.map((job) => job.jobId) ?? [];
+    heard.push(...ids);
+    lost = lost.filter((job) => !ids.includes(job.jobId));
+    more = answer.more;
+  }
+  expect([lost.length, heard.length, hellos]).toEqual([0, 40, 4]);
+});
