@@ -53,15 +53,26 @@ async function backupDatabase(
   const properties = await readProperties(session, server.facts.version.major);
   const before = await sequencesOf(session);
   let holding: Promise<void> | undefined;
-  const warnings = await dumpSnapshot(run, properties, snapshot, tables, (bytes) => {
-    // The first bytes come when pg_dump holds its locks.
-    holding ??= holdTables(session).catch(() => undefined);
-    dumped(bytes);
+  let taking: Promise<Fingerprint> | undefined;
+  const take = async (): Promise<Fingerprint> => {
+    await holding;
+    return await takeFingerprint(session, digests, (done, all) =>
+      context.progress({ phase: `fingerprint ${done}/${all}`, doneBytes: 0, totalBytes: null }),
+    );
+  };
+  const warnings = await dumpSnapshot(run, properties, snapshot, tables, {
+    bytes: (bytes) => {
+      // The first bytes come when pg_dump holds its locks.
+      holding ??= holdTables(session).catch(() => undefined);
+      dumped(bytes);
+    },
+    // The server has nothing to do while the dump is made durable and read back: it gives the fingerprint.
+    ended: () => {
+      taking = take();
+      taking.catch(() => undefined);
+    },
   });
-  await holding;
-  const taken = await takeFingerprint(session, digests, (done, all) =>
-    context.progress({ phase: `fingerprint ${done}/${all}`, doneBytes: 0, totalBytes: null }),
-  );
+  const taken = await (taking ?? take());
   const fingerprint = await widenSequences(session, {
     ...taken,
     sequences: before,

@@ -255,9 +255,9 @@ export class Session implements AsyncDisposable {
   }
 
   /** Runs COPY ... TO STDOUT and hands over every row as it comes. The bytes are good until `onRow` returns, which must not throw. */
-  async copyOut(sql: string, onRow: (line: Buffer) => void): Promise<void> {
+  async copyOut(sql: string, onRow: (line: Buffer) => void): Promise<string> {
     try {
-      await this.#client.query(new CopyOut(sql, onRow)).done;
+      return await this.#client.query(new CopyOut(sql, onRow)).done;
     } catch (error) {
       throw this.#failure(error);
     }

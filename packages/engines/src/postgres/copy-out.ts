@@ -1,3 +1,5 @@
+import { Failure } from '@lastgood/core';
+
 /** The part of pg's connection that sends a statement. */
 interface Sender {
   query(text: string): void;
@@ -5,10 +7,12 @@ interface Sender {
 
 /** COPY ... TO STDOUT as pg's client takes a query of somebody else's making; the server sends one message per row. */
 export class CopyOut {
-  readonly done: Promise<void>;
+  /** The number of rows, as the server tells it at the end. */
+  readonly done: Promise<string>;
   readonly #sql: string;
   readonly #onRow: (line: Buffer) => void;
-  readonly #settle = Promise.withResolvers<void>();
+  readonly #settle = Promise.withResolvers<string>();
+  #rows = '';
 
   constructor(sql: string, onRow: (line: Buffer) => void) {
     this.#sql = sql;
@@ -21,9 +25,12 @@ export class CopyOut {
   handleCopyData({ chunk }: { chunk: Buffer }): void {
     this.#onRow(chunk);
   }
-  handleCommandComplete(): void {}
+  handleCommandComplete({ text }: { text: string }): void {
+    this.#rows = /^COPY ([0-9]+)$/.exec(text)?.[1] ?? '';
+  }
   handleReadyForQuery(): void {
-    this.#settle.resolve();
+    if (this.#rows === '') this.#settle.reject(new Failure('TOOL_FAILED', 'COPY ended without the number of its rows'));
+    else this.#settle.resolve(this.#rows);
   }
   handleError(error: Error): void {
     this.#settle.reject(error);

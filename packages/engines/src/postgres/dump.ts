@@ -127,6 +127,13 @@ export interface BackupRun {
   readonly context: EngineContext;
 }
 
+export interface DumpWatcher {
+  /** So many more bytes came. */
+  bytes(count: number): void;
+  /** pg_dump has ended well, and its archive is whole; what it wrote is still to be made durable and read back. */
+  ended(): void;
+}
+
 /**
  * The archive of one snapshot, into the repository. It is kept only when pg_dump ended well, every block that its table of
  * contents announces was seen to its end, and every table of the snapshot is among them (A1, A2, A3). That its rows are those of
@@ -137,7 +144,7 @@ export async function dumpSnapshot(
   { database, encoding }: Pick<Properties, 'database' | 'encoding'>,
   snapshot: string,
   tables: ReadonlyMap<string, string>,
-  dumped: (bytes: number) => void,
+  watcher: DumpWatcher,
 ): Promise<string[]> {
   const args = [
     '--format=custom',
@@ -150,7 +157,7 @@ export async function dumpSnapshot(
   ];
   let warnings: string[] = [];
   await sink.add({ role: 'dump', database, extension: 'dump' }, async (out) => {
-    const tee = new Tee(dumped);
+    const tee = new Tee(watcher.bytes);
     const listing = countDataEntries(server.tools, tee.head, context.signal, connection.stallMs);
     listing.catch(() => undefined);
     try {
@@ -173,6 +180,7 @@ export async function dumpSnapshot(
           'TOOL_FAILED',
           `the dump lists ${entries} tables with rows, the snapshot holds ${tables.size}`,
         );
+      watcher.ended();
     } catch (error) {
       tee.destroy();
       tee.head.destroy();

@@ -11,16 +11,22 @@ export interface Contents {
 /** Reads the table of that quoted name, which has that oid. */
 export type TableReader = (name: string, oid: string) => Promise<Contents>;
 
-/** The columns that a dump carries, in the order of their names, and the one of them that costs least to send. */
-const COLUMNS = `select a.attrelid::text as oid, array_agg(a.attname::text order by a.attname) as columns,
-    (array_agg(a.attname::text order by a.attlen <= 0, a.attlen, a.attstorage not in ('p', 'm'), a.attnum))[1] as narrowest
-  from pg_attribute a join pg_class c on c.oid = a.attrelid
-  where c.relkind = 'r' and a.attnum > 0 and not a.attisdropped and a.attgenerated = '' group by 1`;
+/**
+ * The columns that a dump carries, in the order of their names, and the one of them that costs least to send: in binary form, when its
+ * type is one of the server's own, for those have functions for it.
+ */
+const COLUMNS = `select c.oid::text as oid, array_agg(a.attname::text order by a.attname) as columns,
+    (array_agg(a.attname::text order by a.cost))[1] as narrowest, (array_agg(a.own order by a.cost))[1] as own
+  from pg_class c join (select *, row_number() over (partition by attrelid order by not own, attlen <= 0, attlen, attnum) as cost
+    from (select a.*, t.oid < 16384 and t.typsend <> 0 as own from pg_attribute a join pg_type t on t.oid = a.atttypid) a
+    where attnum > 0 and not attisdropped and attgenerated = '') a on a.attrelid = c.oid
+  where c.relkind = 'r' group by 1`;
 
 interface Columns extends pg.QueryResultRow {
   readonly oid: string;
   readonly columns: string[];
   readonly narrowest: string;
+  readonly own: boolean;
 }
 
 /** How many numbers of 32 bits fit exactly into a sum of JavaScript, which has 53. */
@@ -60,18 +66,20 @@ class LineDigest {
 async function byCopy(session: Session, digests: boolean): Promise<TableReader> {
   const found = new Map((await session.rows<Columns>(COLUMNS)).map((table) => [table.oid, table]));
   const { encoding } = await session.one<{ encoding: string }>("select current_setting('server_encoding') as encoding");
+  const listOf = (columns: readonly string[]): string =>
+    columns.length === 0 ? '' : ` (${columns.map((column) => pg.escapeIdentifier(column)).join(', ')})`;
+  // In the encoding of the database nothing is converted, so that nothing can be refused or lost in that.
+  const asText = `with (encoding ${pg.escapeLiteral(encoding)})`;
   return async (name, oid) => {
-    const { columns, narrowest } = found.get(oid) ?? { columns: [], narrowest: undefined };
-    const chosen = digests || narrowest === undefined ? columns : [narrowest];
-    const list = chosen.length === 0 ? '' : ` (${chosen.map((column) => pg.escapeIdentifier(column)).join(', ')})`;
-    const sum = digests ? new LineDigest() : null;
-    let rows = 0;
-    // In the encoding of the database nothing is converted, so that nothing can be refused or lost in that.
-    await session.copyOut(`copy ${name}${list} to stdout with (encoding ${pg.escapeLiteral(encoding)})`, (line) => {
-      rows += 1;
-      sum?.add(line);
-    });
-    return { rows: String(rows), digest: sum?.toString() ?? null };
+    const { columns, narrowest, own } = found.get(oid) ?? { columns: [], narrowest: undefined, own: false };
+    if (!digests) {
+      const list = listOf(narrowest === undefined ? [] : [narrowest]);
+      const form = own || narrowest === undefined ? 'with (format binary)' : asText;
+      return { rows: await session.copyOut(`copy ${name}${list} to stdout ${form}`, () => undefined), digest: null };
+    }
+    const sum = new LineDigest();
+    const rows = await session.copyOut(`copy ${name}${listOf(columns)} to stdout ${asText}`, (line) => sum.add(line));
+    return { rows, digest: sum.toString() };
   };
 }
 
