@@ -1,5 +1,7 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { Failure } from '@lastgood/core';
-import { type PostgresServer, startPostgres, TcpFaultProxy } from '@lastgood/testkit';
+import { type PostgresServer, startPostgres, TcpFaultProxy, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { type PostgresConnection, postgresConnectionSchema, Session } from '../src/postgres/connection.ts';
 import { digest } from '../src/postgres/digests.ts';
@@ -36,6 +38,19 @@ async function computing(through: PostgresConnection): Promise<{ stop: AbortCont
   await vi.waitFor(async () => expect(await running()).toBe(1), 30_000);
   return { stop, outcome };
 }
+
+test('a server that asks for a password of which no passfile knows says so, with what to mend', async () => {
+  await using folder = await temporaryFolder();
+  const passfile = join(folder.path, 'pgpass');
+  await writeFile(passfile, `127.0.0.1:${server.port}:*:somebody else:x\n`, { mode: 0o600 });
+  await expect(
+    Session.open({ ...connection, passfile }, 'postgres', new AbortController().signal),
+  ).rejects.toMatchObject({
+    code: 'DATABASE_REFUSED',
+    message: expect.stringContaining('asks for a password'),
+    remedy: expect.stringContaining('passfile'),
+  });
+});
 
 test('J1: the end of a job ends what it runs in the server, over TCP and through the socket', async () => {
   for (const host of [server.host, server.socketFolder]) {

@@ -60,11 +60,23 @@ export async function oneBackup(
         'NOT_FOUND',
         `target ${target} has no good backup${database === undefined ? '' : ` of database "${database}"`}`,
       );
+    if (purpose === 'restore' && database === undefined) refuseSeveral(target, newestFirst);
     const [first] = newestFirst;
     return { backup: newest, passedOver: first === newest ? undefined : first };
   }
   const backup = oneMatching(backups, (candidate) => candidate.backupId, wanted, `backup of target ${target}`);
   return { backup, passedOver: undefined };
+}
+
+/** "The latest" means another database after each backup where they are backed up one by one: which one is not for us to guess. */
+function refuseSeveral(target: string, backups: readonly BackupView[]): void {
+  const good = backups.filter(({ state }) => state === 'good');
+  const databases = [...new Set(good.flatMap((backup) => backup.databases))].toSorted();
+  if (databases.length > 1)
+    throw new Failure(
+      'BAD_INPUT',
+      `the backups of target ${target} hold ${databases.length} databases; name one with --database: ${databases.join(', ')}`,
+    );
 }
 
 /** The one thing whose id is `wanted`, or begins or ends so. */
@@ -73,7 +85,10 @@ function oneMatching<T>(list: readonly T[], idOf: (entry: T) => string, wanted: 
     throw new Failure('BAD_INPUT', `"${wanted}" is too short: give at least ${LEAST_PART} characters of the id`);
   const matching = list.filter((entry) => idOf(entry).startsWith(wanted) || idOf(entry).endsWith(wanted));
   const [first] = matching;
-  if (first === undefined) throw new Failure('NOT_FOUND', `there is no ${what} with the id "${wanted.slice(0, 100)}"`);
+  if (first === undefined)
+    throw new Failure('NOT_FOUND', `there is no ${what} with the id "${wanted.slice(0, 100)}"`, {
+      remedy: `List them with \`lastgood ${what.split(' ')[0]}s\`.`,
+    });
   if (matching.length > 1)
     throw new Failure('BAD_INPUT', `"${wanted}" fits ${matching.length} of them; give more of the id`);
   return first;

@@ -82,9 +82,11 @@ export async function hosts(context: CommandContext): Promise<number> {
     host.state === 'offline' ? `offline since ${shortInstant(host.since)}` : host.state,
     host.agentVersion ?? '-',
     host.targets.join(', ') || '-',
-    host.clockSkewMs === null || Math.abs(host.clockSkewMs) < 1000
-      ? 'ok'
-      : `${duration(Math.abs(host.clockSkewMs))} ${host.clockSkewMs > 0 ? 'ahead' : 'behind'}`,
+    host.clockSkewMs === null
+      ? '-'
+      : Math.abs(host.clockSkewMs) < 1000
+        ? 'ok'
+        : `${duration(Math.abs(host.clockSkewMs))} ${host.clockSkewMs > 0 ? 'ahead' : 'behind'}`,
   ]);
   context.output.answer(list, () => [
     ...table(

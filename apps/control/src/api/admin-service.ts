@@ -331,7 +331,8 @@ export class AdminService implements AdminApi {
 
   async revokeToken(id: string): ReturnType<AdminApi['revokeToken']> {
     const known = (await this.#catalog.tokens()).find((token) => token.id === id);
-    if (known === undefined) throw new Failure('NOT_FOUND', `there is no token ${id}`);
+    if (known === undefined)
+      throw new Failure('NOT_FOUND', `there is no token ${id}`, { remedy: 'List the tokens with `lastgood tokens`.' });
     const at = this.#clock.now();
     await this.#catalog.commit([{ type: 'revokeToken', id, at }, this.#audit('token.revoke', known.name, id)]);
     return tokenView({ ...known, revokedAt: known.revokedAt ?? at });

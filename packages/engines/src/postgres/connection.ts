@@ -144,6 +144,12 @@ export function databaseFailure(thrown: unknown, what: string): Failure {
       : error instanceof Error
         ? error.message
         : String(error);
+  // What pg says when the server asks for a password and there is none to give.
+  if (/^SASL: .* password must be /.test(message))
+    return new Failure('DATABASE_REFUSED', `${what}: the server asks for a password, and no line of a passfile fits`, {
+      cause: error,
+      remedy: LOGIN_REMEDY,
+    });
   return new Failure('DATABASE_UNREACHABLE', `${what}: ${message}`, { cause: error });
 }
 

@@ -1,0 +1,23 @@
+import type { BackupView } from '@lastgood/protocol';
+import { expect, test } from 'vitest';
+import type { AdminClient } from '../src/client.ts';
+import { oneBackup } from '../src/commands/resolve.ts';
+import { BACKUP_ID, backup, OTHER_BACKUP_ID } from './fake-control.ts';
+
+const clientOf = (backups: BackupView[]): AdminClient =>
+  ({ backups: { query: async () => backups } }) as unknown as AdminClient;
+const shop = { ...backup(BACKUP_ID, 1), databases: ['shop'] };
+const other = { ...backup(OTHER_BACKUP_ID, 2), databases: ['accounts'] };
+
+test('a restore of the latest asks which database is meant, where the good backups hold several', async () => {
+  const both = clientOf([shop, other]);
+  await expect(oneBackup(both, 'a/b/shop', 'latest', 'restore')).rejects.toMatchObject({
+    code: 'BAD_INPUT',
+    message: 'the backups of target a/b/shop hold 2 databases; name one with --database: accounts, shop',
+  });
+  expect((await oneBackup(both, 'a/b/shop', 'latest', 'restore', 'shop')).backup.backupId).toBe(BACKUP_ID);
+  expect((await oneBackup(both, 'a/b/shop', 'latest', 'check')).backup.backupId).toBe(OTHER_BACKUP_ID);
+  expect((await oneBackup(both, 'a/b/shop', BACKUP_ID, 'restore')).backup.backupId).toBe(BACKUP_ID);
+  const bad = clientOf([shop, { ...other, state: 'bad' }]);
+  expect((await oneBackup(bad, 'a/b/shop', 'latest', 'restore')).backup.backupId).toBe(BACKUP_ID);
+});
