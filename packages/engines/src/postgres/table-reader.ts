@@ -12,13 +12,13 @@ export interface Contents {
 export type TableReader = (name: string, oid: string) => Promise<Contents>;
 
 /**
- * The columns that a dump carries, in the order of their names, and the one of them that costs least to send: in binary form, when its
- * type is one of the server's own, for those have functions for it.
+ * The columns that a dump carries, in the order of their names, and the one of them that costs least to send: in binary form, when it
+ * is a number or the like of the server's own, for those have functions for it, which convert no text.
  */
 const COLUMNS = `select c.oid::text as oid, array_agg(a.attname::text order by a.attname) as columns,
     (array_agg(a.attname::text order by a.cost))[1] as narrowest, (array_agg(a.own order by a.cost))[1] as own
   from pg_class c join (select *, row_number() over (partition by attrelid order by not own, attlen <= 0, attlen, attnum) as cost
-    from (select a.*, t.oid < 16384 and t.typsend <> 0 as own from pg_attribute a join pg_type t on t.oid = a.atttypid) a
+    from (select a.*, t.oid < 16384 and t.typsend <> 0 and t.typlen > 0 and t.typcategory <> 'S' as own from pg_attribute a join pg_type t on t.oid = a.atttypid) a
     where attnum > 0 and not attisdropped and attgenerated = '') a on a.attrelid = c.oid
   where c.relkind = 'r' group by 1`;
 
