@@ -87,7 +87,7 @@ test('a setting or comment of a role that the scratch server refuses is logged, 
   const context: EngineContext = { ...(await bench.context()), log: (line) => lines.push(line) };
   const picky = altered((globals) => globals.replace("TO '9MB'", "TO 'nine'"));
   expect(await bench.engine.verify(4, picky, context)).toEqual({ reached: 4, findings: [] });
-  expect(lines.join('\n')).toMatch(/left out of the roles: .*work_mem.*nine/);
+  expect(lines.join('\n')).toMatch(/left out of the roles: .*work_mem/);
   const broken = altered((globals) => globals.replace('ALTER ROLE picky WITH ', 'ALTER ROLE picky WITH UNHEARD '));
   expect(await bench.engine.verify(4, broken, await bench.context())).toMatchObject({
     reached: 3,
