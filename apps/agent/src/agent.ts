@@ -22,6 +22,8 @@ const WATCH_MS = 10_000;
 const SWEEP_AGAIN_MS = 60_000;
 /** Tools that are deaf to SIGTERM are killed within seconds; what takes longer waits for a disk. */
 const STOP_MS = 30_000;
+/** After so long a call into a disk is left behind. */
+const LEAVE_MS = 3_000;
 /** So long without a word, and nothing running: the process ends and its supervisor starts a fresh one. */
 const SILENT_MS = 24 * 3_600_000;
 
@@ -231,7 +233,10 @@ class RunningAgent implements Agent {
     const left = (await Promise.race([this.#runner.stop(), late])) === 'late' ? ['a job that does not end'] : [];
     this.#link.stop();
     await Promise.allSettled([...this.#tasks, this.#looks.settled()]);
-    return [...left, ...this.#openings.silent, ...this.#looks.silent];
+    const silent = (): string[] => [...new Set([...this.#openings.silent, ...this.#looks.silent])];
+    // A reading that was broken off still ends by itself, unless it is of a dead disk.
+    for (let waited = 0; silent().length > 0 && waited < LEAVE_MS; waited += 50) await delay(50);
+    return [...left, ...silent()];
   }
 }
 

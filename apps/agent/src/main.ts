@@ -61,7 +61,8 @@ async function adopt(config: AgentConfig, name: string): Promise<void> {
 }
 
 async function run(configFile: string): Promise<void> {
-  const log = pino({ base: null }, pino.destination(2));
+  // Written before the call returns: the last words of a process that is killed are the ones that matter.
+  const log = pino({ base: null }, pino.destination({ dest: 2, sync: true }));
   // Crash-only: what nobody expected ends the process; the journal tells the next one what was running (J8).
   process.on('uncaughtException', (error) => {
     log.fatal({ error: error.stack }, 'unexpected error');
@@ -73,7 +74,6 @@ async function run(configFile: string): Promise<void> {
       if (left.length === 0) process.exit(status);
       // An exit waits for every thread, and one that is in a dead disk never comes back.
       log.warn({ left }, 'the process ends by SIGKILL, for something does not answer');
-      log.flush();
       process.kill(process.pid, 'SIGKILL');
     }, fail);
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stop(0));

@@ -55,7 +55,8 @@ try {
   const given = options();
   if (given === undefined) process.stdout.write(USAGE);
   else {
-    const log = pino({ base: null }, pino.destination(2));
+    // Written before the call returns: the last words of a process that is killed are the ones that matter.
+    const log = pino({ base: null }, pino.destination({ dest: 2, sync: true }));
     // Crash-only: what nobody expected ends the process, and a restart reads the truth from the catalog (J8).
     process.on('uncaughtException', (error) => {
       log.fatal({ error: error.stack }, 'unexpected error');
