@@ -18,6 +18,9 @@ test('a restore of the latest asks which database is meant, where the good backu
   expect((await oneBackup(both, 'a/b/shop', 'latest', 'restore', 'shop')).backup.backupId).toBe(BACKUP_ID);
   expect((await oneBackup(both, 'a/b/shop', 'latest', 'check')).backup.backupId).toBe(OTHER_BACKUP_ID);
   expect((await oneBackup(both, 'a/b/shop', BACKUP_ID, 'restore')).backup.backupId).toBe(BACKUP_ID);
+  // The target is named after the database.
+  const named = clientOf([{ ...shop, sequence: 3 }, other]);
+  expect((await oneBackup(named, 'a/b/shop', 'latest', 'restore')).backup.backupId).toBe(BACKUP_ID);
   const bad = clientOf([shop, { ...other, state: 'bad' }]);
   expect((await oneBackup(bad, 'a/b/shop', 'latest', 'restore')).backup.backupId).toBe(BACKUP_ID);
 });

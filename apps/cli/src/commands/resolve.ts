@@ -60,7 +60,7 @@ export async function oneBackup(
         'NOT_FOUND',
         `target ${target} has no good backup${database === undefined ? '' : ` of database "${database}"`}`,
       );
-    if (purpose === 'restore' && database === undefined) refuseSeveral(target, newestFirst);
+    if (purpose === 'restore' && database === undefined) refuseSeveral(target, newest, newestFirst);
     const [first] = newestFirst;
     return { backup: newest, passedOver: first === newest ? undefined : first };
   }
@@ -68,8 +68,12 @@ export async function oneBackup(
   return { backup, passedOver: undefined };
 }
 
-/** "The latest" means another database after each backup where they are backed up one by one: which one is not for us to guess. */
-function refuseSeveral(target: string, backups: readonly BackupView[]): void {
+/**
+ * "The latest" means another database after each backup where they are backed up one by one: which one is not for us to guess,
+ * unless it is the one that the target is named after.
+ */
+function refuseSeveral(target: string, newest: BackupView, backups: readonly BackupView[]): void {
+  if (newest.databases.length === 1 && newest.databases[0] === newest.target) return;
   const good = backups.filter(({ state }) => state === 'good');
   const databases = [...new Set(good.flatMap((backup) => backup.databases))].toSorted();
   if (databases.length > 1)
