@@ -164,6 +164,23 @@ test('J1: a stop while nobody answers the dial ends the link at once', async () 
   server.close();
 });
 
+test('a dial that is refused is made again at once when what may mend it changed meanwhile', async () => {
+  const sockets: Socket[] = [];
+  const server = createServer((socket) => void sockets.push(socket.on('error', () => undefined)));
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  start({ url: () => `http://127.0.0.1:${typeof address === 'object' ? address?.port : 0}` });
+  await expect.poll(() => sockets.length).toBe(1);
+  link.redial();
+  sockets[0]?.end('HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n');
+  await expect.poll(() => sockets.length).toBe(2);
+  link.stop();
+  await running;
+  for (const socket of sockets) socket.destroy();
+  server.close();
+});
+
 test('D1: a jump of the clock of this host does not move what is known of the clock of the control plane', async () => {
   control.heartbeatMs = 60;
   start();

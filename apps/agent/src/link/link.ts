@@ -79,6 +79,8 @@ export class Link {
     | undefined;
   #spreadMs = 0;
   #waiting = new AbortController();
+  /** Also when it comes while a dial is on its way: that one knows nothing of the change. */
+  #redialWanted = false;
 
   constructor(parts: LinkParts) {
     this.#parts = parts;
@@ -120,6 +122,7 @@ export class Link {
 
   /** Something has changed that may mend a refusal: dials now, if it waits to. */
   redial(): void {
+    this.#redialWanted = true;
     this.#waiting.abort();
   }
 
@@ -136,7 +139,8 @@ export class Link {
     while (!this.#stop.signal.aborted) {
       this.#waiting = new AbortController();
       const signal = AbortSignal.any([this.#stop.signal, this.#waiting.signal]);
-      await delay(waitMs, undefined, { signal }).catch(() => undefined);
+      if (!this.#redialWanted) await delay(waitMs, undefined, { signal }).catch(() => undefined);
+      this.#redialWanted = false;
       if (this.#stop.signal.aborted) return;
       const startedAt = clock.monotonic();
       const why = await this.#connect();

@@ -135,8 +135,9 @@ async function whileOthersConnect(session: Session, work: () => Promise<void>): 
 interface Kept {
   readonly name: string;
   readonly aside: Aside;
-  /** It belongs to us, or to a superuser: no stranger made it. */
-  readonly ours: boolean;
+  readonly owner: string;
+  /** `ours`: it belongs to us, or to a superuser, so no stranger made it; `theirs`: to the owner of the database that it would replace. */
+  readonly trust: 'ours' | 'theirs' | 'none';
 }
 
 /**
@@ -160,7 +161,8 @@ async function keptBy(session: Session, restoreJobId: string): Promise<Kept[]> {
     const { data: aside } = asideSchema.safeParse(parseJson(note));
     // The name that the note leads to must be the one that this very restore gave: whoever owns a database may write its note.
     if (aside?.restoreJobId !== restoreJobId || besideName(aside.database, 'old', restoreJobId) !== name) return [];
-    return trusted || owners.get(aside.database) === owner ? [{ name, aside, ours: trusted }] : [];
+    const theirs = owners.get(aside.database) === owner;
+    return [{ name, aside, owner, trust: trusted ? 'ours' : theirs ? 'theirs' : 'none' }];
   });
 }
 
@@ -173,8 +175,18 @@ export async function undo(
   const started = context.clock.monotonic();
   await using looking = await Session.open(connection, connection.database, context.signal);
   const kept = await keptBy(looking, restoreJobId);
-  const trusted = kept.filter((each) => each.ours);
-  const [first, second] = trusted.length > 0 ? trusted : kept;
+  const of = (trust: Kept['trust']): Kept[] => kept.filter((each) => each.trust === trust);
+  const [first, second] = of('ours').length > 0 ? of('ours') : of('theirs');
+  const [stranger] = of('none');
+  if (first === undefined && stranger !== undefined)
+    throw new Failure(
+      'UNDO_IMPOSSIBLE',
+      `"${stranger.name}" says that restore ${restoreJobId} set it aside, but its owner "${stranger.owner}" is neither the agent's role, nor a superuser, nor the owner of "${stranger.aside.database}"`,
+      {
+        remedy:
+          "When it is the database from before the restore, make it the agent role's (ALTER DATABASE ... OWNER TO), then undo again.",
+      },
+    );
   if (first === undefined) throw new Failure('UNDO_IMPOSSIBLE', `no database is kept aside by restore ${restoreJobId}`);
   if (second !== undefined)
     throw new Failure(
