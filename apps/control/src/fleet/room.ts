@@ -1,12 +1,11 @@
 import { Failure } from '@lastgood/core';
-import { type ControlLedger, type JobSpec, LIMITS } from '@lastgood/protocol';
+import { type ControlLedger, type JobSpec, LIMITS, sizeOf } from '@lastgood/protocol';
 import type { AgentRecord } from '../catalog/catalog.ts';
 
 const MAX_SPEC_BYTES = 32 * 1024;
 const MAX_WAITING_BYTES = LIMITS.frameBytes / 2;
 /** What a journal tells of a job beside its spec. */
 const JOB_OVERHEAD_BYTES = 512;
-const sizeOf = (spec: JobSpec): number => Buffer.byteLength(JSON.stringify(spec));
 
 /**
  * Whatever waits for a host must fit into the one frame of its hello. To be asked in the step that makes the job: of calls that

@@ -11,12 +11,13 @@ import {
   Failure,
   type NewBackup,
 } from '@lastgood/core';
-import { dropFromMemory, publishFile, removeFile, storeFailure, syncFolder } from '@lastgood/host';
+import { publishFile, removeFile, storeFailure, syncFolder } from '@lastgood/host';
 import type { Manifest, ManifestObject } from '@lastgood/protocol';
 import { HashingStream } from '../hashing.ts';
 import { parseManifest, sealManifest, sha256 } from '../manifest-file.ts';
-import { checkFolder, openStored } from './safe-path.ts';
+import { checkFolder } from './safe-path.ts';
 import { readSmall } from './small-file.ts';
+import { digestOnDisk, equal } from './stored-object.ts';
 import { MANIFEST, removeUnfinished, UNFINISHED } from './unfinished.ts';
 
 const CHUNK = 1024 * 1024;
@@ -102,20 +103,14 @@ export class FolderWriter implements BackupWriter {
   /** The bytes on the disk, not those that were sent there or are still in memory, make a backup good (A9). */
   async #readBack(path: string, object: ManifestObject): Promise<void> {
     const { signal, progress } = this.#run;
-    const fromMemory = await dropFromMemory(path, signal);
+    const totalBytes = object.stored.size;
+    let doneBytes = 0;
+    const { digest, fromMemory } = await digestOnDisk(path, signal, (bytes) => {
+      doneBytes += bytes;
+      progress({ phase: 'read back', doneBytes, totalBytes });
+    });
     this.#fromMemory ??= fromMemory;
-    const file = await openStored(path);
-    const hash = new HashingStream(() =>
-      progress({ phase: 'read back', doneBytes: hash.size, totalBytes: object.stored.size }),
-    );
-    await pipeline(file.createReadStream({ highWaterMark: CHUNK }), hash.resume(), { signal }).catch(
-      (error: unknown) => {
-        if (signal.aborted) throw signal.reason;
-        throw storeFailure(error, path);
-      },
-    );
-    const found = hash.digest();
-    if (found.size === object.stored.size && found.sha256 === object.stored.sha256) return;
+    if (equal(digest, object.stored)) return;
     await removeFile(path);
     throw new Failure('STORE_FAILED', `${object.name} was read back with other bytes than were written`);
   }

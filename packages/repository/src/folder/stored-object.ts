@@ -8,7 +8,7 @@ import { type Digest, HashingStream } from '../hashing.ts';
 import { openStored } from './safe-path.ts';
 
 const CHUNK = 1024 * 1024;
-const equal = (a: Digest, b: Digest): boolean => a.size === b.size && a.sha256 === b.sha256;
+export const equal = (a: Digest, b: Digest): boolean => a.size === b.size && a.sha256 === b.sha256;
 
 /** The bytes of an object as its tool produced them. Errors with BACKUP_CORRUPT at the end when stored or produced bytes differ. */
 export function openObject(path: string, object: ManifestObject, signal: AbortSignal): Readable {
@@ -52,15 +52,13 @@ export interface Reading {
   readonly remark: (text: string) => void;
 }
 
-/** Re-reads the stored bytes from the disk; STORE_FAILED when it does not give them, for that is no verdict. Says what is wrong, and near which 1 MiB block when the decoder can tell. */
-export async function hashObject(
+/** Size and hash of the bytes as they lie on the disk, not as memory still has them; STORE_FAILED when it does not give them. */
+export async function digestOnDisk(
   path: string,
-  object: ManifestObject,
-  { signal, progress, remark }: Reading,
-): Promise<string | undefined> {
+  signal: AbortSignal,
+  progress: (bytes: number) => void,
+): Promise<{ digest: Digest; fromMemory: string | null }> {
   const fromMemory = await dropFromMemory(path, signal);
-  if (fromMemory !== null)
-    remark(`${object.name} may have been read from memory, and not from the disk: ${fromMemory}`);
   const file = await openStored(path);
   const hash = new HashingStream(progress);
   try {
@@ -69,7 +67,19 @@ export async function hashObject(
     if (signal.aborted) throw signal.reason;
     throw storeFailure(error, `${path}, after ${hash.size} bytes`);
   }
-  if (equal(hash.digest(), object.stored)) return undefined;
+  return { digest: hash.digest(), fromMemory };
+}
+
+/** Re-reads the stored bytes; STORE_FAILED is no verdict. Says what is wrong, and near which 1 MiB block when the decoder can tell. */
+export async function hashObject(
+  path: string,
+  object: ManifestObject,
+  { signal, progress, remark }: Reading,
+): Promise<string | undefined> {
+  const { digest, fromMemory } = await digestOnDisk(path, signal, progress);
+  if (fromMemory !== null)
+    remark(`${object.name} may have been read from memory, and not from the disk: ${fromMemory}`);
+  if (equal(digest, object.stored)) return undefined;
   const block = await damagedBlock(path, object, signal);
   return `the stored bytes differ from the manifest${block === undefined ? '' : `; the first damage lies in or before block ${block} (of 1 MiB)`}`;
 }
