@@ -8,8 +8,8 @@ import { type AgentConfig, readAgentConfig } from './config/agent-config.ts';
 import { type Identity, readIdentity } from './config/identity.ts';
 import { ClockWatch } from './jobs/clock-watch.ts';
 import { JobRunner } from './jobs/job-runner.ts';
-import { Openings } from './jobs/openings.ts';
 import { summariesOf, type Target, targetsOf } from './jobs/targets.ts';
+import { Turns } from './jobs/turns.ts';
 import { Journal } from './journal/journal.ts';
 import { Link } from './link/link.ts';
 import type { Log } from './log.ts';
@@ -52,7 +52,7 @@ class RunningAgent implements Agent {
   readonly #runner: JobRunner;
   readonly #link: Link;
   readonly #stop = new AbortController();
-  readonly #openings = new Openings();
+  readonly #openings = new Turns();
   readonly #looks: Looks;
   readonly #timer: NodeJS.Timeout;
   readonly #watching: NodeJS.Timeout;

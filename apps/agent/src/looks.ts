@@ -4,8 +4,8 @@ import { type Clock, type EngineContext, Failure } from '@lastgood/core';
 import { makePrivateFolder } from '@lastgood/host';
 import { type BackupSummary, LIMITS, type TargetInventory } from '@lastgood/protocol';
 import { summariesOf, type Target } from './jobs/targets.ts';
+import { Turns } from './jobs/turns.ts';
 import type { Facts } from './link/facts.ts';
-import { untilAborted } from './until-aborted.ts';
 
 export const PROBE_MS = 30_000;
 /** A repository that has not been read by then is told as one that does not answer. */
@@ -60,12 +60,11 @@ export class Looks {
   readonly #parts: LooksParts;
   /** The last probe of each target: two at once would share a work folder. */
   readonly #probes = new Map<string, Promise<unknown>>();
-  /** Repositories are read one target after the other, so that a dead disk costs one thread of the process and not all. */
-  readonly #turns = new Map<string, Promise<unknown>>();
-  readonly #unanswered = new Set<string>();
+  readonly #readings: Turns;
 
   constructor(parts: LooksParts) {
     this.#parts = parts;
+    this.#readings = new Turns(parts.readMs ?? READ_MS, parts.signal);
   }
 
   /** All servers first, then all repositories: between the reading of a repository and its telling lies as little as can be. */
@@ -95,12 +94,12 @@ export class Looks {
 
   /** The repositories that have been asked and have not answered. */
   get silent(): string[] {
-    return [...this.#unanswered];
+    return this.#readings.silent;
   }
 
   /** Resolves when no look of this process works any more; what a dead disk holds is left behind. */
   async settled(): Promise<void> {
-    await Promise.allSettled([...this.#probes.values(), ...this.#turns.values()]);
+    await Promise.allSettled([...this.#probes.values(), this.#readings.settled()]);
   }
 
   /** The server as it is now; a probe that hangs is cut off, and one that fails is told as a finding. */
@@ -127,7 +126,7 @@ export class Looks {
   async #scan(target: Target, systemId: string | null): Promise<Scan> {
     const { name, config } = target;
     try {
-      return await this.#inTurn(config.repository, async () => {
+      return await this.#readings.inTurn(`the repository "${config.repository}"`, async () => {
         const generation = this.#parts.generation(name);
         const repository = await target.repository();
         const { backups, broken } = await repository.list(target.ref);
@@ -144,22 +143,6 @@ export class Looks {
       const findings = [told(error, 'the repository could not be read')];
       return { target: name, backups: null, removed: [], findings, generation: 0 };
     }
-  }
-
-  async #inTurn<T>(repository: string, work: () => Promise<T>): Promise<T> {
-    const { signal, readMs = READ_MS } = this.#parts;
-    const silent = (): Failure => new Failure('STORE_FAILED', `the repository "${repository}" does not answer`);
-    const mine = (this.#turns.get(repository) ?? Promise.resolve()).then(async () => {
-      if (this.#unanswered.has(repository)) throw silent();
-      this.#unanswered.add(repository);
-      const reading = work().finally(() => this.#unanswered.delete(repository));
-      return await untilAborted(reading, AbortSignal.any([signal, AbortSignal.timeout(readMs)]), silent);
-    });
-    this.#turns.set(
-      repository,
-      mine.catch(() => undefined),
-    );
-    return await mine;
   }
 
   #inventory({ name, engine, config }: Target, probed: Probed, scan: Scan): TargetInventory {

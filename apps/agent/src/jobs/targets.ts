@@ -19,7 +19,7 @@ import { z } from 'zod';
 import type { AgentConfig, TargetConfig } from '../config/agent-config.ts';
 import { readIdentity } from '../config/identity.ts';
 import type { Journal } from '../journal/journal.ts';
-import { Openings } from './openings.ts';
+import { Turns } from './turns.ts';
 
 /** One target of the agent file with what its names mean on this host. */
 export interface Target {
@@ -103,7 +103,7 @@ export async function openRepository(
 export function targetsOf(
   config: AgentConfig,
   journal: Journal,
-  openings = new Openings(),
+  openings = new Turns(),
   before?: { readonly config: AgentConfig; readonly targets: ReadonlyMap<string, Target> },
 ): Map<string, Target> {
   const targets = new Map<string, Target>();

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { Openings } from '../src/jobs/openings.ts';
+import { Turns } from '../src/jobs/turns.ts';
 
 test('E9: a folder that does not answer is asked once, refuses whoever comes meanwhile, and is asked again when it has answered', async () => {
-  const openings = new Openings(20);
+  const openings = new Turns(20);
   const { promise, resolve } = Promise.withResolvers<string>();
   let asked = 0;
   const open = (): Promise<string> => {
