@@ -201,7 +201,6 @@ class RunningAgent implements Agent {
   }
 
   async reload(): Promise<void> {
-    this.#link.redial();
     try {
       const config = await readAgentConfig(this.#options.configFile);
       if (
@@ -221,6 +220,8 @@ class RunningAgent implements Agent {
       this.#refusedFile = `${code}: the agent file was changed and refused, the old one stays in force: ${message}`;
       throw error;
     } finally {
+      // Only now: the file may name another address.
+      this.#link.redial();
       this.#link.factsSoon();
     }
   }

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { acceptCommand, emptyAgentLedger } from '@lastgood/protocol';
 import { temporaryFolder } from '@lastgood/testkit';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -179,6 +180,17 @@ test('a dial that is refused is made again at once when what may mend it changed
   await running;
   for (const socket of sockets) socket.destroy();
   server.close();
+});
+
+test('K6: a change while a session lives takes nothing from the jitter of the dial after it', async () => {
+  control.heartbeatMs = 60;
+  control.answers['heartbeat'] = () => undefined;
+  start({ random: () => 0.9 });
+  await expect.poll(() => asked).toEqual(['start']);
+  link.redial();
+  await expect.poll(() => waits[0]?.waitMs).toBe(0.9 * 2_000);
+  await delay(300);
+  expect(control.count('hello')).toBe(1);
 });
 
 test('D1: a jump of the clock of this host does not move what is known of the clock of the control plane', async () => {

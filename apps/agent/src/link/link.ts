@@ -120,9 +120,9 @@ export class Link {
     );
   }
 
-  /** Something has changed that may mend a refusal: dials now, if it waits to. */
+  /** Something has changed that may mend a refusal: dials now, if it waits to; a session that lives is left alone. */
   redial(): void {
-    this.#redialWanted = true;
+    this.#redialWanted = this.#session === undefined;
     this.#waiting.abort();
   }
 
@@ -220,6 +220,7 @@ export class Link {
     const report = serial(() => this.#report(client, sessionId, signal), end);
     const facts = serial(() => this.#sendFacts(client, sessionId, signal), end);
     this.#session = { client, sessionId, end, report, facts };
+    this.#redialWanted = false;
     report();
     facts();
     client.commands.subscribe(
