@@ -1,5 +1,6 @@
 export * from './free-port.ts';
 export * from './lying-tool.ts';
+export * from './postgres-data-folder.ts';
 export * from './postgres-server.ts';
 export * from './power-cut-disk.ts';
 export * from './seed-shop.ts';
