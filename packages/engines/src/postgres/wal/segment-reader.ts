@@ -49,6 +49,9 @@ export interface OpenRecord {
   readonly prefix: Buffer;
 }
 
+/** Where a record begins: an offset in this segment, or the position of one that began before it. */
+type Place = number | Lsn;
+
 interface Record {
   readonly lsn: Lsn;
   readonly length: number;
@@ -62,8 +65,10 @@ interface Record {
  * 9.5 to 18. It does not check the CRC of records: bytes are checked by SHA-256, and replay checks the rest.
  */
 export class SegmentReader {
+  readonly #startLsn: Lsn;
   readonly #pageBytes: number;
-  #pageLsn: Lsn;
+  /** Offsets in the segment: numbers, because there are some 200,000 records in one. */
+  #pageAt = 0;
   #record: Record | null = null;
   /** Bytes of a record whose beginning is not known. */
   #unknown = 0;
@@ -73,15 +78,14 @@ export class SegmentReader {
   #latest: Micros | null = null;
   #commits = 0;
   readonly #restorePoints: RestorePoint[] = [];
-  #lastRecord: Lsn | null = null;
-  #end: Lsn;
+  #lastRecord: Place | null = null;
+  #end = 0;
   readonly #previous: OpenRecord | null;
 
   /** `previous` is the open record of the segment before, when that one was read. */
   constructor(startLsn: Lsn, pageBytes: number, previous: OpenRecord | null) {
-    this.#pageLsn = startLsn;
+    this.#startLsn = startLsn;
     this.#pageBytes = pageBytes;
-    this.#end = startLsn;
     this.#previous = previous;
   }
 
@@ -89,7 +93,7 @@ export class SegmentReader {
   push(pages: Buffer): void {
     for (let at = 0; at + this.#pageBytes <= pages.length && this.#stop === null; at += this.#pageBytes) {
       this.#page(pages.subarray(at, at + this.#pageBytes));
-      this.#pageLsn += BigInt(this.#pageBytes);
+      this.#pageAt += this.#pageBytes;
     }
   }
 
@@ -105,16 +109,20 @@ export class SegmentReader {
       latestXactAt: this.#latest,
       commits: this.#commits,
       restorePoints: this.#restorePoints,
-      lastRecordLsn: this.#lastRecord,
-      endLsn: this.#end,
+      lastRecordLsn: this.#lastRecord === null ? null : this.#lsnAt(this.#lastRecord),
+      endLsn: this.#lsnAt(this.#end),
       openRecord: open === null ? null : { lsn: open.lsn, prefix: open.prefix.subarray(0, open.prefixBytes) },
     };
+  }
+
+  #lsnAt(place: Place): Lsn {
+    return typeof place === 'bigint' ? place : this.#startLsn + BigInt(place);
   }
 
   #page(page: Buffer): void {
     const header = readPageHeader(page);
     // A page that was not written yet, or one of a recycled file.
-    if (header.address !== this.#pageLsn || (header.magic & 0xff00) !== 0xd100) {
+    if (header.address !== this.#lsnAt(this.#pageAt) || (header.magic & 0xff00) !== 0xd100) {
       this.#stop = 'unwritten';
       return;
     }
@@ -153,7 +161,7 @@ export class SegmentReader {
     const length = this.#record === null ? page.readUInt32LE(at) : 0;
     // Most records lie within a page: nothing is copied.
     if (length >= RECORD_HEADER && at + length <= page.length) {
-      this.#lastRecord = this.#pageLsn + BigInt(at);
+      this.#lastRecord = this.#pageAt + at;
       if ((page[at + 17] ?? 0) <= RM_XACT)
         this.#read(page.subarray(at, at + Math.min(length, PREFIX)), this.#lastRecord);
       return this.#finish(at + length);
@@ -178,7 +186,7 @@ export class SegmentReader {
 
   /** Notes the end of a record and returns the aligned beginning of the next. */
   #finish(at: number): number {
-    this.#end = this.#pageLsn + BigInt(at);
+    this.#end = this.#pageAt + at;
     // Pages begin at multiples of the alignment.
     return Math.ceil(at / ALIGN) * ALIGN;
   }
@@ -189,7 +197,7 @@ export class SegmentReader {
       return null;
     }
     this.#record = {
-      lsn: this.#pageLsn + BigInt(at),
+      lsn: this.#lsnAt(this.#pageAt + at),
       length,
       prefix: Buffer.alloc(Math.min(PREFIX, length)),
       prefixBytes: 0,
@@ -198,7 +206,7 @@ export class SegmentReader {
     return this.#record;
   }
 
-  #read(prefix: Buffer, lsn: Lsn): void {
+  #read(prefix: Buffer, place: Place): void {
     const [info, manager] = [prefix.readUInt8(16), prefix.readUInt8(17)];
     if (manager === RM_XLOG && (info & 0xf0) === XLOG_SWITCH) this.#stop = 'switch';
     if (manager === RM_XLOG && (info & 0xf0) === XLOG_RESTORE_POINT) {
@@ -206,7 +214,7 @@ export class SegmentReader {
       if (data === null || data.length < 9) return;
       const end = data.indexOf(0, 8);
       const name = data.toString('utf8', 8, end < 0 ? data.length : end);
-      this.#restorePoints.push({ name, lsn, at: fromPostgresTime(data.readBigInt64LE(0)) });
+      this.#restorePoints.push({ name, lsn: this.#lsnAt(place), at: fromPostgresTime(data.readBigInt64LE(0)) });
     }
     if (manager !== RM_XACT || !XACT_ENDS.has(info & XACT_MASK)) return;
     const data = mainData(prefix);
