@@ -48,6 +48,11 @@ export class CommandStream {
     return this.#outcome !== undefined;
   }
 
+  /** True when events wait to be read. */
+  get hasPending(): boolean {
+    return this.#events.length > 0;
+  }
+
   /** The next event, or undefined when the command has ended. Throws the error of the server or of the connection. */
   async next(): Promise<CommandEvent | undefined> {
     for (;;) {

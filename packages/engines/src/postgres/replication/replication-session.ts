@@ -29,6 +29,15 @@ export interface SlotPosition {
   readonly restartLsn: Lsn | null;
   readonly timeline: number | null;
 }
+export interface RunningCommand {
+  events(): AsyncGenerator<CommandEvent>;
+  /** True when received events wait to be read. */
+  hasPending(): boolean;
+  /** Sends a message inside COPY BOTH. */
+  send(bytes: Buffer): void;
+  /** Ends our half of COPY BOTH. */
+  endCopy(): void;
+}
 interface ClientInternals {
   readonly connection: WireConnection;
   readonly processID: number | null;
@@ -118,12 +127,13 @@ export class ReplicationSession implements AsyncDisposable {
   }
 
   /** Starts a command. `events` must be read to the end, or the session is over. */
-  start(command: string): { events(): AsyncGenerator<CommandEvent>; send(bytes: Buffer): void; endCopy(): void } {
+  start(command: string): RunningCommand {
     const stream = new CommandStream(command);
     this.#running = stream;
     this.#client.query(stream as unknown as pg.Submittable);
     return {
       events: () => this.#events(stream),
+      hasPending: () => stream.hasPending,
       send: (bytes) => stream.send(bytes),
       endCopy: () => stream.endCopy(),
     };
@@ -194,6 +204,11 @@ export class ReplicationSession implements AsyncDisposable {
 
   async dropSlot(slot: string): Promise<void> {
     await this.rows(`DROP_REPLICATION_SLOT ${quoteName(slot)}`);
+  }
+
+  /** Breaks the connection: the running command fails with DATABASE_UNREACHABLE. */
+  interrupt(): void {
+    this.#destroy();
   }
 
   get #internals(): ClientInternals {

@@ -29,18 +29,22 @@ export interface BackupSpan {
   readonly endLsn: Lsn;
 }
 
-/** Joins segments to ranges, sorted by timeline and number. Segments may come in any order and more than once. */
-export function rangesOf(segments: Iterable<{ readonly timeline: number; readonly number: number }>): SegmentRange[] {
-  const sorted = [...segments].sort((a, b) => a.timeline - b.timeline || a.number - b.number);
-  const ranges: { timeline: number; first: number; last: number }[] = [];
-  for (const { timeline, number } of sorted) {
-    const range = ranges.at(-1);
-    if (range !== undefined && range.timeline === timeline && number <= range.last + 1)
-      range.last = Math.max(range.last, number);
-    else ranges.push({ timeline, first: number, last: number });
+/** Joins ranges that touch or overlap, sorted by timeline and number. */
+export function mergeRanges(ranges: Iterable<SegmentRange>): SegmentRange[] {
+  const sorted = [...ranges].sort((a, b) => a.timeline - b.timeline || a.first - b.first);
+  const merged: { timeline: number; first: number; last: number }[] = [];
+  for (const { timeline, first, last } of sorted) {
+    const range = merged.at(-1);
+    if (range !== undefined && range.timeline === timeline && first <= range.last + 1)
+      range.last = Math.max(range.last, last);
+    else merged.push({ timeline, first, last });
   }
-  return ranges;
+  return merged;
 }
+
+/** Joins segments to ranges. They may come in any order and more than once. */
+export const rangesOf = (segments: Iterable<{ readonly timeline: number; readonly number: number }>): SegmentRange[] =>
+  mergeRanges([...segments].map(({ timeline, number }) => ({ timeline, first: number, last: number })));
 
 /** The holdings with their ranges by timeline, for fast look-ups. */
 class Index {

@@ -39,7 +39,7 @@ export interface SegmentContent {
   readonly restorePoints: readonly RestorePoint[];
   /** Where the last record begins that ends in this segment; null when there is none. */
   readonly lastRecordLsn: Lsn | null;
-  /** The end of the last complete record. */
+  /** Where the next record would begin. */
   readonly endLsn: Lsn;
   /** The record that goes on in the next segment, for its reader; null when there is none. */
   readonly openRecord: OpenRecord | null;
@@ -184,11 +184,12 @@ export class SegmentReader {
     return this.#finish(at + taken);
   }
 
-  /** Notes the end of a record and returns the aligned beginning of the next. */
+  /** Notes the end of a record, which is the aligned beginning of the next, and returns it. */
   #finish(at: number): number {
-    this.#end = this.#pageAt + at;
     // Pages begin at multiples of the alignment.
-    return Math.ceil(at / ALIGN) * ALIGN;
+    const next = Math.ceil(at / ALIGN) * ALIGN;
+    this.#end = this.#pageAt + next;
+    return next;
   }
 
   #begin(length: number, at: number): Record | null {
