@@ -273,7 +273,7 @@ describe('receiving', () => {
     const name = (await readdir(stream.spoolFolder)).toSorted()[0] ?? '';
     await writeFile(join(stream.sink.folder, name), 'other');
     stream.sink.release();
-    await expect(first).rejects.toMatchObject({ code: 'REPOSITORY_UNSAFE' });
+    expect(await first).toEqual({ kind: 'conflict', name });
     expect(await readFile(join(stream.sink.folder, name), 'utf8')).toBe('other');
   });
 

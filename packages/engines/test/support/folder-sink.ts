@@ -1,11 +1,11 @@
 import { constants } from 'node:fs';
 import { copyFile, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Failure } from '@lastgood/core';
+import type { Failure } from '@lastgood/core';
 import { rangesOf } from '../../src/postgres/wal/continuity.ts';
 import type { StoredWal } from '../../src/postgres/wal/receiver-start.ts';
 import { parseWalName } from '../../src/postgres/wal/segment-name.ts';
-import type { SegmentSink, WalFile } from '../../src/postgres/wal/segment-sink.ts';
+import type { AppendOutcome, SegmentSink, WalFile } from '../../src/postgres/wal/segment-sink.ts';
 import { parseTimelineHistory, type TimelineHistory } from '../../src/postgres/wal/timeline-history.ts';
 
 /** A folder that stands for the repository. `hold` makes it slow, `failWith` makes it fail. */
@@ -27,19 +27,21 @@ export class FolderSink implements SegmentSink {
   release(): void {
     this.#release();
   }
-  async append(file: WalFile, signal: AbortSignal): Promise<void> {
+  async append(file: WalFile, signal: AbortSignal): Promise<AppendOutcome> {
     await Promise.race([
       this.#held,
       new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true })),
     ]);
     if (this.failWith !== undefined) throw this.failWith;
     const to = join(this.folder, file.name);
-    await copyFile(file.path, to, constants.COPYFILE_EXCL).catch(async (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EEXIST') throw error;
-      if (!(await readFile(to)).equals(await readFile(file.path)))
-        throw new Failure('REPOSITORY_UNSAFE', `${file.name} is stored with other bytes`);
-    });
+    try {
+      await copyFile(file.path, to, constants.COPYFILE_EXCL);
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
+      if (!(await readFile(to)).equals(await readFile(file.path))) return 'conflict';
+    }
     this.appended.push(file);
+    return 'stored';
   }
   async names(): Promise<string[]> {
     return (await readdir(this.folder)).toSorted();

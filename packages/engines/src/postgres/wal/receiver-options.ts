@@ -4,7 +4,7 @@ import type { Micros } from './instant.ts';
 import type { Lsn } from './lsn.ts';
 import type { ReceiverRefusal, StoredWal } from './receiver-start.ts';
 import type { SegmentSink } from './segment-sink.ts';
-import type { InvalidWal } from './spool-drain.ts';
+import type { DrainOutcome } from './spool-drain.ts';
 
 export interface ReceiverOptions {
   readonly connection: PostgresConnection;
@@ -44,4 +44,5 @@ export type ReceiverOutcome =
   | { readonly kind: 'refused'; readonly code: ReceiverRefusal }
   /** The server no longer has the WAL from `from` on. `to` is where the slot is now; null when it is not known. */
   | { readonly kind: 'gap'; readonly timeline: number; readonly from: Lsn; readonly to: Lsn | null }
-  | ({ readonly kind: 'invalid' } & InvalidWal);
+  /** A file of the spool is damaged, or other bytes are stored under its name. It stays in the spool. */
+  | DrainOutcome;

@@ -10,9 +10,10 @@ import { planReceiverStart, type ServerPosition } from './receiver-start.ts';
 import { readWalMessage, statusMessage, type WalMessage } from './replication-message.ts';
 import { segmentAt, segmentStart } from './segment-name.ts';
 import type { SlotView } from './slot.ts';
-import { SpoolDrain, WalInspector } from './spool-drain.ts';
+import { SpoolDrain } from './spool-drain.ts';
 import { StatusSender } from './status-sender.ts';
 import { parseTimelineHistory, pathTo } from './timeline-history.ts';
+import { WalInspector } from './wal-inspector.ts';
 
 /** SQLSTATE of a file that the server no longer has: here, a segment that was removed. */
 const UNDEFINED_FILE = '58P01';
@@ -93,9 +94,9 @@ export class ReceiverRun {
     }
   }
 
-  async drain(): Promise<ReceiverOutcome | null> {
-    const invalid = await this.#drain.run(this.#signal);
-    return invalid === null ? null : { kind: 'invalid', ...invalid };
+  /** Stores what is spooled until a file cannot be stored. */
+  async drain(): Promise<ReceiverOutcome> {
+    return await this.#drain.run(this.#signal);
   }
 
   /** Streams one timeline after the other until the connection ends. */

@@ -38,8 +38,7 @@ export async function receiveWal(options: ReceiverOptions, signal: AbortSignal):
     const run = new ReceiverRun(options, view, session, either);
     const prepared = await run.prepare();
     if (prepared !== null) return prepared;
-    const outcome = await endTogether([run.receive(), run.drain()], () => stop.abort());
-    return outcome ?? { kind: 'stopped' };
+    return await endTogether([run.receive(), run.drain()], () => stop.abort());
   } catch (error) {
     if (signal.aborted) return { kind: 'stopped' };
     throw error;

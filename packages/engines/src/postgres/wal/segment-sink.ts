@@ -15,10 +15,14 @@ export interface WalFile {
   readonly content: SegmentContent | null;
 }
 
+/** `conflict`: other bytes are stored under this name, and nothing was changed. */
+export type AppendOutcome = 'stored' | 'conflict';
+
 /**
- * Where WAL is stored. `append` resolves when the file is durable and never before. The same bytes under the same name are a success;
- * other bytes under a name that is taken are a failure and change nothing. It may take long: the caller adds retries here.
+ * Where WAL is stored. `append` resolves with `stored` when the file is durable and never before, also when the same bytes were stored
+ * earlier. It must read the file itself and compare with `sha256`: the folder may be writable by the database server. It may take long;
+ * the caller adds retries here.
  */
 export interface SegmentSink {
-  append(file: WalFile, signal: AbortSignal): Promise<void>;
+  append(file: WalFile, signal: AbortSignal): Promise<AppendOutcome>;
 }
