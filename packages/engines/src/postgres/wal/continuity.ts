@@ -115,6 +115,21 @@ export function reachFrom(holdings: WalHoldings, timeline: number, from: Lsn): R
   return path === null ? null : reach(index, path, segmentAt(from, holdings.segmentBytes));
 }
 
+/** True when the way to a timeline goes on behind a segment with something that is held. */
+export function isHeldAfter(holdings: WalHoldings, timeline: number, number: number): boolean {
+  const index = new Index(holdings);
+  return (index.path(timeline) ?? []).some((step) =>
+    index
+      .ranges(step.timeline)
+      .some(
+        ({ first, last }) =>
+          Math.min(last, step.lastSegment ?? last) > number &&
+          first <= (step.lastSegment ?? last) &&
+          last >= step.firstSegment,
+      ),
+  );
+}
+
 /** Missing segments between segments that are held. */
 export interface WalGap {
   readonly timeline: number;
