@@ -1,5 +1,5 @@
 import { createReadStream, createWriteStream } from 'node:fs';
-import { chmod, chown, mkdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { chmod, chown, cp, mkdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { Failure } from '@lastgood/core';
@@ -93,6 +93,14 @@ export class PhysicalHarness implements AsyncDisposable {
     const harness = new PhysicalHarness(server, folder, cleanup, about ?? {});
     for (const name of ['wal', 'spool']) await mkdir(join(folder.path, name));
     return harness;
+  }
+
+  /** Goes on with the WAL and the spool of another harness, whose server was replaced by this one. */
+  async receiveFrom(other: PhysicalHarness): Promise<void> {
+    for (const name of ['wal', 'spool'])
+      await cp(join(other.#folder, name), join(this.#folder, name), { recursive: true });
+    this.sink.appended.push(...other.sink.appended);
+    await this.receive();
   }
 
   /** Starts a receiver with a slot of its own. */

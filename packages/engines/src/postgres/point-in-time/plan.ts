@@ -241,7 +241,7 @@ class Planner {
       reachesAt,
       fromLsn,
       endLsn,
-      endsAtGap: base.hasGap && lastIndex === base.files.length - 1,
+      endsAtGap: base.hasGap && stop.kind === 'end',
     };
   }
 

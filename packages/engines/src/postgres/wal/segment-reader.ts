@@ -41,6 +41,8 @@ export interface SegmentContent {
   readonly lastRecordLsn: Lsn | null;
   /** Where the next record would begin. */
   readonly endLsn: Lsn;
+  /** Where the commit of the wanted transaction begins; null when it is not here or none was wanted. */
+  readonly wantedLsn: Lsn | null;
   /** The record that goes on in the next segment, for its reader; null when there is none. */
   readonly openRecord: OpenRecord | null;
 }
@@ -82,8 +84,13 @@ export class SegmentReader {
   #end = 0;
   readonly #previous: OpenRecord | null;
 
-  /** `previous` is the open record of the segment before, when that one was read. */
-  constructor(startLsn: Lsn, pageBytes: number, previous: OpenRecord | null) {
+  readonly #wantedXid: number | null;
+  #wanted: Place | null = null;
+
+  /** `previous` is the open record of the segment before, when that one was read. `wantedXid` is a transaction to look for. */
+  constructor(startLsn: Lsn, pageBytes: number, previous: OpenRecord | null, wantedXid: string | null = null) {
+    // Transactions in the WAL have 32 bits; functions of PostgreSQL may show 64.
+    this.#wantedXid = wantedXid === null ? null : Number(BigInt.asUintN(32, BigInt(wantedXid)));
     this.#startLsn = startLsn;
     this.#pageBytes = pageBytes;
     this.#previous = previous;
@@ -111,6 +118,7 @@ export class SegmentReader {
       restorePoints: this.#restorePoints,
       lastRecordLsn: this.#lastRecord === null ? null : this.#lsnAt(this.#lastRecord),
       endLsn: this.#lsnAt(this.#end),
+      wantedLsn: this.#wanted === null ? null : this.#lsnAt(this.#wanted),
       openRecord: open === null ? null : { lsn: open.lsn, prefix: open.prefix.subarray(0, open.prefixBytes) },
     };
   }
@@ -221,7 +229,10 @@ export class SegmentReader {
     const data = mainData(prefix);
     if (data === null || data.length < 8) return;
     const at = fromPostgresTime(data.readBigInt64LE(0));
-    if (XACT_COMMITS.has(info & XACT_MASK)) this.#commits += 1;
+    if (XACT_COMMITS.has(info & XACT_MASK)) {
+      this.#commits += 1;
+      if (prefix.readUInt32LE(4) === this.#wantedXid) this.#wanted ??= place;
+    }
     if (this.#earliest === null || at < this.#earliest) this.#earliest = at;
     if (this.#latest === null || at > this.#latest) this.#latest = at;
   }
