@@ -196,7 +196,7 @@ describe('a copy', () => {
   });
 
   test('stopped in order, its folder starts as a server of its own', async () => {
-    const recovered = await harness.recover(await harness.plan(time(at(4))));
+    const recovered = await harness.recover(await harness.plan(time(at(4))), { isDurable: true });
     await recovered.promote();
     await recovered.stop();
     expect(await serversIn(recovered.folder)).toBe('');
@@ -399,6 +399,8 @@ test('after a promotion: the new timeline is followed, the old one can be chosen
   await old.receive();
   await old.base();
   await primary.query('postgres', 'insert into t values (2)');
+  const end = await old.lsn();
+  await vi.waitFor(() => expect(old.state?.receivedLsn ?? 0n).toBeGreaterThanOrEqual(end), 20_000);
   await old.stopReceiving();
   await primary.stop();
   const signalFile = join(primary.dataDir, 'recovery.signal');

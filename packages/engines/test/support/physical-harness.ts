@@ -278,6 +278,7 @@ export class PhysicalHarness implements AsyncDisposable {
       user: owner,
       settings: base.settings,
       preloadLibraries: '',
+      isDurable: false,
       prefetch,
       connection: this.connection,
       superuser: base.superuser,

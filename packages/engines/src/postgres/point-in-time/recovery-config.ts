@@ -39,6 +39,8 @@ export interface RecoveryConfigOptions {
   readonly settings: RecoverySettings;
   /** Libraries that the replay needs: those with WAL records of their own. Empty for everything else. */
   readonly preloadLibraries: string;
+  /** False for a copy that is thrown away: then nothing is synced. */
+  readonly isDurable: boolean;
 }
 
 /** The name of the log below the folder `log`, without the ending that PostgreSQL adds. */
@@ -71,6 +73,9 @@ export function recoverySettings(options: RecoveryConfigOptions): Settings {
     ['shared_preload_libraries', options.preloadLibraries],
     ['session_preload_libraries', ''],
     ['local_preload_libraries', ''],
+    ['fsync', options.isDurable ? 'on' : 'off'],
+    ['full_page_writes', options.isDurable ? 'on' : 'off'],
+    ['synchronous_commit', options.isDurable ? 'on' : 'off'],
     ['jit', 'off'],
     ['autovacuum', 'off'],
     ['hot_standby', 'on'],

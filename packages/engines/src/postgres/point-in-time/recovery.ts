@@ -31,6 +31,8 @@ export interface RecoveryOptions {
   readonly user: UnixUser | null;
   readonly settings: RecoverySettings;
   readonly preloadLibraries: string;
+  /** False for a copy that is thrown away: then nothing is synced. */
+  readonly isDurable: boolean;
   readonly prefetch: WalPrefetch;
   /** How the source is reached; host, port and user are replaced. */
   readonly connection: PostgresConnection;
@@ -168,27 +170,8 @@ class ServerProcess {
 
   constructor(options: RecoveryOptions) {
     this.#options = options;
-    const {
-      binDir,
-      dataFolder,
-      user,
-      plan,
-      configFolder,
-      socketFolder,
-      settings,
-      majorVersion,
-      preloadLibraries,
-      prefetch,
-    } = options;
-    const config = recoverySettings({
-      plan,
-      majorVersion,
-      configFolder,
-      socketFolder,
-      settings,
-      preloadLibraries,
-      scriptPath: prefetch.scriptPath,
-    });
+    const { binDir, dataFolder, user, prefetch } = options;
+    const config = recoverySettings({ ...options, scriptPath: prefetch.scriptPath });
     this.#running = runTool({
       file: join(binDir, 'postgres'),
       args: ['-D', dataFolder, ...config.flatMap(([name, value]) => ['-c', `${name}=${value}`])],
