@@ -1,11 +1,7 @@
 import { type PostgresServer, startPrimary } from '@lastgood/testkit';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { type PostgresConnection, postgresConnectionSchema, Session } from '../src/postgres/connection.ts';
-import {
-  checkStreamSettings,
-  readStreamSettings,
-  type ServerSetting,
-} from '../src/postgres/physical/settings-check.ts';
+import { checkStreamSettings, readStreamSettings } from '../src/postgres/physical/settings-check.ts';
 import { rangesOf, type WalHoldings } from '../src/postgres/wal/continuity.ts';
 import { readServerWal, type ServerWalView, switchWal } from '../src/postgres/wal/server-view.ts';
 import {
@@ -306,20 +302,6 @@ describe('with a server', () => {
     await vi.waitFor(async () => expect(await switchWal(session)).toBe(await switchWal(session)), 10_000);
     expect(await switchWal(session)).toBeGreaterThanOrEqual(first);
   });
-  test('archive_timeout closes segments with archiving off as well', async () => {
-    await using plain = await startPrimary({ initdbArgs: ['--wal-segsize=1'], extraConf: 'archive_timeout = 1' });
-    await plain.query('postgres', 'create table t (i int)');
-    const segmentOf = async (): Promise<number> => {
-      const [row] = await plain.query(
-        'postgres',
-        "select floor((pg_current_wal_insert_lsn() - '0/0') / 1048576)::int as n",
-      );
-      return Number(row?.['n']);
-    };
-    const before = await segmentOf();
-    await vi.waitFor(async () => expect(await segmentOf()).toBeGreaterThan(before), { timeout: 20_000, interval: 200 });
-  });
-
   test('the lines that the settings lack are accepted by the server', async () => {
     await using plain = await startPrimary({
       extraConf: 'wal_level = minimal\nmax_wal_senders = 0\nmax_slot_wal_keep_size = -1\ntrack_commit_timestamp = off',
@@ -329,7 +311,6 @@ describe('with a server', () => {
       method: 'archive',
       archiveCommand: '\'/opt/it\'\'s\' "%p" "%f"',
       rpoSeconds: 60,
-      slotLimitMb: 1024,
     } as const;
     const check = checkStreamSettings(await readStreamSettings(own), wanted);
     expect(check.changes.map(({ name, needsRestart }) => [name, needsRestart])).toEqual([
@@ -354,8 +335,6 @@ describe('with a server', () => {
 });
 
 describe('settings', () => {
-  const settings = (values: Record<string, string>): ServerSetting[] =>
-    Object.entries(values).map(([name, value]) => ({ name, value, unit: null, isPendingRestart: false }));
   const right = {
     wal_level: 'replica',
     max_wal_senders: '10',
@@ -368,19 +347,27 @@ describe('settings', () => {
     fsync: 'on',
     full_page_writes: 'on',
   };
-  const check = (method: 'receiver' | 'archive', values: Record<string, string>) => {
-    const { changes, resultingRpoSeconds, unsafe } = checkStreamSettings(settings({ ...right, ...values }), {
-      method,
-      archiveCommand: 'c',
-      rpoSeconds: 60,
-      slotLimitMb: 2048,
-    });
-    return [changes.map(({ sql }) => sql), resultingRpoSeconds, unsafe];
+  const wanted = {
+    archive: { method: 'archive', archiveCommand: 'c', rpoSeconds: 60 },
+    receiver: { method: 'receiver', slotLimitMb: 2048, switchSeconds: 30 },
+  } as const;
+  const check = (method: 'receiver' | 'archive', values: Record<string, string>, maySwitchWal = true) => {
+    const settings = Object.entries({ ...right, ...values }).map(([name, value]) => ({
+      name,
+      value,
+      isPendingRestart: false,
+    }));
+    const { changes, grants, resultingRpoSeconds, unsafe } = checkStreamSettings(
+      { settings, role: 'r', maySwitchWal },
+      wanted[method],
+    );
+    return [[...changes.map(({ sql }) => sql), ...grants], resultingRpoSeconds, unsafe];
   };
+  const off = { archive_mode: 'off', archive_command: '(disabled)' };
   test.for([
     ['everything is right', 'archive', {}, [[], 60, []]],
-    ['everything is right', 'receiver', { archive_mode: 'off', archive_command: '' }, [[], 60, []]],
-    ['logical WAL will do', 'receiver', { wal_level: 'logical' }, [[], 60, []]],
+    ['everything is right', 'receiver', off, [[], 30, []]],
+    ['logical WAL will do', 'receiver', { ...off, wal_level: 'logical' }, [[], 30, []]],
     [
       'M16: a slot may fill the disk',
       'receiver',
@@ -389,7 +376,7 @@ describe('settings', () => {
     ],
     [
       'segments stay open for an hour',
-      'receiver',
+      'archive',
       { archive_timeout: '3600' },
       [["ALTER SYSTEM SET archive_timeout = '60';"], 3600, []],
     ],
@@ -409,5 +396,9 @@ describe('settings', () => {
     ['no sync', 'archive', { fsync: 'off', full_page_writes: 'off' }, [[], 60, ['fsync', 'full_page_writes']]],
   ] as const)('%s (%s)', ([, method, values, expected], { expect }) => {
     expect(check(method, values)).toEqual(expected);
+  });
+  test('a receiver that may not close segments has no limit, for archive_timeout needs archiving', () => {
+    expect(check('receiver', off, false)).toEqual([['GRANT EXECUTE ON FUNCTION pg_switch_wal() TO r;'], null, []]);
+    expect(check('receiver', {}, false)).toEqual([['GRANT EXECUTE ON FUNCTION pg_switch_wal() TO r;'], 60, []]);
   });
 });
