@@ -389,6 +389,34 @@ describe('unpacking', () => {
   });
 });
 
+test('a checkpoint far ahead of the beginning of replay does not block the prefetch', async () => {
+  await using primary = await startPrimary({
+    initdbArgs: ['--wal-segsize=1'],
+    extraConf:
+      'synchronous_commit = on\ncheckpoint_timeout = 30s\ncheckpoint_completion_target = 0.2\nshared_buffers = 64MB',
+  });
+  await primary.query(
+    'postgres',
+    "create table t as select i, repeat('x', 500) as x from generate_series(1, 40000) as i",
+  );
+  await using own = await PhysicalHarness.open(primary);
+  await own.receive();
+  let isTaken = false;
+  const taking = own.base('spread').then((taken) => {
+    isTaken = true;
+    return taken;
+  });
+  taking.catch(() => undefined);
+  while (!isTaken)
+    await primary.query('postgres', "insert into t select i, repeat('y', 500) from generate_series(1, 1000) as i");
+  const { startLsn, checkpointLsn } = await taking;
+  expect(checkpointLsn - startLsn).toBeGreaterThan(6n * 2n ** 20n);
+  await primary.query('postgres', 'create table last ()');
+  await own.archived();
+  await using recovered = await own.recover(await own.plan({ kind: 'latest' }));
+  expect(await ask(recovered, 'postgres', 'select from public.last')).toEqual([]);
+});
+
 test('after a promotion: the new timeline is followed, the old one can be chosen, and a stray history does not disturb', async () => {
   await using primary = await startPrimary({
     initdbArgs: ['--wal-segsize=1'],

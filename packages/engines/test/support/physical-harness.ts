@@ -8,6 +8,8 @@ import { type PostgresServer, type TemporaryFolder, temporaryFolder } from '@las
 import { vi } from 'vitest';
 import { type PostgresConnection, postgresConnectionSchema, Session } from '../../src/postgres/connection.ts';
 import { ArchiveChecker } from '../../src/postgres/physical/archive-checker.ts';
+import { parseBackupLabel } from '../../src/postgres/physical/backup-label.ts';
+import type { BackupCheckpoint } from '../../src/postgres/physical/base-backup-command.ts';
 import {
   type RecoverySettings,
   readFirstSuperuser,
@@ -32,7 +34,7 @@ import { type StoredArchive, unpackServer } from '../../src/postgres/point-in-ti
 import { type SegmentSource, WalPrefetch } from '../../src/postgres/point-in-time/wal-prefetch.ts';
 import type { PathSegment } from '../../src/postgres/wal/continuity.ts';
 import { type Micros, microsOfMs, parseInstant } from '../../src/postgres/wal/instant.ts';
-import { parseLsn } from '../../src/postgres/wal/lsn.ts';
+import { type Lsn, parseLsn } from '../../src/postgres/wal/lsn.ts';
 import { createReceiverSlot, receiveWal } from '../../src/postgres/wal/receiver.ts';
 import type { ReceiverOutcome, ReceiverState } from '../../src/postgres/wal/receiver-options.ts';
 import { partialName, segmentName } from '../../src/postgres/wal/segment-name.ts';
@@ -40,6 +42,7 @@ import { FolderSink, storedIn } from './folder-sink.ts';
 
 const never = new AbortController().signal;
 export interface Base extends BackupRecord {
+  readonly checkpointLsn: Lsn;
   readonly archives: readonly { oid: string | null; location: string | null; path: string }[];
   readonly settings: RecoverySettings;
   readonly superuser: string;
@@ -130,8 +133,8 @@ export class PhysicalHarness implements AsyncDisposable {
     await this.#receiving?.catch(() => undefined);
   }
 
-  async base(): Promise<Base> {
-    const options = { label: 'lastgood test', checkpoint: 'fast', maxRateKb: null } as const;
+  async base(checkpoint: BackupCheckpoint = 'fast'): Promise<Base> {
+    const options = { label: 'lastgood test', checkpoint, maxRateKb: null };
     await using source = await ReplicationBaseBackup.open(this.connection, options, never);
     const start = await source.start();
     const checker = new ArchiveChecker(start.hasChecksums ? start : null);
@@ -150,6 +153,7 @@ export class PhysicalHarness implements AsyncDisposable {
       timeline: start.timeline,
       startLsn: start.startLsn,
       endLsn: end.endLsn,
+      checkpointLsn: parseBackupLabel(checker.text('backup_label') ?? '').checkpointLsn,
       finishedAt,
       archives,
       settings: await readRecoverySettings(session),

@@ -70,6 +70,8 @@ export function recoverySettings(options: RecoveryConfigOptions): Settings {
     ['primary_conninfo', ''],
     ['primary_slot_name', ''],
     ['synchronous_standby_names', ''],
+    // Subscriptions of the copy would connect to their publishers.
+    ['max_logical_replication_workers', '0'],
     ['shared_preload_libraries', options.preloadLibraries],
     ['session_preload_libraries', ''],
     ['local_preload_libraries', ''],

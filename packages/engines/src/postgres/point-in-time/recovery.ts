@@ -1,4 +1,4 @@
-import { chown, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { chown, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Clock, Failure } from '@lastgood/core';
@@ -219,9 +219,11 @@ class ServerProcess {
 
   /** False while the server has not written its process id yet. */
   async #send(how: 'SIGINT' | 'SIGQUIT'): Promise<boolean> {
-    const text = await readFile(join(this.#options.dataFolder, 'postmaster.pid'), 'utf8').catch(() => '');
+    const { dataFolder, user } = this.#options;
+    const text = await readFile(join(dataFolder, 'postmaster.pid'), 'utf8').catch(() => '');
     const pid = Number(text.split('\n')[0]);
-    if (!Number.isInteger(pid) || pid <= 1) return false;
+    // Restored code can write this file: it must not choose whom we signal.
+    if (!Number.isInteger(pid) || pid <= 1 || !(await belongsTo(pid, user?.uid ?? process.getuid?.()))) return false;
     try {
       process.kill(pid, how);
     } catch {
@@ -229,6 +231,12 @@ class ServerProcess {
     }
     return true;
   }
+}
+/** True when the process runs as this user, or when that cannot be found out. */
+async function belongsTo(pid: number, uid: number | undefined): Promise<boolean> {
+  if (process.platform !== 'linux') return true;
+  const owner = await stat(`/proc/${pid}`).catch(() => undefined);
+  return owner?.uid === uid;
 }
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : 'it stopped without a message');
 

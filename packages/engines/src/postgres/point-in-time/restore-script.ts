@@ -7,6 +7,7 @@ export const PLANNED = 'planned';
 export const GIVEN = 'given';
 export const ABSENT = 'absent';
 export const FAILED = 'failed';
+export const WANTED = 'wanted';
 
 const quote = (text: string): string => {
   if (text.includes('\n')) throw new Bug('a path of the restore script holds a line end');
@@ -27,18 +28,25 @@ if [ -e "$folder/${HISTORIES}/$name" ]; then
   cp -- "$folder/${HISTORIES}/$name" "$to" || exit 126
   exit 0
 fi
-if ! grep -qxF -- "$name" "$folder/${PLANNED}"; then
-  printf '%s\\n' "$name" >> "$folder/${ABSENT}" || exit 126
-  exit 1
-fi
+# 0: listed, 1: not listed, 2: the list cannot be read
+grep -qxF -- "$name" "$folder/${PLANNED}"
+case $? in
+  0) ;;
+  1) printf '%s\\n' "$name" >> "$folder/${ABSENT}" || exit 126; exit 1 ;;
+  *) exit 126 ;;
+esac
 # A file that was handed over is in pg_wal, where PostgreSQL looks next.
-if grep -qxF -- "$name" "$folder/${GIVEN}"; then
-  [ -e "pg_wal/$name" ] && exit 1
-  exit 126
-fi
+grep -qxF -- "$name" "$folder/${GIVEN}"
+case $? in
+  0) [ -e "pg_wal/$name" ] && exit 1; exit 126 ;;
+  1) ;;
+  *) exit 126 ;;
+esac
+# The first request is for the checkpoint, which may be far ahead of where replay begins.
+[ -e "$folder/${READY}/$name" ] || printf '%s\\n' "$name" > "$folder/${WANTED}" || exit 126
 while [ ! -e "$folder/${READY}/$name" ]; do
   [ -e "$folder/${FAILED}" ] && exit 126
-  sleep 0.05 || exit 126
+  sleep 0.05 2>/dev/null || sleep 1 || exit 126
 done
 printf '%s\\n' "$name" >> "$folder/${GIVEN}" || exit 126
 mv -- "$folder/${READY}/$name" "$to" || exit 126

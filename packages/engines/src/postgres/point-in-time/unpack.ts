@@ -30,8 +30,10 @@ export interface UnpackOptions {
   onBytes(bytes: number): void;
 }
 
-/** Signal files of a backup would start a standby or a recovery that nobody planned. */
-const REMOVED = [TABLESPACE_MAP, 'standby.signal', 'recovery.signal'];
+/**
+ * Signal files of a backup would start a standby or a recovery that nobody planned, and a process id would name a process of this host.
+ */
+const REMOVED = [TABLESPACE_MAP, 'standby.signal', 'recovery.signal', 'postmaster.pid', 'postmaster.opts'];
 
 /**
  * Unpacks a base backup. Nothing is written outside its folders: links of the archives are left out, and the links of tablespaces are

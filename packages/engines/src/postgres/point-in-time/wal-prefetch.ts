@@ -1,10 +1,11 @@
-import { chmod, chown, mkdir, readdir, rename, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { Bug } from '@lastgood/core';
 import { storeFailure } from '@lastgood/host';
 import type { PathSegment } from '../wal/continuity.ts';
 import { historyName, segmentName } from '../wal/segment-name.ts';
-import { ABSENT, FAILED, GIVEN, HISTORIES, PLANNED, READY, restoreScript } from './restore-script.ts';
+import { ABSENT, FAILED, GIVEN, HISTORIES, PLANNED, READY, restoreScript, WANTED } from './restore-script.ts';
 import type { UnixUser } from './unpack.ts';
 
 const POLL_MS = 20;
@@ -67,16 +68,15 @@ export class WalPrefetch {
 
   /** Runs until everything is fetched. When a file cannot be had, the waiting script is told to end the recovery. */
   async run(signal: AbortSignal): Promise<void> {
-    const { folder, files, owner, source } = this.#options;
+    const { folder, files } = this.#options;
+    const left = new Map(files.map((file) => [this.#nameOf(file), file]));
     try {
-      for (const file of files) {
-        await this.#untilRoom(signal);
-        const ready = join(folder, READY, this.#nameOf(file));
-        const partial = join(folder, `${this.#nameOf(file)}.partial`);
-        await source.fetch(file, partial, signal);
-        if (owner !== null) await chown(partial, owner.uid, owner.gid);
-        await rename(partial, ready);
-        this.#fetched += 1;
+      while (left.size > 0) {
+        const name = await this.#next(left, signal);
+        const file = left.get(name);
+        if (file === undefined) throw new Bug('a file that is not planned was to be fetched');
+        left.delete(name);
+        await this.#fetch(file, name, signal);
       }
     } catch (error) {
       await writeFile(join(folder, FAILED), '').catch(() => undefined);
@@ -85,9 +85,25 @@ export class WalPrefetch {
     }
   }
 
-  async #untilRoom(signal: AbortSignal): Promise<void> {
+  async #fetch(file: PathSegment, name: string, signal: AbortSignal): Promise<void> {
+    const { folder, owner, source } = this.#options;
+    const partial = join(folder, `${name}.partial`);
+    await source.fetch(file, partial, signal);
+    if (owner !== null) await chown(partial, owner.uid, owner.gid);
+    await rename(partial, join(folder, READY, name));
+    this.#fetched += 1;
+  }
+
+  /** The file that the script waits for, or the next in order as soon as there is room. */
+  async #next(left: ReadonlyMap<string, PathSegment>, signal: AbortSignal): Promise<string> {
     const { folder, ahead } = this.#options;
-    while ((await readdir(join(folder, READY))).length >= ahead) await delay(POLL_MS, undefined, { signal });
+    for (;;) {
+      const wanted = (await readFile(join(folder, WANTED), 'utf8').catch(() => '')).trim();
+      if (left.has(wanted)) return wanted;
+      const [first] = left.keys();
+      if (first !== undefined && (await readdir(join(folder, READY))).length < ahead) return first;
+      await delay(POLL_MS, undefined, { signal });
+    }
   }
 
   /** A partial segment is given to PostgreSQL under its full name: under its own it would not be read. */
