@@ -1,5 +1,6 @@
 export * from './engine.ts';
 export * from './failure.ts';
+export * from './object-store.ts';
 export * from './repository.ts';
 export * from './retention/plan.ts';
 export * from './verification/verdict.ts';

@@ -1,5 +1,7 @@
 export * from './free-port.ts';
 export * from './lying-tool.ts';
+export * from './object-store/faulty-store.ts';
+export * from './object-store/memory-store.ts';
 export * from './postgres-server.ts';
 export * from './power-cut-disk.ts';
 export * from './seed-shop.ts';
