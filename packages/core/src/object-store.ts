@@ -86,7 +86,7 @@ export interface ObjectStore {
   clock(): Promise<number>;
   /** Bytes that can still be stored. Absent when the store has no such limit. */
   readonly freeBytes?: () => Promise<number>;
-  /** Where an object lies, for messages to people: a path, a URL. */
+  /** Where an object, or with an empty name the whole store, lies; for messages to people: a path, a URL. */
   locate(name: string): string;
 }
 

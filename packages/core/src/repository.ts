@@ -28,7 +28,8 @@ export interface Repository {
   readonly id: string;
   /** Mount check, marker, owner and modes. Throws REPOSITORY_NOT_MOUNTED, REPOSITORY_UNSAFE. Called before each job. */
   check(): Promise<void>;
-  freeBytes(): Promise<number>;
+  /** Null when the store has no limit. */
+  freeBytes(): Promise<number | null>;
   /** Refuses REPOSITORY_FOREIGN when the target's folder belongs to another system id, or is written by another installation: so does all that changes it. `run` stops the read-back, and hears how far it is. */
   begin(backup: NewBackup, systemId: string, run?: Pick<EngineContext, 'signal' | 'progress'>): Promise<BackupWriter>;
   /** `backups` have a manifest and every object it lists, by name, kind and size; whatever else is there is `broken`, and says why. */

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import {
   chmod,
   cp,
@@ -108,9 +109,9 @@ test('A1, A16, B1: a backup without manifest is never listed, and a sweep remove
 test('A16: what was killed at its first or its last step is swept, or is whole', async () => {
   const [first, last] = [uuidv7(), await publishOne()];
   await begin(first);
-  await unlink(join(folderOf(first), 'unfinished'));
-  await writeFile(join(folderOf(first), 'unfinished.partial'), '');
-  await writeFile(join(folderOf(last), 'unfinished'), '');
+  await unlink(join(folderOf(first), 'incomplete'));
+  await writeFile(join(folderOf(first), 'incomplete.0a1b2c3d.partial'), '');
+  await writeFile(join(folderOf(last), 'incomplete'), '');
   expect(await repository.sweep(ref, new Set())).toEqual([first]);
   expect(await repository.list(ref)).toMatchObject({ backups: [{ manifest: { backupId: last } }], broken: [] });
   expect(await readdir(folderOf(last))).toEqual(['data', 'manifest.json']);
@@ -159,7 +160,7 @@ test('A2: an artifact whose tool fails after bytes flowed leaves nothing', async
     throw new Failure('TOOL_FAILED', 'pg_dump ended with 1');
   });
   expect(await codeOf(failing)).toBe('TOOL_FAILED');
-  expect(await readdir(join(folderOf(backupId), 'data'))).toEqual([]);
+  expect(existsSync(join(folderOf(backupId), 'data'))).toBe(false);
 });
 
 test('B4: a folder replaced by a symbolic link is refused', async () => {
@@ -289,7 +290,7 @@ test('D9: a removed backup is gone for readers at once, its bytes after the grac
   await unlink(join(folderOf(removed), 'manifest.json')); // as if the purge had been killed after its first step
   expect(await repository.purge(ref, 2_000, 1_000)).toBeGreaterThan(0);
   await expect(readdir(folderOf(removed))).rejects.toThrow('ENOENT');
-  expect(await readdir(join(path, 'test', 'db-1', 'shop', 'tombstones'))).toEqual([]);
+  expect(existsSync(join(path, 'test', 'db-1', 'shop', 'tombstones'))).toBe(false);
 });
 
 test('D10: a purge removes only what the manifest listed', async () => {

@@ -1,6 +1,5 @@
 import { mkdir, readdir, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { uuidv7 } from '@lastgood/host';
 import { temporaryFolder } from '@lastgood/testkit';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createFolderRepository, openFolderRepository } from '../src/index.ts';
@@ -19,7 +18,8 @@ test('several that make one repository at once all get the same, and nothing of 
     const path = join(base, `shared-${round}`);
     await mkdir(path, { mode: 0o700 });
     // One that was killed before left these.
-    for (const rest of ['lastgood.json.partial', `lastgood.json.${uuidv7()}`]) await writeFile(join(path, rest), '');
+    for (const rest of ['lastgood.json.partial', 'lastgood.json.0a1b2c3d.partial'])
+      await writeFile(join(path, rest), '');
     const made = await Promise.all(Array.from({ length: 6 }, () => createFolderRepository({ path })));
     expect(new Set(made.map(({ id }) => id)).size).toBe(1);
     expect(await readdir(path)).toEqual(['lastgood.json']);

@@ -1,4 +1,5 @@
 /** What the tests of this package share: one target's backups, made as an agent makes them. */
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -25,6 +26,12 @@ export const folderOf = (path: string, backupId: string): string => join(targetO
 export async function begin(repository: Repository, backupId = uuidv7(), systemId = 'sys'): Promise<BackupWriter> {
   const about = { jobId: uuidv7(), attempt: 1, engine: 'postgres', lastgoodVersion: '0.1.0' } as const;
   return await repository.begin({ ref, backupId, startedAt: '2026-01-01T00:00:00Z', ...about }, systemId);
+}
+
+/** The partial file that a put of an object is writing. */
+export async function partialOf(folder: string, object: string): Promise<string> {
+  const names = await readdir(folder).catch(() => []);
+  return join(folder, names.find((name) => name.startsWith(`${object}.`) && name.endsWith('.partial')) ?? '');
 }
 
 /** A published backup of two objects. */

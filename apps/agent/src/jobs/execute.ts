@@ -28,7 +28,7 @@ async function backup(spec: Spec<'backup'>, { target, jobId, attempt, context }:
   const { backups } = await repository.list(target.ref);
   const expected = expectedBytes(backups, spec.databases ?? server.databases);
   const free = await repository.freeBytes();
-  if (free < expected)
+  if (free !== null && free < expected)
     throw new Failure(
       'NO_SPACE',
       `these databases took ${expected} bytes when they were last backed up, ${free} are free`,

@@ -1,10 +1,8 @@
-import { createHash } from 'node:crypto';
 import { Failure } from '@lastgood/core';
 import { type Manifest, manifestSchema } from '@lastgood/protocol';
 import { z } from 'zod';
 import { canonicalJson } from './canonical-json.ts';
-
-export const sha256 = (data: string | Uint8Array): string => createHash('sha256').update(data).digest('hex');
+import { sha256 } from './metadata.ts';
 
 /** The manifest as it is stored: canonical JSON with its own checksum, so that any later edit is seen. */
 export function sealManifest(content: Omit<Manifest, 'checksum'>): { manifest: Manifest; text: string } {
