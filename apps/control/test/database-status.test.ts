@@ -1,33 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { type BackupSummary, type ControlJob, LIMITS, type TargetInventory } from '@lastgood/protocol';
-import { temporaryFolder } from '@lastgood/testkit';
+import { aBackupSummary, someDatabases, temporaryFolder } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
 import { databaseStatuses } from '../src/api/database-status.ts';
 import type { Coverage } from '../src/catalog/catalog.ts';
 import { openSqliteCatalog } from '../src/catalog/sqlite-catalog.ts';
 
 const AT = '2026-11-23T22:00:00Z';
-const summary = (sequence: number, databases: string[], changed: Partial<BackupSummary> = {}): BackupSummary => ({
-  backupId: randomUUID(),
-  target: 'shop',
-  repository: 'local',
-  engine: 'postgres',
-  kind: 'logical',
-  sequence,
-  jobId: randomUUID(),
-  startedAt: AT,
-  snapshotAt: AT,
-  finishedAt: AT,
-  databases,
-  producedBytes: 1,
-  storedBytes: 1,
-  manifestSha256: 'a'.repeat(64),
-  state: 'good',
-  verified: null,
-  warnings: [],
-  ...changed,
-});
+const summary = (sequence: number, databases: string[], changed: Partial<BackupSummary> = {}): BackupSummary =>
+  aBackupSummary({ sequence, contents: someDatabases(...databases), recoveryPoint: AT, ...changed });
 const passed = (level: number): Pick<BackupSummary, 'verified'> => ({ verified: { level, at: AT, passed: true } });
 
 /** What the catalog says after it was told of these backups. */

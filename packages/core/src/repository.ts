@@ -1,4 +1,4 @@
-import type { BackupSummary, Finding, Manifest, TargetRef } from '@lastgood/protocol';
+import type { BackupSummary, Finding, Manifest, Restorable, TargetRef } from '@lastgood/protocol';
 import type { ArtifactSink, ArtifactSource, BackupFacts, EngineContext } from './engine.ts';
 
 export interface NewBackup {
@@ -6,7 +6,7 @@ export interface NewBackup {
   readonly backupId: string;
   readonly jobId: string;
   readonly attempt: number;
-  readonly engine: Manifest['engine'];
+  readonly engine: string;
   readonly startedAt: string;
   readonly lastgoodVersion: string;
 }
@@ -20,6 +20,8 @@ export interface StoredBackup {
   readonly manifest: Manifest;
   readonly manifestSha256: string;
   readonly verified: BackupSummary['verified'];
+  /** Whether this version can restore it. A backup that it cannot restore is listed, and never removed. */
+  readonly restorable: Restorable;
   /** What is wrong beside the backup, such as a verdict that cannot be read; it joins the warnings of its summary. */
   readonly remark?: string;
 }

@@ -6,4 +6,3 @@ export {
 } from './stores/folder/folder-repository.ts';
 export { FolderStore } from './stores/folder/folder-store.ts';
 export { checkMount } from './stores/folder/mount.ts';
-export { summaryOf } from './summary.ts';

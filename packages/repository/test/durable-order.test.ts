@@ -6,7 +6,7 @@ import type { Repository } from '@lastgood/core';
 import { temporaryFolder } from '@lastgood/testkit';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createFolderRepository } from '../src/index.ts';
-import { inChild, publish, ref } from './store.ts';
+import { inChild, publish, ref, understood } from './store.ts';
 
 const strace = existsSync('/usr/bin/strace');
 let cleanup: AsyncDisposableStack;
@@ -18,7 +18,7 @@ beforeEach(async () => {
   cleanup = new AsyncDisposableStack();
   base = cleanup.use(await temporaryFolder()).path;
   path = join(base, 'repository');
-  repository = await createFolderRepository({ path });
+  repository = await createFolderRepository({ understood, path });
 });
 afterEach(() => cleanup.disposeAsync());
 

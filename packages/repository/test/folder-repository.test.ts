@@ -17,54 +17,30 @@ import {
 } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Readable, type Writable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
-import { pipeline } from 'node:stream/promises';
-import { type BackupFacts, Failure, type Repository } from '@lastgood/core';
+import { Failure, type Repository, summaryOf } from '@lastgood/core';
 import { uuidv7 } from '@lastgood/host';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { createFolderRepository, openFolderRepository, summaryOf } from '../src/index.ts';
+import { createFolderRepository, openFolderRepository } from '../src/index.ts';
+import { begin as beginIn, dump, facts, from, globals, ref, understood } from './store.ts';
 
-const ref = { environment: 'test', host: 'db-1', target: 'shop' };
 const signal = new AbortController().signal;
 const content = Buffer.concat([randomBytes(3_000_000), Buffer.alloc(500_000, 'row ')]);
-const facts: BackupFacts = {
-  kind: 'logical',
-  snapshotAt: '2026-01-01T00:00:00Z',
-  tool: { name: 'pg_dump', version: '15.18' },
-  server: { version: '15.18', systemId: 'sys' },
-  facts: {},
-  warnings: [],
-};
 let path: string;
 let repository: Repository;
 
 beforeEach(async () => {
   path = await mkdtemp(join(tmpdir(), 'lg-repo-'));
-  repository = await createFolderRepository({ path });
+  repository = await createFolderRepository({ understood, path });
 });
 afterEach(() => rm(path, { recursive: true, force: true }));
 
-const begin = (backupId = uuidv7(), systemId = 'sys') =>
-  repository.begin(
-    {
-      ref,
-      backupId,
-      jobId: uuidv7(),
-      attempt: 1,
-      engine: 'postgres',
-      startedAt: '2026-01-01T00:00:00Z',
-      lastgoodVersion: '0.1.0',
-    },
-    systemId,
-  );
-const from = (bytes: Buffer) => (sink: Writable) => pipeline(Readable.from([bytes]), sink);
-const dump = { role: 'dump', database: 'shop', extension: 'dump' } as const;
+const begin = (backupId = uuidv7(), systemId = 'sys') => beginIn(repository, backupId, systemId);
 async function publishOne(): Promise<string> {
   const backupId = uuidv7();
   const writer = await begin(backupId);
   await writer.add(dump, from(content));
-  await writer.add({ role: 'globals', database: null, extension: 'sql' }, from(Buffer.from('create role a;')));
+  await writer.add(globals, from(Buffer.from('create role a;')));
   await writer.publish(facts, '2026-01-01T00:00:01Z');
   return backupId;
 }
@@ -84,7 +60,7 @@ test('gives back the bytes that were produced, and lists the backup', async () =
   const { backups, broken } = await repository.list(ref);
   expect(broken).toEqual([]);
   expect(backups.map((backup) => summaryOf(backup, 'local'))).toMatchObject([
-    { backupId, state: 'good', sequence: 1, databases: ['shop'] },
+    { backupId, state: 'good', sequence: 1, contents: facts.contents },
   ]);
   expect(await repository.verify(ref, backupId, 1, signal, () => undefined)).toEqual([]);
 });
@@ -185,15 +161,15 @@ test('B5: a repository whose marker is gone or changed counts as not mounted', a
   await rename(join(path, 'lastgood.json'), join(path, 'away'));
   expect(await codeOf(repository.check())).toBe('REPOSITORY_NOT_MOUNTED');
   expect(await codeOf(begin())).toBe('REPOSITORY_NOT_MOUNTED');
-  expect(await codeOf(openFolderRepository({ path }))).toBe('REPOSITORY_NOT_MOUNTED');
-  expect(await codeOf(openFolderRepository({ path, mustBeMount: path }))).toBe('REPOSITORY_NOT_MOUNTED');
+  expect(await codeOf(openFolderRepository({ understood, path }))).toBe('REPOSITORY_NOT_MOUNTED');
+  expect(await codeOf(openFolderRepository({ understood, path, mustBeMount: path }))).toBe('REPOSITORY_NOT_MOUNTED');
 });
 
 test('a folder that holds anything else is not made a repository', async () => {
   const other = join(path, 'other');
   await mkdir(other, { mode: 0o700 });
   await writeFile(join(other, 'letter.txt'), 'x');
-  expect(await codeOf(createFolderRepository({ path: other }))).toBe('REPOSITORY_UNSAFE');
+  expect(await codeOf(createFolderRepository({ understood, path: other }))).toBe('REPOSITORY_UNSAFE');
   expect(await readdir(other)).toEqual(['letter.txt']);
 });
 
@@ -263,7 +239,7 @@ test.for(['flip', 'zero', 'headerFlip', 'truncate', 'append', 'empty', 'swap'] a
 
 test('B13: the path of a backup holds ids and schema-checked words only', async () => {
   const writer = await begin();
-  const object = await writer.add({ role: 'dump', database: 'Shop "ä" ../../etc', extension: 'dump' }, from(content));
+  const object = await writer.add({ ...dump, contents: 'Shop "ä" ../../etc' }, from(content));
   expect(object.name).toBe('data/0001.dump.zst');
   expect(await codeOf(repository.read(ref, '../../../etc'))).toBe('BAD_INPUT');
 });

@@ -6,7 +6,7 @@ import { uuidv7 } from '@lastgood/host';
 import { temporaryFolder } from '@lastgood/testkit';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { createFolderRepository } from '../src/index.ts';
-import { begin, dump, failureOf, folderOf, from, inChild, never, publish, ref, targetOf } from './store.ts';
+import { begin, dump, failureOf, folderOf, from, inChild, never, publish, ref, targetOf, understood } from './store.ts';
 
 const strace = existsSync('/usr/bin/strace');
 const cleanup = new AsyncDisposableStack();
@@ -19,7 +19,7 @@ beforeAll(async () => {
 });
 beforeEach(async () => {
   path = join(base, uuidv7());
-  repository = await createFolderRepository({ path });
+  repository = await createFolderRepository({ understood, path });
 });
 afterAll(() => cleanup.disposeAsync());
 

@@ -9,7 +9,7 @@ import { runTool, uuidv7 } from '@lastgood/host';
 import { smallFileSystem, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { createFolderRepository } from '../src/index.ts';
-import { begin, dump, facts, failureOf, folderOf, never, partialOf, ref } from './store.ts';
+import { begin, dump, facts, failureOf, folderOf, never, partialOf, ref, understood } from './store.ts';
 
 const MIB = 1024 * 1024;
 const cleanup = new AsyncDisposableStack();
@@ -19,7 +19,7 @@ let repository: Repository;
 
 beforeAll(async () => {
   path = join(cleanup.use(await temporaryFolder()).path, 'repository');
-  repository = await createFolderRepository({ path });
+  repository = await createFolderRepository({ understood, path });
 });
 afterAll(() => cleanup.disposeAsync());
 
@@ -127,7 +127,7 @@ test.skipIf(small.path === null)(
   async () => {
     if (small.path === null) return;
     const root = join(small.path, 'repository');
-    const store = await createFolderRepository({ path: root });
+    const store = await createFolderRepository({ understood, path: root });
     const take = async (): Promise<string> => {
       const backupId = uuidv7();
       const writer = await begin(store, backupId);

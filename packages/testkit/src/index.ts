@@ -1,3 +1,4 @@
+export * from './builders.ts';
 export * from './free-port.ts';
 export * from './lying-tool.ts';
 export * from './object-store/faulty-store.ts';

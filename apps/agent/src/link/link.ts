@@ -19,8 +19,9 @@ import { createTRPCClient, createWSClient, type TRPCClient, type TRPCWebSocketCl
 import type { Identity } from '../config/identity.ts';
 import { faultPoint } from '../fault-point.ts';
 import { boundedInventory, type HostInventory } from '../inventory/bounded-inventory.ts';
+import { refusalOf } from '../jobs/host-limits.ts';
 import type { JobRunner } from '../jobs/job-runner.ts';
-import { refusalOf, type Target } from '../jobs/targets.ts';
+import type { Target } from '../jobs/targets.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Log } from '../log.ts';
 import { VERSION } from '../version.ts';

@@ -290,11 +290,15 @@ class SqliteCatalog implements Catalog {
     const newest = (proven: boolean): Map<string, BackupSummary> => {
       const { backups } = schema;
       const rows = this.#db
-        .select({ database: sql<string>`held.value`, summary: backups.summary, at: max(backups.sequence) })
+        .select({
+          database: sql<string>`json_extract(held.value, '$.name')`,
+          summary: backups.summary,
+          at: max(backups.sequence),
+        })
         .from(backups)
-        .innerJoin(sql`json_each(${backups.summary}, '$.databases') as held`, sql`true`)
+        .innerJoin(sql`json_each(${backups.summary}, '$.contents') as held`, sql`true`)
         .where(goodOnes({ agentId, target }, proven))
-        .groupBy(sql`held.value`)
+        .groupBy(sql`json_extract(held.value, '$.name')`)
         .all();
       return new Map(rows.map((row) => [row.database, row.summary as BackupSummary]));
     };
@@ -365,6 +369,7 @@ function goodOnes({ agentId, target }: Scoped, proven: boolean): ReturnType<type
   const { backups } = schema;
   return and(
     eq(backups.state, 'good'),
+    sql`json_extract(${backups.summary}, '$.restorable.ok')`,
     agentId === undefined ? undefined : eq(backups.agentId, agentId),
     target === undefined ? undefined : eq(backups.target, target),
     proven ? sql`json_extract(${backups.summary}, '$.verified.passed')` : undefined,

@@ -13,7 +13,7 @@ import { ENCODING, ENCODING_SUFFIX } from '../pipeline/encoding.ts';
 import { type Run, storeObject } from '../pipeline/store-object.ts';
 import { removeIncomplete } from './incomplete-backup.ts';
 import { backupPrefix, dataName, INCOMPLETE, MANIFEST } from './layout.ts';
-import { parseManifest, sealManifest } from './manifest.ts';
+import { FORMAT, parseManifest, sealManifest } from './manifest.ts';
 import { readText, sha256 } from './metadata.ts';
 
 export interface NewBackupInRepository extends NewBackup {
@@ -49,7 +49,7 @@ export class StoreBackupWriter implements BackupWriter {
     this.#names.push(name);
     const { produced, stored, cached } = await storeObject(this.#store, `${this.#prefix}${name}`, write, this.#run);
     this.#cached ??= cached;
-    const object: ManifestObject = { name, role: meta.role, database: meta.database, ...ENCODING, produced, stored };
+    const object: ManifestObject = { name, role: meta.role, contents: meta.contents, ...ENCODING, produced, stored };
     this.#objects.push(object);
     return object;
   }
@@ -57,7 +57,7 @@ export class StoreBackupWriter implements BackupWriter {
   async publish(facts: BackupFacts, finishedAt: string): Promise<{ manifest: Manifest; manifestSha256: string }> {
     const { ref, ...backup } = this.#backup;
     const { text, manifest } = sealManifest({
-      format: 1,
+      format: FORMAT,
       backupId: backup.backupId,
       jobId: backup.jobId,
       attempt: backup.attempt,
@@ -65,15 +65,21 @@ export class StoreBackupWriter implements BackupWriter {
       repositoryId: backup.repositoryId,
       ...ref,
       engine: backup.engine,
-      kind: facts.kind,
+      method: facts.method,
       startedAt: backup.startedAt,
-      snapshotAt: facts.snapshotAt,
+      recoveryPoint: facts.recoveryPoint,
       finishedAt,
       lastgoodVersion: backup.lastgoodVersion,
       tool: facts.tool,
       server: facts.server,
       objects: this.#objects,
-      facts: facts.facts,
+      contents: [...facts.contents],
+      dependsOn: [...facts.dependsOn],
+      logRange: facts.logRange,
+      encryption: null,
+      keyId: null,
+      signature: null,
+      engineFacts: facts.engineFacts,
       warnings: [
         ...facts.warnings,
         ...(this.#cached === null
@@ -86,7 +92,7 @@ export class StoreBackupWriter implements BackupWriter {
     await this.#store.put(name, Buffer.from(text));
     const read = await readText(this.#store, name);
     if (read === undefined) throw new Failure('IO_ERROR', `${this.#store.locate(name)} is missing after it was stored`);
-    parseManifest(read, { backupId: manifest.backupId, repositoryId: manifest.repositoryId, ...ref });
+    parseManifest(read, { backupId: manifest.backupId, repositoryId: manifest.repositoryId, ...ref }, []);
     // The backup is complete: a mark that stays is no reason to lose it, the sweep removes it.
     await this.#store.remove(`${this.#prefix}${INCOMPLETE}`).catch((error: unknown) => {
       if (!(error instanceof Failure)) throw error;

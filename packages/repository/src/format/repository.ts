@@ -1,6 +1,8 @@
 import {
   type ArtifactSource,
+  type BackupMethodSupport,
   type BackupWriter,
+  checkDependencies,
   Failure,
   type NewBackup,
   type ObjectStat,
@@ -8,7 +10,7 @@ import {
   type Repository,
   type StoredBackup,
 } from '@lastgood/core';
-import type { BackupSummary, Finding, Manifest, TargetRef } from '@lastgood/protocol';
+import type { BackupSummary, Finding, TargetRef } from '@lastgood/protocol';
 import { z } from 'zod';
 import { findDamage, openObject } from '../pipeline/read-object.ts';
 import type { Run } from '../pipeline/store-object.ts';
@@ -17,7 +19,7 @@ import { canonicalJson } from './canonical-json.ts';
 import { forEachItem } from './for-each-item.ts';
 import { hasData, hasLostManifest, removeIncomplete } from './incomplete-backup.ts';
 import { backupOf, backupPrefix, backupsPrefix, INCOMPLETE, MANIFEST, targetPrefix, VERIFIED } from './layout.ts';
-import { parseManifest, sequenceOf } from './manifest.ts';
+import { FORMAT, parseManifest, type ReadManifest, sequenceOf } from './manifest.ts';
 import { ensureMarker, repositoryIdOf } from './marker.ts';
 import { namesBelow, readJson, readText, sha256 } from './metadata.ts';
 import { TargetOwnership } from './owner.ts';
@@ -28,20 +30,22 @@ import { purgeBackup, readTombstones, type Tombstone, writeTombstone } from './t
 export interface RepositoryOptions {
   /** The installation that writes here. Of a target that has one, no other changes anything (B14); without it none is claimed. */
   readonly writer?: string | undefined;
+  /** The backup methods that this version can restore. Backups of any other are listed as not restorable. */
+  readonly understood: readonly BackupMethodSupport[];
 }
 
 const verifiedSchema = z.object({ level: z.int(), at: z.string(), passed: z.boolean() });
 const NO_RUN: Run = { signal: new AbortController().signal, progress: () => undefined };
 const reasonOf = ({ code, message }: Failure): string => `${code}: ${message}`;
 
+const newerFormat = (backupId: string, { part, name }: Readonly<Record<string, string>>): Failure =>
+  new Failure('NEWER_FORMAT', `backup ${backupId} was made by a newer version: unknown ${part} "${name}"`);
+
 interface Listed {
   readonly backups: StoredBackup[];
   readonly broken: { backupId: string; reason: string }[];
 }
-interface Found {
-  readonly manifest: Manifest;
-  readonly manifestSha256: string;
-}
+type Found = ReadManifest & { readonly manifestSha256: string };
 /** What a listing shows of one backup: names below its prefix. */
 type Listing = Map<string, ObjectStat | null>;
 
@@ -63,10 +67,12 @@ class StoreRepository implements Repository {
   readonly id: string;
   readonly #store: ObjectStore;
   readonly #owner: TargetOwnership;
+  readonly #understood: readonly BackupMethodSupport[];
 
   constructor(store: ObjectStore, options: RepositoryOptions, id: string) {
     this.id = id;
     this.#store = store;
+    this.#understood = options.understood;
     this.#owner = new TargetOwnership(store, options.writer);
   }
 
@@ -158,7 +164,7 @@ class StoreRepository implements Repository {
       }
     }
     listed.backups.sort((a, b) => a.manifest.sequence - b.manifest.sequence);
-    return listed;
+    return { backups: checkDependencies(listed.backups), broken: listed.broken };
   }
 
   /** A backup that others may rely on; undefined for one that was never completed. Throws what is wrong with any other. */
@@ -177,8 +183,8 @@ class StoreRepository implements Repository {
   async #findManifest(ref: TargetRef, backupId: string): Promise<Found | undefined> {
     const text = await readText(this.#store, `${backupPrefix(ref, backupId)}${MANIFEST}`);
     if (text === undefined) return undefined;
-    const manifest = parseManifest(text, { backupId, repositoryId: this.id, ...ref });
-    return { manifest, manifestSha256: sha256(text) };
+    const read = parseManifest(text, { backupId, repositoryId: this.id, ...ref }, this.#understood);
+    return { ...read, manifestSha256: sha256(text) };
   }
 
   async #manifest(ref: TargetRef, backupId: string): Promise<Found> {
@@ -188,15 +194,14 @@ class StoreRepository implements Repository {
   }
 
   /** A verdict that cannot be read is unknown, and hides no backup: it is reported as a remark until the next verification replaces it. */
-  async #withVerdict(ref: TargetRef, { manifest, manifestSha256 }: Found): Promise<StoredBackup> {
-    const name = `${backupPrefix(ref, manifest.backupId)}${VERIFIED}`;
+  async #withVerdict(ref: TargetRef, found: Found): Promise<StoredBackup> {
+    const name = `${backupPrefix(ref, found.manifest.backupId)}${VERIFIED}`;
     try {
-      const verified = (await readJson(this.#store, name, verifiedSchema)) ?? null;
-      return { manifest, manifestSha256, verified };
+      return { ...found, verified: (await readJson(this.#store, name, verifiedSchema)) ?? null };
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
       const remark = `its last verdict cannot be read (${reasonOf(error)}); verify it again`;
-      return { manifest, manifestSha256, verified: null, remark };
+      return { ...found, verified: null, remark };
     }
   }
 
@@ -205,7 +210,8 @@ class StoreRepository implements Repository {
   }
 
   async open(ref: TargetRef, backupId: string): Promise<ArtifactSource> {
-    const { manifest } = await this.#manifest(ref, backupId);
+    const { manifest, restorable } = await this.#manifest(ref, backupId);
+    if (!restorable.ok) throw newerFormat(backupId, restorable.reason.params);
     const prefix = backupPrefix(ref, backupId);
     return {
       manifest,
@@ -222,8 +228,10 @@ class StoreRepository implements Repository {
     remark: (text: string) => void = () => undefined,
   ): Promise<readonly Finding[]> {
     const prefix = backupPrefix(ref, backupId);
-    const manifest = await this.#manifestOrFinding(ref, backupId);
-    if ('level' in manifest) return [manifest];
+    const found = await this.#manifestOrFinding(ref, backupId);
+    if ('level' in found) return [found];
+    const { manifest, restorable } = found;
+    if (manifest.format > FORMAT && !restorable.ok) throw newerFormat(backupId, restorable.reason.params);
     const findings: Finding[] = [];
     let done = 0;
     for (const object of manifest.objects) {
@@ -243,9 +251,9 @@ class StoreRepository implements Repository {
     return findings;
   }
 
-  async #manifestOrFinding(ref: TargetRef, backupId: string): Promise<Manifest | Finding> {
+  async #manifestOrFinding(ref: TargetRef, backupId: string): Promise<Found | Finding> {
     try {
-      return (await this.#manifest(ref, backupId)).manifest;
+      return await this.#manifest(ref, backupId);
     } catch (error) {
       if (!(error instanceof Failure) || !['NOT_FOUND', 'MANIFEST_INVALID', 'REPOSITORY_UNSAFE'].includes(error.code))
         throw error;
@@ -268,8 +276,10 @@ class StoreRepository implements Repository {
   }
 
   async remove(ref: TargetRef, backupId: string, now: number): Promise<number> {
-    const { manifest } = await this.#manifest(ref, backupId);
+    const { manifest, restorable } = await this.#manifest(ref, backupId);
     await this.#owner.checkWriter(ref);
+    // Whether others need it, and what belongs to it, is for the version that wrote it to say.
+    if (!restorable.ok) throw newerFormat(backupId, restorable.reason.params);
     const storedBytes = manifest.objects.reduce((sum, object) => sum + object.stored.size, 0);
     const objects = manifest.objects.map((object) => object.name);
     const tombstone: Tombstone = { removedAt: now, sequence: manifest.sequence, storedBytes, objects };

@@ -27,9 +27,10 @@ export function encodingStages(): [Transform, ...Transform[]] {
   return [createZstdCompress(ZSTD)];
 }
 
-/** The stages from the stored back to the produced bytes. Throws COMMAND_UNSUPPORTED for what this version cannot decode. */
+/** The stages from the stored back to the produced bytes. Throws NEWER_FORMAT for an encoding that this version does not know. */
 export function decodingStages({ compression, encryption }: Encoding): Transform[] {
-  if (encryption !== null)
-    throw new Failure('COMMAND_UNSUPPORTED', 'the object is encrypted; this version cannot decrypt it');
-  return compression === 'zstd' ? [createZstdDecompress({ chunkSize: CHUNK_BYTES })] : [];
+  if (encryption !== null) throw new Failure('NEWER_FORMAT', `unknown encryption ${encryption.format}`);
+  if (compression === 'zstd') return [createZstdDecompress({ chunkSize: CHUNK_BYTES })];
+  if (compression === 'none') return [];
+  throw new Failure('NEWER_FORMAT', `unknown compression ${compression}`);
 }
