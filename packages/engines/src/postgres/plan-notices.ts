@@ -2,7 +2,8 @@ import type { ArtefactSource, EngineContext } from '@lastgood/core';
 import type { RestoreMode } from '@lastgood/protocol';
 import type { QueryResultRow } from 'pg';
 import type { DatabaseArtefacts } from './artefacts.ts';
-import { type PostgresConnection, Session } from './connection.ts';
+import { Session } from './connection.ts';
+import type { PostgresConnection } from './connection-schema.ts';
 import { listDump } from './load.ts';
 import type { Server } from './server.ts';
 

@@ -4,7 +4,7 @@ import { type ArtefactSource, type EngineContext, Failure } from '@lastgood/core
 import { databaseNameSchema, type RestoreMode, type RestorePlanSummary } from '@lastgood/protocol';
 import pg from 'pg';
 import { artefactsOf, type DatabaseArtefacts, sizeOf } from './artefacts.ts';
-import type { PostgresConnection } from './connection.ts';
+import type { PostgresConnection } from './connection-schema.ts';
 import { noticesOf } from './plan-notices.ts';
 import { refusedRoles } from './plan-roles.ts';
 import { OURS, openServer, outside, type Server } from './server.ts';

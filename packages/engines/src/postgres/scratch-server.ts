@@ -6,7 +6,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type EngineContext, Failure } from '@lastgood/core';
 import { captureTool, freeBytes, runTool } from '@lastgood/host';
 import pg from 'pg';
-import { type PostgresConnection, Session } from './connection.ts';
+import { Session } from './connection.ts';
+import type { PostgresConnection } from './connection-schema.ts';
 import { OURS } from './server.ts';
 import type { ToolFolder } from './tools.ts';
 
