@@ -53,7 +53,7 @@ async function enrol(url: string, token: string, host: string): Promise<Identity
     }),
   });
   if (!response.ok)
-    throw new TypeError(`enrolment of ${host} was answered ${response.status}: ${await response.text()}`);
+    throw new TypeError(`enrollment of ${host} failed with status ${response.status}: ${await response.text()}`);
   const { agentId } = (await response.json()) as { agentId: string };
   return { agentId, installId, host, key: privateKey };
 }

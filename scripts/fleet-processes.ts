@@ -49,7 +49,7 @@ export async function startProcess(
   stopping: AbortController | undefined,
   env: Record<string, string> = {},
 ): Promise<RunningProcess> {
-  // They die with whoever started them, whatever ends it.
+  // They end with the process that started them, even if it is killed.
   const dying = existsSync(SETPRIV) ? [SETPRIV, '--pdeathsig', 'TERM', '--', process.execPath] : [process.execPath];
   const [file = process.execPath, ...before] = dying;
   const child = spawn(file, [...before, ...args], {

@@ -1,0 +1,90 @@
+import { dirname, join } from 'node:path';
+import type { ESTree } from 'rolldown/utils';
+import type { SourceFile } from './source-file.ts';
+
+export interface Import {
+  readonly name: string;
+  readonly line: number;
+  /** True when nothing is loaded at run time. */
+  readonly isTypeOnly: boolean;
+}
+
+/** What each part may import of the others. */
+export type ImportTable = Readonly<Record<string, readonly string[]>>;
+
+/** The app or package that a file belongs to. */
+export const partOf = (path: string): string => path.split('/').slice(0, 2).join('/');
+
+function readImport(node: ESTree.Node): { readonly source: ESTree.Node; readonly isTypeOnly: boolean } | undefined {
+  switch (node.type) {
+    case 'ImportDeclaration':
+      return { source: node.source, isTypeOnly: node.importKind === 'type' };
+    case 'ExportAllDeclaration':
+      return { source: node.source, isTypeOnly: node.exportKind === 'type' };
+    case 'ExportNamedDeclaration':
+      return node.source === null ? undefined : { source: node.source, isTypeOnly: node.exportKind === 'type' };
+    case 'ImportExpression':
+      return { source: node.source, isTypeOnly: false };
+    case 'TSImportType':
+      return { source: node.source, isTypeOnly: true };
+    default:
+      return undefined;
+  }
+}
+
+/** Everything that a file imports or exports again, with `import()` and the types of `import('...')`. */
+export function importsOf(file: SourceFile): Import[] {
+  return file.nodes.flatMap(({ node }) => {
+    const found = readImport(node);
+    if (found?.source.type !== 'Literal' || typeof found.source.value !== 'string') return [];
+    return [{ name: found.source.value, line: file.lineAt(node.start), isTypeOnly: found.isTypeOnly }];
+  });
+}
+
+/** Imports between parts that the table does not allow. A part without a row may import none. */
+export const findForbiddenImports = (file: SourceFile, table: ImportTable): string[] =>
+  importsOf(file)
+    .filter(({ name }) => name.startsWith('@lastgood/'))
+    .filter(({ name }) => table[partOf(file.path)]?.includes(name.split('/')[1] ?? '') !== true)
+    .map(({ name, line }) => `${file.path}:${line} imports ${name}`);
+
+/** Relative imports that leave their part, past the `exports` of the other one. */
+export const findDeepImports = (file: SourceFile): string[] =>
+  importsOf(file)
+    .filter(({ name }) => name.startsWith('.'))
+    .map(({ name, line }) => ({ target: join(dirname(file.path), name), line }))
+    .filter(({ target }) => /^(apps|packages)\//.test(target) && partOf(target) !== partOf(file.path))
+    .map(({ target, line }) => `${file.path}:${line} reaches into ${target}`);
+
+/** The files among `known` that a file imports by relative paths, as values or as types. */
+const neighborsOf = (file: SourceFile, known: ReadonlyMap<string, SourceFile>): SourceFile[] =>
+  importsOf(file).flatMap(({ name }) => {
+    const target = name.startsWith('.') ? known.get(join(dirname(file.path), name)) : undefined;
+    return target === undefined ? [] : [target];
+  });
+
+/** Everything that `start` imports, directly or through other files. */
+function reachableFrom(start: SourceFile, known: ReadonlyMap<string, SourceFile>): Set<string> {
+  const reached = new Set<string>();
+  const open = neighborsOf(start, known);
+  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    if (reached.has(next.path)) continue;
+    reached.add(next.path);
+    open.push(...neighborsOf(next, known));
+  }
+  return reached;
+}
+
+/**
+ * Groups of files that import each other in a circle, also by type-only imports: each group as its sorted paths, joined by ` ↔ `.
+ * Groups have no file in common.
+ */
+export function findImportCycles(files: readonly SourceFile[]): string[] {
+  const known = new Map(files.map((file) => [file.path, file]));
+  const reach = new Map(files.map((file) => [file.path, reachableFrom(file, known)]));
+  const inCycle = files.map(({ path }) => path).filter((path) => reach.get(path)?.has(path) === true);
+  const groups = inCycle.map((path) =>
+    inCycle.filter((other) => reach.get(path)?.has(other) === true && reach.get(other)?.has(path) === true),
+  );
+  return [...new Set(groups.map((group) => group.toSorted().join(' ↔ ')))].toSorted();
+}
