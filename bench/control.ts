@@ -36,7 +36,7 @@ function headersOf(identity: Identity): Record<string, string> {
   };
 }
 
-async function enrol(url: string, token: string, host: string): Promise<Identity> {
+async function enroll(url: string, token: string, host: string): Promise<Identity> {
   const { publicKey, privateKey } = generateKeyPairSync('ed25519');
   const installId = randomUUID();
   const response = await fetch(`${url}/enroll`, {
@@ -89,7 +89,7 @@ async function connect(url: string, identity: Identity, onCommand: (jobId: strin
     jobs: [],
   });
   const { sessionId } = hello;
-  await client.facts.mutate({
+  await client.inventory.mutate({
     sessionId,
     hash: identity.host,
     backups: [],
@@ -150,8 +150,8 @@ const rest = await residentBytes(control.pid);
 const identities: Identity[] = [];
 for (let index = 0; index < AGENTS; index += 1) {
   const host = `host-${index}`;
-  const { token } = await client.createEnrolToken.mutate({ environment: 'bench', host, expiresInHours: 1 });
-  identities.push(await enrol(url, token, host));
+  const { token } = await client.createEnrollToken.mutate({ environment: 'bench', host, expiresInHours: 1 });
+  identities.push(await enroll(url, token, host));
 }
 const sentAt = new Map<string, number>();
 const latencies: number[] = [];

@@ -13,16 +13,16 @@ import {
   STABLE_SETTINGS,
   takeFingerprint,
 } from '../src/postgres/fingerprint.ts';
-import { EngineBench, ref } from './bench-of-engine.ts';
+import { EngineHarness, ref } from './support/engine-harness.ts';
 
 const cleanup = new AsyncDisposableStack();
 const never = new AbortController().signal;
 let server: PostgresServer;
-let bench: EngineBench;
+let bench: EngineHarness;
 
 beforeAll(async () => {
   server = cleanup.use(await startPostgres());
-  bench = cleanup.use(await EngineBench.open(server));
+  bench = cleanup.use(await EngineHarness.open(server));
 }, 120_000);
 afterAll(() => cleanup.disposeAsync());
 
@@ -115,7 +115,7 @@ test('A13: a sequence that turns round, falls or is set back under the dump neit
      create sequence falling increment -1; select nextval('falling'); create sequence reset; select setval('reset', 500);
      create sequence rising; select nextval('rising')`,
   );
-  await using moving = await EngineBench.open(server, { binDir: path });
+  await using moving = await EngineHarness.open(server, { binDir: path });
   const { backupId } = await moving.backup({ databases: ['restless'] });
   const source = await moving.repository.open(ref, backupId);
   const [object] = source.manifest.objects.filter(({ role }) => role === 'fingerprint');

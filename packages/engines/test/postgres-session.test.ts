@@ -56,7 +56,7 @@ test('a server that asks for a password of which no passfile knows says so, with
 test('J1: the end of a job ends what it runs in the server, over TCP and through the socket', async () => {
   for (const host of [server.host, server.socketFolder]) {
     const { stop, outcome } = await computing({ ...connection, host });
-    const reason = new Failure('JOB_CANCELLED', 'enough');
+    const reason = new Failure('JOB_CANCELED', 'enough');
     stop.abort(reason);
     expect(await outcome).toBe(reason);
     await vi.waitFor(async () => expect(await running()).toBe(0), { timeout: 4_000, interval: 100 });

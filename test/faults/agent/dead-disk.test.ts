@@ -41,7 +41,7 @@ test('E9: five targets on a disk that does not answer hinder no other: its jobs 
   });
   for (const { findings } of told) expect(findings.join()).toContain('does not answer');
   const { error } = await fleet.ended(await fleet.send(backupOf('d1')));
-  expect(error).toMatchObject({ code: 'STORE_FAILED', message: expect.stringContaining('does not answer') });
+  expect(error).toMatchObject({ code: 'IO_ERROR', message: expect.stringContaining('does not answer') });
   expect((await fleet.ended(await fleet.send(backupOf('shop')))).state).toBe('succeeded');
 });
 

@@ -5,7 +5,7 @@ import type { Session } from './connection.ts';
 import { postgresConnectionSchema } from './connection-schema.ts';
 import { restore } from './restore.ts';
 import { makePlan } from './restore-plan.ts';
-import { openServer, ours } from './server.ts';
+import { managedNamePattern, openServer } from './server.ts';
 import { undo } from './swap.ts';
 import { sweep } from './sweep.ts';
 import { checkLevel, verify } from './verify.ts';
@@ -16,7 +16,7 @@ export { postgresConnectionSchema } from './connection-schema.ts';
 async function keptAside(session: Session): Promise<string[]> {
   const kept = await session.rows<{ name: string; size: string }>(
     "select datname as name, coalesce(pg_size_pretty(case when has_database_privilege(datname, 'connect') then pg_database_size(oid) end), 'unknown') as size from pg_database where datname ~ $1 order by 1",
-    [ours('(old|undone)')],
+    [managedNamePattern('(old|undone)')],
   );
   return kept.map(
     ({ name, size }) => `database "${name}" (${size}) is kept aside by a restore: drop it when nobody needs it`,

@@ -8,13 +8,13 @@ import { captureTool, freeBytes, runTool } from '@lastgood/host';
 import pg from 'pg';
 import { Session } from './connection.ts';
 import type { PostgresConnection } from './connection-schema.ts';
-import { OURS } from './server.ts';
+import { MANAGED_MARK } from './server.ts';
 import type { ToolFolder } from './tools.ts';
 
 const PREFIX = 'lastgood-scratch-';
 const SUPERUSER = 'lastgood_scratch';
 /** Where our own sessions stand, so that a restored "postgres" or "template1" is never in use by us. */
-const STANDPOINT = `${OURS}scratch`;
+const STANDPOINT = `${MANAGED_MARK}scratch`;
 const WEEK_MS = 7 * 86_400_000;
 const START_MS = 60_000;
 /** The folder of a Unix socket has room for 107 bytes, with its file name. */
@@ -102,7 +102,7 @@ async function initializeCluster(
 /**
  * A PostgreSQL of our own on a private socket, with the given tools, for one proof. It dies with the agent; what a crash leaves
  * on the disk is found by `sweepScratch`. Names of roles are stored as in the source when they are made from the
- * database of the connection, which has the `encoding` of the one where they were read. Throws STORE_NO_SPACE when `needBytes` do not fit.
+ * database of the connection, which has the `encoding` of the one where they were read. Throws NO_SPACE when `needBytes` do not fit.
  */
 export async function startScratch(
   connection: PostgresConnection,
@@ -116,7 +116,7 @@ export async function startScratch(
   const base = connection.scratchFolder ?? tmpdir();
   const free = await freeBytes(base);
   if (free < needBytes)
-    throw new Failure('STORE_NO_SPACE', `a scratch server needs ${needBytes} bytes in ${base}, ${free} are free`);
+    throw new Failure('NO_SPACE', `a scratch server needs ${needBytes} bytes in ${base}, ${free} are free`);
   const folder = await mkdtemp(join(base, `${PREFIX}${process.pid}-${(await startOf(process.pid)) ?? '0'}-`));
   if (folder.length > LONGEST_SOCKET_FOLDER)
     throw new Failure('CONFIG_INVALID', `${folder} is too long for a socket; set scratchFolder to a shorter one`);
