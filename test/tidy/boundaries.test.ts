@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import {
+  findDeadUrls,
   findDeepImports,
   findForbiddenImports,
   findImportCycles,
@@ -8,7 +9,7 @@ import {
   partOf,
 } from './support/imports.ts';
 import { findImpurities } from './support/purity.ts';
-import { shipped, sources } from './support/repository.ts';
+import { exists, shipped, sources } from './support/repository.ts';
 
 /** What each part may import of the others. A part that no row names may be imported by none. */
 const MAY_IMPORT: ImportTable = {
@@ -45,6 +46,10 @@ test('every app and package has a row in the table', () => {
 
 test('apps and packages are imported by their exports, never by a path into them', () => {
   expect(sources.flatMap(findDeepImports)).toEqual([]);
+});
+
+test('every file that a source names relative to itself exists', () => {
+  expect(sources.flatMap((file) => findDeadUrls(file, exists))).toEqual([]);
 });
 
 test('no file imports itself through others, types included', () => {

@@ -3,7 +3,7 @@ import { BANNED } from './support/banned-words.ts';
 import { findForbiddenCode, findSkippedTests, findUnfinishedComments } from './support/code-rules.ts';
 import { findBadSubjects } from './support/commits.ts';
 import { findDeadLinks, findDeadPaths, findLooseVersions, findPrivatePaths } from './support/documents.ts';
-import { findDeepImports, findForbiddenImports, findImportCycles, importsOf } from './support/imports.ts';
+import { findDeadUrls, findDeepImports, findForbiddenImports, findImportCycles, importsOf } from './support/imports.ts';
 import { banWords, matchesAny } from './support/language.ts';
 import { commentsOf, pageProse, stringsOf } from './support/prose.ts';
 import { findImpurities } from './support/purity.ts';
@@ -57,6 +57,14 @@ describe('imports', () => {
       'packages/core/src/a.ts:1 reaches into packages/host/src/b.ts',
     ]);
     expect(findDeepImports(source("import '../src/b.ts';"))).toEqual([]);
+  });
+
+  test('reports a missing file that is named relative to the source', () => {
+    const file = source(
+      "new URL('child.ts', import.meta.url);\nnew URL('https://example.com');\nnew URL(path, import.meta.url);",
+    );
+    expect(findDeadUrls(file, () => false)).toEqual(['packages/core/src/a.ts:1 names packages/core/src/child.ts']);
+    expect(findDeadUrls(file, (path) => path === 'packages/core/src/child.ts')).toEqual([]);
   });
 
   test('reports a cycle of three files, two of them by types only, and leaves out who imports the cycle', () => {

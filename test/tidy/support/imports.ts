@@ -56,6 +56,16 @@ export const findDeepImports = (file: SourceFile): string[] =>
     .filter(({ target }) => /^(apps|packages)\//.test(target) && partOf(target) !== partOf(file.path))
     .map(({ target, line }) => `${file.path}:${line} reaches into ${target}`);
 
+/** Files that do not exist and that a file names as `new URL('...', import.meta.url)`. No compiler checks these. */
+export const findDeadUrls = (file: SourceFile, exists: (path: string) => boolean): string[] =>
+  file.nodes.flatMap(({ node }) => {
+    if (node.type !== 'NewExpression' || node.callee.type !== 'Identifier' || node.callee.name !== 'URL') return [];
+    const [name, base] = node.arguments;
+    if (name?.type !== 'Literal' || typeof name.value !== 'string' || base?.type !== 'MemberExpression') return [];
+    const target = join(dirname(file.path), name.value);
+    return exists(target) ? [] : [`${file.path}:${file.lineAt(node.start)} names ${target}`];
+  });
+
 /** The files among `known` that a file imports by relative paths, as values or as types. */
 const neighborsOf = (file: SourceFile, known: ReadonlyMap<string, SourceFile>): SourceFile[] =>
   importsOf(file).flatMap(({ name }) => {
