@@ -66,21 +66,25 @@ export const findDeadUrls = (file: SourceFile, exists: (path: string) => boolean
     return exists(target) ? [] : [`${file.path}:${file.lineAt(node.start)} names ${target}`];
   });
 
-/** The files among `known` that a file imports by relative paths, as values or as types. */
-const neighborsOf = (file: SourceFile, known: ReadonlyMap<string, SourceFile>): SourceFile[] =>
-  importsOf(file).flatMap(({ name }) => {
-    const target = name.startsWith('.') ? known.get(join(dirname(file.path), name)) : undefined;
-    return target === undefined ? [] : [target];
-  });
+/** For every file, the given files that it imports by relative paths, as values or as types. */
+function buildGraph(files: readonly SourceFile[]): Map<string, readonly string[]> {
+  const known = new Set(files.map(({ path }) => path));
+  return new Map(
+    files.map((file) => {
+      const targets = importsOf(file).map(({ name }) => join(dirname(file.path), name));
+      return [file.path, targets.filter((target) => known.has(target))];
+    }),
+  );
+}
 
 /** Everything that `start` imports, directly or through other files. */
-function reachableFrom(start: SourceFile, known: ReadonlyMap<string, SourceFile>): Set<string> {
+function reachableFrom(start: string, graph: ReadonlyMap<string, readonly string[]>): Set<string> {
   const reached = new Set<string>();
-  const open = neighborsOf(start, known);
+  const open = [...(graph.get(start) ?? [])];
   for (let next = open.pop(); next !== undefined; next = open.pop()) {
-    if (reached.has(next.path)) continue;
-    reached.add(next.path);
-    open.push(...neighborsOf(next, known));
+    if (reached.has(next)) continue;
+    reached.add(next);
+    open.push(...(graph.get(next) ?? []));
   }
   return reached;
 }
@@ -90,11 +94,11 @@ function reachableFrom(start: SourceFile, known: ReadonlyMap<string, SourceFile>
  * Groups have no file in common.
  */
 export function findImportCycles(files: readonly SourceFile[]): string[] {
-  const known = new Map(files.map((file) => [file.path, file]));
-  const reach = new Map(files.map((file) => [file.path, reachableFrom(file, known)]));
-  const inCycle = files.map(({ path }) => path).filter((path) => reach.get(path)?.has(path) === true);
-  const groups = inCycle.map((path) =>
-    inCycle.filter((other) => reach.get(path)?.has(other) === true && reach.get(other)?.has(path) === true),
-  );
+  const graph = buildGraph(files);
+  const reach = new Map([...graph.keys()].map((path) => [path, reachableFrom(path, graph)]));
+  const isOnCircle = (from: string, to: string): boolean =>
+    reach.get(from)?.has(to) === true && reach.get(to)?.has(from) === true;
+  const inCycle = [...graph.keys()].filter((path) => isOnCircle(path, path));
+  const groups = inCycle.map((path) => inCycle.filter((other) => isOnCircle(path, other)));
   return [...new Set(groups.map((group) => group.toSorted().join(' ↔ ')))].toSorted();
 }
