@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { root } from '@lastgood/testkit';
 import { describe, expect, test } from 'vitest';
-import { root } from '../scripts/fleet-processes.ts';
 
 const files = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], { cwd: root })
   .toString()
@@ -73,7 +73,10 @@ describe('boundaries', () => {
     const importers = (name: string): string[] => shipped.filter((path) => importsOf(path).includes(name));
     expect(importers('execa')).toEqual(['packages/host/src/run-tool.ts']);
     // The command line starts its own daemons in the foreground.
-    expect(importers('node:child_process')).toEqual(['apps/cli/src/commands/daemons.ts']);
+    expect(importers('node:child_process')).toEqual([
+      'apps/cli/src/commands/daemons.ts',
+      'packages/testkit/src/running-process.ts',
+    ]);
     for (const path of [...importers('better-sqlite3'), ...importers('drizzle-orm')])
       expect(path).toMatch(/^apps\/(control\/src\/catalog|agent\/src\/journal)\//);
   });

@@ -10,7 +10,7 @@ import {
   root,
   startProcess,
   waitFor,
-} from '../../scripts/fleet-processes.ts';
+} from '@lastgood/testkit';
 
 const forever = new AbortController().signal;
 const control = join(root, 'apps/control/src/main.ts');

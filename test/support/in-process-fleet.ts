@@ -5,8 +5,7 @@ import { type Agent, type AgentOptions, enroll, readAgentConfig, startAgent } fr
 import { type Control, startControl } from '@lastgood/control';
 import { systemClock } from '@lastgood/host';
 import type { JobSpec, JobView } from '@lastgood/protocol';
-import { temporaryFolder } from '@lastgood/testkit';
-import { type AdminClient, adminClient, waitFor } from '../../scripts/fleet-processes.ts';
+import { type AdminClient, adminClient, temporaryFolder, waitFor } from '@lastgood/testkit';
 
 const forever = new AbortController().signal;
 export const silent = { info: () => undefined, warn: () => undefined, error: () => undefined, fatal: () => undefined };
