@@ -3,9 +3,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type AgentRouter, PROTOCOL_VERSION } from '@lastgood/protocol';
+import { adminClient, freePort, root, startProcess, waitFor } from '@lastgood/testkit';
 import { createTRPCClient, createWSClient, wsLink } from '@trpc/client';
 import { type ClientOptions, WebSocket } from 'ws';
-import { adminClient, freePort, root, startProcess, waitFor } from '../scripts/fleet-processes.ts';
 import { percentile, report, residentBytes } from './report.ts';
 
 const AGENTS = Number(process.env['AGENTS'] ?? 1000);

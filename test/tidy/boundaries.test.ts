@@ -63,8 +63,11 @@ test('core and protocol use no machine, no clock, no timer and no randomness', (
 
 test('only packages/host runs tools', () => {
   expect(importersOf('execa')).toEqual(['packages/host/src/run-tool.ts']);
-  // The command line starts the control plane and the agent in the foreground.
-  expect(importersOf('node:child_process')).toEqual(['apps/cli/src/commands/daemons.ts']);
+  // The command line starts the control plane and the agent in the foreground. Tests start and kill whole processes.
+  expect(importersOf('node:child_process')).toEqual([
+    'apps/cli/src/commands/daemons.ts',
+    'packages/testkit/src/running-process.ts',
+  ]);
 });
 
 test('only the catalog and the journal use SQLite', () => {

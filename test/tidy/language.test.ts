@@ -6,15 +6,12 @@ import { files, pages, readText, sources } from './support/repository.ts';
 
 /** Files whose language is not finished. Remove a line when its files have no hits; the list is to become empty. */
 const NOT_YET: readonly string[] = [
-  'CHANGELOG.md',
-  'README.md',
   'apps/agent/**',
   'apps/cli/**',
   'apps/control/**',
   'docs/ARCHITECTURE.md',
   'docs/cli.md',
   'docs/configuration.md',
-  'docs/decisions/**',
   'docs/errors.md',
   'docs/operations.md',
   'docs/performance.md',
@@ -30,7 +27,6 @@ const NOT_YET: readonly string[] = [
   'scripts/demo.ts',
   'test/faults/**',
   'test/simulation/**',
-  'test/support/**',
   'test/e2e/**',
 ];
 

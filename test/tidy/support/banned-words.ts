@@ -36,7 +36,7 @@ const OBSCURE: readonly BannedWord[] = [
 
 /** Other words for concepts that have a name. */
 const SYNONYMS: readonly BannedWord[] = [
-  { pattern: /\bcould (?:\w+ )?go back\b/, instead: 'recovery point' },
+  { pattern: /\bcould (?:only )?go back\b/, instead: 'recovery point' },
   { pattern: /\brestore took\b/, instead: 'restore time' },
   { pattern: /\b(?:un)?prov(?:e|es|ed|en|ing)\b|\bproofs?\b/, instead: 'restore test, restore-tested, verify, show' },
   { pattern: /\bkeepers?\b/, instead: 'retention rules' },

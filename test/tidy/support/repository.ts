@@ -1,8 +1,10 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { root } from '../../../scripts/fleet-processes.ts';
+import { fileURLToPath } from 'node:url';
 import { SourceFile } from './source-file.ts';
+
+const root = fileURLToPath(new URL('../../../', import.meta.url));
 
 /** The standard output of git, run at the root of the repository. */
 export const runGit = (...args: readonly string[]): string =>
