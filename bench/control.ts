@@ -3,9 +3,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type AgentRouter, PROTOCOL_VERSION } from '@lastgood/protocol';
+import { adminClient, freePort, root, startProcess, waitFor } from '@lastgood/testkit';
 import { createTRPCClient, createWSClient, wsLink } from '@trpc/client';
 import { type ClientOptions, WebSocket } from 'ws';
-import { adminClient, freePort, root, startProcess, waitFor } from '../scripts/fleet-processes.ts';
 import { percentile, report, residentBytes } from './report.ts';
 
 const AGENTS = Number(process.env['AGENTS'] ?? 1000);
@@ -36,7 +36,7 @@ function headersOf(identity: Identity): Record<string, string> {
   };
 }
 
-async function enrol(url: string, token: string, host: string): Promise<Identity> {
+async function enroll(url: string, token: string, host: string): Promise<Identity> {
   const { publicKey, privateKey } = generateKeyPairSync('ed25519');
   const installId = randomUUID();
   const response = await fetch(`${url}/enroll`, {
@@ -53,7 +53,7 @@ async function enrol(url: string, token: string, host: string): Promise<Identity
     }),
   });
   if (!response.ok)
-    throw new TypeError(`enrolment of ${host} was answered ${response.status}: ${await response.text()}`);
+    throw new TypeError(`enrollment of ${host} failed with status ${response.status}: ${await response.text()}`);
   const { agentId } = (await response.json()) as { agentId: string };
   return { agentId, installId, host, key: privateKey };
 }
@@ -89,7 +89,7 @@ async function connect(url: string, identity: Identity, onCommand: (jobId: strin
     jobs: [],
   });
   const { sessionId } = hello;
-  await client.facts.mutate({
+  await client.inventory.mutate({
     sessionId,
     hash: identity.host,
     backups: [],
@@ -150,8 +150,8 @@ const rest = await residentBytes(control.pid);
 const identities: Identity[] = [];
 for (let index = 0; index < AGENTS; index += 1) {
   const host = `host-${index}`;
-  const { token } = await client.createEnrolToken.mutate({ environment: 'bench', host, expiresInHours: 1 });
-  identities.push(await enrol(url, token, host));
+  const { token } = await client.createEnrollToken.mutate({ environment: 'bench', host, expiresInHours: 1 });
+  identities.push(await enroll(url, token, host));
 }
 const sentAt = new Map<string, number>();
 const latencies: number[] = [];

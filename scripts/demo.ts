@@ -5,8 +5,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs, styleText } from 'node:util';
 import type { JobResult, JobSpec } from '@lastgood/protocol';
-import { seedShop, startPostgres } from '@lastgood/testkit';
-import { type AdminClient, adminClient, freePort, root, startProcess, waitFor } from './fleet-processes.ts';
+import {
+  type AdminClient,
+  adminClient,
+  freePort,
+  root,
+  seedShop,
+  startPostgres,
+  startProcess,
+  waitFor,
+} from '@lastgood/testkit';
 
 const { values: options } = parseArgs({ options: { once: { type: 'boolean', default: false } } });
 const started = performance.now();
@@ -149,12 +157,16 @@ try {
   const client = await adminClient(url, tokenFile);
   await mkdir(join(folder, 'repository'), { mode: 0o700 });
   const config = await writeAgentFile(folder, url, server.connection);
-  const { token } = await client.createEnrolToken.mutate({ environment: 'demo', host: 'localhost', expiresInHours: 1 });
-  const enrolToken = join(folder, 'enrol.token');
-  await writeFile(enrolToken, token, { mode: 0o600 });
+  const { token } = await client.createEnrollToken.mutate({
+    environment: 'demo',
+    host: 'localhost',
+    expiresInHours: 1,
+  });
+  const enrollToken = join(folder, 'enroll.token');
+  await writeFile(enrollToken, token, { mode: 0o600 });
   const enrolled = await startProcess(
-    'agent enrol',
-    [join(root, 'apps/agent/src/main.ts'), 'enrol', '--config', config, '--url', url, '--token-file', enrolToken],
+    'agent enroll',
+    [join(root, 'apps/agent/src/main.ts'), 'enroll', '--config', config, '--url', url, '--token-file', enrollToken],
     undefined,
   );
   await enrolled.ended;

@@ -1,118 +1,24 @@
+import { type ControlJob, TERMINAL_STATES } from '@lastgood/protocol';
+import { asKnown, helloWith } from './hello-mutations.ts';
 import {
-  type AgentLedger,
-  type ControlJob,
-  type ControlLedger,
-  type JobEvent,
-  jobKey,
-  TERMINAL_STATES,
-} from '@lastgood/protocol';
-import { asKnown, helloWith } from './mutated-hello.ts';
-import { type Habits, type Parts, type Reducers, realParts } from './parts.ts';
-import { disasters, type Faults, ordinary, rollbacks, zombies } from './world.ts';
+  acceptCommand,
+  asNext,
+  changeJobs,
+  expireLeases,
+  type Mutation,
+  merged,
+  real,
+  receiveReportWithoutTombstones,
+  recoverAfterCrash,
+  reduceWith,
+  reportWith,
+  requestCancel,
+  twoFronts,
+  unmergedAgain,
+  withoutHabit,
+} from './mutated-reducers.ts';
+import { disasters, ordinary, rollbacks, zombies } from './world.ts';
 
-/** One rule of the delivery and the parts without it. */
-export interface Mutation {
-  readonly rule: string;
-  readonly without: string;
-  readonly faults: Faults;
-  readonly parts: Parts;
-  /** What protects as well, so that the simulation does not notice the loss of this rule alone. */
-  readonly backedBy?: string;
-}
-
-const real = realParts.reduce;
-const reduceWith = (changes: Partial<Reducers>): Parts => ({ ...realParts, reduce: { ...real, ...changes } });
-const withoutHabit = (habit: keyof Habits): Parts => ({
-  ...realParts,
-  habits: { ...realParts.habits, [habit]: false },
-});
-const changeJobs = (ledger: ControlLedger, change: (job: ControlJob) => ControlJob): ControlLedger => ({
-  ...ledger,
-  jobs: new Map([...ledger.jobs].map(([id, job]) => [id, change(job)])),
-});
-const merged = (ledger: ControlLedger): ControlLedger => ({ ...ledger, mergedIncarnation: ledger.incarnation });
-const unmergedAgain = (before: ControlLedger, after: ControlLedger): ControlLedger => ({
-  ...after,
-  mergedIncarnation: before.mergedIncarnation,
-});
-
-/** R2: a command that was taken before is taken again. */
-const acceptCommand: Reducers['acceptCommand'] = (ledger, command, mint, refuse) => {
-  if (command.seq > ledger.lastSeq || command.type !== 'job.start') {
-    return real.acceptCommand(ledger, command, mint, refuse);
-  }
-  const jobs = new Map(ledger.jobs);
-  jobs.delete(jobKey(command.jobId, command.attempt));
-  const again = { ...command, seq: ledger.lastSeq + 1 };
-  const taken = real.acceptCommand({ ...ledger, jobs }, again, mint, refuse);
-  return { ...taken, ledger: { ...taken.ledger, lastSeq: ledger.lastSeq } };
-};
-
-/** Makes events look like the next ones of the job, whatever they are. */
-const asNext = (ledger: ControlLedger, event: JobEvent, number: boolean): JobEvent => {
-  const job = ledger.jobs.get(event.jobId);
-  if (job === undefined || event.attempt !== job.attempt || TERMINAL_STATES.has(job.state)) return event;
-  return { ...event, n: number ? job.lastN + 1 : event.n, prev: job.lastEventId };
-};
-/** Applies events one by one after `change`; the agent hears of its own ids. */
-const reportWith =
-  (change: (ledger: ControlLedger, event: JobEvent) => JobEvent): Reducers['receiveReport'] =>
-  (ledger, events, now, leaseMs) => {
-    let next = ledger;
-    const acceptedIds: string[] = [];
-    for (const event of events) {
-      const heard = real.receiveReport(next, [change(next, event)], now, leaseMs);
-      next = heard.ledger;
-      if (heard.diverged) return { ...heard, acceptedIds };
-      acceptedIds.push(event.id);
-    }
-    return { ledger: next, acceptedIds, diverged: false };
-  };
-
-/** R5: what ran when the agent died is simply begun again. */
-const recoverAfterCrash: Reducers['recoverAfterCrash'] = (ledger) => ({
-  ...ledger,
-  jobs: new Map(
-    [...ledger.jobs].map(([key, job]) => [key, job.state === 'running' ? { ...job, state: 'accepted' } : job]),
-  ),
-});
-
-/** R9: a job of which nothing is heard is sent again. */
-const expireLeases: Reducers['expireLeases'] = (ledger, now) => {
-  let next = real.expireLeases(ledger, now);
-  for (const job of next.jobs.values()) {
-    if (job.state !== 'lost') continue;
-    const { jobId, spec, startBy, deadlineMs } = job;
-    const attempt = job.attempt + 1;
-    const seq = next.commandSeq + 1;
-    const fresh = { state: 'queued', attempt, lastN: 0, lastEventId: null, grantedNonce: null, handed: false } as const;
-    const jobs = new Map(next.jobs).set(jobId, { ...job, ...fresh });
-    const start = { seq, type: 'job.start', jobId, attempt, spec, startBy, deadlineMs } as const;
-    next = { ...next, jobs, commandSeq: seq, outbox: [...next.outbox, start] };
-  }
-  return next;
-};
-
-/** R12: what is cancelled before it was sent is taken out of the sequence. */
-const requestCancel: Reducers['requestCancel'] = (ledger, jobId, now) => {
-  const next = real.requestCancel(ledger, jobId, now);
-  const gone = next.outbox.filter(
-    ({ seq, type }) => type !== 'noop' || ledger.outbox.some((o) => o.seq === seq && o.type === type),
-  );
-  return { ...next, outbox: gone };
-};
-
-/** R12: what has ended stays in the outbox as it was sent. */
-const receiveReportWithoutTombstones: Reducers['receiveReport'] = (ledger, events, now, leaseMs) => {
-  const heard = real.receiveReport(ledger, events, now, leaseMs);
-  const outbox = heard.ledger.outbox.map((command) => ledger.outbox.find(({ seq }) => seq === command.seq) ?? command);
-  return { ...heard, ledger: { ...heard.ledger, outbox } };
-};
-
-const twoFronts: Reducers['startableJobs'] = (ledger: AgentLedger) =>
-  [...ledger.jobs.values()].filter((job) => job.state === 'accepted');
-
-/** Every rule, taken away one at a time. */
 export const mutations: readonly Mutation[] = [
   {
     rule: 'R1',
@@ -147,7 +53,12 @@ export const mutations: readonly Mutation[] = [
       receiveReport: reportWith((ledger, event) => {
         const job = ledger.jobs.get(event.jobId);
         if (job === undefined || event.attempt >= job.attempt || TERMINAL_STATES.has(job.state)) return event;
-        return { ...event, attempt: job.attempt, n: job.lastN + 1, prev: job.lastEventId };
+        return {
+          ...event,
+          attempt: job.attempt,
+          eventNumber: job.lastEventNumber + 1,
+          previousEventId: job.lastEventId,
+        };
       }),
     }),
   },
@@ -200,8 +111,8 @@ export const mutations: readonly Mutation[] = [
     without: 'a clock that is set back lets begin what was closed',
     faults: ordinary,
     parts: reduceWith({
-      grantBegin: (ledger, ...asked) =>
-        real.grantBegin(
+      grantStart: (ledger, ...asked) =>
+        real.grantStart(
           changeJobs(ledger, ({ closedAt: _, ...job }) => job),
           ...asked,
         ),
@@ -209,7 +120,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     rule: 'R12',
-    without: 'a cancelled command is deleted instead of made a noop',
+    without: 'a canceled command is deleted instead of made a noop',
     faults: ordinary,
     parts: reduceWith({ requestCancel }),
   },
@@ -295,8 +206,8 @@ export const mutations: readonly Mutation[] = [
     without: 'an attempt may be granted twice',
     faults: rollbacks,
     parts: reduceWith({
-      grantBegin: (ledger, jobId, attempt, nonce, now) =>
-        real.grantBegin(
+      grantStart: (ledger, jobId, attempt, nonce, now) =>
+        real.grantStart(
           changeJobs(ledger, (job) => ({ ...job, grantedNonce: null })),
           jobId,
           attempt,
@@ -312,10 +223,13 @@ export const mutations: readonly Mutation[] = [
     parts: reduceWith({
       receiveReport: reportWith((ledger, event) => {
         const job = ledger.jobs.get(event.jobId);
-        const last = job !== undefined && event.attempt === job.attempt && event.n === job.lastN;
+        const last = job !== undefined && event.attempt === job.attempt && event.eventNumber === job.lastEventNumber;
         return last && job.lastEventId !== null ? { ...event, id: job.lastEventId } : asNext(ledger, event, false);
       }),
-      receiveHello: helloWith((told, job) => (told.n === job.lastN ? { lastEventId: job.lastEventId } : {}), false),
+      receiveHello: helloWith(
+        (told, job) => (told.eventNumber === job.lastEventNumber ? { lastEventId: job.lastEventId } : {}),
+        false,
+      ),
     }),
   },
   {
@@ -386,9 +300,9 @@ export const mutations: readonly Mutation[] = [
     without: 'a grant is given although a cancel was asked for',
     faults: ordinary,
     parts: reduceWith({
-      grantBegin: (ledger, jobId, attempt, nonce, now) => {
+      grantStart: (ledger, jobId, attempt, nonce, now) => {
         const free = changeJobs(ledger, (job) => ({ ...job, cancelRequested: false }));
-        const asked = real.grantBegin(free, jobId, attempt, nonce, now);
+        const asked = real.grantStart(free, jobId, attempt, nonce, now);
         const wanted = ledger.jobs.get(jobId)?.cancelRequested ?? false;
         const job = asked.ledger.jobs.get(jobId);
         if (job === undefined) return { ...asked, ledger };

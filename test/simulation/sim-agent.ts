@@ -3,17 +3,17 @@ import {
   type AgentLedger,
   classOf,
   deniedOutcome,
+  type EventFactory,
   emptyAgentLedger,
   expiredOutcome,
   type HelloAnswer,
   type JobOutcome,
   type JournalJob,
   jobKey,
-  type Mint,
   wireErrorOf,
 } from '@lastgood/protocol';
+import { GRANT_MS, type Surroundings } from './environment.ts';
 import type { Down, Link, Up } from './network.ts';
-import { GRANT_MS, type Surroundings } from './surroundings.ts';
 
 interface Grant {
   readonly nonce: string;
@@ -37,7 +37,7 @@ interface Process {
 /** Each success has a result of its own, so that one that is lost or mixed up is noticed. */
 const doneWith = (told: string): JobOutcome => ({ type: 'succeeded', error: null, result: { told } });
 const broke: JobOutcome = { type: 'failed', error: wireErrorOf('TOOL_FAILED', 'the tool failed'), result: null };
-const stopped: JobOutcome = { type: 'cancelled', error: wireErrorOf('JOB_CANCELLED', 'it was stopped'), result: null };
+const stopped: JobOutcome = { type: 'canceled', error: wireErrorOf('JOB_CANCELED', 'it was stopped'), result: null };
 
 /** An agent: a journal that survives, a process that does not. The real reducers decide, this class only carries out. */
 export class SimAgent {
@@ -54,7 +54,7 @@ export class SimAgent {
     this.#around = around;
   }
 
-  get #mint(): Mint {
+  get #eventFactory(): EventFactory {
     return { now: this.#around.now() + this.skewMs, eventId: () => this.#around.mintId('e') };
   }
 
@@ -83,7 +83,7 @@ export class SimAgent {
       grants: new Map(),
       runs: new Map(),
     };
-    this.#commit(this.process, reduce.recoverAfterCrash(ledger, this.#mint));
+    this.#commit(this.process, reduce.recoverAfterCrash(ledger, this.#eventFactory));
   }
 
   die(): void {
@@ -120,7 +120,7 @@ export class SimAgent {
     const input = {
       instanceId: `00000000-0000-4000-8000-00000000000${this.index}`,
       capabilities: ['backup'],
-      clock: this.#mint.now,
+      clock: this.#eventFactory.now,
       agentVersion: '0.1.0',
       protocol: 1,
       ...told,
@@ -147,7 +147,7 @@ export class SimAgent {
     const { reduce, habits } = this.#around.parts;
     const told = habits.keepSentJobs ? process.sentJobs : reduce.helloOf(process.ledger).jobs;
     const keys = new Set(process.runs.keys());
-    const { ledger, stop } = reduce.adoptHelloAnswer(process.ledger, told, answer, keys, this.#mint);
+    const { ledger, stop } = reduce.adoptHelloAnswer(process.ledger, told, answer, keys, this.#eventFactory);
     this.#commit(process, ledger);
     for (const { jobId, attempt } of habits.stopAfterHello ? stop : []) {
       this.#around.judge.effectEnds(jobId, false);
@@ -160,8 +160,8 @@ export class SimAgent {
   #take(process: Process, command: Extract<Down, { type: 'command' }>['command']): void {
     const { reduce, habits } = this.#around.parts;
     const refuse = (spec: AgentJob['spec']) =>
-      spec.command === 'undo' ? wireErrorOf('POLICY_REFUSED', 'not allowed here') : null;
-    const { ledger, stop, gap } = reduce.acceptCommand(process.ledger, command, this.#mint, refuse);
+      spec.command === 'undo' ? wireErrorOf('HOST_LIMIT', 'not allowed here') : null;
+    const { ledger, stop, gap } = reduce.acceptCommand(process.ledger, command, this.#eventFactory, refuse);
     if (gap) {
       this.hangUp();
       return;
@@ -174,7 +174,12 @@ export class SimAgent {
   }
 
   #cancel(process: Process, jobId: string, attempt: number): void {
-    const { ledger, stop } = this.#around.parts.reduce.cancelAttempt(process.ledger, jobId, attempt, this.#mint);
+    const { ledger, stop } = this.#around.parts.reduce.cancelAttempt(
+      process.ledger,
+      jobId,
+      attempt,
+      this.#eventFactory,
+    );
     if (ledger !== process.ledger) this.#commit(process, ledger);
     const run = stop === null ? undefined : process.runs.get(jobKey(jobId, attempt));
     if (run !== undefined) run.stopping = true;
@@ -204,7 +209,7 @@ export class SimAgent {
     this.#send(process, { type: 'heartbeat', running: open, outboxDepth: process.ledger.outbox.length });
   }
 
-  /** Looks at one of the jobs that may begin. */
+  /** InventoryCollector at one of the jobs that may begin. */
   work(): void {
     const process = this.process;
     if (process === null || !process.reconciled) return;
@@ -218,12 +223,12 @@ export class SimAgent {
     const grant = process.grants.get(key);
     const live = grant?.state === 'valid' && (!habits.endGrants || this.#around.now() < grant.sentAt + GRANT_MS);
     const state = live ? 'valid' : grant?.state === 'denied' ? 'denied' : 'none';
-    const step = reduce.nextStep(job, { now: this.#mint.now, grant: state });
+    const step = reduce.nextStep(job, { now: this.#eventFactory.now, grant: state });
     if (step === 'ask') {
       this.#ask(process, job, grant);
     } else if (step === 'expire') {
       const outcome = grant?.state === 'denied' ? deniedOutcome(grant.reason) : expiredOutcome;
-      this.#commit(process, reduce.finishJob(process.ledger, key, outcome, this.#mint));
+      this.#commit(process, reduce.finishJob(process.ledger, key, outcome, this.#eventFactory));
     } else {
       this.#begin(process, job, grant);
     }
@@ -232,7 +237,7 @@ export class SimAgent {
   #begin(process: Process, job: AgentJob, grant: Grant | undefined): void {
     const { reduce, habits } = this.#around.parts;
     const key = jobKey(job.jobId, job.attempt);
-    const ledger = reduce.markRunning(process.ledger, key, this.#mint);
+    const ledger = reduce.markRunning(process.ledger, key, this.#eventFactory);
     if (ledger.jobs.get(key)?.state !== 'running') return;
     const begin = () => {
       process.runs.set(key, { stopping: false });
@@ -241,7 +246,7 @@ export class SimAgent {
       const nonce = trulyLive ? grant.nonce : null;
       this.#around.say(() => `agent ${agent}: EFFECT of ${key} (${classOf(job.spec)})`);
       const { healed } = this.#around;
-      this.#around.judge.effectBegins({ agent, life, job, hostClock: this.#mint.now, nonce, healed });
+      this.#around.judge.effectBegins({ agent, life, job, hostClock: this.#eventFactory.now, nonce, healed });
     };
     if (!habits.journalBeforeEffect) begin();
     this.#commit(process, ledger);
@@ -274,14 +279,14 @@ export class SimAgent {
           : broke;
     this.#around.judge.effectEnds(jobOf(key), outcome.type === 'succeeded');
     process.runs.delete(key);
-    this.#commit(process, this.#around.parts.reduce.finishJob(process.ledger, key, outcome, this.#mint));
+    this.#commit(process, this.#around.parts.reduce.finishJob(process.ledger, key, outcome, this.#eventFactory));
   }
 
   /** Forgets what ended some time ago and is confirmed. */
   forget(): void {
     const process = this.process;
     if (process === null) return;
-    const before = this.#mint.now - 30_000;
+    const before = this.#eventFactory.now - 30_000;
     this.#commit(process, this.#around.parts.reduce.forgetFinished(process.ledger, before));
   }
 

@@ -6,8 +6,8 @@ import {
   LIMITS,
   TERMINAL_STATES,
 } from '@lastgood/protocol';
+import { LEASE_MS, type Surroundings } from './environment.ts';
 import type { Down, Link, Up } from './network.ts';
-import { LEASE_MS, type Surroundings } from './surroundings.ts';
 
 interface Session {
   readonly agent: number;
@@ -128,7 +128,7 @@ export class SimControl {
     if (!this.#around.healed && this.#around.random.chance(0.05))
       session.sentSeq = Math.min(session.sentSeq, before.acked);
     const limit = this.#around.healed ? LIMITS.commandWindow : 1 + this.#around.random.below(LIMITS.commandWindow);
-    const { ledger, commands } = reduce.handOver(before, session.sentSeq, limit);
+    const { ledger, commands } = reduce.dispatch(before, session.sentSeq, limit);
     const early = !this.#around.parts.habits.commitBeforeSend;
     if (!early) this.#commit(session.agent, ledger);
     for (const command of commands) {
@@ -162,7 +162,7 @@ export class SimControl {
       if (session.more && message.outboxDepth === 0) this.close(session.link);
     } else if (message.type === 'begin') {
       const { jobId, attempt, nonce } = message;
-      const asked = reduce.grantBegin(ledger, jobId, attempt, nonce, this.#now);
+      const asked = reduce.grantStart(ledger, jobId, attempt, nonce, this.#now);
       if (asked.granted) this.#around.judge.granted(session.agent, { jobId, attempt }, nonce);
       this.#answer(session, asked.ledger, { type: 'begin', nonce, granted: asked.granted, reason: asked.reason });
     } else {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { realParts } from './parts.ts';
+import { realParts } from './protocol-under-test.ts';
 import { disasters, type Faults, ordinary, rollbacks, runSeed, zombies } from './world.ts';
 
 const SEEDS = Number(process.env['SIM_SEEDS'] ?? 2_000);

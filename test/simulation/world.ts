@@ -1,11 +1,11 @@
 import type { JobSpec } from '@lastgood/protocol';
-import { Judge, Violation } from './judge.ts';
+import { Crash, type Surroundings } from './environment.ts';
 import { canDeliverDown, canDeliverUp, type Link, newLink } from './network.ts';
-import type { Parts } from './parts.ts';
+import { Judge, Violation } from './oracle.ts';
+import type { Parts } from './protocol-under-test.ts';
 import { Random } from './random.ts';
 import { SimAgent } from './sim-agent.ts';
 import { SimControl } from './sim-control.ts';
-import { Crash, type Surroundings } from './surroundings.ts';
 
 /** How often what goes wrong, per step (crashes also per step inside a handler). */
 export interface Faults {

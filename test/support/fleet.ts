@@ -10,14 +10,14 @@ import {
   root,
   startProcess,
   waitFor,
-} from '../../scripts/fleet-processes.ts';
+} from '@lastgood/testkit';
 
 const forever = new AbortController().signal;
 const control = join(root, 'apps/control/src/main.ts');
 const sourceAgent = join(root, 'apps/agent/src/main.ts');
 
 export interface FleetOptions {
-  /** The agent's program; the sources unless told. */
+  /** The agent's program. The default runs the sources. */
   readonly agent?: string;
   readonly port?: number;
   /** The port of a proxy through which the agent reaches the control plane. */
@@ -47,7 +47,7 @@ export class Fleet implements AsyncDisposable {
     this.tokenFile = join(folder, 'control', 'admin.token');
   }
 
-  /** Starts both, enrols the agent and waits until its target `shop` is announced. */
+  /** Starts both, enrolls the agent and waits until its target `shop` is announced. */
   static async start(folder: string, connection: object, options: FleetOptions = {}): Promise<Fleet> {
     await using cleanup = new AsyncDisposableStack();
     const fleet = cleanup.use(new Fleet(folder, options.port ?? (await freePort()), options));
@@ -71,19 +71,19 @@ export class Fleet implements AsyncDisposable {
       },
     };
     await writeFile(fleet.configFile, JSON.stringify(config), { mode: 0o600 });
-    const { token } = await fleet.client.createEnrolToken.mutate({
+    const { token } = await fleet.client.createEnrollToken.mutate({
       environment: 'test',
       host: 'db-1',
       expiresInHours: 1,
     });
-    const tokenFile = join(folder, 'enrol.token');
+    const tokenFile = join(folder, 'enroll.token');
     await writeFile(tokenFile, token, { mode: 0o600 });
-    const enrolment = await startProcess(
-      'enrol',
-      [fleet.#program, 'enrol', '--config', fleet.configFile, '--url', fleet.url, '--token-file', tokenFile],
+    const enrollment = await startProcess(
+      'enroll',
+      [fleet.#program, 'enroll', '--config', fleet.configFile, '--url', fleet.url, '--token-file', tokenFile],
       undefined,
     );
-    await enrolment.ended;
+    await enrollment.ended;
     await fleet.startAgent();
     await fleet.untilOnline();
     cleanup.move();

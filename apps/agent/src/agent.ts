@@ -6,15 +6,15 @@ import { lockFolder, makePrivateFolder } from '@lastgood/host';
 import { finishJob, forgetFinished, jobKey, recoverAfterCrash } from '@lastgood/protocol';
 import { type AgentConfig, readAgentConfig } from './config/agent-config.ts';
 import { type Identity, readIdentity } from './config/identity.ts';
+import { InventoryCollector, PROBE_MS, probeContext } from './inventory/collector.ts';
 import { ClockWatch } from './jobs/clock-watch.ts';
 import { JobRunner } from './jobs/job-runner.ts';
 import { summariesOf, type Target, targetsOf } from './jobs/targets.ts';
-import { Turns } from './jobs/turns.ts';
 import { Journal } from './journal/journal.ts';
 import { Link } from './link/link.ts';
 import type { Log } from './log.ts';
-import { Looks, lookContext, PROBE_MS } from './looks.ts';
-import { untilAborted } from './until-aborted.ts';
+import { raceWithAbort } from './race-with-abort.ts';
+import { SerialQueue } from './serial-queue.ts';
 
 const FORGET_MS = 30 * 86_400_000;
 const FORGET_EVERY_MS = 3_600_000;
@@ -23,9 +23,9 @@ const SWEEP_AGAIN_MS = 60_000;
 /** Tools that are deaf to SIGTERM are killed within seconds; what takes longer waits for a disk. */
 const STOP_MS = 30_000;
 /** After so long a call into a disk is left behind. */
-const LEAVE_MS = 3_000;
+const ABANDON_MS = 3_000;
 /** So long without a word, and nothing running: the process ends and its supervisor starts a fresh one. */
-const SILENT_MS = 24 * 3_600_000;
+const NO_CONTACT_EXIT_MS = 24 * 3_600_000;
 
 export interface AgentOptions {
   readonly configFile: string;
@@ -52,8 +52,8 @@ class RunningAgent implements Agent {
   readonly #runner: JobRunner;
   readonly #link: Link;
   readonly #stop = new AbortController();
-  readonly #openings = new Turns();
-  readonly #looks: Looks;
+  readonly #repositoryQueue = new SerialQueue();
+  readonly #collector: InventoryCollector;
   readonly #timer: NodeJS.Timeout;
   readonly #watching: NodeJS.Timeout;
   #tasks: Promise<unknown>[] = [];
@@ -64,7 +64,7 @@ class RunningAgent implements Agent {
     this.#options = options;
     this.#config = config;
     this.#journal = journal;
-    this.#targets = targetsOf(config, journal, this.#openings);
+    this.#targets = targetsOf(config, journal, this.#repositoryQueue);
     const { clock, log, random = Math.random } = options;
     const watch = new ClockWatch(clock);
     this.#identity = identity;
@@ -80,13 +80,13 @@ class RunningAgent implements Agent {
       log,
       workDir: join(config.dataDir, 'jobs'),
       targets: () => this.#targets,
-      askToBegin: (jobId, attempt, nonce) => this.#link.askToBegin(jobId, attempt, nonce),
+      requestGrant: (jobId, attempt, nonce) => this.#link.requestGrant(jobId, attempt, nonce),
       controlNow: () => this.#link.controlNow,
       jumpedMs: () => watch.jumpedMs,
       onEvent: () => this.#link.reportSoon(),
-      onEnd: () => this.#link.factsSoon(),
+      onEnd: () => this.#link.sendInventorySoon(),
     });
-    this.#looks = new Looks({
+    this.#collector = new InventoryCollector({
       dataDir: config.dataDir,
       clock,
       targets: () => this.#targets,
@@ -100,7 +100,7 @@ class RunningAgent implements Agent {
       journal,
       runner: () => this.#runner,
       targets: () => this.#targets,
-      facts: () => this.#looks.facts(),
+      inventory: () => this.#collector.collect(),
       clock,
       random,
       log,
@@ -109,7 +109,7 @@ class RunningAgent implements Agent {
     this.ended = promise;
     this.#timer = setInterval(() => {
       journal.save(forgetFinished(journal.ledger, clock.now() - FORGET_MS));
-      if (this.#link.silentMs > SILENT_MS && this.#runner.runningKeys.size === 0) resolve();
+      if (this.#link.sinceContactMs > NO_CONTACT_EXIT_MS && this.#runner.runningKeys.size === 0) resolve();
     }, FORGET_EVERY_MS);
   }
 
@@ -141,7 +141,9 @@ class RunningAgent implements Agent {
           error: null,
           result: { command: 'backup', backup: found, durationMs },
         } as const;
-        this.#journal.save(finishJob(this.#journal.ledger, jobKey(job.jobId, job.attempt), outcome, this.#runner.mint));
+        this.#journal.save(
+          finishJob(this.#journal.ledger, jobKey(job.jobId, job.attempt), outcome, this.#runner.eventFactory),
+        );
         log.info({ job: job.jobId, backup: found.backupId }, 'an interrupted backup had been published');
       } catch (error) {
         log.warn(
@@ -150,10 +152,10 @@ class RunningAgent implements Agent {
         );
       }
     }
-    this.#journal.save(recoverAfterCrash(this.#journal.ledger, this.#runner.mint));
+    this.#journal.save(recoverAfterCrash(this.#journal.ledger, this.#runner.eventFactory));
   }
 
-  /** Removes the leavings of a crash, before the first job of the target and, when that failed, between two of its jobs. */
+  /** Removes the leftovers of a crash, before the first job of the target and, when that failed, between two of its jobs. */
   async #prepare(target: Target): Promise<void> {
     const { log } = this.#options;
     const { signal } = this.#stop;
@@ -178,16 +180,16 @@ class RunningAgent implements Agent {
   async #sweep(target: Target): Promise<void> {
     const { clock, log } = this.#options;
     const sweeping = target.repository().then((repository) => repository.sweep(target.ref, new Set()));
-    const stopped = (): Failure => new Failure('STORE_FAILED', 'the agent stops before the repository answers');
-    const unfinished = await untilAborted(sweeping, this.#stop.signal, stopped);
-    await using context = await lookContext(
+    const stopped = (): Failure => new Failure('IO_ERROR', 'the agent stops before the repository answers');
+    const unfinished = await raceWithAbort(sweeping, this.#stop.signal, stopped);
+    await using context = await probeContext(
       this.#config.dataDir,
       `sweep-${target.name}`,
       clock,
       AbortSignal.any([this.#stop.signal, AbortSignal.timeout(5 * PROBE_MS)]),
     );
-    const leavings = await target.engine.sweep(context, () => this.#runner.runningJobs);
-    const swept = [...unfinished.map((id) => `unfinished backup ${id}`), ...leavings];
+    const leftovers = await target.engine.sweep(context, () => this.#runner.runningJobs);
+    const swept = [...unfinished.map((id) => `unfinished backup ${id}`), ...leftovers];
     if (swept.length > 0) log.info({ target: target.name, swept }, 'removed what an interrupted job left');
   }
 
@@ -210,7 +212,10 @@ class RunningAgent implements Agent {
       )
         throw new Failure('CONFIG_INVALID', 'environment, host and dataDir change with a restart alone');
       const before = this.#targets;
-      this.#targets = targetsOf(config, this.#journal, this.#openings, { config: this.#config, targets: before });
+      this.#targets = targetsOf(config, this.#journal, this.#repositoryQueue, {
+        config: this.#config,
+        targets: before,
+      });
       this.#config = config;
       this.#refusedFile = undefined;
       for (const target of this.#targets.values())
@@ -222,7 +227,7 @@ class RunningAgent implements Agent {
     } finally {
       // Only now: the file may name another address.
       this.#link.redial();
-      this.#link.factsSoon();
+      this.#link.sendInventorySoon();
     }
   }
 
@@ -233,11 +238,13 @@ class RunningAgent implements Agent {
     const late = delay(STOP_MS, 'late' as const, { ref: false });
     const left = (await Promise.race([this.#runner.stop(), late])) === 'late' ? ['a job that does not end'] : [];
     this.#link.stop();
-    await Promise.allSettled([...this.#tasks, this.#looks.settled()]);
-    const silent = (): string[] => [...new Set([...this.#openings.silent, ...this.#looks.silent])];
+    await Promise.allSettled([...this.#tasks, this.#collector.settled()]);
+    const unresponsive = (): string[] => [
+      ...new Set([...this.#repositoryQueue.unresponsive, ...this.#collector.unresponsive]),
+    ];
     // A reading that was broken off still ends by itself, unless it is of a dead disk.
-    for (let waited = 0; silent().length > 0 && waited < LEAVE_MS; waited += 50) await delay(50);
-    return [...left, ...silent()];
+    for (let waited = 0; unresponsive().length > 0 && waited < ABANDON_MS; waited += 50) await delay(50);
+    return [...left, ...unresponsive()];
   }
 }
 

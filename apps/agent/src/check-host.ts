@@ -52,7 +52,7 @@ function withRemedy(finding: string): string {
   return code === undefined ? finding : `${finding}\n  ${ERROR_CATALOG[code].remedy}`;
 }
 
-/** Refuses STORE_FOREIGN when the first backup would be; a host that is not enrolled yet, or a repository that is still to be made, refuses nothing. */
+/** Refuses REPOSITORY_FOREIGN when the first backup would be; a host that is not enrolled yet, or a repository that is still to be made, refuses nothing. */
 async function checkOwner(config: AgentConfig, name: string, systemId: string | null): Promise<void> {
   const { environment, host } = config;
   const repository = config.repositories[config.targets[name]?.repository ?? ''];
@@ -87,7 +87,7 @@ async function checkTarget(name: string, config: AgentConfig, clock: Clock, work
   }
 }
 
-/** Looks at everything that an agent file names: changes nothing, and is done within half a minute for each server. */
+/** InventoryCollector at everything that an agent file names: changes nothing, and is done within half a minute for each server. */
 export async function checkHost(config: AgentConfig, clock: Clock): Promise<Found[]> {
   const workDir = await mkdtemp(join(tmpdir(), 'lastgood-check-'));
   try {

@@ -1,3 +1,3 @@
 export { type Agent, type AgentOptions, startAgent } from './agent.ts';
 export { agentConfigJsonSchema, readAgentConfig } from './config/agent-config.ts';
-export { enrol } from './config/identity.ts';
+export { enroll } from './config/identity.ts';

@@ -8,15 +8,15 @@ import { pino } from 'pino';
 import { startAgent } from './agent.ts';
 import { checkHost } from './check-host.ts';
 import { type AgentConfig, readAgentConfig } from './config/agent-config.ts';
-import { enrol } from './config/identity.ts';
+import { enroll } from './config/identity.ts';
 
 const USAGE = `Usage: lastgood agent --config FILE
-       lastgood agent enrol --config FILE --url URL --token-file FILE
+       lastgood agent enroll --config FILE --url URL --token-file FILE
        lastgood agent check --config FILE
        lastgood agent adopt --config FILE --target NAME
 
   run      (default) connects to the control plane and carries out its jobs; SIGHUP reads the file again
-  enrol    joins this host with a one-time token of \`lastgood tokens enrol\`
+  enroll    joins this host with a one-time token of \`lastgood tokens enroll\`
   check    says whether the file is valid, and looks at what it names; ends with 4 when something is not in order
   adopt    makes the backups of a target in its repository this host's and its server's, for another one is gone for good
 `;
@@ -102,17 +102,17 @@ try {
   });
   const [command = 'run', ...rest] = positionals;
   if (values.help) process.stdout.write(USAGE);
-  else if (rest.length > 0 || !['run', 'enrol', 'check', 'adopt'].includes(command))
+  else if (rest.length > 0 || !['run', 'enroll', 'check', 'adopt'].includes(command))
     throw new Failure('BAD_INPUT', `unknown command "${positionals.join(' ')}"\n${USAGE}`);
   else if (command === 'run') await run(needed(values.config, 'config'));
   else {
     const config = await readAgentConfig(needed(values.config, 'config'));
-    if (command === 'enrol') {
+    if (command === 'enroll') {
       const file = needed(values['token-file'], 'token-file');
       const token = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
         throw new Failure('BAD_INPUT', `${file} cannot be read (${error.code})`);
       });
-      const { agentId } = await enrol(config, values.url ?? config.control.url, token.trim());
+      const { agentId } = await enroll(config, values.url ?? config.control.url, token.trim());
       process.stdout.write(`enrolled ${config.environment}/${config.host} as ${agentId}\n`);
     } else if (command === 'adopt') await adopt(config, needed(values.target, 'target'));
     else await check(config, needed(values.config, 'config'));

@@ -9,7 +9,7 @@ import { checkHost, type Found } from '../src/check-host.ts';
 import { agentConfigSchema } from '../src/config/agent-config.ts';
 import { openRepository } from '../src/jobs/targets.ts';
 import { Journal } from '../src/journal/journal.ts';
-import { enrolAs } from './enrolled.ts';
+import { enrollAs } from './support/enrolled.ts';
 
 test('a check says of everything that the file names whether it is in order, with the remedy, and makes nothing', async () => {
   await using folder = await temporaryFolder();
@@ -47,7 +47,7 @@ test('a check says of everything that the file names whether it is in order, wit
     'repository made',
   ]);
   expect(found.get('repository made')?.text).toContain(id);
-  expect(found.get('repository foreign')?.text).toMatch(/^STORE_NOT_MOUNTED: .* has no lastgood.json/);
+  expect(found.get('repository foreign')?.text).toMatch(/^REPOSITORY_NOT_MOUNTED: .* has no lastgood.json/);
   expect(found.get('repository unmounted')?.text).toContain('is not a mount point');
   expect(found.get('target away')?.text).toMatch(/DATABASE_UNREACHABLE: .*\n {2}Check that the server runs/);
   expect(found.get('target open')?.text).toContain('DATA_FOLDER_UNSAFE');
@@ -58,7 +58,7 @@ test('B5: a check finds what the first backup would: a disk that is away, anothe
   const at = (name: string): string => join(folder.path, name);
   const dataDir = at('data');
   await mkdir(dataDir, { mode: 0o700 });
-  await enrolAs(dataDir, { host: 'here' });
+  await enrollAs(dataDir, { host: 'here' });
   const names = ['away', 'other', 'disk', 'theirs'];
   const config = agentConfigSchema.parse({
     environment: 'test',
@@ -103,7 +103,7 @@ test('B14: a check finds that the folder of a target is written by another insta
   await using folder = await temporaryFolder();
   const [dataDir, path] = [join(folder.path, 'data'), join(folder.path, 'repository')];
   await mkdir(dataDir, { mode: 0o700 });
-  await enrolAs(dataDir, { host: 'here' });
+  await enrollAs(dataDir, { host: 'here' });
   const config = agentConfigSchema.parse({
     environment: 'test',
     host: 'here',
@@ -119,5 +119,8 @@ test('B14: a check finds that the folder of a target is written by another insta
   const ref = { environment: 'test', host: 'here', target: 'shop' };
   const about = { ref, jobId: uuidv7(), attempt: 1, engine: 'postgres', lastgoodVersion: '0' } as const;
   await theirs.begin({ ...about, backupId: uuidv7(), startedAt: '2026-01-01T00:00:00Z' }, 'another server');
-  expect(await target()).toMatchObject({ inOrder: false, text: expect.stringMatching(/^STORE_FOREIGN: .*\n.*adopt/) });
+  expect(await target()).toMatchObject({
+    inOrder: false,
+    text: expect.stringMatching(/^REPOSITORY_FOREIGN: .*\n.*adopt/),
+  });
 });

@@ -171,7 +171,7 @@ test('of hundreds of backups each has its reason, and all of them fit into one e
   const target = { ...bench.target, repository: async () => repository as Repository };
   const result = await bench.rotate({ keepLast: 24 }, { dryRun: true, target });
   expect(new Set(result.decisions.map(({ backupId }) => backupId)).size).toBe(500);
-  expect(sizeOf(result)).toBeLessThan(LIMITS.wideEventBytes);
+  expect(sizeOf(result)).toBeLessThan(LIMITS.largeEventBytes);
 });
 
 test('D5: what the control plane holds stays', async () => {

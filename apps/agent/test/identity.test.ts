@@ -6,9 +6,9 @@ import { text } from 'node:stream/consumers';
 import { temporaryFolder } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
 import { agentConfigSchema } from '../src/config/agent-config.ts';
-import { enrol } from '../src/config/identity.ts';
+import { enroll } from '../src/config/identity.ts';
 
-/** Enrols as a control plane would answer, and tells what was asked for. */
+/** Enrolls as a control plane would answer, and tells what was asked for. */
 async function enrolled(dataDir: string, host: string): Promise<{ installId: string; publicKey: string }> {
   const asked: { installId: string; publicKey: string }[] = [];
   const server = createServer((request, response) => {
@@ -22,7 +22,7 @@ async function enrolled(dataDir: string, host: string): Promise<{ installId: str
   const url = `http://127.0.0.1:${typeof address === 'object' ? address?.port : 0}`;
   const config = { environment: 'test', host, dataDir, control: { url }, repositories: {}, targets: {} };
   try {
-    await enrol(agentConfigSchema.parse(config), url, 'token');
+    await enroll(agentConfigSchema.parse(config), url, 'token');
   } finally {
     server.close();
   }

@@ -15,7 +15,7 @@ const KEY = jobKey(JOB, 1);
 const GRANT_MS = 30_000;
 const rotation: JobSpec = { command: 'rotate', target: 'shop', retention: { minimum: 1 }, holds: [], dryRun: false };
 const plan: JobSpec = { command: 'plan', target: 'shop', backupId: JOB, mode: { type: 'swap', database: 'shop' } };
-type Answer = Awaited<ReturnType<JobRunnerParts['askToBegin']>>;
+type Answer = Awaited<ReturnType<JobRunnerParts['requestGrant']>>;
 
 let cleanup: AsyncDisposableStack;
 let journal: Journal;
@@ -66,7 +66,7 @@ function runnerWith(spec: JobSpec, deadlineMs = 600_000, more: Partial<JobRunner
     log: pino({ enabled: false }),
     workDir: join(folder, 'jobs'),
     targets: () => targets,
-    askToBegin: (_jobId, _attempt, nonce) => {
+    requestGrant: (_jobId, _attempt, nonce) => {
       const question = Promise.withResolvers<Answer>();
       questions.push(question);
       nonces.push(nonce);
@@ -80,7 +80,7 @@ function runnerWith(spec: JobSpec, deadlineMs = 600_000, more: Partial<JobRunner
   });
   const times = { startBy: time.wall + 600_000, deadlineMs };
   const command = { seq: 1, type: 'job.start', jobId: JOB, attempt: 1, spec, ...times } as const;
-  journal.save(acceptCommand(journal.ledger, command, runner.mint, () => null).ledger);
+  journal.save(acceptCommand(journal.ledger, command, runner.eventFactory, () => null).ledger);
   // Jobs of these tests may never end; none of them writes into a journal that is closed.
   cleanup.defer(() => void runner.stop());
   return runner;
@@ -172,7 +172,7 @@ test.for([rotation, { ...plan, command: 'restore', planHash: 'a'.repeat(64) }] a
     questions[0]?.resolve(granted);
     runner.targetReady('shop');
     await expect.poll(() => job()?.state).toBe('finished');
-    expect(job()).toMatchObject({ lastType: 'rejected', error: { code: 'POLICY_REFUSED' } });
+    expect(job()).toMatchObject({ lastType: 'rejected', error: { code: 'HOST_LIMIT' } });
     expect(begun).toBe(0);
   },
 );

@@ -39,7 +39,7 @@ async function runnerWithJob(folder: string) {
     log: pino({ enabled: false }),
     workDir: join(folder, 'jobs'),
     targets: () => targets,
-    askToBegin: () => Promise.reject(new Error('not connected')),
+    requestGrant: () => Promise.reject(new Error('not connected')),
     controlNow: () => null,
     jumpedMs: () => 0,
     onEvent: () => undefined,
@@ -54,11 +54,11 @@ async function runnerWithJob(folder: string) {
     startBy: Date.now() + 600_000,
     deadlineMs: 600_000,
   } as const;
-  journal.save(acceptCommand(journal.ledger, command, runner.mint, () => null).ledger);
+  journal.save(acceptCommand(journal.ledger, command, runner.eventFactory, () => null).ledger);
   return { runner, asked, journal };
 }
 
-test('I10: leavings are swept only while no job of the target runs', async () => {
+test('I10: leftovers are swept only while no job of the target runs', async () => {
   await using folder = await temporaryFolder();
   const { runner, asked, journal } = await runnerWithJob(folder.path);
   using _journal = journal;
@@ -72,13 +72,13 @@ test('I10: leavings are swept only while no job of the target runs', async () =>
   };
   expect(await runner.whileIdle('shop', sweep)).toBe(false);
   expect(swept).toBe(0);
-  asked[0]?.reject(new Failure('STORE_NOT_MOUNTED', 'the disk is away'));
+  asked[0]?.reject(new Failure('REPOSITORY_NOT_MOUNTED', 'the disk is away'));
   await expect.poll(() => runner.runningKeys.size).toBe(0);
   expect(await runner.whileIdle('shop', sweep)).toBe(true);
   expect(swept).toBe(1);
 });
 
-test('I10: no job of a target begins while its leavings are swept', async () => {
+test('I10: no job of a target begins while its leftovers are swept', async () => {
   await using folder = await temporaryFolder();
   const { runner, asked, journal } = await runnerWithJob(folder.path);
   using _journal = journal;
@@ -90,6 +90,6 @@ test('I10: no job of a target begins while its leavings are swept', async () => 
   sweeping.resolve();
   expect(await done).toBe(true);
   await expect.poll(() => asked.length).toBe(1);
-  asked[0]?.reject(new Failure('STORE_NOT_MOUNTED', 'the disk is away'));
+  asked[0]?.reject(new Failure('REPOSITORY_NOT_MOUNTED', 'the disk is away'));
   await expect.poll(() => runner.runningKeys.size).toBe(0);
 });

@@ -7,7 +7,7 @@ import { Journal } from '../src/journal/journal.ts';
 
 const JOB = '01a20b1a-d025-7344-a564-47d7db15294a';
 let minted = 0;
-const mint = () => ({
+const eventFactory = () => ({
   now: 1_000,
   eventId: () => {
     minted += 1;
@@ -27,9 +27,9 @@ function life(first: AgentLedger): AgentLedger[] {
     startBy: 10_000,
     deadlineMs: 60_000,
   } as const;
-  const accepted = acceptCommand(first, command, mint(), () => null).ledger;
-  const running = markRunning(accepted, key, mint());
-  return [accepted, running, finishJob(running, key, { type: 'succeeded', error: null, result: null }, mint())];
+  const accepted = acceptCommand(first, command, eventFactory(), () => null).ledger;
+  const running = markRunning(accepted, key, eventFactory());
+  return [accepted, running, finishJob(running, key, { type: 'succeeded', error: null, result: null }, eventFactory())];
 }
 
 /** A journal on the disk with one job that has ended, without its write-ahead log. */

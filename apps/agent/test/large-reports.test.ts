@@ -1,16 +1,16 @@
 import { randomUUID } from 'node:crypto';
 import {
   acceptCommand,
+  type EventFactory,
   finishJob,
   type JobSpec,
   jobKey,
   LIMITS,
-  type Mint,
   markRunning,
   sizeOf,
 } from '@lastgood/protocol';
 import { expect, test } from 'vitest';
-import { BothSides } from '../../../test/support/both-sides.ts';
+import { InProcessFleet } from '../../../test/support/in-process-fleet.ts';
 import { Journal } from '../src/journal/journal.ts';
 
 const rotation: JobSpec = {
@@ -29,22 +29,27 @@ const decisions = Array.from({ length: 300 }, () => ({
 const result = { command: 'rotate', dryRun: true, decisions, keptCount: 300, removedCount: 0, freedBytes: 0 };
 
 test('K5: unreported results that are together larger than a frame let the agent connect, and all of them arrive', async () => {
-  await using both = await BothSides.open();
+  await using both = await InProcessFleet.open();
   await both.startAgent();
   await both.announced();
   await both.stopAgent();
   // A night without a control plane: the journal fills with results that nobody has heard.
   const jobs = Array.from({ length: 12 }, () => randomUUID());
-  const mint: Mint = { now: Date.now(), eventId: randomUUID };
+  const eventFactory: EventFactory = { now: Date.now(), eventId: randomUUID };
   {
     using journal = await Journal.open(both.journalFile, Date.now());
     for (const jobId of jobs) {
       const { ledger } = journal;
       const start = { seq: ledger.lastSeq + 1, type: 'job.start', jobId, attempt: 1, spec: rotation } as const;
       const times = { startBy: Date.now() + 600_000, deadlineMs: 600_000 };
-      const accepted = acceptCommand(ledger, { ...start, ...times }, mint, () => null).ledger;
+      const accepted = acceptCommand(ledger, { ...start, ...times }, eventFactory, () => null).ledger;
       const key = jobKey(jobId, 1);
-      const ended = finishJob(markRunning(accepted, key, mint), key, { type: 'succeeded', error: null, result }, mint);
+      const ended = finishJob(
+        markRunning(accepted, key, eventFactory),
+        key,
+        { type: 'succeeded', error: null, result },
+        eventFactory,
+      );
       journal.save({ ...ended, lastSeq: ledger.lastSeq });
     }
     expect(sizeOf(journal.ledger.outbox)).toBeGreaterThan(2 * LIMITS.frameBytes);

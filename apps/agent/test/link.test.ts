@@ -37,7 +37,7 @@ afterEach(async () => {
   await cleanup.disposeAsync();
 });
 
-const mint = () => ({
+const eventFactory = () => ({
   now: wall,
   eventId: () => {
     minted += 1;
@@ -48,8 +48,8 @@ function start(more: Partial<LinkParts> = {}): void {
   const runner = {
     runningKeys: new Set(),
     progress: [],
-    get mint() {
-      return mint();
+    get eventFactory() {
+      return eventFactory();
     },
     allowStart: () => void asked.push('start'),
     pump: () => undefined,
@@ -61,7 +61,7 @@ function start(more: Partial<LinkParts> = {}): void {
     journal,
     runner: () => runner as unknown as JobRunner,
     targets: () => new Map(),
-    facts: async () => ({ targets: [], backups: [], removed: [], scanned: [], overtaken: () => new Set() }),
+    inventory: async () => ({ targets: [], backups: [], removed: [], scanned: [], overtaken: () => new Set() }),
     clock: { now: () => wall, monotonic: () => performance.now() },
     random: () => 0,
     log: { info: () => undefined, error: () => undefined, warn: (fields: never) => void waits.push(fields) } as never,
@@ -75,7 +75,7 @@ function acceptJob(): void {
   const spec = { command: 'backup', target: 'shop', databases: null, digests: false } as const;
   const times = { startBy: wall + 600_000, deadlineMs: 600_000 };
   const command = { seq: 1, type: 'job.start', jobId: JOB, attempt: 1, spec, ...times } as const;
-  journal.save(acceptCommand(emptyAgentLedger, command, mint(), () => null).ledger);
+  journal.save(acceptCommand(emptyAgentLedger, command, eventFactory(), () => null).ledger);
 }
 
 test('R14: nothing begins and no command is taken before the hello is answered', async () => {
@@ -208,6 +208,6 @@ test('D1: each heartbeat and each begin tells the clock of this host as it is no
   await expect.poll(() => control.last('heartbeat')?.['clock']).toBe(wall);
   wall += DAY;
   await expect.poll(() => control.last('heartbeat')?.['clock']).toBe(wall);
-  expect(await link.askToBegin(JOB, 1, 'nonce')).toMatchObject({ granted: true });
-  expect(control.last('begin')?.['clock']).toBe(wall);
+  expect(await link.requestGrant(JOB, 1, 'nonce')).toMatchObject({ granted: true });
+  expect(control.last('requestGrant')?.['clock']).toBe(wall);
 });

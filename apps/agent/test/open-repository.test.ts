@@ -5,7 +5,7 @@ import { temporaryFolder } from '@lastgood/testkit';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { openRepository } from '../src/jobs/targets.ts';
 import { Journal } from '../src/journal/journal.ts';
-import { enrolAs } from './enrolled.ts';
+import { enrollAs } from './support/enrolled.ts';
 
 const ref = { environment: 'test', host: 'db-1', target: 'shop' };
 let cleanup: AsyncDisposableStack;
@@ -18,7 +18,7 @@ beforeEach(async () => {
   base = cleanup.use(await temporaryFolder()).path;
   [dataDir, path] = [join(base, 'agent'), join(base, 'disk', 'repository')];
   await mkdir(dataDir, { mode: 0o700 });
-  await enrolAs(dataDir);
+  await enrollAs(dataDir);
 });
 afterEach(() => cleanup.disposeAsync());
 
@@ -49,7 +49,7 @@ for (const [what, lose] of [
     const { id } = await open();
     await lose();
     await unmount();
-    await expect(open()).rejects.toMatchObject({ code: 'STORE_NOT_MOUNTED' });
+    await expect(open()).rejects.toMatchObject({ code: 'REPOSITORY_NOT_MOUNTED' });
     expect(await readdir(path)).toEqual([]);
     await mount();
     expect((await open()).id).toBe(id);
@@ -63,7 +63,7 @@ test('B5: another disk at the same place is refused, also after the journal was 
   const other = join(base, 'other');
   await open(other);
   await rename(other, path);
-  await expect(open()).rejects.toMatchObject({ code: 'STORE_NOT_MOUNTED' });
+  await expect(open()).rejects.toMatchObject({ code: 'REPOSITORY_NOT_MOUNTED' });
   await loseJournal();
   await expect(open(path)).resolves.toBeDefined();
 });
@@ -82,6 +82,6 @@ test('A15, B14: an agent writes to its targets under its own installation id', a
   const begin = async () =>
     await (await open()).begin({ ...backup, backupId: randomUUID(), startedAt: '2026-01-01T00:00:00Z' }, 'sys');
   await begin();
-  await enrolAs(dataDir);
-  await expect(begin()).rejects.toMatchObject({ code: 'STORE_FOREIGN' });
+  await enrollAs(dataDir);
+  await expect(begin()).rejects.toMatchObject({ code: 'REPOSITORY_FOREIGN' });
 });

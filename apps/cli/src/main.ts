@@ -16,8 +16,8 @@ for (const stream of [process.stdout, process.stderr])
   stream.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(process.exitCode ?? 0);
     if (stream === process.stdout)
-      process.stderr.write(`error STORE_FAILED: the output could not be written (${error.code})\n`);
-    process.exit(ERROR_CATALOG.STORE_FAILED.exit);
+      process.stderr.write(`error IO_ERROR: the output could not be written (${error.code})\n`);
+    process.exit(ERROR_CATALOG.IO_ERROR.exit);
   });
 
 const program = buildProgram(stop.signal, (status) => {

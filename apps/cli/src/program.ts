@@ -217,14 +217,14 @@ function addTokens(program: Command, act: Act): void {
       act((context) => tokens.createToken(context, name, options)),
     );
   group
-    .command('enrol')
+    .command('enroll')
     .description('a one-time token that joins one host')
     .argument('<environment>')
     .argument('<host>')
     .option('--expires <age>', 'at most 24h', '1h')
     .option('--replace', 'though the host is enrolled: the token replaces its agent')
     .action((environment: string, host: string, options: { expires: string; replace?: boolean }) =>
-      act((context) => tokens.createEnrolToken(context, environment, host, options)),
+      act((context) => tokens.createEnrollToken(context, environment, host, options)),
     );
   group
     .command('revoke')
@@ -236,7 +236,7 @@ function addTokens(program: Command, act: Act): void {
 function addDaemons(program: Command, finish: (status: number) => void): void {
   for (const [name, description] of [
     ['control', 'start the control plane (see `lastgood control --help`)'],
-    ['agent', 'start the agent of this host, or enrol it (see `lastgood agent --help`)'],
+    ['agent', 'start the agent of this host, or enroll it (see `lastgood agent --help`)'],
   ] as const) {
     program
       .command(name)

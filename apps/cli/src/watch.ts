@@ -91,7 +91,7 @@ export function failureOfJob(job: JobView): Failure | undefined {
   if (job.state === 'succeeded') return undefined;
   if (job.error !== null) return new Failure(job.error.code, job.error.message, { remedy: job.error.remedy });
   return new Failure(
-    job.state === 'cancelled' ? 'JOB_CANCELLED' : job.state === 'expired' ? 'JOB_EXPIRED' : 'JOB_INTERRUPTED',
+    job.state === 'canceled' ? 'JOB_CANCELED' : job.state === 'expired' ? 'JOB_EXPIRED' : 'JOB_INTERRUPTED',
     `the job ended as ${job.state}`,
   );
 }

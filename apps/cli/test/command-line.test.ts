@@ -102,7 +102,7 @@ test('a refused plan starts no restore, whatever is confirmed', async () => {
   const served = keep(await restoring({ refusals: ['the agent does not allow it'] }));
   const ran = await run(served.url, 'restore', 'shop', '--database', 'shop', '--swap', '--confirm', "it's");
   expect([ran.status, served.created.length]).toEqual([3, 1]);
-  expect(ran.stderr).toContain('error POLICY_REFUSED: the agent does not allow it');
+  expect(ran.stderr).toContain('error HOST_LIMIT: the agent does not allow it');
 });
 
 test('a plan that is only looked at ends with 0, a refused one with 3', async () => {
@@ -153,14 +153,14 @@ test.for(['backup shop', 'job watch 0000'])('L4: %s waits no longer for a host t
   expect(ran.status).toBe(2);
   expect(ran.stderr).toContain('error AGENT_OFFLINE: host test/db-1 is offline (since 2026-01-15T00:00:00.000Z)');
   expect(ran.stderr).toContain(`lastgood job show ${jobIdOf(0)}`);
-  expect(served.cancelled).toEqual([]);
+  expect(served.canceled).toEqual([]);
 });
 
 test('the exit status of a failed job is that of its code', async () => {
-  const error = { code: 'POLICY_REFUSED', message: `no${ESCAPE}`, remedy: 'ask' } as const;
+  const error = { code: 'HOST_LIMIT', message: `no${ESCAPE}`, remedy: 'ask' } as const;
   const served = keep(await serve(() => ({ state: 'failed', endedAt: 1, error })));
   const ran = await run(served.url, 'backup', 'shop');
-  expect([ran.status, ran.stderr]).toEqual([3, expect.stringContaining('error POLICY_REFUSED: no\\u001b]0;owned')]);
+  expect([ran.status, ran.stderr]).toEqual([3, expect.stringContaining('error HOST_LIMIT: no\\u001b]0;owned')]);
   expect(ran.stderr).not.toMatch(/^spoofed/m);
 });
 
@@ -277,7 +277,7 @@ test('Ctrl-C ends the watching with 130, says how to cancel, and cancels nothing
   await expect.poll(served.asked, { timeout: 60_000 }).toBeGreaterThan(1);
   child.kill('SIGINT');
   const [status] = await once(child, 'close');
-  expect([status, served.cancelled]).toEqual([130, []]);
+  expect([status, served.canceled]).toEqual([130, []]);
   expect(await stderr).toContain(`lastgood job cancel ${jobIdOf(0)}`);
 });
 
@@ -333,7 +333,7 @@ test('a daemon gets its own options, also those that the command line has too, a
   const agent = await run(
     'http://127.0.0.1:1',
     'agent',
-    'enrol',
+    'enroll',
     '--config',
     '/does/not/exist',
     '--url',

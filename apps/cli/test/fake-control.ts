@@ -78,7 +78,7 @@ type Create = Parameters<AdminApi['createJob']>[0];
 export interface Served extends AsyncDisposable {
   readonly url: string;
   readonly created: Create[];
-  readonly cancelled: string[];
+  readonly canceled: string[];
   readonly held: { backupId: string; held: boolean }[];
   /** How often a job was asked for. */
   asked(): number;
@@ -91,7 +91,7 @@ export async function serve(
   told: Partial<TargetStatus> | null = {},
 ): Promise<Served> {
   const created: Create[] = [];
-  const cancelled: string[] = [];
+  const canceled: string[] = [];
   const held: { backupId: string; held: boolean }[] = [];
   let asked = 0;
   const view = (index: number, count: number): JobView => {
@@ -142,7 +142,7 @@ export async function serve(
     },
     createJob: async (input) => view(created.push(input) - 1, 0),
     cancelJob: async (jobId) => {
-      cancelled.push(jobId);
+      canceled.push(jobId);
       return view(indexOf(jobId), 0);
     },
     hold: async (input) => {
@@ -151,7 +151,7 @@ export async function serve(
     },
     tokens: async () => [],
     createToken: refuse,
-    createEnrolToken: refuse,
+    createEnrollToken: refuse,
     revokeToken: refuse,
     audit: async () => [{ id: 1, at: 0, actor: `me${ESCAPE}`, action: 'a', subject: 's', detail: 'd' }],
     whoAmI: refuse,
@@ -168,7 +168,7 @@ export async function serve(
   return {
     url: `http://127.0.0.1:${address.port}`,
     created,
-    cancelled,
+    canceled,
     held,
     asked: () => asked,
     [Symbol.asyncDispose]: async () => {

@@ -173,7 +173,7 @@ test('a result that was cut to be sent says so', () => {
     removedCount: 0,
     freedBytes: 0,
   };
-  expect(resultLines({ ...result, cut: true }).at(-1)).toContain('too long to be sent whole');
+  expect(resultLines({ ...result, truncated: true }).at(-1)).toContain('too long to be sent whole');
   expect(resultLines(result).at(-1)).toContain('900 stay');
 });
 

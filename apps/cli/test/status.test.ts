@@ -24,11 +24,11 @@ test.for<[string, Partial<TargetStatus>, number, string]>([
   ['nothing is known of the target', { databases: [], problems: ['no database is known'] }, 4, 'no database is known'],
   [
     'the repository is not mounted',
-    { problems: ['STORE_NOT_MOUNTED: /x'] },
+    { problems: ['REPOSITORY_NOT_MOUNTED: /x'] },
     4,
-    'test/db-1/shop: STORE_NOT_MOUNTED: /x',
+    'test/db-1/shop: REPOSITORY_NOT_MOUNTED: /x',
   ],
-  ['the repository is foreign', { problems: ['STORE_FOREIGN: x'] }, 4, ' NOT IN ORDER '],
+  ['the repository is foreign', { problems: ['REPOSITORY_FOREIGN: x'] }, 4, ' NOT IN ORDER '],
   [
     'an agent never came',
     { target: null, state: null, online: false, hostState: 'never', databases: [], problems: ['was never here'] },

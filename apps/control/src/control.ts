@@ -54,7 +54,7 @@ async function adminToken(catalog: Catalog, file: string, now: number, log: Log,
 
 const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || /^127(\.\d+){3}$/.test(host);
 
-/** Starts the control plane. Throws ALREADY_RUNNING, DATA_FOLDER_UNSAFE, STORE_FAILED; nothing is left open then. */
+/** Starts the control plane. Throws ALREADY_RUNNING, DATA_FOLDER_UNSAFE, IO_ERROR; nothing is left open then. */
 export async function startControl(options: ControlOptions): Promise<Control> {
   const { dataDir, host = '127.0.0.1', port = 0, clock, log } = options;
   const limits = { ...CONTROL_LIMITS, ...options.limits };

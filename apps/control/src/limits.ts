@@ -9,9 +9,9 @@ export interface ControlLimits {
   /** Open connections of one agent; more are refused with 429. */
   readonly connectionsPerAgent: number;
   /** Open connections of nobody in particular; when there are more, the oldest of them are ended. */
-  readonly strangers: number;
-  /** Guesses of enrolment tokens; a fleet that is installed at once stays below it. */
-  readonly enrolmentsPerMinute: number;
+  readonly unauthenticated: number;
+  /** Guesses of enrollment tokens; a fleet that is installed at once stays below it. */
+  readonly enrollmentsPerMinute: number;
   /** How often overdue leases, silent sessions and old jobs are looked for. */
   readonly maintenanceMs: number;
 }
@@ -20,7 +20,7 @@ export const CONTROL_LIMITS: ControlLimits = {
   helloMs: LIMITS.helloMs,
   drainMs: 10_000,
   connectionsPerAgent: 8,
-  strangers: 4_096,
-  enrolmentsPerMinute: 3_000,
+  unauthenticated: 4_096,
+  enrollmentsPerMinute: 3_000,
   maintenanceMs: 5_000,
 };

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { adminRouter, inputs, type Scope } from '@lastgood/protocol';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { AgentSocket } from './support/agent-socket.ts';
-import { ControlBench } from './support/control-bench.ts';
+import { ControlHarness } from './support/control-harness.ts';
 import { digestOf } from './support/digest.ts';
 
 const SCOPES: readonly Scope[] = ['read', 'operate', 'destroy', 'admin'];
@@ -21,7 +21,7 @@ const NEEDS: Readonly<Record<Name, Scope>> = {
   hold: 'operate',
   tokens: 'admin',
   createToken: 'admin',
-  createEnrolToken: 'admin',
+  createEnrollToken: 'admin',
   revokeToken: 'admin',
   audit: 'admin',
 };
@@ -41,7 +41,7 @@ const INPUTS: Readonly<Record<Name, () => unknown>> = {
   hold: () => ({ backupId: randomUUID(), held: true, reason: '' }),
   tokens: () => ({}),
   createToken: () => ({ name: 'a', scope: 'admin', expiresInHours: null }),
-  createEnrolToken: () => ({ environment: 'test', host: 'db-9' }),
+  createEnrollToken: () => ({ environment: 'test', host: 'db-9' }),
   revokeToken: () => ({ id: randomUUID() }),
   audit: () => ({}),
 };
@@ -55,13 +55,13 @@ test('every procedure of the router stands in the table of scopes', () => {
 });
 
 describe('who may call what', () => {
-  let bench: ControlBench;
+  let bench: ControlHarness;
   let stack: AsyncDisposableStack;
   const tokens = new Map<string, string>();
   beforeAll(async () => {
     stack = new AsyncDisposableStack();
-    bench = stack.use(await ControlBench.start());
-    const agent = await AgentSocket.connect(bench, await bench.enrol());
+    bench = stack.use(await ControlHarness.start());
+    const agent = await AgentSocket.connect(bench, await bench.enroll());
     await agent.announce('shop');
     for (const scope of SCOPES) {
       tokens.set(scope, await bench.tokenOf(scope));
@@ -70,7 +70,7 @@ describe('who may call what', () => {
       tokens.set(`revoked ${scope}`, token);
       tokens.set(`expired ${scope}`, await bench.tokenOf(scope, 0.0001));
     }
-    tokens.set('an enrolment token', await bench.enrolToken('db-1'));
+    tokens.set('an enrollment token', await bench.enrollToken('db-1'));
     bench.clock.advance(1_000);
     return () => stack.disposeAsync();
   });
@@ -98,7 +98,7 @@ describe('who may call what', () => {
     expect(digestOf(bench.catalogFile)).toEqual(before);
   });
 
-  test('a destructive job needs the scope destroy, and so does cancelling it', async () => {
+  test('a destructive job needs the scope destroy, and so does canceling it', async () => {
     const input = () => ({ target: 'shop', spec: undo, idempotencyKey: randomUUID() });
     for (const scope of ['read', 'operate']) {
       const { status, failure } = await bench.call('mutation', 'createJob', input(), tokens.get(scope) ?? '');
@@ -106,8 +106,8 @@ describe('who may call what', () => {
     }
     const made = await bench.call('mutation', 'createJob', input(), tokens.get('destroy') ?? '');
     const { jobId } = made.data as { jobId: string };
-    const cancelled = await bench.call('mutation', 'cancelJob', { jobId }, tokens.get('operate') ?? '');
-    expect(cancelled.status).toBe(403);
+    const canceled = await bench.call('mutation', 'cancelJob', { jobId }, tokens.get('operate') ?? '');
+    expect(canceled.status).toBe(403);
     expect((await bench.call('mutation', 'cancelJob', { jobId }, tokens.get('destroy') ?? '')).status).toBe(200);
   });
 
@@ -122,9 +122,9 @@ describe('who may call what', () => {
     const changes: [string, string, () => Promise<unknown>][] = [
       ['job.cancel', job.jobId, () => admin.cancelJob.mutate({ jobId: job.jobId })],
       ['token.create', 'x', () => admin.createToken.mutate({ name: 'x', scope: 'read', expiresInHours: 1 })],
-      ['token.enrol', 'test/db-7', () => admin.createEnrolToken.mutate({ environment: 'test', host: 'db-7' })],
-      ['agent.enrol', 'test/db-8', () => bench.enrol('db-8')],
-      ['agent.enrolAgain', 'test/db-8', () => bench.enrol('db-8')],
+      ['token.enroll', 'test/db-7', () => admin.createEnrollToken.mutate({ environment: 'test', host: 'db-7' })],
+      ['agent.enroll', 'test/db-8', () => bench.enroll('db-8')],
+      ['agent.enrollAgain', 'test/db-8', () => bench.enroll('db-8')],
     ];
     for (const [action, subject, change] of changes) {
       const before = await count();

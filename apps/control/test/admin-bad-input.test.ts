@@ -3,7 +3,7 @@ import { adminRouter } from '@lastgood/protocol';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { AgentSocket, until } from './support/agent-socket.ts';
 import { BAD_BODIES, BAD_TEXTS, BAD_VALUES } from './support/bad-values.ts';
-import { type Answer, ControlBench } from './support/control-bench.ts';
+import { type Answer, ControlHarness } from './support/control-harness.ts';
 import { digestOf } from './support/digest.ts';
 
 type Name = keyof typeof adminRouter._def.procedures;
@@ -33,7 +33,7 @@ const SAMPLES: Readonly<Record<Name, readonly object[]>> = {
   hold: [{ backupId: id, held: true, reason: 'why' }],
   tokens: [{}],
   createToken: [{ name: 'ci', scope: 'read', expiresInHours: 1 }],
-  createEnrolToken: [{ environment: 'test', host: 'db-1', expiresInHours: 1 }],
+  createEnrollToken: [{ environment: 'test', host: 'db-1', expiresInHours: 1 }],
   revokeToken: [{ id }],
   audit: [{ limit: 5 }],
 };
@@ -69,10 +69,10 @@ function judge(what: unknown, { status, failure, text }: Answer): void {
 }
 
 describe('bad input', () => {
-  let bench: ControlBench;
+  let bench: ControlHarness;
   beforeAll(async () => {
-    bench = await ControlBench.start();
-    const agent = await AgentSocket.connect(bench, await bench.enrol());
+    bench = await ControlHarness.start();
+    const agent = await AgentSocket.connect(bench, await bench.enroll());
     await agent.announce('shop');
     // Away, so that nothing but the calls of this file changes the catalog.
     await agent.end();
@@ -129,7 +129,7 @@ describe('bad input', () => {
   });
 
   test('a selector that several targets answer to is refused with their names', async () => {
-    const second = await AgentSocket.connect(bench, await bench.enrol('db-2'));
+    const second = await AgentSocket.connect(bench, await bench.enroll('db-2'));
     await second.announce('shop');
     const answer = await bench.call('query', 'jobs', { target: 'shop' }, bench.adminToken);
     expect(answer).toMatchObject({ status: 400, failure: { code: 'BAD_INPUT' } });
@@ -138,8 +138,8 @@ describe('bad input', () => {
 });
 
 test('a job that does not fit into one frame is refused before anything is stored, with a remedy', async () => {
-  await using bench = await ControlBench.start();
-  const agent = await AgentSocket.connect(bench, await bench.enrol());
+  await using bench = await ControlHarness.start();
+  const agent = await AgentSocket.connect(bench, await bench.enroll());
   await agent.announce('shop');
   await bench.call('query', 'whoAmI', undefined, bench.adminToken);
   const holds = (count: number) => Array.from({ length: count }, () => randomUUID());
@@ -174,8 +174,8 @@ test('a job that does not fit into one frame is refused before anything is store
 });
 
 test('an idempotency key makes one job, however often and however fast it is sent', async () => {
-  await using bench = await ControlBench.start();
-  const agent = await AgentSocket.connect(bench, await bench.enrol());
+  await using bench = await ControlHarness.start();
+  const agent = await AgentSocket.connect(bench, await bench.enroll());
   await agent.announce('shop', 'other');
   const input = { target: 'shop', spec: backup, idempotencyKey: 'the same key' };
   const answers = await Promise.all(

@@ -3,22 +3,22 @@ import type { BackupSummary, JournalJob } from '@lastgood/protocol';
 import { expect, test } from 'vitest';
 import { AgentSocket } from './support/agent-socket.ts';
 import { summary } from './support/backup-summary.ts';
-import { ControlBench } from './support/control-bench.ts';
+import { ControlHarness } from './support/control-harness.ts';
 
 const backup = { command: 'backup' as const, target: 'shop', databases: null, digests: false };
 
 /** Jobs of a journal whose events another catalog has confirmed, with these results. */
 const ended = (results: readonly object[]): JournalJob[] =>
   results.map((result) => ({
-    ...{ jobId: randomUUID(), attempt: 1, n: 3, lastEventId: randomUUID(), lastType: 'succeeded' as const },
+    ...{ jobId: randomUUID(), attempt: 1, eventNumber: 3, lastEventId: randomUUID(), lastType: 'succeeded' as const },
     ...{ open: false, running: false, spec: backup, startBy: 0, deadlineMs: 1, error: null },
     result: result as JournalJob['result'],
   }));
 
 for (const order of ['newest first', 'oldest first', 'as they began'] as const)
   test(`R17: of jobs told ${order} after a restore of the catalog the last word counts`, async () => {
-    await using bench = await ControlBench.start();
-    const identity = await bench.enrol();
+    await using bench = await ControlHarness.start();
+    const identity = await bench.enroll();
     await bench.close();
     await bench.open({ restored: true });
     const [removed, broken, mended] = [summary(randomUUID()), summary(randomUUID()), summary(randomUUID())];

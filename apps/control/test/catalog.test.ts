@@ -8,7 +8,7 @@ import { expect, test } from 'vitest';
 import type { Change } from '../src/catalog/catalog.ts';
 import { openSqliteCatalog } from '../src/catalog/sqlite-catalog.ts';
 import { AgentSocket, until } from './support/agent-socket.ts';
-import { ControlBench } from './support/control-bench.ts';
+import { ControlHarness } from './support/control-harness.ts';
 import { digestOf } from './support/digest.ts';
 
 const backup: JobSpec = { command: 'backup', target: 'shop', databases: null, digests: false };
@@ -43,7 +43,7 @@ test('a commit is made whole or not at all, and one that is refused takes no oth
 });
 
 test('the files of the data folder are closed to others', async () => {
-  await using bench = await ControlBench.start();
+  await using bench = await ControlHarness.start();
   expect((await stat(bench.dataDir)).mode & 0o777).toBe(0o700);
   for (const name of await readdir(bench.dataDir))
     expect({ name, mode: (await stat(join(bench.dataDir, name))).mode & 0o077 }).toEqual({ name, mode: 0 });
@@ -54,7 +54,7 @@ test('B16: a data folder of our own that others may read is closed to them befor
   const dataDir = join(folder.path, 'control');
   await mkdir(dataDir, { mode: 0o777 });
   await chmod(dataDir, 0o777);
-  await using bench = await ControlBench.start({ dataDir });
+  await using bench = await ControlHarness.start({ dataDir });
   expect((await stat(bench.dataDir)).mode & 0o777).toBe(0o700);
 });
 
@@ -63,14 +63,14 @@ test('B16: a data folder that is a symlink, a file, or a file that others may re
   const real = join(folder.path, 'real');
   await mkdir(real, { mode: 0o700 });
   await symlink(real, join(folder.path, 'link'));
-  await expect(ControlBench.start({ dataDir: join(folder.path, 'link') })).rejects.toMatchObject({
+  await expect(ControlHarness.start({ dataDir: join(folder.path, 'link') })).rejects.toMatchObject({
     code: 'DATA_FOLDER_UNSAFE',
   });
   await writeFile(join(folder.path, 'file'), '');
-  await expect(ControlBench.start({ dataDir: join(folder.path, 'file') })).rejects.toThrow();
+  await expect(ControlHarness.start({ dataDir: join(folder.path, 'file') })).rejects.toThrow();
   // What another could plant in place of the catalog is not opened.
   await symlink('/etc/hostname', join(real, 'catalog.sqlite'));
-  await expect(ControlBench.start({ dataDir: real })).rejects.toMatchObject({ code: 'DATA_FOLDER_UNSAFE' });
+  await expect(ControlHarness.start({ dataDir: real })).rejects.toMatchObject({ code: 'DATA_FOLDER_UNSAFE' });
 });
 
 const root = process.getuid?.() === 0;
@@ -79,9 +79,9 @@ test.skipIf(!root)('B16: a data folder of another user is refused (needs root to
   const dataDir = join(folder.path, 'control');
   await mkdir(dataDir, { mode: 0o700 });
   await chown(dataDir, 65_534, 65_534);
-  await expect(ControlBench.start({ dataDir })).rejects.toMatchObject({ code: 'DATA_FOLDER_UNSAFE' });
+  await expect(ControlHarness.start({ dataDir })).rejects.toMatchObject({ code: 'DATA_FOLDER_UNSAFE' });
   await chown(dataDir, process.getuid?.() ?? 0, process.getgid?.() ?? 0);
-  const bench = await ControlBench.start({ dataDir });
+  const bench = await ControlHarness.start({ dataDir });
   await bench.close();
   await chown(join(dataDir, 'catalog.sqlite'), 65_534, 65_534);
   await expect(bench.open()).rejects.toMatchObject({ code: 'DATA_FOLDER_UNSAFE' });
@@ -89,40 +89,40 @@ test.skipIf(!root)('B16: a data folder of another user is refused (needs root to
 });
 
 test('one data folder is held by one control plane', async () => {
-  await using bench = await ControlBench.start();
-  await expect(ControlBench.start({ dataDir: bench.dataDir })).rejects.toMatchObject({ code: 'ALREADY_RUNNING' });
+  await using bench = await ControlHarness.start();
+  await expect(ControlHarness.start({ dataDir: bench.dataDir })).rejects.toMatchObject({ code: 'ALREADY_RUNNING' });
   expect((await fetch(`${bench.url}/healthz`)).status).toBe(200);
   await bench.close();
   await bench.open();
 });
 
 test('a catalog that is no database is refused with a code, and left as it is', async () => {
-  await using bench = await ControlBench.start();
+  await using bench = await ControlHarness.start();
   await bench.close();
   await writeFile(bench.catalogFile, 'not a database at all, but long enough to be taken for one'.repeat(100));
-  await expect(bench.open()).rejects.toMatchObject({ code: 'STORE_FAILED' });
+  await expect(bench.open()).rejects.toMatchObject({ code: 'IO_ERROR' });
   expect((await stat(bench.catalogFile)).size).toBe(5_800);
 });
 
-async function health(bench: ControlBench): Promise<{ status: number; body: unknown }> {
+async function health(bench: ControlHarness): Promise<{ status: number; body: unknown }> {
   const response = await fetch(`${bench.url}/healthz`);
   return { status: response.status, body: await response.json() };
 }
 
 test('C5: a token that cannot be looked up is no wrong token: 503 with a code', async () => {
-  await using bench = await ControlBench.start();
+  await using bench = await ControlHarness.start();
   const other = new Database(bench.catalogFile);
   other.exec('alter table tokens rename to elsewhere');
   const answer = await bench.call('query', 'hosts', undefined, bench.adminToken);
-  expect(answer).toMatchObject({ status: 503, failure: { code: 'STORE_FAILED' } });
+  expect(answer).toMatchObject({ status: 503, failure: { code: 'IO_ERROR' } });
   other.exec('alter table elsewhere rename to tokens');
   other.close();
   expect((await bench.call('query', 'hosts', undefined, bench.adminToken)).status).toBe(200);
 });
 
 test('C5: while another process holds the catalog, reads are served, changes are refused with a code, and work when it is free', async () => {
-  await using bench = await ControlBench.start({ limits: { maintenanceMs: 50 } });
-  const agent = await AgentSocket.connect(bench, await bench.enrol());
+  await using bench = await ControlHarness.start({ limits: { maintenanceMs: 50 } });
+  const agent = await AgentSocket.connect(bench, await bench.enroll());
   await agent.announce('shop');
   const unused = await bench.tokenOf('read');
   // Long enough for a use to be noted again.
@@ -132,12 +132,12 @@ test('C5: while another process holds the catalog, reads are served, changes are
   const before = digestOf(bench.catalogFile);
   const input = { target: 'shop', spec: backup, idempotencyKey: randomUUID() };
   const refused = await bench.call('mutation', 'createJob', input, bench.adminToken);
-  expect(refused).toMatchObject({ status: 503, failure: { code: 'STORE_FAILED' } });
+  expect(refused).toMatchObject({ status: 503, failure: { code: 'IO_ERROR' } });
   expect(refused.text).not.toMatch(/insert into|node_modules/i);
   // Who only reads is served, also with a token whose use is to be noted.
   for (const token of [unused, bench.adminToken])
     expect((await bench.call('query', 'hosts', undefined, token)).status).toBe(200);
-  expect(await health(bench)).toMatchObject({ status: 503, body: { error: { code: 'STORE_FAILED' } } });
+  expect(await health(bench)).toMatchObject({ status: 503, body: { error: { code: 'IO_ERROR' } } });
   other.exec('rollback');
   other.close();
   // Found out without a change of anybody.
@@ -154,12 +154,12 @@ test.skipIf(small.path === null)(
   async () => {
     await using disk = small;
     if (disk.path === null) return;
-    await using bench = await ControlBench.start({
+    await using bench = await ControlHarness.start({
       dataDir: join(disk.path, 'control'),
       limits: { maintenanceMs: 50 },
     });
     const unused = await bench.tokenOf('read');
-    const identity = await bench.enrol();
+    const identity = await bench.enroll();
     const agent = await AgentSocket.connect(bench, identity);
     await agent.announce('shop');
     const admin = bench.admin();
@@ -177,13 +177,22 @@ test.skipIf(small.path === null)(
       );
       if (status !== 200) failures.push({ status, code: failure?.code });
     }
-    expect(failures[0]).toEqual({ status: 503, code: 'STORE_NO_SPACE' });
-    const event = { id: randomUUID(), prev: null, jobId, attempt: 1, n: 1, type: 'accepted', at: 0, error: null };
+    expect(failures[0]).toEqual({ status: 503, code: 'NO_SPACE' });
+    const event = {
+      id: randomUUID(),
+      previousEventId: null,
+      jobId,
+      attempt: 1,
+      eventNumber: 1,
+      type: 'accepted',
+      at: 0,
+      error: null,
+    };
     const report = agent.session({ events: [{ ...event, result: null }] });
     // Not acknowledged: the agent keeps it and sends it again.
     expect((await agent.call('report', report))?.result).toBeUndefined();
     expect((await admin.job.query({ jobId })).state).toBe('dispatched');
-    expect(await health(bench)).toMatchObject({ status: 503, body: { error: { code: 'STORE_NO_SPACE' } } });
+    expect(await health(bench)).toMatchObject({ status: 503, body: { error: { code: 'NO_SPACE' } } });
     expect((await bench.call('query', 'hosts', undefined, unused)).status).toBe(200);
     await disk.free();
     await until('the health to return', async () => ((await health(bench)).status === 200 ? true : undefined));

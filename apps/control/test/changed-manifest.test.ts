@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import type { BackupSummary, JobSpec } from '@lastgood/protocol';
 import { expect, test } from 'vitest';
-import { announcedBackup, MANIFEST_CHANGED } from '../src/catalog/announced-backup.ts';
+import { MANIFEST_CHANGED, reconcileBackup } from '../src/catalog/reconcile-backup.ts';
 import { AgentSocket, until } from './support/agent-socket.ts';
-import { ControlBench } from './support/control-bench.ts';
+import { ControlHarness } from './support/control-harness.ts';
 
 const first: BackupSummary = {
   ...{ backupId: randomUUID(), target: 'shop', repository: 'local', engine: 'postgres', kind: 'logical', sequence: 7 },
@@ -39,21 +39,21 @@ test.for([
     told: { ...changed, state: 'missing' as const },
     kept: { ...changed, state: 'missing' as const },
   },
-])('B12: of $what the catalog keeps what it may believe', ({ known, told, kept }) => {
-  expect(announcedBackup(known, told)).toEqual(kept);
+])('B12: of $what the catalog keeps what it may adoptAgentHistory', ({ known, told, kept }) => {
+  expect(reconcileBackup(known, told)).toEqual(kept);
 });
 
 test('B12: a scan or a report that announces a known backup with another manifest makes it bad, with the first hash', async () => {
-  await using bench = await ControlBench.start();
-  const agent = await AgentSocket.connect(bench, await bench.enrol());
+  await using bench = await ControlHarness.start();
+  const agent = await AgentSocket.connect(bench, await bench.enroll());
   const admin = bench.admin();
   const shown = async () => (await admin.backups.query({}))[0];
-  await agent.facts(['shop'], [first]);
+  await agent.sendInventory(['shop'], [first]);
   expect(await shown()).toMatchObject(first);
-  await agent.facts(['shop'], [other]);
+  await agent.sendInventory(['shop'], [other]);
   expect(await shown()).toMatchObject(changed);
   expect((await admin.targets.query({}))[0]?.lastGood).toBeNull();
-  await agent.facts(['shop'], [first]);
+  await agent.sendInventory(['shop'], [first]);
   expect(await shown()).toMatchObject(first);
   const spec: JobSpec = { command: 'backup', target: 'shop', databases: null, digests: false };
   const { jobId } = await admin.createJob.mutate({ target: 'shop', spec, idempotencyKey: randomUUID() });
@@ -61,10 +61,10 @@ test('B12: a scan or a report that announces a known backup with another manifes
   const result = { command: 'backup', backup: other, durationMs: 1 };
   const event = {
     id: randomUUID(),
-    prev: null,
+    previousEventId: null,
     jobId,
     attempt: 1,
-    n: 1,
+    eventNumber: 1,
     type: 'succeeded',
     at: 0,
     error: null,
@@ -75,21 +75,21 @@ test('B12: a scan or a report that announces a known backup with another manifes
 });
 
 test('a report of a job takes back nothing that is known of its backup already', async () => {
-  await using bench = await ControlBench.start();
-  const agent = await AgentSocket.connect(bench, await bench.enrol());
+  await using bench = await ControlHarness.start();
+  const agent = await AgentSocket.connect(bench, await bench.enroll());
   const spec: JobSpec = { command: 'backup', target: 'shop', databases: null, digests: false };
   await agent.announce('shop');
   const { jobId } = await bench.admin().createJob.mutate({ target: 'shop', spec, idempotencyKey: randomUUID() });
   await until('the command', () => agent.commands[0]);
   const failed = { ...passed, passed: false };
-  await agent.facts(['shop'], [{ ...first, state: 'bad', verified: failed }]);
+  await agent.sendInventory(['shop'], [{ ...first, state: 'bad', verified: failed }]);
   const result = { command: 'backup', backup: first, durationMs: 1 };
   const event = {
     id: randomUUID(),
-    prev: null,
+    previousEventId: null,
     jobId,
     attempt: 1,
-    n: 1,
+    eventNumber: 1,
     type: 'succeeded',
     at: 0,
     error: null,

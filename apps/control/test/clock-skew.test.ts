@@ -2,16 +2,16 @@ import { randomUUID } from 'node:crypto';
 import type { JobSpec } from '@lastgood/protocol';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { AgentSocket } from './support/agent-socket.ts';
-import { ControlBench } from './support/control-bench.ts';
+import { ControlHarness } from './support/control-harness.ts';
 
 const OFF = 6 * 60_000;
-let bench: ControlBench;
+let bench: ControlHarness;
 let agent: AgentSocket;
 let jobId: string;
 /** An agent whose clock is six minutes ahead, with a rotation that waits for its grant. */
 beforeEach(async () => {
-  bench = await ControlBench.start();
-  agent = await AgentSocket.connect(bench, await bench.enrol(), { clock: bench.clock.now() + OFF });
+  bench = await ControlHarness.start();
+  agent = await AgentSocket.connect(bench, await bench.enroll(), { clock: bench.clock.now() + OFF });
   await agent.announce('shop');
   const spec = {
     command: 'rotate' as const,
@@ -26,7 +26,7 @@ afterEach(() => bench[Symbol.asyncDispose]());
 
 async function begin(clock?: number): Promise<unknown> {
   const input = { jobId, attempt: 1, nonce: 'n', ...(clock === undefined ? {} : { clock }) };
-  return (await agent.call('begin', agent.session(input)))?.result?.data;
+  return (await agent.call('requestGrant', agent.session(input)))?.result?.data;
 }
 async function beat(clock?: number): Promise<void> {
   const input = { ackSeq: 1, progress: [], running: [], outboxDepth: 0, ...(clock === undefined ? {} : { clock }) };

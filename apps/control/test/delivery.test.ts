@@ -3,32 +3,32 @@ import { CLOSE, type JobSpec, type JournalJob } from '@lastgood/protocol';
 import { expect, test } from 'vitest';
 import { AgentSocket, helloInput, until } from './support/agent-socket.ts';
 import { summary } from './support/backup-summary.ts';
-import { ControlBench } from './support/control-bench.ts';
+import { ControlHarness } from './support/control-harness.ts';
 
 const backup: JobSpec = { command: 'backup', target: 'shop', databases: null, digests: false };
 const beat = { ackSeq: 0, progress: [], running: [], outboxDepth: 0 };
 interface Told {
   readonly id: string;
-  readonly prev: string | null;
-  readonly n: number;
+  readonly previousEventId: string | null;
+  readonly eventNumber: number;
   readonly type: string;
   readonly result: unknown;
 }
 const tell = (jobId: string, told: Partial<Told>) => ({
   id: randomUUID(),
-  prev: null,
+  previousEventId: null,
   jobId,
   attempt: 1,
-  n: 1,
+  eventNumber: 1,
   type: 'accepted',
   at: 0,
   error: null,
   result: null,
   ...told,
 });
-async function scene(options: Parameters<typeof ControlBench.start>[0] = {}) {
-  const bench = await ControlBench.start(options);
-  const identity = await bench.enrol();
+async function scene(options: Parameters<typeof ControlHarness.start>[0] = {}) {
+  const bench = await ControlHarness.start(options);
+  const identity = await bench.enroll();
   const instanceId = randomUUID();
   const agent = await AgentSocket.connect(bench, identity, { instanceId });
   await agent.announce('shop');
@@ -46,9 +46,9 @@ test('K4: an event that comes twice, late or out of order has its effect once', 
   const jobId = await run.send();
   await until('the command', () => agent.commands[0]);
   const one = tell(jobId, {});
-  const two = tell(jobId, { prev: one.id, n: 2, type: 'running' });
+  const two = tell(jobId, { previousEventId: one.id, eventNumber: 2, type: 'running' });
   const result = { command: 'backup', backup: summary(jobId), durationMs: 1 };
-  const three = tell(jobId, { prev: two.id, n: 3, type: 'succeeded', result });
+  const three = tell(jobId, { previousEventId: two.id, eventNumber: 3, type: 'succeeded', result });
   const report = async (...events: object[]) => accepted(await agent.call('report', agent.session({ events })));
   expect(await report(one, two)).toEqual([one.id, two.id]);
   expect(await report(two, one)).toEqual([two.id, one.id]);
@@ -62,10 +62,10 @@ test('calls that come in one frame have their effect in its order', async () => 
   await using run = await scene();
   const jobId = await run.send();
   await until('the command', () => run.agent.commands[0]);
-  let prev: string | null = null;
+  let previousEventId: string | null = null;
   const calls = ['accepted', 'running', 'failed'].map((type, index) => {
-    const event = tell(jobId, { prev, n: index + 1, type });
-    prev = event.id;
+    const event = tell(jobId, { previousEventId, eventNumber: index + 1, type });
+    previousEventId = event.id;
     const input = run.agent.session({ events: [event] });
     return { id: `call ${index}`, method: 'mutation', params: { path: 'report', input } };
   });
@@ -92,7 +92,15 @@ test('a report whose connection dies before its answer counts once when it is se
     lastSeq: 1,
     jobs: [
       {
-        ...{ jobId, attempt: 1, n: 1, lastEventId: event.id, lastType: 'accepted', open: true, running: false },
+        ...{
+          jobId,
+          attempt: 1,
+          eventNumber: 1,
+          lastEventId: event.id,
+          lastType: 'accepted',
+          open: true,
+          running: false,
+        },
         ...{ spec: backup, startBy: 0, deadlineMs: 1, error: null, result: null },
       },
     ],
@@ -124,7 +132,7 @@ test('K4: an event of another history is not taken; the session is closed to bri
   await until('the command', () => run.agent.commands[0]);
   const one = tell(jobId, {});
   await run.agent.call('report', run.agent.session({ events: [one] }));
-  await run.agent.call('report', run.agent.session({ events: [tell(jobId, { n: 3, type: 'succeeded' })] }));
+  await run.agent.call('report', run.agent.session({ events: [tell(jobId, { eventNumber: 3, type: 'succeeded' })] }));
   expect((await run.agent.closed).code).toBe(CLOSE.diverged);
   expect(await run.state(jobId)).toBe('accepted');
 });
@@ -140,8 +148,8 @@ test('K4: frames of an old session, sent again on the new connection, are refuse
     ['report', old],
     ['ack', agent.session({ upToSeq: 1 })],
     ['heartbeat', agent.session(beat)],
-    ['begin', agent.session({ jobId, attempt: 1, nonce: 'n' })],
-    ['facts', agent.session({ hash: 'x', targets: [], backups: [], complete: true })],
+    ['requestGrant', agent.session({ jobId, attempt: 1, nonce: 'n' })],
+    ['inventory', agent.session({ hash: 'x', targets: [], backups: [], complete: true })],
     ['hello', helloInput(bench.clock.now())],
   ] as const)
     expect((await next.call(path, input))?.error?.data.code).toBeDefined();
@@ -163,7 +171,7 @@ test('R15: a destructive job is granted once; another nonce never gets it', asyn
   const jobId = await run.send({ command: 'undo', target: 'shop', restoreJobId: randomUUID() });
   await until('the command', () => run.agent.commands[0]);
   const begin = async (nonce: string) =>
-    (await run.agent.call('begin', run.agent.session({ jobId, attempt: 1, nonce })))?.result?.data;
+    (await run.agent.call('requestGrant', run.agent.session({ jobId, attempt: 1, nonce })))?.result?.data;
   expect(await begin('one')).toMatchObject({ granted: true });
   expect(await begin('one')).toMatchObject({ granted: true });
   expect(await begin('two')).toMatchObject({ granted: false, reason: 'used' });
@@ -172,11 +180,11 @@ test('R15: a destructive job is granted once; another nonce never gets it', asyn
 test('a rotation does not begin when a backup was held after it had been sent', async () => {
   await using run = await scene();
   const held = summary(randomUUID());
-  await run.agent.facts(['shop'], [held]);
+  await run.agent.sendInventory(['shop'], [held]);
   const rotate: JobSpec = { command: 'rotate', target: 'shop', retention: { minimum: 1 }, holds: [], dryRun: false };
   const jobId = await run.send(rotate);
   await run.bench.admin().hold.mutate({ backupId: held.backupId, held: true });
-  const begun = await run.agent.call('begin', run.agent.session({ jobId, attempt: 1, nonce: 'n' }));
+  const begun = await run.agent.call('requestGrant', run.agent.session({ jobId, attempt: 1, nonce: 'n' }));
   expect(begun?.result?.data).toMatchObject({ granted: false, reason: 'holds' });
 });
 
@@ -184,13 +192,13 @@ test('a backup cannot be held while a rotation that may be removing it is under 
   await using run = await scene();
   const admin = run.bench.admin();
   const [first, second] = [summary(randomUUID()), summary(randomUUID())];
-  await run.agent.facts(['shop'], [first, second]);
+  await run.agent.sendInventory(['shop'], [first, second]);
   const hold = async (backupId: string, held = true) =>
     (await run.bench.call('mutation', 'hold', { backupId, held }, run.bench.adminToken)).failure?.code ?? 'done';
   expect(await hold(first.backupId)).toBe('done');
   const rotate: JobSpec = { command: 'rotate', target: 'shop', retention: { minimum: 1 }, holds: [], dryRun: false };
   const jobId = await run.send(rotate);
-  const begin = await run.agent.call('begin', run.agent.session({ jobId, attempt: 1, nonce: 'n' }));
+  const begin = await run.agent.call('requestGrant', run.agent.session({ jobId, attempt: 1, nonce: 'n' }));
   expect(begin?.result?.data).toMatchObject({ granted: true });
   expect(await hold(second.backupId)).toBe('CONFLICT');
   // What the rotation knows to be held may be held again; to let go of one takes nothing from anybody.
@@ -200,10 +208,10 @@ test('a backup cannot be held while a rotation that may be removing it is under 
   const one = tell(jobId, {});
   const decisions = [{ backupId: second.backupId, finishedAt: '', keep: false, reason: '' }];
   const result = { command: 'rotate', dryRun: false, decisions, keptCount: 1, removedCount: 1, freedBytes: 1 };
-  const running = tell(jobId, { prev: one.id, n: 2, type: 'running' });
+  const running = tell(jobId, { previousEventId: one.id, eventNumber: 2, type: 'running' });
   await run.agent.call('report', run.agent.session({ events: [one, running] }));
   expect(await hold(second.backupId)).toBe('CONFLICT');
-  const end = tell(jobId, { prev: running.id, n: 3, type: 'succeeded', result });
+  const end = tell(jobId, { previousEventId: running.id, eventNumber: 3, type: 'succeeded', result });
   await run.agent.call('report', run.agent.session({ events: [end] }));
   expect(await hold(second.backupId)).toBe('NOT_FOUND');
 });
@@ -212,11 +220,11 @@ test('of a hold and the grant of a rotation that come at once one is refused, ne
   await using run = await scene();
   for (let round = 0; round < 20; round += 1) {
     const backup = summary(randomUUID());
-    await run.agent.facts(['shop'], [backup]);
+    await run.agent.sendInventory(['shop'], [backup]);
     const jobId = await run.send({
       ...{ command: 'rotate', target: 'shop', retention: { minimum: 1 }, holds: [], dryRun: false },
     });
-    const begin = () => run.agent.call('begin', run.agent.session({ jobId, attempt: 1, nonce: 'n' }));
+    const begin = () => run.agent.call('requestGrant', run.agent.session({ jobId, attempt: 1, nonce: 'n' }));
     const hold = () =>
       run.bench.call('mutation', 'hold', { backupId: backup.backupId, held: true }, run.bench.adminToken);
     const [granted, held] =
@@ -233,16 +241,16 @@ test('of a hold and the grant of a rotation that come at once one is refused, ne
 test('an agent can neither take over, judge nor remove the backups and jobs of another host', async () => {
   await using run = await scene();
   const mine = summary(randomUUID());
-  await run.agent.facts(['shop'], [mine]);
+  await run.agent.sendInventory(['shop'], [mine]);
   const jobId = await run.send();
-  const evil = await AgentSocket.connect(run.bench, await run.bench.enrol('db-2'));
-  await evil.facts(['evil'], [{ ...mine, state: 'bad', target: 'evil' }]);
+  const evil = await AgentSocket.connect(run.bench, await run.bench.enroll('db-2'));
+  await evil.sendInventory(['evil'], [{ ...mine, state: 'bad', target: 'evil' }]);
   const admin = run.bench.admin();
   const spec: JobSpec = { command: 'undo', target: 'evil', restoreJobId: randomUUID() };
   const ends = async (result: object): Promise<void> => {
     const job = await admin.createJob.mutate({ target: 'evil', spec, idempotencyKey: randomUUID() });
     const one = tell(job.jobId, {});
-    const events = [one, tell(job.jobId, { prev: one.id, n: 2, type: 'succeeded', result })];
+    const events = [one, tell(job.jobId, { previousEventId: one.id, eventNumber: 2, type: 'succeeded', result })];
     expect(accepted(await evil.call('report', evil.session({ events })))).toHaveLength(2);
   };
   const verdict = { level: 1, reached: 1, passed: false, findings: [], durationMs: 1, at: '2026-01-15T12:00:00Z' };
@@ -251,9 +259,17 @@ test('an agent can neither take over, judge nor remove the backups and jobs of a
   await ends({ command: 'rotate', dryRun: false, decisions, keptCount: 0, removedCount: 1, freedBytes: 1 });
   await evil.call('report', evil.session({ events: [tell(jobId, { type: 'rejected' })] }));
   await evil.end();
-  const told = { jobId, attempt: 1, n: 9, lastEventId: 'x', lastType: 'failed', open: false, running: false } as const;
+  const told = {
+    jobId,
+    attempt: 1,
+    eventNumber: 9,
+    lastEventId: 'x',
+    lastType: 'failed',
+    open: false,
+    running: false,
+  } as const;
   const jobs: JournalJob[] = [{ ...told, spec: backup, startBy: 0, deadlineMs: 1, error: null, result: null }];
-  const liar = await AgentSocket.connect(run.bench, await run.bench.enrol('db-2'), { jobs });
+  const liar = await AgentSocket.connect(run.bench, await run.bench.enroll('db-2'), { jobs });
   expect(liar.sessionId).not.toBe('');
   expect(await admin.backups.query({})).toMatchObject([{ backupId: mine.backupId, state: 'good', host: 'db-1' }]);
   expect((await admin.job.query({ jobId })).host).toBe('db-1');
@@ -291,7 +307,7 @@ test('ended jobs are forgotten after their time, never those of a backup that is
   const end = async (jobId: string, result: unknown): Promise<void> => {
     const one = tell(jobId, {});
     const type = result === null ? 'failed' : 'succeeded';
-    const events = [one, tell(jobId, { prev: one.id, n: 2, type, result })];
+    const events = [one, tell(jobId, { previousEventId: one.id, eventNumber: 2, type, result })];
     await agent.call('report', agent.session({ events }));
   };
   const kept = await run.send();
@@ -320,8 +336,8 @@ test('ended jobs are forgotten after their time, never those of a backup that is
 });
 
 test('K6: 500 agents that come back at once are all served, told to spread, and memory stays bounded', async () => {
-  await using bench = await ControlBench.start();
-  const identities = await Promise.all(Array.from({ length: 500 }, (_, n) => bench.enrol(`db-${n}`)));
+  await using bench = await ControlHarness.start();
+  const identities = await Promise.all(Array.from({ length: 500 }, (_, n) => bench.enroll(`db-${n}`)));
   const storm = async (): Promise<AgentSocket[]> =>
     await Promise.all(
       identities.map(async (identity) => {

@@ -9,7 +9,7 @@ import { Fleet } from '../src/fleet/fleet.ts';
 import { Session } from '../src/fleet/session.ts';
 import { CONTROL_LIMITS } from '../src/limits.ts';
 import { helloInput } from './support/agent-socket.ts';
-import { StandingClock } from './support/control-bench.ts';
+import { StandingClock } from './support/control-harness.ts';
 
 const quiet = { info: () => undefined, warn: () => undefined, error: () => undefined };
 const agentId = '00000000-0000-7000-8000-000000000001';

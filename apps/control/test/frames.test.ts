@@ -4,15 +4,15 @@ import { connect, type Socket } from 'node:net';
 import { CLOSE, LIMITS } from '@lastgood/protocol';
 import { expect, test } from 'vitest';
 import { AgentSocket, helloInput, until } from './support/agent-socket.ts';
-import { ControlBench, headersOf, type Identity } from './support/control-bench.ts';
+import { ControlHarness, headersOf, type Identity } from './support/control-harness.ts';
 
 const MIB = 1024 * 1024;
 const beat = { ackSeq: 0, progress: [], running: [], outboxDepth: 0 };
 
 /** A control plane with a hostile host and a good one; the good one is asked at the end whether it still lives. */
 async function hostile(limits: object = {}) {
-  const bench = await ControlBench.start({ limits });
-  const [bad, good] = [await bench.enrol('bad'), await bench.enrol('good')];
+  const bench = await ControlHarness.start({ limits });
+  const [bad, good] = [await bench.enroll('bad'), await bench.enroll('good')];
   const other = await AgentSocket.connect(bench, good);
   const begun = process.memoryUsage.rss();
   return {
@@ -37,7 +37,10 @@ function frame(first: number, payload: Uint8Array, length?: Uint8Array, masked =
 }
 
 /** A connection below the WebSocket library: upgraded, then raw bytes. Resolves with the close code of the other side. */
-async function rawSocket(bench: ControlBench, identity: Identity): Promise<{ socket: Socket; code: Promise<number> }> {
+async function rawSocket(
+  bench: ControlHarness,
+  identity: Identity,
+): Promise<{ socket: Socket; code: Promise<number> }> {
   const socket = connect(bench.port, '127.0.0.1');
   socket.on('error', () => undefined);
   const headers = Object.entries({

@@ -1,13 +1,13 @@
 import { expect, test } from 'vitest';
-import { ControlBench } from './support/control-bench.ts';
+import { ControlHarness } from './support/control-harness.ts';
 
-const adminIds = async (bench: ControlBench): Promise<string[]> =>
+const adminIds = async (bench: ControlHarness): Promise<string[]> =>
   (await bench.admin().tokens.query())
     .filter(({ scope, revokedAt }) => scope === 'admin' && !revokedAt)
     .map(({ id }) => id);
 
 test('the last living token of an administrator is not revoked, others are', async () => {
-  await using bench = await ControlBench.start();
+  await using bench = await ControlHarness.start();
   const [first = ''] = await adminIds(bench);
   const admin = bench.admin();
   await admin.createToken.mutate({ name: 'destroyer', scope: 'destroy', expiresInHours: null });
@@ -28,7 +28,7 @@ test('the last living token of an administrator is not revoked, others are', asy
 });
 
 test('of two administrators who revoke each other at once one is left', async () => {
-  await using bench = await ControlBench.start();
+  await using bench = await ControlHarness.start();
   const [first = ''] = await adminIds(bench);
   const { token, view } = await bench.admin().createToken.mutate({ name: 'two', scope: 'admin', expiresInHours: null });
   const answers = await Promise.all([
@@ -45,7 +45,7 @@ test('of two administrators who revoke each other at once one is left', async ()
 });
 
 test('a start that finds no living token of an administrator makes a new one in the file, and tells of it', async () => {
-  await using bench = await ControlBench.start();
+  await using bench = await ControlHarness.start();
   const [first = ''] = await adminIds(bench);
   const { token } = await bench.admin().createToken.mutate({ name: 'short', scope: 'admin', expiresInHours: 1 });
   await bench.admin(token).revokeToken.mutate({ id: first });

@@ -2,34 +2,34 @@ import { randomUUID } from 'node:crypto';
 import { CLOSE, type JobSpec } from '@lastgood/protocol';
 import { expect, test } from 'vitest';
 import { AgentSocket, until } from './support/agent-socket.ts';
-import { ControlBench, type Identity } from './support/control-bench.ts';
+import { ControlHarness, type Identity } from './support/control-harness.ts';
 
 const backup: JobSpec = { command: 'backup', target: 'shop', databases: null, digests: false };
 const LEASE_MS = 90_000;
 const FAST = { limits: { maintenanceMs: 20 } };
 
 /** A host with one target, and its agent. */
-async function host(bench: ControlBench, name: string): Promise<{ identity: Identity; agent: AgentSocket }> {
-  const identity = await bench.enrol(name);
+async function host(bench: ControlHarness, name: string): Promise<{ identity: Identity; agent: AgentSocket }> {
+  const identity = await bench.enroll(name);
   const agent = await AgentSocket.connect(bench, identity);
   await agent.announce('shop');
   return { identity, agent };
 }
-async function send(bench: ControlBench, name: string, more: object = {}): Promise<string> {
+async function send(bench: ControlHarness, name: string, more: object = {}): Promise<string> {
   const input = { target: `${name}/shop`, spec: backup, idempotencyKey: randomUUID(), ...more };
   return (await bench.admin().createJob.mutate(input)).jobId;
 }
-const stateOf = async (bench: ControlBench, jobId: string) => (await bench.admin().job.query({ jobId })).state;
-const becomes = async (bench: ControlBench, jobId: string, state: string): Promise<unknown> =>
+const stateOf = async (bench: ControlHarness, jobId: string) => (await bench.admin().job.query({ jobId })).state;
+const becomes = async (bench: ControlHarness, jobId: string, state: string): Promise<unknown> =>
   await until(`the job to be ${state}`, async () => ((await stateOf(bench, jobId)) === state ? true : undefined));
 
 /** A job that runs on a host, as its agent has reported it. */
-async function running(bench: ControlBench, name: string, agent: AgentSocket): Promise<string> {
+async function running(bench: ControlHarness, name: string, agent: AgentSocket): Promise<string> {
   const jobId = await send(bench, name);
   await until('the command', () => agent.commands.find((command) => 'jobId' in command && command.jobId === jobId));
   const told = { jobId, attempt: 1, at: 0, error: null, result: null };
-  const accepted = { ...told, id: randomUUID(), prev: null, n: 1, type: 'accepted' };
-  const begun = { ...told, id: randomUUID(), prev: accepted.id, n: 2, type: 'running' };
+  const accepted = { ...told, id: randomUUID(), previousEventId: null, eventNumber: 1, type: 'accepted' };
+  const begun = { ...told, id: randomUUID(), previousEventId: accepted.id, eventNumber: 2, type: 'running' };
   await agent.call('report', agent.session({ events: [accepted, begun] }));
   expect(await stateOf(bench, jobId)).toBe('running');
   return jobId;
@@ -41,7 +41,7 @@ const beat = (agent: AgentSocket, jobIds: readonly string[]) =>
   });
 
 test('K1: a running job of which nothing is heard for the time of its lease is lost, and found again by a heartbeat', async () => {
-  await using bench = await ControlBench.start(FAST);
+  await using bench = await ControlHarness.start(FAST);
   const { agent } = await host(bench, 'db-1');
   const { agent: quiet } = await host(bench, 'db-2');
   const [heard, unheard] = [await running(bench, 'db-1', agent), await running(bench, 'db-2', quiet)];
@@ -62,8 +62,8 @@ test('K1: a running job of which nothing is heard for the time of its lease is l
   expect(await stateOf(bench, unheard)).toBe('lost');
 });
 
-test('K1, R11: a job that could not be handed to its host before its start-by time has expired', async () => {
-  await using bench = await ControlBench.start(FAST);
+test('K1, R11: a job that could not be dispatched to its host before its start-by time has expired', async () => {
+  await using bench = await ControlHarness.start(FAST);
   const { agent } = await host(bench, 'db-1');
   await agent.end();
   const short = await send(bench, 'db-1', { startByMs: 60_000 });
@@ -76,7 +76,7 @@ test('K1, R11: a job that could not be handed to its host before its start-by ti
 });
 
 test('K1: a session that is silent for the time of a lease is closed, one that speaks is not', async () => {
-  await using bench = await ControlBench.start(FAST);
+  await using bench = await ControlHarness.start(FAST);
   const { agent: silent } = await host(bench, 'db-1');
   const { agent: speaking } = await host(bench, 'db-2');
   bench.clock.advance(LEASE_MS - 1);
@@ -87,7 +87,7 @@ test('K1: a session that is silent for the time of a lease is closed, one that s
 });
 
 test('K1: after a start every running job has a whole lease, for its agent may be on its way', async () => {
-  await using bench = await ControlBench.start();
+  await using bench = await ControlHarness.start();
   const { agent } = await host(bench, 'db-1');
   const jobId = await running(bench, 'db-1', agent);
   const { agent: last } = await host(bench, 'db-2');
@@ -110,13 +110,13 @@ for (const [minutes, granted] of [
   [6, false],
 ] as const)
   test(`I11: a destructive job ${granted ? 'may begin' : 'does not begin'} on a host whose clock is off by ${minutes} minutes`, async () => {
-    await using bench = await ControlBench.start();
-    const agent = await AgentSocket.open(bench, await bench.enrol('db-1'));
+    await using bench = await ControlHarness.start();
+    const agent = await AgentSocket.open(bench, await bench.enroll('db-1'));
     await agent.hello(bench.clock.now(), { clock: bench.clock.now() + minutes * 60_000 });
     agent.send({ id: 'commands', method: 'subscription', params: { path: 'commands', input: agent.session() } });
     await agent.announce('shop');
     const jobId = await send(bench, 'db-1', { spec: { command: 'undo', target: 'shop', restoreJobId: randomUUID() } });
     await until('the command', () => agent.commands[0]);
-    const begun = await agent.call('begin', agent.session({ jobId, attempt: 1, nonce: 'n' }));
+    const begun = await agent.call('requestGrant', agent.session({ jobId, attempt: 1, nonce: 'n' }));
     expect(begun?.result?.data).toMatchObject(granted ? { granted: true } : { granted: false, reason: 'clock' });
   });

@@ -3,14 +3,14 @@ import type { JobView } from '@lastgood/protocol';
 import { expect, test } from 'vitest';
 import { LEASE_MS } from '../src/fleet/fleet.ts';
 import { AgentSocket, until } from './support/agent-socket.ts';
-import { ControlBench } from './support/control-bench.ts';
+import { ControlHarness } from './support/control-harness.ts';
 
 const START_BY = 600_000;
 const DEADLINE = 3_600_000;
 
-/** A backup that was handed to an agent, and what else the agent told of it. */
-async function handedOver(bench: ControlBench, told: readonly string[]) {
-  const identity = await bench.enrol();
+/** A backup that was dispatched to an agent, and what else the agent told of it. */
+async function handedOver(bench: ControlHarness, told: readonly string[]) {
+  const identity = await bench.enroll();
   const agent = await AgentSocket.connect(bench, identity);
   await agent.announce('shop');
   const spec = { command: 'backup' as const, target: 'shop', databases: null, digests: false };
@@ -20,7 +20,14 @@ async function handedOver(bench: ControlBench, told: readonly string[]) {
     .createJob.mutate({ target: 'shop', spec, idempotencyKey: randomUUID(), ...times });
   await until('the command', () => agent.commands[0]);
   const events = told.map((type, index) => ({
-    ...{ id: `e${index + 1}`, prev: index === 0 ? null : `e${index}`, jobId, attempt: 1, n: index + 1, type },
+    ...{
+      id: `e${index + 1}`,
+      previousEventId: index === 0 ? null : `e${index}`,
+      jobId,
+      attempt: 1,
+      eventNumber: index + 1,
+      type,
+    },
     ...{ at: bench.clock.now(), error: null, result: null },
   }));
   if (events.length > 0) await agent.call('report', agent.session({ events }));
@@ -33,11 +40,11 @@ async function handedOver(bench: ControlBench, told: readonly string[]) {
 }
 
 test.for<[string, string[], number]>([
-  ['was handed over', [], START_BY],
+  ['was dispatched over', [], START_BY],
   ['was accepted', ['accepted'], START_BY],
   ['runs', ['accepted', 'running'], DEADLINE],
 ])('L4: a job that %s is overdue when its host is gone and its time and a lease are over', async ([, told, time]) => {
-  await using bench = await ControlBench.start();
+  await using bench = await ControlHarness.start();
   const { view, gone } = await handedOver(bench, told);
   const leftAt = bench.clock.now();
   await gone();
@@ -49,7 +56,7 @@ test.for<[string, string[], number]>([
 });
 
 test('a job whose host is there is not overdue, nor one whose agent may be on its way after a start', async () => {
-  await using bench = await ControlBench.start();
+  await using bench = await ControlHarness.start();
   const { view, agent, gone } = await handedOver(bench, ['accepted']);
   bench.clock.advance(START_BY + LEASE_MS + 1);
   const beat = { ackSeq: 0, progress: [], running: [], outboxDepth: 0 };

@@ -4,16 +4,16 @@ import { expect, test } from 'vitest';
 import { openSqliteCatalog } from '../src/catalog/sqlite-catalog.ts';
 import { Fleet } from '../src/fleet/fleet.ts';
 import { AgentSocket, until } from './support/agent-socket.ts';
-import { ControlBench } from './support/control-bench.ts';
+import { ControlHarness } from './support/control-harness.ts';
 
 const HOSTS = ['db-1', 'db-2', 'db-3'];
 const quiet = { info: () => undefined, warn: () => undefined, error: () => undefined };
 
-/** Three hosts, each with a destructive job that was handed to it. */
-async function withDestructiveJobs(): Promise<ControlBench> {
-  const bench = await ControlBench.start();
+/** Three hosts, each with a destructive job that was dispatched to it. */
+async function withDestructiveJobs(): Promise<ControlHarness> {
+  const bench = await ControlHarness.start();
   for (const name of HOSTS) {
-    const agent = await AgentSocket.connect(bench, await bench.enrol(name));
+    const agent = await AgentSocket.connect(bench, await bench.enroll(name));
     await agent.announce('shop');
     const spec = { command: 'undo' as const, target: 'shop', restoreJobId: randomUUID() };
     await bench.admin().createJob.mutate({ target: `${name}/shop`, spec, idempotencyKey: randomUUID() });
@@ -21,7 +21,7 @@ async function withDestructiveJobs(): Promise<ControlBench> {
   }
   return bench;
 }
-function rows(bench: ControlBench): { incarnation: unknown; frozen: unknown } {
+function rows(bench: ControlHarness): { incarnation: unknown; frozen: unknown } {
   const sqlite = new Database(bench.catalogFile, { readonly: true });
   const incarnation = sqlite.prepare("select value from meta where key = 'incarnation'").pluck().get();
   const frozen = sqlite.prepare("select count(*) from jobs where json_extract(ledger, '$.frozen')").pluck().get();

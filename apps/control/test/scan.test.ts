@@ -2,13 +2,13 @@ import { randomUUID } from 'node:crypto';
 import type { BackupSummary, JobSpec } from '@lastgood/protocol';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { AgentSocket } from './support/agent-socket.ts';
-import { ControlBench } from './support/control-bench.ts';
+import { ControlHarness } from './support/control-harness.ts';
 
-let bench: ControlBench;
+let bench: ControlHarness;
 let agent: AgentSocket;
 beforeEach(async () => {
-  bench = await ControlBench.start();
-  agent = await AgentSocket.connect(bench, await bench.enrol());
+  bench = await ControlHarness.start();
+  agent = await AgentSocket.connect(bench, await bench.enroll());
 });
 afterEach(() => bench[Symbol.asyncDispose]());
 
@@ -53,7 +53,7 @@ async function tell(backups: readonly BackupSummary[], more: object = {}): Promi
     backups,
     complete: true,
   };
-  const reply = await agent.call('facts', agent.session({ ...facts, ...more }));
+  const reply = await agent.call('inventory', agent.session({ ...facts, ...more }));
   expect(reply?.error).toBeUndefined();
 }
 const known = async (): Promise<string> =>
@@ -65,10 +65,10 @@ async function report(spec: JobSpec, ...ends: [string, object | null][]): Promis
   const { jobId } = await bench.admin().createJob.mutate({ target: 'shop', spec, idempotencyKey: randomUUID() });
   const events = ends.map(([type, result], index) => ({
     id: `${jobId}-${index + 1}`,
-    prev: index === 0 ? null : `${jobId}-${index}`,
+    previousEventId: index === 0 ? null : `${jobId}-${index}`,
     jobId,
     attempt: 1,
-    n: index + 1,
+    eventNumber: index + 1,
     type,
     at: bench.clock.now(),
     error: null,
@@ -93,7 +93,7 @@ test('D9: a backup that an earlier look has missed leaves the catalog as well, o
 
 test('an agent removes no backup that another one has announced', async () => {
   await tell([backup(1)]);
-  agent = await AgentSocket.connect(bench, await bench.enrol('db-2'));
+  agent = await AgentSocket.connect(bench, await bench.enroll('db-2'));
   await tell([], { removed: [id(1)] });
   expect(await known()).toBe('1:good');
 });

@@ -2,15 +2,15 @@ import { randomUUID } from 'node:crypto';
 import { CLOSE, type JournalJob } from '@lastgood/protocol';
 import { expect, test } from 'vitest';
 import { AgentSocket, helloInput, until } from './support/agent-socket.ts';
-import { ControlBench } from './support/control-bench.ts';
+import { ControlHarness } from './support/control-harness.ts';
 
 const backup = { command: 'backup', target: 'shop', databases: null, digests: false } as const;
 const event = (jobId: string, more: object = {}) => ({
   id: randomUUID(),
-  prev: null,
+  previousEventId: null,
   jobId,
   attempt: 1,
-  n: 1,
+  eventNumber: 1,
   type: 'accepted',
   at: 0,
   error: null,
@@ -20,13 +20,13 @@ const event = (jobId: string, more: object = {}) => ({
 
 /** What an agent says of a job that it has taken and told nothing of. */
 const journal = (jobId: string): JournalJob => ({
-  ...{ jobId, attempt: 1, n: 0, lastEventId: null, lastType: null, open: true, running: false },
+  ...{ jobId, attempt: 1, eventNumber: 0, lastEventId: null, lastType: null, open: true, running: false },
   ...{ spec: { ...backup }, startBy: 0, deadlineMs: 1, error: null, result: null },
 });
 
 test('R10: a call that waited behind a newer hello changes nothing and closes its connection as superseded', async () => {
-  await using bench = await ControlBench.start();
-  const identity = await bench.enrol();
+  await using bench = await ControlHarness.start();
+  const identity = await bench.enroll();
   const instanceId = randomUUID();
   const old = await AgentSocket.connect(bench, identity, { instanceId });
   await old.announce('shop');
@@ -57,8 +57,8 @@ test('R10: a call that waited behind a newer hello changes nothing and closes it
 });
 
 test('R10: a hello on a connection older than the newest that said hello is refused, even when that one is gone', async () => {
-  await using bench = await ControlBench.start();
-  const identity = await bench.enrol();
+  await using bench = await ControlHarness.start();
+  const identity = await bench.enroll();
   const older = await AgentSocket.open(bench, identity);
   const newer = await AgentSocket.connect(bench, identity);
   await newer.end();
@@ -72,11 +72,11 @@ test('R10: a hello on a connection older than the newest that said hello is refu
 });
 
 test('R10: a connection opened with the old key says no hello after the host was enrolled again', async () => {
-  await using bench = await ControlBench.start();
-  const before = await bench.enrol();
+  await using bench = await ControlHarness.start();
+  const before = await bench.enroll();
   const silent = await AgentSocket.open(bench, before);
   const speaking = await AgentSocket.connect(bench, before);
-  const after = await bench.enrol();
+  const after = await bench.enroll();
   expect(after.agentId).toBe(before.agentId);
   expect((await speaking.closed).code).toBe(CLOSE.superseded);
   silent.send({ id: 1, method: 'mutation', params: { path: 'hello', input: helloInput(bench.clock.now()) } });
@@ -85,8 +85,8 @@ test('R10: a connection opened with the old key says no hello after the host was
 });
 
 test('of two hellos at once the newer connection has the session, and its epoch is the higher', async () => {
-  await using bench = await ControlBench.start();
-  const identity = await bench.enrol();
+  await using bench = await ControlHarness.start();
+  const identity = await bench.enroll();
   const instanceId = randomUUID();
   for (let round = 0; round < 20; round += 1) {
     const one = await AgentSocket.open(bench, identity);
@@ -108,8 +108,8 @@ test('of two hellos at once the newer connection has the session, and its epoch 
 });
 
 test('J4: two hosts that take turns with one identity are both refused until the right one is enrolled again', async () => {
-  await using bench = await ControlBench.start();
-  const identity = await bench.enrol();
+  await using bench = await ControlHarness.start();
+  const identity = await bench.enroll();
   const [original, clone] = [randomUUID(), randomUUID()];
   const first = await AgentSocket.connect(bench, identity, { instanceId: original });
   const cloned = await AgentSocket.connect(bench, identity, { instanceId: clone });
@@ -129,6 +129,6 @@ test('J4: two hosts that take turns with one identity are both refused until the
   await bench.close();
   await bench.open();
   await expect(AgentSocket.open(bench, identity).then((agent) => agent.hello(0))).rejects.toThrow();
-  const right = await bench.enrol();
+  const right = await bench.enroll();
   expect((await AgentSocket.connect(bench, right)).sessionId).not.toBe('');
 });

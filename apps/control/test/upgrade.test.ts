@@ -6,7 +6,7 @@ import { text } from 'node:stream/consumers';
 import { CLOSE } from '@lastgood/protocol';
 import { expect, test } from 'vitest';
 import { AgentSocket, upgrade } from './support/agent-socket.ts';
-import { ControlBench, headersOf } from './support/control-bench.ts';
+import { ControlHarness, headersOf } from './support/control-harness.ts';
 
 /** What one raw request gets, byte for byte as we send it. */
 async function raw(port: number, bytes: string): Promise<string> {
@@ -18,8 +18,8 @@ async function raw(port: number, bytes: string): Promise<string> {
 }
 
 test('an upgrade without an identity, with a wrong one or at another place is refused with its reason', async () => {
-  await using bench = await ControlBench.start();
-  const identity = await bench.enrol();
+  await using bench = await ControlHarness.start();
+  const identity = await bench.enroll();
   const now = bench.clock.now();
   const good = () => headersOf(identity, bench.clock.now());
   const { privateKey } = generateKeyPairSync('ed25519');
@@ -34,7 +34,7 @@ test('an upgrade without an identity, with a wrong one or at another place is re
     ['another install id', { ...good(), 'x-lastgood-install': randomUUID() }, 403, 'install'],
     ['an origin', { ...good(), origin: 'https://evil.example' }, 403, 'origin'],
     ['an origin of null', { ...good(), origin: 'null' }, 403, 'origin'],
-    ['a protocol of tomorrow (K10)', { ...good(), 'x-lastgood-protocol': '2' }, 426, 'protocol'],
+    ['K10: a newer protocol', { ...good(), 'x-lastgood-protocol': '2' }, 426, 'protocol'],
     ['a protocol that is no number', { ...good(), 'x-lastgood-protocol': 'NaN' }, 426, 'protocol'],
     ['another path', good(), 404, 'path', '/trpc/hello'],
     ['a path below', good(), 404, 'path', '/agent/'],
@@ -49,8 +49,8 @@ test('an upgrade without an identity, with a wrong one or at another place is re
 });
 
 test('K4: a signature opens one connection, before and after a restart', async () => {
-  await using bench = await ControlBench.start();
-  const identity = await bench.enrol();
+  await using bench = await ControlHarness.start();
+  const identity = await bench.enroll();
   const headers = headersOf(identity, bench.clock.now());
   expect((await upgrade(bench.port, headers)).status).toBe(101);
   expect(await upgrade(bench.port, headers)).toMatchObject({ status: 401, reason: 'replay' });
@@ -62,8 +62,8 @@ test('K4: a signature opens one connection, before and after a restart', async (
 });
 
 test('an agent has few connections at once; more are refused with 429 while others are served', async () => {
-  await using bench = await ControlBench.start({ limits: { connectionsPerAgent: 3 } });
-  const [greedy, other] = [await bench.enrol('db-1'), await bench.enrol('db-2')];
+  await using bench = await ControlHarness.start({ limits: { connectionsPerAgent: 3 } });
+  const [greedy, other] = [await bench.enroll('db-1'), await bench.enroll('db-2')];
   const open = [];
   for (let n = 0; n < 3; n += 1) open.push(await AgentSocket.open(bench, greedy));
   expect(await upgrade(bench.port, headersOf(greedy, bench.clock.now()))).toMatchObject({
@@ -76,8 +76,8 @@ test('an agent has few connections at once; more are refused with 429 while othe
 });
 
 test('a connection that says no hello is ended after its time, pings or not', async () => {
-  await using bench = await ControlBench.start({ limits: { helloMs: 200 } });
-  const identity = await bench.enrol();
+  await using bench = await ControlHarness.start({ limits: { helloMs: 200 } });
+  const identity = await bench.enroll();
   const silent = await AgentSocket.open(bench, identity);
   const chatty = await AgentSocket.open(bench, identity);
   const pings = setInterval(() => chatty.send('PING'), 20);
@@ -89,8 +89,8 @@ test('a connection that says no hello is ended after its time, pings or not', as
 });
 
 test('what is no request ends its own connection and nothing else', async () => {
-  await using bench = await ControlBench.start();
-  const identity = await bench.enrol();
+  await using bench = await ControlHarness.start();
+  const identity = await bench.enroll();
   const agent = await AgentSocket.connect(bench, identity);
   const ws =
     'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n';
@@ -124,8 +124,8 @@ test('what is no request ends its own connection and nothing else', async () => 
 });
 
 test('1,000 connections that never speak hinder nobody', async () => {
-  await using bench = await ControlBench.start({ limits: { helloMs: 500 } });
-  const identity = await bench.enrol('db-1');
+  await using bench = await ControlHarness.start({ limits: { helloMs: 500 } });
+  const identity = await bench.enroll('db-1');
   const before = process.memoryUsage.rss();
   const sockets = Array.from({ length: 1_000 }, () => connect(bench.port, '127.0.0.1').on('error', () => undefined));
   await Promise.all(sockets.map((socket) => once(socket, 'connect')));
@@ -138,7 +138,7 @@ test('1,000 connections that never speak hinder nobody', async () => {
 });
 
 test('a page of a browser gets no leave to read, whatever Host it names (DNS rebinding)', async () => {
-  await using bench = await ControlBench.start();
+  await using bench = await ControlHarness.start();
   for (const path of ['/trpc/whoAmI', '/enroll', '/healthz', '/agent']) {
     const asked = await raw(
       bench.port,
@@ -159,8 +159,8 @@ test('a page of a browser gets no leave to read, whatever Host it names (DNS reb
 });
 
 test('a stop tells every connection to drain, refuses new ones and ends', async () => {
-  await using bench = await ControlBench.start();
-  const identity = await bench.enrol();
+  await using bench = await ControlHarness.start();
+  const identity = await bench.enroll();
   const speaking = await AgentSocket.connect(bench, identity);
   const silent = await AgentSocket.open(bench, identity);
   // Reads nothing any more, so it never answers the close.
@@ -184,7 +184,7 @@ async function halfOpen(port: number, bytes: string): Promise<Socket> {
 }
 
 test('M17: a refused connection is ended, though its other side stays open', async () => {
-  await using bench = await ControlBench.start();
+  await using bench = await ControlHarness.start();
   const before = (await readdir('/proc/self/fd')).length;
   const sockets = await Promise.all(
     Array.from({ length: 20 }, () => halfOpen(bench.port, `GET /agent HTTP/1.1\r\n${WEBSOCKET}\r\n`)),
@@ -199,7 +199,7 @@ test('M17: a refused connection is ended, though its other side stays open', asy
 });
 
 test('M17: no connection of a stranger holds up a stop, whatever it has sent and however it is left open', async () => {
-  await using bench = await ControlBench.start();
+  await using bench = await ControlHarness.start();
   const sockets = [];
   for (const bytes of [
     '',
@@ -218,7 +218,7 @@ test('M17: no connection of a stranger holds up a stop, whatever it has sent and
 });
 
 test('M17: a request whose head does not end is ended after its time', async () => {
-  await using bench = await ControlBench.start({ limits: { helloMs: 200 } });
+  await using bench = await ControlHarness.start({ limits: { helloMs: 200 } });
   for (const bytes of ['', 'GET /healthz HTTP/1.1\r\nHost: ']) {
     const socket = await halfOpen(bench.port, bytes);
     expect(await text(socket)).toMatch(/^HTTP\/1.1 408 /);
@@ -226,27 +226,27 @@ test('M17: a request whose head does not end is ended after its time', async () 
   }
 });
 
-test('M17: of too many strangers the oldest are ended; agents and people with a token are not among them', async () => {
-  await using bench = await ControlBench.start({ limits: { strangers: 5 } });
-  const agent = await AgentSocket.connect(bench, await bench.enrol());
+test('M17: of too many unauthenticated the oldest are ended; agents and people with a token are not among them', async () => {
+  await using bench = await ControlHarness.start({ limits: { unauthenticated: 5 } });
+  const agent = await AgentSocket.connect(bench, await bench.enroll());
   const person = await halfOpen(
     bench.port,
     `GET /trpc/whoAmI HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${bench.adminToken}\r\n\r\n`,
   );
   await once(person, 'data');
-  const strangers: Socket[] = [];
+  const unauthenticated: Socket[] = [];
   for (let n = 0; n < 8; n += 1) {
     const socket = connect(bench.port, '127.0.0.1').on('error', () => undefined);
     await once(socket, 'connect');
-    strangers.push(socket.resume());
+    unauthenticated.push(socket.resume());
   }
   await expect
-    .poll(() => strangers.map((socket) => socket.closed))
+    .poll(() => unauthenticated.map((socket) => socket.closed))
     .toEqual([true, true, true, ...Array(5).fill(false)]);
   const beat = { ackSeq: 0, progress: [], running: [], outboxDepth: 0 };
   expect((await agent.call('heartbeat', agent.session(beat)))?.result).toBeDefined();
   person.write('GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n');
   const [answer] = (await once(person, 'data')) as [Buffer];
   expect(answer.toString()).toMatch(/^HTTP\/1.1 200 /);
-  for (const socket of [...strangers, person]) socket.destroy();
+  for (const socket of [...unauthenticated, person]) socket.destroy();
 });

@@ -28,20 +28,20 @@ export interface EngineContext {
   progress(progress: JobProgress): void;
   log(message: string): void;
 }
-export interface ArtefactMeta {
+export interface ArtifactMeta {
   readonly role: ManifestObject['role'];
   readonly database: string | null;
   readonly extension: string;
 }
 /**
- * Takes artefacts of a backup. `write` streams into the sink and resolves when the tool ended well; the sink is flushed, hashed,
- * stored durably and read back before `add` resolves. When `write` rejects, nothing of the artefact remains.
+ * Takes artifacts of a backup. `write` streams into the sink and resolves when the tool ended well; the sink is flushed, hashed,
+ * stored durably and read back before `add` resolves. When `write` rejects, nothing of the artifact remains.
  */
-export interface ArtefactSink {
-  add(meta: ArtefactMeta, write: (sink: Writable) => Promise<void>): Promise<ManifestObject>;
+export interface ArtifactSink {
+  add(meta: ArtifactMeta, write: (sink: Writable) => Promise<void>): Promise<ManifestObject>;
 }
 /** Gives back the bytes as produced, checked against the manifest: the stream errors with BACKUP_CORRUPT at its end if they differ. */
-export interface ArtefactSource {
+export interface ArtifactSource {
   readonly manifest: Manifest;
   open(object: ManifestObject, signal: AbortSignal): Readable;
 }
@@ -76,20 +76,20 @@ export interface Engine {
   readonly name: Manifest['engine'];
   /** Whose backups these are, and which databases there are; throws the failure that hinders it. */
   identify(context: EngineContext): Promise<Identified>;
-  /** Looks, changes nothing. Unreachable is a state, not an error. */
+  /** InventoryCollector, changes nothing. Unreachable is a state, not an error. */
   probe(context: EngineContext): Promise<Omit<TargetInventory, 'name' | 'engine' | 'labels' | 'repository'>>;
   backup(
     request: { databases: readonly string[] | null; digests: boolean },
-    sink: ArtefactSink,
+    sink: ArtifactSink,
     context: EngineContext,
   ): Promise<BackupFacts>;
   /** Throws BAD_INPUT when the backup cannot answer for this level, whatever its bytes are; asked before any of them is read. */
   checkLevel(level: VerificationLevel, manifest: Manifest): void;
   /** Levels 2 to 6 (0 and 1 are the repository's). */
-  verify(level: VerificationLevel, source: ArtefactSource, context: EngineContext): Promise<VerifyOutcome>;
-  plan(mode: RestoreMode, source: ArtefactSource, context: EngineContext): Promise<RestorePlanSummary>;
+  verify(level: VerificationLevel, source: ArtifactSource, context: EngineContext): Promise<VerifyOutcome>;
+  plan(mode: RestoreMode, source: ArtifactSource, context: EngineContext): Promise<RestorePlanSummary>;
   /** Makes the plan again and refuses (PLAN_CHANGED) when its hash differs. Until the last step the old data is untouched. */
-  restore(request: RestoreRequest, source: ArtefactSource, context: EngineContext): Promise<RestoreResult>;
+  restore(request: RestoreRequest, source: ArtifactSource, context: EngineContext): Promise<RestoreResult>;
   undo(restoreJobId: string, context: EngineContext): Promise<UndoResult>;
   /**
    * After a crash: removes what interrupted jobs left (scratch servers, half-restored databases), never what belongs to a job of

@@ -1,6 +1,6 @@
 import { ERROR_CATALOG, type ErrorCode, type WireError } from '@lastgood/protocol';
 
-/** An expected failure: a code of the catalogue, a sentence that names the cause, and the remedy of the code. */
+/** An expected failure: a code of the catalog, a sentence that names the cause, and the remedy of the code. */
 export class Failure extends Error {
   readonly code: ErrorCode;
   readonly remedy: string;

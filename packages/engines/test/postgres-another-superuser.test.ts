@@ -3,11 +3,11 @@ import { join } from 'node:path';
 import { uuidv7 } from '@lastgood/host';
 import { startPostgres } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
-import { EngineBench, ref } from './bench-of-engine.ts';
+import { EngineHarness, ref } from './support/engine-harness.ts';
 
 test('F7: a server whose first superuser has another name gets what the first superuser of the source owned', async () => {
   await using server = await startPostgres();
-  await using bench = await EngineBench.open(server);
+  await using bench = await EngineHarness.open(server);
   await server.query('postgres', 'create database shop');
   await server.query('shop', 'create table of_super (a int); create materialized view v as select a from of_super');
   const { backupId } = await bench.backup();
@@ -16,7 +16,7 @@ test('F7: a server whose first superuser has another name gets what the first su
   await other.queryAs('boss', 'b', 'postgres', 'alter role lg_super rename to first_of_here');
   const passfile = join(bench.folder, 'boss.pgpass');
   await writeFile(passfile, '*:*:*:boss:b\n', { mode: 0o600 });
-  await using there = await EngineBench.open(other, { user: 'boss', passfile });
+  await using there = await EngineHarness.open(other, { user: 'boss', passfile });
   const source = await bench.repository.open(ref, backupId);
   const mode = { type: 'swap', database: 'shop' } as const;
   const plan = await there.engine.plan(mode, source, await there.context());

@@ -12,13 +12,13 @@ import {
   temporaryFolder,
 } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { EngineBench } from './bench-of-engine.ts';
+import { EngineHarness } from './support/engine-harness.ts';
 
 const MIB = 1024 * 1024;
 const cleanup = new AsyncDisposableStack();
 const small = cleanup.use(await smallFileSystem(24 * MIB));
 let server: PostgresServer;
-let bench: EngineBench;
+let bench: EngineHarness;
 let tools: string;
 let wholeBytes: number;
 let before: string[];
@@ -32,7 +32,7 @@ beforeAll(async () => {
     'create table big as select i, md5(random()::text) || md5(random()::text) as t from generate_series(1, 300000) i',
   );
   tools = cleanup.use(await temporaryFolder()).path;
-  bench = cleanup.use(await EngineBench.open(server, { binDir: tools, stallMs: 1_500 }));
+  bench = cleanup.use(await EngineHarness.open(server, { binDir: tools, stallMs: 1_500 }));
   await lie({ lie: 'chatters', line: '', lines: 0 });
   const { objects } = await bench.backup();
   wholeBytes = objects[0]?.produced.size ?? 0;
@@ -188,11 +188,11 @@ test.skipIf(small.path === null)(
   async () => {
     if (small.path === null) return;
     await lie(honest);
-    await using there = await EngineBench.open(server, {}, join(small.path, 'repository'));
+    await using there = await EngineHarness.open(server, {}, join(small.path, 'repository'));
     const { backupId } = await there.backup();
     for (const leave of [0, 65_536, 2 * MIB, 5 * MIB]) {
       await small.fill(leave);
-      expect(await failureOf(there.backup({ databases: ['shop', 'big'] }))).toMatchObject({ code: 'STORE_NO_SPACE' });
+      expect(await failureOf(there.backup({ databases: ['shop', 'big'] }))).toMatchObject({ code: 'NO_SPACE' });
       expect(await there.listed()).toEqual([backupId]);
       expect(await there.verify(4, backupId)).toEqual({ reached: 4, findings: [] });
       await small.free();

@@ -1,18 +1,18 @@
 import { join } from 'node:path';
-import type { ArtefactSource, EngineContext } from '@lastgood/core';
+import type { ArtifactSource, EngineContext } from '@lastgood/core';
 import { type PostgresServer, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { EngineBench, ref } from './bench-of-engine.ts';
+import { EngineHarness, ref } from './support/engine-harness.ts';
 
 /** What a server, a database or a role has for its encodings and settings is nothing against a backup. */
 const cleanup = new AsyncDisposableStack();
 const OWNER = 'müller & sønn';
 let server: PostgresServer;
-let bench: EngineBench;
+let bench: EngineHarness;
 
 beforeAll(async () => {
   server = cleanup.use(await startPostgres());
-  bench = cleanup.use(await EngineBench.open(server));
+  bench = cleanup.use(await EngineHarness.open(server));
 }, 120_000);
 afterAll(() => cleanup.disposeAsync());
 
@@ -30,12 +30,12 @@ test.for(['LATIN1', 'SQL_ASCII', 'WIN1252'])(
   async (encoding) => {
     const initdbArgs = [`--encoding=${encoding}`, '--locale=C'];
     await using source = await startPostgres({ initdbArgs });
-    await using there = await EngineBench.open(source);
+    await using there = await EngineHarness.open(source);
     await makeCustomers(source);
     const { backupId } = await there.backup({ databases: ['customers'] });
     expect(await there.verify(6, backupId)).toEqual({ reached: 6, findings: [] });
     await using other = await startPostgres({ initdbArgs });
-    await using elsewhere = await EngineBench.open(other, {}, join(there.folder, 'repository'));
+    await using elsewhere = await EngineHarness.open(other, {}, join(there.folder, 'repository'));
     await elsewhere.restore(backupId, { type: 'new', database: 'customers', as: 'customers' });
     expect(await other.query('customers', ownerAndRow)).toEqual([{ owner: OWNER, a: 'ä' }]);
   },
@@ -49,7 +49,7 @@ test('A11: an encoding that a database sets for its clients loses no name and no
   const { backupId } = await bench.backup({ databases: ['customers'] });
   expect(await bench.verify(6, backupId)).toEqual({ reached: 6, findings: [] });
   await using other = await startPostgres();
-  await using elsewhere = await EngineBench.open(other, {}, join(bench.folder, 'repository'));
+  await using elsewhere = await EngineHarness.open(other, {}, join(bench.folder, 'repository'));
   await elsewhere.restore(backupId, { type: 'new', database: 'customers', as: 'customers' });
   expect(await other.query('customers', `${ownerAndRow} order by a`)).toEqual([
     { owner: OWNER, a: 'ä' },
@@ -76,7 +76,7 @@ test('a setting or comment of a role that the scratch server refuses is logged, 
   await server.query('postgres', 'create database plain');
   const { backupId } = await bench.backup({ databases: ['plain'] });
   const real = await bench.repository.open(ref, backupId);
-  const altered = (change: (globals: string) => string): ArtefactSource => ({
+  const altered = (change: (globals: string) => string): ArtifactSource => ({
     manifest: real.manifest,
     open: (object, signal) =>
       object.role === 'globals'

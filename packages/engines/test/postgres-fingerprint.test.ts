@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { lyingTool, type PostgresServer, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { postgresConnectionSchema, Session } from '../src/postgres/connection.ts';
+import { Session } from '../src/postgres/connection.ts';
+import { postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
 import type { DigestOf } from '../src/postgres/digests.ts';
 import {
   compareFingerprints,
@@ -12,16 +13,16 @@ import {
   STABLE_SETTINGS,
   takeFingerprint,
 } from '../src/postgres/fingerprint.ts';
-import { EngineBench, ref } from './bench-of-engine.ts';
+import { EngineHarness, ref } from './support/engine-harness.ts';
 
 const cleanup = new AsyncDisposableStack();
 const never = new AbortController().signal;
 let server: PostgresServer;
-let bench: EngineBench;
+let bench: EngineHarness;
 
 beforeAll(async () => {
   server = cleanup.use(await startPostgres());
-  bench = cleanup.use(await EngineBench.open(server));
+  bench = cleanup.use(await EngineHarness.open(server));
 }, 120_000);
 afterAll(() => cleanup.disposeAsync());
 
@@ -114,7 +115,7 @@ test('A13: a sequence that turns round, falls or is set back under the dump neit
      create sequence falling increment -1; select nextval('falling'); create sequence reset; select setval('reset', 500);
      create sequence rising; select nextval('rising')`,
   );
-  await using moving = await EngineBench.open(server, { binDir: path });
+  await using moving = await EngineHarness.open(server, { binDir: path });
   const { backupId } = await moving.backup({ databases: ['restless'] });
   const source = await moving.repository.open(ref, backupId);
   const [object] = source.manifest.objects.filter(({ role }) => role === 'fingerprint');

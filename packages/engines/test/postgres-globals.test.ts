@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { type PostgresServer, seedShop, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { globalsOf } from '../src/postgres/artefacts.ts';
+import { globalsOf } from '../src/postgres/artifacts.ts';
 import {
   roleStatements,
   statementsOf,
@@ -9,11 +9,11 @@ import {
   withoutDefaults,
   withoutGrantor,
 } from '../src/postgres/globals.ts';
-import { EngineBench, ref } from './bench-of-engine.ts';
+import { EngineHarness, ref } from './support/engine-harness.ts';
 
 const cleanup = new AsyncDisposableStack();
 let server: PostgresServer;
-let bench: EngineBench;
+let bench: EngineHarness;
 let backupId: string;
 
 /** A role puts what it likes into its own settings; here, lines that look like statements of the globals. */
@@ -31,7 +31,7 @@ beforeAll(async () => {
      alter role clerk set search_path to 'Odd Schema', "public"; alter role clerk set "shop.note" to ${TRAP};
      comment on role clerk is ${TRAP}; alter database shop connection limit 0; alter database shop is_template true`,
   );
-  bench = cleanup.use(await EngineBench.open(server));
+  bench = cleanup.use(await EngineHarness.open(server));
   ({ backupId } = await bench.backup());
 }, 120_000);
 afterAll(() => cleanup.disposeAsync());
@@ -41,7 +41,7 @@ const asked = `select rolname as name, rolsuper as super, rolcanlogin as login, 
 
 test('F7: on an empty server the roles come back with their members, memberships, settings, passwords and comments', async () => {
   await using other = await startPostgres();
-  await using elsewhere = await EngineBench.open(other);
+  await using elsewhere = await EngineHarness.open(other);
   const source = await bench.repository.open(ref, backupId);
   const mode = { type: 'swap', database: 'shop' } as const;
   const plan = await elsewhere.engine.plan(mode, source, await elsewhere.context());
@@ -70,7 +70,7 @@ test('F7: a line inside of a role setting or comment is never run as a statement
 
 test('F7: a role that is there already is not changed, and a setting that the server refuses is left out with a warning', async () => {
   await using other = await startPostgres();
-  await using elsewhere = await EngineBench.open(other);
+  await using elsewhere = await EngineHarness.open(other);
   await other.query('postgres', "create role clerk nologin; comment on role clerk is 'of this server'");
   await server.query('postgres', "alter role shop_owner set work_mem to '9MB'");
   const { backupId: later } = await bench.backup();
@@ -139,7 +139,7 @@ test('F7: a database returns to its own tablespace, and to the default one with 
   expect(await bench.verify(6, ofFast)).toEqual({ reached: 6, findings: [] });
 
   await using other = await startPostgres();
-  await using elsewhere = await EngineBench.open(other, {}, join(bench.folder, 'repository'));
+  await using elsewhere = await EngineHarness.open(other, {}, join(bench.folder, 'repository'));
   const source = await elsewhere.repository.open(ref, ofFast);
   const plan = await elsewhere.engine.plan({ type: 'swap', database: 'fast' }, source, await elsewhere.context());
   expect(plan.warnings.join()).toContain('tablespace Fast disk, where the database was, is missing');

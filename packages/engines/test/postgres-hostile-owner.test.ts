@@ -1,17 +1,17 @@
 import { type PostgresServer, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Properties, settingsOf } from '../src/postgres/properties.ts';
-import { EngineBench } from './bench-of-engine.ts';
+import { EngineHarness } from './support/engine-harness.ts';
 
 /** What the owner of one database, who is no superuser, may do to a backup, a proof or a restore: nothing but lose his own. */
 const cleanup = new AsyncDisposableStack();
 let server: PostgresServer;
-let bench: EngineBench;
+let bench: EngineHarness;
 const PASSWORD = 'of-mallory';
 
 beforeAll(async () => {
   server = cleanup.use(await startPostgres());
-  bench = cleanup.use(await EngineBench.open(server));
+  bench = cleanup.use(await EngineHarness.open(server));
   await server.query('postgres', `create role mallory login password '${PASSWORD}'`);
 }, 120_000);
 afterAll(() => cleanup.disposeAsync());

@@ -2,17 +2,18 @@ import { createServer } from 'node:net';
 import { Failure } from '@lastgood/core';
 import { type PostgresServer, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { postgresConnectionSchema, Session } from '../src/postgres/connection.ts';
-import { EngineBench } from './bench-of-engine.ts';
+import { Session } from '../src/postgres/connection.ts';
+import { postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
+import { EngineHarness } from './support/engine-harness.ts';
 
 const cleanup = new AsyncDisposableStack();
 const never = new AbortController().signal;
 let server: PostgresServer;
-let bench: EngineBench;
+let bench: EngineHarness;
 
 beforeAll(async () => {
   server = cleanup.use(await startPostgres());
-  bench = cleanup.use(await EngineBench.open(server));
+  bench = cleanup.use(await EngineHarness.open(server));
   await server.query('postgres', "create role mallory login password 'x'");
 }, 120_000);
 afterAll(() => cleanup.disposeAsync());

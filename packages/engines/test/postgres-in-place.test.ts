@@ -4,15 +4,15 @@ import { uuidv7 } from '@lastgood/host';
 import { lyingTool, type PostgresServer, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { codeOf, EngineBench, ref } from './bench-of-engine.ts';
+import { codeOf, EngineHarness, ref } from './support/engine-harness.ts';
 
 const cleanup = new AsyncDisposableStack();
 let server: PostgresServer;
-let bench: EngineBench;
+let bench: EngineHarness;
 
 beforeAll(async () => {
   server = cleanup.use(await startPostgres());
-  bench = cleanup.use(await EngineBench.open(server));
+  bench = cleanup.use(await EngineHarness.open(server));
 }, 120_000);
 afterAll(() => cleanup.disposeAsync());
 
@@ -71,7 +71,7 @@ test('E2: an in-place restore of a dump that lacks rows says that it is committe
   await writeFile(join(tools.path, 'pg_dump'), `#!/bin/sh\nexec ${real} "$@" --role=half --enable-row-security\n`, {
     mode: 0o755,
   });
-  await using lossy = await EngineBench.open(server, { binDir: tools.path });
+  await using lossy = await EngineHarness.open(server, { binDir: tools.path });
   await server.query('postgres', 'create database lossy');
   await server.query(
     'lossy',
@@ -109,7 +109,7 @@ test('an in-place restore waits for no lock of who comes back longer than it may
     { mode: 0o755 },
   );
   const connection = { lockWaitMs: 500, binDir: tools.path };
-  await using impatient = await EngineBench.open(server, connection, join(bench.folder, 'repository'));
+  await using impatient = await EngineHarness.open(server, connection, join(bench.folder, 'repository'));
   const mode = { type: 'inPlace', database: 'used' } as const;
   const source = await impatient.repository.open(ref, backupId);
   const { hash } = await impatient.engine.plan(mode, source, await impatient.context());

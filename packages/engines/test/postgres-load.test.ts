@@ -4,15 +4,15 @@ import { Failure } from '@lastgood/core';
 import { uuidv7 } from '@lastgood/host';
 import { lyingTool, type PostgresServer, startPostgres, TcpFaultProxy, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { codeOf, EngineBench, ref } from './bench-of-engine.ts';
+import { codeOf, EngineHarness, ref } from './support/engine-harness.ts';
 
 const cleanup = new AsyncDisposableStack();
 let server: PostgresServer;
-let bench: EngineBench;
+let bench: EngineHarness;
 
 beforeAll(async () => {
   server = cleanup.use(await startPostgres());
-  bench = cleanup.use(await EngineBench.open(server));
+  bench = cleanup.use(await EngineHarness.open(server));
 }, 120_000);
 afterAll(() => cleanup.disposeAsync());
 
@@ -29,7 +29,7 @@ test('an index that takes longer to build than a stall is no stall, in a restore
     `create function slow(int) returns int language plpgsql immutable as 'begin perform pg_sleep(1); return $1; end';
      create table t (a int); create index on t (slow(a)); insert into t values (1), (2), (3)`,
   );
-  await using hasty = await EngineBench.open(server, { stallMs: 1_500 });
+  await using hasty = await EngineHarness.open(server, { stallMs: 1_500 });
   const { backupId } = await hasty.backup({ databases: ['slow'] });
   await hasty.restore(backupId, { type: 'new', database: 'slow', as: 'slow_copy' });
   expect(await hasty.verify(4, backupId)).toEqual({ reached: 4, findings: [] });
@@ -39,7 +39,7 @@ test('a pg_restore that hangs in a restore is ended, and nothing of it stays', a
   await using tools = await temporaryFolder();
   await lyingTool(tools.path, 'pg_dump', { lie: 'chatters', line: '', lines: 0 });
   await server.query('postgres', 'create database calm');
-  await using hasty = await EngineBench.open(server, { stallMs: 1_500, binDir: tools.path });
+  await using hasty = await EngineHarness.open(server, { stallMs: 1_500, binDir: tools.path });
   const { backupId } = await hasty.backup({ databases: ['calm'] });
   await rm(join(tools.path, 'pg_restore'), { force: true });
   const hangs = `#!/bin/sh\ncase " $* " in *--dbname=*) exec sleep infinity;; esac\nexec ${server.binDir}/pg_restore "$@"\n`;
@@ -51,7 +51,7 @@ test('a pg_restore that hangs in a restore is ended, and nothing of it stays', a
   expect(await ours()).toEqual([]);
 });
 
-test('F2: a restore that is cancelled in the middle of an index leaves no database and no session', async () => {
+test('F2: a restore that is canceled in the middle of an index leaves no database and no session', async () => {
   await server.query('postgres', 'create database deep');
   await server.query(
     'deep',
@@ -76,15 +76,15 @@ test('F2: a restore that is cancelled in the middle of an index leaves no databa
       ).toHaveLength(1),
     30_000,
   );
-  stop.abort(new Failure('JOB_CANCELLED', 'enough'));
-  expect(await restoring).toBe('JOB_CANCELLED');
+  stop.abort(new Failure('JOB_CANCELED', 'enough'));
+  expect(await restoring).toBe('JOB_CANCELED');
   expect(await ours()).toEqual([]);
 });
 
 /** Restores `slow`, whose index waits in the server, through a network that falls silent then; returns what came of it. */
 async function silenced(database: string, stop: AbortController, silent: () => void): Promise<unknown> {
   await using proxy = await TcpFaultProxy.open({ port: server.port });
-  await using there = await EngineBench.open(
+  await using there = await EngineHarness.open(
     server,
     { host: '127.0.0.1', port: proxy.port, stallMs: 3_000 },
     join(bench.folder, 'repository'),
@@ -129,8 +129,8 @@ test('K1: a restore whose network falls silent amid the load stalls, and does no
   expect(await silenced('mute', new AbortController(), () => undefined)).toBe('TOOL_STALLED');
 }, 120_000);
 
-test('K1: a restore that is cancelled while its network is silent says that it was cancelled', async () => {
+test('K1: a restore that is canceled while its network is silent says that it was canceled', async () => {
   const stop = new AbortController();
-  const cancel = (): void => stop.abort(new Failure('JOB_CANCELLED', 'enough'));
-  expect(await silenced('mute_too', stop, cancel)).toBe('JOB_CANCELLED');
+  const cancel = (): void => stop.abort(new Failure('JOB_CANCELED', 'enough'));
+  expect(await silenced('mute_too', stop, cancel)).toBe('JOB_CANCELED');
 }, 120_000);

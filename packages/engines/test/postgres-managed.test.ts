@@ -2,24 +2,24 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type PostgresServer, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { EngineBench, ref } from './bench-of-engine.ts';
+import { EngineHarness, ref } from './support/engine-harness.ts';
 
 const cleanup = new AsyncDisposableStack();
 let server: PostgresServer;
-let bench: EngineBench;
+let bench: EngineHarness;
 /** An agent as managed servers allow it: no superuser, a member of the owner. */
-let there: EngineBench;
+let there: EngineHarness;
 
 beforeAll(async () => {
   server = cleanup.use(await startPostgres({ extraConf: 'autovacuum_naptime = 1' }));
-  bench = cleanup.use(await EngineBench.open(server));
+  bench = cleanup.use(await EngineHarness.open(server));
   await server.query(
     'postgres',
     "create role app_owner login password 'o'; create role dba login createdb createrole password 'y'; grant app_owner, pg_signal_backend, pg_read_all_data to dba",
   );
   const passfile = join(bench.folder, 'dba.pgpass');
   await writeFile(passfile, '*:*:*:dba:y\n', { mode: 0o600 });
-  there = cleanup.use(await EngineBench.open(server, { user: 'dba', passfile }, join(bench.folder, 'repository')));
+  there = cleanup.use(await EngineHarness.open(server, { user: 'dba', passfile }, join(bench.folder, 'repository')));
 }, 120_000);
 afterAll(() => cleanup.disposeAsync());
 

@@ -3,11 +3,11 @@ import type { Manifest } from '@lastgood/protocol';
 import { type PostgresServer, startPostgres } from '@lastgood/testkit';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { codeOf, EngineBench, ref } from './bench-of-engine.ts';
+import { codeOf, EngineHarness, ref } from './support/engine-harness.ts';
 
 const cleanup = new AsyncDisposableStack();
 let server: PostgresServer;
-let bench: EngineBench;
+let bench: EngineHarness;
 let trap: Server;
 let trapPort: number;
 let caught = 0;
@@ -93,7 +93,7 @@ beforeAll(async () => {
   const address = trap.address();
   trapPort = address !== null && typeof address === 'object' ? address.port : 0;
   server = cleanup.use(await startPostgres());
-  bench = cleanup.use(await EngineBench.open(server));
+  bench = cleanup.use(await EngineHarness.open(server));
   for (const name of names(trapPort)) {
     await server.query('postgres', `create database ${pg.escapeIdentifier(name)} strategy file_copy`);
     await server.query(name, `create table ${pg.escapeIdentifier(name)} (name text)`);
@@ -126,7 +126,7 @@ test('M11: nothing connected to the address that some names hold', () => {
 
 test('M11: a maintenance database with such a name is never taken for a connection string', async () => {
   const database = `host=127.0.0.1 port=${trapPort} dbname=x`;
-  const there = cleanup.use(await EngineBench.open(server, { database }));
+  const there = cleanup.use(await EngineHarness.open(server, { database }));
   await there.backup({ databases: ['a'] });
   expect(caught).toBe(0);
 });

@@ -1,23 +1,23 @@
 import { writeFile } from 'node:fs/promises';
 import { type PostgresServer, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { EngineBench, lacking, ref } from './bench-of-engine.ts';
+import { EngineHarness, lacking, ref } from './support/engine-harness.ts';
 
 const cleanup = new AsyncDisposableStack();
 let server: PostgresServer;
 let other: PostgresServer;
-let bench: EngineBench;
-let elsewhere: EngineBench;
+let bench: EngineHarness;
+let elsewhere: EngineHarness;
 
 /** Two servers; the first superuser of the second has another name, as after an initdb with another --username. */
 beforeAll(async () => {
   server = cleanup.use(await startPostgres());
   other = cleanup.use(await startPostgres());
-  bench = cleanup.use(await EngineBench.open(server));
+  bench = cleanup.use(await EngineHarness.open(server));
   await other.query('postgres', "create role boss superuser login password 'p'");
   await other.queryAs('boss', 'p', 'postgres', 'alter role lg_super rename to other_super');
   await writeFile(other.passfile, '*:*:*:boss:p\n', { mode: 0o600 });
-  elsewhere = cleanup.use(await EngineBench.open(other, { user: 'boss' }));
+  elsewhere = cleanup.use(await EngineHarness.open(other, { user: 'boss' }));
 }, 120_000);
 afterAll(() => cleanup.disposeAsync());
 

@@ -1,16 +1,16 @@
 import { uuidv7 } from '@lastgood/host';
 import { type PostgresServer, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { codeOf, EngineBench, ref } from './bench-of-engine.ts';
+import { codeOf, EngineHarness, ref } from './support/engine-harness.ts';
 
 const cleanup = new AsyncDisposableStack();
 let server: PostgresServer;
-let bench: EngineBench;
+let bench: EngineHarness;
 let backupId: string;
 
 beforeAll(async () => {
   server = cleanup.use(await startPostgres({ extraConf: 'max_prepared_transactions = 5\nwal_level = logical' }));
-  bench = cleanup.use(await EngineBench.open(server));
+  bench = cleanup.use(await EngineHarness.open(server));
   await server.query('postgres', 'create database shop');
   await server.query('shop', 'create table t as select 1 as i');
   ({ backupId } = await bench.backup());

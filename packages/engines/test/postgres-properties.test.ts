@@ -2,15 +2,15 @@ import { uuidv7 } from '@lastgood/host';
 import { type PostgresServer, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createDatabase, differingProperties, elementsOf, type Properties } from '../src/postgres/properties.ts';
-import { EngineBench, lacking, ref } from './bench-of-engine.ts';
+import { EngineHarness, lacking, ref } from './support/engine-harness.ts';
 
 const cleanup = new AsyncDisposableStack();
 let server: PostgresServer;
-let bench: EngineBench;
+let bench: EngineHarness;
 
 beforeAll(async () => {
   server = cleanup.use(await startPostgres());
-  bench = cleanup.use(await EngineBench.open(server));
+  bench = cleanup.use(await EngineHarness.open(server));
 }, 120_000);
 afterAll(() => cleanup.disposeAsync());
 
@@ -180,7 +180,7 @@ test('F9: a database of libc stays one on a server whose databases are of ICU un
   );
   await icu.query('postgres', 'create database plain template template1');
   await icu.query('postgres', 'create database sorted template template0');
-  await using there = await EngineBench.open(icu);
+  await using there = await EngineHarness.open(icu);
   const { backupId } = await there.backup({ databases: ['plain', 'sorted'] });
   for (const [database, provider] of [
     ['plain', 'c'],

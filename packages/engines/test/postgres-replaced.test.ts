@@ -2,22 +2,23 @@ import { chmod, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type PostgresServer, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { postgresConnectionSchema, Session } from '../src/postgres/connection.ts';
+import { Session } from '../src/postgres/connection.ts';
+import { postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
 import { STABLE_SETTINGS, sequencesOf, takeFingerprint } from '../src/postgres/fingerprint.ts';
-import { codeOf, EngineBench } from './bench-of-engine.ts';
+import { codeOf, EngineHarness } from './support/engine-harness.ts';
 
 /** Objects that their owner, who is no superuser, exchanges for others while a backup reads them: nothing of his runs with our rights. */
 const cleanup = new AsyncDisposableStack();
 const never = new AbortController().signal;
 const PASSWORD = 'of-mallory';
 let server: PostgresServer;
-let bench: EngineBench;
+let bench: EngineHarness;
 let told: string;
 let databases = 0;
 
 beforeAll(async () => {
   server = cleanup.use(await startPostgres());
-  bench = cleanup.use(await EngineBench.open(server));
+  bench = cleanup.use(await EngineHarness.open(server));
   const { path } = cleanup.use(await temporaryFolder());
   await chmod(path, 0o777);
   told = join(path, 'told');

@@ -3,22 +3,22 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
-import type { ArtefactSource } from '@lastgood/core';
+import type { ArtifactSource } from '@lastgood/core';
 import { uuidv7 } from '@lastgood/host';
 import { type PostgresServer, seedShop, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { besideName } from '../src/postgres/swap.ts';
-import { codeOf, EngineBench, ref } from './bench-of-engine.ts';
+import { asideName } from '../src/postgres/swap.ts';
+import { codeOf, EngineHarness, ref } from './support/engine-harness.ts';
 
 const cleanup = new AsyncDisposableStack();
 let server: PostgresServer;
-let bench: EngineBench;
+let bench: EngineHarness;
 let backupId: string;
 
 beforeAll(async () => {
   server = cleanup.use(await startPostgres());
   await seedShop(server, 'shop', { rows: 3_000 });
-  bench = cleanup.use(await EngineBench.open(server));
+  bench = cleanup.use(await EngineHarness.open(server));
   ({ backupId } = await bench.backup());
 }, 120_000);
 afterAll(() => cleanup.disposeAsync());
@@ -97,7 +97,7 @@ test('a swap restores a database that is gone altogether', async () => {
 
 test('a backup of every database of a server reaches level 6, and the one that our sessions stand in is swapped and undone', async () => {
   await using other = await startPostgres();
-  await using elsewhere = await EngineBench.open(other);
+  await using elsewhere = await EngineHarness.open(other);
   await other.query('postgres', "create table kept as select 'in postgres' as place");
   await other.query('template1', "create table kept as select 'in template1' as place");
   const { backupId: ofAll } = await elsewhere.backup({ databases: null });
@@ -111,7 +111,7 @@ test('a backup of every database of a server reaches level 6, and the one that o
 
 test('a swap restores the very database that the agent was told to connect to, when it is gone', async () => {
   await seedShop(server, 'home', { rows: 10 });
-  await using there = await EngineBench.open(server, { database: 'home' }, join(bench.folder, 'repository'));
+  await using there = await EngineHarness.open(server, { database: 'home' }, join(bench.folder, 'repository'));
   const { backupId: ofHome } = await there.backup({ databases: ['home'] });
   await server.query('postgres', 'drop database home');
   expect(await there.restore(ofHome, { type: 'swap', database: 'home' })).toMatchObject({ oldKeptAs: null });
@@ -156,7 +156,7 @@ test('F2, F8: an in-place restore that the server refuses half-way leaves the ol
   expect(await orders('broken')).toEqual(before);
 });
 
-test('F2: a restore that is cancelled leaves no half-restored database', async () => {
+test('F2: a restore that is canceled leaves no half-restored database', async () => {
   const before = await names();
   const source = await bench.repository.open(ref, backupId);
   const mode = { type: 'swap', database: 'shop' } as const;
@@ -179,7 +179,7 @@ test('F2: what a killed restore left behind is swept, and nothing else', async (
 test('F2: a sweep leaves alone what belongs to a job that runs', async () => {
   const before = await names();
   const jobId = uuidv7();
-  const fresh = besideName('shop', 'new', jobId);
+  const fresh = asideName('shop', 'new', jobId);
   await server.query('postgres', `create database "${fresh}"`);
   expect(await bench.engine.sweep(await bench.context(), () => new Set([jobId]))).toEqual([]);
   expect(await names()).toContain(fresh);
@@ -191,7 +191,7 @@ test('F2: a sweep leaves alone what belongs to a job that runs', async () => {
 
 test('F3: a plan warns of another server and changes its hash when the situation changes', async () => {
   await using other = await startPostgres();
-  await using elsewhere = await EngineBench.open(other);
+  await using elsewhere = await EngineHarness.open(other);
   const source = await bench.repository.open(ref, backupId);
   const mode = { type: 'swap', database: 'shop' } as const;
   const plan = await elsewhere.engine.plan(mode, source, await elsewhere.context());
@@ -208,7 +208,7 @@ test('F3: a plan warns of another server and changes its hash when the situation
 
 test('F7: roles that an empty server lacks are named by the plan and made from the globals', async () => {
   await using other = await startPostgres();
-  await using elsewhere = await EngineBench.open(other);
+  await using elsewhere = await EngineHarness.open(other);
   const source = await bench.repository.open(ref, backupId);
   const mode = { type: 'swap', database: 'shop' } as const;
   const plan = await elsewhere.engine.plan(mode, source, await elsewhere.context());
@@ -221,7 +221,7 @@ test('F7: roles that an empty server lacks are named by the plan and made from t
 
 test('F7: an extension that the server does not have is a refusal with its name, before anything is made', async () => {
   const real = await bench.repository.open(ref, backupId);
-  const source: ArtefactSource = {
+  const source: ArtifactSource = {
     manifest: real.manifest,
     open: (object, signal) =>
       object.role === 'fingerprint'

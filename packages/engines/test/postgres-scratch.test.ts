@@ -2,7 +2,7 @@ import { chmod, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { startPostgres, temporaryFolder } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
-import { EngineBench } from './bench-of-engine.ts';
+import { EngineHarness } from './support/engine-harness.ts';
 
 const root = process.getuid?.() === 0;
 
@@ -23,7 +23,7 @@ test.skipIf(!root)(
          $$ begin begin execute '${tell}'; exception when others then null; end; return true; end $$;
        create table t (a int check (f(a)))`,
     );
-    await using bench = await EngineBench.open(server, { scratchUser: undefined });
+    await using bench = await EngineHarness.open(server, { scratchUser: undefined });
     await server.query('sly', 'insert into t values (1)');
     const { backupId } = await bench.backup({ databases: ['sly'] });
     await writeFile(told, '');

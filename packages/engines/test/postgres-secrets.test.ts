@@ -3,21 +3,21 @@ import { join } from 'node:path';
 import { Failure } from '@lastgood/core';
 import { type PostgresServer, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { toldOfLine, withoutValues } from '../src/postgres/saying.ts';
-import { EngineBench } from './bench-of-engine.ts';
+import { redactToolLine, withoutValues } from '../src/postgres/redact-messages.ts';
+import { EngineHarness } from './support/engine-harness.ts';
 
 const cleanup = new AsyncDisposableStack();
 let server: PostgresServer;
-let bench: EngineBench;
-let there: EngineBench;
+let bench: EngineHarness;
+let there: EngineHarness;
 
 beforeAll(async () => {
   server = cleanup.use(await startPostgres());
-  bench = cleanup.use(await EngineBench.open(server));
+  bench = cleanup.use(await EngineHarness.open(server));
   await server.query('postgres', "create role dba login createdb password 'y'");
   const passfile = join(bench.folder, 'dba.pgpass');
   await writeFile(passfile, '*:*:*:dba:y\n', { mode: 0o600 });
-  there = cleanup.use(await EngineBench.open(server, { user: 'dba', passfile }, join(bench.folder, 'repository')));
+  there = cleanup.use(await EngineHarness.open(server, { user: 'dba', passfile }, join(bench.folder, 'repository')));
 }, 120_000);
 afterAll(() => cleanup.disposeAsync());
 
@@ -84,13 +84,13 @@ test('I8: what a function raises, and the value that a type refuses, are in no m
 });
 
 test('I8: of lines of tools the values go and the names of objects stay', () => {
-  expect(toldOfLine("LINE 1: ALTER ROLE a WITH PASSWORD 'SCRAM-SHA-256$4096'")).toBe(null);
-  expect(toldOfLine('DETAIL:  Key (ssn)=(078-05-1120) already exists.')).toBe(null);
-  expect(toldOfLine('	ALTER ROLE a')).toBe(null);
-  expect(toldOfLine("Command was: CREATE USER MAPPING FOR dba SERVER f OPTIONS (password 'x'")).toBe(
+  expect(redactToolLine("LINE 1: ALTER ROLE a WITH PASSWORD 'SCRAM-SHA-256$4096'")).toBe(null);
+  expect(redactToolLine('DETAIL:  Key (ssn)=(078-05-1120) already exists.')).toBe(null);
+  expect(redactToolLine('	ALTER ROLE a')).toBe(null);
+  expect(redactToolLine("Command was: CREATE USER MAPPING FOR dba SERVER f OPTIONS (password 'x'")).toBe(
     'Command was: CREATE USER MAPPING FOR dba',
   );
-  expect(toldOfLine('CONTEXT:  COPY t, line 7, column born: "1970-13-01"')).toBe(
+  expect(redactToolLine('CONTEXT:  COPY t, line 7, column born: "1970-13-01"')).toBe(
     'CONTEXT:  COPY t, line 7, column born',
   );
   expect(withoutValues('syntax error at or near "HUNTER2"')).toBe('syntax error at or near "…"');

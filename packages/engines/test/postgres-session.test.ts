@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { Failure } from '@lastgood/core';
 import { type PostgresServer, startPostgres, TcpFaultProxy, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { type PostgresConnection, postgresConnectionSchema, Session } from '../src/postgres/connection.ts';
+import { Session } from '../src/postgres/connection.ts';
+import { type PostgresConnection, postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
 import { digest } from '../src/postgres/digests.ts';
 import { passwordIn } from '../src/postgres/passfile.ts';
 
@@ -55,7 +56,7 @@ test('a server that asks for a password of which no passfile knows says so, with
 test('J1: the end of a job ends what it runs in the server, over TCP and through the socket', async () => {
   for (const host of [server.host, server.socketFolder]) {
     const { stop, outcome } = await computing({ ...connection, host });
-    const reason = new Failure('JOB_CANCELLED', 'enough');
+    const reason = new Failure('JOB_CANCELED', 'enough');
     stop.abort(reason);
     expect(await outcome).toBe(reason);
     await vi.waitFor(async () => expect(await running()).toBe(0), { timeout: 4_000, interval: 100 });

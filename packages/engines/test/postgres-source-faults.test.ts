@@ -7,19 +7,20 @@ import { captureTool, runTool, uuidv7 } from '@lastgood/host';
 import { freePort, lyingTool, type PostgresServer, seedShop, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { postgresConnectionSchema, Session } from '../src/postgres/connection.ts';
-import { EngineBench, ref } from './bench-of-engine.ts';
+import { Session } from '../src/postgres/connection.ts';
+import { postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
+import { EngineHarness, ref } from './support/engine-harness.ts';
 
 const PASSWORD = 'super:secret';
 const never = new AbortController().signal;
 const cleanup = new AsyncDisposableStack();
 let server: PostgresServer;
-let bench: EngineBench;
+let bench: EngineHarness;
 
 beforeAll(async () => {
   server = cleanup.use(await startPostgres({ superuserPassword: PASSWORD }));
   await seedShop(server, 'shop', { rows: 500 });
-  bench = cleanup.use(await EngineBench.open(server));
+  bench = cleanup.use(await EngineHarness.open(server));
 }, 120_000);
 afterAll(() => cleanup.disposeAsync());
 
@@ -35,12 +36,12 @@ const failureOf = async (work: Promise<unknown>): Promise<Failure> =>
   );
 
 /** An engine that connects as a role without more rights than were given to it. */
-async function benchAs(role: string): Promise<EngineBench> {
+async function benchAs(role: string): Promise<EngineHarness> {
   const { path } = cleanup.use(await temporaryFolder());
   const passfile = join(path, 'pgpass');
   await writeFile(passfile, `*:*:*:${role}:pass of ${role}\n`, { mode: 0o600 });
   await server.query('postgres', `create role ${role} login password 'pass of ${role}'`);
-  return cleanup.use(await EngineBench.open(server, { user: role, passfile, database: 'guarded' }));
+  return cleanup.use(await EngineHarness.open(server, { user: role, passfile, database: 'guarded' }));
 }
 
 test('A11: what a role may not read fails the backup with the exact object, whichever kind it is', async () => {
@@ -130,7 +131,7 @@ async function startStandby(): Promise<Pick<PostgresServer, 'connection'>> {
 
 test('A12: a standby is backed up without parallel work, says that it is one, and proves itself to level 6', async () => {
   const standby = await startStandby();
-  const there = cleanup.use(await EngineBench.open(standby));
+  const there = cleanup.use(await EngineHarness.open(standby));
   await vi.waitFor(async () => expect((await there.engine.probe(await there.context())).state).toBe('ok'), {
     timeout: 60_000,
     interval: 200,
@@ -214,7 +215,7 @@ test('A13: a table that is altered, renamed or exchanged before its fingerprint 
     'alter table changing rename to old; create table changing as select 1::bigint as j, null::text as extra',
   ]) {
     // Between the snapshot and pg_dump: nothing is locked then.
-    const engineBench = cleanup.use(await EngineBench.open(server, { binDir: await pausing(change) }));
+    const engineBench = cleanup.use(await EngineHarness.open(server, { binDir: await pausing(change) }));
     const failure = await failureOf(engineBench.backup({ databases: ['reshaped'] }));
     expect([change, failure.code]).toEqual([change, 'SOURCE_CHANGED']);
     expect(failure.message).toContain('changing');
@@ -285,7 +286,7 @@ async function pausing(change: string): Promise<string> {
 const login = () => ({ host: server.host, port: server.port, user: server.user, password: PASSWORD });
 
 test('A14: a lock that another session holds ends the backup after its wait, and nobody waits for us afterwards', async () => {
-  const impatient = cleanup.use(await EngineBench.open(server, { lockWaitMs: 500 }));
+  const impatient = cleanup.use(await EngineHarness.open(server, { lockWaitMs: 500 }));
   const client = new pg.Client({ ...login(), database: 'shop' });
   await client.connect();
   try {
@@ -307,7 +308,7 @@ test('A14: a lock that another session holds ends the backup after its wait, and
 test('A14: a lock that only pg_dump meets ends it after its wait as well', async () => {
   await server.query('postgres', 'create database partitioned');
   await server.query('partitioned', 'create table split (i int) partition by range (i)');
-  const impatient = cleanup.use(await EngineBench.open(server, { lockWaitMs: 500 }));
+  const impatient = cleanup.use(await EngineHarness.open(server, { lockWaitMs: 500 }));
   const client = new pg.Client({ ...login(), database: 'partitioned' });
   await client.connect();
   try {
@@ -321,7 +322,7 @@ test('A14: a lock that only pg_dump meets ends it after its wait as well', async
 
 test('a server whose table of locks holds just what pg_dump needs is backed up, and one that it is too small for says how to mend it', async () => {
   await using full = await startPostgres({ extraConf: 'max_locks_per_transaction = 10\nmax_connections = 20' });
-  await using there = await EngineBench.open(full);
+  await using there = await EngineHarness.open(full);
   // pg_dump takes two locks for each of these, on the table and on its sequence; whoever reads them takes two more, on the indexes.
   const make = async (count: number, columns: string): Promise<void> => {
     await full.query('postgres', `create schema "${count}"`);
@@ -344,7 +345,7 @@ test('a server that ends idle sessions and long statements and transactions is b
   await seedShop(hasty, 'shop', { rows: 500 });
   const { path } = cleanup.use(await temporaryFolder());
   for (const tool of ['pg_dump', 'pg_restore'] as const) await lyingTool(path, tool, { lie: 'dawdles', seconds: 1 });
-  await using there = await EngineBench.open(hasty, { binDir: path });
+  await using there = await EngineHarness.open(hasty, { binDir: path });
   const limits = [
     'statement_timeout',
     'transaction_timeout',

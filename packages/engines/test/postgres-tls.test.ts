@@ -3,8 +3,9 @@ import { join } from 'node:path';
 import { captureTool } from '@lastgood/host';
 import { freePort, type PostgresServer, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
-import { postgresConnectionSchema, Session } from '../src/postgres/connection.ts';
-import { EngineBench, lacking } from './bench-of-engine.ts';
+import { Session } from '../src/postgres/connection.ts';
+import { postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
+import { EngineHarness, lacking } from './support/engine-harness.ts';
 
 const PASSWORD = 'of the superuser';
 const cleanup = new AsyncDisposableStack();
@@ -83,7 +84,7 @@ test.skipIf(openssl !== '')(
     ] as const) {
       await admit(way);
       await vi.waitFor(async () => expect([way, await encrypted(guarded)]).toEqual([way, ssl]), 10_000);
-      await using bench = await EngineBench.open(server, guarded);
+      await using bench = await EngineHarness.open(server, guarded);
       await bench.backup();
     }
     await expect(encrypted({ ...guarded, sslmode: 'require' })).rejects.toMatchObject({ code: 'DATABASE_REFUSED' });
@@ -114,7 +115,7 @@ test.skipIf(openssl !== '')(
     );
     vi.stubEnv('PGSSLROOTCERT', certificate);
     expect(await outcomes()).toEqual(['encrypted', 'DATABASE_UNREACHABLE']);
-    await using bench = await EngineBench.open(server, { sslmode: 'verify-ca' });
+    await using bench = await EngineHarness.open(server, { sslmode: 'verify-ca' });
     await bench.backup();
     vi.stubEnv('PGSSLROOTCERT', await certify('ours', 'IP:127.0.0.1'));
     await vi.waitFor(async () => expect(await outcomes()).toEqual(['encrypted', 'encrypted']), 10_000);
@@ -144,7 +145,7 @@ test("I8: nothing of libpq's environment but its certificates reaches a session 
   };
   for (const [name, value] of Object.entries({ ...nowhere, ...wrong, ...odd, PGSSLNEGOTIATION: 'direct' }))
     vi.stubEnv(name, value);
-  await using bench = await EngineBench.open(server);
+  await using bench = await EngineHarness.open(server);
   const { backupId } = await bench.backup();
   expect(await bench.verify(6, backupId)).toEqual({ reached: 6, findings: [] });
   await bench.restore(backupId, { type: 'swap', database: 'shop' });

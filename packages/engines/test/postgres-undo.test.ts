@@ -3,16 +3,16 @@ import { join } from 'node:path';
 import { uuidv7 } from '@lastgood/host';
 import { type PostgresServer, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { besideName } from '../src/postgres/swap.ts';
-import { codeOf, EngineBench } from './bench-of-engine.ts';
+import { asideName } from '../src/postgres/swap.ts';
+import { codeOf, EngineHarness } from './support/engine-harness.ts';
 
 const cleanup = new AsyncDisposableStack();
 let server: PostgresServer;
-let bench: EngineBench;
+let bench: EngineHarness;
 
 beforeAll(async () => {
   server = cleanup.use(await startPostgres());
-  bench = cleanup.use(await EngineBench.open(server));
+  bench = cleanup.use(await EngineHarness.open(server));
   await server.query('postgres', "create role own login password 'x'");
   await server.query('postgres', 'create database victim');
 }, 120_000);
@@ -51,7 +51,7 @@ test('a database that is set aside belongs to the agent meanwhile, and undo give
     server.queryAs('own', 'x', 'postgres', `comment on database "${oldKeptAs}" is ${noteOf(jobId, 'victim')}`),
   ).rejects.toThrow('must be owner');
   await bench.engine.undo(jobId, await bench.context());
-  expect(await ownersOf('^mine')).toEqual({ mine: 'own', [besideName('mine', 'undone', jobId)]: 'own' });
+  expect(await ownersOf('^mine')).toEqual({ mine: 'own', [asideName('mine', 'undone', jobId)]: 'own' });
   expect(await acl()).toEqual(before);
 });
 
@@ -64,12 +64,12 @@ test('a note that leads to another database than the one that was set aside is n
 
 test('what an older version set aside, with a note that names no owner, is undone in place of a database of the same owner', async () => {
   const jobId = uuidv7();
-  const kept = besideName('elder', 'old', jobId);
+  const kept = asideName('elder', 'old', jobId);
   await server.query('postgres', 'create database elder owner own');
   await server.query('postgres', `create database "${kept}" owner own`);
   await server.query('postgres', `comment on database "${kept}" is ${noteOf(jobId, 'elder')}`);
   expect(await bench.engine.undo(jobId, await bench.context())).toMatchObject({ database: 'elder' });
-  expect(await ownersOf('^elder')).toEqual({ elder: 'own', [besideName('elder', 'undone', jobId)]: 'own' });
+  expect(await ownersOf('^elder')).toEqual({ elder: 'own', [asideName('elder', 'undone', jobId)]: 'own' });
 });
 
 test('an owner that was dropped while its database was kept hinders no undo', async () => {
@@ -85,7 +85,7 @@ test('an agent that is no superuser takes and gives back what it owns through it
   const passfile = join(bench.folder, 'agent.pgpass');
   await writeFile(passfile, '*:*:*:agent:y\n', { mode: 0o600 });
   await server.query('postgres', "create role agent login createdb password 'y'; grant own to agent");
-  await using there = await EngineBench.open(server, { user: 'agent', passfile }, join(bench.folder, 'repository'));
+  await using there = await EngineHarness.open(server, { user: 'agent', passfile }, join(bench.folder, 'repository'));
   await make('shared');
   await server.query('shared', 'drop table t');
   const { backupId } = await bench.backup({ databases: ['shared'] });
@@ -99,7 +99,7 @@ test('a database that a stranger made, with the name and the note of one that is
   await server.query('postgres', "create role creator login createdb password 'x'");
   const { jobId, oldKeptAs } = await bench.restore(await make('till'), { type: 'swap', database: 'till' });
   const forge = async (database: string): Promise<string> => {
-    const forged = besideName(database, 'old', jobId);
+    const forged = asideName(database, 'old', jobId);
     await server.queryAs('creator', 'x', 'postgres', `create database "${forged}"`);
     await server.queryAs('creator', 'x', 'postgres', `comment on database "${forged}" is ${noteOf(jobId, database)}`);
     return forged;
@@ -119,7 +119,7 @@ test('a database that a stranger made, with the name and the note of one that is
 
 test('an undo for which more than one database fits is refused by their names', async () => {
   const { jobId, oldKeptAs } = await bench.restore(await make('twin'), { type: 'swap', database: 'twin' });
-  const second = besideName('victim', 'old', jobId);
+  const second = asideName('victim', 'old', jobId);
   await server.query('postgres', `create database "${second}"`);
   await server.query('postgres', `comment on database "${second}" is ${noteOf(jobId, 'victim')}`);
   await expect(bench.engine.undo(jobId, await bench.context())).rejects.toMatchObject({

@@ -7,13 +7,13 @@ import type { RestoreMode } from '@lastgood/protocol';
 import { lyingTool, type PostgresServer, smallFileSystem, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { LACKING } from '../src/postgres/verify.ts';
-import { codeOf, EngineBench, ref } from './bench-of-engine.ts';
+import { codeOf, EngineHarness, ref } from './support/engine-harness.ts';
 
 const MIB = 1024 * 1024;
 const cleanup = new AsyncDisposableStack();
 const small = cleanup.use(await smallFileSystem(300 * MIB));
 let server: PostgresServer;
-let bench: EngineBench;
+let bench: EngineHarness;
 let tools: string;
 let scratchFolder: string;
 let backupId: string;
@@ -31,7 +31,7 @@ beforeAll(async () => {
   tools = cleanup.use(await temporaryFolder()).path;
   scratchFolder = cleanup.use(await temporaryFolder()).path;
   await chmod(scratchFolder, 0o711);
-  bench = cleanup.use(await EngineBench.open(server, { binDir: tools, scratchFolder, stallMs: 1_500 }));
+  bench = cleanup.use(await EngineHarness.open(server, { binDir: tools, scratchFolder, stallMs: 1_500 }));
   await honest();
   ({ backupId } = await bench.backup({ databases: ['books'] }));
 }, 120_000);
@@ -150,10 +150,10 @@ test.skipIf(small.path === null)(
     if (small.path === null) return;
     const { path } = small;
     await chmod(path, 0o711);
-    await using there = await EngineBench.open(server, { scratchFolder: path });
+    await using there = await EngineHarness.open(server, { scratchFolder: path });
     const { backupId: ofBooks } = await there.backup({ databases: ['books'] });
     await small.fill(100 * MIB);
-    expect(await failureOf(there.verify(4, ofBooks))).toMatchObject({ code: 'STORE_NO_SPACE' });
+    expect(await failureOf(there.verify(4, ofBooks))).toMatchObject({ code: 'NO_SPACE' });
     await small.free();
     const progress = atRestore(() => {
       const ballast = openSync(join(path, 'ballast'), 'w');
@@ -231,7 +231,7 @@ test('E6: what a proof leaves that was killed with its agent: no process, and a 
   await script('pg_restore', 'case " $* " in *--dbname=*) exec sleep infinity;; esac; exec "$real" "$@"');
   const { workDir } = await bench.context();
   const connection = JSON.stringify({ ...server.connection, binDir: tools, scratchFolder });
-  const child = new URL('verify-child.ts', import.meta.url).pathname;
+  const child = new URL('support/verify-child.ts', import.meta.url).pathname;
   const running = failureOf(
     runTool({
       file: process.execPath,

@@ -21,10 +21,10 @@ export function storeFailure(error: unknown, path: string): Failure {
   if (error instanceof Failure) return error;
   const code = codeOf(error);
   if (code === 'ENOSPC' || code === 'EDQUOT')
-    return new Failure('STORE_NO_SPACE', `no space left for ${path}`, { cause: error });
+    return new Failure('NO_SPACE', `no space left for ${path}`, { cause: error });
   if (code === 'ELOOP' || code === 'ENOTDIR' || code === 'EEXIST')
-    return new Failure('STORE_UNSAFE', `${path} is not what it should be (${code})`, { cause: error });
-  return new Failure('STORE_FAILED', `${path}: ${code}`, { cause: error });
+    return new Failure('REPOSITORY_UNSAFE', `${path} is not what it should be (${code})`, { cause: error });
+  return new Failure('IO_ERROR', `${path}: ${code}`, { cause: error });
 }
 
 /** Makes the names in a folder durable. */

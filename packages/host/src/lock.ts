@@ -20,8 +20,8 @@ async function acquire(path: string, descriptor: number): Promise<boolean> {
     const { exitCode } = await runTool({
       file: 'flock',
       args: ['-n', '0'],
-      inherit: descriptor,
-      answers: [HELD],
+      stdinFd: descriptor,
+      acceptedExitCodes: [HELD],
       signal: new AbortController().signal,
       timeoutMs: TIMEOUT_MS,
     });

@@ -20,9 +20,9 @@ export const systemWaitingClock: WaitingClock = {
   },
 };
 
-/** The failure of an aborted signal: its reason when that is a Failure, else JOB_CANCELLED. */
+/** The failure of an aborted signal: its reason when that is a Failure, else JOB_CANCELED. */
 export function cancellationOf(signal: AbortSignal, what: string): Failure {
-  return signal.reason instanceof Failure ? signal.reason : new Failure('JOB_CANCELLED', `${what} was canceled`);
+  return signal.reason instanceof Failure ? signal.reason : new Failure('JOB_CANCELED', `${what} was canceled`);
 }
 
 export interface PollLimits {
@@ -36,7 +36,7 @@ export interface PollLimits {
 
 /**
  * Repeats a check, with pauses that grow from 50 ms to 1 s, until it returns something. Returns undefined when the time is up; the last
- * check happens at that instant. Throws the reason of the signal, or JOB_CANCELLED.
+ * check happens at that instant. Throws the reason of the signal, or JOB_CANCELED.
  */
 export async function pollUntil<T>(
   check: () => Promise<T | undefined>,

@@ -13,7 +13,7 @@ export interface ToolCall {
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly stdin?: Readable;
   /** An open file of ours that the tool gets as its standard input, itself and not a copy of its bytes. */
-  readonly inherit?: number;
+  readonly stdinFd?: number;
   readonly signal: AbortSignal;
   readonly timeoutMs: number;
   /** Fails with TOOL_STALLED when neither output nor input moved for this long. */
@@ -24,11 +24,11 @@ export interface ToolCall {
   /** How it is asked to stop; SIGTERM unless told. */
   readonly stopSignal?: 'SIGTERM' | 'SIGINT' | 'SIGQUIT';
   /** The tool may end before it has read all of `stdin`. */
-  readonly readsPartly?: boolean;
+  readonly mayStopReading?: boolean;
   /** Exit statuses beside 0 that answer a question and are no failure. */
-  readonly answers?: readonly number[];
+  readonly acceptedExitCodes?: readonly number[];
   /** What of a line of its diagnostics may be told, null for nothing; all when absent. A tool repeats what it works on, secrets included. */
-  readonly tells?: (line: string) => string | null;
+  readonly redactStderr?: (line: string) => string | null;
   /**
    * The tool starts a server that outlives it. What it leaves running when it ends by itself is not killed. Standard output and standard
    * error go to /dev/null: a server that inherits a pipe keeps the call open and gets SIGPIPE when we exit. The locale is not changed.
@@ -123,25 +123,25 @@ function killGroup(leader: number | undefined): void {
 /** The exit status of a tool that said no, when that is an answer; else what it failed of. */
 function answerOf(error: unknown, call: ToolCall): number {
   const code = error instanceof ExecaError ? error.exitCode : undefined;
-  if (code === undefined || call.answers?.includes(code) !== true) throw error;
+  if (code === undefined || call.acceptedExitCodes?.includes(code) !== true) throw error;
   return code;
 }
 
 /**
  * Runs one tool and streams its standard output through `stages`. Settles only when the tool has ended AND the last stage is
  * flushed, and rejects when either failed: a tool that exits with 1 after half a dump never looks like a finished backup.
- * Errors: TOOL_NOT_FOUND, TOOL_FAILED, TOOL_STALLED, JOB_CANCELLED, JOB_DEADLINE, STORE_NO_SPACE, STORE_FAILED or what a stage threw.
+ * Errors: TOOL_NOT_FOUND, TOOL_FAILED, TOOL_STALLED, JOB_CANCELED, JOB_DEADLINE, NO_SPACE, IO_ERROR or what a stage threw.
  */
 export async function runTool(call: ToolCall, ...stages: readonly Writable[]): Promise<ToolOutcome> {
   const started = performance.now();
   const stalled = new AbortController();
   const { file, args } = commandOf(call);
-  const tail = new TextTail(call.tells);
+  const tail = new TextTail(call.redactStderr);
   const output = call.startsServer === true ? 'ignore' : 'pipe';
   const tool = execa(file, args, {
     env: call.startsServer === true ? { ...call.env } : { ...call.env, LC_ALL: 'C' },
     // Any descriptor will do; the types know one.
-    stdin: (call.inherit as 0 | undefined) ?? (call.stdin === undefined ? 'ignore' : 'pipe'),
+    stdin: (call.stdinFd as 0 | undefined) ?? (call.stdin === undefined ? 'ignore' : 'pipe'),
     stdout: output,
     stderr: output,
     buffer: false,
@@ -170,7 +170,7 @@ export async function runTool(call: ToolCall, ...stages: readonly Writable[]): P
   const feeding =
     call.stdin === undefined || tool.stdin === null || tool.stdin === undefined
       ? Promise.resolve()
-      : feed(call.stdin, tool.stdin, call.readsPartly === true, moved);
+      : feed(call.stdin, tool.stdin, call.mayStopReading === true, moved);
   feeding.catch(() => undefined);
   try {
     tool.stdout?.on('data', moved);
@@ -235,7 +235,7 @@ function failureOf(error: unknown, call: ToolCall, stderrTail: readonly string[]
   if (call.signal.aborted)
     return call.signal.reason instanceof Failure
       ? call.signal.reason
-      : new Failure('JOB_CANCELLED', `${call.file} was cancelled`);
+      : new Failure('JOB_CANCELED', `${call.file} was canceled`);
   const last = tellingLines(stderrTail) || 'no message';
   if (error instanceof ExecaError) {
     if (error.timedOut) return new Failure('JOB_DEADLINE', `${call.file} ran longer than ${call.timeoutMs} ms`);
@@ -245,7 +245,7 @@ function failureOf(error: unknown, call: ToolCall, stderrTail: readonly string[]
     if (error.code === 'ENOENT' || (error.exitCode === 127 && !(call.file.includes('/') && existsSync(call.file))))
       return new Failure('TOOL_NOT_FOUND', `${call.file} is not installed`);
     if (/No space left on device/.test(last))
-      return new Failure('STORE_NO_SPACE', `no space left while ${call.file} was writing`);
+      return new Failure('NO_SPACE', `no space left while ${call.file} was writing`);
     return new Failure(
       'TOOL_FAILED',
       `${call.file} ended with ${error.exitCode ?? error.signal ?? error.code}: ${last}`,
@@ -253,6 +253,6 @@ function failureOf(error: unknown, call: ToolCall, stderrTail: readonly string[]
   }
   const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown';
   if (code === 'ENOSPC' || code === 'EDQUOT')
-    return new Failure('STORE_NO_SPACE', `no space left while the output of ${call.file} was written`);
-  return new Failure('STORE_FAILED', `the output of ${call.file} could not be written (${code}); it said: ${last}`);
+    return new Failure('NO_SPACE', `no space left while the output of ${call.file} was written`);
+  return new Failure('IO_ERROR', `the output of ${call.file} could not be written (${code}); it said: ${last}`);
 }

@@ -29,7 +29,7 @@ async function main([mode = '', ...rest]: string[]): Promise<void> {
     await runTool({ file: '/bin/sh', args: ['-c', script], signal, timeoutMs: 86_400_000 });
   }
   if (mode === 'lock') {
-    // What it says goes into a file: output is handed on in large pieces.
+    // What it says goes into a file: output is dispatched on in large pieces.
     const [folder = '', go = '', said = ''] = rest;
     writeFileSync(said, 'ready');
     while (!existsSync(go));

@@ -243,7 +243,7 @@ test('waits no longer when the signal aborts, and leaves the server as it is', a
   const starting = control.start(limited(LONG_MS, stop.signal));
   await untilExists('environment.json');
   stop.abort();
-  await expect(starting).rejects.toMatchObject({ code: 'JOB_CANCELLED' });
+  await expect(starting).rejects.toMatchObject({ code: 'JOB_CANCELED' });
   expect(await isAlive(await pidIn('server.pid'))).toBe(true);
 });
 
@@ -260,7 +260,7 @@ test('kills a stop command when the signal aborts, and fails with the reason', a
 });
 
 test('does nothing when the signal has aborted already', async () => {
-  await expect(control.start(limited(LONG_MS, AbortSignal.abort()))).rejects.toMatchObject({ code: 'JOB_CANCELLED' });
+  await expect(control.start(limited(LONG_MS, AbortSignal.abort()))).rejects.toMatchObject({ code: 'JOB_CANCELED' });
   expect(await calls()).toEqual([]);
 });
 

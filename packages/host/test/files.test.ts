@@ -64,9 +64,9 @@ test.skipIf(small.path === null)(
     for (const leave of [0, 4096, 65_536, MIB]) {
       await small.fill(leave);
       const target = join(small.path, 'new');
-      expect(await codeOf(publishFile(target, from(patterned(4 * MIB))))).toBe('STORE_NO_SPACE');
+      expect(await codeOf(publishFile(target, from(patterned(4 * MIB))))).toBe('NO_SPACE');
       expect((await readdir(small.path)).sort()).toEqual(['ballast', 'old']);
-      expect(await codeOf(writeFileDurably(old, Buffer.alloc(2 * MIB)))).toBe('STORE_NO_SPACE');
+      expect(await codeOf(writeFileDurably(old, Buffer.alloc(2 * MIB)))).toBe('NO_SPACE');
       expect(await readFile(old, 'utf8')).toBe('kept');
       await small.free();
       await publishFile(target, from(patterned(4 * MIB)));
@@ -84,18 +84,18 @@ test.skipIf(small.path === null)(
     const publishing = publishFile(join(small.path, 'stream'), async (sink) => {
       await runTool({ file: '/usr/bin/yes', args: [], signal, timeoutMs: 60_000 }, sink);
     });
-    expect(await codeOf(publishing)).toBe('STORE_NO_SPACE');
+    expect(await codeOf(publishing)).toBe('NO_SPACE');
     expect(await readdir(small.path)).not.toContain('stream.partial');
     await small.free();
   },
 );
 
 for (const [what, inject, code] of [
-  ['A7: EIO of fsync', 'fsync:error=EIO', 'STORE_FAILED'],
-  ['A7: EIO in the middle of writing', 'write,pwrite64,writev,pwritev:error=EIO:when=3', 'STORE_FAILED'],
-  ['A7: EIO of close', 'close:error=EIO', 'STORE_FAILED'],
-  ['A6: ENOSPC that only fsync reports', 'fsync:error=ENOSPC', 'STORE_NO_SPACE'],
-  ['B3: EXDEV of rename', 'rename,renameat,renameat2:error=EXDEV', 'STORE_FAILED'],
+  ['A7: EIO of fsync', 'fsync:error=EIO', 'IO_ERROR'],
+  ['A7: EIO in the middle of writing', 'write,pwrite64,writev,pwritev:error=EIO:when=3', 'IO_ERROR'],
+  ['A7: EIO of close', 'close:error=EIO', 'IO_ERROR'],
+  ['A6: ENOSPC that only fsync reports', 'fsync:error=ENOSPC', 'NO_SPACE'],
+  ['B3: EXDEV of rename', 'rename,renameat,renameat2:error=EXDEV', 'IO_ERROR'],
 ] as const)
   test.skipIf(!strace)(`${what} fails the file, is never tried again, and leaves nothing (needs strace)`, async () => {
     const target = join(folder, 'file');
@@ -139,7 +139,7 @@ test.skipIf(!strace)('a file system without hard links takes such a file all the
 
 test("B4: the clock of a file system is read through nobody's symbolic link", async () => {
   await symlink(join(base, 'elsewhere'), join(folder, 'clock'));
-  expect(await codeOf(touchFile(join(folder, 'clock')))).toBe('STORE_UNSAFE');
+  expect(await codeOf(touchFile(join(folder, 'clock')))).toBe('REPOSITORY_UNSAFE');
   expect(existsSync(join(base, 'elsewhere'))).toBe(false);
 });
 
@@ -155,7 +155,7 @@ test.skipIf(!strace)(
     const target = join(folder, 'file');
     const inject = ['-P', folder, '-e', 'trace=fsync', '-e', 'inject=fsync:error=EIO'];
     const args = ['-f', '-qq', '-o', '/dev/null', ...inject, process.execPath, child, 'publish', target, '700000'];
-    expect((await call('/usr/bin/strace', args)).stdout).toContain('STORE_FAILED');
+    expect((await call('/usr/bin/strace', args)).stdout).toContain('IO_ERROR');
     expect(await readdir(folder)).toEqual(['file']);
     expect(sha256(await readFile(target))).toBe(sha256(patterned(700_000)));
   },
@@ -228,7 +228,7 @@ test('B4: a partial file that someone put there is refused and left as it is', a
   const victim = join(folder, 'victim');
   await writeFile(victim, 'precious', { mode: 0o600 });
   await symlink(victim, `${target}.partial`);
-  expect(await codeOf(publishFile(target, from(Buffer.from('new'))))).toBe('STORE_UNSAFE');
+  expect(await codeOf(publishFile(target, from(Buffer.from('new'))))).toBe('REPOSITORY_UNSAFE');
   expect(await readFile(victim, 'utf8')).toBe('precious');
   expect((await readdir(folder)).sort()).toEqual(['file.partial', 'victim']);
 });

@@ -44,7 +44,7 @@ test('passes on what a check throws', async () => {
 });
 
 for (const [reason, code] of [
-  [undefined, 'JOB_CANCELLED'],
+  [undefined, 'JOB_CANCELED'],
   [new Failure('JOB_DEADLINE', 'too late'), 'JOB_DEADLINE'],
 ] as const)
   test(`ends a pause when the signal aborts, with ${code}`, async () => {

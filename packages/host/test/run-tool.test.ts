@@ -125,13 +125,13 @@ test('A5: bytes, and lines of diagnostics alone, count as progress', async () =>
   expect(stdout).toBe('done\n');
 });
 
-test('a cancelled job ends its tool and says so', async () => {
-  const path = join(folder, 'cancelled');
+test('a canceled job ends its tool and says so', async () => {
+  const path = join(folder, 'canceled');
   const stop = new AbortController();
   const failing = failureOf(runTool(sh(`echo $$ > ${path}; exec sleep infinity`, { signal: stop.signal })));
   const pid = await pidIn(path);
   stop.abort();
-  expect((await failing).code).toBe('JOB_CANCELLED');
+  expect((await failing).code).toBe('JOB_CANCELED');
   await gone(pid);
 });
 
@@ -174,7 +174,7 @@ test('A6: a sink that is full ends the tool, and the first cause is named', asyn
   });
   const failing = failureOf(runTool(sh(`echo $$ > ${path}; exec yes`), full));
   const pid = await pidIn(path);
-  expect(await failing).toMatchObject({ code: 'STORE_NO_SPACE' });
+  expect(await failing).toMatchObject({ code: 'NO_SPACE' });
   await gone(pid);
 });
 
@@ -207,7 +207,7 @@ test('a tool that ends well before it has read its input is fine, and the input 
       for (;;) yield Buffer.alloc(64 * 1024);
     })(),
   );
-  await runTool(sh('head -c 70000 > /dev/null', { stdin: endless, readsPartly: true }));
+  await runTool(sh('head -c 70000 > /dev/null', { stdin: endless, mayStopReading: true }));
   expect(endless.destroyed).toBe(true);
 });
 

@@ -143,6 +143,6 @@ test('ends when the signal aborts', async () => {
   await given(RUNNING);
   const signal = AbortSignal.abort();
   await expect(serviceControlCapability(service, { ...settings, signal })).rejects.toMatchObject({
-    code: 'JOB_CANCELLED',
+    code: 'JOB_CANCELED',
   });
 });

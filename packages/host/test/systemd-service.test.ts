@@ -304,7 +304,7 @@ test('stops waiting when the signal aborts', async () => {
   await given(RUNNING);
   await systemctl.after('stop', STOPPING);
   const stop = new AbortController();
-  const reason = new Failure('JOB_CANCELLED', 'canceled by a person');
+  const reason = new Failure('JOB_CANCELED', 'canceled by a person');
   const aborting = {
     deadlineMs: HOUR_MS,
     signal: stop.signal,

@@ -1,3 +1,5 @@
+import { z } from 'zod';
+
 /**
  * Every failure a person or a script can meet, by code. The wire carries codes; `exit` is the exit status of the command
  * line (PRODUCT: 1 bug, 2 could not do it, 3 refused, 4 done and found something, 64 wrong usage); `remedy` says what to do.
@@ -21,9 +23,9 @@ export const ERROR_CATALOG = {
     exit: 2,
     remedy: 'Start the agent of that host (`lastgood agent`); the job waits until its start-by time.',
   },
-  ENROL_TOKEN_INVALID: {
+  ENROLL_TOKEN_INVALID: {
     exit: 2,
-    remedy: 'Make a new one-time token with `lastgood tokens enrol`; each is used once and expires.',
+    remedy: 'Make a new one-time token with `lastgood tokens enroll`; each is used once and expires.',
   },
   PROTOCOL_UNSUPPORTED: {
     exit: 2,
@@ -38,13 +40,13 @@ export const ERROR_CATALOG = {
     exit: 2,
     remedy: 'Give the folder to the user that runs Lastgood, with mode 0700 (files 0600).',
   },
-  POLICY_REFUSED: { exit: 3, remedy: "The agent's own file does not allow this; change `allow` there, on the host." },
+  HOST_LIMIT: { exit: 3, remedy: "The agent's own file does not allow this; change `allow` there, on the host." },
   NOT_CONFIRMED: { exit: 3, remedy: 'Repeat with --confirm and the exact name that the plan shows.' },
   PLAN_CHANGED: {
     exit: 3,
     remedy: 'The situation changed since the plan was shown. Make a new plan and confirm that one.',
   },
-  JOB_CANCELLED: { exit: 130, remedy: 'The job was cancelled; nothing it had begun was kept.' },
+  JOB_CANCELED: { exit: 130, remedy: 'The job was canceled; nothing it had begun was kept.' },
   JOB_DEADLINE: {
     exit: 2,
     remedy: 'The job ran longer than its deadline. Look for locks or a slow disk, or raise the deadline.',
@@ -90,20 +92,20 @@ export const ERROR_CATALOG = {
   },
   DATABASE_REFUSED: { exit: 2, remedy: 'Grant the role what the message names, then try again.' },
   SOURCE_CHANGED: { exit: 2, remedy: 'The schema changed under the dump. The job can be sent again.' },
-  STORE_NO_SPACE: { exit: 2, remedy: 'Free space in the repository (or `lastgood rotate`), then repeat the backup.' },
-  STORE_FAILED: {
+  NO_SPACE: { exit: 2, remedy: 'Free space in the repository (or `lastgood rotate`), then repeat the backup.' },
+  IO_ERROR: {
     exit: 2,
     remedy: 'The repository reported an input/output error; check the disk before trusting it again.',
   },
-  STORE_NOT_MOUNTED: {
+  REPOSITORY_NOT_MOUNTED: {
     exit: 2,
     remedy: 'Mount the repository; its marker file lastgood.json was not found where it belongs.',
   },
-  STORE_UNSAFE: {
+  REPOSITORY_UNSAFE: {
     exit: 2,
     remedy: 'Remove the symlink or repair owner and mode (0700/0600) of the path that the message names.',
   },
-  STORE_FOREIGN: {
+  REPOSITORY_FOREIGN: {
     exit: 2,
     remedy: 'This repository belongs to another source. Give each target its own repository or name.',
   },
@@ -141,3 +143,16 @@ export interface WireError {
 }
 
 export const errorCodes = Object.keys(ERROR_CATALOG) as [ErrorCode, ...ErrorCode[]];
+
+export const wireErrorSchema = z.object({
+  code: z.enum(errorCodes),
+  message: z.string().max(4096),
+  remedy: z.string().max(1024),
+});
+
+/** Builds what travels of a failure; the remedy comes from the catalog. */
+export const wireErrorOf = (code: ErrorCode, message: string): WireError => ({
+  code,
+  message,
+  remedy: ERROR_CATALOG[code].remedy,
+});

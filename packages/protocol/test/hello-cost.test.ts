@@ -10,11 +10,18 @@ function looks(known: number): number {
     ...sample,
     jobId: jobId(n),
     state: 'succeeded',
-    lastN: 3,
-    handed: true,
+    lastEventNumber: 3,
+    dispatched: true,
   });
   const told = (n: number): JournalJob => {
-    const line = { attempt: 1, n: 3, lastEventId: null, lastType: 'succeeded' as const, open: false, running: false };
+    const line = {
+      attempt: 1,
+      eventNumber: 3,
+      lastEventId: null,
+      lastType: 'succeeded' as const,
+      open: false,
+      running: false,
+    };
     return {
       ...{ ...line, spec: backup, startBy: NOW, deadlineMs: 1, error: null, result: null },
       get jobId() {

@@ -4,10 +4,10 @@ import {
   adoptHelloAnswer,
   afterCatalogRestore,
   type ControlLedger,
+  dispatch,
   emptyAgentLedger,
   finishJob,
-  grantBegin,
-  handOver,
+  grantStart,
   helloOf,
   jobKey,
   markRunning,
@@ -42,10 +42,10 @@ const adopt = (agent: AgentLedger, met: ReturnType<typeof meet>, running = none)
 
 /** Both sides, with the job running and everything told. */
 function inStep(spec = backup) {
-  const mint = minting();
-  const accepted = agentWith(spec, mint);
-  const agent = markRunning(accepted, KEY, mint);
-  return { mint, accepted, agent, control: acknowledge(told(controlWith(spec), agent), 1) };
+  const eventFactory = minting();
+  const accepted = agentWith(spec, eventFactory);
+  const agent = markRunning(accepted, KEY, eventFactory);
+  return { eventFactory, accepted, agent, control: acknowledge(told(controlWith(spec), agent), 1) };
 }
 
 test('a hello begins a new session, is an acknowledgement and brings a lost job back', () => {
@@ -60,22 +60,25 @@ test('a hello begins a new session, is an acknowledgement and brings a lost job 
 test('a command that never arrived is sent again, nobody is accused', () => {
   const met = meet(controlWith(restore), { ...emptyAgentLedger, incarnation: 'inc-1' });
   expect(met.reset).toBeNull();
-  expect(handOver(met.ledger, met.ledger.acked, 32).commands).toMatchObject([{ type: 'job.start', seq: 1 }]);
+  expect(dispatch(met.ledger, met.ledger.acked, 32).commands).toMatchObject([{ type: 'job.start', seq: 1 }]);
 });
 
 test('R13: a host set back before the job was taken hears of it and reports it as interrupted', () => {
   const { control } = inStep();
   const met = meet(control, { ...emptyAgentLedger, incarnation: 'inc-1' });
-  expect(met.reset).toMatchObject({ seq: 1, jobs: [{ jobId: ONE, lastN: 2, terminal: false, handed: true }] });
+  expect(met.reset).toMatchObject({
+    seq: 1,
+    jobs: [{ jobId: ONE, lastEventNumber: 2, terminal: false, dispatched: true }],
+  });
   const after = adopt(emptyAgentLedger, met).ledger;
   expect(after).toMatchObject({ lastSeq: 1, incarnation: 'inc-1' });
-  expect(after.jobs.get(KEY)).toMatchObject({ state: 'finished', n: 3, lastType: 'interrupted' });
+  expect(after.jobs.get(KEY)).toMatchObject({ state: 'finished', eventNumber: 3, lastType: 'interrupted' });
   expect(jobOf(told(met.ledger, after))).toMatchObject({ state: 'queued', attempt: 2 });
 });
 
 test('R13: a host set back to before a job ended gives it up without a word', () => {
-  const { mint, agent, control } = inStep();
-  const ended = told(control, finishJob(agent, KEY, done, mint));
+  const { eventFactory, agent, control } = inStep();
+  const ended = told(control, finishJob(agent, KEY, done, eventFactory));
   const met = meet(ended, agent);
   expect(met.reset?.jobs).toMatchObject([{ jobId: ONE, terminal: true }]);
   const { ledger, stop } = adopt(agent, met, new Set([KEY]));
@@ -99,13 +102,13 @@ test('R16: two histories of equal length are told apart', () => {
 });
 
 test('R15: a destructive attempt whose grant a set-back host has forgotten is not begun again', () => {
-  const mint = minting();
-  const accepted = agentWith(restore, mint);
+  const eventFactory = minting();
+  const accepted = agentWith(restore, eventFactory);
   const control = acknowledge(told(controlWith(restore), accepted), 1);
-  const granted = grantBegin(control, ONE, 1, 'before', NOW).ledger;
+  const granted = grantStart(control, ONE, 1, 'before', NOW).ledger;
   const met = meet(granted, accepted);
   expect(met.reset).toBeNull();
-  expect(grantBegin(met.ledger, ONE, 1, 'after', NOW)).toMatchObject({ granted: false, reason: 'used' });
+  expect(grantStart(met.ledger, ONE, 1, 'after', NOW)).toMatchObject({ granted: false, reason: 'used' });
 });
 
 test('R13: a cancel that a set-back host has forgotten is said again', () => {
@@ -117,11 +120,11 @@ test('R13: a cancel that a set-back host has forgotten is said again', () => {
 });
 
 test('R13: an attempt older than the recorded one is given up', () => {
-  const { mint, agent, control } = inStep();
-  const second = told(control, finishJob(agent, KEY, { ...done, type: 'failed' }, mint));
+  const { eventFactory, agent, control } = inStep();
+  const second = told(control, finishJob(agent, KEY, { ...done, type: 'failed' }, eventFactory));
   const newer: ControlLedger = {
     ...second,
-    jobs: new Map([[ONE, { ...jobOf(control), attempt: 2, lastN: 0, lastEventId: null }]]),
+    jobs: new Map([[ONE, { ...jobOf(control), attempt: 2, lastEventNumber: 0, lastEventId: null }]]),
   };
   const met = meet(newer, agent);
   const { ledger, stop } = adopt(agent, met, new Set([KEY]));
@@ -131,8 +134,8 @@ test('R13: an attempt older than the recorded one is given up', () => {
 });
 
 test('R13: what is compared is what was told, though the journal has moved on since', () => {
-  const { mint, accepted, agent, control } = inStep();
-  const ended = told(control, finishJob(agent, KEY, done, mint));
+  const { eventFactory, accepted, agent, control } = inStep();
+  const ended = told(control, finishJob(agent, KEY, done, eventFactory));
   const met = meet(ended, accepted);
   const moved = finishJob(markRunning(accepted, KEY, minting('x')), KEY, done, minting('y'));
   const { ledger } = adoptHelloAnswer(moved, helloOf(accepted).jobs, answerOf(met), none, minting('h'));
@@ -140,21 +143,21 @@ test('R13: what is compared is what was told, though the journal has moved on si
 });
 
 test('R17: a restored catalog takes the agent at its word and numbers above what it has seen', () => {
-  const { mint, agent } = inStep();
-  const ended = { ...finishJob(agent, KEY, done, mint), lastSeq: 9, outbox: [] };
+  const { eventFactory, agent } = inStep();
+  const ended = { ...finishJob(agent, KEY, done, eventFactory), lastSeq: 9, outbox: [] };
   const copy = afterCatalogRestore(withJob(emptyControl(), backup), 'inc-2');
   const met = meet(copy, ended);
   expect(met.merged).toEqual({ baseSeq: 9 });
-  expect(jobOf(met.ledger)).toMatchObject({ state: 'succeeded', lastN: 3 });
+  expect(jobOf(met.ledger)).toMatchObject({ state: 'succeeded', lastEventNumber: 3 });
   const after = adopt(ended, met).ledger;
   expect(after).toMatchObject({ incarnation: 'inc-2', lastSeq: 9 });
   expect(meet(met.ledger, after)).toMatchObject({ merged: null, reset: null });
 });
 
 test('R17: a job that only the agent knows is adopted, with its end', () => {
-  const { mint, agent } = inStep();
-  const met = meet(afterCatalogRestore(emptyControl(), 'inc-2'), finishJob(agent, KEY, done, mint));
-  expect(jobOf(met.ledger)).toMatchObject({ state: 'succeeded', spec: backup, handed: true });
+  const { eventFactory, agent } = inStep();
+  const met = meet(afterCatalogRestore(emptyControl(), 'inc-2'), finishJob(agent, KEY, done, eventFactory));
+  expect(jobOf(met.ledger)).toMatchObject({ state: 'succeeded', spec: backup, dispatched: true });
   expect(jobOf(meet(afterCatalogRestore(emptyControl(), 'inc-2'), agent).ledger).state).toBe('running');
 });
 
@@ -178,7 +181,7 @@ test('R18: a frozen job gets no grant, takes the agent verdict, and is over when
   const accepted = agentWith(restore, minting());
   const copy = afterCatalogRestore(withJob(emptyControl(), restore), 'inc-2');
   const met = meet(copy, accepted);
-  expect(grantBegin(met.ledger, ONE, 1, 'a', NOW)).toMatchObject({ granted: false, reason: 'frozen' });
+  expect(grantStart(met.ledger, ONE, 1, 'a', NOW)).toMatchObject({ granted: false, reason: 'frozen' });
   const { ledger } = adopt(accepted, met);
   const verdict = finishJob(ledger, KEY, done, minting('v'));
   expect(jobOf(told(met.ledger, verdict)).state).toBe('succeeded');

@@ -5,14 +5,14 @@ import {
   type ControlJob,
   type ControlLedger,
   createJob,
+  dispatch,
+  type EventFactory,
   emptyAgentLedger,
   emptyControlLedger,
   type HelloAnswer,
   type HelloInput,
-  handOver,
   helloOf,
   type JobSpec,
-  type Mint,
   receiveHello,
 } from '@lastgood/protocol';
 
@@ -31,7 +31,7 @@ export const ONE = jobId(1);
 export const TWO = jobId(2);
 
 /** Event ids that count up with a prefix of their own, so that two histories differ. */
-export function minting(prefix = 'e'): Mint {
+export function minting(prefix = 'e'): EventFactory {
   let count = 0;
   return {
     now: NOW,
@@ -51,17 +51,17 @@ export const start = (seq: number, id: string, spec: JobSpec, attempt = 1): Agen
   deadlineMs: 60_000,
 });
 export const welcome = () => null;
-export const accept = (ledger: AgentLedger, command: AgentCommand, mint: Mint): AgentLedger =>
-  acceptCommand(ledger, command, mint, welcome).ledger;
+export const accept = (ledger: AgentLedger, command: AgentCommand, eventFactory: EventFactory): AgentLedger =>
+  acceptCommand(ledger, command, eventFactory, welcome).ledger;
 /** An agent that has accepted one job. */
-export const agentWith = (spec: JobSpec, mint: Mint): AgentLedger =>
-  accept({ ...emptyAgentLedger, incarnation: 'inc-1' }, start(1, ONE, spec), mint);
+export const agentWith = (spec: JobSpec, eventFactory: EventFactory): AgentLedger =>
+  accept({ ...emptyAgentLedger, incarnation: 'inc-1' }, start(1, ONE, spec), eventFactory);
 
 export const emptyControl = (): ControlLedger => emptyControlLedger('agent-1', 'inc-1');
 export const withJob = (ledger: ControlLedger, spec: JobSpec, id = ONE): ControlLedger =>
   createJob(ledger, { jobId: id, spec, startBy: NOW + 60_000, deadlineMs: 60_000 });
-/** A control plane that has handed one job over. */
-export const controlWith = (spec: JobSpec): ControlLedger => handOver(withJob(emptyControl(), spec), 0, 32).ledger;
+/** A control plane that has dispatched one job over. */
+export const controlWith = (spec: JobSpec): ControlLedger => dispatch(withJob(emptyControl(), spec), 0, 32).ledger;
 export const jobOf = (ledger: ControlLedger, id = ONE): ControlJob => {
   const job = ledger.jobs.get(id);
   if (job === undefined) throw new Error(`no job ${id}`);

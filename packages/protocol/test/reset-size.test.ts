@@ -21,12 +21,21 @@ const large: JobSpec = {
 };
 
 const openLine = (id: string): JournalJob => ({
-  ...{ jobId: id, attempt: 1, n: 0, lastEventId: null, lastType: null, open: true, running: true, spec: small },
+  ...{
+    jobId: id,
+    attempt: 1,
+    eventNumber: 0,
+    lastEventId: null,
+    lastType: null,
+    open: true,
+    running: true,
+    spec: small,
+  },
   ...{ startBy: NOW, deadlineMs: 1, error: null, result: null },
 });
 const known = (id: string, spec: JobSpec, more: Partial<ControlJob>): ControlJob => ({
   ...jobOf(withJob(emptyControl(), spec, id), id),
-  ...{ handed: true, lastN: 3, lastEventId: jobId(7), state: 'accepted', startBy: NOW, deadlineMs: 1 },
+  ...{ dispatched: true, lastEventNumber: 3, lastEventId: jobId(7), state: 'accepted', startBy: NOW, deadlineMs: 1 },
   ...more,
 });
 const hello = (jobs: JournalJob[]): HelloInput => ({

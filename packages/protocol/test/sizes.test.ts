@@ -124,10 +124,14 @@ const LARGE = {
 
 /** A ledger with one more job that has ended with this and was not reported. */
 function ending(ledger: AgentLedger, n: number, outcome: JobOutcome, spec: JobSpec = rotation): AgentLedger {
-  const mint = minting(`e${n}-`);
+  const eventFactory = minting(`e${n}-`);
   const key = jobKey(jobId(n), 1);
-  const running = markRunning(accept(ledger, start(ledger.lastSeq + 1, jobId(n), spec), mint), key, mint);
-  return finishJob(running, key, outcome, { ...mint, now: NOW + n });
+  const running = markRunning(
+    accept(ledger, start(ledger.lastSeq + 1, jobId(n), spec), eventFactory),
+    key,
+    eventFactory,
+  );
+  return finishJob(running, key, outcome, { ...eventFactory, now: NOW + n });
 }
 const succeeded = (result: unknown): JobOutcome => ({ type: 'succeeded', error: null, result: result as never });
 
@@ -136,10 +140,10 @@ test.each(Object.entries(LARGE))(
   (command, large) => {
     const event = ending(emptyAgentLedger, 1, succeeded(large)).outbox.at(-1);
     const wide = command === 'backup' || command === 'rotate';
-    expect(sizeOf(event)).toBeLessThanOrEqual(wide ? LIMITS.wideEventBytes : LIMITS.eventBytes);
+    expect(sizeOf(event)).toBeLessThanOrEqual(wide ? LIMITS.largeEventBytes : LIMITS.eventBytes);
     const result = jobResultSchema.parse(event?.result);
-    expect(result.cut).toBe(true);
-    expect(jobResultSchema.parse(boundedValue(large as never, 2_048)).cut).toBe(true);
+    expect(result.truncated).toBe(true);
+    expect(jobResultSchema.parse(boundedValue(large as never, 2_048)).truncated).toBe(true);
     const { backupId, reached, passed, oldKeptAs, removedCount, keptCount, durationMs, rows } =
       large as never as Record<string, unknown>;
     const facts = { backupId, reached, passed, oldKeptAs, removedCount, keptCount, durationMs, rows };
@@ -216,7 +220,7 @@ test('the end that a hello told without its result is completed by the report, o
 });
 
 test('an unreported job that a full hello had no room for is not taken for forgotten', () => {
-  const mint = minting();
+  const eventFactory = minting();
   let agent = emptyAgentLedger;
   let control = emptyControl();
   const holds = Array.from({ length: 800 }, (_, hold) => jobId(hold));
@@ -229,7 +233,7 @@ test('an unreported job that a full hello had no room for is not taken for forgo
       acked: n,
       jobs: new Map(control.jobs).set(jobId(n), {
         ...jobOf(meet(emptyControl(), ending(emptyAgentLedger, n, succeeded(null), spec)).ledger, jobId(n)),
-        ...{ state: 'dispatched', lastN: 0, lastEventId: null, endedAt: null },
+        ...{ state: 'dispatched', lastEventNumber: 0, lastEventId: null, endedAt: null },
       } as never),
     };
   }
@@ -237,7 +241,7 @@ test('an unreported job that a full hello had no room for is not taken for forgo
   expect(told.length).toBeLessThan(9);
   const met = meet(control, agent);
   expect(met.reset?.jobs.length).toBe(9 - told.length);
-  const after = adoptHelloAnswer(agent, told, answerOf(met), new Set(), mint).ledger;
+  const after = adoptHelloAnswer(agent, told, answerOf(met), new Set(), eventFactory).ledger;
   expect(after.outbox).toEqual(agent.outbox);
   let heard = met.ledger;
   for (let rest = after; rest.outbox.length > 0; ) {
@@ -245,7 +249,8 @@ test('an unreported job that a full hello had no room for is not taken for forgo
     heard = report.ledger;
     rest = confirmReported(rest, report.acceptedIds);
   }
-  for (let n = 1; n <= 9; n += 1) expect(jobOf(heard, jobId(n))).toMatchObject({ state: 'succeeded', lastN: 3 });
+  for (let n = 1; n <= 9; n += 1)
+    expect(jobOf(heard, jobId(n))).toMatchObject({ state: 'succeeded', lastEventNumber: 3 });
 });
 
 test('R13: an open job of which a set-back journal knows nothing is still reported as interrupted', () => {

@@ -11,15 +11,15 @@ const schemas: Record<string, z.ZodType> = {
   helloAnswer: wire.helloAnswerSchema,
   commands: z.array(wire.agentCommandSchema),
   ackInput: wire.ackInputSchema,
-  beginInput: wire.beginInputSchema,
-  beginAnswer: wire.beginAnswerSchema,
+  requestGrantInput: wire.grantInputSchema,
+  requestGrantAnswer: wire.grantAnswerSchema,
   reportInput: wire.reportInputSchema,
   reportAnswer: wire.reportAnswerSchema,
   heartbeatInput: wire.heartbeatInputSchema,
   heartbeatAnswer: wire.heartbeatAnswerSchema,
-  factsInput: wire.factsInputSchema,
-  enrolInput: wire.enrolInputSchema,
-  enrolAnswer: wire.enrolAnswerSchema,
+  inventoryInput: wire.inventoryInputSchema,
+  enrollInput: wire.enrollInputSchema,
+  enrollAnswer: wire.enrollAnswerSchema,
 };
 
 test.each(Object.keys(schemas))('messages of protocol version 1 are understood without loss: %s', (name) => {

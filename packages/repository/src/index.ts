@@ -1,3 +1,3 @@
 export { createFolderRepository, openFolderRepository } from './folder/folder-repository.ts';
-export { checkMount, type FolderRepositoryOptions } from './folder/place.ts';
+export { checkMount, type FolderRepositoryOptions } from './folder/repository-marker.ts';
 export { summaryOf } from './summary.ts';

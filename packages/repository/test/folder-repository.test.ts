@@ -151,7 +151,7 @@ test('a verdict that cannot be read keeps no backup from being removed', async (
   expect((await repository.list(ref)).backups).toEqual([]);
 });
 
-test('A2: an artefact whose tool fails after bytes flowed leaves nothing', async () => {
+test('A2: an artifact whose tool fails after bytes flowed leaves nothing', async () => {
   const backupId = uuidv7();
   const writer = await begin(backupId);
   const failing = writer.add(dump, async (sink) => {
@@ -166,8 +166,8 @@ test('B4: a folder replaced by a symbolic link is refused', async () => {
   await publishOne();
   await rename(join(path, 'test', 'db-1'), join(path, 'elsewhere'));
   await symlink(join(path, 'elsewhere'), join(path, 'test', 'db-1'));
-  expect(await codeOf(begin())).toBe('STORE_UNSAFE');
-  expect(await codeOf(repository.list(ref))).toBe('STORE_UNSAFE');
+  expect(await codeOf(begin())).toBe('REPOSITORY_UNSAFE');
+  expect(await codeOf(repository.list(ref))).toBe('REPOSITORY_UNSAFE');
 });
 
 test('B4: an object replaced by a symbolic link is never followed', async () => {
@@ -182,23 +182,23 @@ test('B4: an object replaced by a symbolic link is never followed', async () => 
 
 test('B5: a repository whose marker is gone or changed counts as not mounted', async () => {
   await rename(join(path, 'lastgood.json'), join(path, 'away'));
-  expect(await codeOf(repository.check())).toBe('STORE_NOT_MOUNTED');
-  expect(await codeOf(begin())).toBe('STORE_NOT_MOUNTED');
-  expect(await codeOf(openFolderRepository({ path }))).toBe('STORE_NOT_MOUNTED');
-  expect(await codeOf(openFolderRepository({ path, mustBeMount: path }))).toBe('STORE_NOT_MOUNTED');
+  expect(await codeOf(repository.check())).toBe('REPOSITORY_NOT_MOUNTED');
+  expect(await codeOf(begin())).toBe('REPOSITORY_NOT_MOUNTED');
+  expect(await codeOf(openFolderRepository({ path }))).toBe('REPOSITORY_NOT_MOUNTED');
+  expect(await codeOf(openFolderRepository({ path, mustBeMount: path }))).toBe('REPOSITORY_NOT_MOUNTED');
 });
 
 test('a folder that holds anything else is not made a repository', async () => {
   const other = join(path, 'other');
   await mkdir(other, { mode: 0o700 });
   await writeFile(join(other, 'letter.txt'), 'x');
-  expect(await codeOf(createFolderRepository({ path: other }))).toBe('STORE_UNSAFE');
+  expect(await codeOf(createFolderRepository({ path: other }))).toBe('REPOSITORY_UNSAFE');
   expect(await readdir(other)).toEqual(['letter.txt']);
 });
 
 test('B16: a repository that others can reach is refused', async () => {
   await chmod(path, 0o755);
-  expect(await codeOf(repository.check())).toBe('STORE_UNSAFE');
+  expect(await codeOf(repository.check())).toBe('REPOSITORY_UNSAFE');
 });
 
 test('B11: a backup or an object that someone deleted is noticed', async () => {
@@ -269,7 +269,7 @@ test('B13: the path of a backup holds ids and schema-checked words only', async 
 
 test('a target folder that belongs to another server is refused', async () => {
   await publishOne();
-  expect(await codeOf(begin(uuidv7(), 'another system'))).toBe('STORE_FOREIGN');
+  expect(await codeOf(begin(uuidv7(), 'another system'))).toBe('REPOSITORY_FOREIGN');
 });
 
 test('D2: the sequence counts up whatever became of earlier backups', async () => {

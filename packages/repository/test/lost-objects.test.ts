@@ -134,13 +134,13 @@ for (const what of ['list', 'broken', 'sweep', 'purge'] as const)
       for (const at of what === 'purge' ? [folder(gone)] : [folder(kept, 'manifest.json'), folder(gone)]) {
         const inject = ['-o', '/dev/null', '-P', at, '-e', 'trace=statx', '-e', 'inject=statx:error=EIO'];
         const said = JSON.stringify(await inChild(inject, path, what));
-        if (what === 'broken' && at === folder(kept, 'manifest.json')) expect(said).toContain('STORE_FAILED');
-        if (what === 'purge') expect(said).toContain('STORE_FAILED');
+        if (what === 'broken' && at === folder(kept, 'manifest.json')) expect(said).toContain('IO_ERROR');
+        if (what === 'purge') expect(said).toContain('IO_ERROR');
       }
       // With its mark, one that seems to have no manifest would be taken for unfinished.
       await writeFile(folder(kept, 'unfinished'), '', { mode: 0o600 });
       const lie = ['-o', '/dev/null', '-P', folder(kept, 'manifest.json'), '-e', 'inject=statx:error=EIO'];
-      if (what === 'sweep') expect(await inChild(lie, path, what)).toMatchObject({ code: 'STORE_FAILED' });
+      if (what === 'sweep') expect(await inChild(lie, path, what)).toMatchObject({ code: 'IO_ERROR' });
       expect((await listed()).good).toEqual([kept]);
     },
   );
@@ -152,13 +152,13 @@ test.skipIf(!strace)(
     const lie = (at: string, call = 'statx') => ['-o', '/dev/null', '-P', at, '-e', `inject=${call}:error=EIO`];
     for (const at of [join(targetOf(path), 'backups'), join(targetOf(path), 'tombstones')])
       for (const what of ['list', 'sweep', 'publish'] as const)
-        expect([at, what, await inChild(lie(at), path, what)]).toMatchObject([at, what, { code: 'STORE_FAILED' }]);
+        expect([at, what, await inChild(lie(at), path, what)]).toMatchObject([at, what, { code: 'IO_ERROR' }]);
     const owner = join(targetOf(path), 'owner.json');
-    expect(await inChild(lie(owner), path, 'publish')).toMatchObject({ code: 'STORE_FAILED' });
+    expect(await inChild(lie(owner), path, 'publish')).toMatchObject({ code: 'IO_ERROR' });
     const backups = lie(join(targetOf(path), 'backups'), 'getdents64');
-    expect(await inChild(backups, path, 'list')).toMatchObject({ code: 'STORE_FAILED' });
+    expect(await inChild(backups, path, 'list')).toMatchObject({ code: 'IO_ERROR' });
     const object = folder(backupId, 'data', '0001.dump.zst');
-    expect(await inChild(lie(object), path, 'verify', backupId)).toMatchObject({ code: 'STORE_FAILED' });
+    expect(await inChild(lie(object), path, 'verify', backupId)).toMatchObject({ code: 'IO_ERROR' });
     expect(await readdir(join(targetOf(path), 'backups'))).toEqual([backupId]);
   },
 );
@@ -169,7 +169,7 @@ test.skipIf(!strace)(
     const lie = ['-o', '/dev/null', '-e', 'inject=unlink,unlinkat,rmdir:error=EROFS'];
     const failing = ['-e', 'inject=rename,renameat,renameat2:error=EIO:when=5'];
     const said = await inChild([...lie, ...failing], path, 'give up');
-    expect(said).toMatchObject({ code: 'STORE_FAILED', message: expect.stringContaining('manifest.json: EIO') });
+    expect(said).toMatchObject({ code: 'IO_ERROR', message: expect.stringContaining('manifest.json: EIO') });
     expect(await repository.sweep(ref, new Set())).toHaveLength(1);
   },
 );
@@ -180,7 +180,7 @@ test('D9, D10: one object that cannot be removed stops the purge of no other, is
   await unlink(object);
   await mkdir(object, { mode: 0o700 });
   expect(await failureOf(repository.purge(ref, 10, 1))).toMatchObject({
-    code: 'STORE_FAILED',
+    code: 'IO_ERROR',
     message: expect.stringContaining(object),
   });
   expect(existsSync(folder(gone))).toBe(false);

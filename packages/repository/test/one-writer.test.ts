@@ -23,7 +23,7 @@ afterEach(() => cleanup.disposeAsync());
 
 const owner = (): string => join(targetOf(path), 'owner.json');
 const ownerText = async (): Promise<unknown> => JSON.parse(await readFile(owner(), 'utf8'));
-const FOREIGN = { code: 'STORE_FOREIGN', remedy: expect.stringContaining('owner.json: the next backup takes') };
+const FOREIGN = { code: 'REPOSITORY_FOREIGN', remedy: expect.stringContaining('owner.json: the next backup takes') };
 
 test('A15, B14: what another installation writes is not changed by us, and can be read by everybody', async () => {
   const backupId = await publish(ours);
@@ -79,12 +79,12 @@ test('F3: the backups of a server that was replaced are refused until their owne
 
 test("B14: a target that was disowned on purpose is the next writer's, with all its backups", async () => {
   const before = await publish(ours);
-  await expect(theirs.checkOwner(ref, 'sys')).rejects.toMatchObject({ code: 'STORE_FOREIGN' });
-  await expect(ours.checkOwner(ref, 'another server')).rejects.toMatchObject({ code: 'STORE_FOREIGN' });
+  await expect(theirs.checkOwner(ref, 'sys')).rejects.toMatchObject({ code: 'REPOSITORY_FOREIGN' });
+  await expect(ours.checkOwner(ref, 'another server')).rejects.toMatchObject({ code: 'REPOSITORY_FOREIGN' });
   expect([await theirs.disown(ref), await theirs.disown(ref)]).toEqual([true, false]);
   await theirs.checkOwner(ref, 'sys');
   const after = await publish(theirs);
   const { backups } = await theirs.list(ref);
   expect(backups.map(({ manifest }) => manifest.backupId)).toEqual([before, after]);
-  expect(await failureOf(begin(ours))).toMatchObject({ code: 'STORE_FOREIGN' });
+  expect(await failureOf(begin(ours))).toMatchObject({ code: 'REPOSITORY_FOREIGN' });
 });

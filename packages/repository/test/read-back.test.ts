@@ -67,7 +67,7 @@ for (const [what, change] of [
       await write(sink, randomBytes(MIB));
     });
     expect(await failureOf(adding)).toMatchObject({
-      code: 'STORE_FAILED',
+      code: 'IO_ERROR',
       message: expect.stringContaining('read back'),
     });
     expect(await readdir(dataOf(path, backupId))).toEqual([]);
@@ -117,13 +117,13 @@ test('J1: a read-back ends with its job, and leaves nothing; until then it tells
     progress: ({ phase, doneBytes }) => {
       expect(phase).toBe('read back');
       seen.push(doneBytes);
-      stop.abort(new Failure('JOB_CANCELLED', 'enough'));
+      stop.abort(new Failure('JOB_CANCELED', 'enough'));
     },
   });
   const adding = writer.add(dump, async (sink) => {
     for (let round = 0; round < 40; round += 1) await write(sink, randomBytes(MIB));
   });
-  expect(await failureOf(adding)).toMatchObject({ code: 'JOB_CANCELLED' });
+  expect(await failureOf(adding)).toMatchObject({ code: 'JOB_CANCELED' });
   expect(seen.at(-1)).toBeLessThan(20 * MIB);
   await writer.abandon();
   expect(await readdir(join(dataOf(path, backupId), '..', '..'))).not.toContain(backupId);
@@ -164,7 +164,7 @@ test.skipIf(small.path === null)(
     const kept = [await take()];
     for (const leave of [0, 4096, 8192, 16_384, 65_536, MIB, 2 * MIB, 3 * MIB]) {
       await small.fill(leave);
-      expect(await failureOf(take())).toMatchObject({ code: 'STORE_NO_SPACE' });
+      expect(await failureOf(take())).toMatchObject({ code: 'NO_SPACE' });
       const { backups, broken } = await store.list(ref);
       expect([backups.map(({ manifest }) => manifest.backupId), broken]).toEqual([kept, []]);
       const [first = ''] = kept;

@@ -108,7 +108,7 @@ interface Cluster {
   readonly as: { cwd: string; user?: Unprivileged['ids'] };
 }
 
-async function initialise(
+async function initialize(
   folder: string,
   ownFolder: string,
   user: Unprivileged | undefined,
@@ -227,7 +227,7 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Post
   const user = await unprivileged();
   const folder = starting.use(await temporaryFolder());
   const own = starting.use(await temporaryFolder());
-  const cluster = await initialise(folder.path, own.path, user, options);
+  const cluster = await initialize(folder.path, own.path, user, options);
   const { port, stop } = await startOnFreePort(cluster, options.nextPort ?? freePort);
   starting.defer(stop);
   const cleanup = starting.move();

@@ -78,7 +78,7 @@ test.for([false, true])(
     // The batches of runTool hold ten bytes back, so the sign of life is the process itself.
     while (!(await sleeps())) await delay(10);
     stop.abort();
-    await expect(running).rejects.toMatchObject({ code: 'JOB_CANCELLED' });
+    await expect(running).rejects.toMatchObject({ code: 'JOB_CANCELED' });
   },
 );
 

@@ -11,11 +11,11 @@ test('A6: a small file system is full when it should be, and works again when sp
   await using disk = await smallFileSystem(2 * MIB);
   if (disk.path === null) return skip(disk.reason);
   const file = join(disk.path, 'data');
-  await expect(writeFileDurably(file, Buffer.alloc(3 * MIB))).rejects.toMatchObject({ code: 'STORE_NO_SPACE' });
+  await expect(writeFileDurably(file, Buffer.alloc(3 * MIB))).rejects.toMatchObject({ code: 'NO_SPACE' });
   expect(existsSync(file)).toBe(false);
   await disk.fill(64 * 1024);
   expect(await freeBytes(disk.path)).toBe(64 * 1024);
-  await expect(writeFileDurably(file, Buffer.alloc(65 * 1024))).rejects.toMatchObject({ code: 'STORE_NO_SPACE' });
+  await expect(writeFileDurably(file, Buffer.alloc(65 * 1024))).rejects.toMatchObject({ code: 'NO_SPACE' });
   await disk.fill();
   expect(await freeBytes(disk.path)).toBe(0);
   await disk.free();

@@ -214,5 +214,5 @@ test('A1, A5: pg_dump through the proxy is whole, fails after a cut, and waits w
   await proxy.until((p) => p.bytes('toClient') > before + half / 2);
   proxy.hold();
   stop.abort();
-  await expect(held).rejects.toMatchObject({ code: 'JOB_CANCELLED' });
+  await expect(held).rejects.toMatchObject({ code: 'JOB_CANCELED' });
 });

@@ -3,11 +3,10 @@ import { appendFile, chmod, mkdir, readdir, readFile, rm, truncate, writeFile } 
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { JobSpec } from '@lastgood/protocol';
-import { lyingTool, type PostgresServer, seedShop, startPostgres, temporaryFolder } from '@lastgood/testkit';
+import { lyingTool, type PostgresServer, seedShop, startPostgres, temporaryFolder, waitFor } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { waitFor } from '../../../scripts/fleet-processes.ts';
 import { Fleet } from '../../support/fleet.ts';
-import { leavingsOf, runningTools } from '../../support/leavings.ts';
+import { leavingsOf, runningTools } from '../../support/leftovers.ts';
 
 const forever = new AbortController().signal;
 const run = promisify(execFile);
@@ -55,7 +54,7 @@ test('A15: of two backups of one target the second waits for the first; there is
   expect(await stored()).toHaveLength(2);
 });
 
-test('A15: a cancelled backup whose tool is slow to die lets no second one in before it is gone', async () => {
+test('A15: a canceled backup whose tool is slow to die lets no second one in before it is gone', async () => {
   await lyingTool(tools, 'pg_dump', { lie: 'hangs', afterBytes: 1_000, ignoresTerm: true });
   const before = await stored();
   const first = await fleet.send(backup);
@@ -64,7 +63,7 @@ test('A15: a cancelled backup whose tool is slow to die lets no second one in be
   await honest();
   const second = await fleet.send(backup);
   expect((await fleet.ended(second)).state).toBe('succeeded');
-  expect(await fleet.ended(first)).toMatchObject({ state: 'cancelled', error: { code: 'JOB_CANCELLED' } });
+  expect(await fleet.ended(first)).toMatchObject({ state: 'canceled', error: { code: 'JOB_CANCELED' } });
   expect(await runningTools(server)).toEqual([]);
   expect(await stored()).toHaveLength(before.length + 1);
 });
@@ -205,7 +204,7 @@ test('the agent refuses what its file does not allow, and starts nothing', async
     { command: 'undo', target: 'shop', restoreJobId: backupId },
   ] satisfies JobSpec[]) {
     const job = await fleet.run(spec);
-    expect([job.state, job.error?.code, job.startedAt]).toEqual(['rejected', 'POLICY_REFUSED', null]);
+    expect([job.state, job.error?.code, job.startedAt]).toEqual(['rejected', 'HOST_LIMIT', null]);
   }
   const rotated = await fleet.run({
     command: 'rotate',

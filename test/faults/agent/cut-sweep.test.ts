@@ -1,11 +1,11 @@
 import type { JobSpec, JobView } from '@lastgood/protocol';
 import { type Direction, type PostgresServer, startPostgres, TcpFaultProxy } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { BothSides } from '../../support/both-sides.ts';
+import { InProcessFleet } from '../../support/in-process-fleet.ts';
 
 const backup: JobSpec = { command: 'backup', target: 'shop', databases: ['tiny'], digests: false };
 const cleanup = new AsyncDisposableStack();
-let both: BothSides;
+let both: InProcessFleet;
 let proxy: TcpFaultProxy;
 /** What had passed through the proxy when the connection of now was opened. */
 let before: Record<Direction, number> = { toServer: 0, toClient: 0 };
@@ -14,7 +14,7 @@ beforeAll(async () => {
   const server: PostgresServer = cleanup.use(await startPostgres());
   await server.query('postgres', 'create database tiny');
   both = cleanup.use(
-    await BothSides.open((config) => {
+    await InProcessFleet.open((config) => {
       config.targets = { shop: { ...config.targets['shop'], connection: server.connection } };
     }),
   );

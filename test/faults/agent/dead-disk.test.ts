@@ -3,9 +3,8 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { JobSpec } from '@lastgood/protocol';
-import { type PostgresServer, startPostgres, temporaryFolder } from '@lastgood/testkit';
+import { type PostgresServer, startPostgres, temporaryFolder, waitFor } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { waitFor } from '../../../scripts/fleet-processes.ts';
 import { Fleet } from '../../support/fleet.ts';
 
 const DEAD = ['d1', 'd2', 'd3', 'd4', 'd5'];
@@ -41,7 +40,7 @@ test('E9: five targets on a disk that does not answer hinder no other: its jobs 
   });
   for (const { findings } of told) expect(findings.join()).toContain('does not answer');
   const { error } = await fleet.ended(await fleet.send(backupOf('d1')));
-  expect(error).toMatchObject({ code: 'STORE_FAILED', message: expect.stringContaining('does not answer') });
+  expect(error).toMatchObject({ code: 'IO_ERROR', message: expect.stringContaining('does not answer') });
   expect((await fleet.ended(await fleet.send(backupOf('shop')))).state).toBe('succeeded');
 });
 

@@ -11,7 +11,7 @@ import { lstat, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Failure } from '@lastgood/core';
 import { checkPrivate, makePrivateFolder, writeFileDurably } from '@lastgood/host';
-import { enrolAnswerSchema, PROTOCOL_VERSION, uuidSchema, wireErrorSchema } from '@lastgood/protocol';
+import { enrollAnswerSchema, PROTOCOL_VERSION, uuidSchema, wireErrorSchema } from '@lastgood/protocol';
 import { z } from 'zod';
 import type { AgentConfig } from './agent-config.ts';
 
@@ -68,7 +68,7 @@ async function readStored(file: string): Promise<StoredIdentity | undefined> {
   } catch (error) {
     throw new Failure('DATA_FOLDER_UNSAFE', `${file} is not an identity`, {
       cause: error,
-      remedy: 'Move the file away and enrol this host again.',
+      remedy: 'Move the file away and enroll this host again.',
     });
   }
 }
@@ -78,13 +78,13 @@ export async function readIdentity(config: Pick<AgentConfig, 'dataDir' | 'enviro
   const stored = await readStored(fileOf(config.dataDir));
   if (stored === undefined || stored.agentId === null)
     throw new Failure('UNAUTHENTICATED', `this host is not enrolled (${config.dataDir})`, {
-      remedy: 'Make a token with `lastgood tokens enrol` and run `lastgood agent enrol` on this host.',
+      remedy: 'Make a token with `lastgood tokens enroll` and run `lastgood agent enroll` on this host.',
     });
   if (stored.environment !== config.environment || stored.host !== config.host)
     throw new Failure(
       'CONFIG_INVALID',
       `this host was enrolled as ${stored.environment}/${stored.host}, its file now says ${config.environment}/${config.host}`,
-      { remedy: 'Put the old names back, or enrol the host again.' },
+      { remedy: 'Put the old names back, or enroll the host again.' },
     );
   return new Identity({ ...stored, agentId: stored.agentId });
 }
@@ -104,7 +104,7 @@ async function newIdentity({ environment, host, dataDir }: AgentConfig): Promise
 }
 
 /** Joins the fleet with a one-time token. The key is stored first, so that a call whose answer was lost can be repeated. */
-export async function enrol(config: AgentConfig, url: string, token: string): Promise<{ agentId: string }> {
+export async function enroll(config: AgentConfig, url: string, token: string): Promise<{ agentId: string }> {
   await makePrivateFolder(config.dataDir);
   const { environment, host } = config;
   const pendingFile = `${fileOf(config.dataDir)}.pending`;
@@ -139,7 +139,7 @@ export async function enrol(config: AgentConfig, url: string, token: string): Pr
       ? new Failure(refusal.data.error.code, refusal.data.error.message)
       : new Failure('CONTROL_UNREACHABLE', `${url} answered with ${response.status}`);
   }
-  const { agentId } = enrolAnswerSchema.parse(answer);
+  const { agentId } = enrollAnswerSchema.parse(answer);
   await writeFileDurably(fileOf(config.dataDir), JSON.stringify({ ...stored, agentId }));
   await rm(pendingFile, { force: true });
   return { agentId };

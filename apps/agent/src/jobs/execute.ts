@@ -30,7 +30,7 @@ async function backup(spec: Spec<'backup'>, { target, jobId, attempt, context }:
   const free = await repository.freeBytes();
   if (free < expected)
     throw new Failure(
-      'STORE_NO_SPACE',
+      'NO_SPACE',
       `these databases took ${expected} bytes when they were last backed up, ${free} are free`,
     );
   const writer = await repository.begin(
@@ -94,7 +94,7 @@ async function verify(spec: Spec<'verify'>, { target, context }: Execution): Pro
   if (stands !== stored?.verified && own.every((finding) => finding.object !== 'manifest.json'))
     await repository.recordVerified(target.ref, backupId, stands).catch((error: unknown) => {
       // A host that took over from a lost one verifies before it makes the folder its own; the answer is told all the same.
-      if (!(error instanceof Failure && error.code === 'STORE_FOREIGN')) throw error;
+      if (!(error instanceof Failure && error.code === 'REPOSITORY_FOREIGN')) throw error;
       context.log(`the verdict was not kept with the backup: ${error.message}`);
     });
   return {
@@ -122,7 +122,7 @@ async function rotate(spec: Spec<'rotate'>, { target, context, controlNow, jumpe
     storeNow: await repository.storeNow(),
     controlNow,
     jumpedMs,
-    floors: target.config.allow,
+    hostLimits: target.config.allow,
   });
   if (plan.refused !== null && !spec.dryRun) throw new Failure('CLOCK_UNTRUSTED', plan.refused);
   const removed = plan.decisions.filter((decision) => !decision.keep);

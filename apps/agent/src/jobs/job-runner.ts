@@ -7,12 +7,12 @@ import {
   type AgentJob,
   type AgentLedger,
   deniedOutcome,
+  type EventFactory,
   expiredOutcome,
   finishJob,
   type JobOutcome,
   type JobResult,
   jobKey,
-  type Mint,
   markRunning,
   nextStep,
   type Progress,
@@ -52,7 +52,7 @@ export interface JobRunnerParts {
   readonly workDir: string;
   readonly targets: () => ReadonlyMap<string, Target>;
   /** Asks the control plane whether a destructive attempt may begin; rejects while there is no connection. */
-  readonly askToBegin: (jobId: string, attempt: number, nonce: string) => Promise<Asked>;
+  readonly requestGrant: (jobId: string, attempt: number, nonce: string) => Promise<Asked>;
   readonly controlNow: () => number | null;
   /** By how much the clock of this host was lately seen to jump (ClockWatch). */
   readonly jumpedMs: () => number;
@@ -80,7 +80,7 @@ export class JobRunner {
     this.#parts = parts;
   }
 
-  get mint(): Mint {
+  get eventFactory(): EventFactory {
     return { now: this.#parts.clock.now(), eventId: randomUUID };
   }
   get runningKeys(): ReadonlySet<string> {
@@ -103,7 +103,7 @@ export class JobRunner {
     this.#mayStart = true;
     this.pump();
   }
-  /** The leavings of a crash on this target are gone. */
+  /** The leftovers of a crash on this target are gone. */
   targetReady(name: string): void {
     this.#ready.add(name);
     this.pump();
@@ -121,13 +121,13 @@ export class JobRunner {
     }
     return true;
   }
-  /** A cancelled job is over for its journal while its tools may still be dying. */
+  /** A canceled job is over for its journal while its tools may still be dying. */
   #isAtWork(target: string): boolean {
     return [...this.#running.values()].some((running) => running.target === target);
   }
 
   cancel(jobId: string, attempt: number): void {
-    this.#running.get(jobKey(jobId, attempt))?.stop.abort(new Failure('JOB_CANCELLED', 'the job was cancelled'));
+    this.#running.get(jobKey(jobId, attempt))?.stop.abort(new Failure('JOB_CANCELED', 'the job was canceled'));
   }
 
   /** Starts what may be started now; called whenever something changed. */
@@ -164,7 +164,7 @@ export class JobRunner {
     }
     if (this.#running.size >= MAX_RUNNING || !this.#ready.has(target.name)) return;
     if (this.#sweeping.has(target.name) || this.#isAtWork(target.name)) return;
-    const ledger = markRunning(journal.ledger, key, this.mint);
+    const ledger = markRunning(journal.ledger, key, this.eventFactory);
     if (ledger === journal.ledger) return;
     this.#save(ledger);
     faultPoint('running');
@@ -175,7 +175,7 @@ export class JobRunner {
   #ask(job: AgentJob, grant: Grant): void {
     grant.state = 'asking';
     const sentAt = this.#parts.clock.monotonic();
-    this.#parts.askToBegin(job.jobId, job.attempt, grant.nonce).then(
+    this.#parts.requestGrant(job.jobId, job.attempt, grant.nonce).then(
       ({ granted, ttlMs, reason }) => {
         // The time runs from the sending: on the way the answer can only have become older.
         grant.state = granted ? 'valid' : reason === 'clock' ? 'waits' : 'denied';
@@ -245,7 +245,7 @@ export class JobRunner {
       const wire = toWireError(reason);
       if (wire.code === 'BUG')
         log.error({ ...fields, error: error instanceof Error ? error.stack : String(error) }, 'unexpected error');
-      outcome = { type: wire.code === 'JOB_CANCELLED' ? 'cancelled' : 'failed', error: wire, result: null };
+      outcome = { type: wire.code === 'JOB_CANCELED' ? 'canceled' : 'failed', error: wire, result: null };
     } finally {
       await rm(folder, { recursive: true, force: true }).catch((error: unknown) =>
         log.warn({ ...fields, error: String(error) }, 'the work folder could not be removed'),
@@ -282,7 +282,7 @@ export class JobRunner {
   }
 
   #finish(key: string, outcome: JobOutcome): void {
-    this.#save(finishJob(this.#parts.journal.ledger, key, outcome, this.mint));
+    this.#save(finishJob(this.#parts.journal.ledger, key, outcome, this.eventFactory));
     faultPoint('finished');
     this.#parts.onEvent();
   }

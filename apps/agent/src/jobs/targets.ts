@@ -19,7 +19,7 @@ import { z } from 'zod';
 import type { AgentConfig, TargetConfig } from '../config/agent-config.ts';
 import { readIdentity } from '../config/identity.ts';
 import type { Journal } from '../journal/journal.ts';
-import { Turns } from './turns.ts';
+import { SerialQueue } from '../serial-queue.ts';
 
 /** One target of the agent file with what its names mean on this host. */
 export interface Target {
@@ -28,7 +28,7 @@ export interface Target {
   readonly config: TargetConfig;
   readonly engine: Engine;
   readonly graceMs: number;
-  /** Opened anew for each job, so that an unmounted disk is noticed before anything is written; STORE_FAILED when it does not answer. */
+  /** Opened anew for each job, so that an unmounted disk is noticed before anything is written; IO_ERROR when it does not answer. */
   repository(): Promise<Repository>;
 }
 
@@ -65,10 +65,13 @@ export async function knownRepository(
   return await readNote(noteOf(config, name), config.repositories[name]?.path ?? '');
 }
 
-/** Refuses STORE_NOT_MOUNTED when the repository is not the one that was met before. */
+/** Refuses REPOSITORY_NOT_MOUNTED when the repository is not the one that was met before. */
 export function checkKnown(path: string, known: string | undefined, repository: Pick<Repository, 'id'>): void {
   if (known === undefined || known === repository.id) return;
-  throw new Failure('STORE_NOT_MOUNTED', `${path} holds another repository (${repository.id}) than before (${known})`);
+  throw new Failure(
+    'REPOSITORY_NOT_MOUNTED',
+    `${path} holds another repository (${repository.id}) than before (${known})`,
+  );
 }
 
 /**
@@ -103,7 +106,7 @@ export async function openRepository(
 export function targetsOf(
   config: AgentConfig,
   journal: Journal,
-  openings = new Turns(),
+  openings = new SerialQueue(),
   before?: { readonly config: AgentConfig; readonly targets: ReadonlyMap<string, Target> },
 ): Map<string, Target> {
   const targets = new Map<string, Target>();
@@ -124,7 +127,7 @@ export function targetsOf(
       engine: createPostgresEngine(target.connection),
       graceMs: (config.repositories[target.repository]?.graceHours ?? 24) * 3_600_000,
       repository: () =>
-        openings.inTurn(config.repositories[target.repository]?.path ?? target.repository, () =>
+        openings.run(config.repositories[target.repository]?.path ?? target.repository, () =>
           openRepository(config, target.repository, journal),
         ),
     });
@@ -138,7 +141,7 @@ export function refusalOf(targets: ReadonlyMap<string, Target>, spec: JobSpec): 
   if (target === undefined) return new Failure('NOT_FOUND', `this host has no target "${spec.target}"`).wireError;
   const { allow } = target.config;
   const refuse = (what: string): WireError =>
-    new Failure('POLICY_REFUSED', `the file of this host does not allow to ${what} "${target.name}"`).wireError;
+    new Failure('HOST_LIMIT', `the file of this host does not allow to ${what} "${target.name}"`).wireError;
   if (spec.command === 'restore' && !allow.restore.includes(spec.mode.type))
     return refuse(`restore (${spec.mode.type})`);
   if (spec.command === 'undo' && !allow.restore.includes('swap')) return refuse('undo a restore of');

@@ -18,7 +18,7 @@ function open(file: string): Database.Database {
     db.pragma('synchronous = FULL');
     db.exec(SCHEMA);
     const found = db.pragma('quick_check', { simple: true });
-    if (found !== 'ok') throw new Failure('STORE_FAILED', `the journal is damaged: ${String(found).slice(0, 200)}`);
+    if (found !== 'ok') throw new Failure('IO_ERROR', `the journal is damaged: ${String(found).slice(0, 200)}`);
     return db;
   } catch (error) {
     db.close();
@@ -35,7 +35,7 @@ const isDamage = (error: unknown): boolean =>
 const seal = (key: string, text: string): string => `${crc32(`${key} ${text}`).toString(16).padStart(8, '0')} ${text}`;
 function unseal(key: string, sealed: string): string {
   const text = sealed.slice(9);
-  if (seal(key, text) !== sealed) throw new Failure('STORE_FAILED', 'a record of the journal was changed');
+  if (seal(key, text) !== sealed) throw new Failure('IO_ERROR', 'a record of the journal was changed');
   return text;
 }
 
@@ -66,7 +66,7 @@ export class Journal implements Disposable {
     try {
       journal = new Journal(open(file), undefined);
     } catch (error) {
-      if (!isDamage(error)) throw new Failure('STORE_FAILED', `the journal ${file} cannot be opened`, { cause: error });
+      if (!isDamage(error)) throw new Failure('IO_ERROR', `the journal ${file} cannot be opened`, { cause: error });
       damaged = `${file}.damaged-${now}`;
       for (const suffix of ['', '-wal', '-shm'])
         if (existsSync(`${file}${suffix}`)) await rename(`${file}${suffix}`, `${damaged}${suffix}`);
@@ -135,7 +135,7 @@ export class Journal implements Disposable {
     } catch (error) {
       const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown';
       throw new Failure(
-        code === 'SQLITE_FULL' ? 'STORE_NO_SPACE' : 'STORE_FAILED',
+        code === 'SQLITE_FULL' ? 'NO_SPACE' : 'IO_ERROR',
         `the journal could not be written (${code})`,
         { cause: error },
       );

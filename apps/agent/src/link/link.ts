@@ -18,6 +18,7 @@ import {
 import { createTRPCClient, createWSClient, type TRPCClient, type TRPCWebSocketClient, wsLink } from '@trpc/client';
 import type { Identity } from '../config/identity.ts';
 import { faultPoint } from '../fault-point.ts';
+import { boundedInventory, type HostInventory } from '../inventory/bounded-inventory.ts';
 import type { JobRunner } from '../jobs/job-runner.ts';
 import { refusalOf, type Target } from '../jobs/targets.ts';
 import type { Journal } from '../journal/journal.ts';
@@ -25,8 +26,8 @@ import type { Log } from '../log.ts';
 import { VERSION } from '../version.ts';
 import { agentSocketClass, Refused } from './agent-socket.ts';
 import { backoffMs } from './backoff.ts';
-import { boundedFacts, type Facts } from './facts.ts';
-import { guardedJson } from './frame-json.ts';
+import { coalesce } from './coalesce.ts';
+import { safeJsonCodec } from './safe-json-codec.ts';
 
 /** What the link waits for. Times are shorter in tests, nothing else differs. */
 export interface LinkLimits {
@@ -36,16 +37,16 @@ export interface LinkLimits {
   readonly stableMs: number;
   /** How often a heartbeat is sent while jobs run, for people watch them. */
   readonly watchedMs: number;
-  readonly factsMs: number;
+  readonly inventoryMs: number;
 }
 export const LINK_LIMITS: LinkLimits = {
   callMs: 30_000,
   stableMs: 60_000,
   watchedMs: 1_000,
-  factsMs: 5 * 60_000,
+  inventoryMs: 5 * 60_000,
 };
 const REFUSED_REMEDY =
-  'See `lastgood hosts`; enrol this host again when the control plane does not know it. The agent dials as soon as it is enrolled, or at SIGHUP.';
+  'See `lastgood hosts`; enroll this host again when the control plane does not know it. The agent dials as soon as it is enrolled, or at SIGHUP.';
 /** Longer than the library gathers calls for one frame. */
 const FRAME_GAP_MS = 5;
 
@@ -56,7 +57,7 @@ export interface LinkParts {
   readonly journal: Journal;
   readonly runner: () => JobRunner;
   readonly targets: () => ReadonlyMap<string, Target>;
-  readonly facts: () => Promise<Facts>;
+  readonly inventory: () => Promise<HostInventory>;
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Log;
@@ -71,11 +72,11 @@ export class Link {
   readonly #stop = new AbortController();
   readonly #limits: LinkLimits;
   /** What the control plane's clock said, and when on the monotonic clock, which no jump of this host's clock moves (D1). */
-  #told: { readonly controlMs: number; readonly at: number } | undefined;
+  #controlClock: { readonly controlMs: number; readonly at: number } | undefined;
   #large: Promise<void> = Promise.resolve();
   #contactAt: number;
   #session:
-    | { client: Client; sessionId: string; end: (why: string) => void; report: () => void; facts: () => void }
+    | { client: Client; sessionId: string; end: (why: string) => void; report: () => void; inventory: () => void }
     | undefined;
   #spreadMs = 0;
   #waiting = new AbortController();
@@ -90,31 +91,33 @@ export class Link {
 
   /** The control plane's clock, as far as it was ever told. */
   get controlNow(): number | null {
-    return this.#told === undefined ? null : this.#told.controlMs + this.#parts.clock.monotonic() - this.#told.at;
+    return this.#controlClock === undefined
+      ? null
+      : this.#controlClock.controlMs + this.#parts.clock.monotonic() - this.#controlClock.at;
   }
   /** Takes the control plane's clock from an answer to what was sent at `sentAt`; on the way back half of the time went by. */
-  #hearClock(controlClock: number, sentAt: number): void {
+  #recordControlClock(controlClock: number, sentAt: number): void {
     const at = this.#parts.clock.monotonic();
-    this.#told = { controlMs: controlClock + (at - sentAt) / 2, at };
+    this.#controlClock = { controlMs: controlClock + (at - sentAt) / 2, at };
   }
   /** Milliseconds since the last answer of the control plane. */
-  get silentMs(): number {
+  get sinceContactMs(): number {
     return this.#parts.clock.monotonic() - this.#contactAt;
   }
   reportSoon(): void {
     this.#session?.report();
   }
-  factsSoon(): void {
-    this.#session?.facts();
+  sendInventorySoon(): void {
+    this.#session?.inventory();
   }
-  async askToBegin(
+  async requestGrant(
     jobId: string,
     attempt: number,
     nonce: string,
   ): Promise<{ granted: boolean; ttlMs: number; reason: string }> {
     const session = this.#session;
     if (session === undefined) throw new Failure('CONTROL_UNREACHABLE', 'there is no connection');
-    return await session.client.begin.mutate(
+    return await session.client.requestGrant.mutate(
       { sessionId: session.sessionId, jobId, attempt, nonce, clock: this.#parts.clock.now() },
       { signal: AbortSignal.timeout(this.#limits.callMs) },
     );
@@ -146,7 +149,7 @@ export class Link {
       const why = await this.#connect();
       let refused = false;
       if (why instanceof Refused) {
-        if (why.controlTime !== undefined) this.#hearClock(why.controlTime, clock.monotonic());
+        if (why.controlTime !== undefined) this.#recordControlClock(why.controlTime, clock.monotonic());
         // A wrong clock of this host is no reason to stay away: the next signature carries the control plane's time.
         refused = why.reason !== 'clock' && [401, 403, 426].includes(why.status);
       }
@@ -171,7 +174,7 @@ export class Link {
       ) as never,
       retryDelayMs: () => 1e9,
       keepAlive: { enabled: true, intervalMs: 20_000, pongTimeoutMs: 10_000 },
-      experimental_encoder: guardedJson(() => end('bad frame')) as never,
+      experimental_encoder: safeJsonCodec(() => end('bad frame')) as never,
       onClose: (cause) => end(`closed with ${cause?.code ?? 'no code'}`),
       onError: (event) =>
         end(event !== undefined && 'error' in event && event.error instanceof Error ? event.error : 'connection error'),
@@ -212,17 +215,17 @@ export class Link {
       { signal: AbortSignal.any([signal, AbortSignal.timeout(LIMITS.helloMs)]) },
     );
     this.#contact();
-    this.#hearClock(hello.controlClock, sentAt);
+    this.#recordControlClock(hello.controlClock, sentAt);
     this.#spreadMs = hello.spreadMs;
     this.#adopt(told, hello);
     log.info({ session: hello.sessionId, epoch: hello.epoch }, 'connected to the control plane');
     const { sessionId } = hello;
-    const report = serial(() => this.#report(client, sessionId, signal), end);
-    const facts = serial(() => this.#sendFacts(client, sessionId, signal), end);
-    this.#session = { client, sessionId, end, report, facts };
+    const report = coalesce(() => this.#report(client, sessionId, signal), end);
+    const inventory = coalesce(() => this.#sendInventory(client, sessionId, signal), end);
+    this.#session = { client, sessionId, end, report, inventory };
     this.#redialWanted = false;
     report();
-    facts();
+    inventory();
     client.commands.subscribe(
       { sessionId },
       {
@@ -252,7 +255,7 @@ export class Link {
       told.jobs,
       hello,
       runner.runningKeys,
-      runner.mint,
+      runner.eventFactory,
     );
     this.#parts.journal.save(ledger);
     for (const { jobId, attempt } of stop) runner.cancel(jobId, attempt);
@@ -268,7 +271,7 @@ export class Link {
     const { ledger, stop, gap } = acceptCommand(
       journal.ledger,
       command,
-      runner.mint,
+      runner.eventFactory,
       (spec) => refusal ?? refusalOf(targets(), spec),
     );
     if (gap) return end('a command is missing');
@@ -301,12 +304,12 @@ export class Link {
     }
   }
 
-  async #sendFacts(client: Client, sessionId: string, signal: AbortSignal): Promise<void> {
-    const facts = await this.#parts.facts();
+  async #sendInventory(client: Client, sessionId: string, signal: AbortSignal): Promise<void> {
+    const inventory = await this.#parts.inventory();
     if (signal.aborted) return;
     // Bounded when they leave: what a job has overtaken until then is not told.
     await this.#alone(() =>
-      client.facts.mutate({ sessionId, ...boundedFacts(facts) }, { signal: this.#callSignal(signal) }),
+      client.inventory.mutate({ sessionId, ...boundedInventory(inventory) }, { signal: this.#callSignal(signal) }),
     );
     this.#contact();
   }
@@ -330,15 +333,15 @@ export class Link {
     const runner = this.#parts.runner();
     let missed = 0;
     let beatAt = clock.monotonic();
-    let factsAt = clock.monotonic();
+    let inventoryAt = clock.monotonic();
     while (!signal.aborted) {
       await delay(this.#limits.watchedMs, undefined, { signal }).catch(() => undefined);
       const now = clock.monotonic();
       if (signal.aborted || (runner.runningKeys.size === 0 && now - beatAt < heartbeatMs)) continue;
       beatAt = now;
-      if (now - factsAt > this.#limits.factsMs) {
-        factsAt = now;
-        this.factsSoon();
+      if (now - inventoryAt > this.#limits.inventoryMs) {
+        inventoryAt = now;
+        this.sendInventorySoon();
       }
       const running = [...journal.ledger.jobs.values()]
         .filter((job) => job.state === 'running')
@@ -357,7 +360,7 @@ export class Link {
         });
         missed = 0;
         this.#contact();
-        this.#hearClock(controlClock, now);
+        this.#recordControlClock(controlClock, now);
         for (const { jobId, attempt } of cancel) this.#cancel(jobId, attempt);
       } catch (error) {
         missed += 1;
@@ -368,32 +371,9 @@ export class Link {
 
   #cancel(jobId: string, attempt: number): void {
     const runner = this.#parts.runner();
-    const { ledger, stop } = cancelAttempt(this.#parts.journal.ledger, jobId, attempt, runner.mint);
+    const { ledger, stop } = cancelAttempt(this.#parts.journal.ledger, jobId, attempt, runner.eventFactory);
     this.#parts.journal.save(ledger);
     if (stop !== null) runner.cancel(jobId, attempt);
     this.reportSoon();
   }
-}
-
-/** Runs work one at a time; asked again while it runs, it runs once more afterwards. A failure ends the session. */
-function serial(work: () => Promise<void>, end: (why: string) => void): () => void {
-  let running = false;
-  let again = false;
-  const loop = async (): Promise<void> => {
-    running = true;
-    try {
-      do {
-        again = false;
-        await work();
-      } while (again);
-    } catch (error) {
-      end(error instanceof Error ? error.message : String(error));
-    } finally {
-      running = false;
-    }
-  };
-  return () => {
-    again = true;
-    if (!running) void loop();
-  };
 }

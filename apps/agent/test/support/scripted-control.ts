@@ -63,7 +63,7 @@ export class ScriptedControl implements AsyncDisposable {
       commands: () => undefined,
       report: ({ events }) => ({ acceptedIds: (events as { id: string }[]).map(({ id }) => id) }),
       heartbeat: () => ({ controlClock, cancel: [] }),
-      begin: () => ({ granted: true, ttlMs: 30_000, reason: '' }),
+      requestGrant: () => ({ granted: true, ttlMs: 30_000, reason: '' }),
     };
     return known[path] ?? (() => ({}));
   }

@@ -217,12 +217,12 @@ export async function restore(
   const plan: RestorePlanSummary = planned.result.plan;
   if (options.planOnly === true) {
     output.answer(planned.job, () => planLines(plan));
-    return plan.refusals.length > 0 ? ERROR_CATALOG.POLICY_REFUSED.exit : 0;
+    return plan.refusals.length > 0 ? ERROR_CATALOG.HOST_LIMIT.exit : 0;
   }
   for (const line of planLines(plan)) output.note(line);
   if (plan.refusals.length > 0)
     throw new Failure(
-      plan.refusals.some((refusal) => /already exists/.test(refusal)) ? 'TARGET_NOT_EMPTY' : 'POLICY_REFUSED',
+      plan.refusals.some((refusal) => /already exists/.test(refusal)) ? 'TARGET_NOT_EMPTY' : 'HOST_LIMIT',
       plan.refusals.join('; '),
     );
   if (mode.type !== 'new')

@@ -17,7 +17,7 @@ export async function listTokens(context: CommandContext): Promise<number> {
   const rows = list.map((token) => [
     shortId(token.id),
     token.name,
-    token.kind === 'enrol' ? 'enrol' : (token.scope ?? '-'),
+    token.kind === 'enroll' ? 'enroll' : (token.scope ?? '-'),
     stateOf(token),
     shortInstant(token.createdAt),
     token.expiresAt === null ? 'never' : shortInstant(token.expiresAt),
@@ -48,7 +48,7 @@ export async function createToken(
   return 0;
 }
 
-export async function createEnrolToken(
+export async function createEnrollToken(
   context: CommandContext,
   environment: string,
   host: string,
@@ -64,14 +64,14 @@ export async function createEnrolToken(
         remedy: 'Repeat with --replace when that agent is gone, or is this one enrolled anew.',
       },
     );
-  const { token, view } = await client.createEnrolToken.mutate({
+  const { token, view } = await client.createEnrollToken.mutate({
     environment,
     host,
     expiresInHours: ageInHours(options.expires),
   });
   context.output.note(`Write this token into a file (mode 0600) on ${environment}/${host}, then run there:`);
   context.output.note(
-    `  lastgood agent enrol --config /etc/lastgood/agent.yaml --url ${context.url} --token-file FILE`,
+    `  lastgood agent enroll --config /etc/lastgood/agent.yaml --url ${context.url} --token-file FILE`,
   );
   context.output.answer({ token, ...view }, () => [token]);
   return 0;

@@ -66,7 +66,7 @@ export async function status(
     ...table(
       ['target', 'database', 'state', 'could go back to', 'restore took', 'last proven'],
       rows,
-      'There are no hosts, so nothing is protected. Enrol one with `lastgood tokens enrol`.',
+      'There are no hosts, so nothing is protected. Enroll one with `lastgood tokens enroll`.',
     ),
     ...findings,
   ]);
@@ -92,7 +92,7 @@ export async function hosts(context: CommandContext): Promise<number> {
     ...table(
       ['host', 'state', 'agent', 'targets', 'clock'],
       rows,
-      'There are no hosts. Enrol one with `lastgood tokens enrol`.',
+      'There are no hosts. Enroll one with `lastgood tokens enroll`.',
     ),
   ]);
   return 0;

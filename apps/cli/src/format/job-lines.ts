@@ -43,10 +43,10 @@ const graceText = (hours: number | undefined, removed: number): string =>
 /** What a finished job found or made, for people. */
 export function resultLines(result: JobResult): string[] {
   const lines = linesOf(result);
-  return result.cut === true ? [...lines, CUT] : lines;
+  return result.truncated === true ? [...lines, TRUNCATED] : lines;
 }
 
-const CUT =
+const TRUNCATED =
   'This result was too long to be sent whole: the ends of its lists and long texts are missing, its counts are not.';
 
 function linesOf(result: JobResult): string[] {

@@ -28,7 +28,7 @@ import { rotationThatMayRemove } from '../fleet/holds.ts';
 import { isOverdue } from '../fleet/overdue.ts';
 import { VERSION } from '../version.ts';
 import { databaseStatuses } from './database-status.ts';
-import { endOf } from './job-end.ts';
+import { effectiveStateOf } from './effective-state.ts';
 import { bareHostStatus, targetStatus } from './target-status.ts';
 import { type Actor, newToken, tokenView } from './tokens.ts';
 
@@ -177,7 +177,7 @@ export class AdminService implements AdminApi {
     // Memory is ahead of the row by leases alone.
     const job = agent === undefined ? stored : (this.#fleet.ledger(agentId).jobs.get(stored.jobId) ?? stored);
     const result = jobResultSchema.safeParse(job.result);
-    const end = endOf(job);
+    const end = effectiveStateOf(job);
     const online = this.#online(agentId);
     return {
       jobId: job.jobId,
@@ -273,7 +273,7 @@ export class AdminService implements AdminApi {
   async cancelJob(jobId: string): Promise<JobView> {
     const record = await this.#jobRecord(jobId);
     if (classOf(record.job.spec) === 'destructive' && this.#actor.scope === 'operate')
-      throw new Failure('FORBIDDEN', 'cancelling this needs a token with scope destroy');
+      throw new Failure('FORBIDDEN', 'canceling this needs a token with scope destroy');
     await this.#fleet.cancelJob(record.agentId, jobId, [this.#audit('job.cancel', jobId)]);
     return await this.job(jobId);
   }
@@ -314,18 +314,18 @@ export class AdminService implements AdminApi {
     return { token, view: tokenView(record) };
   }
 
-  async createEnrolToken({
+  async createEnrollToken({
     environment,
     host,
     expiresInHours,
-  }: Input<'createEnrolToken'>): ReturnType<AdminApi['createEnrolToken']> {
+  }: Input<'createEnrollToken'>): ReturnType<AdminApi['createEnrollToken']> {
     const now = this.#clock.now();
     const name = `${environment}/${host}`;
     const { token, record } = newToken(
-      { name, kind: 'enrol', scope: null, environment, host, expiresAt: now + expiresInHours * HOUR_MS, usesLeft: 1 },
+      { name, kind: 'enroll', scope: null, environment, host, expiresAt: now + expiresInHours * HOUR_MS, usesLeft: 1 },
       now,
     );
-    await this.#catalog.commit([{ type: 'token', token: record }, this.#audit('token.enrol', name, record.id)]);
+    await this.#catalog.commit([{ type: 'token', token: record }, this.#audit('token.enroll', name, record.id)]);
     return { token, view: tokenView(record) };
   }
 

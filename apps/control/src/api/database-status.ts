@@ -1,4 +1,4 @@
-import { PROVEN_LEVEL } from '@lastgood/core';
+import { RESTORE_TEST_LEVEL } from '@lastgood/core';
 import {
   type BackupSummary,
   type ControlJob,
@@ -17,7 +17,7 @@ function restoreMsOf(database: string, proven: BackupSummary | null, newestFirst
     if (
       result.command === 'verify' &&
       result.passed &&
-      result.reached >= PROVEN_LEVEL &&
+      result.reached >= RESTORE_TEST_LEVEL &&
       result.backupId === proven?.backupId
     )
       return result.durationMs;

@@ -3,7 +3,7 @@ import { type Clock, Failure } from '@lastgood/core';
 import { uuidv7 } from '@lastgood/host';
 import type { Scope, TokenView } from '@lastgood/protocol';
 import { type Catalog, isLiving, type TokenRecord } from '../catalog/catalog.ts';
-import { hashOf } from '../fleet/enrolment.ts';
+import { hashOf } from '../fleet/enrollment.ts';
 
 /** Whoever a request comes from. */
 export interface Actor {
@@ -18,7 +18,7 @@ export function newToken(
   fields: Pick<TokenRecord, 'name' | 'kind' | 'scope' | 'environment' | 'host' | 'expiresAt' | 'usesLeft'>,
   now: number,
 ): { token: string; record: TokenRecord } {
-  const token = `${fields.kind === 'enrol' ? 'lge' : 'lg'}_${randomBytes(32).toString('base64url')}`;
+  const token = `${fields.kind === 'enroll' ? 'lge' : 'lg'}_${randomBytes(32).toString('base64url')}`;
   return {
     token,
     record: { ...fields, id: uuidv7(now), hash: hashOf(token), createdAt: now, lastUsedAt: null, revokedAt: null },

@@ -1,10 +1,10 @@
 import { isDeepStrictEqual } from 'node:util';
-import { Failure, PROVEN_LEVEL, standingVerdict, unreachable } from '@lastgood/core';
+import { Failure, RESTORE_TEST_LEVEL, standingVerdict, unreachable } from '@lastgood/core';
 import type { BackupSummary, ControlLedger, TargetInventory } from '@lastgood/protocol';
 import { and, eq, gt, inArray, isNull, sql } from 'drizzle-orm';
 import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3';
-import { announcedBackup } from './announced-backup.ts';
 import { type AgentRecord, type Change, isLivingAdmin, type JobRecord } from './catalog.ts';
+import { reconcileBackup } from './reconcile-backup.ts';
 import * as schema from './schema.ts';
 
 export type Db = BetterSQLite3Database<typeof schema>;
@@ -78,7 +78,7 @@ export function applyChange(db: Db, change: Change): void {
   }
 }
 
-/** When it was last seen, and with which version, is another change's: it may be newer than what the enrolment knows. */
+/** When it was last seen, and with which version, is another change's: it may be newer than what the enrollment knows. */
 function saveEnrolled(db: Db, agent: AgentRecord): void {
   const { installId, environment, host, labels, publicKey, enrolledAt, quarantinedAt } = agent;
   const set = { installId, environment, host, labels, publicKey, enrolledAt, quarantinedAt };
@@ -114,7 +114,7 @@ function useToken(db: Db, id: string, at: number): void {
     .set({ usesLeft: sql`${schema.tokens.usesLeft} - 1`, lastUsedAt: at })
     .where(and(eq(schema.tokens.id, id), gt(schema.tokens.usesLeft, 0), isNull(schema.tokens.revokedAt)))
     .run();
-  if (used.changes === 0) throw new Failure('ENROL_TOKEN_INVALID', 'the token was used already');
+  if (used.changes === 0) throw new Failure('ENROLL_TOKEN_INVALID', 'the token was used already');
 }
 
 /** Decided where it is written, so that of the last two administrators not each can revoke the other at once. */
@@ -182,7 +182,7 @@ function saveBackup(db: Db, agentId: string, told: BackupSummary): void {
   const [known] = db.select().from(schema.backups).where(eq(schema.backups.backupId, told.backupId)).all();
   // An id that another host has announced stays that host's.
   if (known !== undefined && known.agentId !== agentId) return;
-  const summary = announcedBackup(known?.summary as BackupSummary | undefined, told);
+  const summary = reconcileBackup(known?.summary as BackupSummary | undefined, told);
   // A scan tells for the most part what is known: of that nothing need be written.
   if (isDeepStrictEqual(known?.summary, summary)) return;
   const row = {
@@ -236,7 +236,7 @@ function saveVerdict(db: Db, { agentId, backupId, verdict }: Extract<Change, { t
   const summary = row.summary as BackupSummary;
   // As the agent keeps it.
   const verified = standingVerdict(summary.verified, verdict);
-  const suspect = summary.state === 'suspect' && verified.level < PROVEN_LEVEL;
+  const suspect = summary.state === 'suspect' && verified.level < RESTORE_TEST_LEVEL;
   saveBackup(db, row.agentId, {
     ...summary,
     verified,

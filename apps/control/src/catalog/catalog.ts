@@ -17,7 +17,7 @@ export interface TokenRecord {
   readonly id: string;
   readonly hash: string;
   readonly name: string;
-  readonly kind: 'api' | 'enrol';
+  readonly kind: 'api' | 'enroll';
   readonly scope: Scope | null;
   readonly environment: string | null;
   readonly host: string | null;
@@ -128,7 +128,7 @@ export type Change =
       readonly at: number;
     }
   | { readonly type: 'token'; readonly token: TokenRecord }
-  /** Fails with ENROL_TOKEN_INVALID when another enrolment was faster. */
+  /** Fails with ENROLL_TOKEN_INVALID when another enrollment was faster. */
   | { readonly type: 'useToken'; readonly id: string; readonly at: number }
   | { readonly type: 'tokenSeen'; readonly id: string; readonly at: number }
   /** Fails with CONFLICT when it is the last living one of an administrator. */

@@ -100,7 +100,7 @@ export const tokens = sqliteTable(
     /** SHA-256 of the token; the token itself is shown once and kept nowhere. */
     hash: text('hash').notNull(),
     name: text('name').notNull(),
-    kind: text('kind', { enum: ['api', 'enrol'] }).notNull(),
+    kind: text('kind', { enum: ['api', 'enroll'] }).notNull(),
     scope: text('scope', { enum: ['read', 'operate', 'destroy', 'admin'] }),
     environment: text('environment'),
     host: text('host'),

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { chmod, lstat } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { Bug, Failure, PROVEN_LEVEL } from '@lastgood/core';
+import { Bug, Failure, RESTORE_TEST_LEVEL } from '@lastgood/core';
 import type {
   AgentCommand,
   AuditEntry,
@@ -42,17 +42,19 @@ function migrationsFolder(): string {
 function catalogFailure(error: unknown): unknown {
   if (error instanceof Failure || !(error instanceof Error) || !('code' in error)) return error;
   const code = String(error.code);
-  if (code === 'SQLITE_FULL') return new Failure('STORE_NO_SPACE', 'no space left for the catalog', { cause: error });
+  if (code === 'SQLITE_FULL') return new Failure('NO_SPACE', 'no space left for the catalog', { cause: error });
   if (code.startsWith('SQLITE_CONSTRAINT'))
     return new Failure('CONFLICT', 'another change of the same thing was faster', { cause: error });
   if (code.startsWith('SQLITE_'))
-    return new Failure('STORE_FAILED', `the catalog could not be read or written (${code})`, { cause: error });
+    return new Failure('IO_ERROR', `the catalog could not be read or written (${code})`, { cause: error });
   return error;
 }
 
 /** The first of these that is the catalog's own fault; a change that what is there refuses (CONFLICT) is not. */
 const writeFailure = (reasons: readonly unknown[]): Failure | null =>
-  reasons.filter((reason) => reason instanceof Failure).find(({ code }) => code.startsWith('STORE_')) ?? null;
+  reasons
+    .filter((reason) => reason instanceof Failure)
+    .find(({ code }) => code === 'NO_SPACE' || code === 'IO_ERROR') ?? null;
 
 /** Refuses what others may have put there (B16); a file of our own with a wide mode, as SQLite makes it, is closed below. */
 async function checkOwn(path: string): Promise<void> {
@@ -366,7 +368,7 @@ function goodOnes({ agentId, target }: Scoped, proven: boolean): ReturnType<type
     agentId === undefined ? undefined : eq(backups.agentId, agentId),
     target === undefined ? undefined : eq(backups.target, target),
     proven ? sql`json_extract(${backups.summary}, '$.verified.passed')` : undefined,
-    proven ? sql`json_extract(${backups.summary}, '$.verified.level') >= ${PROVEN_LEVEL}` : undefined,
+    proven ? sql`json_extract(${backups.summary}, '$.verified.level') >= ${RESTORE_TEST_LEVEL}` : undefined,
   );
 }
 

@@ -14,7 +14,7 @@ export type Admission =
 
 /**
  * Decides at the HTTP upgrade whether a connection is that of an enrolled agent: Ed25519 over id, moment and nonce with the
- * key made at enrolment. A signature is good once (K4).
+ * key made at enrollment. A signature is good once (K4).
  */
 export class AgentAuth {
   readonly #clock: Clock;

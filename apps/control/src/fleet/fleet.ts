@@ -14,8 +14,8 @@ import {
 import type { AgentRecord, Catalog, Change } from '../catalog/catalog.ts';
 import type { Log } from '../log.ts';
 import { changesOf } from './job-changes.ts';
-import { forgetEndedJobs } from './retention.ts';
-import { checkRoom } from './room.ts';
+import { pruneJobHistory } from './job-history.ts';
+import { assertQueueCapacity } from './queue-limit.ts';
 import type { Session } from './session.ts';
 
 export const LEASE_MS = 90_000;
@@ -30,7 +30,7 @@ interface Member {
   readonly superseded: Set<string>;
   /** The newest connection of the agent that has said hello, though it may be gone again (R10). */
   newestConnection: number;
-  /** Serialises the steps of one agent: each reads what the one before has committed. */
+  /** Serializes the steps of one agent: each reads what the one before has committed. */
   tail: Promise<unknown>;
 }
 export interface Step<T> {
@@ -238,7 +238,7 @@ export class Fleet {
     const reason = 'two hosts use this identity';
     const { agentId, environment, host, quarantinedAt } = member.agent;
     const now = this.#clock.now();
-    const detail = 'two hosts took turns with one identity; enrol the right one again';
+    const detail = 'two hosts took turns with one identity; enroll the right one again';
     const entry = { at: now, actor: 'control', action: 'agent.quarantine', subject: `${environment}/${host}`, detail };
     const alarm: Change[] = [
       { type: 'agentQuarantined', agentId, at: now },
@@ -264,7 +264,7 @@ export class Fleet {
   ): Promise<void> {
     const { agent } = this.#member(agentId);
     await this.step(agentId, (ledger) => {
-      checkRoom(ledger, agent, job.spec);
+      assertQueueCapacity(ledger, agent, job.spec);
       const after = createJob(ledger, job);
       const made = after.jobs.get(job.jobId);
       if (made === undefined) throw new Failure('CONFLICT', 'the job could not be made');
@@ -318,7 +318,7 @@ export class Fleet {
         await this.step(agentId, (ledger) => ({ ledger: expireLeases(ledger, this.#clock.now()), value: undefined }));
       if (this.#clock.monotonic() < this.#forgetAt) return;
       this.#forgetAt = this.#clock.monotonic() + FORGET_EVERY_MS;
-      const forgotten = await forgetEndedJobs(this, this.#catalog, this.#clock.now());
+      const forgotten = await pruneJobHistory(this, this.#catalog, this.#clock.now());
       if (forgotten > 0) this.#log.info({ forgotten }, 'old jobs were forgotten');
     } catch (error) {
       this.#log.error({ error: String(error) }, 'the catalog could not be written');

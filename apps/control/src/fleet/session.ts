@@ -8,11 +8,11 @@ import {
   acknowledge,
   CLOSE,
   type ControlLedger,
-  type factsInputSchema,
-  grantBegin,
+  dispatch,
+  grantStart,
   type HelloAnswer,
   type HelloInput,
-  handOver,
+  type inventoryInputSchema,
   type JobSpec,
   LIMITS,
   PROTOCOL_VERSION,
@@ -30,10 +30,10 @@ import { changesOf } from './job-changes.ts';
 
 const GRANT_MS = 30_000;
 type Ack = Parameters<AgentSession['ack']>[0];
-type Begin = Parameters<AgentSession['begin']>[0];
+type GrantRequest = Parameters<AgentSession['requestGrant']>[0];
 type Report = Parameters<AgentSession['report']>[0];
 type Heartbeat = Parameters<AgentSession['heartbeat']>[0];
-type Facts = z.infer<typeof factsInputSchema>;
+type InventoryReport = z.infer<typeof inventoryInputSchema>;
 
 /** Fleet sizes decide how long agents spread their return after a restart of the control plane (K6). */
 const spreadOf = (agents: number): number => (agents < 500 ? 0 : Math.max(2_000, (agents / 150) * 1_000));
@@ -231,8 +231,8 @@ export class Session implements AgentSession {
         room <= 0
           ? []
           : await this.#step((ledger) => {
-              const handed = handOver(ledger, after, room);
-              return { ledger: handed.ledger, value: handed.commands };
+              const dispatched = dispatch(ledger, after, room);
+              return { ledger: dispatched.ledger, value: dispatched.commands };
             });
       for (const command of commands) {
         if (!(await this.#drained()) || over()) return;
@@ -267,7 +267,7 @@ export class Session implements AgentSession {
     return {};
   }
 
-  async begin(input: Begin): Promise<{ granted: boolean; ttlMs: number; reason: string }> {
+  async requestGrant(input: GrantRequest): Promise<{ granted: boolean; ttlMs: number; reason: string }> {
     this.#fence(input.sessionId);
     this.#noteClock(input.clock);
     if (Math.abs(this.#clockSkewMs ?? 0) > MAX_SKEW_MS) return { granted: false, ttlMs: 0, reason: 'clock' };
@@ -275,7 +275,7 @@ export class Session implements AgentSession {
       // In the step: a backup is held in a step of the agent as well, so it is either known here or refused there.
       if (await this.#holdsChanged(before.jobs.get(input.jobId)?.spec))
         return { ledger: before, value: { granted: false, ttlMs: 0, reason: 'holds' } };
-      const { ledger, granted, reason } = grantBegin(
+      const { ledger, granted, reason } = grantStart(
         before,
         input.jobId,
         input.attempt,
@@ -327,7 +327,7 @@ export class Session implements AgentSession {
     return { controlClock: this.#clock.now(), cancel };
   }
 
-  async facts(input: Facts): Promise<Record<string, never>> {
+  async inventory(input: InventoryReport): Promise<Record<string, never>> {
     this.#fence(input.sessionId);
     if (input.hash === this.#factsHash) return {};
     const { targets, complete, backups, removed } = input;

@@ -13,9 +13,9 @@ import { AdminService } from '../api/admin-service.ts';
 import { TokenCheck } from '../api/tokens.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import { AgentAuth } from '../fleet/agent-auth.ts';
-import { enrol } from '../fleet/enrolment.ts';
+import { enroll } from '../fleet/enrollment.ts';
 import type { Fleet } from '../fleet/fleet.ts';
-import { frameGate } from '../fleet/frame-gate.ts';
+import { frameGate } from '../fleet/frame-validation.ts';
 import { Session } from '../fleet/session.ts';
 import type { ControlLimits } from '../limits.ts';
 import type { Log } from '../log.ts';
@@ -29,7 +29,7 @@ const STATUS: Partial<Record<WireError['code'], number>> = {
   BAD_INPUT: 400,
   NOT_FOUND: 404,
   CONFLICT: 409,
-  ENROL_TOKEN_INVALID: 403,
+  ENROLL_TOKEN_INVALID: 403,
   PROTOCOL_UNSUPPORTED: 426,
   BUG: 500,
 };
@@ -97,7 +97,7 @@ export class HttpServer {
   readonly #connections: Connections;
   readonly #connectionsOf = new Map<string, number>();
   #closing = false;
-  #enrolments: { minute: number; count: number } = { minute: 0, count: 0 };
+  #enrollments: { minute: number; count: number } = { minute: 0, count: 0 };
 
   constructor(parts: HttpParts) {
     this.#parts = parts;
@@ -111,7 +111,7 @@ export class HttpServer {
       createContext: async ({ req }) => {
         try {
           const actor = await tokens.actorOf(req.headers.authorization);
-          this.#connections.known(req.socket);
+          this.#connections.markAuthenticated(req.socket);
           return { scope: actor.scope, api: new AdminService(parts.catalog, parts.fleet, parts.clock, actor) };
         } catch (error) {
           throw new TRPCError({ code: statusOfRefusal(error), cause: error });
@@ -121,7 +121,7 @@ export class HttpServer {
       onError: ({ error, path }) =>
         getHTTPStatusCodeFromError(error) >= 500 && this.#logUnexpected(error.cause, path ?? ''),
     });
-    const { helloMs, strangers } = parts.limits;
+    const { helloMs, unauthenticated } = parts.limits;
     const timeouts = { requestTimeout: 60_000, headersTimeout: helloMs, connectionsCheckingInterval: helloMs / 2 };
     this.#server = createServer(timeouts, (request, response) => {
       this.#route(request, response, admin).catch((error: unknown) => {
@@ -131,7 +131,7 @@ export class HttpServer {
         else response.destroy();
       });
     });
-    this.#connections = new Connections(this.#server, strangers);
+    this.#connections = new Connections(this.#server, unauthenticated);
     this.#server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
   }
 
@@ -162,10 +162,10 @@ export class HttpServer {
     if (pathname === '/enroll') {
       if (!this.#mayEnrol())
         return answer(response, 429, {
-          error: toWireError(new Failure('CONFLICT', 'too many enrolments; wait a minute')),
+          error: toWireError(new Failure('CONFLICT', 'too many enrollments; wait a minute')),
         });
       const { catalog, fleet, clock } = this.#parts;
-      return answer(response, 200, await enrol(await jsonBody(request), catalog, fleet, clock));
+      return answer(response, 200, await enroll(await jsonBody(request), catalog, fleet, clock));
     }
     const remedy = 'Calls go to /trpc/, agents to /agent and /enroll, checks of the health to /healthz.';
     return answer(response, 404, { error: toWireError(new Failure('NOT_FOUND', 'there is nothing here', { remedy })) });
@@ -186,9 +186,9 @@ export class HttpServer {
   /** Bounds guessing of tokens; a fleet that is installed at once stays below it. */
   #mayEnrol(): boolean {
     const minute = Math.floor(this.#parts.clock.monotonic() / 60_000);
-    if (minute !== this.#enrolments.minute) this.#enrolments = { minute, count: 0 };
-    this.#enrolments.count += 1;
-    return this.#enrolments.count <= this.#parts.limits.enrolmentsPerMinute;
+    if (minute !== this.#enrollments.minute) this.#enrollments = { minute, count: 0 };
+    this.#enrollments.count += 1;
+    return this.#enrollments.count <= this.#parts.limits.enrollmentsPerMinute;
   }
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
@@ -212,7 +212,7 @@ export class HttpServer {
     const { agentId } = admission.agent;
     const { fleet, limits } = this.#parts;
     if ((this.#connectionsOf.get(agentId) ?? 0) >= limits.connectionsPerAgent) return refuse(429, 'connections');
-    this.#connections.known(socket);
+    this.#connections.markAuthenticated(socket);
     const connection = fleet.nextConnection();
     this.#sockets.handleUpgrade(request, socket, head, (opened) => this.#open(agentId, connection, opened, request));
   }

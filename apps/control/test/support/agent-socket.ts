@@ -4,7 +4,7 @@ import { request } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { AgentCommand, BackupSummary, HelloAnswer, HelloInput } from '@lastgood/protocol';
 import { type ClientOptions, WebSocket } from 'ws';
-import { type ControlBench, headersOf, type Identity } from './control-bench.ts';
+import { type ControlHarness, headersOf, type Identity } from './control-harness.ts';
 
 /** Asks until there is an answer; the time only bounds a failure. */
 export async function until<T>(what: string, ask: () => T | undefined | Promise<T | undefined>): Promise<T> {
@@ -87,13 +87,17 @@ export class AgentSocket {
     });
   }
 
-  static async open(bench: ControlBench, identity: Identity, options: ClientOptions = {}): Promise<AgentSocket> {
+  static async open(bench: ControlHarness, identity: Identity, options: ClientOptions = {}): Promise<AgentSocket> {
     const agent = new AgentSocket(bench.url, headersOf(identity, bench.clock.now()), options);
     await once(agent.socket, 'open');
     return agent;
   }
   /** Opens, says hello and takes commands. */
-  static async connect(bench: ControlBench, identity: Identity, hello: Partial<HelloInput> = {}): Promise<AgentSocket> {
+  static async connect(
+    bench: ControlHarness,
+    identity: Identity,
+    hello: Partial<HelloInput> = {},
+  ): Promise<AgentSocket> {
     const agent = await AgentSocket.open(bench, identity);
     await agent.hello(bench.clock.now(), hello);
     agent.send({ id: 'commands', method: 'subscription', params: { path: 'commands', input: agent.session() } });
@@ -133,10 +137,10 @@ export class AgentSocket {
     return answer;
   }
   async announce(...names: string[]): Promise<void> {
-    await this.facts(names, []);
+    await this.sendInventory(names, []);
   }
   /** Tells all its targets and all backups of theirs. */
-  async facts(names: readonly string[], backups: readonly BackupSummary[]): Promise<void> {
+  async sendInventory(names: readonly string[], backups: readonly BackupSummary[]): Promise<void> {
     const targets = names.map((name) => ({
       name,
       engine: 'postgres',
@@ -149,8 +153,8 @@ export class AgentSocket {
       databases: [],
       findings: [],
     }));
-    const reply = await this.call('facts', this.session({ hash: randomUUID(), targets, backups, complete: true }));
-    if (reply?.result === undefined) throw new TypeError(`no facts: ${JSON.stringify(reply)}`);
+    const reply = await this.call('inventory', this.session({ hash: randomUUID(), targets, backups, complete: true }));
+    if (reply?.result === undefined) throw new TypeError(`no inventory: ${JSON.stringify(reply)}`);
   }
   async end(): Promise<void> {
     this.socket.terminate();

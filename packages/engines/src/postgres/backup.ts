@@ -1,8 +1,8 @@
 import { Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { type ArtefactSink, type BackupFacts, type EngineContext, Failure } from '@lastgood/core';
-import { codeOwners } from './code-owners.ts';
-import { type PostgresConnection, Session } from './connection.ts';
+import { type ArtifactSink, type BackupFacts, type EngineContext, Failure } from '@lastgood/core';
+import { Session } from './connection.ts';
+import type { PostgresConnection } from './connection-schema.ts';
 import { type BackupRun, dumpGlobals, dumpSnapshot } from './dump.ts';
 import {
   type Fingerprint,
@@ -16,6 +16,7 @@ import {
 } from './fingerprint.ts';
 import { readProperties } from './properties.ts';
 import { type DatabaseSize, openServer } from './server.ts';
+import { codeOwners } from './untrusted-code-owners.ts';
 
 const writeText = (text: string) => (sink: Writable) => pipeline(Readable.from([Buffer.from(text)]), sink);
 
@@ -26,7 +27,7 @@ interface DumpedDatabase {
 }
 
 /** Settings with which a server gives damaged pages as empty ones or as they are, without an error: no backup could tell. */
-async function refuseBlindness(session: Session): Promise<void> {
+async function refuseDamageMaskingSettings(session: Session): Promise<void> {
   const blind = await session.rows<{ name: string }>(
     "select name from pg_settings where name in ('zero_damaged_pages', 'ignore_checksum_failure') and setting = 'on'",
   );
@@ -47,7 +48,7 @@ async function backupDatabase(
   await using session = await Session.open(connection, database.name, context.signal);
   await session.run('begin isolation level repeatable read read only');
   await session.run(`${STABLE_SETTINGS}; set local lock_timeout = ${connection.lockWaitMs}`);
-  await refuseBlindness(session);
+  await refuseDamageMaskingSettings(session);
   const { snapshot } = await session.one<{ snapshot: string }>('select pg_export_snapshot() as snapshot');
   const tables = await tablesByOid(session);
   const properties = await readProperties(session, server.facts.version.major);
@@ -105,7 +106,7 @@ function choose(all: readonly DatabaseSize[], wanted: readonly string[] | null):
 export async function backup(
   connection: PostgresConnection,
   request: { databases: readonly string[] | null; digests: boolean },
-  sink: ArtefactSink,
+  sink: ArtifactSink,
   context: EngineContext,
 ): Promise<BackupFacts> {
   context.progress({ phase: 'snapshot', doneBytes: 0, totalBytes: null });

@@ -1,42 +1,11 @@
 import { Failure } from '@lastgood/core';
-import { databaseNameSchema } from '@lastgood/protocol';
 import pg from 'pg';
-import { z } from 'zod';
 import { cancelBackend } from './cancel-request.ts';
-import { CopyOut } from './copy-out.ts';
+import type { PostgresConnection } from './connection-schema.ts';
+import { CopyStream } from './copy-stream.ts';
 import { passwordFrom } from './passfile.ts';
-import { toldOf } from './saying.ts';
+import { redactError } from './redact-messages.ts';
 import { mayTakeAnotherWay, type Tls, waysOf } from './tls.ts';
-
-/** How the agent file describes one PostgreSQL server. Secrets are in the passfile, never here. */
-export const postgresConnectionSchema = z.strictObject({
-  /** A host name, an address, or the folder of the server's socket. */
-  host: z.string().min(1).max(255),
-  port: z.int().min(1).max(65_535).default(5432),
-  user: z.string().min(1).max(63),
-  /** A file in libpq's format (host:port:database:user:password) that only its owner can read. */
-  passfile: z.string().startsWith('/').optional(),
-  database: databaseNameSchema.default('postgres'),
-  /** The folder of pg_dump, pg_restore and psql; found by itself when absent. */
-  binDir: z.string().startsWith('/').optional(),
-  sslmode: z.enum(['disable', 'prefer', 'require', 'verify-ca', 'verify-full']).default('prefer'),
-  /** No byte out of a tool, and no line of its diagnostics, for this long is a hang (A5). */
-  stallMs: z
-    .int()
-    .min(1_000)
-    .max(7 * 86_400_000)
-    .default(15 * 60_000),
-  /** How long a backup waits for a lock that another session holds before it gives way (A14). */
-  lockWaitMs: z.int().min(100).max(3_600_000).default(30_000),
-  /** Where scratch servers put their data; the system's temporary folder when absent. */
-  scratchFolder: z.string().startsWith('/').optional(),
-  /** The unprivileged user that runs scratch servers, and with them restored code, when the agent is root. Not the owner of a server. */
-  scratchUser: z
-    .string()
-    .regex(/^[a-z_][a-z0-9_-]*$/)
-    .default('nobody'),
-});
-export type PostgresConnection = z.infer<typeof postgresConnectionSchema>;
 
 const settings = (values: Readonly<Record<string, string>>): string =>
   Object.entries(values)
@@ -118,7 +87,7 @@ export const isRefusal = (error: unknown): error is Failure =>
 
 /** A failure of the server or of the way to it, with what may be told of the server's message. */
 export function databaseFailure(thrown: unknown, what: string): Failure {
-  const error = toldOf(thrown);
+  const error = redactError(thrown);
   if (error instanceof Failure) return error;
   if (error instanceof pg.DatabaseError) {
     const code = error.code ?? '';
@@ -134,7 +103,7 @@ export function databaseFailure(thrown: unknown, what: string): Failure {
     // A relation, column, schema, type or function that was there in the snapshot and is gone, or is of another kind.
     if (['42P01', '42703', '3F000', '42704', '42883', '42809'].includes(code))
       return new Failure('SOURCE_CHANGED', `${what}: ${error.message}`, { cause: error });
-    if (code === '53100') return new Failure('STORE_NO_SPACE', `${what}: ${error.message}`, { cause: error });
+    if (code === '53100') return new Failure('NO_SPACE', `${what}: ${error.message}`, { cause: error });
     const hint = error.hint === undefined ? '' : ` (${error.hint})`;
     return new Failure('TOOL_FAILED', `${what}: ${error.message}${hint}`, { cause: error });
   }
@@ -167,7 +136,7 @@ export class Session implements AsyncDisposable {
   readonly #signal: AbortSignal;
   readonly #abort: () => void;
   readonly #where: string;
-  #cancelling: Promise<void> | undefined;
+  #canceling: Promise<void> | undefined;
   #broken: Error | undefined;
 
   private constructor(client: pg.Client, signal: AbortSignal, { host, port }: PostgresConnection) {
@@ -180,7 +149,7 @@ export class Session implements AsyncDisposable {
         processID: number | null;
         secretKey: number | null;
       };
-      if (pid !== null && secret !== null) this.#cancelling = cancelBackend(host, port, { pid, secret });
+      if (pid !== null && secret !== null) this.#canceling = cancelBackend(host, port, { pid, secret });
       this.#destroy();
     };
     signal.addEventListener('abort', this.#abort);
@@ -263,7 +232,7 @@ export class Session implements AsyncDisposable {
   /** Runs COPY ... TO STDOUT and hands over every row as it comes. The bytes are good until `onRow` returns, which must not throw. */
   async copyOut(sql: string, onRow: (line: Buffer) => void): Promise<string> {
     try {
-      return await this.#client.query(new CopyOut(sql, onRow)).done;
+      return await this.#client.query(new CopyStream(sql, onRow)).done;
     } catch (error) {
       throw this.#failure(error);
     }
@@ -287,7 +256,7 @@ export class Session implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#signal.removeEventListener('abort', this.#abort);
-    await this.#cancelling;
+    await this.#canceling;
     await Promise.race([
       this.#client.end().catch(() => undefined),
       new Promise((resolve) => setTimeout(resolve, 2_000).unref()),

@@ -1,9 +1,10 @@
 import { join } from 'node:path';
 import { PassThrough, type Readable, Transform, type TransformCallback } from 'node:stream';
-import { type ArtefactSink, type EngineContext, Failure } from '@lastgood/core';
+import { type ArtifactSink, type EngineContext, Failure } from '@lastgood/core';
 import { captureTool, runTool } from '@lastgood/host';
 import { ArchiveWalker } from './archive-walker.ts';
-import { conninfo, type PostgresConnection, toolEnvironment } from './connection.ts';
+import { conninfo, toolEnvironment } from './connection.ts';
+import type { PostgresConnection } from './connection-schema.ts';
 import type { Properties } from './properties.ts';
 import type { Server } from './server.ts';
 import type { ToolFolder } from './tools.ts';
@@ -89,7 +90,7 @@ export async function countDataEntries(
       file: join(tools.path, 'pg_restore'),
       args: ['--list'],
       stdin: archive,
-      readsPartly: true,
+      mayStopReading: true,
       signal,
       timeoutMs: DAY_MS,
       stallMs,
@@ -123,7 +124,7 @@ export interface BackupRun {
   readonly connection: PostgresConnection;
   readonly server: Server;
   readonly digests: boolean;
-  readonly sink: ArtefactSink;
+  readonly sink: ArtifactSink;
   readonly context: EngineContext;
 }
 

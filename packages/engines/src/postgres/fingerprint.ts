@@ -3,8 +3,8 @@ import pg from 'pg';
 import { z } from 'zod';
 import type { Session } from './connection.ts';
 import { type DigestOf, EMPTY_DIGEST, largeObjectDigest } from './digests.ts';
-import { REFUSE_VIEWS, sequenceReader } from './guarded-reads.ts';
 import { neededRoles } from './needed-roles.ts';
+import { REFUSE_VIEWS, sequenceReader } from './sequence-reader.ts';
 import { tableReader } from './table-reader.ts';
 
 const count = z.string().regex(/^\d+$/);
@@ -53,24 +53,24 @@ export const STABLE_SETTINGS =
   "set local datestyle = 'ISO, YMD'; set local intervalstyle = 'postgres'; set local timezone = 'UTC'; set local extra_float_digits = 3; set local bytea_output = 'hex'; set local xmloption = 'content'; set local quote_all_identifiers = off; set local row_security = off; set local search_path = pg_catalog; set local lc_monetary = 'C'; " +
   REFUSE_VIEWS;
 
-const OURS = "n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_(toast|temp)'";
+const USER_SCHEMAS = "n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_(toast|temp)'";
 /** Objects that belong to an extension come back with it, unless they are configuration tables that the dump carries. */
 const NOT_OF_EXTENSION =
   "not exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')";
 /** A standby has no contents of unlogged relations, and no dump of it carries them. */
 const READABLE = "(c.relpersistence = 'p' or not pg_is_in_recovery())";
 const TABLES = `select n.nspname as schema, c.relname as name, c.oid::text as oid, c.relkind = 'm' as derived, ${READABLE} as readable from pg_class c join pg_namespace n on n.oid = c.relnamespace
-  where c.relkind in ('r', 'm') and c.relpersistence <> 't' and (c.relkind = 'r' or c.relispopulated) and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
+  where c.relkind in ('r', 'm') and c.relpersistence <> 't' and (c.relkind = 'r' or c.relispopulated) and ${USER_SCHEMAS} and ${NOT_OF_EXTENSION} order by 1, 2`;
 /** Of a sequence only who it is: ALTER SEQUENCE RESTART gives it a new file, and no dump another shape. */
 const SHAPES = `select n.nspname as schema, c.relname as name, c.oid::text as oid, case c.relkind when 'S' then 'sequence' else 'table' end as kind,
   concat_ws(' ', n.nspname, c.relname, c.relkind, case c.relkind when 'r' then c.relfilenode end, (
     select md5(string_agg(concat_ws(' ', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attisdropped), ',' order by a.attnum))
     from pg_attribute a where a.attrelid = c.oid and a.attnum > 0)) as shape
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
-  where c.relkind in ('r', 'S') and c.relpersistence <> 't' and ${READABLE} and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
+  where c.relkind in ('r', 'S') and c.relpersistence <> 't' and ${READABLE} and ${USER_SCHEMAS} and ${NOT_OF_EXTENSION} order by 1, 2`;
 const SEQUENCES = `select n.nspname as schema, c.relname as name, c.oid::text as oid, q.seqincrement > 0 as rises, q.seqcycle as cycles, q.seqmin::text as low, q.seqmax::text as high
   from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_sequence q on q.seqrelid = c.oid
-  where c.relkind = 'S' and c.relpersistence <> 't' and ${READABLE} and ${OURS} and ${NOT_OF_EXTENSION} order by 1, 2`;
+  where c.relkind = 'S' and c.relpersistence <> 't' and ${READABLE} and ${USER_SCHEMAS} and ${NOT_OF_EXTENSION} order by 1, 2`;
 const TABLESPACES =
   "select distinct t.spcname as name from pg_tablespace t join pg_class c on c.reltablespace = t.oid where t.spcname !~ '^pg_' order by 1";
 const SETTINGS =

@@ -1,21 +1,22 @@
 import { type Engine, Failure } from '@lastgood/core';
 import { z } from 'zod';
 import { backup } from './backup.ts';
-import { postgresConnectionSchema, type Session } from './connection.ts';
+import type { Session } from './connection.ts';
+import { postgresConnectionSchema } from './connection-schema.ts';
 import { restore } from './restore.ts';
 import { makePlan } from './restore-plan.ts';
-import { openServer, ours } from './server.ts';
+import { managedNamePattern, openServer } from './server.ts';
 import { undo } from './swap.ts';
 import { sweep } from './sweep.ts';
 import { checkLevel, verify } from './verify.ts';
 
-export { postgresConnectionSchema } from './connection.ts';
+export { postgresConnectionSchema } from './connection-schema.ts';
 
 /** Databases that restores and undos have set aside: in no backup, and on the disk until somebody drops them. */
 async function keptAside(session: Session): Promise<string[]> {
   const kept = await session.rows<{ name: string; size: string }>(
     "select datname as name, coalesce(pg_size_pretty(case when has_database_privilege(datname, 'connect') then pg_database_size(oid) end), 'unknown') as size from pg_database where datname ~ $1 order by 1",
-    [ours('(old|undone)')],
+    [managedNamePattern('(old|undone)')],
   );
   return kept.map(
     ({ name, size }) => `database "${name}" (${size}) is kept aside by a restore: drop it when nobody needs it`,

@@ -1,12 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type ArtefactSource, type EngineContext, Failure } from '@lastgood/core';
+import { type ArtifactSource, type EngineContext, Failure } from '@lastgood/core';
 import { captureTool, runTool } from '@lastgood/host';
 import type { ManifestObject } from '@lastgood/protocol';
-import { conninfo, type PostgresConnection, toolEnvironment } from './connection.ts';
-import { whileMoving } from './load-watch.ts';
-import { toldOfLine, withoutRaised } from './saying.ts';
+import { conninfo, toolEnvironment } from './connection.ts';
+import type { PostgresConnection } from './connection-schema.ts';
+import { redactToolLine, withoutRaised } from './redact-messages.ts';
+import { withStallDetection } from './restore-stall-monitor.ts';
 import type { ToolFolder } from './tools.ts';
 
 const WEEK_MS = 7 * 86_400_000;
@@ -44,7 +45,7 @@ export function explainRestoreError(message: string): string {
 export interface LoadRequest {
   readonly connection: PostgresConnection;
   readonly tools: ToolFolder;
-  readonly source: ArtefactSource;
+  readonly source: ArtifactSource;
   readonly dump: ManifestObject;
   readonly into: string;
   readonly args: readonly string[];
@@ -62,11 +63,11 @@ export async function listDump(
       file: join(tools.path, 'pg_restore'),
       args: ['--list'],
       stdin: source.open(dump, signal),
-      readsPartly: true,
+      mayStopReading: true,
       signal,
       timeoutMs: WEEK_MS,
       stallMs: connection.stallMs,
-      tells: toldOfLine,
+      redactStderr: redactToolLine,
     },
     MAX_LIST_BYTES,
   );
@@ -75,7 +76,7 @@ export async function listDump(
 
 /**
  * The entries of the dump without those that fill materialized views, as a file for pg_restore; null when there are none.
- * pg_restore fills them when the event triggers are there already, and without any search_path: `fillViews` does better.
+ * pg_restore fills them when the event triggers are there already, and without any search_path: `refreshMaterializedViews` does better.
  */
 async function listWithoutFilling(request: LoadRequest, { signal, workDir }: EngineContext): Promise<string | null> {
   const entries = await listDump(request, signal);
@@ -112,7 +113,7 @@ async function load(request: LoadRequest, list: string | null, context: EngineCo
   const only = list === null ? [] : [`--use-list=${list}`];
   const watched = { connection, application, lockWaitMs: lockWaitMs ?? null, movedAt: () => movedAt };
   try {
-    const { stderrTail } = await whileMoving(watched, context, (signal) =>
+    const { stderrTail } = await withStallDetection(watched, context, (signal) =>
       runTool({
         file: join(tools.path, 'pg_restore'),
         args: ['--exit-on-error', '--no-password', `--dbname=${conninfo(into)}`, ...only, ...args],
@@ -120,7 +121,7 @@ async function load(request: LoadRequest, list: string | null, context: EngineCo
         stdin,
         signal,
         timeoutMs: WEEK_MS,
-        tells: toldOfLine,
+        redactStderr: redactToolLine,
       }),
     );
     return stderrTail;

@@ -1,16 +1,17 @@
-import type { ArtefactSource, EngineContext } from '@lastgood/core';
+import type { ArtifactSource, EngineContext } from '@lastgood/core';
 import type { RestoreMode } from '@lastgood/protocol';
 import type { QueryResultRow } from 'pg';
-import type { DatabaseArtefacts } from './artefacts.ts';
-import { type PostgresConnection, Session } from './connection.ts';
+import type { DatabaseArtifacts } from './artifacts.ts';
+import { Session } from './connection.ts';
+import type { PostgresConnection } from './connection-schema.ts';
 import { listDump } from './load.ts';
 import type { Server } from './server.ts';
 
 const MAX_LISTED = 10;
 
 interface Planned {
-  readonly source: ArtefactSource;
-  readonly artefacts: DatabaseArtefacts;
+  readonly source: ArtifactSource;
+  readonly artifacts: DatabaseArtifacts;
   readonly connection: PostgresConnection;
 }
 
@@ -20,7 +21,7 @@ const listed = (names: readonly string[]): string =>
     : names.join(', ');
 
 /** Whose code the load runs with rights that its owner does not have. */
-async function codeOfOthers({ session }: Server, { fingerprint }: DatabaseArtefacts): Promise<string[]> {
+async function codeOfOthers({ session }: Server, { fingerprint }: DatabaseArtifacts): Promise<string[]> {
   const { role } = await session.one<{ role: string }>('select current_user as role');
   const owners = (fingerprint.codeOwners ?? []).filter((owner) => owner !== role);
   if (owners.length === 0) return [];
@@ -64,13 +65,13 @@ async function partitionsLost(
   context: EngineContext,
 ): Promise<string[]> {
   if (mode.type !== 'inPlace') return [];
-  const { connection, artefacts, source } = planned;
+  const { connection, artifacts, source } = planned;
   await using inside = await Session.open(connection, mode.database, context.signal);
   const key = (schema: string, name: string): string => JSON.stringify([schema, name]);
-  const held = new Set(artefacts.fingerprint.tables.map(({ schema, name }) => key(schema, name)));
+  const held = new Set(artifacts.fingerprint.tables.map(({ schema, name }) => key(schema, name)));
   const others = (await inside.rows<Partition>(PARTITIONS)).filter(({ schema, name }) => !held.has(key(schema, name)));
   if (others.length === 0) return [];
-  const entries = await listDump({ connection, tools: server.tools, source, dump: artefacts.dump }, context.signal);
+  const entries = await listDump({ connection, tools: server.tools, source, dump: artifacts.dump }, context.signal);
   const inDump = ({ schema, name }: { schema: string; name: string }): boolean =>
     entries.some((entry) => entry.includes(` TABLE ${schema} ${name} `));
   const lost = others.filter((each) => !inDump(each) && inDump({ schema: each.topSchema, name: each.topName }));
@@ -91,7 +92,7 @@ export async function noticesOf(
   context: EngineContext,
 ): Promise<string[]> {
   return [
-    ...(await codeOfOthers(server, planned.artefacts)),
+    ...(await codeOfOthers(server, planned.artifacts)),
     ...(exists ? await slotsLeft(server, mode) : []),
     ...(exists ? await partitionsLost(server, mode, planned, context) : []),
   ];

@@ -1,5 +1,5 @@
-import { type ArtefactSource, Failure } from '@lastgood/core';
-import { type DatabaseArtefacts, globalsOf } from './artefacts.ts';
+import { type ArtifactSource, Failure } from '@lastgood/core';
+import { type DatabaseArtifacts, globalsOf } from './artifacts.ts';
 import { roleStatements, unusualAttributes } from './globals.ts';
 import type { Server } from './server.ts';
 
@@ -23,8 +23,8 @@ function mayGive(agent: Agent, attribute: string, major: number): boolean {
 export async function refusedRoles(
   { session, facts }: Server,
   missing: readonly string[],
-  source: ArtefactSource,
-  { fingerprint }: DatabaseArtefacts,
+  source: ArtifactSource,
+  { fingerprint }: DatabaseArtifacts,
   signal: AbortSignal,
 ): Promise<string[]> {
   if (missing.length === 0) return [];

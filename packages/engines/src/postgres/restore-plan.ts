@@ -1,20 +1,20 @@
 import { createHash } from 'node:crypto';
 import { statfs } from 'node:fs/promises';
-import { type ArtefactSource, type EngineContext, Failure } from '@lastgood/core';
+import { type ArtifactSource, type EngineContext, Failure } from '@lastgood/core';
 import { databaseNameSchema, type RestoreMode, type RestorePlanSummary } from '@lastgood/protocol';
 import pg from 'pg';
-import { artefactsOf, type DatabaseArtefacts, sizeOf } from './artefacts.ts';
-import type { PostgresConnection } from './connection.ts';
+import { artifactsOf, type DatabaseArtifacts, sizeOf } from './artifacts.ts';
+import type { PostgresConnection } from './connection-schema.ts';
 import { noticesOf } from './plan-notices.ts';
 import { refusedRoles } from './plan-roles.ts';
-import { OURS, openServer, outside, type Server } from './server.ts';
+import { connectVia, MANAGED_MARK, openServer, type Server } from './server.ts';
 import { parseVersion } from './tools.ts';
 
 const MAX_LISTED = 20;
 
 export interface RestorePlan {
   readonly summary: RestorePlanSummary;
-  readonly artefacts: DatabaseArtefacts;
+  readonly artifacts: DatabaseArtifacts;
   /** The database that is replaced, when there is one. */
   readonly existing: { readonly oid: string; readonly sizeBytes: number } | undefined;
   readonly missingTablespaces: readonly string[];
@@ -48,7 +48,7 @@ interface Lacks {
   readonly home: string | null;
 }
 
-async function missing(server: Server, mode: RestoreMode, source: DatabaseArtefacts): Promise<Lacks> {
+async function missing(server: Server, mode: RestoreMode, source: DatabaseArtifacts): Promise<Lacks> {
   const { tablespace } = source.properties;
   const { roles, extensions, tablespaces } = source.fingerprint;
   const names = async (sql: string): Promise<Set<string>> =>
@@ -103,7 +103,7 @@ async function sessionsOf({ session }: Server, mode: RestoreMode): Promise<strin
 async function locales(
   { session }: Server,
   mode: RestoreMode,
-  { properties }: DatabaseArtefacts,
+  { properties }: DatabaseArtifacts,
 ): Promise<{ refusals: string[]; warnings: string[] }> {
   if (mode.type === 'inPlace') return { refusals: [], warnings: [] };
   const { icu, known } = await session.one<{ icu: boolean; known: string[] }>(
@@ -122,7 +122,7 @@ async function locales(
 function refusalsOf(
   server: Server,
   mode: RestoreMode,
-  source: DatabaseArtefacts,
+  source: DatabaseArtifacts,
   exists: boolean,
   free: number | null,
   need: number,
@@ -146,7 +146,7 @@ function refusalsOf(
   return refusals;
 }
 
-function warningsOf(server: Server, systemId: string, source: DatabaseArtefacts, lacks: Lacks): string[] {
+function warningsOf(server: Server, systemId: string, source: DatabaseArtifacts, lacks: Lacks): string[] {
   const warnings = [...server.warnings];
   if (systemId !== server.facts.systemId) warnings.push('the backup was taken of another server (system id)');
   const { major } = parseVersion(source.fingerprint.serverVersion);
@@ -173,75 +173,91 @@ function warningsOf(server: Server, systemId: string, source: DatabaseArtefacts,
 function checkName(mode: RestoreMode): void {
   if (!databaseNameSchema.safeParse(into(mode)).success)
     throw new Failure('BAD_INPUT', 'the new name must have 1 to 63 bytes, without NUL');
-  if (mode.type === 'new' && mode.as.includes(OURS))
+  if (mode.type === 'new' && mode.as.includes(MANAGED_MARK))
     throw new Failure(
       'BAD_INPUT',
-      `the new name must not contain ${OURS}, the mark of databases that we drop by ourselves`,
+      `the new name must not contain ${MANAGED_MARK}, the mark of databases that we drop by ourselves`,
     );
 }
 
-/** Looks at backup and server, changes nothing. BAD_INPUT for a name that no database can have. Its hash covers what was read, what is overwritten and what is missing. */
-export async function makePlan(
-  connection: PostgresConnection,
+/** The hash that consent to a restore is bound to. It leaves out free space, which changes all the time. */
+function hashPlan(
+  server: Server,
+  { manifest }: ArtifactSource,
   mode: RestoreMode,
-  source: ArtefactSource,
-  context: EngineContext,
-): Promise<RestorePlan> {
-  const artefacts = await artefactsOf(source, mode.database, context.signal);
-  checkName(mode);
-  await using server = await openServer(outside(connection, into(mode)), context);
-  const { manifest } = source;
-  const [existing] = await server.session.rows<{ oid: string; size: string }>(
-    'select oid::text, pg_database_size(oid)::text as size from pg_database where datname = $1',
-    [into(mode)],
-  );
-  const lacks = await missing(server, mode, artefacts);
-  const needBytes = sizeOf(source, mode.database);
-  const { tablespace } = artefacts.properties;
-  const home = mode.type === 'inPlace' || tablespace === 'pg_default' || lacks.home !== null ? null : tablespace;
-  const freeBytes = await freeOnServer(server, connection.host, home);
-  const notices = await noticesOf(server, mode, existing !== undefined, { source, artefacts, connection }, context);
-  const locale = await locales(server, mode, artefacts);
-  const refusals = [
-    ...refusalsOf(server, mode, artefacts, existing !== undefined, freeBytes, needBytes, lacks),
-    ...(await hindrances(server, mode)),
-    ...locale.refusals,
-    ...(await refusedRoles(server, lacks.roles, source, artefacts, context.signal)),
-  ];
-  const warnings = [
-    ...(await sessionsOf(server, mode)),
-    ...warningsOf(server, manifest.server.systemId, artefacts, lacks),
-    ...locale.warnings,
-    ...notices,
-  ];
-  const overwrites = existing === undefined || mode.type === 'new' ? [] : [mode.database];
+  { roles, extensions, tablespaces }: Lacks,
+  found: {
+    readonly existing: string | null;
+    readonly overwrites: readonly string[];
+    readonly home: string | null;
+    readonly notices: readonly string[];
+    readonly refusals: readonly string[];
+  },
+): string {
   const decided = {
+    ...found,
     backupId: manifest.backupId,
     manifest: manifest.checksum,
     mode,
     systemId: server.facts.systemId,
     serverVersion: server.facts.version.text,
-    existing: existing?.oid ?? null,
-    overwrites,
-    roles: lacks.roles,
-    extensions: lacks.extensions,
-    tablespaces: lacks.tablespaces,
-    home,
-    notices,
-    refusals: refusals.filter((refusal) => !refusal.startsWith('the restore needs')),
+    roles,
+    extensions,
+    tablespaces,
+    refusals: found.refusals.filter((refusal) => !refusal.startsWith('the restore needs')),
   };
+  return createHash('sha256').update(JSON.stringify(decided)).digest('hex');
+}
+
+/** Plans a restore: reads the backup and the server, and changes nothing. Throws BAD_INPUT for an invalid database name. */
+export async function makePlan(
+  connection: PostgresConnection,
+  mode: RestoreMode,
+  source: ArtifactSource,
+  context: EngineContext,
+): Promise<RestorePlan> {
+  const artifacts = await artifactsOf(source, mode.database, context.signal);
+  checkName(mode);
+  await using server = await openServer(connectVia(connection, into(mode)), context);
+  const { manifest } = source;
+  const [existing] = await server.session.rows<{ oid: string; size: string }>(
+    'select oid::text, pg_database_size(oid)::text as size from pg_database where datname = $1',
+    [into(mode)],
+  );
+  const lacks = await missing(server, mode, artifacts);
+  const needBytes = sizeOf(source, mode.database);
+  const { tablespace } = artifacts.properties;
+  const home = mode.type === 'inPlace' || tablespace === 'pg_default' || lacks.home !== null ? null : tablespace;
+  const freeBytes = await freeOnServer(server, connection.host, home);
+  const notices = await noticesOf(server, mode, existing !== undefined, { source, artifacts, connection }, context);
+  const locale = await locales(server, mode, artifacts);
+  const refusals = [
+    ...refusalsOf(server, mode, artifacts, existing !== undefined, freeBytes, needBytes, lacks),
+    ...(await hindrances(server, mode)),
+    ...locale.refusals,
+    ...(await refusedRoles(server, lacks.roles, source, artifacts, context.signal)),
+  ];
+  const warnings = [
+    ...(await sessionsOf(server, mode)),
+    ...warningsOf(server, manifest.server.systemId, artifacts, lacks),
+    ...locale.warnings,
+    ...notices,
+  ];
+  const overwrites = existing === undefined || mode.type === 'new' ? [] : [mode.database];
+  const existingOid = existing?.oid ?? null;
+  const hash = hashPlan(server, source, mode, lacks, { existing: existingOid, overwrites, home, notices, refusals });
   const summary: RestorePlanSummary = {
-    hash: createHash('sha256').update(JSON.stringify(decided)).digest('hex'),
+    hash,
     backupId: manifest.backupId,
     mode: mode.type,
-    snapshotAt: artefacts.fingerprint.snapshotAt,
+    snapshotAt: artifacts.fingerprint.snapshotAt,
     database: mode.database,
     into: into(mode),
     confirm: into(mode),
-    readBytes: artefacts.dump.stored.size,
+    readBytes: artifacts.dump.stored.size,
     needBytes,
     freeBytes,
-    sourceVersion: artefacts.fingerprint.serverVersion,
+    sourceVersion: artifacts.fingerprint.serverVersion,
     serverVersion: server.facts.version.text,
     overwrites,
     missingRoles: lacks.roles.slice(0, MAX_LISTED),
@@ -251,7 +267,7 @@ export async function makePlan(
   };
   return {
     summary,
-    artefacts,
+    artifacts,
     existing: existing === undefined ? undefined : { oid: existing.oid, sizeBytes: Number(existing.size) },
     missingTablespaces: lacks.tablespaces,
     home,

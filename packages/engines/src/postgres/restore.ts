@@ -1,13 +1,14 @@
 import {
-  type ArtefactSource,
+  type ArtifactSource,
   type EngineContext,
   Failure,
   type RestoreRequest,
   type RestoreResult,
 } from '@lastgood/core';
 import type { ManifestObject } from '@lastgood/protocol';
-import { globalsOf } from './artefacts.ts';
-import { isRefusal, type PostgresConnection, Session } from './connection.ts';
+import { globalsOf } from './artifacts.ts';
+import { isRefusal, Session } from './connection.ts';
+import type { PostgresConnection } from './connection-schema.ts';
 import {
   compareFingerprints,
   type Difference,
@@ -15,15 +16,15 @@ import {
   STABLE_SETTINGS,
   takeFingerprint,
 } from './fingerprint.ts';
-import { makeClosed } from './fresh.ts';
 import { makeRoles, roleStatements } from './globals.ts';
 import { loadDump } from './load.ts';
+import { refreshMaterializedViews, reportUnrefreshed, withoutUnrefreshed } from './materialized-views.ts';
 import { differingProperties, giveProperties, readProperties } from './properties.ts';
 import { makePlan, type RestorePlan } from './restore-plan.ts';
-import { openServer, outside, type Server } from './server.ts';
-import { besideName, endSessions, swapIn } from './swap.ts';
-import { clearAway, holdHalfMade } from './sweep.ts';
-import { fillViews, toldUnfilled, without } from './views.ts';
+import { connectVia, openServer, type Server } from './server.ts';
+import { createLockedDatabase } from './staging-database.ts';
+import { asideName, endSessions, swapIn } from './swap.ts';
+import { dropStagingDatabase, lockStagingDatabase } from './sweep.ts';
 
 async function rolesOf(session: Session): Promise<Set<string>> {
   return new Set(
@@ -35,7 +36,7 @@ interface RestoreRun {
   readonly connection: PostgresConnection;
   readonly server: Server;
   readonly plan: RestorePlan;
-  readonly source: ArtefactSource;
+  readonly source: ArtifactSource;
   readonly request: RestoreRequest;
   readonly context: EngineContext;
 }
@@ -66,7 +67,7 @@ async function measure(
   const found = await takeFingerprint(session, false, () => undefined);
   const rows = found.tables.reduce((sum, table) => sum + Number(table.rows), 0);
   const properties = await readProperties(session, server.facts.version.major);
-  const made = differingProperties(plan.artefacts.properties, properties);
+  const made = differingProperties(plan.artifacts.properties, properties);
   return { tables: found.tables.length, rows, made, found, differences: compareFingerprints(source, found) };
 }
 
@@ -93,35 +94,37 @@ function refused(error: unknown): never {
 /** Into a database of our own name, checked, then renamed: until the last step the old data is untouched (I7). */
 async function restoreBeside(run: RestoreRun): Promise<Restored> {
   const { connection, server, plan, source, request, context } = run;
-  const { artefacts } = plan;
+  const { artifacts } = plan;
   const name = plan.summary.into;
-  const fresh = besideName(name, 'new', request.jobId);
+  const fresh = asideName(name, 'new', request.jobId);
   const aside =
-    request.mode.type === 'swap' && plan.existing !== undefined ? besideName(name, 'old', request.jobId) : null;
+    request.mode.type === 'swap' && plan.existing !== undefined ? asideName(name, 'old', request.jobId) : null;
   const { session, tools } = server;
-  await holdHalfMade(session, request.jobId);
+  await lockStagingDatabase(session, request.jobId);
   try {
-    await makeClosed(session, artefacts.properties, fresh, plan.home, server.facts.version.major).catch(refused);
+    await createLockedDatabase(session, artifacts.properties, fresh, plan.home, server.facts.version.major).catch(
+      refused,
+    );
     const args = plan.missingTablespaces.length > 0 ? ['--no-tablespaces'] : [];
     const warnings = [
-      ...(await loadDump({ connection, tools, source, dump: artefacts.dump, into: fresh, args }, context)),
+      ...(await loadDump({ connection, tools, source, dump: artifacts.dump, into: fresh, args }, context)),
     ];
-    const unfilled = await fillViews(connection, fresh, artefacts, context);
-    warnings.push(...unfilled.map(toldUnfilled));
-    const { tables, rows, made } = await check(run, fresh, without(artefacts.fingerprint, unfilled));
+    const unrefreshed = await refreshMaterializedViews(connection, fresh, artifacts, context);
+    warnings.push(...unrefreshed.map(reportUnrefreshed));
+    const { tables, rows, made } = await check(run, fresh, withoutUnrefreshed(artifacts.fingerprint, unrefreshed));
     warnings.push(...made);
     const roles = await rolesOf(session);
-    warnings.push(...(await giveProperties(session, artefacts.properties, fresh, roles).catch(refused)));
+    warnings.push(...(await giveProperties(session, artifacts.properties, fresh, roles).catch(refused)));
     context.signal.throwIfAborted();
     await swapIn(session, fresh, name, aside, request.jobId).catch(refused);
     return { tables, rows, oldKeptAs: aside, warnings };
   } catch (error) {
-    throw await clearAway(connection, fresh, error);
+    throw await dropStagingDatabase(connection, fresh, error);
   }
 }
 
 /** Reads the dump to its end, where its source says whether the bytes were right (BACKUP_CORRUPT). */
-async function readThrough(source: ArtefactSource, dump: ManifestObject, context: EngineContext): Promise<void> {
+async function readThrough(source: ArtifactSource, dump: ManifestObject, context: EngineContext): Promise<void> {
   let doneBytes = 0;
   for await (const chunk of source.open(dump, context.signal) as AsyncIterable<Buffer>) {
     doneBytes += chunk.length;
@@ -132,8 +135,8 @@ async function readThrough(source: ArtefactSource, dump: ManifestObject, context
 /** Nothing can be taken back here, so that all that is left is to tell the truth. */
 async function checkInPlace(run: RestoreRun, name: string): Promise<Restored> {
   const { connection, plan, context } = run;
-  const unfilled = await fillViews(connection, name, plan.artefacts, context);
-  const fingerprint = without(plan.artefacts.fingerprint, unfilled);
+  const unrefreshed = await refreshMaterializedViews(connection, name, plan.artifacts, context);
+  const fingerprint = withoutUnrefreshed(plan.artifacts.fingerprint, unrefreshed);
   const { found, ...counts } = await measure(run, name, fingerprint);
   const key = (table: Fingerprint['tables'][number]): string => JSON.stringify([table.schema, table.name]);
   const ours = new Set(fingerprint.tables.map(key));
@@ -149,7 +152,7 @@ async function checkInPlace(run: RestoreRun, name: string): Promise<Restored> {
     });
   const names = others.slice(0, 5).map(({ schema, name: table }) => `${schema}.${table}`);
   const warnings = [
-    ...unfilled.map(toldUnfilled),
+    ...unrefreshed.map(reportUnrefreshed),
     ...counts.made,
     ...(others.length === 0
       ? []
@@ -162,7 +165,7 @@ async function checkInPlace(run: RestoreRun, name: string): Promise<Restored> {
 /** Over the existing database, in one transaction: a failure leaves the old contents. Refused unless named by the plan. */
 async function restoreInPlace(run: RestoreRun): Promise<Restored> {
   const { connection, server, plan, source, context } = run;
-  const { artefacts } = plan;
+  const { artifacts } = plan;
   const args = [
     '--clean',
     '--if-exists',
@@ -170,12 +173,12 @@ async function restoreInPlace(run: RestoreRun): Promise<Restored> {
     ...(plan.missingTablespaces.length > 0 ? ['--no-tablespaces'] : []),
   ];
   // pg_restore commits what it has read before the end of the source could say that it was damaged (I7).
-  await readThrough(source, artefacts.dump, context);
+  await readThrough(source, artifacts.dump, context);
   const { lockWaitMs } = connection;
   // As the plan says. Whoever comes back at once may still hold a lock: that has its limit.
   await endSessions(server.session, plan.summary.into).catch(refused);
   const warnings = await loadDump(
-    { connection, tools: server.tools, source, dump: artefacts.dump, into: plan.summary.into, args, lockWaitMs },
+    { connection, tools: server.tools, source, dump: artifacts.dump, into: plan.summary.into, args, lockWaitMs },
     context,
   );
   const checked = await checkInPlace(run, plan.summary.into);
@@ -186,7 +189,7 @@ async function restoreInPlace(run: RestoreRun): Promise<Restored> {
 export async function restore(
   connection: PostgresConnection,
   request: RestoreRequest,
-  source: ArtefactSource,
+  source: ArtifactSource,
   context: EngineContext,
 ): Promise<RestoreResult> {
   const started = context.clock.monotonic();
@@ -202,12 +205,12 @@ export async function restore(
       /already exists/.test(refusal) ? 'TARGET_NOT_EMPTY' : 'RESTORE_FAILED',
       plan.summary.refusals.join('; '),
     );
-  const from = outside(connection, plan.summary.into);
+  const from = connectVia(connection, plan.summary.into);
   await using server = await openServer(from, context);
   const warnings = [...plan.summary.warnings];
   if (plan.summary.missingRoles.length > 0) {
     const known = await rolesOf(server.session);
-    const { roles, bootstrap } = plan.artefacts.fingerprint;
+    const { roles, bootstrap } = plan.artifacts.fingerprint;
     const missing = roles.filter((role) => !known.has(role));
     const globals = await globalsOf(source, context.signal);
     const statements = roleStatements(globals, missing, known, bootstrap?.role);

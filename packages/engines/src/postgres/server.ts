@@ -1,12 +1,13 @@
 import type { EngineContext } from '@lastgood/core';
-import { type PostgresConnection, Session } from './connection.ts';
+import { Session } from './connection.ts';
+import type { PostgresConnection } from './connection-schema.ts';
 import { checkVersions, findTools, parseVersion, type ToolFolder, type Version } from './tools.ts';
 
 /** The mark that databases of our own making carry in their names. */
-export const OURS = '__lastgood_';
+export const MANAGED_MARK = '__lastgood_';
 /** The end of the name of every one of them, for PostgreSQL's `~`: whatever else carries the mark is somebody's own. */
-export const ours = (role: 'new' | 'old' | 'undone' | '(old|undone)' | '(new|old|undone)'): string =>
-  `${OURS}${role}_[0-9a-f]{12}$`;
+export const managedNamePattern = (role: 'new' | 'old' | 'undone' | '(old|undone)' | '(new|old|undone)'): string =>
+  `${MANAGED_MARK}${role}_[0-9a-f]{12}$`;
 
 export interface DatabaseSize {
   readonly name: string;
@@ -28,7 +29,7 @@ export async function serverFacts(session: Session): Promise<ServerFacts> {
   );
   const databases = await session.rows<{ name: string; open: boolean; size: string | null }>(
     "select datname as name, datallowconn as open, case when has_database_privilege(datname, 'connect') then pg_database_size(oid) end::text as size from pg_database where datname not in ('template0', 'template1') and datname !~ $1 order by 1",
-    [ours('(new|old|undone)')],
+    [managedNamePattern('(new|old|undone)')],
   );
   return {
     version: parseVersion(about.version),
@@ -47,7 +48,7 @@ export interface Server {
 }
 
 /** The connection with its sessions elsewhere than in `database`, which one of them is to rename, to drop or to make. */
-export function outside(connection: PostgresConnection, database: string): PostgresConnection {
+export function connectVia(connection: PostgresConnection, database: string): PostgresConnection {
   if (connection.database !== database) return connection;
   return { ...connection, database: database === 'postgres' ? 'template1' : 'postgres' };
 }

@@ -1,8 +1,9 @@
 import { type EngineContext, Failure, type UndoResult } from '@lastgood/core';
 import pg from 'pg';
 import { z } from 'zod';
-import { isRefusal, type PostgresConnection, Session } from './connection.ts';
-import { OURS, ours, outside } from './server.ts';
+import { isRefusal, Session } from './connection.ts';
+import type { PostgresConnection } from './connection-schema.ts';
+import { connectVia, MANAGED_MARK, managedNamePattern } from './server.ts';
 
 const id = pg.escapeIdentifier;
 const text = pg.escapeLiteral;
@@ -10,8 +11,8 @@ const MAX_NAME_BYTES = 63;
 const SWAP_TRIES = 5;
 
 /** A name of ours beside `database`, no longer than PostgreSQL allows: `shop__lastgood_old_0123456789ab`. */
-export function besideName(database: string, role: 'new' | 'old' | 'undone', jobId: string): string {
-  const suffix = `${OURS}${role}_${jobId.replaceAll('-', '').slice(-12)}`;
+export function asideName(database: string, role: 'new' | 'old' | 'undone', jobId: string): string {
+  const suffix = `${MANAGED_MARK}${role}_${jobId.replaceAll('-', '').slice(-12)}`;
   let base = database;
   while (Buffer.byteLength(base) > MAX_NAME_BYTES - suffix.length) base = [...base].slice(0, -1).join('');
   return `${base}${suffix}`;
@@ -105,7 +106,7 @@ export async function swapIn(
   aside: string | null,
   restoreJobId: string,
 ): Promise<void> {
-  await whileOthersConnect(session, async () => {
+  await retryWhileInUse(session, async () => {
     if (aside !== null) {
       await refusePrepared(session, database);
       await endSessions(session, database);
@@ -119,7 +120,7 @@ export async function swapIn(
 }
 
 /** A client that reconnected in between holds the name: its session is ended once more. */
-async function whileOthersConnect(session: Session, work: () => Promise<void>): Promise<void> {
+async function retryWhileInUse(session: Session, work: () => Promise<void>): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       await work();
@@ -148,7 +149,7 @@ async function keptBy(session: Session, restoreJobId: string): Promise<Kept[]> {
   const found = await session.rows<{ name: string; note: string | null; owner: string; ours: boolean }>(
     `select d.datname as name, shobj_description(d.oid, 'pg_database') as note, r.rolname as owner, r.rolsuper or r.rolname = current_user as ours
      from pg_database d join pg_roles r on r.oid = d.datdba where d.datname ~ $1`,
-    [ours('old')],
+    [managedNamePattern('old')],
   );
   const owners = new Map(
     (
@@ -160,7 +161,7 @@ async function keptBy(session: Session, restoreJobId: string): Promise<Kept[]> {
   return found.flatMap(({ name, note, owner, ours: trusted }) => {
     const { data: aside } = asideSchema.safeParse(parseJson(note));
     // The name that the note leads to must be the one that this very restore gave: whoever owns a database may write its note.
-    if (aside?.restoreJobId !== restoreJobId || besideName(aside.database, 'old', restoreJobId) !== name) return [];
+    if (aside?.restoreJobId !== restoreJobId || asideName(aside.database, 'old', restoreJobId) !== name) return [];
     const theirs = owners.get(aside.database) === owner;
     return [{ name, aside, owner, trust: trusted ? 'ours' : theirs ? 'theirs' : 'none' }];
   });
@@ -195,8 +196,8 @@ export async function undo(
       { remedy: 'Drop or rename the one that is not from the restore, then undo again.' },
     );
   const { database } = first.aside;
-  const setAsideAs = besideName(database, 'undone', restoreJobId);
-  const from = outside(connection, database);
+  const setAsideAs = asideName(database, 'undone', restoreJobId);
+  const from = connectVia(connection, database);
   await using session = await Session.open(from, from.database, context.signal);
   await swapBack(session, first.name, first.aside, setAsideAs);
   return { command: 'undo', database, setAsideAs, durationMs: Math.round(context.clock.monotonic() - started) };
@@ -212,7 +213,7 @@ function parseJson(note: string | null): unknown {
 
 async function swapBack(session: Session, name: string, aside: Aside, setAsideAs: string): Promise<void> {
   const { database, comment, owner, grants } = aside;
-  await whileOthersConnect(session, async () => {
+  await retryWhileInUse(session, async () => {
     await refusePrepared(session, database);
     await endSessions(session, database);
     await endSessions(session, name);

@@ -1,11 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { type EngineContext, Failure } from '@lastgood/core';
 import pg from 'pg';
-import { type PostgresConnection, Session } from './connection.ts';
+import { Session } from './connection.ts';
+import type { PostgresConnection } from './connection-schema.ts';
 import { unmarkTemplate } from './properties.ts';
 import { sweepScratch } from './scratch-server.ts';
-import { ours } from './server.ts';
-import { besideName } from './swap.ts';
+import { managedNamePattern } from './server.ts';
+import { asideName } from './swap.ts';
 
 const id = pg.escapeIdentifier;
 const DROP_TRIES = 20;
@@ -21,8 +22,8 @@ const lockKeyOf = (suffix: string): number => Number.parseInt(suffix.slice(-8), 
  * For as long as the session lives every agent's sweep leaves the half-made database of this job alone: which jobs run is known to
  * its own agent only. Two jobs whose keys meet share the lock, and at worst a sweep comes later.
  */
-export async function holdHalfMade(session: Session, jobId: string): Promise<void> {
-  const key = lockKeyOf(besideName('', 'new', jobId));
+export async function lockStagingDatabase(session: Session, jobId: string): Promise<void> {
+  const key = lockKeyOf(asideName('', 'new', jobId));
   await session.rows('select pg_advisory_lock_shared($1, $2)', [LOCK_CLASS, key | 0]);
 }
 
@@ -73,7 +74,11 @@ async function dropOurs(connection: PostgresConnection, session: Session, name: 
 }
 
 /** Drops the database of a restore that ended with `cause`, and gives the error to throw: the cause, with what could not be cleared away. */
-export async function clearAway(connection: PostgresConnection, name: string, cause: unknown): Promise<unknown> {
+export async function dropStagingDatabase(
+  connection: PostgresConnection,
+  name: string,
+  cause: unknown,
+): Promise<unknown> {
   try {
     await using cleaner = await Session.open(connection, connection.database, AbortSignal.timeout(DROP_WITHIN_MS));
     await dropOurs(connection, cleaner, name);
@@ -94,7 +99,7 @@ async function isAbandoned(
   runningJobs: () => ReadonlySet<string>,
 ): Promise<boolean> {
   for (let attempt = 1; attempt <= DROP_TRIES; attempt += 1) {
-    if ([...runningJobs()].some((jobId) => name.endsWith(besideName('', 'new', jobId)))) return false;
+    if ([...runningJobs()].some((jobId) => name.endsWith(asideName('', 'new', jobId)))) return false;
     if (await isHeld(session, suffix)) return false;
     // Asked after the lock: a restore gives it up when its database has its last name, or is gone.
     const { there, busy } = await session.one<{ there: boolean; busy: boolean }>(
@@ -121,7 +126,7 @@ export async function sweep(
   await using session = await Session.open(connection, connection.database, context.signal);
   for (const { name } of await session.rows<{ name: string }>(
     'select datname as name from pg_database where datname ~ $1',
-    [ours('new')],
+    [managedNamePattern('new')],
   )) {
     const suffix = name.slice(-SUFFIX_CHARS);
     if (!(await isAbandoned(session, name, suffix, context, runningJobs))) continue;

@@ -1,17 +1,23 @@
 import { join } from 'node:path';
-import { type ArtefactSource, type EngineContext, Failure, type VerifyOutcome } from '@lastgood/core';
+import { type ArtifactSource, type EngineContext, Failure, type VerifyOutcome } from '@lastgood/core';
 import { runTool } from '@lastgood/host';
 import type { Finding, Manifest, VerificationLevel } from '@lastgood/protocol';
-import { artefactsOf, type DatabaseArtefacts, databasesOf, encodingOf, globalsOf, sizeOf } from './artefacts.ts';
-import { isRefusal, type PostgresConnection, Session } from './connection.ts';
+import { artifactsOf, type DatabaseArtifacts, databasesOf, encodingOf, globalsOf, sizeOf } from './artifacts.ts';
+import { isRefusal, Session } from './connection.ts';
+import type { PostgresConnection } from './connection-schema.ts';
 import { countDataEntries } from './dump.ts';
 import { compareFingerprints, STABLE_SETTINGS, takeFingerprint } from './fingerprint.ts';
 import { statementsOf, withoutGrantor } from './globals.ts';
 import { loadDump } from './load.ts';
+import {
+  refreshMaterializedViews,
+  reportUnrefreshed,
+  type UnrefreshedView,
+  withoutUnrefreshed,
+} from './materialized-views.ts';
 import { createDatabase, giveProperties } from './properties.ts';
 import { startScratch } from './scratch-server.ts';
 import { findTools, parseVersion, type ToolFolder } from './tools.ts';
-import { fillViews, toldUnfilled, type UnfilledView, without } from './views.ts';
 
 const DAY_MS = 86_400_000;
 
@@ -23,7 +29,7 @@ const BROKEN_PROOF =
 export const LACKING =
   /extension "[^"]*" is not available|could not open extension control file|could not (access|load) (file|library)|(must|can only) be (pre)?loaded|security label provider "[^"]*" is not loaded|not supported (by|in) this build|requires the server to be built with|could not create locale|invalid (LC_\w+ )?locale name|could not open collator/i;
 
-/** Turns what says "this backup is bad" into a finding; anything else (no space, no tools, cancel, a proof that broke down) stays a failure (E3, E9). */
+/** SerialQueue what says "this backup is bad" into a finding; anything else (no space, no tools, cancel, a proof that broke down) stays a failure (E3, E9). */
 async function finding(level: number, object: string | null, work: () => Promise<void>): Promise<Finding[]> {
   try {
     await work();
@@ -36,7 +42,7 @@ async function finding(level: number, object: string | null, work: () => Promise
       throw error;
     if (error.code !== 'BACKUP_CORRUPT' && BROKEN_PROOF.test(error.message)) {
       const full = /No space left on device|could not extend file/.test(error.message);
-      throw new Failure(full ? 'STORE_NO_SPACE' : 'TOOL_FAILED', `the proof broke down: ${error.message}`, {
+      throw new Failure(full ? 'NO_SPACE' : 'TOOL_FAILED', `the proof broke down: ${error.message}`, {
         cause: error,
         remedy: 'This says nothing about the backup: mend what the message names, then verify again.',
       });
@@ -51,9 +57,9 @@ async function finding(level: number, object: string | null, work: () => Promise
   }
 }
 
-/** Level 2: every artefact decodes to its end, and the dump through its own tool. */
-async function decodes(
-  source: ArtefactSource,
+/** Level 2: every artifact decodes to its end, and the dump through its own tool. */
+async function checkDecodes(
+  source: ArtifactSource,
   tools: ToolFolder,
   stallMs: number,
   context: EngineContext,
@@ -76,7 +82,7 @@ async function decodes(
     );
   }
   for (const database of databasesOf(source))
-    findings.push(...(await finding(2, null, async () => void (await artefactsOf(source, database, context.signal)))));
+    findings.push(...(await finding(2, null, async () => void (await artifactsOf(source, database, context.signal)))));
   findings.push(
     ...(await finding(2, null, async () => {
       if (!/CREATE ROLE/.test(await globalsOf(source, context.signal)))
@@ -87,15 +93,15 @@ async function decodes(
 }
 
 /** Level 3: the archive's own table of contents holds what the fingerprint names. */
-async function listed(
-  source: ArtefactSource,
+async function checkContents(
+  source: ArtifactSource,
   tools: ToolFolder,
   stallMs: number,
   context: EngineContext,
 ): Promise<Finding[]> {
   const findings: Finding[] = [];
   for (const database of databasesOf(source)) {
-    const { dump, fingerprint } = await artefactsOf(source, database, context.signal);
+    const { dump, fingerprint } = await artifactsOf(source, database, context.signal);
     findings.push(
       ...(await finding(3, dump.name, async () => {
         const entries = await countDataEntries(tools, source.open(dump, context.signal), context.signal, stallMs);
@@ -117,7 +123,7 @@ const MAKES_ROLE = /^(CREATE ROLE |ALTER ROLE ("(?:[^"]|"")*"|[a-z_][a-z0-9_$]*)
 const NOT_OF_ROLES = /^(SET |(CREATE|ALTER|COMMENT ON|GRANT .* ON|REVOKE .* ON) TABLESPACE )/;
 
 /** Roles first, as a person would do it. */
-async function loadGlobals(source: ArtefactSource, scratch: PostgresConnection, context: EngineContext): Promise<void> {
+async function loadGlobals(source: ArtifactSource, scratch: PostgresConnection, context: EngineContext): Promise<void> {
   const statements = statementsOf(await globalsOf(source, context.signal));
   await using session = await Session.open(scratch, scratch.database, context.signal);
   for (const statement of statements.filter((each) => !NOT_OF_ROLES.test(each)))
@@ -130,13 +136,13 @@ async function loadGlobals(source: ArtefactSource, scratch: PostgresConnection, 
 
 /** Loads one database as a restore does; returns the materialized views that stayed empty, which are no verdict on the backup. */
 async function loadDatabase(
-  source: ArtefactSource,
-  artefacts: DatabaseArtefacts,
+  source: ArtifactSource,
+  artifacts: DatabaseArtifacts,
   scratch: PostgresConnection,
   tools: ToolFolder,
   context: EngineContext,
-): Promise<UnfilledView[]> {
-  const { database, dump, properties } = artefacts;
+): Promise<UnrefreshedView[]> {
+  const { database, dump, properties } = artifacts;
   await using session = await Session.open(scratch, scratch.database, context.signal);
   const exists = await session.rows('select from pg_database where datname = $1', [database]);
   if (exists.length > 0) await session.run(`drop database ${quote(database)}`);
@@ -145,18 +151,18 @@ async function loadDatabase(
   const roles = new Set(
     (await session.rows<{ name: string }>('select rolname as name from pg_roles')).map((role) => role.name),
   );
-  const unfilled = await fillViews(scratch, database, artefacts, context);
-  for (const view of unfilled) context.log(`${database}: ${toldUnfilled(view)}`);
+  const unrefreshed = await refreshMaterializedViews(scratch, database, artifacts, context);
+  for (const view of unrefreshed) context.log(`${database}: ${reportUnrefreshed(view)}`);
   for (const warning of await giveProperties(session, properties, database, roles))
     context.log(`${database}: ${warning}`);
-  return unfilled;
+  return unrefreshed;
 }
 const quote = (name: string): string => `"${name.replaceAll('"', '""')}"`;
 
 /** Levels 4 to 6 in a scratch server: it loads, its counts are those of the source, its contents equal the source. */
-async function proves(
+async function checkRestores(
   level: number,
-  source: ArtefactSource,
+  source: ArtifactSource,
   connection: PostgresConnection,
   tools: ToolFolder,
   context: EngineContext,
@@ -166,14 +172,14 @@ async function proves(
   await using scratch = await startScratch(connection, tools, needBytes, encodingOf(source), context);
   const findings: Finding[] = await finding(4, null, () => loadGlobals(source, scratch.connection, context));
   for (const database of databases) {
-    const artefacts = await artefactsOf(source, database, context.signal);
-    let unfilled: UnfilledView[] = [];
-    const loading = await finding(4, artefacts.dump.name, async () => {
-      unfilled = await loadDatabase(source, artefacts, scratch.connection, tools, context);
+    const artifacts = await artifactsOf(source, database, context.signal);
+    let unrefreshed: UnrefreshedView[] = [];
+    const loading = await finding(4, artifacts.dump.name, async () => {
+      unrefreshed = await loadDatabase(source, artifacts, scratch.connection, tools, context);
     });
     findings.push(...loading);
     if (loading.length > 0 || level < 5) continue;
-    if (level === 6 && !artefacts.fingerprint.digests)
+    if (level === 6 && !artifacts.fingerprint.digests)
       findings.push({
         level: 6,
         object: null,
@@ -183,15 +189,15 @@ async function proves(
     await using session = await Session.open(scratch.connection, database, context.signal);
     await session.run('begin isolation level repeatable read');
     await session.run(STABLE_SETTINGS);
-    const { digests, digestOf } = artefacts.fingerprint;
+    const { digests, digestOf } = artifacts.fingerprint;
     const found = await takeFingerprint(session, level === 6 && digests, () => undefined, digestOf);
-    const differences = compareFingerprints(without(artefacts.fingerprint, unfilled), found).filter(
+    const differences = compareFingerprints(withoutUnrefreshed(artifacts.fingerprint, unrefreshed), found).filter(
       (difference) => difference.level <= level,
     );
     findings.push(
       ...differences.slice(0, 20).map((difference) => ({
         level: difference.level,
-        object: artefacts.dump.name,
+        object: artifacts.dump.name,
         message: `${database}: ${difference.message}`,
       })),
     );
@@ -211,16 +217,16 @@ export function checkLevel(level: VerificationLevel, manifest: Manifest): void {
 export async function verify(
   level: VerificationLevel,
   connection: PostgresConnection,
-  source: ArtefactSource,
+  source: ArtifactSource,
   context: EngineContext,
 ): Promise<VerifyOutcome> {
   if (level < 2) return { reached: level, findings: [] };
   checkLevel(level, source.manifest);
   const tools = await findTools(connection.binDir, context.signal, parseVersion(source.manifest.server.version).major);
   const steps: readonly (readonly [VerificationLevel, () => Promise<Finding[]>])[] = [
-    [2, () => decodes(source, tools, connection.stallMs, context)],
-    [3, () => listed(source, tools, connection.stallMs, context)],
-    [level > 4 ? level : 4, () => proves(level, source, connection, tools, context)],
+    [2, () => checkDecodes(source, tools, connection.stallMs, context)],
+    [3, () => checkContents(source, tools, connection.stallMs, context)],
+    [level > 4 ? level : 4, () => checkRestores(level, source, connection, tools, context)],
   ];
   let reached: VerificationLevel = 1;
   for (const [step, check] of steps) {

@@ -69,8 +69,8 @@ export function createCommandManager(service: CommandService): ServiceManager {
       timeoutMs,
       env: cleanEnvironment(),
       cwd: '/',
-      answers: EVERY_EXIT_STATUS,
-      tells: () => null,
+      acceptedExitCodes: EVERY_EXIT_STATUS,
+      redactStderr: () => null,
     };
   };
   const request = async (action: 'start' | 'stop', limits: CallLimits): Promise<Failure | null> => {

@@ -119,7 +119,8 @@ export function createSystemdManager({ unit }: SystemdService, systemctlPath: st
   const request = async (action: 'start' | 'stop' | 'reset-failed', limits: CallLimits): Promise<number> => {
     const args = ['--no-pager', '--no-ask-password', '--no-block', action, '--', unit];
     try {
-      return (await runTool({ ...systemctl(systemctlPath, args, limits), answers: EVERY_EXIT_STATUS })).exitCode;
+      return (await runTool({ ...systemctl(systemctlPath, args, limits), acceptedExitCodes: EVERY_EXIT_STATUS }))
+        .exitCode;
     } catch (error) {
       if (!(error instanceof Failure) || error.code !== 'JOB_DEADLINE' || limits.signal.aborted) throw error;
       throw new Failure('SERVICE_TIMEOUT', `systemctl ${action} ${unit} did not return`, {

@@ -1,5 +1,6 @@
-import { jobSpecSchema } from '../job-spec.ts';
-import { type JournalJob, LIMITS } from '../wire.ts';
+import { jobSpecSchema } from '../jobs/spec.ts';
+import { LIMITS } from '../limits.ts';
+import type { JournalJob } from '../session/hello.ts';
 import { type AgentJob, type AgentLedger, jobKey } from './agent-ledger.ts';
 import { boundedError, boundedValue, sizeOf } from './event-size.ts';
 
@@ -9,12 +10,25 @@ const HELLO_BYTES = LIMITS.frameBytes - 32 * 1024;
 const OLD_RESULT_BYTES = 2 * 1024;
 
 function journalJobOf(job: AgentJob, withOutcome: boolean): JournalJob {
-  const { jobId, attempt, n, lastEventId, lastType, spec, startBy, deadlineMs } = job;
+  const { jobId, attempt, eventNumber, lastEventId, lastType, spec, startBy, deadlineMs } = job;
   const open = job.state !== 'finished';
   const running = job.state === 'running';
   const error = withOutcome ? boundedError(job.error, OLD_RESULT_BYTES) : null;
   const result = withOutcome ? boundedValue(job.result, OLD_RESULT_BYTES) : null;
-  return { jobId, attempt, n, lastEventId, lastType, open, running, spec, startBy, deadlineMs, error, result };
+  return {
+    jobId,
+    attempt,
+    eventNumber,
+    lastEventId,
+    lastType,
+    open,
+    running,
+    spec,
+    startBy,
+    deadlineMs,
+    error,
+    result,
+  };
 }
 
 /** True when events of this attempt are still to be confirmed, or will come. */

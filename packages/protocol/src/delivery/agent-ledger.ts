@@ -1,6 +1,6 @@
 import type { WireError } from '../errors.ts';
-import type { JobClass, JobSpec } from '../job-spec.ts';
-import type { EventType, JobEvent } from '../wire.ts';
+import type { EventType, JobEvent } from '../jobs/event.ts';
+import type { JobClass, JobSpec } from '../jobs/spec.ts';
 
 /** One attempt of a job in the agent's journal. `accepted` waits for its turn; `running` was journaled before the first effect. */
 export interface AgentJob {
@@ -11,7 +11,7 @@ export interface AgentJob {
   readonly startBy: number;
   readonly deadlineMs: number;
   readonly state: 'accepted' | 'running' | 'finished';
-  readonly n: number;
+  readonly eventNumber: number;
   readonly lastEventId: string | null;
   readonly lastType: EventType | null;
   readonly error: WireError | null;
@@ -31,18 +31,18 @@ export interface AgentLedger {
   readonly outbox: readonly JobEvent[];
 }
 /** What the caller owns: wall clock and randomness. */
-export interface Mint {
+export interface EventFactory {
   readonly now: number;
   readonly eventId: () => string;
 }
 export const jobKey = (jobId: string, attempt: number): string => `${jobId}#${attempt}`;
 export const emptyAgentLedger: AgentLedger = { incarnation: null, lastSeq: 0, jobs: new Map(), outbox: [] };
 export interface JobOutcome {
-  readonly type: 'succeeded' | 'failed' | 'cancelled' | 'expired' | 'rejected';
+  readonly type: 'succeeded' | 'failed' | 'canceled' | 'expired' | 'rejected';
   readonly error: WireError | null;
   readonly result: JobEvent['result'];
 }
-/** `stop`: a running attempt whose process the caller must cancel; it finishes through finishJob with `cancelled`. */
+/** `stop`: a running attempt whose process the caller must cancel; it finishes through finishJob with `canceled`. */
 export interface AcceptDecision {
   readonly ledger: AgentLedger;
   readonly stop: { jobId: string; attempt: number } | null;

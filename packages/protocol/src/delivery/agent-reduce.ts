@@ -1,25 +1,21 @@
 import type { ErrorCode, WireError } from '../errors.ts';
-import { classOf, type JobSpec } from '../job-spec.ts';
-import {
-  type AgentCommand,
-  type EventType,
-  type HelloAnswer,
-  type JobEvent,
-  type JournalJob,
-  type KnownJob,
-  LIMITS,
-} from '../wire.ts';
+import { wireErrorOf } from '../errors.ts';
+import type { EventType, JobEvent } from '../jobs/event.ts';
+import { classOf, type JobSpec } from '../jobs/spec.ts';
+import { LIMITS } from '../limits.ts';
+import type { AgentCommand } from '../session/command.ts';
+import type { HelloAnswer, JournalJob, KnownJob } from '../session/hello.ts';
 import { isUnsettled } from './agent-hello.ts';
 import {
   type AcceptDecision,
   type AgentJob,
   type AgentLedger,
+  type EventFactory,
   type JobOutcome,
   jobKey,
-  type Mint,
 } from './agent-ledger.ts';
 import { boundedEvent, sizeOf } from './event-size.ts';
-import { contradicts, wireErrorOf } from './history.ts';
+import { contradicts } from './history.ts';
 
 export { helloOf } from './agent-hello.ts';
 
@@ -34,32 +30,32 @@ function put(ledger: AgentLedger, job: AgentJob): AgentLedger {
 function append(
   ledger: AgentLedger,
   job: AgentJob,
-  mint: Mint,
+  eventFactory: EventFactory,
   state: AgentJob['state'],
   event: { type: EventType; error: WireError | null; result: JobEvent['result'] },
 ): AgentLedger {
-  const id = mint.eventId();
-  const n = job.n + 1;
+  const id = eventFactory.eventId();
+  const eventNumber = job.eventNumber + 1;
   const line: JobEvent = boundedEvent({
     id,
-    prev: job.lastEventId,
+    previousEventId: job.lastEventId,
     jobId: job.jobId,
     attempt: job.attempt,
-    n,
+    eventNumber,
     type: event.type,
-    at: mint.now,
+    at: eventFactory.now,
     error: event.error,
     result: event.result,
   });
   const next: AgentJob = {
     ...job,
     state,
-    n,
+    eventNumber,
     lastEventId: id,
     lastType: event.type,
     error: line.error,
     result: line.result,
-    finishedAt: state === 'finished' ? mint.now : null,
+    finishedAt: state === 'finished' ? eventFactory.now : null,
   };
   return { ...put(ledger, next), outbox: [...ledger.outbox, line] };
 }
@@ -73,7 +69,7 @@ const failed = (type: EventType, code: ErrorCode, message: string) => ({
 const interrupted = (message: string) => failed('interrupted', 'JOB_INTERRUPTED', message);
 
 /** Ends an attempt that the control plane knows better: its own later events are dropped, its process is to be stopped. */
-function yieldTo(ledger: AgentLedger, known: KnownJob, mint: Mint): AgentLedger {
+function yieldTo(ledger: AgentLedger, known: KnownJob, eventFactory: EventFactory): AgentLedger {
   const key = jobKey(known.jobId, known.attempt);
   const base: AgentJob = {
     jobId: known.jobId,
@@ -83,13 +79,13 @@ function yieldTo(ledger: AgentLedger, known: KnownJob, mint: Mint): AgentLedger 
     startBy: known.startBy,
     deadlineMs: known.deadlineMs,
     state: 'finished',
-    n: known.lastN,
+    eventNumber: known.lastEventNumber,
     lastEventId: known.lastEventId,
     // How it ended is not known here any more.
     lastType: null,
     error: null,
     result: null,
-    finishedAt: mint.now,
+    finishedAt: eventFactory.now,
   };
   const others = ledger.outbox.filter((event) => jobKey(event.jobId, event.attempt) !== key);
   const cleared = { ...put(ledger, base), outbox: others };
@@ -97,14 +93,18 @@ function yieldTo(ledger: AgentLedger, known: KnownJob, mint: Mint): AgentLedger 
   return append(
     cleared,
     base,
-    mint,
+    eventFactory,
     'finished',
     interrupted('the journal of the host was set back while the job was open'),
   );
 }
 
 /** Ends open attempts of the job other than the control plane's; nobody waits for their events any more. */
-function endOthers(ledger: AgentLedger, known: KnownJob, mint: Mint): { ledger: AgentLedger; ended: Stop[] } {
+function endOthers(
+  ledger: AgentLedger,
+  known: KnownJob,
+  eventFactory: EventFactory,
+): { ledger: AgentLedger; ended: Stop[] } {
   const ended: Stop[] = [];
   let next = ledger;
   for (const [key, job] of ledger.jobs) {
@@ -113,7 +113,7 @@ function endOthers(ledger: AgentLedger, known: KnownJob, mint: Mint): { ledger: 
     if (!mine || !(attempt < known.attempt || (attempt > known.attempt && known.terminal))) continue;
     ended.push({ jobId, attempt });
     const outbox = next.outbox.filter((event) => jobKey(event.jobId, event.attempt) !== key);
-    next = { ...put(next, { ...job, state: 'finished', lastType: null, finishedAt: mint.now }), outbox };
+    next = { ...put(next, { ...job, state: 'finished', lastType: null, finishedAt: eventFactory.now }), outbox };
   }
   return { ledger: next, ended };
 }
@@ -127,35 +127,40 @@ export function adoptHelloAnswer(
   sentJobs: readonly JournalJob[],
   answer: HelloAnswer,
   runningKeys: ReadonlySet<string>,
-  mint: Mint,
+  eventFactory: EventFactory,
 ): { ledger: AgentLedger; stop: Stop[] } {
   const lastSeq = answer.reset?.seq ?? answer.merged?.baseSeq ?? ledger.lastSeq;
   let next: AgentLedger = { ...ledger, incarnation: answer.incarnation, lastSeq };
   const touched: Stop[] = [];
   for (const known of answer.reset?.jobs ?? []) {
-    const others = endOthers(next, known, mint);
+    const others = endOthers(next, known, eventFactory);
     next = others.ledger;
     touched.push(...others.ended);
     const told = sentJobs.find((job) => job.jobId === known.jobId && job.attempt === known.attempt);
     const own = ledger.jobs.get(jobKey(known.jobId, known.attempt));
     // It was left out of a full hello, not forgotten: its events will tell.
     if (told === undefined && own !== undefined && isUnsettled(ledger, own)) continue;
-    const missing = told === undefined && known.handed;
+    const missing = told === undefined && known.dispatched;
     if (!missing && (told === undefined || !contradicts(told, known))) continue;
     if (missing && known.terminal) continue;
-    next = yieldTo(next, known, mint);
+    next = yieldTo(next, known, eventFactory);
     touched.push({ jobId: known.jobId, attempt: known.attempt });
   }
   return { ledger: next, stop: touched.filter(({ jobId, attempt }) => runningKeys.has(jobKey(jobId, attempt))) };
 }
 
 /** Cancels one attempt, from a command or from a heartbeat's answer: at once when it has not begun, else `stop` names it. */
-export function cancelAttempt(ledger: AgentLedger, jobId: string, attempt: number, mint: Mint): AcceptDecision {
+export function cancelAttempt(
+  ledger: AgentLedger,
+  jobId: string,
+  attempt: number,
+  eventFactory: EventFactory,
+): AcceptDecision {
   const job = ledger.jobs.get(jobKey(jobId, attempt));
   if (job?.state === 'running') return { ledger, stop: { jobId, attempt }, gap: false };
   if (job?.state !== 'accepted') return { ledger, stop: null, gap: false };
-  const event = failed('cancelled', 'JOB_CANCELLED', 'the job was cancelled before it began');
-  return { ledger: append(ledger, job, mint, 'finished', event), stop: null, gap: false };
+  const event = failed('canceled', 'JOB_CANCELED', 'the job was canceled before it began');
+  return { ledger: append(ledger, job, eventFactory, 'finished', event), stop: null, gap: false };
 }
 
 /**
@@ -165,14 +170,14 @@ export function cancelAttempt(ledger: AgentLedger, jobId: string, attempt: numbe
 export function acceptCommand(
   ledger: AgentLedger,
   command: AgentCommand,
-  mint: Mint,
+  eventFactory: EventFactory,
   refuse: (spec: JobSpec) => WireError | null,
 ): AcceptDecision {
   if (command.seq <= ledger.lastSeq) return { ledger, stop: null, gap: false };
   if (command.seq !== ledger.lastSeq + 1) return { ledger, stop: null, gap: true };
   const moved: AgentLedger = { ...ledger, lastSeq: command.seq };
   if (command.type === 'noop') return { ledger: moved, stop: null, gap: false };
-  if (command.type === 'job.cancel') return cancelAttempt(moved, command.jobId, command.attempt, mint);
+  if (command.type === 'job.cancel') return cancelAttempt(moved, command.jobId, command.attempt, eventFactory);
   const { jobId, attempt, spec, startBy, deadlineMs } = command;
   const known = [...ledger.jobs.values()].some((job) => job.jobId === jobId && job.attempt >= attempt);
   if (known) return { ledger: moved, stop: null, gap: false };
@@ -184,7 +189,7 @@ export function acceptCommand(
     startBy,
     deadlineMs,
     state: 'accepted',
-    n: 0,
+    eventNumber: 0,
     lastEventId: null,
     lastType: null,
     error: null,
@@ -194,8 +199,8 @@ export function acceptCommand(
   const error = refuse(spec);
   const next =
     error === null
-      ? append(moved, job, mint, 'accepted', bare('accepted'))
-      : append(moved, job, mint, 'finished', { type: 'rejected', error, result: null });
+      ? append(moved, job, eventFactory, 'accepted', bare('accepted'))
+      : append(moved, job, eventFactory, 'finished', { type: 'rejected', error, result: null });
   return { ledger: next, stop: null, gap: false };
 }
 
@@ -236,10 +241,10 @@ export const expiredOutcome: JobOutcome = {
 /** How a job ends whose begin was denied, by the control plane's reason. */
 export function deniedOutcome(reason: string): JobOutcome {
   if (reason === 'expired') return expiredOutcome;
-  if (reason === 'cancelled') {
+  if (reason === 'canceled') {
     return {
-      type: 'cancelled',
-      error: wireErrorOf('JOB_CANCELLED', 'the job was cancelled before it began'),
+      type: 'canceled',
+      error: wireErrorOf('JOB_CANCELED', 'the job was canceled before it began'),
       result: null,
     };
   }
@@ -252,23 +257,30 @@ export function deniedOutcome(reason: string): JobOutcome {
 }
 
 /** To be journaled BEFORE the first effect. Anything but an accepted attempt stays as it is: then nothing may be started. */
-export function markRunning(ledger: AgentLedger, key: string, mint: Mint): AgentLedger {
+export function markRunning(ledger: AgentLedger, key: string, eventFactory: EventFactory): AgentLedger {
   const job = ledger.jobs.get(key);
-  return job?.state === 'accepted' ? append(ledger, job, mint, 'running', bare('running')) : ledger;
+  return job?.state === 'accepted' ? append(ledger, job, eventFactory, 'running', bare('running')) : ledger;
 }
 
 /** Ends an attempt; one that has ended already stays as it is. */
-export function finishJob(ledger: AgentLedger, key: string, outcome: JobOutcome, mint: Mint): AgentLedger {
+export function finishJob(
+  ledger: AgentLedger,
+  key: string,
+  outcome: JobOutcome,
+  eventFactory: EventFactory,
+): AgentLedger {
   const job = ledger.jobs.get(key);
-  return job === undefined || job.state === 'finished' ? ledger : append(ledger, job, mint, 'finished', outcome);
+  return job === undefined || job.state === 'finished'
+    ? ledger
+    : append(ledger, job, eventFactory, 'finished', outcome);
 }
 
 /** At the start of the process, when nothing runs any more: what was running is never run again, it is reported. */
-export function recoverAfterCrash(ledger: AgentLedger, mint: Mint): AgentLedger {
+export function recoverAfterCrash(ledger: AgentLedger, eventFactory: EventFactory): AgentLedger {
   let next = ledger;
   for (const job of ledger.jobs.values()) {
     if (job.state !== 'running') continue;
-    next = append(next, job, mint, 'finished', interrupted('the agent stopped while the job ran'));
+    next = append(next, job, eventFactory, 'finished', interrupted('the agent stopped while the job ran'));
   }
   return next;
 }

@@ -1,19 +1,21 @@
-import { classOf } from '../job-spec.ts';
-import { type HelloInput, type JournalJob, type KnownJob, LIMITS } from '../wire.ts';
+import { wireErrorOf } from '../errors.ts';
+import { classOf } from '../jobs/spec.ts';
+import { LIMITS } from '../limits.ts';
+import type { HelloInput, JournalJob, KnownJob } from '../session/hello.ts';
 import type { ControlJob, ControlLedger } from './control-ledger.ts';
 import {
   afterInterruption,
-  applyWord,
-  completeEnd,
+  applyReport,
   endJob,
   enqueue,
+  fillInOutcome,
   isMerged,
   isTerminal,
   putJob,
   startCommand,
 } from './control-settle.ts';
 import { sizeOf } from './event-size.ts';
-import { contradicts, wireErrorOf } from './history.ts';
+import { contradicts } from './history.ts';
 
 /** The answer to a hello must fit into one frame, or the agent could never connect again; the rest is for what is no job. */
 const RESET_BYTES = LIMITS.frameBytes - 4 * 1024;
@@ -21,10 +23,10 @@ const RESET_BYTES = LIMITS.frameBytes - 4 * 1024;
 const knownJobOf = (job: ControlJob): KnownJob => ({
   jobId: job.jobId,
   attempt: job.attempt,
-  lastN: job.lastN,
+  lastEventNumber: job.lastEventNumber,
   lastEventId: job.lastEventId,
   terminal: isTerminal(job),
-  handed: job.handed,
+  dispatched: job.dispatched,
   diverged: job.diverged,
   spec: job.spec,
   startBy: job.startBy,
@@ -44,11 +46,11 @@ function recordOf(told: JournalJob, job: ControlJob | undefined): ControlJob {
     deadlineMs,
     state: 'dispatched',
     attempt,
-    lastN: 0,
+    lastEventNumber: 0,
     lastEventId: null,
     cancelRequested,
     grantedNonce: null,
-    handed: true,
+    dispatched: true,
     diverged: false,
     // Whether it was ever allowed to begin is not known any more.
     frozen: destructive,
@@ -65,7 +67,7 @@ interface Hello {
   readonly now: number;
   readonly leaseMs: number;
   /** The catalog is a copy older than the agent's journal: the agent's word counts. */
-  readonly believe: boolean;
+  readonly adoptAgentHistory: boolean;
   /** The agent has last spoken with a catalog of another incarnation. */
   readonly foreign: boolean;
 }
@@ -73,13 +75,20 @@ interface Hello {
 function believeJob(ledger: ControlLedger, told: JournalJob, hello: Hello): ControlLedger {
   const job = ledger.jobs.get(told.jobId);
   const newer = job === undefined || told.attempt > job.attempt;
-  if (!newer && (told.attempt < job.attempt || isTerminal(job) || told.n < job.lastN)) return ledger;
+  if (!newer && (told.attempt < job.attempt || isTerminal(job) || told.eventNumber < job.lastEventNumber))
+    return ledger;
   if (newer && job !== undefined && isTerminal(job)) return ledger;
   const base = newer ? recordOf(told, job) : job;
   // An ended attempt whose end the agent does not know (it once had to take another catalog's word) counts as interrupted.
   const type = told.lastType ?? 'interrupted';
-  const { n, lastEventId: eventId, error, result } = told;
-  return applyWord(ledger, base, { n, eventId, type, at: hello.now, error, result }, hello.now, hello.leaseMs);
+  const { eventNumber, lastEventId: eventId, error, result } = told;
+  return applyReport(
+    ledger,
+    base,
+    { eventNumber, eventId, type, at: hello.now, error, result },
+    hello.now,
+    hello.leaseMs,
+  );
 }
 
 /** One told attempt against the catalog, when nothing is wrong with the catalog. */
@@ -88,10 +97,10 @@ function meetJob(ledger: ControlLedger, told: JournalJob, hello: Hello): Control
   if (job === undefined || told.attempt > job.attempt) return believeJob(ledger, told, hello);
   if (told.attempt < job.attempt || isTerminal(job) || contradicts(told, knownJobOf(job))) return ledger;
   // Its events may have been confirmed by the catalog before, which this one does not descend from.
-  if (hello.foreign && told.n > job.lastN) return believeJob(ledger, told, hello);
+  if (hello.foreign && told.eventNumber > job.lastEventNumber) return believeJob(ledger, told, hello);
   const leaseUntil = told.running ? hello.now + hello.leaseMs : null;
   const state = job.state === 'queued' ? 'dispatched' : job.state === 'lost' && told.running ? 'running' : job.state;
-  return putJob(ledger, { ...job, state, handed: true, leaseUntil: state === 'running' ? leaseUntil : null });
+  return putJob(ledger, { ...job, state, dispatched: true, leaseUntil: state === 'running' ? leaseUntil : null });
 }
 
 /** After a restore of the catalog: what the agent does not know is sent anew when it is safe, else it is over. */
@@ -101,12 +110,12 @@ function settleUntold(ledger: ControlLedger, told: readonly JournalJob[], now: n
   for (const job of ledger.jobs.values()) {
     if (isTerminal(job) || attempts.get(job.jobId)?.some(({ attempt }) => attempt >= job.attempt)) continue;
     if (job.cancelRequested && job.class === 'safe') {
-      const error = wireErrorOf('JOB_CANCELLED', 'the job was cancelled before it was sent');
-      next = endJob(next, job, 'cancelled', error, now);
+      const error = wireErrorOf('JOB_CANCELED', 'the job was canceled before it was sent');
+      next = endJob(next, job, 'canceled', error, now);
     } else if (job.frozen) {
       const message = 'the catalog was restored from a copy and the agent does not know this job';
       next = endJob(next, job, 'failed', wireErrorOf('JOB_INTERRUPTED', message), now);
-    } else if (job.handed) {
+    } else if (job.dispatched) {
       next = afterInterruption(next, job, now);
     }
   }
@@ -155,13 +164,13 @@ function disputed(ledger: ControlLedger, input: HelloInput, comparable: boolean)
     const known = knownJobOf(job);
     const told = attempts.get(job.jobId) ?? [];
     const conflict = told.some((entry) => contradicts(entry, known));
-    const missing = job.handed && !known.terminal && !told.some(({ attempt }) => attempt >= job.attempt);
+    const missing = job.dispatched && !known.terminal && !told.some(({ attempt }) => attempt >= job.attempt);
     const waits = (starts.get(job.jobId) ?? []).some(
       ({ attempt, seq }) => attempt === job.attempt && seq > input.lastSeq,
     );
     if (conflict) conflicts.push(known);
     else if (missing) absent.push(known);
-    if (conflict || (missing && !(comparable && waits && job.lastN === 0))) sure = true;
+    if (conflict || (missing && !(comparable && waits && job.lastEventNumber === 0))) sure = true;
   }
   return { sure, conflicts, missing: absent };
 }
@@ -171,7 +180,7 @@ function disputed(ledger: ControlLedger, input: HelloInput, comparable: boolean)
  * hello told them, which is smaller than a frame. Of the jobs that it has lost as many as fit, one at least: without their
  * command it does nothing for them, and the next hello tells of the others.
  */
-function toldNow({ conflicts, missing }: Disputed, maxBytes: number): KnownJob[] {
+function conflictsThatFit({ conflicts, missing }: Disputed, maxBytes: number): KnownJob[] {
   let room = conflicts.reduce((left, known) => left - sizeOf(known) - 1, maxBytes);
   const jobs = [...conflicts];
   for (const known of missing) {
@@ -203,9 +212,9 @@ export function receiveHello(
   resetBytes: number = RESET_BYTES,
 ): HelloMet {
   const foreign = input.incarnation !== null && input.incarnation !== ledger.incarnation;
-  const believe = !isMerged(ledger) || (!foreign && input.lastSeq > ledger.commandSeq);
-  const merge = believe || foreign;
-  const hello: Hello = { input, now, leaseMs, believe, foreign };
+  const adoptAgentHistory = !isMerged(ledger) || (!foreign && input.lastSeq > ledger.commandSeq);
+  const merge = adoptAgentHistory || foreign;
+  const hello: Hello = { input, now, leaseMs, adoptAgentHistory, foreign };
   let next: ControlLedger = { ...ledger, epoch: ledger.epoch + 1, mergedIncarnation: ledger.incarnation };
   if (!merge && input.lastSeq > next.acked) {
     const outbox = next.outbox.filter(({ seq }) => seq > input.lastSeq);
@@ -214,12 +223,13 @@ export function receiveHello(
   for (const told of input.jobs.toSorted((a, b) => a.attempt - b.attempt)) {
     const job = next.jobs.get(told.jobId);
     const { lastEventId: eventId, lastType: type, error, result } = told;
-    if (job?.attempt === told.attempt && type !== null) next = completeEnd(next, job, { eventId, type, error, result });
-    next = hello.believe ? believeJob(next, told, hello) : meetJob(next, told, hello);
+    if (job?.attempt === told.attempt && type !== null)
+      next = fillInOutcome(next, job, { eventId, type, error, result });
+    next = hello.adoptAgentHistory ? believeJob(next, told, hello) : meetJob(next, told, hello);
   }
-  if (believe) next = settleUntold(next, input.jobs, now);
+  if (adoptAgentHistory) next = settleUntold(next, input.jobs, now);
   const found = disputed(next, input, !merge);
-  const jobs = found.sure ? toldNow(found, resetBytes) : [];
+  const jobs = found.sure ? conflictsThatFit(found, resetBytes) : [];
   if (merge) next = renumber(next, Math.max(input.lastSeq, next.commandSeq));
   const seq = next.acked;
   next = repeatCancels(next);

@@ -1,7 +1,8 @@
-import type { JobState } from '../admin-contract.ts';
 import type { WireError } from '../errors.ts';
-import type { JobClass, JobSpec } from '../job-spec.ts';
-import type { AgentCommand, JobEvent } from '../wire.ts';
+import type { JobEvent } from '../jobs/event.ts';
+import type { JobClass, JobSpec } from '../jobs/spec.ts';
+import type { JobState } from '../jobs/state.ts';
+import type { AgentCommand } from '../session/command.ts';
 
 /** One job as the control plane knows it (the newest attempt). */
 export interface ControlJob {
@@ -12,11 +13,11 @@ export interface ControlJob {
   readonly deadlineMs: number;
   readonly state: JobState;
   readonly attempt: number;
-  readonly lastN: number;
+  readonly lastEventNumber: number;
   readonly lastEventId: string | null;
   readonly cancelRequested: boolean;
   readonly grantedNonce: string | null;
-  readonly handed: boolean;
+  readonly dispatched: boolean;
   readonly diverged: boolean;
   /** After a restore of the catalog: only the agent's own verdict may change it. */
   readonly frozen: boolean;
@@ -46,7 +47,7 @@ export interface ControlLedger {
 export const TERMINAL_STATES: ReadonlySet<JobState> = new Set<JobState>([
   'succeeded',
   'failed',
-  'cancelled',
+  'canceled',
   'expired',
   'rejected',
 ]);

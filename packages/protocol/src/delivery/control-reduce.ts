@@ -1,17 +1,18 @@
-import { classOf, type JobSpec } from '../job-spec.ts';
-import type { AgentCommand, JobEvent } from '../wire.ts';
+import { wireErrorOf } from '../errors.ts';
+import type { JobEvent } from '../jobs/event.ts';
+import { classOf, type JobSpec } from '../jobs/spec.ts';
+import type { AgentCommand } from '../session/command.ts';
 import type { ControlJob, ControlLedger } from './control-ledger.ts';
 import {
-  applyWord,
-  completeEnd,
+  applyReport,
   endJob,
   enqueue,
+  fillInOutcome,
   isMerged,
   isTerminal,
   putJob,
   startCommand,
 } from './control-settle.ts';
-import { wireErrorOf } from './history.ts';
 
 export { receiveHello } from './control-hello.ts';
 export { MAX_ATTEMPTS } from './control-settle.ts';
@@ -36,11 +37,11 @@ export function createJob(
     deadlineMs,
     state: 'queued',
     attempt: 1,
-    lastN: 0,
+    lastEventNumber: 0,
     lastEventId: null,
     cancelRequested: false,
     grantedNonce: null,
-    handed: false,
+    dispatched: false,
     diverged: false,
     frozen: false,
     leaseUntil: null,
@@ -54,16 +55,16 @@ export function createJob(
 
 /** True when no agent can have heard of the job's newest attempt, so that the control plane alone may end it. */
 const isUntold = (ledger: ControlLedger, job: ControlJob): boolean =>
-  job.state === 'queued' && !job.handed && isMerged(ledger);
+  job.state === 'queued' && !job.dispatched && isMerged(ledger);
 
-/** Cancels at once what no agent has heard of; anything else is cancelled by the agent, in its turn. */
+/** Cancels at once what no agent has heard of; anything else is canceled by the agent, in its turn. */
 export function requestCancel(ledger: ControlLedger, jobId: string, now: number): ControlLedger {
   const job = ledger.jobs.get(jobId);
   if (job === undefined || isTerminal(job)) return ledger;
   const asked = { ...job, cancelRequested: true };
   if (isUntold(ledger, job)) {
-    const error = wireErrorOf('JOB_CANCELLED', 'the job was cancelled before it was sent');
-    return endJob(ledger, asked, 'cancelled', error, now);
+    const error = wireErrorOf('JOB_CANCELED', 'the job was canceled before it was sent');
+    return endJob(ledger, asked, 'canceled', error, now);
   }
   if (job.cancelRequested) return ledger;
   return enqueue(putJob(ledger, asked), { type: 'job.cancel', jobId, attempt: job.attempt });
@@ -77,7 +78,7 @@ export function acknowledge(ledger: ControlLedger, upToSeq: number): ControlLedg
 }
 
 /** The next commands after `afterSeq` (of the session; it begins at `acked`). To be committed BEFORE they are sent. */
-export function handOver(
+export function dispatch(
   ledger: ControlLedger,
   afterSeq: number,
   limit: number,
@@ -89,26 +90,26 @@ export function handOver(
     if (command.type !== 'job.start') continue;
     const job = next.jobs.get(command.jobId);
     if (job?.state !== 'queued' || job.attempt !== command.attempt) continue;
-    next = putJob(next, { ...job, state: 'dispatched', handed: true });
+    next = putJob(next, { ...job, state: 'dispatched', dispatched: true });
   }
   return { ledger: next, commands };
 }
 
-function whyNotBegin(ledger: ControlLedger, job: ControlJob, nonce: string, now: number): string {
+function denialReason(ledger: ControlLedger, job: ControlJob, nonce: string, now: number): string {
   if (!isMerged(ledger)) return 'unmerged';
   if (isTerminal(job)) return 'ended';
   // Not by the clock of now, which may have been set back since.
   if (job.closedAt !== undefined) return 'expired';
   if (job.frozen) return 'frozen';
   if (job.diverged) return 'diverged';
-  if (job.cancelRequested) return 'cancelled';
+  if (job.cancelRequested) return 'canceled';
   if (job.grantedNonce !== null && job.grantedNonce !== nonce) return 'used';
   if (job.state !== 'dispatched' && job.state !== 'accepted') return 'begun';
   return now > job.startBy ? 'expired' : '';
 }
 
 /** Allows a destructive attempt to begin, once: the same nonce may ask again, another one never gets it. */
-export function grantBegin(
+export function grantStart(
   ledger: ControlLedger,
   jobId: string,
   attempt: number,
@@ -116,7 +117,7 @@ export function grantBegin(
   now: number,
 ): { ledger: ControlLedger; granted: boolean; reason: string } {
   const job = ledger.jobs.get(jobId);
-  const reason = job === undefined || job.attempt !== attempt ? 'unknown' : whyNotBegin(ledger, job, nonce, now);
+  const reason = job === undefined || job.attempt !== attempt ? 'unknown' : denialReason(ledger, job, nonce, now);
   if (job === undefined || reason !== '') return { ledger, granted: false, reason };
   return { ledger: putJob(ledger, { ...job, grantedNonce: nonce }), granted: true, reason: '' };
 }
@@ -125,10 +126,10 @@ export function grantBegin(
 function judge(job: ControlJob | undefined, event: JobEvent): 'apply' | 'known' | 'other' {
   if (job === undefined || event.attempt < job.attempt) return 'known';
   if (event.attempt > job.attempt) return isTerminal(job) ? 'known' : 'other';
-  if (event.n < job.lastN) return 'known';
-  if (event.n === job.lastN) return event.id === job.lastEventId ? 'known' : 'other';
+  if (event.eventNumber < job.lastEventNumber) return 'known';
+  if (event.eventNumber === job.lastEventNumber) return event.id === job.lastEventId ? 'known' : 'other';
   if (isTerminal(job)) return 'other';
-  return event.n === job.lastN + 1 && event.prev === job.lastEventId ? 'apply' : 'other';
+  return event.eventNumber === job.lastEventNumber + 1 && event.previousEventId === job.lastEventId ? 'apply' : 'other';
 }
 
 /**
@@ -149,10 +150,10 @@ export function receiveReport(
     if (job !== undefined && verdict === 'other') {
       return { ledger: putJob(next, { ...job, diverged: true }), acceptedIds, diverged: true };
     }
-    const { n, id: eventId, type, at, error, result } = event;
+    const { eventNumber, id: eventId, type, at, error, result } = event;
     if (job !== undefined && verdict === 'apply')
-      next = applyWord(next, job, { n, eventId, type, at, error, result }, now, leaseMs);
-    else if (job?.attempt === event.attempt) next = completeEnd(next, job, { eventId, type, error, result });
+      next = applyReport(next, job, { eventNumber, eventId, type, at, error, result }, now, leaseMs);
+    else if (job?.attempt === event.attempt) next = fillInOutcome(next, job, { eventId, type, error, result });
     acceptedIds.push(event.id);
   }
   return { ledger: next, acceptedIds, diverged: false };

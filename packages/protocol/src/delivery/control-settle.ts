@@ -1,8 +1,9 @@
-import type { JobState } from '../admin-contract.ts';
 import type { WireError } from '../errors.ts';
-import type { AgentCommand, EventType, JobEvent } from '../wire.ts';
+import { wireErrorOf } from '../errors.ts';
+import type { EventType, JobEvent } from '../jobs/event.ts';
+import type { JobState } from '../jobs/state.ts';
+import type { AgentCommand } from '../session/command.ts';
 import { type ControlJob, type ControlLedger, TERMINAL_STATES } from './control-ledger.ts';
-import { wireErrorOf } from './history.ts';
 
 /** A safe job is begun at most this often; each time after an attempt that the agent reported as interrupted. */
 export const MAX_ATTEMPTS = 3;
@@ -13,7 +14,7 @@ const STATE_OF: Record<Exclude<EventType, 'interrupted'>, JobState> = {
   running: 'running',
   succeeded: 'succeeded',
   failed: 'failed',
-  cancelled: 'cancelled',
+  canceled: 'canceled',
   expired: 'expired',
 };
 
@@ -60,8 +61,8 @@ export function afterInterruption(ledger: ControlLedger, job: ControlJob, now: n
     return endJob(
       ledger,
       job,
-      'cancelled',
-      wireErrorOf('JOB_CANCELLED', 'the job was cancelled while it was interrupted'),
+      'canceled',
+      wireErrorOf('JOB_CANCELED', 'the job was canceled while it was interrupted'),
       now,
     );
   }
@@ -73,10 +74,10 @@ export function afterInterruption(ledger: ControlLedger, job: ControlJob, now: n
     ...job,
     state: 'queued',
     attempt: job.attempt + 1,
-    lastN: 0,
+    lastEventNumber: 0,
     lastEventId: null,
     grantedNonce: null,
-    handed: false,
+    dispatched: false,
     diverged: false,
     leaseUntil: null,
     error: null,
@@ -86,8 +87,8 @@ export function afterInterruption(ledger: ControlLedger, job: ControlJob, now: n
 }
 
 /** What an agent said last of an attempt, by an event or by its hello. */
-export interface Word {
-  readonly n: number;
+export interface AttemptReport {
+  readonly eventNumber: number;
   readonly eventId: string | null;
   readonly type: EventType;
   readonly at: number;
@@ -96,10 +97,10 @@ export interface Word {
 }
 
 /** Takes the agent's word for the job's newest attempt. The caller has checked that it may. */
-export function applyWord(
+export function applyReport(
   ledger: ControlLedger,
   job: ControlJob,
-  word: Word,
+  word: AttemptReport,
   now: number,
   leaseMs: number,
 ): ControlLedger {
@@ -108,9 +109,9 @@ export function applyWord(
   const next: ControlJob = {
     ...job,
     state: word.type === 'interrupted' ? job.state : STATE_OF[word.type],
-    lastN: word.n,
+    lastEventNumber: word.eventNumber,
     lastEventId: word.eventId,
-    handed: true,
+    dispatched: true,
     diverged: false,
     leaseUntil: running ? now + leaseMs : null,
     error: word.error,
@@ -126,10 +127,10 @@ export function applyWord(
  * A hello tells that an unreported job has ended and leaves to its event how; so may a copy of the catalog have kept it. The
  * error or result is taken from whoever tells it first.
  */
-export function completeEnd(
+export function fillInOutcome(
   ledger: ControlLedger,
   job: ControlJob,
-  told: { readonly eventId: string | null } & Pick<Word, 'type' | 'error' | 'result'>,
+  told: { readonly eventId: string | null } & Pick<AttemptReport, 'type' | 'error' | 'result'>,
 ): ControlLedger {
   const untold = isTerminal(job) && job.error === null && job.result === null;
   if (!untold || job.state !== told.type || job.lastEventId !== told.eventId) return ledger;

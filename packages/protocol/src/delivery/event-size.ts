@@ -1,5 +1,6 @@
 import type { WireError } from '../errors.ts';
-import { type JobEvent, LIMITS } from '../wire.ts';
+import type { JobEvent } from '../jobs/event.ts';
+import { LIMITS } from '../limits.ts';
 
 type Json = JobEvent['result'];
 
@@ -36,11 +37,11 @@ function listsIn(value: Json): Json[][] {
 
 /** Takes from the end of the largest list, again and again. A list that held something never looks empty. */
 function withShortLists(value: Json, maxBytes: number): Json {
-  const cut: Json = JSON.parse(JSON.stringify(value));
+  const truncated: Json = JSON.parse(JSON.stringify(value));
   for (;;) {
-    let excess = sizeOf(cut) - maxBytes;
-    const [largest] = listsIn(cut).toSorted((a, b) => sizeOf(b) - sizeOf(a));
-    if (excess <= 0 || largest === undefined) return cut;
+    let excess = sizeOf(truncated) - maxBytes;
+    const [largest] = listsIn(truncated).toSorted((a, b) => sizeOf(b) - sizeOf(a));
+    if (excess <= 0 || largest === undefined) return truncated;
     while (excess > 0 && largest.length > 1) excess -= sizeOf(largest.pop()) + 1;
   }
 }
@@ -50,15 +51,15 @@ const TEXT_BYTES = [1_024, 256, 100];
 
 /**
  * A result, or a part of one, of at most so many bytes. What is too large loses the ends of its lists and of its long texts and
- * says `cut: true`; numbers, verdicts, ids and names (what happened, to which backup, where the old data is) always stay.
+ * says `truncated: true`; numbers, verdicts, ids and names (what happened, to which backup, where the old data is) always stay.
  */
 export function boundedValue(value: Json, maxBytes: number): Json {
   if (sizeOf(value) <= maxBytes) return value;
   const isObject = typeof value === 'object' && value !== null && !Array.isArray(value);
-  const marked: Json = isObject ? { ...value, cut: true } : value;
+  const marked: Json = isObject ? { ...value, truncated: true } : value;
   for (const textBytes of TEXT_BYTES) {
-    const cut = withShortLists(withShortTexts(marked, textBytes), maxBytes);
-    if (sizeOf(cut) <= maxBytes) return cut;
+    const truncated = withShortLists(withShortTexts(marked, textBytes), maxBytes);
+    if (sizeOf(truncated) <= maxBytes) return truncated;
   }
   return null;
 }
@@ -75,7 +76,7 @@ const limitOf = (result: Json): number =>
   result !== null &&
   !Array.isArray(result) &&
   (result['command'] === 'rotate' || result['command'] === 'backup')
-    ? LIMITS.wideEventBytes
+    ? LIMITS.largeEventBytes
     : LIMITS.eventBytes;
 
 /** An event within its limit; the same object when it was. */

@@ -1,6 +1,6 @@
 import { dirname, join } from 'node:path';
 import {
-  type ArtefactSource,
+  type ArtifactSource,
   type BackupWriter,
   type EngineContext,
   Failure,
@@ -14,13 +14,6 @@ import { z } from 'zod';
 import { canonicalJson } from '../canonical-json.ts';
 import { parseManifest, sequenceOf, sha256 } from '../manifest-file.ts';
 import { FolderWriter } from './folder-writer.ts';
-import { glanceAt, glanceAtAll } from './objects-in-place.ts';
-import { checkOwner, checkWriter, claim, disown } from './owner.ts';
-import { checkMount, type FolderRepositoryOptions, makeRepository, repositoryIdOf } from './place.ts';
-import { checkFolder, descend, namesIn } from './safe-path.ts';
-import { readJson, readSmall } from './small-file.ts';
-import { hashObject, openObject } from './stored-object.ts';
-import { purgeBackup, readTombstones, type Tombstone } from './tombstones.ts';
 import {
   exists,
   hasLostManifest,
@@ -30,13 +23,20 @@ import {
   removeUnfinished,
   sweepPartials,
   UNFINISHED,
-} from './unfinished.ts';
+} from './incomplete-backup.ts';
+import { readJson, readSmall } from './metadata-file.ts';
+import { checkOwner, checkWriter, claim, disown } from './owner.ts';
+import { checkAllPresent, checkPresence } from './presence-check.ts';
+import { checkMount, type FolderRepositoryOptions, makeRepository, repositoryIdOf } from './repository-marker.ts';
+import { checkFolder, descend, namesIn } from './safe-path.ts';
+import { hashObject, openObject } from './stored-object.ts';
+import { purgeBackup, readTombstones, type Tombstone } from './tombstones.ts';
 
 const VERIFIED = 'verified.json';
 
 const verifiedSchema = z.object({ level: z.int(), at: z.string(), passed: z.boolean() });
 
-/** Opens a folder that already is a repository. Throws STORE_NOT_MOUNTED when its marker is missing, STORE_UNSAFE when others can reach it. */
+/** Opens a folder that already is a repository. Throws REPOSITORY_NOT_MOUNTED when its marker is missing, REPOSITORY_UNSAFE when others can reach it. */
 export async function openFolderRepository(options: FolderRepositoryOptions): Promise<Repository> {
   await checkMount(options);
   await checkFolder(options.path);
@@ -90,7 +90,10 @@ class FolderRepository implements Repository {
     await checkFolder(this.#options.path);
     const repositoryId = await repositoryIdOf(this.#options.path);
     if (repositoryId !== this.id)
-      throw new Failure('STORE_NOT_MOUNTED', `${this.#options.path} now holds another repository (${repositoryId})`);
+      throw new Failure(
+        'REPOSITORY_NOT_MOUNTED',
+        `${this.#options.path} now holds another repository (${repositoryId})`,
+      );
   }
 
   async freeBytes(): Promise<number> {
@@ -139,7 +142,7 @@ class FolderRepository implements Repository {
     await claim(target, ref, this.#options.writer, systemId);
     const sequence = (await this.#lastSequence(ref)) + 1;
     if (await exists(join(target, 'backups', backup.backupId)))
-      throw new Failure('STORE_UNSAFE', `backup ${backup.backupId} already has a folder`);
+      throw new Failure('REPOSITORY_UNSAFE', `backup ${backup.backupId} already has a folder`);
     const folder = dirname(await this.#target(ref, true, 'backups', backup.backupId, 'data'));
     await writeFileDurably(join(folder, UNFINISHED), '');
     return new FolderWriter(folder, this.id, backup, sequence, () => this.#mayWrite(ref), run);
@@ -190,7 +193,7 @@ class FolderRepository implements Repository {
       throw new Failure('MANIFEST_INVALID', 'its manifest is missing, its data is there');
     }
     const found = await this.#manifest(ref, backupId);
-    const [first] = await glanceAtAll(found.folder, found.manifest);
+    const [first] = await checkAllPresent(found.folder, found.manifest);
     if (first !== undefined) throw new Failure('BACKUP_CORRUPT', `${first.object}: ${first.message}`);
     return await this.#withVerdict(found);
   }
@@ -220,7 +223,7 @@ class FolderRepository implements Repository {
     return await this.#withVerdict(await this.#manifest(ref, backupId));
   }
 
-  async open(ref: TargetRef, backupId: string): Promise<ArtefactSource> {
+  async open(ref: TargetRef, backupId: string): Promise<ArtifactSource> {
     const { folder, manifest } = await this.#manifest(ref, backupId);
     await checkFolder(join(folder, 'data'));
     return { manifest, open: (object, signal) => openObject(join(folder, object.name), object, signal) };
@@ -239,14 +242,14 @@ class FolderRepository implements Repository {
     try {
       ({ manifest } = await this.#manifest(ref, backupId));
     } catch (error) {
-      if (!(error instanceof Failure) || error.code === 'STORE_FAILED') throw error;
+      if (!(error instanceof Failure) || error.code === 'IO_ERROR') throw error;
       return [{ level: 0, object: MANIFEST, message: error.message }];
     }
     const findings: Finding[] = [];
     let done = 0;
     for (const object of manifest.objects) {
       signal.throwIfAborted();
-      const seen = await glanceAt(folder, object);
+      const seen = await checkPresence(folder, object);
       if (seen !== undefined) findings.push(seen);
       else if (level === 1) {
         const counted = (bytes: number): void => {
@@ -324,12 +327,12 @@ class FolderRepository implements Repository {
    */
   async #settle(ref: TargetRef, backupId: string): Promise<void> {
     const found = await this.#manifest(ref, backupId).catch((error: unknown) => {
-      if (error instanceof Failure && error.code !== 'STORE_FAILED') return undefined;
+      if (error instanceof Failure && error.code !== 'IO_ERROR') return undefined;
       throw error;
     });
     if (found === undefined) return;
     const { folder, manifest } = found;
-    if ((await glanceAtAll(folder, manifest)).length === 0) await removeFile(join(folder, UNFINISHED));
+    if ((await checkAllPresent(folder, manifest)).length === 0) await removeFile(join(folder, UNFINISHED));
     else if (!(await hasObjects(folder))) await removeUnfinished(folder);
   }
 

@@ -3,7 +3,7 @@ import { PassThrough } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createZstdCompress, constants as zlib } from 'node:zlib';
 import {
-  type ArtefactMeta,
+  type ArtifactMeta,
   type BackupFacts,
   type BackupWriter,
   Bug,
@@ -15,15 +15,15 @@ import { publishFile, removeFile, storeFailure, syncFolder } from '@lastgood/hos
 import type { Manifest, ManifestObject } from '@lastgood/protocol';
 import { HashingStream } from '../hashing.ts';
 import { parseManifest, sealManifest, sha256 } from '../manifest-file.ts';
+import { MANIFEST, removeUnfinished, UNFINISHED } from './incomplete-backup.ts';
+import { readSmall } from './metadata-file.ts';
 import { checkFolder } from './safe-path.ts';
-import { readSmall } from './small-file.ts';
 import { digestOnDisk, equal } from './stored-object.ts';
-import { MANIFEST, removeUnfinished, UNFINISHED } from './unfinished.ts';
 
 const CHUNK = 1024 * 1024;
 const ZSTD_LEVEL = 1;
 
-/** One frame per artefact, with the checksum that zstd leaves out unless asked: without it a flipped bit decodes silently. */
+/** One frame per artifact, with the checksum that zstd leaves out unless asked: without it a flipped bit decodes silently. */
 export const zstdOptions = {
   chunkSize: CHUNK,
   params: { [zlib.ZSTD_c_compressionLevel]: ZSTD_LEVEL, [zlib.ZSTD_c_checksumFlag]: 1 },
@@ -62,7 +62,7 @@ export class FolderWriter implements BackupWriter {
     this.#sequence = sequence;
   }
 
-  async add(meta: ArtefactMeta, write: (sink: PassThrough) => Promise<void>): Promise<ManifestObject> {
+  async add(meta: ArtifactMeta, write: (sink: PassThrough) => Promise<void>): Promise<ManifestObject> {
     if (!/^[a-z]+$/.test(meta.extension)) throw new Bug(`extension ${meta.extension}`);
     const name = `data/${String(this.#next++).padStart(4, '0')}.${meta.extension}.zst`;
     const path = join(this.#folder, name);
@@ -112,7 +112,7 @@ export class FolderWriter implements BackupWriter {
     this.#fromMemory ??= fromMemory;
     if (equal(digest, object.stored)) return;
     await removeFile(path);
-    throw new Failure('STORE_FAILED', `${object.name} was read back with other bytes than were written`);
+    throw new Failure('IO_ERROR', `${object.name} was read back with other bytes than were written`);
   }
 
   async publish(facts: BackupFacts, finishedAt: string): Promise<{ manifest: Manifest; manifestSha256: string }> {

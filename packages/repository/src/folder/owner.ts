@@ -4,8 +4,8 @@ import { removeFile, syncFolder, writeFileDurably } from '@lastgood/host';
 import type { TargetRef } from '@lastgood/protocol';
 import { z } from 'zod';
 import { canonicalJson } from '../canonical-json.ts';
-import { readJson } from './small-file.ts';
-import { exists } from './unfinished.ts';
+import { exists } from './incomplete-backup.ts';
+import { readJson } from './metadata-file.ts';
 
 const OWNER = 'owner.json';
 /** Version 0.1.0 wrote no `installId`: the next backup adopts such a target. */
@@ -13,12 +13,12 @@ const ownerSchema = z.object({ systemId: z.string().min(1), installId: z.string(
 type Owner = z.infer<typeof ownerSchema>;
 
 function foreign({ environment, host, target }: TargetRef, folder: string, what: string, when: string): Failure {
-  return new Failure('STORE_FOREIGN', `${environment}/${host}/${target} ${what}`, {
+  return new Failure('REPOSITORY_FOREIGN', `${environment}/${host}/${target} ${what}`, {
     remedy: `Give each target its own repository or name. ${when} run \`lastgood agent adopt --target ${target}\` on its host, or remove ${join(folder, OWNER)}: the next backup takes the folder over.`,
   });
 }
 
-/** Whose backups lie in the folder of a target. Throws STORE_FOREIGN when another installation than `writer` writes there (A15, B14). */
+/** Whose backups lie in the folder of a target. Throws REPOSITORY_FOREIGN when another installation than `writer` writes there (A15, B14). */
 export async function checkWriter(
   folder: string,
   ref: TargetRef,
@@ -35,7 +35,7 @@ export async function checkWriter(
   return owner;
 }
 
-/** Throws STORE_FOREIGN when a backup of this system by this writer would be refused. */
+/** Throws REPOSITORY_FOREIGN when a backup of this system by this writer would be refused. */
 export async function checkOwner(
   folder: string,
   ref: TargetRef,

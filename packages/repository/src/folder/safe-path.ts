@@ -30,14 +30,14 @@ export async function namesIn(path: string): Promise<string[]> {
 /** Refuses anything but a folder of ours that is closed to others (B4, B16). */
 export async function checkFolder(path: string): Promise<void> {
   const found = await lookAt(path);
-  if (found === undefined) throw new Failure('STORE_NOT_MOUNTED', `${path} does not exist`);
+  if (found === undefined) throw new Failure('REPOSITORY_NOT_MOUNTED', `${path} does not exist`);
   if (found.isSymbolicLink() || !found.isDirectory())
-    throw new Failure('STORE_UNSAFE', `${path} is not a folder, or a symbolic link to one`);
+    throw new Failure('REPOSITORY_UNSAFE', `${path} is not a folder, or a symbolic link to one`);
   if (process.getuid !== undefined && found.uid !== process.getuid())
-    throw new Failure('STORE_UNSAFE', `${path} belongs to user ${found.uid}`);
+    throw new Failure('REPOSITORY_UNSAFE', `${path} belongs to user ${found.uid}`);
   if ((found.mode & 0o077) !== 0)
     throw new Failure(
-      'STORE_UNSAFE',
+      'REPOSITORY_UNSAFE',
       `${path} has mode ${(found.mode & 0o777).toString(8)} and can be reached by others`,
     );
 }
@@ -68,7 +68,7 @@ export async function openStored(path: string): Promise<FileHandle> {
     const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
     if (!(await file.stat()).isFile()) {
       await file.close();
-      throw new Failure('STORE_UNSAFE', `${path} is not a regular file`);
+      throw new Failure('REPOSITORY_UNSAFE', `${path} is not a regular file`);
     }
     return file;
   } catch (error) {

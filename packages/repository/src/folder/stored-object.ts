@@ -52,7 +52,7 @@ export interface Reading {
   readonly remark: (text: string) => void;
 }
 
-/** Size and hash of the bytes as they lie on the disk, not as memory still has them; STORE_FAILED when it does not give them. */
+/** Size and hash of the bytes as they lie on the disk, not as memory still has them; IO_ERROR when it does not give them. */
 export async function digestOnDisk(
   path: string,
   signal: AbortSignal,
@@ -70,7 +70,7 @@ export async function digestOnDisk(
   return { digest: hash.digest(), fromMemory };
 }
 
-/** Re-reads the stored bytes; STORE_FAILED is no verdict. Says what is wrong, and near which 1 MiB block when the decoder can tell. */
+/** Re-reads the stored bytes; IO_ERROR is no verdict. Says what is wrong, and near which 1 MiB block when the decoder can tell. */
 export async function hashObject(
   path: string,
   object: ManifestObject,

@@ -3,9 +3,9 @@ import { Failure } from '@lastgood/core';
 import { removeFile, syncFolder } from '@lastgood/host';
 import { uuidSchema } from '@lastgood/protocol';
 import { z } from 'zod';
+import { exists, MANIFEST, removeEmpty, UNFINISHED } from './incomplete-backup.ts';
+import { readJson } from './metadata-file.ts';
 import { checkFolder, lookAt, namesIn } from './safe-path.ts';
-import { readJson } from './small-file.ts';
-import { exists, MANIFEST, removeEmpty, UNFINISHED } from './unfinished.ts';
 
 const tombstoneSchema = z.object({
   removedAt: z.number(),

@@ -1,0 +1,162 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Clock, type EngineContext, Failure } from '@lastgood/core';
+import { makePrivateFolder } from '@lastgood/host';
+import { type BackupSummary, LIMITS, type TargetInventory } from '@lastgood/protocol';
+import { summariesOf, type Target } from '../jobs/targets.ts';
+import { SerialQueue } from '../serial-queue.ts';
+import type { HostInventory } from './bounded-inventory.ts';
+
+export const PROBE_MS = 30_000;
+/** A repository that has not been read by then is told as one that does not answer. */
+const READ_MS = 60_000;
+
+/** A context for short looks that belong to no job. */
+export async function probeContext(
+  dataDir: string,
+  name: string,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<EngineContext & AsyncDisposable> {
+  const workDir = join(dataDir, 'jobs', `look-${name}`);
+  await makePrivateFolder(workDir);
+  return {
+    workDir,
+    signal,
+    clock,
+    progress: () => undefined,
+    log: () => undefined,
+    [Symbol.asyncDispose]: () => rm(workDir, { recursive: true, force: true }),
+  };
+}
+
+export interface InventoryCollectorParts {
+  readonly dataDir: string;
+  readonly clock: Clock;
+  readonly targets: () => ReadonlyMap<string, Target>;
+  /** Changes when a job of the target ends (JobRunner). */
+  readonly generation: (target: string) => number;
+  /** What is told with every target. */
+  readonly remarks: () => readonly string[];
+  /** The agent stops. */
+  readonly signal: AbortSignal;
+  readonly readMs?: number;
+}
+interface Scan {
+  readonly target: string;
+  /** Null: the repository could not be read, which says nothing of its backups. */
+  readonly backups: readonly BackupSummary[] | null;
+  readonly removed: readonly string[];
+  readonly findings: readonly string[];
+  readonly generation: number;
+}
+type Probed = Awaited<ReturnType<Target['engine']['probe']>>;
+
+const told = (error: unknown, otherwise: string): string =>
+  error instanceof Failure ? `${error.code}: ${error.message}` : `BUG: ${otherwise}`;
+
+/** InventoryCollector at the targets of this host: what their servers say, and what their repositories hold. */
+export class InventoryCollector {
+  readonly #parts: InventoryCollectorParts;
+  /** The last probe of each target: two at once would share a work folder. */
+  readonly #probes = new Map<string, Promise<unknown>>();
+  readonly #readings: SerialQueue;
+
+  constructor(parts: InventoryCollectorParts) {
+    this.#parts = parts;
+    this.#readings = new SerialQueue(parts.readMs ?? READ_MS, parts.signal);
+  }
+
+  /** All servers first, then all repositories: between the reading of a repository and its telling lies as little as can be. */
+  async collect(): Promise<HostInventory> {
+    const targets = [...this.#parts.targets().values()];
+    const probes = await Promise.all(targets.map((target) => this.#probe(target)));
+    const scans = await Promise.all(
+      targets.map((target, index) => this.#scan(target, probes[index]?.systemId ?? null)),
+    );
+    const read = scans.filter(({ backups }) => backups !== null);
+    return {
+      targets: targets.flatMap((target, index) => {
+        const [probed, scan] = [probes[index], scans[index]];
+        return probed === undefined || scan === undefined ? [] : [this.#inventory(target, probed, scan)];
+      }),
+      backups: read.flatMap(({ backups }) => backups ?? []).sort((a, b) => (a.backupId < b.backupId ? -1 : 1)),
+      removed: read.flatMap(({ removed }) => removed),
+      scanned: read.map(({ target }) => target),
+      overtaken: () =>
+        new Set(
+          read
+            .filter(({ target, generation }) => this.#parts.generation(target) !== generation)
+            .map(({ target }) => target),
+        ),
+    };
+  }
+
+  /** The repositories that have been asked and have not answered. */
+  get unresponsive(): string[] {
+    return this.#readings.unresponsive;
+  }
+
+  /** Resolves when no look of this process works any more; what a dead disk holds is left behind. */
+  async settled(): Promise<void> {
+    await Promise.allSettled([...this.#probes.values(), this.#readings.settled()]);
+  }
+
+  /** The server as it is now; a probe that hangs is cut off, and one that fails is told as a finding. */
+  async #probe(target: Target): Promise<Probed> {
+    await this.#probes.get(target.name);
+    const asked = async (): Promise<Probed> => {
+      const { dataDir, clock, signal } = this.#parts;
+      const until = AbortSignal.any([signal, AbortSignal.timeout(PROBE_MS)]);
+      await using context = await probeContext(dataDir, target.name, clock, until);
+      return await target.engine.probe(context);
+    };
+    const work = asked().catch((error: unknown) => ({
+      state: 'unreachable' as const,
+      version: null,
+      systemId: null,
+      sizeBytes: null,
+      databases: [],
+      findings: [told(error, 'the server could not be asked')],
+    }));
+    this.#probes.set(target.name, work);
+    return await work;
+  }
+
+  async #scan(target: Target, systemId: string | null): Promise<Scan> {
+    const { name, config } = target;
+    try {
+      return await this.#readings.run(`the repository "${config.repository}"`, async () => {
+        const generation = this.#parts.generation(name);
+        const repository = await target.repository();
+        const { backups, broken } = await repository.list(target.ref);
+        // In this order: what is removed in between is in both, and removed counts.
+        const removed = await repository.removed(target.ref);
+        const findings = broken.slice(0, 5).map(({ backupId, reason }) => `backup ${backupId}: ${reason}`);
+        if (systemId !== null)
+          await repository
+            .checkOwner(target.ref, systemId)
+            .catch((error: unknown) => findings.push(told(error, 'the owner of its backups is unknown')));
+        return { target: name, backups: summariesOf(backups, config.repository), removed, findings, generation };
+      });
+    } catch (error) {
+      const findings = [told(error, 'the repository could not be read')];
+      return { target: name, backups: null, removed: [], findings, generation: 0 };
+    }
+  }
+
+  #inventory({ name, engine, config }: Target, probed: Probed, scan: Scan): TargetInventory {
+    const untold = probed.databases.length - LIMITS.inventoryDatabases;
+    const more = `${untold} more databases are not told of here; a backup of the whole target holds them`;
+    const findings = [...this.#parts.remarks(), ...probed.findings, ...(untold > 0 ? [more] : []), ...scan.findings];
+    return {
+      name,
+      engine: engine.name,
+      labels: config.labels,
+      repository: config.repository,
+      ...probed,
+      databases: probed.databases.slice(0, LIMITS.inventoryDatabases),
+      findings: findings.map((finding) => finding.slice(0, 500)),
+    };
+  }
+}

@@ -1,0 +1,280 @@
+import type { Retention } from '@lastgood/protocol';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import {
+  type GroupPart,
+  planRotation,
+  RESTORE_TEST_LEVEL,
+  type RotationCandidate,
+  type RotationInput,
+} from '../src/index.ts';
+
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
+const NOW = Date.parse('2026-06-30T12:00:00Z');
+
+/** What a backup holds of the named databases, of the same size each. */
+const holding = (databases: string, producedBytes = 1_000_000): { parts: GroupPart[] } => ({
+  parts: databases.split(' ').map((database) => ({ group: database, database, producedBytes })),
+});
+/** A good backup that ended so many days ago; later ones have higher sequences. */
+const aged = (days: number, more: Partial<RotationCandidate> = {}): RotationCandidate => ({
+  backupId: `b${days}`,
+  sequence: 10_000 - Math.round(days * 10),
+  finishedAt: new Date(NOW - days * DAY).toISOString(),
+  state: 'good',
+  verifiedLevel: null,
+  ...holding('shop'),
+  ...more,
+});
+const hostLimits = { minimumKept: 1, maxRemovedPerRun: 1000, minimumAgeHours: 0 };
+const plan = (backups: RotationCandidate[], retention: Partial<Retention>, more: Partial<RotationInput> = {}) =>
+  planRotation({
+    backups,
+    retention: { minimum: 1, ...retention },
+    holds: new Set(),
+    inUse: new Set(),
+    now: NOW,
+    storeNow: NOW,
+    controlNow: NOW,
+    jumpedMs: 0,
+    hostLimits,
+    ...more,
+  });
+const kept = (result: ReturnType<typeof plan>): string[] =>
+  result.decisions.filter((decision) => decision.keep).map((decision) => decision.backupId);
+const reasonOf = (result: ReturnType<typeof plan>, id: string): string | undefined =>
+  result.decisions.find((decision) => decision.backupId === id)?.reason;
+
+test('keeps the newest N and says why each stays or goes', () => {
+  const result = plan([aged(3), aged(2), aged(1), aged(0)], { keepLast: 2 });
+  expect(kept(result)).toEqual(['b1', 'b0']);
+  expect(reasonOf(result, 'b3')).toBe('outside of every rule');
+});
+
+test('keeps what lies in the window, and the one before it that reaches back to its edge', () => {
+  expect(kept(plan([aged(9), aged(8), aged(6), aged(1), aged(0)], { keepWithinHours: 7 * 24 }))).toEqual([
+    'b8',
+    'b6',
+    'b1',
+    'b0',
+  ]);
+});
+
+test('keeps everything when no rule is given', () => {
+  const result = plan([aged(900), aged(0)], {});
+  expect(kept(result)).toEqual(['b900', 'b0']);
+  expect(reasonOf(result, 'b900')).toContain('no rule');
+});
+
+test('groups never push one another out', () => {
+  expect(kept(plan([aged(9, holding('other')), aged(1), aged(0)], { keepLast: 1 }))).toEqual(['b9', 'b0']);
+});
+
+test('a database that is made or dropped does not start a group anew, and the last backups of a dropped one stay', () => {
+  const backups = [
+    aged(5, holding('shop')),
+    aged(4, holding('shop')),
+    aged(3, holding('shop copy')),
+    aged(2, holding('shop copy')),
+    aged(1, holding('shop crm')),
+    aged(0, holding('shop crm')),
+  ];
+  const result = plan(backups, { keepLast: 2 });
+  expect(kept(result)).toEqual(['b3', 'b2', 'b1', 'b0']);
+  expect(reasonOf(result, 'b2')).toBe('the last good backup of "copy"');
+  expect(reasonOf(result, 'b0')).toBe('the last good backup');
+});
+
+test('D4: one database of many that shrank to nothing pushes its good backups out no more than a lone one would', () => {
+  const whole = holding('shop crm').parts;
+  const shrunk = [...holding('shop').parts, ...holding('crm', 1).parts];
+  const result = plan([aged(3, { parts: whole }), aged(2, { parts: whole }), aged(0, { parts: shrunk })], {
+    keepLast: 1,
+  });
+  expect(kept(result)).toEqual(['b2', 'b0']);
+  expect(reasonOf(result, 'b2')).toBe('the last good backup of "crm"');
+});
+
+test('a few objects more in a database that is next to empty are not a suspect size', () => {
+  const series = [aged(3, holding('shop', 1_000)), aged(2, holding('shop', 1_000)), aged(0, holding('shop', 9_000))];
+  expect(kept(plan(series, { keepLast: 1 }))).toEqual(['b0']);
+});
+
+test('D1: a clock that jumped forward deletes nothing', () => {
+  const backups = [aged(40), aged(1), aged(0)];
+  for (const jump of [40 * DAY, 3650 * DAY]) {
+    expect(plan(backups, { keepLast: 1 }, { now: NOW + jump }).refused).toContain('repository');
+    expect(plan(backups, { keepLast: 1 }, { now: NOW + jump, storeNow: NOW + jump }).refused).toContain(
+      'control plane',
+    );
+    expect(
+      kept(plan(backups, { keepWithinHours: 48 }, { now: NOW + jump, storeNow: NOW + jump, controlNow: NOW + jump })),
+    ).toEqual(['b40', 'b1', 'b0']);
+  }
+});
+
+test('D2: a clock that jumped back deletes nothing, and sequence decides the order', () => {
+  expect(plan([aged(1), aged(0)], { keepLast: 1 }, { now: 0, storeNow: 0, controlNow: 0 }).refused).toContain('future');
+  const back = { ...aged(0), finishedAt: '1970-01-01T00:00:00Z' };
+  expect(kept(plan([aged(2), aged(1), back], { keepLast: 1 }))).toEqual(['b0']);
+});
+
+test('D2: a backup that met a clock of 1970 or of the future is no older than the one before it, and takes no place of another', () => {
+  const met = (days: number, finishedAt: string): RotationCandidate => ({ ...aged(days), finishedAt });
+  const week = { keepWithinHours: 7 * 24 };
+  for (const instant of ['1970-01-01T00:00:00Z', '2036-01-01T00:00:00Z']) {
+    expect(kept(plan([aged(9), aged(8), met(7.5, instant), aged(6), aged(0)], week))).toEqual(['b7.5', 'b6', 'b0']);
+    expect(kept(plan([aged(9), aged(8), aged(6), met(3, instant), aged(0)], week))).toEqual(['b8', 'b6', 'b3', 'b0']);
+    const young = { hostLimits: { ...hostLimits, minimumAgeHours: 49 } };
+    expect(kept(plan([met(2, instant), aged(1), aged(0)], { keepLast: 1 }, young))).toEqual(['b2', 'b1', 'b0']);
+  }
+});
+
+test('D1: what a clock that once stood ahead has finished makes its successors younger, never older', () => {
+  const ahead = { ...aged(9), finishedAt: new Date(NOW - 2 * DAY).toISOString() };
+  expect(kept(plan([aged(10), ahead, aged(8), aged(1), aged(0)], { keepWithinHours: 72 }))).toEqual([
+    'b10',
+    'b9',
+    'b8',
+    'b1',
+    'b0',
+  ]);
+});
+
+test('D1: nothing goes while the clock of the host is known to have jumped, though all clocks agree', () => {
+  const backups = [aged(40), aged(1), aged(0)];
+  const jumped = NOW + 40 * DAY;
+  const result = plan(
+    backups,
+    { keepLast: 1 },
+    { now: jumped, storeNow: jumped, controlNow: jumped, jumpedMs: 40 * DAY },
+  );
+  expect(result.refused).toContain('jumped');
+  expect(kept(result)).toEqual(['b40', 'b1', 'b0']);
+});
+
+test('D2: one backup from the future does not stop every rotation once the clock is right again', () => {
+  const future = { ...aged(9), finishedAt: '2036-01-01T00:00:00Z' };
+  expect(kept(plan([aged(10), future, aged(1), aged(0)], { keepLast: 1 }))).toEqual(['b0']);
+});
+
+test('D3: after eight days of failures a policy of seven days keeps the last good backup', () => {
+  expect(kept(plan([aged(20), aged(10), aged(9), aged(8)], { keepWithinHours: 24 }))).toEqual(['b10', 'b9', 'b8']);
+  expect(kept(plan([aged(8)], { keepWithinHours: 24 }))).toEqual(['b8']);
+});
+
+test('D4: tiny, bad and unverified backups push no good one out', () => {
+  const tiny = [
+    aged(0.3, holding('shop', 1)),
+    aged(0.2, holding('shop', 1)),
+    aged(0.1, holding('shop', 1)),
+    aged(0, { state: 'bad' }),
+  ];
+  const result = plan([aged(4), aged(3), aged(2, { verifiedLevel: 1 }), aged(1), ...tiny], { keepLast: 2 });
+  expect(kept(result)).toEqual(['b2', 'b1', 'b0.3', 'b0.2', 'b0.1', 'b0']);
+  expect(reasonOf(result, 'b0.3')).toContain('suspect');
+});
+
+test('the last proven backup stays when younger ones were only re-read', () => {
+  const reread = { verifiedLevel: 1 };
+  const result = plan([aged(100, { verifiedLevel: 6 }), aged(2, reread), aged(1, reread), aged(0, reread)], {
+    keepLast: 1,
+  });
+  expect(reasonOf(result, 'b100')).toBe('the last proven backup');
+});
+
+test('a suspect size is held against a backup until it was loaded into a server', () => {
+  const series = [aged(5), aged(4), aged(3), aged(2)];
+  const tiny = (level: number) => aged(0, { ...holding('shop', 1), verifiedLevel: level });
+  expect(reasonOf(plan([...series, tiny(1)], { keepLast: 1 }), 'b0')).toBe('its size is suspect');
+  expect(reasonOf(plan([...series, tiny(4)], { keepLast: 1 }), 'b0')).toBe('the last good backup');
+});
+
+test('the last verified backup stays however old it is', () => {
+  const result = plan([aged(100, { verifiedLevel: 1 }), aged(2), aged(1), aged(0)], { keepLast: 1 });
+  expect(kept(result)).toEqual(['b100', 'b0']);
+  expect(reasonOf(result, 'b100')).toBe('the last verified backup');
+});
+
+test('D5: what is held or in use stays', () => {
+  const result = plan(
+    [aged(3), aged(2), aged(1), aged(0)],
+    { keepLast: 1 },
+    { holds: new Set(['b3']), inUse: new Set(['b2']) },
+  );
+  expect(kept(result)).toEqual(['b3', 'b2', 'b0']);
+});
+
+describe('hostLimits of the host', () => {
+  const many = [5, 4, 3, 2, 1, 0].map((days) => aged(days));
+  test('keep a minimum number', () => {
+    expect(kept(plan(many, { keepLast: 1 }, { hostLimits: { ...hostLimits, minimumKept: 4 } }))).toHaveLength(4);
+  });
+  test('D10: bound the removals of one run, oldest first', () => {
+    expect(kept(plan(many, { keepLast: 1 }, { hostLimits: { ...hostLimits, maxRemovedPerRun: 2 } }))).toEqual([
+      'b3',
+      'b2',
+      'b1',
+      'b0',
+    ]);
+  });
+  test('keep what is young', () => {
+    expect(kept(plan(many, { keepLast: 1 }, { hostLimits: { ...hostLimits, minimumAgeHours: 49 } }))).toEqual([
+      'b2',
+      'b1',
+      'b0',
+    ]);
+  });
+});
+
+test('I3: whatever the policy and the backups, the last good and the last verified one stay, and so do holds', () => {
+  const candidate = fc.record({
+    days: fc.integer({ min: 0, max: 400 }),
+    state: fc.constantFrom('good' as const, 'bad' as const),
+    verifiedLevel: fc.constantFrom(null, 0, 1, 3, 4, 6),
+    databases: fc.constantFrom('a', 'b', 'a b', 'a b c'),
+    producedBytes: fc.integer({ min: 0, max: 5_000_000 }),
+  });
+  const retention = fc.record({
+    keepLast: fc.option(fc.integer({ min: 1, max: 5 }), { nil: undefined }),
+    keepWithinHours: fc.option(fc.integer({ min: 1, max: 2000 }), { nil: undefined }),
+    minimum: fc.integer({ min: 1, max: 3 }),
+  });
+  fc.assert(
+    fc.property(
+      fc.array(candidate, { minLength: 1, maxLength: 12 }),
+      retention,
+      fc.integer({ min: 0, max: 11 }),
+      (drafts, rules, held) => {
+        const backups = drafts.map((draft, index) => ({
+          ...aged(draft.days),
+          state: draft.state,
+          ...holding(draft.databases, draft.producedBytes),
+          verifiedLevel: draft.state === 'good' ? draft.verifiedLevel : null,
+          backupId: `b${index}`,
+          sequence: index + 1,
+        }));
+        const { keepLast, keepWithinHours, minimum } = rules;
+        const policy = {
+          minimum,
+          ...(keepLast === undefined ? {} : { keepLast }),
+          ...(keepWithinHours === undefined ? {} : { keepWithinHours }),
+        };
+        const stay = new Set(kept(plan(backups, policy, { holds: new Set([`b${held}`]) })));
+        for (const group of ['a', 'b', 'c']) {
+          const good = backups.filter(
+            (backup) => backup.state === 'good' && backup.parts.some((part) => part.group === group),
+          );
+          if (good.length > 0) expect(good.some((backup) => stay.has(backup.backupId))).toBe(true);
+          for (const level of [0, RESTORE_TEST_LEVEL]) {
+            const verified = good.filter((backup) => (backup.verifiedLevel ?? -1) >= level).at(-1);
+            if (verified !== undefined) expect(stay).toContain(verified.backupId);
+          }
+        }
+        if (backups.some((backup) => backup.backupId === `b${held}`)) expect(stay).toContain(`b${held}`);
+      },
+    ),
+    { numRuns: 2_000 },
+  );
+});

@@ -1,0 +1,129 @@
+import { uuidv7 } from '@lastgood/host';
+import type { RestoreMode } from '@lastgood/protocol';
+import { type PostgresServer, startPostgres } from '@lastgood/testkit';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { EngineHarness, lacking, ref } from './support/engine-harness.ts';
+
+const cleanup = new AsyncDisposableStack();
+let server: PostgresServer;
+let bench: EngineHarness;
+
+beforeAll(async () => {
+  server = cleanup.use(await startPostgres());
+  bench = cleanup.use(await EngineHarness.open(server));
+}, 120_000);
+afterAll(() => cleanup.disposeAsync());
+
+async function make(database: string, ...statements: string[]): Promise<string> {
+  await server.query('postgres', `create database ${database}`);
+  for (const sql of statements) await server.query(database, sql);
+  return (await bench.backup({ databases: [database] })).backupId;
+}
+async function restore(backupId: string, mode: RestoreMode): Promise<string[]> {
+  const source = await bench.repository.open(ref, backupId);
+  const { hash } = await bench.engine.plan(mode, source, await bench.context());
+  const request = { mode, jobId: uuidv7(), planHash: hash };
+  return (await bench.engine.restore(request, source, await bench.context())).warnings;
+}
+/** Proves to level 6; what was said besides the verdict. */
+async function prove(backupId: string): Promise<string[]> {
+  const said: string[] = [];
+  const context = { ...(await bench.context()), log: (message: string) => void said.push(message) };
+  expect(await bench.verify(6, backupId, context)).toEqual({ reached: 6, findings: [] });
+  return said;
+}
+const TABLE = 'create table t (a int); insert into t values (1), (2)';
+
+test('an event trigger that keeps a log of DDL notes nothing of a proof or of a restore', async () => {
+  const audit = `create table ddl_log (tag text); create function note() returns event_trigger language plpgsql as
+    'begin insert into public.ddl_log values (tg_tag); end'; create event trigger note on ddl_command_end execute function note()`;
+  const backupId = await make('audited', TABLE, 'create materialized view v as select a from t', audit);
+  expect(await prove(backupId)).toEqual([]);
+  expect(await restore(backupId, { type: 'new', database: 'audited', as: 'audited_copy' })).toEqual([]);
+  expect(await restore(backupId, { type: 'inPlace', database: 'audited' })).toEqual([]);
+  for (const database of ['audited', 'audited_copy']) {
+    expect(await server.query(database, 'select a from v order by 1')).toEqual([{ a: 1 }, { a: 2 }]);
+    expect(await server.query(database, 'select tag from ddl_log')).toEqual([]);
+    await server.query(database, 'create table later ()');
+    expect(await server.query(database, 'select tag from ddl_log')).toEqual([{ tag: 'CREATE TABLE' }]);
+  }
+});
+
+test('an event trigger that forbids DDL hinders no proof and no restore, and forbids afterwards as before', async () => {
+  const forbid = `create function forbid() returns event_trigger language plpgsql as 'begin raise exception ''no ddl here''; end';
+    create event trigger forbid on ddl_command_start execute function forbid(); alter event trigger forbid enable always`;
+  const backupId = await make('frozen', TABLE, 'create materialized view v as select a from t', forbid);
+  expect(await prove(backupId)).toEqual([]);
+  expect(await restore(backupId, { type: 'new', database: 'frozen', as: 'frozen_copy' })).toEqual([]);
+  expect(await server.query('frozen_copy', 'select count(*)::int as n from v')).toEqual([{ n: 2 }]);
+  expect(await server.query('frozen_copy', 'select evtenabled as e from pg_event_trigger')).toEqual([{ e: 'A' }]);
+  await expect(server.query('frozen_copy', 'create table later ()')).rejects.toThrow('no ddl here');
+});
+
+test('a view over functions that rely on the search_path is filled, after the view that needs it too', async ({
+  skip,
+}) => {
+  skip(...(await lacking(server, 'views that keep to a search_path')));
+  const backupId = await make(
+    'pathed',
+    'create schema app; alter database pathed set search_path = app, public',
+    'create table app.t (a int); insert into app.t values (1), (2)',
+    "create function app.total() returns bigint language sql stable as 'select count(*) from t'",
+    'create materialized view app.later as select app.total() as n',
+    "create function app.again() returns bigint language sql stable as 'select n from later'",
+    'create materialized view app.early as select app.again() as n',
+    'create materialized view app.never as select 1 as a with no data',
+  );
+  expect(await prove(backupId)).toEqual([]);
+  expect(await restore(backupId, { type: 'swap', database: 'pathed' })).toEqual([]);
+  expect(await server.query('pathed', 'select (select n from early)::int, (select n from later)::int as m')).toEqual([
+    { n: 2, m: 2 },
+  ]);
+  await expect(server.query('pathed', 'select from never')).rejects.toThrow('has not been populated');
+});
+
+test('a view that cannot be filled is a warning of the restore and no verdict on the backup', async () => {
+  await make(
+    'broken_view',
+    TABLE,
+    "create function risky() returns int language sql as 'select 1'",
+    'create materialized view v as select risky() as a',
+    'create materialized view sound as select a from t',
+  );
+  await server.query('broken_view', "create or replace function risky() returns int language sql as 'select 1/0'");
+  const { backupId } = await bench.backup({ databases: ['broken_view'] });
+  const reason = expect.stringMatching(/materialized view public\.v could not be filled .*division by zero/);
+  expect(await prove(backupId)).toEqual([reason]);
+  for (const mode of [
+    { type: 'new', database: 'broken_view', as: 'broken_copy' },
+    { type: 'inPlace', database: 'broken_view' },
+  ] as const) {
+    expect(await restore(backupId, mode)).toEqual([reason]);
+    expect(
+      await server.query(mode.type === 'new' ? mode.as : mode.database, 'select count(*)::int as n from sound'),
+    ).toEqual([{ n: 2 }]);
+  }
+});
+
+test("a view of a superuser is not filled under the search_path of a database's owner who is none", async ({
+  skip,
+}) => {
+  skip(...(await lacking(server, 'views that keep to a search_path')));
+  await server.query('postgres', "create role sly login password 's'");
+  await server.query('postgres', 'create database lure owner sly');
+  await server.query('lure', "create function pick() returns text language sql as 'select 1::text'");
+  await server.query('lure', "create function public.through() returns text language sql as 'select pick()'");
+  await server.query('lure', 'create materialized view v as select public.through() as a');
+  await server.queryAs(
+    'sly',
+    's',
+    'lure',
+    "create schema evil; create function evil.pick() returns text language plpgsql as 'begin return current_user; end'; alter database lure set search_path = evil, public",
+  );
+  const { backupId } = await bench.backup({ databases: ['lure'] });
+  expect(await restore(backupId, { type: 'new', database: 'lure', as: 'lure_copy' })).toEqual([
+    expect.stringContaining('code of sly'),
+    expect.stringContaining('materialized view public.v could not be filled'),
+  ]);
+  await expect(server.query('lure_copy', 'select from v')).rejects.toThrow('has not been populated');
+});

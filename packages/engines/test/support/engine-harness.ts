@@ -1,0 +1,137 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  type BackupFacts,
+  type Engine,
+  type EngineContext,
+  Failure,
+  type Repository,
+  type VerifyOutcome,
+} from '@lastgood/core';
+import { systemClock, uuidv7 } from '@lastgood/host';
+import type { Manifest, RestoreMode } from '@lastgood/protocol';
+import { createFolderRepository } from '@lastgood/repository';
+import { type PostgresServer, temporaryFolder } from '@lastgood/testkit';
+import { createPostgresEngine } from '../../src/postgres/index.ts';
+
+export const ref = { environment: 'test', host: 'db-1', target: 'shop' };
+
+/** One engine over one repository, as the agent would drive them, without the agent. */
+export class EngineHarness implements AsyncDisposable {
+  readonly folder: string;
+  readonly repository: Repository;
+  readonly engine: Engine;
+  readonly #cleanup: AsyncDisposableStack;
+
+  private constructor(folder: string, repository: Repository, engine: Engine, cleanup: AsyncDisposableStack) {
+    this.folder = folder;
+    this.repository = repository;
+    this.engine = engine;
+    this.#cleanup = cleanup;
+  }
+  /** The repository is in a folder of its own unless told. */
+  static async open(
+    server: Pick<PostgresServer, 'connection'>,
+    connection: object = {},
+    store?: string,
+  ): Promise<EngineHarness> {
+    const cleanup = new AsyncDisposableStack();
+    const { path } = cleanup.use(await temporaryFolder());
+    const repository = await createFolderRepository({ path: store ?? join(path, 'repository') });
+    return new EngineHarness(path, repository, createPostgresEngine({ ...server.connection, ...connection }), cleanup);
+  }
+  async context(
+    signal: AbortSignal = new AbortController().signal,
+    progress: EngineContext['progress'] = () => undefined,
+  ): Promise<EngineContext> {
+    const workDir = join(this.folder, uuidv7());
+    await mkdir(workDir, { mode: 0o700 });
+    return { workDir, signal, clock: systemClock, progress, log: () => undefined };
+  }
+  async backup(
+    options: {
+      databases?: string[] | null;
+      digests?: boolean;
+      signal?: AbortSignal;
+      systemId?: string;
+      progress?: EngineContext['progress'];
+    } = {},
+  ): Promise<Manifest> {
+    const context = await this.context(options.signal, options.progress);
+    const backupId = uuidv7();
+    const writer = await this.repository.begin(
+      {
+        ref,
+        backupId,
+        jobId: uuidv7(),
+        attempt: 1,
+        engine: 'postgres',
+        startedAt: new Date().toISOString(),
+        lastgoodVersion: '0.1.0',
+      },
+      options.systemId ?? 'system',
+    );
+    let facts: BackupFacts;
+    try {
+      facts = await this.engine.backup(
+        { databases: options.databases === undefined ? ['shop'] : options.databases, digests: options.digests ?? true },
+        writer,
+        context,
+      );
+    } catch (error) {
+      await writer.abandon();
+      throw error;
+    }
+    return (await writer.publish(facts, new Date().toISOString())).manifest;
+  }
+  async restore(
+    backupId: string,
+    mode: RestoreMode,
+    jobId = uuidv7(),
+  ): Promise<{ jobId: string; oldKeptAs: string | null; tables: number }> {
+    const source = await this.repository.open(ref, backupId);
+    const { hash } = await this.engine.plan(mode, source, await this.context());
+    const result = await this.engine.restore({ mode, jobId, planHash: hash }, source, await this.context());
+    return { jobId, oldKeptAs: result.oldKeptAs, tables: result.tables };
+  }
+  /** The ids of the backups that are listed; fails when a folder of a backup that was given up is left. */
+  async listed(): Promise<string[]> {
+    const { backups, broken } = await this.repository.list(ref);
+    const swept = await this.repository.sweep(ref, new Set());
+    if (broken.length + swept.length > 0) throw new Error(`left behind: ${JSON.stringify([broken, swept])}`);
+    return backups.map(({ manifest }) => manifest.backupId);
+  }
+  /** Verifies a stored backup with the engine. */
+  async verify(level: 2 | 3 | 4 | 5 | 6, backupId: string, context?: EngineContext): Promise<VerifyOutcome> {
+    return await this.engine.verify(
+      level,
+      await this.repository.open(ref, backupId),
+      context ?? (await this.context()),
+    );
+  }
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#cleanup.disposeAsync();
+  }
+}
+
+const OFFERED = {
+  hstore: "select from pg_available_extensions where name = 'hstore'",
+  citext: "select from pg_available_extensions where name = 'citext'",
+  icu: "select from pg_collation where collname = 'en-x-icu'",
+  ssl: "select from pg_config where name = 'CONFIGURE' and setting ~ '--with-(open)?ssl'",
+  'views that keep to a search_path': "select where current_setting('server_version_num')::int < 170000",
+};
+/** What a server that is tested cannot do, for `skip`: builds leave things out, and versions give things up. */
+export async function lacking(
+  server: Pick<PostgresServer, 'query'>,
+  need: keyof typeof OFFERED,
+): Promise<[boolean, string]> {
+  return [(await server.query('postgres', OFFERED[need])).length === 0, `this PostgreSQL has no ${need}`];
+}
+
+/** The code with which something was refused; a text that fits no code when it was not. */
+export const codeOf = async (work: Promise<unknown>): Promise<string> =>
+  await work.then(
+    () => 'nothing was refused',
+    (error: unknown) => (error instanceof Failure ? error.code : String(error)),
+  );

@@ -1,0 +1,59 @@
+import { z } from 'zod';
+import { nameSchema, uuidSchema } from '../ids.ts';
+import { jobSpecSchema } from '../jobs/spec.ts';
+import { scopeSchema } from './scope.ts';
+
+/** A target as people name it: `target`, `host/target` or `environment/host/target`; refused when ambiguous. */
+export const targetSelectorSchema = z
+  .string()
+  .min(1)
+  .max(200)
+  .regex(/^[a-z0-9_/-]+$/, 'use target, host/target or environment/host/target');
+
+export const createJobInputSchema = z.object({
+  target: targetSelectorSchema,
+  spec: jobSpecSchema,
+  idempotencyKey: z.string().min(8).max(128),
+  startByMs: z
+    .int()
+    .min(1000)
+    .max(30 * 86_400_000)
+    .default(3_600_000),
+  deadlineMs: z
+    .int()
+    .min(1000)
+    .max(14 * 86_400_000)
+    .default(86_400_000),
+});
+const page = z.object({ limit: z.int().min(1).max(1000).default(100) });
+const maybeTarget = z.object({ target: targetSelectorSchema.optional() });
+const tokenName = z
+  .string()
+  .min(1)
+  .max(100)
+  .regex(/^[\p{L}\p{N} ._@-]+$/u);
+export const inputs = {
+  targets: maybeTarget,
+  status: maybeTarget,
+  backups: maybeTarget.extend(page.shape),
+  jobs: maybeTarget.extend(page.shape),
+  job: z.object({ jobId: uuidSchema }),
+  hold: z.object({ backupId: uuidSchema, held: z.boolean(), reason: z.string().max(500).default('') }),
+  createToken: z.object({
+    name: tokenName,
+    scope: scopeSchema,
+    expiresInHours: z
+      .number()
+      .positive()
+      .max(24 * 3660)
+      .nullable(),
+  }),
+  createEnrollToken: z.object({
+    environment: nameSchema,
+    host: nameSchema,
+    expiresInHours: z.number().positive().max(24).default(1),
+  }),
+  revokeToken: z.object({ id: uuidSchema }),
+  audit: page,
+  none: z.object({}).default({}),
+} as const;

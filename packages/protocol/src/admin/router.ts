@@ -1,0 +1,95 @@
+import { initTRPC, TRPCError } from '@trpc/server';
+import { z } from 'zod';
+import { type WireError, wireErrorOf, wireErrorSchema } from '../errors.ts';
+import type { AdminContext } from './api.ts';
+import { createJobInputSchema, inputs } from './inputs.ts';
+import type { Scope } from './scope.ts';
+
+const failureOf = (error: unknown): WireError | null =>
+  typeof error === 'object' && error !== null && 'wireError' in error
+    ? (wireErrorSchema.safeParse(error.wireError).data ?? null)
+    : null;
+/** What stands for an error of the transport itself, by its code. */
+const CODE_OF: Partial<Record<TRPCError['code'], WireError['code']>> = {
+  BAD_REQUEST: 'BAD_INPUT',
+  PARSE_ERROR: 'BAD_INPUT',
+  METHOD_NOT_SUPPORTED: 'BAD_INPUT',
+  UNSUPPORTED_MEDIA_TYPE: 'BAD_INPUT',
+  PAYLOAD_TOO_LARGE: 'BAD_INPUT',
+  NOT_FOUND: 'NOT_FOUND',
+  UNAUTHORIZED: 'UNAUTHENTICATED',
+  FORBIDDEN: 'FORBIDDEN',
+};
+/** Every answer that is an error has code, message and remedy; what nobody expected has no words of its own. */
+function failureFor(error: TRPCError): WireError {
+  const known = failureOf(error.cause);
+  if (known !== null) return known;
+  const code = CODE_OF[error.code] ?? 'BUG';
+  const said = error.cause instanceof z.ZodError ? z.prettifyError(error.cause) : error.message;
+  return wireErrorOf(code, code === 'BUG' || code === 'UNAUTHENTICATED' ? error.code : said.slice(0, 1000));
+}
+const t = initTRPC.context<AdminContext>().create({
+  isDev: false,
+  errorFormatter: ({ shape, error }) => {
+    const failure = failureFor(error);
+    return {
+      ...shape,
+      message: failure.message,
+      data: {
+        code: shape.data.code,
+        httpStatus: shape.data.httpStatus,
+        failure,
+        badInput: error.cause instanceof z.ZodError,
+      },
+    };
+  },
+});
+/** The status of a failure that the control plane expected; any other is a 500. */
+const STATUS_OF: Partial<Record<WireError['code'], TRPCError['code']>> = {
+  BAD_INPUT: 'BAD_REQUEST',
+  NOT_FOUND: 'NOT_FOUND',
+  CONFLICT: 'CONFLICT',
+  FORBIDDEN: 'FORBIDDEN',
+  UNAUTHENTICATED: 'UNAUTHORIZED',
+  NO_SPACE: 'SERVICE_UNAVAILABLE',
+  IO_ERROR: 'SERVICE_UNAVAILABLE',
+};
+const typed = t.procedure.use(async ({ next }) => {
+  const result = await next();
+  if (result.ok) return result;
+  const status = STATUS_OF[failureOf(result.error.cause)?.code ?? 'BUG'];
+  if (status === undefined) return result;
+  throw new TRPCError({ code: status, cause: result.error.cause });
+});
+const RANK: Record<Scope, number> = { read: 0, operate: 1, destroy: 2, admin: 3 };
+const need = (scope: Scope) =>
+  typed.use(({ ctx, next }) => {
+    if (RANK[ctx.scope] < RANK[scope])
+      throw new TRPCError({ code: 'FORBIDDEN', message: `this needs a token with scope ${scope}` });
+    return next();
+  });
+const read = need('read');
+const operate = need('operate');
+const admin = need('admin');
+
+/** Every procedure names the scope it needs; AdminApi.createJob checks `destroy` for destructive commands itself. */
+export const adminRouter = t.router({
+  whoAmI: read.input(inputs.none).query(({ ctx }) => ctx.api.whoAmI()),
+  hosts: read.input(inputs.none).query(({ ctx }) => ctx.api.hosts()),
+  targets: read.input(inputs.targets).query(({ ctx, input }) => ctx.api.targets(input)),
+  status: read.input(inputs.status).query(({ ctx, input }) => ctx.api.status(input)),
+  backups: read.input(inputs.backups).query(({ ctx, input }) => ctx.api.backups(input)),
+  jobs: read.input(inputs.jobs).query(({ ctx, input }) => ctx.api.jobs(input)),
+  job: read.input(inputs.job).query(({ ctx, input }) => ctx.api.job(input.jobId)),
+  createJob: operate.input(createJobInputSchema).mutation(({ ctx, input }) => ctx.api.createJob(input)),
+  cancelJob: operate.input(inputs.job).mutation(({ ctx, input }) => ctx.api.cancelJob(input.jobId)),
+  hold: operate.input(inputs.hold).mutation(({ ctx, input }) => ctx.api.hold(input)),
+  tokens: admin.input(inputs.none).query(({ ctx }) => ctx.api.tokens()),
+  createToken: admin.input(inputs.createToken).mutation(({ ctx, input }) => ctx.api.createToken(input)),
+  createEnrollToken: admin
+    .input(inputs.createEnrollToken)
+    .mutation(({ ctx, input }) => ctx.api.createEnrollToken(input)),
+  revokeToken: admin.input(inputs.revokeToken).mutation(({ ctx, input }) => ctx.api.revokeToken(input.id)),
+  audit: admin.input(inputs.audit).query(({ ctx, input }) => ctx.api.audit(input)),
+});
+export type AdminRouter = typeof adminRouter;

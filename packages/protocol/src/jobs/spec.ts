@@ -1,0 +1,72 @@
+import { z } from 'zod';
+import { databaseNameSchema, nameSchema, sha256Schema, uuidSchema } from '../ids.ts';
+
+/** 0 present · 1 stored bytes re-read · 2 fully decoded · 3 the engine's checker · 4 loaded into a scratch server · 5 expectations hold · 6 equals the source. */
+export const verificationLevelSchema = z.union([
+  z.literal(0),
+  z.literal(1),
+  z.literal(2),
+  z.literal(3),
+  z.literal(4),
+  z.literal(5),
+  z.literal(6),
+]);
+export type VerificationLevel = z.infer<typeof verificationLevelSchema>;
+
+/** How many and how old backups stay. No rule given = all are kept. Ages are in hours. */
+export const retentionSchema = z.object({
+  keepLast: z.int().min(1).max(100_000).optional(),
+  keepWithinHours: z
+    .number()
+    .positive()
+    .max(24 * 366 * 20)
+    .optional(),
+  minimum: z.int().min(1).max(1000).default(1),
+});
+export type Retention = z.infer<typeof retentionSchema>;
+
+/** Where restored databases go. `new` never touches an existing one; `swap` renames and keeps the old aside; `inPlace` overwrites. */
+export const restoreModeSchema = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('new'), database: databaseNameSchema, as: databaseNameSchema }),
+  z.object({ type: z.literal('swap'), database: databaseNameSchema }),
+  z.object({ type: z.literal('inPlace'), database: databaseNameSchema }),
+]);
+export type RestoreMode = z.infer<typeof restoreModeSchema>;
+
+const onTarget = { target: nameSchema };
+export const jobSpecSchema = z.discriminatedUnion('command', [
+  z.object({
+    command: z.literal('backup'),
+    ...onTarget,
+    databases: z.array(databaseNameSchema).min(1).max(1000).nullable(),
+    digests: z.boolean(),
+  }),
+  z.object({ command: z.literal('verify'), ...onTarget, backupId: uuidSchema, level: verificationLevelSchema }),
+  z.object({
+    command: z.literal('rotate'),
+    ...onTarget,
+    retention: retentionSchema,
+    holds: z.array(uuidSchema).max(10_000),
+    dryRun: z.boolean(),
+  }),
+  z.object({ command: z.literal('plan'), ...onTarget, backupId: uuidSchema, mode: restoreModeSchema }),
+  z.object({
+    command: z.literal('restore'),
+    ...onTarget,
+    backupId: uuidSchema,
+    mode: restoreModeSchema,
+    planHash: sha256Schema,
+  }),
+  z.object({ command: z.literal('undo'), ...onTarget, restoreJobId: uuidSchema }),
+]);
+export type JobSpec = z.infer<typeof jobSpecSchema>;
+export type Command = JobSpec['command'];
+
+/** Safe jobs may be run again after a crash; destructive ones need a live grant and are never re-run. */
+export type JobClass = 'safe' | 'destructive';
+
+/** A dry run of rotate deletes nothing, so it is safe. */
+export function classOf(spec: JobSpec): JobClass {
+  if (spec.command === 'restore' || spec.command === 'undo') return 'destructive';
+  return spec.command === 'rotate' && !spec.dryRun ? 'destructive' : 'safe';
+}

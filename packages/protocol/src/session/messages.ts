@@ -1,0 +1,33 @@
+import { z } from 'zod';
+import { uuidSchema } from '../ids.ts';
+import { attemptSchema, sequenceSchema } from '../jobs/counters.ts';
+import { jobEventSchema } from '../jobs/event.ts';
+import { progressSchema } from '../jobs/progress.ts';
+
+/** Every call within a session carries its id. */
+export const inSession = { sessionId: z.string() };
+export const ackInputSchema = z.object({ ...inSession, upToSeq: sequenceSchema });
+/** The agent's wall clock as it sends, so that one that was repaired is believed again without a new session. */
+const clock = z.number().optional();
+export const grantInputSchema = z.object({
+  ...inSession,
+  jobId: uuidSchema,
+  attempt: attemptSchema,
+  nonce: z.string().min(1).max(64),
+  clock,
+});
+export const grantAnswerSchema = z.object({ granted: z.boolean(), ttlMs: z.number(), reason: z.string() });
+export const reportInputSchema = z.object({ ...inSession, events: z.array(jobEventSchema).min(1).max(256) });
+export const reportAnswerSchema = z.object({ acceptedIds: z.array(z.string()) });
+export const heartbeatInputSchema = z.object({
+  ...inSession,
+  ackSeq: sequenceSchema,
+  progress: z.array(progressSchema).max(64),
+  running: z.array(z.object({ jobId: uuidSchema, attempt: attemptSchema })).max(64),
+  outboxDepth: z.int(),
+  clock,
+});
+export const heartbeatAnswerSchema = z.object({
+  controlClock: z.number(),
+  cancel: z.array(z.object({ jobId: uuidSchema, attempt: attemptSchema })),
+});

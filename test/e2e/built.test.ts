@@ -1,0 +1,31 @@
+/** What `npm run build` makes is what people run: the main job once more, with the agent as one bundled file. */
+import { join } from 'node:path';
+import { root, seedShop, startPostgres, temporaryFolder } from '@lastgood/testkit';
+import { afterAll, expect, test } from 'vitest';
+import { Fleet } from '../support/fleet.ts';
+
+const cleanup = new AsyncDisposableStack();
+afterAll(() => cleanup.disposeAsync());
+
+test('the built agent backs up, proves at level 6, swaps a restore in and takes it back', async () => {
+  const server = cleanup.use(await startPostgres());
+  await seedShop(server, 'shop', { rows: 500 });
+  const { path } = cleanup.use(await temporaryFolder());
+  const agent = join(root, 'apps/agent/dist/main.mjs');
+  const fleet = cleanup.use(await Fleet.start(path, server.connection, { agent }));
+  const backup = await fleet.run({ command: 'backup', target: 'shop', databases: ['shop'], digests: true });
+  if (backup.result?.command !== 'backup') throw new TypeError(JSON.stringify(backup.error));
+  const { backupId } = backup.result.backup;
+  for (const level of [4, 6] as const) {
+    const proof = await fleet.run({ command: 'verify', target: 'shop', backupId, level });
+    expect(proof).toMatchObject({ state: 'succeeded', result: { passed: true, reached: level, findings: [] } });
+  }
+  const mode = { type: 'swap', database: 'shop' } as const;
+  const planned = await fleet.run({ command: 'plan', target: 'shop', backupId, mode });
+  if (planned.result?.command !== 'plan') throw new TypeError(JSON.stringify(planned.error));
+  const { hash } = planned.result.plan;
+  const restored = await fleet.run({ command: 'restore', target: 'shop', backupId, mode, planHash: hash });
+  expect(restored.state).toBe('succeeded');
+  const undone = await fleet.run({ command: 'undo', target: 'shop', restoreJobId: restored.jobId });
+  expect(undone).toMatchObject({ state: 'succeeded', error: null });
+});

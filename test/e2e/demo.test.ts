@@ -1,0 +1,81 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { chmod } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { root, temporaryFolder, waitFor } from '@lastgood/testkit';
+import { expect, test } from 'vitest';
+
+const forever = new AbortController().signal;
+
+/** The demonstration of `npm start`, up and with its folder, in a folder for temporary files of its own. */
+async function startDemo(
+  tmp: string,
+  command: readonly string[] = [process.execPath, join(root, 'scripts/demo.ts')],
+): Promise<{ child: ChildProcess; folder: string }> {
+  // The server of the demonstration runs as another user and passes through.
+  await chmod(tmp, 0o711);
+  const [file = '', ...args] = command;
+  const child = spawn(file, args, {
+    cwd: root,
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, TMPDIR: tmp },
+  });
+  let printed = '';
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+    printed += text;
+  });
+  const folder = await waitFor('the demonstration', 120_000, forever, async () => {
+    if (child.exitCode !== null) throw new TypeError(`it ended early:\n${printed}`);
+    const token = /LASTGOOD_TOKEN_FILE=(\S+)/.exec(printed)?.[1];
+    return token === undefined ? undefined : dirname(dirname(token));
+  });
+  return { child, folder };
+}
+
+/** Processes that work in the folder: control plane, agent, servers. */
+const processesIn = (folder: string): string[] =>
+  readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(folder);
+      } catch {
+        return false;
+      }
+    });
+
+test('the demonstration removes everything when its terminal is closed', async () => {
+  await using tmp = await temporaryFolder();
+  const { child, folder } = await startDemo(tmp.path);
+  expect(processesIn(folder).length).toBeGreaterThan(2);
+  child.kill('SIGHUP');
+  await once(child, 'close');
+  expect([existsSync(folder), processesIn(folder)]).toEqual([false, []]);
+});
+
+test('the demonstration ends when whoever started it is gone, as npm is after a signal', async () => {
+  await using tmp = await temporaryFolder();
+  const shell = `${process.execPath} ${join(root, 'scripts/start.mjs')}; true`;
+  const { child, folder } = await startDemo(tmp.path, ['/bin/sh', '-c', shell]);
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+  await waitFor('the demonstration to end', 60_000, forever, async () =>
+    existsSync(folder) || processesIn(folder).length > 0 ? undefined : true,
+  );
+});
+
+test('a demonstration that is killed leaves no process, and the next one removes its folder', async () => {
+  await using tmp = await temporaryFolder();
+  const killed = await startDemo(tmp.path);
+  killed.child.kill('SIGKILL');
+  await once(killed.child, 'close');
+  await waitFor('its processes to end', 30_000, forever, async () =>
+    processesIn(killed.folder).length === 0 ? true : undefined,
+  );
+  expect(existsSync(killed.folder)).toBe(true);
+  const next = await startDemo(tmp.path);
+  expect(existsSync(killed.folder)).toBe(false);
+  next.child.kill('SIGINT');
+  await once(next.child, 'close');
+});

@@ -1,0 +1,45 @@
+import { rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { JobSpec } from '@lastgood/protocol';
+import { type PostgresServer, root, startPostgres, startProcess, temporaryFolder } from '@lastgood/testkit';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { Fleet } from '../../support/fleet.ts';
+
+const cleanup = new AsyncDisposableStack();
+let server: PostgresServer;
+let fleet: Fleet;
+
+beforeAll(async () => {
+  server = cleanup.use(await startPostgres());
+  await server.query('postgres', 'create database shop');
+  fleet = cleanup.use(await Fleet.start(cleanup.use(await temporaryFolder()).path, server.connection));
+}, 120_000);
+afterAll(() => cleanup.disposeAsync());
+
+test('an agent that a new control plane does not know says what to do, and is there once its host is enrolled anew, without a restart', async () => {
+  const backup: JobSpec = { command: 'backup', target: 'shop', databases: ['shop'], digests: false };
+  const { state } = await fleet.run(backup);
+  expect(state).toBe('succeeded');
+  await fleet.killControl();
+  await rm(join(fleet.folder, 'control'), { recursive: true });
+  await fleet.startControl();
+  await fleet.untilLogged('enroll this host again');
+  const { token } = await fleet.client.createEnrollToken.mutate({
+    environment: 'test',
+    host: 'db-1',
+    expiresInHours: 1,
+  });
+  const tokenFile = join(fleet.folder, 'anew.token');
+  await writeFile(tokenFile, token, { mode: 0o600 });
+  const program = join(root, 'apps/agent/src/main.ts');
+  const args = ['enroll', '--config', fleet.configFile, '--url', fleet.url, '--token-file', tokenFile];
+  await (await startProcess('enroll', [program, ...args], undefined)).ended;
+  await fleet.untilOnline();
+  await fleet.untilLogged('this host was enrolled anew');
+  // The repository's backups fill the new catalog, and the next one goes into the same folder.
+  expect((await fleet.run(backup)).state).toBe('succeeded');
+  expect((await fleet.client.backups.query({ target: 'test/db-1/shop' })).map((each) => each.state)).toEqual([
+    'good',
+    'good',
+  ]);
+});

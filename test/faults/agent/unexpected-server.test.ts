@@ -1,0 +1,212 @@
+import { once } from 'node:events';
+import { readFile, writeFile } from 'node:fs/promises';
+import { createServer, type Server as HttpServer } from 'node:http';
+import { createServer as createTcpServer, type Server, type Socket } from 'node:net';
+import { startPostgres, temporaryFolder, waitFor } from '@lastgood/testkit';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { WebSocketServer } from 'ws';
+import { Fleet } from '../../support/fleet.ts';
+
+const forever = new AbortController().signal;
+const cleanup = new AsyncDisposableStack();
+let fleet: Fleet;
+
+beforeAll(async () => {
+  const server = cleanup.use(await startPostgres());
+  const { path } = cleanup.use(await temporaryFolder());
+  fleet = cleanup.use(await Fleet.start(path, server.connection));
+});
+afterAll(() => cleanup.disposeAsync());
+beforeEach(() => fleet.killAgent());
+
+async function listening(server: Server | HttpServer): Promise<number> {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new TypeError('no port');
+  return address.port;
+}
+/** Starts the agent, with its identity, against something that is not the control plane. */
+async function against(port: number): Promise<void> {
+  const config = JSON.parse(await readFile(fleet.configFile, 'utf8'));
+  config.control.url = `http://127.0.0.1:${port}`;
+  await writeFile(fleet.configFile, JSON.stringify(config), { mode: 0o600 });
+  await fleet.startAgent();
+}
+const waits = (): { reason: string; waitMs: number }[] =>
+  fleet.agentLog
+    .split('\n')
+    .filter((line) => line.includes('no connection to the control plane'))
+    .map((line) => JSON.parse(line));
+async function untilTried(times: number): Promise<{ reason: string; waitMs: number }[]> {
+  return await waitFor(`${times} tries`, 20_000, forever, async () => (waits().length >= times ? waits() : undefined));
+}
+
+test('a port that takes connections and never answers is given up and tried again', async () => {
+  const sockets = new Set<Socket>();
+  const server = createTcpServer((socket) => void sockets.add(socket.on('error', () => undefined)));
+  try {
+    await against(await listening(server));
+    await untilTried(1);
+    await waitFor('a second try', 60_000, forever, async () => (sockets.size > 1 ? true : undefined));
+  } finally {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  }
+});
+
+test('a proxy that answers with its own page is an error to try again, not the end of the process', async () => {
+  const server = createServer((_request, response) => response.end('<html>sign in</html>'));
+  try {
+    await against(await listening(server));
+    const [first] = await untilTried(2);
+    expect(first?.reason).toContain('refused with 200');
+    expect(first?.waitMs).toBeLessThanOrEqual(60_000);
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+});
+
+test.for([
+  ['a page', '<html>busy</html>'],
+  ['bytes', Buffer.from([0, 255, 1, 2])],
+  ['a number', '42'],
+  ['null', 'null'],
+  ['an answer to a call that nobody made', '{"id":99,"result":{"type":"data","data":1}}'],
+  ['a frame above the limit', 'x'.repeat(300_000)],
+  ['an empty frame', ''],
+  ['deep nesting', '['.repeat(50_000)],
+] as const)('a server that sends %s after the upgrade does not end the process', async ([, frame]) => {
+  const server = createServer();
+  const sockets = new WebSocketServer({ server });
+  sockets.on('connection', (socket) => {
+    socket.on('error', () => undefined);
+    socket.on('message', () => {
+      socket.send(frame);
+      // A server that is no control plane does not answer the hello; it hangs up some time.
+      setTimeout(() => socket.close(), 100);
+    });
+  });
+  try {
+    await against(await listening(server));
+    const [first] = await untilTried(1);
+    expect(first?.waitMs).toBeLessThanOrEqual(60_000);
+    process.kill(fleet.agentPid, 0);
+  } finally {
+    for (const socket of sockets.clients) socket.terminate();
+    server.closeAllConnections();
+    server.close();
+  }
+});
+
+test.for([401, 403, 426])(
+  'K10: refused with %i the agent waits minutes, not seconds, before it asks again',
+  async (status) => {
+    const server = createServer((_request, response) =>
+      response.writeHead(status, { 'x-reason': status === 426 ? 'protocol' : 'unknown' }).end(),
+    );
+    try {
+      await against(await listening(server));
+      const [first] = await untilTried(1);
+      expect(first?.reason).toContain(`refused with ${status}`);
+      expect(first?.waitMs).toBeGreaterThanOrEqual(5 * 60_000);
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
+  },
+);
+
+/** A control plane of tomorrow: takes every call, and sends commands that nobody knows yet. */
+function controlOfTomorrow(
+  server: HttpServer,
+  commands: readonly object[],
+): { calls: { path: string; input: unknown }[] } {
+  const calls: { path: string; input: unknown }[] = [];
+  const now = Date.now();
+  const hello = {
+    sessionId: 's',
+    epoch: 1,
+    incarnation: 'tomorrow',
+    protocol: 1,
+    controlClock: now,
+    heartbeatMs: 15_000,
+  };
+  new WebSocketServer({ server }).on('connection', (socket) =>
+    socket.on('message', (data) => {
+      for (const { id, params } of [JSON.parse(String(data))].flat()) {
+        if (params === undefined) continue;
+        calls.push({ path: params.path, input: params.input });
+        const answer = (result: object): void => socket.send(JSON.stringify({ id, result }));
+        if (params.path === 'commands') {
+          answer({ type: 'started' });
+          for (const command of commands) answer({ type: 'data', data: command });
+        } else if (params.path === 'hello')
+          answer({
+            type: 'data',
+            data: { ...hello, leaseMs: 90_000, spreadMs: 0, merged: { baseSeq: 0 }, reset: null },
+          });
+        else if (params.path === 'report') {
+          const acceptedIds = params.input.events.map((event: { id: string }) => event.id);
+          answer({ type: 'data', data: { acceptedIds } });
+        } else answer({ type: 'data', data: { controlClock: now, cancel: [] } });
+      }
+    }),
+  );
+  return { calls };
+}
+
+test('K10: commands of tomorrow are acknowledged; jobs among them are rejected as not supported', async () => {
+  const jobId = '01a20b1a-d025-7344-a564-47d7db15294a';
+  const times = { startBy: Date.now() + 3_600_000, deadlineMs: 1_000 };
+  const server = createServer();
+  const { calls } = controlOfTomorrow(server, [
+    { seq: 1, type: 'sched.set', rev: 12 },
+    {
+      seq: 2,
+      type: 'job.start',
+      jobId,
+      attempt: 1,
+      spec: { command: 'teleport', target: 'shop', whither: 'mars' },
+      ...times,
+    },
+    {
+      seq: 3,
+      type: 'job.start',
+      jobId: jobId.replace('01', '02'),
+      attempt: 1,
+      spec: { command: 'backup', target: 'shop', kind: 'physical' },
+      ...times,
+    },
+  ]);
+  try {
+    await against(await listening(server));
+    await waitFor('the acknowledgement', 60_000, forever, async () =>
+      calls.some(({ path, input }) => path === 'ack' && (input as { upToSeq: number }).upToSeq === 3)
+        ? true
+        : undefined,
+    );
+    const events = await waitFor('both reports', 60_000, forever, async () => {
+      const told = calls.flatMap(({ path, input }) =>
+        path === 'report' ? (input as { events: { type: string; error: { code: string } }[] }).events : [],
+      );
+      return told.length >= 2 ? told : undefined;
+    });
+    expect(events.map(({ type, error }) => [type, error.code])).toEqual([
+      ['rejected', 'COMMAND_UNSUPPORTED'],
+      ['rejected', 'COMMAND_UNSUPPORTED'],
+    ]);
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+});
+
+test('an agent that starts before its control plane connects when that comes up', async () => {
+  await fleet.killControl();
+  await against(Number(new URL(fleet.url).port));
+  await untilTried(1);
+  await fleet.startControl();
+  await fleet.untilOnline();
+});

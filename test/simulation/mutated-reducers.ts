@@ -1,0 +1,125 @@
+import {
+  type AgentLedger,
+  type ControlJob,
+  type ControlLedger,
+  type JobEvent,
+  jobKey,
+  TERMINAL_STATES,
+} from '@lastgood/protocol';
+import { type Habits, type Parts, type Reducers, realParts } from './protocol-under-test.ts';
+import type { Faults } from './world.ts';
+
+/** One rule of the delivery and the parts without it. */
+export interface Mutation {
+  readonly rule: string;
+  readonly without: string;
+  readonly faults: Faults;
+  readonly parts: Parts;
+  /** What protects as well, so that the simulation does not notice the loss of this rule alone. */
+  readonly backedBy?: string;
+}
+
+export const real = realParts.reduce;
+export const reduceWith = (changes: Partial<Reducers>): Parts => ({ ...realParts, reduce: { ...real, ...changes } });
+export const withoutHabit = (habit: keyof Habits): Parts => ({
+  ...realParts,
+  habits: { ...realParts.habits, [habit]: false },
+});
+export const changeJobs = (ledger: ControlLedger, change: (job: ControlJob) => ControlJob): ControlLedger => ({
+  ...ledger,
+  jobs: new Map([...ledger.jobs].map(([id, job]) => [id, change(job)])),
+});
+export const merged = (ledger: ControlLedger): ControlLedger => ({ ...ledger, mergedIncarnation: ledger.incarnation });
+export const unmergedAgain = (before: ControlLedger, after: ControlLedger): ControlLedger => ({
+  ...after,
+  mergedIncarnation: before.mergedIncarnation,
+});
+
+/** R2: a command that was taken before is taken again. */
+export const acceptCommand: Reducers['acceptCommand'] = (ledger, command, eventFactory, refuse) => {
+  if (command.seq > ledger.lastSeq || command.type !== 'job.start') {
+    return real.acceptCommand(ledger, command, eventFactory, refuse);
+  }
+  const jobs = new Map(ledger.jobs);
+  jobs.delete(jobKey(command.jobId, command.attempt));
+  const again = { ...command, seq: ledger.lastSeq + 1 };
+  const taken = real.acceptCommand({ ...ledger, jobs }, again, eventFactory, refuse);
+  return { ...taken, ledger: { ...taken.ledger, lastSeq: ledger.lastSeq } };
+};
+
+/** Makes events look like the next ones of the job, whatever they are. */
+export const asNext = (ledger: ControlLedger, event: JobEvent, number: boolean): JobEvent => {
+  const job = ledger.jobs.get(event.jobId);
+  if (job === undefined || event.attempt !== job.attempt || TERMINAL_STATES.has(job.state)) return event;
+  return {
+    ...event,
+    eventNumber: number ? job.lastEventNumber + 1 : event.eventNumber,
+    previousEventId: job.lastEventId,
+  };
+};
+/** Applies events one by one after `change`; the agent hears of its own ids. */
+export const reportWith =
+  (change: (ledger: ControlLedger, event: JobEvent) => JobEvent): Reducers['receiveReport'] =>
+  (ledger, events, now, leaseMs) => {
+    let next = ledger;
+    const acceptedIds: string[] = [];
+    for (const event of events) {
+      const heard = real.receiveReport(next, [change(next, event)], now, leaseMs);
+      next = heard.ledger;
+      if (heard.diverged) return { ...heard, acceptedIds };
+      acceptedIds.push(event.id);
+    }
+    return { ledger: next, acceptedIds, diverged: false };
+  };
+
+/** R5: what ran when the agent died is simply begun again. */
+export const recoverAfterCrash: Reducers['recoverAfterCrash'] = (ledger) => ({
+  ...ledger,
+  jobs: new Map(
+    [...ledger.jobs].map(([key, job]) => [key, job.state === 'running' ? { ...job, state: 'accepted' } : job]),
+  ),
+});
+
+/** R9: a job of which nothing is heard is sent again. */
+export const expireLeases: Reducers['expireLeases'] = (ledger, now) => {
+  let next = real.expireLeases(ledger, now);
+  for (const job of next.jobs.values()) {
+    if (job.state !== 'lost') continue;
+    const { jobId, spec, startBy, deadlineMs } = job;
+    const attempt = job.attempt + 1;
+    const seq = next.commandSeq + 1;
+    const fresh = {
+      state: 'queued',
+      attempt,
+      lastEventNumber: 0,
+      lastEventId: null,
+      grantedNonce: null,
+      dispatched: false,
+    } as const;
+    const jobs = new Map(next.jobs).set(jobId, { ...job, ...fresh });
+    const start = { seq, type: 'job.start', jobId, attempt, spec, startBy, deadlineMs } as const;
+    next = { ...next, jobs, commandSeq: seq, outbox: [...next.outbox, start] };
+  }
+  return next;
+};
+
+/** R12: what is canceled before it was sent is taken out of the sequence. */
+export const requestCancel: Reducers['requestCancel'] = (ledger, jobId, now) => {
+  const next = real.requestCancel(ledger, jobId, now);
+  const gone = next.outbox.filter(
+    ({ seq, type }) => type !== 'noop' || ledger.outbox.some((o) => o.seq === seq && o.type === type),
+  );
+  return { ...next, outbox: gone };
+};
+
+/** R12: what has ended stays in the outbox as it was sent. */
+export const receiveReportWithoutTombstones: Reducers['receiveReport'] = (ledger, events, now, leaseMs) => {
+  const heard = real.receiveReport(ledger, events, now, leaseMs);
+  const outbox = heard.ledger.outbox.map((command) => ledger.outbox.find(({ seq }) => seq === command.seq) ?? command);
+  return { ...heard, ledger: { ...heard.ledger, outbox } };
+};
+
+export const twoFronts: Reducers['startableJobs'] = (ledger: AgentLedger) =>
+  [...ledger.jobs.values()].filter((job) => job.state === 'accepted');
+
+/** Every rule, taken away one at a time. */
