@@ -277,6 +277,15 @@ test('B16: refuses a command that others can write, and runs nothing', async () 
   await expect(control.state(never)).rejects.toMatchObject({ code: 'DATA_FOLDER_UNSAFE' });
 });
 
+test('does not stop a server whose start command cannot be run', async () => {
+  await control.start(limited());
+  await chmod(file('start'), 0o777);
+  await expect(control.stop(limited())).rejects.toMatchObject({ code: 'DATA_FOLDER_UNSAFE' });
+  await rm(file('start'));
+  await expect(control.stop(limited())).rejects.toMatchObject({ code: 'SERVICE_NOT_FOUND' });
+  expect(await control.state(never)).toBe('up');
+});
+
 test('names a command that does not exist', async () => {
   await rm(file('start'));
   await expect(control.start(limited())).rejects.toMatchObject({
@@ -289,20 +298,26 @@ for (const [what, status] of [
   ['that breaks', 'exit 1'],
   ['that a signal ends', 'kill -KILL $$'],
 ] as const)
-  test(`takes no answer from a status command ${what}: the state is unknown, and a stop is not done`, async () => {
+  test(`does not stop a server whose state is unknown, after a status command ${what}`, async () => {
     await writeScript('status', status);
-    await writeScript('stop', 'echo stop >>calls');
-    const clock = new ManualClock();
-    const manual = createServiceControl(service, { ...DEFAULT_SERVICE_SETTINGS, clock });
-    expect(await manual.state(never)).toBe('unknown');
-    await expect(manual.stop(limited(2_000))).rejects.toMatchObject({
-      code: 'SERVICE_TIMEOUT',
-      message: expect.stringContaining('unknown, no-report'),
+    expect(await control.state(never)).toBe('unknown');
+    await expect(control.stop(limited())).rejects.toMatchObject({
+      code: 'SERVICE_FAILED',
+      message: expect.stringMatching(/it was not stopped: unknown, no-report/),
     });
-    expect(await calls()).toEqual(['stop']);
+    expect(await calls()).toEqual([]);
   });
 
-test('does not believe that a server is down while something serves in its place', async () => {
+test('starts a server whose state is unknown, and does not report it as up', async () => {
+  await writeScript('status', 'exit 1');
+  await expect(control.start(limited(SHORT_MS))).rejects.toMatchObject({
+    code: 'SERVICE_TIMEOUT',
+    message: expect.stringContaining('unknown, no-report (exitStatus=1)'),
+  });
+  expect(await calls()).toEqual(['start']);
+});
+
+test('does not report a server as down while another one serves in its place', async () => {
   await control.start(limited());
   await writeScript('status', 'exit 3');
   const manual = createServiceControl(service, { ...DEFAULT_SERVICE_SETTINGS, clock: new ManualClock() });
@@ -313,7 +328,7 @@ test('does not believe that a server is down while something serves in its place
   });
 });
 
-test('does not believe that a server is down while the probe cannot tell', async () => {
+test('does not report a server as down while the probe fails', async () => {
   isReady = () => Promise.reject(new Failure('DATABASE_REFUSED', 'wrong password'));
   const manual = createServiceControl(service, { ...DEFAULT_SERVICE_SETTINGS, clock: new ManualClock() });
   await expect(manual.stop(limited(2_000))).rejects.toMatchObject({
@@ -328,7 +343,7 @@ test('passes on a defect of the probe', async () => {
   await expect(control.stop(limited())).rejects.toThrow(TypeError);
 });
 
-test('waits for a start and a stop by somebody else', async () => {
+test('waits for a start and a stop by another process', async () => {
   const up = control.waitUntilUp(limited());
   await createServiceControl(service).start(limited());
   await up;

@@ -1,7 +1,7 @@
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** `show` prints the next of the current states and stays at the last; the other verbs are logged, fail if told to, and change the states. */
+/** `show` prints the next of the current states and stays at the last. Other verbs are logged, fail on request, and change the states. */
 const SCRIPT = `#!/bin/sh
 cd "$(dirname "$0")" || exit 99
 for verb; do case $verb in --*) ;; *) break ;; esac; done

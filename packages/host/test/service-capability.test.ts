@@ -100,7 +100,7 @@ test('reports that systemd does not run the host, without running systemctl', as
   });
 });
 
-test('decides by the real folder of systemd unless told otherwise', async () => {
+test('checks the real folder of systemd by default', async () => {
   const { limitations } = await serviceControlCapability({ kind: 'systemd', unit: 'lastgood-none.service' });
   const codes = limitations.map(({ code }) => code);
   expect(codes.includes('no-systemd')).toBe(!existsSync('/run/systemd/system'));

@@ -113,13 +113,13 @@ test('fails a stop at the deadline while the stop job is still running', async (
   expect(clock.monotonic()).toBe(9_000);
 });
 
-test('does not believe the exit status of systemctl stop while the unit stays active', async () => {
+test('does not trust the exit status of systemctl stop while the unit stays active', async () => {
   await given(RUNNING);
   await expect(control.stop(limited(5_000))).rejects.toMatchObject({ code: 'SERVICE_TIMEOUT' });
   expect(await systemctl.calls()).toEqual([STOP]);
 });
 
-test('does not believe that a unit is down while a server still responds', async () => {
+test('does not report a unit as down while a server still responds', async () => {
   await given(RUNNING);
   await systemctl.after('stop', STOPPED);
   const serves = { ...limited(5_000), isReady: async () => true };
@@ -218,7 +218,7 @@ for (const [what, block, code] of [
     expect(await systemctl.calls()).toEqual([]);
   });
 
-  test(`refuses to stop a running unit that is ${what}: nobody could start it again`, async () => {
+  test(`refuses to stop a running unit that is ${what}: it could not be started again`, async () => {
     await given({ ...RUNNING, ...block });
     await expect(control.stop(limited())).rejects.toMatchObject({
       code,
@@ -292,6 +292,16 @@ test('names systemctl when it is not installed', async () => {
     { clock, systemctlPath: `${systemctl.path}-missing` },
   );
   await expect(missing.stop(limited())).rejects.toMatchObject({ code: 'TOOL_NOT_FOUND' });
+});
+
+test('does not stop a unit that systemd does not report on', async () => {
+  await given({});
+  const gone = { ...limited(), isReady: async () => false };
+  await expect(control.stop(gone)).rejects.toMatchObject({
+    code: 'SERVICE_FAILED',
+    message: expect.stringContaining('the state of db.service is not known'),
+  });
+  expect(await systemctl.calls()).toEqual([]);
 });
 
 test('polls on while systemd does not report, as during its own restart', async () => {

@@ -56,10 +56,14 @@ function cleanEnvironment(): Record<string, string | undefined> {
  * programs are checked before each call.
  */
 export function createCommandManager(service: CommandService): ServiceManager {
-  const callOf = async (action: ServiceAction, limits: CallLimits, longest: number): Promise<ToolCall> => {
-    const [file = '', ...args] = service[action];
+  const checkProgram = async (action: ServiceAction): Promise<void> => {
+    const [file = ''] = service[action];
     const problem = await findProgramProblem(file);
     if (problem !== null) throw failureOf(file, action, problem);
+  };
+  const callOf = async (action: ServiceAction, limits: CallLimits, longest: number): Promise<ToolCall> => {
+    await checkProgram(action);
+    const [file = '', ...args] = service[action];
     const { signal } = limits;
     const timeoutMs = callTimeout(limits, longest);
     return {
@@ -110,7 +114,11 @@ export function createCommandManager(service: CommandService): ServiceManager {
       if (exitCode === NOT_RUNNING) return { state: 'down', cause: 'stopped', ...context };
       return { state: 'unknown', cause: 'no-report', ...context };
     },
-    requestStop: (limits) => request('stop', limits),
+    async requestStop(limits) {
+      // What could not be started again is not stopped.
+      await checkProgram('start');
+      return await request('stop', limits);
+    },
     requestStart: (_report, limits) => request('start', limits),
   };
 }

@@ -16,7 +16,7 @@ export interface ServiceSettings {
 export const DEFAULT_SERVICE_SETTINGS: ServiceSettings = { clock: systemWaitingClock, systemctlPath: 'systemctl' };
 
 export interface ServiceCall {
-  /** How long (ms) the operation may take, from the call on. */
+  /** How long (ms) the operation may take, from the call on. A tool or probe that is running then gets at least a second. */
   readonly deadlineMs: number;
   readonly signal: AbortSignal;
   readonly isReady: ReadinessProbe;
@@ -92,7 +92,7 @@ export class ServiceControl {
 
   /**
    * Stops the service and waits until the service manager reports it as down and the probe finds no server. Refuses to stop what could
-   * not be started again (SERVICE_NOT_FOUND, SERVICE_MASKED, SERVICE_FAILED). Throws SERVICE_TIMEOUT, SERVICE_FAILED, SERVICE_FORBIDDEN,
+   * not be started again, or what the service manager does not report on. Throws SERVICE_NOT_FOUND, SERVICE_MASKED, SERVICE_TIMEOUT, SERVICE_FAILED, SERVICE_FORBIDDEN,
    * TOOL_NOT_FOUND, DATA_FOLDER_UNSAFE, or the reason of the signal.
    */
   async stop(call: ServiceCall): Promise<StopOutcome> {
@@ -101,7 +101,7 @@ export class ServiceControl {
     if (isDown(before)) return { changed: false, ended: before.report.cause === 'failed' ? 'unclean' : 'unreported' };
     const { report } = before;
     if (report.state !== 'down') {
-      this.#refuseUnusable(report, 'stop');
+      this.#refuseUnusable(before, 'stop');
       const refusal = await this.#manager.requestStop(limits);
       if (refusal !== null && !isDown(await this.#observe(call.isReady, limits))) throw refusal;
     }
@@ -122,7 +122,7 @@ export class ServiceControl {
     const { report } = before;
     const request = report.state !== 'up';
     if (request) {
-      this.#refuseUnusable(report, 'start');
+      this.#refuseUnusable(before, 'start');
       const refusal = await this.#manager.requestStart(report, limits);
       if (refusal !== null && !isUp(await this.#observe(call.isReady, limits))) throw refusal;
     }
@@ -130,13 +130,13 @@ export class ServiceControl {
     return { changed: true };
   }
 
-  /** Waits until somebody else has started the service. Throws SERVICE_TIMEOUT, or as `report`. */
+  /** Waits until something else has started the service. Throws SERVICE_TIMEOUT, or as `report`. */
   async waitUntilUp(call: ServiceCall): Promise<void> {
     const limits = this.#limits(call.deadlineMs, call.signal);
     await this.#waitFor('up', call.isReady, limits, isUp);
   }
 
-  /** Waits until somebody else has stopped the service. Throws SERVICE_TIMEOUT, or as `report`. */
+  /** Waits until something else has stopped the service. Throws SERVICE_TIMEOUT, or as `report`. */
   async waitUntilDown(call: ServiceCall): Promise<void> {
     await this.#waitUntilDown(call.isReady, this.#limits(call.deadlineMs, call.signal));
   }
@@ -161,7 +161,7 @@ export class ServiceControl {
     await this.#waitFor('up', isReady, limits, (observation) => {
       const { report } = observation;
       seenUp ||= report.state === 'up';
-      if (report.cause === 'no-process') this.#refuseUnusable(report, 'start');
+      if (report.cause === 'no-process') this.#refuseUnusable(observation, 'start');
       const mayStillCome = report.pending || (!seenUp && this.#clock.monotonic() < settledAt);
       if (report.state === 'down' && !mayStillCome)
         throw this.#failure('SERVICE_FAILED', `${this.#manager.label} ended after its start`, observation);
@@ -201,15 +201,18 @@ export class ServiceControl {
     return new Failure(code, `${what}: ${describe(last)}`, { cause, remedy });
   }
 
-  /** Refuses a service that cannot be started: to stop it would leave it stopped. */
-  #refuseUnusable(report: ServiceReport, action: 'start' | 'stop'): void {
+  /** Refuses a service that cannot be started, or whose state cannot be read: a stop might leave it stopped. */
+  #refuseUnusable(observation: Observation, action: 'start' | 'stop'): void {
     const { label } = this.#manager;
+    const { report } = observation;
     const consequence =
       action === 'stop' ? 'it was not stopped, because it could not be started again' : 'it was not started';
     if (report.cause === 'no-process')
       throw new Failure('SERVICE_FAILED', `${label} is active, but it runs no process of its own`, {
         remedy: 'Name the unit that runs the server in the agent file, such as postgresql@15-main.service.',
       });
+    if (report.cause === 'no-report' && action === 'stop')
+      throw this.#failure('SERVICE_FAILED', `the state of ${label} is not known; it was not stopped`, observation);
     switch (report.startBlock) {
       case null:
         return;
