@@ -14,7 +14,7 @@ import {
 const STATUS_MS = 30_000;
 /** A start command may return before the status command notices the server. */
 const SETTLE_MS = 10_000;
-/** Exit statuses of a status command, which follow the LSB. 1 is no evidence: every script that breaks ends with it. */
+/** Exit statuses of a status command, which follow the LSB. 1 is not used as evidence: every script that breaks ends with it. */
 const RUNNING = 0;
 const NOT_RUNNING = 3;
 
