@@ -171,7 +171,9 @@ testWithUnit(
   },
 );
 
-test.skipIf(!existsSync('/run/systemd/system'))('reads a unit of the systemd that runs this host', async () => {
-  const control = createServiceControl({ kind: 'systemd', unit: 'systemd-journald.service' });
-  expect(await control.report(never)).toMatchObject({ state: 'up', startBlock: null, pending: false });
-});
+// The fixture above covers systemd everywhere. Where systemd also runs the host, its own manager is read as well.
+if (existsSync('/run/systemd/system'))
+  test('reads a unit of the systemd that runs this host', async () => {
+    const control = createServiceControl({ kind: 'systemd', unit: 'systemd-journald.service' });
+    expect(await control.report(never)).toMatchObject({ state: 'up', startBlock: null, pending: false });
+  });
