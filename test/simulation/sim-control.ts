@@ -6,7 +6,7 @@ import {
   LIMITS,
   TERMINAL_STATES,
 } from '@lastgood/protocol';
-import { LEASE_MS, type Surroundings } from './environment.ts';
+import { type Environment, LEASE_MS } from './environment.ts';
 import type { Down, Link, Up } from './network.ts';
 
 interface Session {
@@ -20,7 +20,7 @@ interface Session {
 
 /** The control plane: a catalog that survives, sessions that do not. */
 export class SimControl {
-  readonly #around: Surroundings;
+  readonly #env: Environment;
   disk: Map<number, ControlLedger>;
   up = false;
   skewMs = 0;
@@ -31,18 +31,18 @@ export class SimControl {
   /** Where the last session of an agent stopped sending; only a mutation uses it. */
   readonly #cursors = new Map<number, number>();
 
-  constructor(around: Surroundings, agents: number) {
-    this.#around = around;
+  constructor(env: Environment, agents: number) {
+    this.#env = env;
     this.disk = new Map();
-    const incarnation = around.mintId('incarnation');
+    const incarnation = env.newId('incarnation');
     for (let agent = 0; agent < agents; agent += 1) {
-      this.disk.set(agent, around.parts.reduce.emptyControlLedger(`agent-${agent}`, incarnation));
+      this.disk.set(agent, env.protocol.reduce.emptyControlLedger(`agent-${agent}`, incarnation));
     }
     this.copies.push(new Map(this.disk));
   }
 
   get #now(): number {
-    return this.#around.now() + this.skewMs;
+    return this.#env.now() + this.skewMs;
   }
 
   ledger(agent: number): ControlLedger {
@@ -53,22 +53,22 @@ export class SimControl {
 
   #commit(agent: number, ledger: ControlLedger): void {
     if (ledger === this.disk.get(agent)) return;
-    this.#around.mayDie('control');
+    this.#env.mayCrash('control');
     this.disk.set(agent, ledger);
-    this.#around.judge.controlCommits(agent, ledger);
-    this.#around.mayDie('control');
+    this.#env.oracle.controlCommits(agent, ledger);
+    this.#env.mayCrash('control');
   }
 
   /** Commits, then answers. */
   #answer(session: Session, ledger: ControlLedger, message: Down): void {
-    const early = !this.#around.parts.habits.commitBeforeSend;
+    const early = !this.#env.protocol.duties.commitBeforeSend;
     if (early) this.#send(session, message);
     this.#commit(session.agent, ledger);
     if (!early) this.#send(session, message);
   }
 
   #send(session: Session, message: Down): void {
-    this.#around.mayDie('control');
+    this.#env.mayCrash('control');
     if (session.link.agentOpen && !session.link.broken) session.link.down.push(message);
   }
 
@@ -87,49 +87,48 @@ export class SimControl {
 
   /** The catalog is replaced by an older copy of itself. */
   restore(copy: Map<number, ControlLedger>): void {
-    const incarnation = this.#around.mintId('incarnation');
+    const incarnation = this.#env.newId('incarnation');
     for (const [agent, ledger] of copy) {
-      this.disk.set(agent, this.#around.parts.reduce.afterCatalogRestore(ledger, incarnation));
+      this.disk.set(agent, this.#env.protocol.reduce.afterCatalogRestore(ledger, incarnation));
     }
     this.copies = this.copies.slice(0, this.copies.indexOf(copy) + 1);
   }
 
   create(agent: number, spec: JobSpec, startInMs: number): void {
-    const jobId = this.#around.mintId('job');
-    this.#around.judge.created(jobId, agent, spec);
-    this.#around.say(() => `control: creates ${jobId} for agent ${agent}: ${spec.command} ${spec.target}`);
+    const jobId = this.#env.newId('job');
+    this.#env.oracle.created(jobId, agent, spec);
+    this.#env.note(() => `control: creates ${jobId} for agent ${agent}: ${spec.command} ${spec.target}`);
     const job = { jobId, spec, startBy: this.#now + startInMs, deadlineMs: 3_600_000 };
-    const ledger = this.#around.parts.reduce.createJob(this.ledger(agent), job);
+    const ledger = this.#env.protocol.reduce.createJob(this.ledger(agent), job);
     // A person whose request died with the process sends it again: the job is only owed once it is there.
     this.disk.set(agent, ledger);
-    this.#around.judge.controlCommits(agent, ledger);
+    this.#env.oracle.controlCommits(agent, ledger);
   }
 
   cancelOne(): void {
-    const agent = this.#around.random.below(this.disk.size);
+    const agent = this.#env.random.below(this.disk.size);
     const open = [...this.ledger(agent).jobs.values()].filter((job) => !TERMINAL_STATES.has(job.state));
-    const job = this.#around.random.pick(open);
+    const job = this.#env.random.pick(open);
     if (job === undefined) return;
-    this.#around.say(() => `control: cancel of ${job.jobId} (${job.state})`);
-    this.#commit(agent, this.#around.parts.reduce.requestCancel(this.ledger(agent), job.jobId, this.#now));
+    this.#env.note(() => `control: cancel of ${job.jobId} (${job.state})`);
+    this.#commit(agent, this.#env.protocol.reduce.requestCancel(this.ledger(agent), job.jobId, this.#now));
   }
 
   expire(): void {
     for (const agent of this.disk.keys()) {
-      this.#commit(agent, this.#around.parts.reduce.expireLeases(this.ledger(agent), this.#now));
+      this.#commit(agent, this.#env.protocol.reduce.expireLeases(this.ledger(agent), this.#now));
     }
   }
 
   /** Sends what waits to one of the connected agents; now and then from the start again, as a repeated subscription does. */
-  push(session: Session | undefined = this.#around.random.pick([...this.#sessions.values()])): void {
+  push(session: Session | undefined = this.#env.random.pick([...this.#sessions.values()])): void {
     if (session === undefined) return;
-    const { reduce } = this.#around.parts;
+    const { reduce } = this.#env.protocol;
     const before = this.ledger(session.agent);
-    if (!this.#around.healed && this.#around.random.chance(0.05))
-      session.sentSeq = Math.min(session.sentSeq, before.acked);
-    const limit = this.#around.healed ? LIMITS.commandWindow : 1 + this.#around.random.below(LIMITS.commandWindow);
+    if (!this.#env.healed && this.#env.random.chance(0.05)) session.sentSeq = Math.min(session.sentSeq, before.acked);
+    const limit = this.#env.healed ? LIMITS.commandWindow : 1 + this.#env.random.below(LIMITS.commandWindow);
     const { ledger, commands } = reduce.dispatch(before, session.sentSeq, limit);
-    const early = !this.#around.parts.habits.commitBeforeSend;
+    const early = !this.#env.protocol.duties.commitBeforeSend;
     if (!early) this.#commit(session.agent, ledger);
     for (const command of commands) {
       this.#send(session, { type: 'command', command });
@@ -145,14 +144,14 @@ export class SimControl {
 
   receive(link: Link, message: Up): void {
     const session = this.#sessions.get(link.id);
-    const stale = this.#around.parts.habits.fenceSessions && session?.epoch !== this.ledger(link.agent).epoch;
+    const stale = this.#env.protocol.duties.fenceSessions && session?.epoch !== this.ledger(link.agent).epoch;
     if (message.type === 'hello') this.#hello(link, message.input);
     else if (session === undefined || stale) this.close(link);
     else this.#serve(session, message);
   }
 
   #serve(session: Session, message: Exclude<Up, { type: 'hello' }>): void {
-    const { reduce } = this.#around.parts;
+    const { reduce } = this.#env.protocol;
     const ledger = this.ledger(session.agent);
     if (message.type === 'ack') {
       this.#commit(session.agent, reduce.acknowledge(ledger, message.upToSeq));
@@ -163,19 +162,19 @@ export class SimControl {
     } else if (message.type === 'begin') {
       const { jobId, attempt, nonce } = message;
       const asked = reduce.grantStart(ledger, jobId, attempt, nonce, this.#now);
-      if (asked.granted) this.#around.judge.granted(session.agent, { jobId, attempt }, nonce);
+      if (asked.granted) this.#env.oracle.granted(session.agent, { jobId, attempt }, nonce);
       this.#answer(session, asked.ledger, { type: 'begin', nonce, granted: asked.granted, reason: asked.reason });
     } else {
-      this.#hear(session, message.events);
+      this.#receiveReport(session, message.events);
     }
   }
 
-  #hear(session: Session, events: JobEvent[]): void {
+  #receiveReport(session: Session, events: JobEvent[]): void {
     const ledger = this.ledger(session.agent);
-    const told = this.#around.parts.reduce.receiveReport(ledger, events, this.#now, LEASE_MS);
+    const told = this.#env.protocol.reduce.receiveReport(ledger, events, this.#now, LEASE_MS);
     if (told.diverged) {
-      this.#around.judge.accused(session.agent, this.#around.unharmed);
-      this.#around.say(() => `control: another history from agent ${session.agent}`);
+      this.#env.oracle.accused(session.agent, this.#env.unharmed);
+      this.#env.note(() => `control: another history from agent ${session.agent}`);
       this.#commit(session.agent, told.ledger);
       this.close(session.link);
     } else {
@@ -184,8 +183,8 @@ export class SimControl {
   }
 
   #hello(link: Link, input: HelloInput): void {
-    const { reduce, habits } = this.#around.parts;
-    if (habits.refuseOlderLinks && link.id < (this.#newest.get(link.agent) ?? 0)) {
+    const { reduce, duties } = this.#env.protocol;
+    if (duties.refuseOlderLinks && link.id < (this.#newest.get(link.agent) ?? 0)) {
       this.close(link);
       return;
     }
@@ -195,17 +194,17 @@ export class SimControl {
     const met = reduce.receiveHello(this.ledger(link.agent), input, this.#now, LEASE_MS, room);
     const { ledger, merged, reset, more } = met;
     if (merged !== null || reset !== null) {
-      this.#around.say(
+      this.#env.note(
         () => `control: hello of agent ${link.agent} merged=${merged?.baseSeq} reset=${JSON.stringify(reset)}`,
       );
     }
     for (const other of this.#sessions.values()) {
-      if (other.agent === link.agent && habits.fenceSessions) this.close(other.link);
+      if (other.agent === link.agent && duties.fenceSessions) this.close(other.link);
     }
-    const sentSeq = habits.resumeFromAck ? ledger.acked : (this.#cursors.get(link.agent) ?? ledger.acked);
+    const sentSeq = duties.resumeFromAck ? ledger.acked : (this.#cursors.get(link.agent) ?? ledger.acked);
     const session: Session = { agent: link.agent, epoch: ledger.epoch, link, more, sentSeq };
     const answer = {
-      sessionId: this.#around.mintId('session'),
+      sessionId: this.#env.newId('session'),
       epoch: ledger.epoch,
       incarnation: ledger.incarnation,
       protocol: 1,
