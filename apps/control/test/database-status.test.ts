@@ -4,7 +4,7 @@ import { type BackupSummary, type ControlJob, LIMITS, type TargetInventory } fro
 import { temporaryFolder } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
 import { databaseStatuses } from '../src/api/database-status.ts';
-import type { Coverage } from '../src/catalog/catalog.ts';
+import type { Coverage } from '../src/catalog/backup-queries.ts';
 import { openSqliteCatalog } from '../src/catalog/sqlite-catalog.ts';
 
 const AT = '2026-11-23T22:00:00Z';
@@ -34,9 +34,9 @@ const passed = (level: number): Pick<BackupSummary, 'verified'> => ({ verified: 
 async function coverageOf(backups: readonly BackupSummary[]): Promise<Map<string, Coverage>> {
   await using folder = await temporaryFolder();
   const catalog = await openSqliteCatalog(join(folder.path, 'catalog.sqlite'));
-  await catalog.commit(backups.map((backup) => ({ type: 'backup', agentId: 'a', backup })));
-  const covered = await catalog.coverage('a', 'shop');
-  expect(await catalog.coverage('b', 'shop')).toEqual([]);
+  await catalog.commit(backups.map((backup) => ({ type: 'backup.taken', agentId: 'a', backup })));
+  const covered = await catalog.backups.coverage('a', 'shop');
+  expect(await catalog.backups.coverage('b', 'shop')).toEqual([]);
   await catalog.close();
   return new Map(covered.map((each) => [each.database, each]));
 }

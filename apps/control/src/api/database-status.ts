@@ -8,7 +8,7 @@ import {
   LIMITS,
   type TargetInventory,
 } from '@lastgood/protocol';
-import type { Coverage } from '../catalog/catalog.ts';
+import type { Coverage } from '../catalog/backup-queries.ts';
 
 /** How long the latest restore of the database took, or the proof of the backup that proves it, whichever was later. */
 function restoreMsOf(database: string, proven: BackupSummary | null, newestFirst: readonly JobResult[]): number | null {
