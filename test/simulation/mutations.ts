@@ -295,6 +295,12 @@ export const mutations: readonly Mutation[] = [
     }),
   },
   {
+    rule: 'memory',
+    without: 'ended jobs that a message names are not looked up in the catalog',
+    faults: rollbacks,
+    protocol: withoutDuty('lookUpEnded'),
+  },
+  {
     rule: 'one writer',
     without: 'several jobs of one target run at once',
     faults: ordinary,

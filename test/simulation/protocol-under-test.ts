@@ -26,6 +26,9 @@ export type Reducers = Pick<
   | 'receiveHeartbeat'
   | 'expireLeases'
   | 'afterCatalogRestore'
+  | 'missingJobIds'
+  | 'withEndedJobs'
+  | 'withoutEndedJobs'
 >;
 
 /** What the apps around the reducers must do; a mutation switches one off. */
@@ -50,6 +53,8 @@ export interface Duties {
   readonly keepSentJobs: boolean;
   /** Processes of attempts that the answer to a hello has finished are ended at once. */
   readonly stopOverruled: boolean;
+  /** Ended jobs that a message names are looked up in the catalog, because memory holds open ones only. */
+  readonly lookUpEnded: boolean;
   /** R6: the time of a grant counts from the question. */
   readonly endGrants: boolean;
 }
@@ -72,6 +77,7 @@ export const realProtocol: Protocol = {
     waitForHello: true,
     keepSentJobs: true,
     stopOverruled: true,
+    lookUpEnded: true,
     endGrants: true,
   },
 };

@@ -18,10 +18,13 @@ interface Session {
   sentSeq: number;
 }
 
-/** The control plane: a catalog that survives, sessions that do not. */
+/** The control plane: a catalog that survives; sessions and the ledgers of the open jobs that do not. */
 export class SimControl {
   readonly #env: Environment;
+  /** The catalog: every job, ended ones too. */
   disk: Map<number, ControlLedger>;
+  /** The open jobs alone. What a message names beside them is looked up in the catalog. */
+  #memory = new Map<number, ControlLedger>();
   up = false;
   skewMs = 0;
   copies: Map<number, ControlLedger>[] = [];
@@ -51,19 +54,42 @@ export class SimControl {
     return ledger;
   }
 
-  #commit(agent: number, ledger: ControlLedger): void {
-    if (ledger === this.disk.get(agent)) return;
+  /** Starts the process: memory is read from the catalog. */
+  boot(): void {
+    const { withoutEndedJobs } = this.#env.protocol.reduce;
+    this.up = true;
+    for (const [agent, ledger] of this.disk) this.#memory.set(agent, withoutEndedJobs(ledger));
+  }
+
+  /** What a step decides on: the open jobs, and the ended ones that it names. */
+  #ledgerFor(agent: number, jobIds: Iterable<string> = []): ControlLedger {
+    const { reduce, duties } = this.#env.protocol;
+    const memory = this.#memory.get(agent);
+    if (memory === undefined) throw new Error(`no agent ${agent} in memory`);
+    const catalog = this.ledger(agent);
+    const missing = duties.lookUpEnded ? reduce.missingJobIds(memory, jobIds) : [];
+    return reduce.withEndedJobs(
+      memory,
+      missing.flatMap((jobId) => catalog.jobs.get(jobId) ?? []),
+    );
+  }
+
+  #commit(agent: number, before: ControlLedger, after: ControlLedger): void {
+    if (after === before) return;
     this.#env.mayCrash('control');
-    this.disk.set(agent, ledger);
-    this.#env.oracle.controlCommits(agent, ledger);
+    const catalog = this.ledger(agent);
+    const stored = { ...after, jobs: new Map([...catalog.jobs, ...after.jobs]) };
+    this.disk.set(agent, stored);
+    this.#env.oracle.controlCommits(agent, stored);
+    this.#memory.set(agent, this.#env.protocol.reduce.withoutEndedJobs(after));
     this.#env.mayCrash('control');
   }
 
   /** Commits, then answers. */
-  #answer(session: Session, ledger: ControlLedger, message: Down): void {
+  #answer(session: Session, before: ControlLedger, after: ControlLedger, message: Down): void {
     const early = !this.#env.protocol.duties.commitBeforeSend;
     if (early) this.#send(session, message);
-    this.#commit(session.agent, ledger);
+    this.#commit(session.agent, before, after);
     if (!early) this.#send(session, message);
   }
 
@@ -81,6 +107,7 @@ export class SimControl {
   die(links: readonly Link[]): void {
     for (const link of links) this.close(link);
     this.up = false;
+    this.#memory.clear();
     this.#sessions.clear();
     this.#newest.clear();
   }
@@ -99,10 +126,12 @@ export class SimControl {
     this.#env.oracle.created(jobId, agent, spec);
     this.#env.note(() => `control: creates ${jobId} for agent ${agent}: ${spec.command} ${spec.target}`);
     const job = { jobId, spec, startBy: this.#now + startInMs, deadlineMs: 3_600_000 };
-    const ledger = this.#env.protocol.reduce.createJob(this.ledger(agent), job);
-    // A person whose request died with the process sends it again: the job is only owed once it is there.
-    this.disk.set(agent, ledger);
-    this.#env.oracle.controlCommits(agent, ledger);
+    const before = this.#ledgerFor(agent, [jobId]);
+    const ledger = this.#env.protocol.reduce.createJob(before, job);
+    // A person whose request died with the process repeats it: the job is only owed once it is stored.
+    this.disk.set(agent, { ...ledger, jobs: new Map([...this.ledger(agent).jobs, ...ledger.jobs]) });
+    this.#memory.set(agent, ledger);
+    this.#env.oracle.controlCommits(agent, this.ledger(agent));
   }
 
   cancelOne(): void {
@@ -111,12 +140,14 @@ export class SimControl {
     const job = this.#env.random.pick(open);
     if (job === undefined) return;
     this.#env.note(() => `control: cancel of ${job.jobId} (${job.state})`);
-    this.#commit(agent, this.#env.protocol.reduce.requestCancel(this.ledger(agent), job.jobId, this.#now));
+    const before = this.#ledgerFor(agent);
+    this.#commit(agent, before, this.#env.protocol.reduce.requestCancel(before, job.jobId, this.#now));
   }
 
   expire(): void {
     for (const agent of this.disk.keys()) {
-      this.#commit(agent, this.#env.protocol.reduce.expireLeases(this.ledger(agent), this.#now));
+      const before = this.#ledgerFor(agent);
+      this.#commit(agent, before, this.#env.protocol.reduce.expireLeases(before, this.#now));
     }
   }
 
@@ -124,18 +155,18 @@ export class SimControl {
   push(session: Session | undefined = this.#env.random.pick([...this.#sessions.values()])): void {
     if (session === undefined) return;
     const { reduce } = this.#env.protocol;
-    const before = this.ledger(session.agent);
+    const before = this.#ledgerFor(session.agent);
     if (!this.#env.healed && this.#env.random.chance(0.05)) session.sentSeq = Math.min(session.sentSeq, before.acked);
     const limit = this.#env.healed ? LIMITS.commandWindow : 1 + this.#env.random.below(LIMITS.commandWindow);
     const { ledger, commands } = reduce.dispatch(before, session.sentSeq, limit);
     const early = !this.#env.protocol.duties.commitBeforeSend;
-    if (!early) this.#commit(session.agent, ledger);
+    if (!early) this.#commit(session.agent, before, ledger);
     for (const command of commands) {
       this.#send(session, { type: 'command', command });
       session.sentSeq = command.seq;
       this.#cursors.set(session.agent, command.seq);
     }
-    if (early) this.#commit(session.agent, ledger);
+    if (early) this.#commit(session.agent, before, ledger);
   }
 
   pushAll(): void {
@@ -152,33 +183,43 @@ export class SimControl {
 
   #serve(session: Session, message: Exclude<Up, { type: 'hello' }>): void {
     const { reduce } = this.#env.protocol;
-    const ledger = this.ledger(session.agent);
+    const { agent } = session;
     if (message.type === 'ack') {
-      this.#commit(session.agent, reduce.acknowledge(ledger, message.upToSeq));
+      const before = this.#ledgerFor(agent);
+      this.#commit(agent, before, reduce.acknowledge(before, message.upToSeq));
     } else if (message.type === 'heartbeat') {
-      const heard = reduce.receiveHeartbeat(ledger, message.running, this.#now, LEASE_MS);
-      this.#answer(session, heard.ledger, { type: 'heartbeat', cancel: heard.cancel });
+      const before = this.#ledgerFor(
+        agent,
+        message.running.map(({ jobId }) => jobId),
+      );
+      const received = reduce.receiveHeartbeat(before, message.running, this.#now, LEASE_MS);
+      this.#answer(session, before, received.ledger, { type: 'heartbeat', cancel: received.cancel });
       if (session.more && message.outboxDepth === 0) this.close(session.link);
     } else if (message.type === 'begin') {
       const { jobId, attempt, nonce } = message;
-      const asked = reduce.grantStart(ledger, jobId, attempt, nonce, this.#now);
-      if (asked.granted) this.#env.oracle.granted(session.agent, { jobId, attempt }, nonce);
-      this.#answer(session, asked.ledger, { type: 'begin', nonce, granted: asked.granted, reason: asked.reason });
+      const before = this.#ledgerFor(agent, [jobId]);
+      const { ledger, granted, reason } = reduce.grantStart(before, jobId, attempt, nonce, this.#now);
+      if (granted) this.#env.oracle.granted(agent, { jobId, attempt }, nonce);
+      this.#answer(session, before, ledger, { type: 'begin', nonce, granted, reason });
     } else {
       this.#receiveReport(session, message.events);
     }
   }
 
   #receiveReport(session: Session, events: JobEvent[]): void {
-    const ledger = this.ledger(session.agent);
-    const told = this.#env.protocol.reduce.receiveReport(ledger, events, this.#now, LEASE_MS);
-    if (told.diverged) {
-      this.#env.oracle.accused(session.agent, this.#env.unharmed);
-      this.#env.note(() => `control: another history from agent ${session.agent}`);
-      this.#commit(session.agent, told.ledger);
+    const { agent } = session;
+    const before = this.#ledgerFor(
+      agent,
+      events.map(({ jobId }) => jobId),
+    );
+    const received = this.#env.protocol.reduce.receiveReport(before, events, this.#now, LEASE_MS);
+    if (received.diverged) {
+      this.#env.oracle.accused(agent, this.#env.unharmed);
+      this.#env.note(() => `control: another history from agent ${agent}`);
+      this.#commit(agent, before, received.ledger);
       this.close(session.link);
     } else {
-      this.#answer(session, told.ledger, { type: 'report', acceptedIds: told.acceptedIds });
+      this.#answer(session, before, received.ledger, { type: 'report', acceptedIds: received.acceptedIds });
     }
   }
 
@@ -189,10 +230,13 @@ export class SimControl {
       return;
     }
     this.#newest.set(link.agent, link.id);
-    // Some answers have room for nothing but what must be told at once.
-    const room = link.id % 2 === 0 ? 1 : undefined;
-    const met = reduce.receiveHello(this.ledger(link.agent), input, this.#now, LEASE_MS, room);
-    const { ledger, merged, reset, more } = met;
+    // Some answers have space for nothing but what must be sent at once.
+    const resetBytes = link.id % 2 === 0 ? 1 : undefined;
+    const before = this.#ledgerFor(
+      link.agent,
+      input.jobs.map(({ jobId }) => jobId),
+    );
+    const { ledger, merged, reset, more } = reduce.receiveHello(before, input, this.#now, LEASE_MS, resetBytes);
     if (merged !== null || reset !== null) {
       this.#env.note(
         () => `control: hello of agent ${link.agent} merged=${merged?.baseSeq} reset=${JSON.stringify(reset)}`,
@@ -215,7 +259,7 @@ export class SimControl {
       merged,
       reset,
     };
-    this.#answer(session, ledger, { type: 'hello', answer });
+    this.#answer(session, before, ledger, { type: 'hello', answer });
     this.#sessions.set(link.id, session);
   }
 

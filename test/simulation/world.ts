@@ -159,7 +159,7 @@ class World implements Environment {
 
   #controlActs(): void {
     if (!this.#control.up) {
-      if (this.random.chance(0.3)) this.#control.up = true;
+      if (this.random.chance(0.3)) this.#control.boot();
       return;
     }
     const what = this.random.weighted({ push: 10, create: 3, cancel: 0.7, expire: 1, copy: 0.3 });
@@ -228,7 +228,7 @@ class World implements Environment {
   #calamity(agent: SimAgent): void {
     if (this.random.chance(0.5)) {
       this.#restore();
-      this.#control.up = true;
+      if (!this.#control.up) this.#control.boot();
       if (agent.process === null) agent.boot();
       agent.dial();
     } else {
@@ -308,7 +308,7 @@ class World implements Environment {
   #heal(): void {
     this.note(() => 'HEALED');
     this.healed = true;
-    this.#control.up = true;
+    if (!this.#control.up) this.#control.boot();
     for (const link of this.#links) link.broken = true;
     for (const agent of this.#agents) {
       agent.hangUp();

@@ -23,7 +23,7 @@ async function withDestructiveJobs(): Promise<ControlHarness> {
 function rows(bench: ControlHarness): { incarnation: unknown; frozen: unknown } {
   const sqlite = new Database(bench.catalogFile, { readonly: true });
   const incarnation = sqlite.prepare("select value from meta where key = 'incarnation'").pluck().get();
-  const frozen = sqlite.prepare("select count(*) from jobs where json_extract(ledger, '$.frozen')").pluck().get();
+  const frozen = sqlite.prepare("select count(*) from jobs where json_extract(job, '$.frozen')").pluck().get();
   sqlite.close();
   return { incarnation, frozen };
 }

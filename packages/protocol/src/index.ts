@@ -11,6 +11,7 @@ export * from './delivery/agent-ledger.ts';
 export { confirmReported, forgetFinished, reportBatch } from './delivery/agent-report.ts';
 export * from './delivery/agent-run.ts';
 export * from './delivery/control-ledger.ts';
+export * from './delivery/control-open-jobs.ts';
 export * from './delivery/control-reduce.ts';
 export { boundedText, boundedValue, sizeOf } from './delivery/event-size.ts';
 export * from './delivery/history.ts';

@@ -8,7 +8,7 @@ import Database from 'better-sqlite3';
 import { afterAll, expect, test } from 'vitest';
 
 const main = join(root, 'apps/control/src/main.ts');
-const MIGRATIONS = 2;
+const MIGRATIONS = 1;
 const cleanup = new AsyncDisposableStack();
 const disk = cleanup.use(await powerCutDisk());
 afterAll(() => cleanup.disposeAsync());

@@ -15,13 +15,14 @@ export class StatusService {
 
   /** The status of the selected targets; of all targets, and of the hosts that have reported none, without a selector. */
   async list({ target }: Parameters<AdminApi['status']>[0]): Promise<TargetStatus[]> {
-    const { catalog, ledgers, registry } = this.#parts;
+    const { catalog, registry } = this.#parts;
     const selected = await selectTargets(this.#parts, target);
     const statuses: TargetStatus[] = [];
     for (const { agent, record } of selected) {
       const { agentId } = agent;
       const coverage = await catalog.backups.coverage(agentId, record.inventory.name);
-      const databases = databaseStatuses(record.inventory, coverage, ledgers.ledger(agentId).jobs.values());
+      const restoreTimes = await catalog.jobs.restoreTimes(agentId, record.inventory.name);
+      const databases = databaseStatuses(record.inventory, coverage, restoreTimes);
       statuses.push(targetStatus(agent, hostStateOf(registry, agent), record.inventory, databases));
       // A fleet has many targets, and agents wait for their turn.
       await setImmediate();

@@ -47,9 +47,27 @@ function saveBackup(db: Db, agentId: string, reported: BackupSummary): void {
   const summary = reconcileBackup(known?.summary as BackupSummary | undefined, reported);
   // Most of a scan is already known, and nothing is written for that.
   if (isDeepStrictEqual(known?.summary, summary)) return;
-  const { backupId, target, sequence, state } = summary;
-  const row = { backupId, agentId, target, sequence, state, summary };
+  const { backupId, target, jobId, sequence, state, verified } = summary;
+  const restoreTested = verified?.passed === true && verified.level >= RESTORE_TEST_LEVEL;
+  const row = { backupId, agentId, target, jobId, sequence, state, restoreTested, summary };
   db.insert(schema.backups).values(row).onConflictDoUpdate({ target: schema.backups.backupId, set: row }).run();
+  saveContents(db, agentId, known?.summary as BackupSummary | undefined, summary);
+}
+
+const CONTENT_ROWS = 500;
+
+/** What a backup holds rarely changes once it is known, so that verdicts and scans write nothing here. */
+function saveContents(db: Db, agentId: string, known: BackupSummary | undefined, summary: BackupSummary): void {
+  const { backupId, target, databases } = summary;
+  if (isDeepStrictEqual(known?.databases, databases)) return;
+  db.delete(schema.backupContents).where(eq(schema.backupContents.backupId, backupId)).run();
+  const names = [...new Set(databases)];
+  for (let start = 0; start < names.length; start += CONTENT_ROWS) {
+    const rows = names
+      .slice(start, start + CONTENT_ROWS)
+      .map((name) => ({ backupId, agentId, target, kind: 'database' as const, name }));
+    db.insert(schema.backupContents).values(rows).run();
+  }
 }
 
 function removeBackups(db: Db, agentId: string, backupIds: readonly string[]): void {

@@ -1,6 +1,5 @@
-import { RESTORE_TEST_LEVEL } from '@lastgood/core';
 import type { BackupSummary } from '@lastgood/protocol';
-import { and, desc, eq, max, sql } from 'drizzle-orm';
+import { and, desc, eq, inArray, max } from 'drizzle-orm';
 import type { Db, Scoped } from './db.ts';
 import * as schema from './schema.ts';
 
@@ -33,7 +32,7 @@ export interface BackupQueries {
   coverage(agentId: string, target: string): Promise<Coverage[]>;
 }
 
-const { backups, holds } = schema;
+const { backups, backupContents, holds } = schema;
 
 const inScope = ({ agentId, target }: Scoped) =>
   and(
@@ -43,12 +42,7 @@ const inScope = ({ agentId, target }: Scoped) =>
 
 /** The good backups of a scope: all, or only those that passed a restore test. */
 const goodOnes = (scope: Scoped, restoreTested: boolean) =>
-  and(
-    eq(backups.state, 'good'),
-    inScope(scope),
-    restoreTested ? sql`json_extract(${backups.summary}, '$.verified.passed')` : undefined,
-    restoreTested ? sql`json_extract(${backups.summary}, '$.verified.level') >= ${RESTORE_TEST_LEVEL}` : undefined,
-  );
+  and(eq(backups.state, 'good'), inScope(scope), restoreTested ? eq(backups.restoreTested, true) : undefined);
 
 function selectBackups(db: Db, where: ReturnType<typeof and>, limit: number): BackupRecord[] {
   // Backup ids are time-sortable, so they order across targets; within a target the sequence agrees.
@@ -81,15 +75,52 @@ function selectNewest(db: Db, scope: Scoped, restoreTested: boolean) {
   );
 }
 
-function selectNewestByDatabase(db: Db, scope: Scoped, restoreTested: boolean): Map<string, BackupSummary> {
-  const rows = db
-    .select({ database: sql<string>`held.value`, summary: backups.summary, sequence: max(backups.sequence) })
-    .from(backups)
-    .innerJoin(sql`json_each(${backups.summary}, '$.databases') as held`, sql`true`)
-    .where(goodOnes(scope, restoreTested))
-    .groupBy(sql`held.value`)
+/** The newest good backup of a target for each database. Its summaries are read once each, however many databases they hold. */
+function selectNewestByDatabase(
+  db: Db,
+  scope: Required<Scoped>,
+  restoreTested: boolean,
+): { database: string; backupId: string }[] {
+  return db
+    .select({ database: backupContents.name, backupId: backups.backupId, sequence: max(backups.sequence) })
+    .from(backupContents)
+    .innerJoin(backups, eq(backups.backupId, backupContents.backupId))
+    .where(
+      and(
+        eq(backupContents.agentId, scope.agentId),
+        eq(backupContents.target, scope.target),
+        eq(backupContents.kind, 'database'),
+        goodOnes({}, restoreTested),
+      ),
+    )
+    .groupBy(backupContents.name)
     .all();
-  return new Map(rows.map((row) => [row.database, row.summary as BackupSummary]));
+}
+
+const SUMMARY_ROWS = 500;
+
+function selectSummaries(db: Db, ids: readonly string[]): Map<string, BackupSummary> {
+  const summaries = new Map<string, BackupSummary>();
+  for (let start = 0; start < ids.length; start += SUMMARY_ROWS) {
+    const rows = db
+      .select({ backupId: backups.backupId, summary: backups.summary })
+      .from(backups)
+      .where(inArray(backups.backupId, ids.slice(start, start + SUMMARY_ROWS)))
+      .all();
+    for (const { backupId, summary } of rows) summaries.set(backupId, summary as BackupSummary);
+  }
+  return summaries;
+}
+
+function selectCoverage(db: Db, scope: Required<Scoped>): Coverage[] {
+  const good = selectNewestByDatabase(db, scope, false);
+  const tested = new Map(selectNewestByDatabase(db, scope, true).map((row) => [row.database, row.backupId]));
+  const summaries = selectSummaries(db, [...new Set([...good.map(({ backupId }) => backupId), ...tested.values()])]);
+  return good.flatMap(({ database, backupId }) => {
+    const lastGood = summaries.get(backupId);
+    const lastProven = summaries.get(tested.get(database) ?? '') ?? null;
+    return lastGood === undefined ? [] : [{ database, lastGood, lastProven }];
+  });
 }
 
 export const backupQueries = (db: Db): BackupQueries => ({
@@ -112,12 +143,5 @@ export const backupQueries = (db: Db): BackupQueries => ({
       lastProven: tested.get(key)?.summary ?? null,
     }));
   },
-  coverage: async (agentId, target) => {
-    const tested = selectNewestByDatabase(db, { agentId, target }, true);
-    return [...selectNewestByDatabase(db, { agentId, target }, false)].map(([database, lastGood]) => ({
-      database,
-      lastGood,
-      lastProven: tested.get(database) ?? null,
-    }));
-  },
+  coverage: async (agentId, target) => selectCoverage(db, { agentId, target }),
 });

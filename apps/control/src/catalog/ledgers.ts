@@ -1,6 +1,8 @@
+import { Failure } from '@lastgood/core';
 import type { AgentCommand, ControlJob, ControlLedger } from '@lastgood/protocol';
-import { and, eq } from 'drizzle-orm';
+import { and, eq, isNull } from 'drizzle-orm';
 import type { Appliers, Db } from './db.ts';
+import { columnsOf } from './jobs.ts';
 import { readIncarnation } from './meta.ts';
 import * as schema from './schema.ts';
 
@@ -12,24 +14,26 @@ export type LedgerChange = {
   readonly now: number;
 };
 export interface LedgerQueries {
+  /** The ledger of every agent, with its open jobs. */
   list(): Promise<ControlLedger[]>;
 }
 
-/** Job objects are replaced, never changed, so identity shows what differs. */
+/**
+ * Job objects are replaced, never changed, so identity shows what differs. Throws CONFLICT for an id that belongs to another
+ * agent: an id cannot be taken over.
+ */
 function saveJobs(db: Db, { before, after, now }: LedgerChange): void {
   const { agentId } = after;
   for (const [jobId, job] of after.jobs) {
     if (before?.jobs.get(jobId) === job) continue;
-    const row = { jobId, agentId, target: job.spec.target, command: job.spec.command, state: job.state, ledger: job };
-    // A job that only the agent knew (its catalog was lost) gets a row as well; the row of another agent is not touched.
-    db.insert(schema.jobs)
-      .values({ ...row, createdAt: now, createdBy: 'agent', idempotencyKey: null })
-      .onConflictDoUpdate({
-        target: schema.jobs.jobId,
-        set: { state: job.state, ledger: job },
-        setWhere: eq(schema.jobs.agentId, agentId),
-      })
+    const columns = columnsOf(job, now);
+    // A job that only the agent knew (the catalog was lost) gets a row as well.
+    const { changes } = db
+      .insert(schema.jobs)
+      .values({ ...columns, agentId, createdAt: now, createdBy: 'agent', idempotencyKey: null })
+      .onConflictDoUpdate({ target: schema.jobs.jobId, set: columns, setWhere: eq(schema.jobs.agentId, agentId) })
       .run();
+    if (changes === 0) throw new Failure('CONFLICT', `job ${jobId} belongs to another host`);
   }
 }
 
@@ -67,7 +71,10 @@ export const ledgerAppliers: Appliers<LedgerChange> = {
 export const ledgerQueries = (db: Db): LedgerQueries => ({
   list: async () => {
     const incarnation = readIncarnation(db);
-    const jobs = Map.groupBy(db.select().from(schema.jobs).orderBy(schema.jobs.createdAt).all(), (row) => row.agentId);
+    const jobs = Map.groupBy(
+      db.select().from(schema.jobs).where(isNull(schema.jobs.endedAt)).orderBy(schema.jobs.createdAt).all(),
+      (row) => row.agentId,
+    );
     const commands = Map.groupBy(
       db.select().from(schema.commands).orderBy(schema.commands.seq).all(),
       (row) => row.agentId,
@@ -79,7 +86,7 @@ export const ledgerQueries = (db: Db): LedgerQueries => ({
       .map((row) => ({
         ...row,
         incarnation,
-        jobs: new Map((jobs.get(row.agentId) ?? []).map((job) => [job.jobId, job.ledger as ControlJob])),
+        jobs: new Map((jobs.get(row.agentId) ?? []).map((job) => [job.jobId, job.job as ControlJob])),
         outbox: (commands.get(row.agentId) ?? []).map((command) => command.command as AgentCommand),
       }));
   },

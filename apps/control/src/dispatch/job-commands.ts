@@ -1,8 +1,8 @@
 import { type Clock, Failure } from '@lastgood/core';
-import { createJob, type JobSpec, requestCancel } from '@lastgood/protocol';
+import { type ControlLedger, createJob, type JobSpec, requestCancel } from '@lastgood/protocol';
 import type { AgentRecord } from '../catalog/agents.ts';
 import type { Change } from '../catalog/catalog.ts';
-import type { LedgerStore } from './ledger-store.ts';
+import type { Decision, LedgerStore } from './ledger-store.ts';
 import { assertQueueCapacity } from './queue-limit.ts';
 
 /** Queues a job for an agent, together with `changes`. Throws BAD_INPUT or CONFLICT if the queue of the host has no room for it. */
@@ -14,15 +14,16 @@ export async function queueJob(
   changes: readonly Change[],
 ): Promise<void> {
   const { agentId } = agent;
-  await ledgers.apply(agentId, (before) => {
+  const queue = (before: ControlLedger): Decision<undefined> => {
     assertQueueCapacity(before, agent, job.spec);
     const ledger = createJob(before, job);
     const created = ledger.jobs.get(job.jobId);
-    if (created === undefined) throw new Failure('CONFLICT', 'the job could not be created');
+    if (created === undefined || ledger === before) throw new Failure('CONFLICT', `job ${job.jobId} exists already`);
     const { createdBy, idempotencyKey, now: createdAt } = origin;
     const record = { job: created, agentId, createdAt, createdBy, idempotencyKey };
     return { ledger, value: undefined, changes: [{ type: 'job.create', record }, ...changes] };
-  });
+  };
+  await ledgers.apply(agentId, queue, [job.jobId]);
 }
 
 /** Cancels a job, or asks its agent to. */

@@ -1,5 +1,12 @@
 import { type Clock, Failure } from '@lastgood/core';
-import { afterCatalogRestore, type ControlLedger, emptyControlLedger } from '@lastgood/protocol';
+import {
+  afterCatalogRestore,
+  type ControlLedger,
+  emptyControlLedger,
+  missingJobIds,
+  withEndedJobs,
+  withoutEndedJobs,
+} from '@lastgood/protocol';
 import type { Catalog, Change } from '../catalog/catalog.ts';
 import { LEASE_MS } from './times.ts';
 
@@ -13,16 +20,22 @@ export interface Decision<T> {
   /** Runs as soon as the step is committed, before any other step of the agent. */
   readonly committed?: () => void;
 }
-/** Hears of one committed step of an agent. */
+/** `foreign`: those of the named jobs that belong to other agents. */
+export type Decide<T> = (ledger: ControlLedger, foreign: ReadonlySet<string>) => Decision<T> | Promise<Decision<T>>;
+/** Is called with one committed step of an agent. */
 export type Subscriber = (agentId: string, before: ControlLedger, after: ControlLedger) => void;
 
 interface Entry {
+  /** Open jobs only: ended ones are in the catalog. */
   ledger: ControlLedger;
   /** Serializes the steps of one agent: each reads what the one before it committed. */
   tail: Promise<unknown>;
 }
 
-/** The delivery ledger of every agent. Each step is decided, committed, and only then visible to anybody. */
+/**
+ * The delivery ledger of every agent, with its open jobs. Each step is decided, committed, and only then visible. Jobs that have
+ * ended leave memory; a step that names one gets it from the catalog.
+ */
 export class LedgerStore {
   readonly #catalog: Catalog;
   readonly #clock: Clock;
@@ -82,26 +95,39 @@ export class LedgerStore {
   }
 
   /**
-   * Runs one step of an agent's ledger: decide, commit, notify the subscribers, return. A commit that fails changes nothing,
-   * and the step rejects with its reason.
+   * Runs one step of an agent's ledger: decide, commit, notify the subscribers, return. `decide` sees the open jobs, and the
+   * ended ones of `jobIds`. A commit that fails changes nothing, and the step rejects with its reason.
    */
-  async apply<T>(agentId: string, decide: (ledger: ControlLedger) => Decision<T> | Promise<Decision<T>>): Promise<T> {
+  async apply<T>(agentId: string, decide: Decide<T>, jobIds: Iterable<string> = []): Promise<T> {
     const entry = this.#entry(agentId);
     const step = entry.tail.then(async () => {
-      const before = entry.ledger;
-      const { ledger: after, value, changes = [], volatile = false, committed } = await decide(before);
+      const { ledger: before, foreign } = await this.#lookUp(entry.ledger, jobIds);
+      const { ledger: after, value, changes = [], volatile = false, committed } = await decide(before, foreign);
       const all: readonly Change[] =
         after === before || volatile
           ? changes
           : [...changes, { type: 'ledger', before, after, now: this.#clock.now() }];
       if (all.length > 0) await this.#catalog.commit(all);
-      entry.ledger = after;
+      if (after !== before) entry.ledger = withoutEndedJobs(after);
       committed?.();
       if (after !== before) for (const subscriber of this.#subscribers) subscriber(agentId, before, after);
       return value;
     });
     entry.tail = step.catch(() => undefined);
     return await step;
+  }
+
+  /** Adds the named jobs that have ended, and finds out which belong to other agents. */
+  async #lookUp(
+    ledger: ControlLedger,
+    jobIds: Iterable<string>,
+  ): Promise<{ ledger: ControlLedger; foreign: ReadonlySet<string> }> {
+    const missing = missingJobIds(ledger, jobIds);
+    if (missing.length === 0) return { ledger, foreign: new Set() };
+    const found = await this.#catalog.jobs.named(missing);
+    const own = found.filter(({ agentId }) => agentId === ledger.agentId).map(({ job }) => job);
+    const others = found.filter(({ agentId }) => agentId !== ledger.agentId);
+    return { ledger: withEndedJobs(ledger, own), foreign: new Set(others.map(({ job }) => job.jobId)) };
   }
 
   /** Calls `subscriber` after each step that changed a ledger, until the returned function is called. */

@@ -57,10 +57,10 @@ export class Maintenance implements Disposable {
   }
 
   async #prune(): Promise<void> {
-    const { catalog, ledgers, clock, log } = this.#parts;
+    const { catalog, clock, log } = this.#parts;
     if (clock.monotonic() < this.#pruneAt) return;
     this.#pruneAt = clock.monotonic() + PRUNE_EVERY_MS;
-    const removed = await pruneJobHistory(ledgers, catalog, clock.now());
+    const removed = await pruneJobHistory(catalog, clock.now());
     if (removed > 0) log.info({ removed }, 'removed old jobs from the history');
   }
 

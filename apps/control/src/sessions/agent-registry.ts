@@ -3,7 +3,7 @@ import { CLOSE, type HelloInput, receiveHello } from '@lastgood/protocol';
 import type { AgentRecord } from '../catalog/agents.ts';
 import type { Catalog, Change } from '../catalog/catalog.ts';
 import { changesOf } from '../dispatch/job-changes.ts';
-import type { Decision, LedgerStore } from '../dispatch/ledger-store.ts';
+import type { Decide, Decision, LedgerStore } from '../dispatch/ledger-store.ts';
 import { LEASE_MS } from '../dispatch/times.ts';
 import type { Log } from '../log.ts';
 import type { AgentConnection } from './agent-connection.ts';
@@ -113,7 +113,7 @@ export class AgentRegistry {
     input: HelloInput,
   ): Promise<ReturnType<typeof receiveHello>> {
     const member = this.#member(agentId);
-    const welcomed = await this.#ledgers.apply(agentId, (before) => {
+    const decide: Decide<ReturnType<typeof receiveHello> | undefined> = (before, foreign) => {
       if (session.connection < member.newestConnection) {
         session.close(CLOSE.superseded, 'a newer connection has said hello');
         throw new Failure('CONFLICT', 'a newer connection has said hello');
@@ -123,7 +123,10 @@ export class AgentRegistry {
         return { ledger: before, value: undefined, ...this.#quarantine(member, session) };
       member.newestConnection = session.connection;
       const now = this.#clock.now();
-      const received = receiveHello(before, input, now, LEASE_MS);
+      // The jobs of another host stay that host's.
+      const jobs = input.jobs.filter(({ jobId }) => !foreign.has(jobId));
+      if (foreign.size > 0) this.#log.warn({ agent: agentId, jobs: [...foreign] }, 'reported the jobs of another host');
+      const received = receiveHello(before, { ...input, jobs }, now, LEASE_MS);
       const { agentVersion } = input;
       const seen: Change = { type: 'agent.seen', agentId, at: now, agentVersion };
       const changes = [...changesOf(agentId, before, received.ledger), seen];
@@ -132,7 +135,9 @@ export class AgentRegistry {
         this.#attach(member, session, received.ledger.epoch);
       };
       return { ledger: received.ledger, value: received, changes, committed };
-    });
+    };
+    const jobIds = input.jobs.map(({ jobId }) => jobId);
+    const welcomed = await this.#ledgers.apply(agentId, decide, jobIds);
     if (welcomed === undefined) throw new Failure('FORBIDDEN', 'two hosts use this identity');
     return welcomed;
   }

@@ -25,7 +25,7 @@ import type { z } from 'zod';
 import type { Catalog } from '../catalog/catalog.ts';
 import { isOutdated } from '../dispatch/holds.ts';
 import { changesOf } from '../dispatch/job-changes.ts';
-import type { Decision, LedgerStore } from '../dispatch/ledger-store.ts';
+import type { Decide, LedgerStore } from '../dispatch/ledger-store.ts';
 import { GRANT_MS, HEARTBEAT_MS, LEASE_MS } from '../dispatch/times.ts';
 import type { ControlLimits } from '../limits.ts';
 import type { AgentConnection } from './agent-connection.ts';
@@ -152,15 +152,19 @@ export class Session implements AgentSession, AgentConnection {
     this.#heardAt = this.#parts.clock.monotonic();
   }
 
-  /** A step of this session; one that waited behind the hello of a newer session changes nothing (R10). */
-  async #step<T>(decide: (ledger: ControlLedger) => Decision<T> | Promise<Decision<T>>): Promise<T> {
-    return await this.#parts.ledgers.apply(this.#agentId, (ledger) => {
+  /**
+   * A step of this session that may concern the jobs of `jobIds`. One that waited behind the hello of a newer session changes
+   * nothing (R10).
+   */
+  async #step<T>(decide: Decide<T>, jobIds: Iterable<string> = []): Promise<T> {
+    const fenced: Decide<T> = (ledger, foreign) => {
       if (ledger.epoch !== this.#epoch) {
         this.close(CLOSE.superseded, 'a newer session took over');
         throw new Failure('CONFLICT', 'this session is over');
       }
-      return decide(ledger);
-    });
+      return decide(ledger, foreign);
+    };
+    return await this.#parts.ledgers.apply(this.#agentId, fenced, jobIds);
   }
 
   /** Records how far the agent's clock is off. */
@@ -249,13 +253,14 @@ export class Session implements AgentSession, AgentConnection {
     this.#noteClock(input.clock);
     if (Math.abs(this.#clockSkewMs ?? 0) > MAX_SKEW_MS) return { granted: false, ttlMs: 0, reason: 'clock' };
     const { jobId, attempt, nonce } = input;
-    return await this.#step(async (before) => {
+    const decide: Decide<{ granted: boolean; ttlMs: number; reason: string }> = async (before) => {
       // Inside the step: a backup is held in a step of the agent as well, so it is either known here or refused there.
       if (await this.#haveHoldsChanged(before.jobs.get(jobId)?.spec))
         return { ledger: before, value: { granted: false, ttlMs: 0, reason: 'holds' } };
       const { ledger, granted, reason } = grantStart(before, jobId, attempt, nonce, this.#parts.clock.now());
       return { ledger, value: { granted, ttlMs: granted ? GRANT_MS : 0, reason } };
-    });
+    };
+    return await this.#step(decide, [jobId]);
   }
 
   async #haveHoldsChanged(spec: JobSpec | undefined): Promise<boolean> {
@@ -266,14 +271,15 @@ export class Session implements AgentSession, AgentConnection {
 
   async report(input: Report): Promise<{ acceptedIds: string[] }> {
     this.#fence(input.sessionId);
-    const { acceptedIds, diverged } = await this.#step((before) => {
+    const decide: Decide<ReturnType<typeof receiveReport>> = (before) => {
       const received = receiveReport(before, input.events, this.#parts.clock.now(), LEASE_MS);
-      return {
-        ledger: received.ledger,
-        value: received,
-        changes: changesOf(this.#agentId, before, received.ledger),
-      };
-    });
+      const { ledger } = received;
+      return { ledger, value: received, changes: changesOf(this.#agentId, before, ledger) };
+    };
+    const { acceptedIds, diverged } = await this.#step(
+      decide,
+      input.events.map(({ jobId }) => jobId),
+    );
     // The catalog may now differ from an inventory that is the same as before.
     this.#inventoryHash = '';
     const stopped = new Set(
@@ -290,11 +296,15 @@ export class Session implements AgentSession, AgentConnection {
     const { clock } = this.#parts;
     this.#outboxDepth = input.outboxDepth;
     this.#progress = new Map(input.progress.map((progress) => [progress.jobId, progress]));
-    const cancel = await this.#step((before) => {
+    const decide: Decide<{ jobId: string; attempt: number }[]> = (before) => {
       const { ledger, cancel } = receiveHeartbeat(before, input.running, clock.now(), LEASE_MS);
       const changed = [...ledger.jobs].some(([jobId, job]) => before.jobs.get(jobId)?.state !== job.state);
       return { ledger, value: cancel, volatile: !changed };
-    });
+    };
+    const cancel = await this.#step(
+      decide,
+      input.running.map(({ jobId }) => jobId),
+    );
     // The agent has reported the end of everything it was sent: the next hello gets the rest.
     if (this.#hasMoreLost && input.outboxDepth === 0) this.close(CLOSE.diverged, 'more lost jobs are to be sent');
     return { controlClock: clock.now(), cancel };
