@@ -120,25 +120,6 @@ test.skipIf(strace !== '')(
   },
 );
 
-test.skipIf(strace !== '')(
-  `C2: killed in the migration of a catalog with rows, the next start has all rows and the new schema (${strace || 'strace'})`,
-  async () => {
-    await using folder = await temporaryFolder();
-    const old = async (dataDir: string): Promise<void> => {
-      const first = await start(dataDir);
-      await first.kill('SIGTERM');
-      const sqlite = new Database(join(dataDir, 'catalog.sqlite'));
-      sqlite.pragma('journal_mode = WAL');
-      sqlite.exec(`drop index backups_job;
-        delete from __drizzle_migrations where created_at = (select max(created_at) from __drizzle_migrations);
-        insert into backups select value, 'a', 'shop', value, 'good', json_object('jobId', value)
-          from (with recursive n(value) as (select 1 union all select value + 1 from n where value < 5000) select value from n)`);
-      sqlite.close();
-    };
-    expect(await sweep(folder.path, 'pwrite64', [1, 2, 3, 5, 10, 20, 40, 80, 160], old)).toBeGreaterThan(3);
-  },
-);
-
 test('C1: SIGKILL loses nothing that was acknowledged, however often', async () => {
   await using folder = await temporaryFolder();
   const dataDir = join(folder.path, 'control');
