@@ -1,3 +1,4 @@
+export * from './admin-client.ts';
 export * from './builders.ts';
 export * from './free-port.ts';
 export * from './lying-tool.ts';
@@ -5,7 +6,10 @@ export * from './object-store/faulty-store.ts';
 export * from './object-store/memory-store.ts';
 export * from './postgres-server.ts';
 export * from './power-cut-disk.ts';
+export * from './project-root.ts';
+export * from './running-process.ts';
 export * from './seed-shop.ts';
 export * from './small-file-system.ts';
 export * from './tcp-fault-proxy.ts';
 export * from './temporary-folder.ts';
+export * from './wait-for.ts';
