@@ -3,6 +3,7 @@ export * from './engine.ts';
 export * from './expected-size.ts';
 export * from './failure.ts';
 export * from './object-store.ts';
+export * from './recovery/backup-selection.ts';
 export * from './recovery/dependencies.ts';
 export * from './repository.ts';
 export * from './retention/candidates.ts';
