@@ -9,6 +9,7 @@ const TOOLS = [
   { program: 'strace', package: 'strace' },
   { program: 'ps', package: 'procps' },
   { program: 'cc', package: 'gcc libc6-dev' },
+  { program: 'systemctl', package: 'systemd' },
 ];
 
 const onPath = (program) =>
@@ -18,7 +19,7 @@ const missingPackages = () => [
   ...TOOLS.filter(({ program }) => !onPath(program)).flatMap((tool) => tool.package.split(' ')),
 ];
 
-/** Installs what the tests need and is missing: root on Debian can, everybody else is told how. Ends the process without PostgreSQL. */
+/** Installs missing packages that the tests need, as root on Debian; otherwise prints how to. Exits when PostgreSQL is missing. */
 export function ensureTestTools() {
   const packages = missingPackages();
   if (packages.length === 0) return;

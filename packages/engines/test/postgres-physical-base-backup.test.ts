@@ -11,7 +11,7 @@ import {
   temporaryFolder,
 } from '@lastgood/testkit';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { type PostgresConnection, postgresConnectionSchema } from '../src/postgres/connection.ts';
+import { type PostgresConnection, postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
 import { ArchiveChecker } from '../src/postgres/physical/archive-checker.ts';
 import { parseBackupLabel } from '../src/postgres/physical/backup-label.ts';
 import { compareFiles, parseBackupManifest } from '../src/postgres/physical/backup-manifest.ts';

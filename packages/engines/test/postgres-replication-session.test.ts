@@ -1,7 +1,7 @@
 import { Failure } from '@lastgood/core';
 import { type PostgresServer, startPrimary, TcpFaultProxy } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { type PostgresConnection, postgresConnectionSchema } from '../src/postgres/connection.ts';
+import { type PostgresConnection, postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
 import { ReplicationSession, sqlStateOf } from '../src/postgres/replication/replication-session.ts';
 import { formatLsn } from '../src/postgres/wal/lsn.ts';
 import { codeOf } from './support/engine-harness.ts';

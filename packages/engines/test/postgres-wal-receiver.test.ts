@@ -12,7 +12,7 @@ import {
   temporaryFolder,
 } from '@lastgood/testkit';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { type PostgresConnection, postgresConnectionSchema } from '../src/postgres/connection.ts';
+import { type PostgresConnection, postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
 import { sqlStateOf } from '../src/postgres/replication/replication-session.ts';
 import { findGaps, rangesOf } from '../src/postgres/wal/continuity.ts';
 import { type Lsn, parseLsn } from '../src/postgres/wal/lsn.ts';

@@ -1,6 +1,7 @@
 import { type PostgresServer, startPrimary } from '@lastgood/testkit';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { type PostgresConnection, postgresConnectionSchema, Session } from '../src/postgres/connection.ts';
+import { Session } from '../src/postgres/connection.ts';
+import { type PostgresConnection, postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
 import { checkStreamSettings, readStreamSettings } from '../src/postgres/physical/settings-check.ts';
 import { rangesOf, type WalHoldings } from '../src/postgres/wal/continuity.ts';
 import { readServerWal, type ServerWalView, switchWal } from '../src/postgres/wal/server-view.ts';

@@ -1,6 +1,6 @@
 import { argv } from 'node:process';
 import { systemClock } from '@lastgood/host';
-import type { PostgresConnection } from '../../src/postgres/connection.ts';
+import type { PostgresConnection } from '../../src/postgres/connection-schema.ts';
 import { receiveWal } from '../../src/postgres/wal/receiver.ts';
 import { FolderSink, storedIn } from './folder-sink.ts';
 

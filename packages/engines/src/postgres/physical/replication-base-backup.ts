@@ -1,5 +1,5 @@
 import { Bug, Failure } from '@lastgood/core';
-import type { PostgresConnection } from '../connection.ts';
+import type { PostgresConnection } from '../connection-schema.ts';
 import type { CommandEvent, Row } from '../replication/command-stream.ts';
 import { ReplicationSession, sqlStateOf } from '../replication/replication-session.ts';
 import { type Lsn, parseLsn } from '../wal/lsn.ts';

@@ -1,7 +1,8 @@
 import { Failure } from '@lastgood/core';
 import pg from 'pg';
 import { cancelBackend } from '../cancel-request.ts';
-import { databaseFailure, type PostgresConnection } from '../connection.ts';
+import { databaseFailure } from '../connection.ts';
+import type { PostgresConnection } from '../connection-schema.ts';
 import { passwordFrom } from '../passfile.ts';
 import { mayTakeAnotherWay, type Tls, waysOf } from '../tls.ts';
 import { type Lsn, parseLsn } from '../wal/lsn.ts';

@@ -1,5 +1,5 @@
 import type { Clock } from '@lastgood/core';
-import type { PostgresConnection } from '../connection.ts';
+import type { PostgresConnection } from '../connection-schema.ts';
 import type { Micros } from './instant.ts';
 import type { Lsn } from './lsn.ts';
 import type { ReceiverRefusal, StoredWal } from './receiver-start.ts';

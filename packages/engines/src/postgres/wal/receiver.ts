@@ -1,4 +1,5 @@
-import { type PostgresConnection, Session } from '../connection.ts';
+import { Session } from '../connection.ts';
+import type { PostgresConnection } from '../connection-schema.ts';
 import { ReplicationSession } from '../replication/replication-session.ts';
 import type { ReceiverOptions, ReceiverOutcome } from './receiver-options.ts';
 import { ReceiverRun } from './receiver-run.ts';
