@@ -4,17 +4,15 @@ import { join } from 'node:path';
 import { Failure } from '@lastgood/core';
 import { captureTool } from '@lastgood/host';
 import { type PostgresServer, startOnFolder, startPrimary, temporaryFolder } from '@lastgood/testkit';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Session } from '../src/postgres/connection.ts';
 import { planRecovery } from '../src/postgres/point-in-time/plan.ts';
 import type { RecoveredServer } from '../src/postgres/point-in-time/recovery.ts';
 import type { RecoveryPlan, RecoveryTarget } from '../src/postgres/point-in-time/target.ts';
-import { unpackServer } from '../src/postgres/point-in-time/unpack.ts';
 import type { Micros } from '../src/postgres/wal/instant.ts';
 import { segmentName } from '../src/postgres/wal/segment-name.ts';
 import { codeOf } from './support/engine-harness.ts';
 import { ask, type Base, instantOf, PhysicalHarness } from './support/physical-harness.ts';
-import { tarOf } from './support/tar.ts';
 
 const never = new AbortController().signal;
 const cleanup = new AsyncDisposableStack();
@@ -320,138 +318,4 @@ describe('a recovery that cannot go on', () => {
     const plan: RecoveryPlan = { ...(await harness.plan(time(at(4)))), fromLsn: 2n ** 40n, endLsn: 2n ** 41n };
     expect(await codeOf(harness.recover(plan))).toBe('RESTORE_FAILED');
   });
-});
-
-describe('unpacking', () => {
-  const unpack = async (
-    folder: string,
-    archives: { oid: string | null; location: string | null; entries: Parameters<typeof tarOf>[0] }[],
-    limitBytes = 1_000_000,
-  ): Promise<string> =>
-    await codeOf(
-      unpackServer(
-        (async function* () {
-          for (const { oid, location, entries } of archives)
-            yield {
-              tablespaceOid: oid,
-              location,
-              content: (async function* () {
-                yield tarOf(entries);
-              })(),
-            };
-        })(),
-        {
-          dataFolder: join(folder, 'data'),
-          tablespaceFolder: (oid) => join(folder, 'spaces', oid),
-          owner: null,
-          limitBytes,
-          signal: never,
-          onBytes: () => undefined,
-        },
-      ),
-    );
-  test('F6: links of an archive are not made, and signal files and the map are gone', async () => {
-    await using folder = await temporaryFolder();
-    const entries = [
-      { path: 'pg_tblspc/16400/', type: '2', linkTarget: '/etc' },
-      { path: 'tablespace_map', content: Buffer.from('16400 /somewhere\n') },
-      { path: 'standby.signal' },
-      { path: 'recovery.signal' },
-      { path: 'PG_VERSION', content: Buffer.from('15\n') },
-    ];
-    const space = { oid: '16400', location: '/somewhere', entries: [{ path: 'PG_15/5/1', content: Buffer.from('x') }] };
-    expect(await unpack(folder.path, [space, { oid: null, location: null, entries }])).toBe('nothing was refused');
-    expect((await readdir(join(folder.path, 'data'))).toSorted()).toEqual(['PG_VERSION', 'pg_tblspc']);
-    expect(await readlink(join(folder.path, 'data/pg_tblspc/16400'))).toBe(join(folder.path, 'spaces/16400'));
-    expect((await stat(join(folder.path, 'data/PG_VERSION'))).mode & 0o777).toBe(0o600);
-  });
-  test('a tablespace inside the data folder stays there', async () => {
-    await using folder = await temporaryFolder();
-    const space = {
-      oid: '16400',
-      location: 'pg_tblspc/16400',
-      entries: [{ path: 'PG_15/5/1', content: Buffer.from('x') }],
-    };
-    expect(await unpack(folder.path, [space, { oid: null, location: null, entries: [{ path: 'PG_VERSION' }] }])).toBe(
-      'nothing was refused',
-    );
-    expect(await readFile(join(folder.path, 'data/pg_tblspc/16400/PG_15/5/1'), 'utf8')).toBe('x');
-  });
-  test.for([
-    ['a tablespace without its archive', [{ path: 'tablespace_map', content: Buffer.from('16400 /somewhere\n') }]],
-    ['F6: a file twice', [{ path: 'a', content: Buffer.from('x') }, { path: 'a' }]],
-    ['F6: a path outside', [{ path: '../a' }]],
-    ['F6: more than there can be', [{ path: 'a', content: Buffer.alloc(2_000_000) }]],
-  ] as const)('%s is refused', async ([, entries], { expect }) => {
-    await using folder = await temporaryFolder();
-    const code = await unpack(folder.path, [{ oid: null, location: null, entries: [...entries] }]);
-    expect(['BACKUP_CORRUPT', 'REPOSITORY_UNSAFE']).toContain(code);
-  });
-});
-
-test('a checkpoint far ahead of the beginning of replay does not block the prefetch', async () => {
-  await using primary = await startPrimary({
-    initdbArgs: ['--wal-segsize=1'],
-    extraConf:
-      'synchronous_commit = on\ncheckpoint_timeout = 30s\ncheckpoint_completion_target = 0.2\nshared_buffers = 64MB',
-  });
-  await primary.query(
-    'postgres',
-    "create table t as select i, repeat('x', 500) as x from generate_series(1, 40000) as i",
-  );
-  await using own = await PhysicalHarness.open(primary);
-  await own.receive();
-  let isTaken = false;
-  const taking = own.base('spread').then((taken) => {
-    isTaken = true;
-    return taken;
-  });
-  taking.catch(() => undefined);
-  while (!isTaken)
-    await primary.query('postgres', "insert into t select i, repeat('y', 500) from generate_series(1, 1000) as i");
-  const { startLsn, checkpointLsn } = await taking;
-  expect(checkpointLsn - startLsn).toBeGreaterThan(6n * 2n ** 20n);
-  await primary.query('postgres', 'create table last ()');
-  await own.archived();
-  await using recovered = await own.recover(await own.plan({ kind: 'latest' }));
-  expect(await ask(recovered, 'postgres', 'select from public.last')).toEqual([]);
-});
-
-test('after a promotion: the new timeline is followed, the old one can be chosen, and a stray history does not disturb', async () => {
-  await using primary = await startPrimary({
-    initdbArgs: ['--wal-segsize=1'],
-    extraConf: "synchronous_commit = on\nrestore_command = 'false'\nwal_keep_size = 100MB",
-  });
-  await primary.query('postgres', 'create table t (i int); insert into t values (1)');
-  await using old = await PhysicalHarness.open(primary);
-  await old.receive();
-  await old.base();
-  await primary.query('postgres', 'insert into t values (2)');
-  const end = await old.lsn();
-  await vi.waitFor(() => expect(old.state?.receivedLsn ?? 0n).toBeGreaterThanOrEqual(end), 20_000);
-  await old.stopReceiving();
-  await primary.stop();
-  const signalFile = join(primary.dataDir, 'recovery.signal');
-  await writeFile(signalFile, '');
-  const { uid, gid } = await stat(primary.dataDir);
-  await chown(signalFile, uid, gid);
-  await using promoted = await startOnFolder(primary, primary.dataDir);
-  await vi.waitFor(
-    async () => expect((await promoted.query('postgres', 'select pg_is_in_recovery() as r'))[0]?.['r']).toBe(false),
-    20_000,
-  );
-  await using harnessOfBoth = await PhysicalHarness.open({ ...promoted, binDir: primary.binDir });
-  harnessOfBoth.bases.push(...old.bases);
-  await promoted.query('postgres', 'insert into t values (3)');
-  await promoted.query('postgres', "select pg_drop_replication_slot('lastgood')");
-  await harnessOfBoth.receiveFrom(old);
-  await harnessOfBoth.archived();
-  const rows = async (timeline: number | null): Promise<unknown> => {
-    await using recovered = await harnessOfBoth.recover(await harnessOfBoth.plan({ kind: 'latest' }, timeline));
-    return (await ask(recovered, 'postgres', 'select i from public.t order by i')).map(({ i }) => i);
-  };
-  expect(await rows(null)).toEqual([1, 2, 3]);
-  expect(await rows(1)).toEqual([1, 2]);
-  await writeFile(join(harnessOfBoth.sink.folder, '00000003.history'), '1\t0/100000\tstray\n');
-  expect(await rows(2)).toEqual([1, 2, 3]);
 });
