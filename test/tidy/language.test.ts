@@ -18,7 +18,6 @@ const NOT_YET: readonly string[] = [
   'docs/protocol.md',
   'docs/repository-format.md',
   'docs/testing.md',
-  'packages/core/**',
   'packages/engines/**',
   'packages/host/**',
   'packages/protocol/**',

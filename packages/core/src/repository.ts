@@ -13,7 +13,7 @@ export interface NewBackup {
 export interface BackupWriter extends ArtifactSink {
   /** Writes the manifest last; from then on the backup exists. Returns the manifest as read back. */
   publish(facts: BackupFacts, finishedAt: string): Promise<{ manifest: Manifest; manifestSha256: string }>;
-  /** Removes everything of an unpublished backup; what a failing disk does not let go is left to the sweep, and nothing is thrown. */
+  /** Removes an unpublished backup. Never throws: what cannot be removed now is left to the sweep. */
   abandon(): Promise<void>;
 }
 export interface StoredBackup {
@@ -22,25 +22,28 @@ export interface StoredBackup {
   readonly verified: BackupSummary['verified'];
   /** Whether this version can restore it. A backup that it cannot restore is listed, and never removed. */
   readonly restorable: Restorable;
-  /** What is wrong beside the backup, such as a verdict that cannot be read; it joins the warnings of its summary. */
+  /** A problem outside the backup itself, such as an unreadable verdict. The summary lists it as a warning. */
   readonly remark?: string;
 }
-/** One repository. Names typed by people are schema-checked words; every path below is made by us and never follows a symlink. */
+/** One repository. Names from users are validated against a schema; paths are generated and never follow a symbolic link. */
 export interface Repository {
   readonly id: string;
-  /** Mount check, marker, owner and modes. Throws REPOSITORY_NOT_MOUNTED, REPOSITORY_UNSAFE. Called before each job. */
+  /** Checks mount, marker, owner and modes before each job. Throws REPOSITORY_NOT_MOUNTED or REPOSITORY_UNSAFE. */
   check(): Promise<void>;
   /** Null when the store has no limit. */
   freeBytes(): Promise<number | null>;
-  /** Refuses REPOSITORY_FOREIGN when the target's folder belongs to another system id, or is written by another installation: so does all that changes it. `run` stops the read-back, and hears how far it is. */
+  /**
+   * Starts a backup. This and every other change throws REPOSITORY_FOREIGN when the target's folder belongs to another system id or
+   * another installation writes to it. `run` cancels the read-back and receives its progress.
+   */
   begin(backup: NewBackup, systemId: string, run?: Pick<EngineContext, 'signal' | 'progress'>): Promise<BackupWriter>;
-  /** `backups` have a manifest and every object it lists, by name, kind and size; whatever else is there is `broken`, and says why. */
+  /** `backups` have a manifest and every object that it lists, by name, kind and size. All others are `broken`, with the reason. */
   list(ref: TargetRef): Promise<{ backups: StoredBackup[]; broken: { backupId: string; reason: string }[] }>;
   read(ref: TargetRef, backupId: string): Promise<StoredBackup>;
   open(ref: TargetRef, backupId: string): Promise<ArtifactSource>;
   /**
-   * Levels 0 and 1: present with the right sizes; stored bytes re-read and hashed; names object and 1 MiB block of damage when it can.
-   * `remark` hears what is no finding, and yet lessens what the answer is worth.
+   * Level 0 checks presence and sizes; level 1 also re-reads and hashes the stored bytes. Findings name the object and, where possible,
+   * the damaged 1 MiB block. `remark` receives what limits the result without being a finding, such as a read from the page cache.
    */
   verify(
     ref: TargetRef,
@@ -50,20 +53,20 @@ export interface Repository {
     progress: (doneBytes: number) => void,
     remark?: (text: string) => void,
   ): Promise<readonly Finding[]>;
-  /** Keeps the verdict of a verification beside the backup (verified.json), outside the manifest. */
+  /** Stores the verdict of a verification in verified.json beside the manifest. */
   recordVerified(ref: TargetRef, backupId: string, verdict: NonNullable<BackupSummary['verified']>): Promise<void>;
-  /** Tombstone first, manifest second, data last; only paths the manifest lists. */
+  /** Writes a tombstone, then removes the manifest, then the data. Removes only paths that the manifest lists. */
   remove(ref: TargetRef, backupId: string, now: number): Promise<number>;
-  /** Finishes tombstones older than the grace. What cannot be removed stops no other; it is thrown at the end. */
+  /** Finishes the removals whose grace period is over. A failed removal does not stop the others; its error is thrown at the end. */
   purge(ref: TargetRef, now: number, graceMs: number): Promise<number>;
-  /** Removes what unpublished backups left behind that no live job owns. */
+  /** Removes the leftovers of unpublished backups, except those of running jobs. */
   sweep(ref: TargetRef, liveBackupIds: ReadonlySet<string>): Promise<readonly string[]>;
-  /** The store's own clock: modification time of a marker just written. */
+  /** The time by the store's own clock. */
   storeNow(): Promise<number>;
-  /** Throws REPOSITORY_FOREIGN when a backup of this system from here would be refused. */
+  /** Throws REPOSITORY_FOREIGN when this installation may not back up this system here. */
   checkOwner(ref: TargetRef, systemId: string): Promise<void>;
-  /** Takes the target's folder from whoever writes there, for the next backup to make it its own; false when nobody did. */
+  /** Removes the owner of the target's folder; the next backup becomes its owner. Returns false when it had none. */
   disown(ref: TargetRef): Promise<boolean>;
-  /** The ids of backups that were removed and whose grace is not over. */
+  /** The ids of removed backups whose grace period is not over. */
   removed(ref: TargetRef): Promise<string[]>;
 }
