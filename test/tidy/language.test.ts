@@ -19,7 +19,6 @@ const NOT_YET: readonly string[] = [
   'docs/repository-format.md',
   'docs/testing.md',
   'packages/engines/**',
-  'packages/host/**',
   'packages/protocol/**',
   'packages/repository/**',
   'packages/testkit/**',
