@@ -21,7 +21,6 @@ const NOT_YET: readonly string[] = [
   'packages/engines/**',
   'packages/protocol/**',
   'packages/repository/**',
-  'packages/testkit/**',
   'scripts/demo.ts',
   'test/faults/**',
   'test/simulation/**',
