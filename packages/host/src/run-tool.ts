@@ -85,8 +85,8 @@ function commandOf(call: ToolCall): { file: string; args: string[] } {
 }
 
 /**
- * Writes a source to the standard input of a tool. A tool may succeed without reading all of it: pg_restore may not read the end of an
- * archive. The rest of the source is read anyway, because checksum errors appear at its end, unless `mayStopReading` is set.
+ * Writes a source to the standard input of a tool. A tool may succeed without reading all of it, such as the end of an archive.
+ * The rest of the source is read anyway, because checksum errors appear at its end, unless `mayStopReading` is set.
  */
 async function feed(source: Readable, stdin: Writable, mayStopReading: boolean, moved: () => void): Promise<void> {
   let wake = (): void => undefined;
@@ -225,7 +225,7 @@ export async function captureTool(
   return { stdout: Buffer.concat(chunks).toString('utf8'), stderrTail };
 }
 
-/** The last three lines, preceded by the last earlier line that names an error: PostgreSQL may print a long statement after it. */
+/** The last three lines, preceded by the last earlier line that names an error: a long statement may follow it. */
 function selectLines(stderrTail: readonly string[]): string {
   const end = Math.max(0, stderrTail.length - 3);
   const errorLine = stderrTail.slice(0, end).findLast((line) => /\b(error|fatal|panic)\b/i.test(line));
