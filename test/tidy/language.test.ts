@@ -21,10 +21,7 @@ const NOT_YET: readonly string[] = [
   'packages/engines/**',
   'packages/protocol/**',
   'packages/repository/**',
-  'scripts/demo.ts',
-  'test/faults/**',
   'test/simulation/**',
-  'test/e2e/**',
 ];
 
 /** Files that hold banned words on purpose. */
