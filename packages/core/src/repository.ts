@@ -1,5 +1,6 @@
 import type { BackupSummary, Finding, Manifest, Restorable, TargetRef } from '@lastgood/protocol';
 import type { ArtifactSink, ArtifactSource, BackupFacts, EngineContext } from './engine.ts';
+import type { SegmentLog } from './segment-log.ts';
 
 export interface NewBackup {
   readonly ref: TargetRef;
@@ -16,10 +17,17 @@ export interface BackupWriter extends ArtifactSink {
   /** Removes an unpublished backup. Never throws: what cannot be removed now is left to the sweep. */
   abandon(): Promise<void>;
 }
+/** Why a backup must not be removed. `by` and `at` are null when the hold exists but cannot be read. */
+export interface Hold {
+  readonly reason: string;
+  readonly by: string | null;
+  readonly at: string | null;
+}
 export interface StoredBackup {
   readonly manifest: Manifest;
   readonly manifestSha256: string;
   readonly verified: BackupSummary['verified'];
+  readonly held: Hold | null;
   /** Whether this version can restore it. A backup that it cannot restore is listed, and never removed. */
   readonly restorable: Restorable;
   /** A problem outside the backup itself, such as an unreadable verdict. The summary lists it as a warning. */
@@ -55,12 +63,24 @@ export interface Repository {
   ): Promise<readonly Finding[]>;
   /** Stores the verdict of a verification in verified.json beside the manifest. */
   recordVerified(ref: TargetRef, backupId: string, verdict: NonNullable<BackupSummary['verified']>): Promise<void>;
-  /** Writes a tombstone, then removes the manifest, then the data. Removes only paths that the manifest lists. */
+  /** Protects a backup from removal until it is released. Returns false when it is already held: the first hold stays. */
+  hold(ref: TargetRef, backupId: string, hold: { reason: string; by: string; at: string }): Promise<boolean>;
+  /** Releases a hold. Returns false when the backup was not held. */
+  release(ref: TargetRef, backupId: string): Promise<boolean>;
+  /**
+   * Marks a backup as removed with a tombstone and returns the bytes that its purge will free. Throws BACKUP_HELD, BACKUP_NEEDED
+   * (another backup depends on it) or NEWER_FORMAT.
+   */
   remove(ref: TargetRef, backupId: string, now: number): Promise<number>;
-  /** Finishes the removals whose grace period is over. A failed removal does not stop the others; its error is thrown at the end. */
+  /**
+   * Deletes the data of backups whose grace period is over: the manifest first, then the objects that it lists, then the tombstone.
+   * Skips held backups. A failure does not stop the other deletions; its error is thrown at the end.
+   */
   purge(ref: TargetRef, now: number, graceMs: number): Promise<number>;
   /** Removes the leftovers of unpublished backups, except those of running jobs. */
   sweep(ref: TargetRef, liveBackupIds: ReadonlySet<string>): Promise<readonly string[]>;
+  /** Returns a log stream of a target. Throws BAD_INPUT when `streamId` is not valid. */
+  log(ref: TargetRef, streamId: string): SegmentLog;
   /** The time by the store's own clock. */
   storeNow(): Promise<number>;
   /** Throws REPOSITORY_FOREIGN when this installation may not back up this system here. */

@@ -24,6 +24,7 @@ const aged = (days: number, more: Partial<RotationCandidate> = {}): RotationCand
   finishedAt: new Date(NOW - days * DAY).toISOString(),
   state: 'good',
   verifiedLevel: null,
+  dependsOn: [],
   ...holding('shop'),
   ...more,
 });
@@ -215,6 +216,44 @@ test('D5: keeps backups that are held or in use', () => {
   expect(kept(result)).toEqual(['b3', 'b2', 'b0']);
 });
 
+describe('dependencies', () => {
+  /** Two chains, each of a full backup and two incremental backups. */
+  const chains = [
+    aged(9),
+    aged(8, { dependsOn: ['b9'] }),
+    aged(7, { dependsOn: ['b8', 'b9'] }),
+    aged(3),
+    aged(2, { dependsOn: ['b3'] }),
+    aged(1, { dependsOn: ['b3', 'b2'] }),
+  ];
+  test('I3, D6: keep direct and indirect dependencies of a kept backup, and name that backup', () => {
+    const result = plan(chains, { keepLast: 1 });
+    expect(kept(result)).toEqual(['b3', 'b2', 'b1']);
+    expect(reasonOf(result, 'b3')).toBe('backup b1 depends on it');
+    const nested = [aged(3), aged(2, { dependsOn: ['b3'] }), aged(1, { dependsOn: ['b2'] })];
+    expect(reasonOf(plan(nested, { keepLast: 1 }), 'b3')).toBe('backup b2 depends on it');
+  });
+  test('I3: keep the dependencies of a held backup', () => {
+    expect(kept(plan(chains, { keepLast: 1 }, { holds: new Set(['b8']) }))).toEqual(['b9', 'b8', 'b3', 'b2', 'b1']);
+  });
+  test('remove dependents before their dependencies', () => {
+    expect(plan([...chains, aged(0)], { keepLast: 1 }).removals).toEqual(['b7', 'b8', 'b9', 'b1', 'b2', 'b3']);
+  });
+  test('D10: a limited removal leaves the older end of a chain', () => {
+    const result = plan([...chains, aged(0)], { keepLast: 1 }, { hostLimits: { ...hostLimits, maxRemovedPerRun: 2 } });
+    expect(result.removals).toEqual(['b7', 'b8']);
+    expect(kept(result)).toEqual(['b9', 'b3', 'b2', 'b1', 'b0']);
+  });
+});
+
+test('a backup made by a newer version is never removed and displaces no other', () => {
+  const result = plan([aged(9, { state: 'unknown' }), aged(2), aged(1), aged(0, { state: 'unknown' })], {
+    keepLast: 1,
+  });
+  expect(kept(result)).toEqual(['b9', 'b1', 'b0']);
+  expect(reasonOf(result, 'b9')).toBe('made by a newer version');
+});
+
 describe('host limits', () => {
   const many = [5, 4, 3, 2, 1, 0].map((days) => aged(days));
   test('keep a minimum number of backups', () => {
@@ -237,13 +276,15 @@ describe('host limits', () => {
   });
 });
 
-test('I3: no policy removes the last good, restore-tested or verified backup, or a held one', () => {
+test('I3, D6: no policy removes the last good, restore-tested or verified backup, a held one or a dependency', () => {
   const candidate = fc.record({
     days: fc.integer({ min: 0, max: 400 }),
-    state: fc.constantFrom('good' as const, 'bad' as const),
+    state: fc.constantFrom('good' as const, 'bad' as const, 'unknown' as const),
     verifiedLevel: fc.constantFrom(null, 0, 1, 3, 4, 6),
     databases: fc.constantFrom('a', 'b', 'a b', 'a b c'),
     producedBytes: fc.integer({ min: 0, max: 5_000_000 }),
+    // How far before it the backups lie that it depends on.
+    dependsOn: fc.uniqueArray(fc.integer({ min: 1, max: 12 }), { maxLength: 3 }),
   });
   const retention = fc.record({
     keepLast: fc.option(fc.integer({ min: 1, max: 5 }), { nil: undefined }),
@@ -255,7 +296,8 @@ test('I3: no policy removes the last good, restore-tested or verified backup, or
       fc.array(candidate, { minLength: 1, maxLength: 12 }),
       retention,
       fc.integer({ min: 0, max: 11 }),
-      (drafts, rules, heldIndex) => {
+      fc.constantFrom(0, 1, 2, 1_000),
+      (drafts, rules, heldIndex, maxRemovedPerRun) => {
         const backups = drafts.map((draft, index) => ({
           ...aged(draft.days),
           state: draft.state,
@@ -263,6 +305,7 @@ test('I3: no policy removes the last good, restore-tested or verified backup, or
           verifiedLevel: draft.state === 'good' ? draft.verifiedLevel : null,
           backupId: `b${index}`,
           sequence: index + 1,
+          dependsOn: draft.dependsOn.map((before) => `b${index - before}`),
         }));
         const { keepLast, keepWithinHours, minimum } = rules;
         const policy = {
@@ -270,7 +313,20 @@ test('I3: no policy removes the last good, restore-tested or verified backup, or
           ...(keepLast === undefined ? {} : { keepLast }),
           ...(keepWithinHours === undefined ? {} : { keepWithinHours }),
         };
-        const stay = new Set(kept(plan(backups, policy, { holds: new Set([`b${heldIndex}`]) })));
+        const limits = { ...hostLimits, maxRemovedPerRun };
+        const result = plan(backups, policy, { holds: new Set([`b${heldIndex}`]), hostLimits: limits });
+        const stay = new Set(kept(result));
+        expect(result.removals.toSorted()).toEqual(
+          backups.flatMap(({ backupId }) => (stay.has(backupId) ? [] : [backupId])).toSorted(),
+        );
+        // At any point of an interruption, the remaining backups have their dependencies.
+        const left = new Map(backups.map((backup) => [backup.backupId, backup]));
+        const lost = backups.map(({ dependsOn }) => dependsOn.filter((id) => !left.has(id)));
+        for (const removal of [undefined, ...result.removals]) {
+          if (removal !== undefined) left.delete(removal);
+          for (const [index, { backupId, dependsOn }] of backups.entries())
+            if (left.has(backupId)) expect(dependsOn.filter((id) => !left.has(id))).toEqual(lost[index]);
+        }
         for (const group of ['a', 'b', 'c']) {
           const good = backups.filter(
             (backup) => backup.state === 'good' && backup.parts.some((part) => part.group === group),

@@ -68,8 +68,12 @@ export async function publishFile(
       PRIVATE_FILE,
     );
     created = true;
-    // The stream syncs and closes the file when it ends.
-    await write(file.createWriteStream({ flush: true, highWaterMark: 1024 * 1024 }));
+    // The stream syncs and closes the file when it ends, and closes it when it is destroyed.
+    const sink = file.createWriteStream({ flush: true, highWaterMark: 1024 * 1024 });
+    await write(sink).catch((error: unknown) => {
+      sink.destroy();
+      throw error;
+    });
     if (ifAbsent) {
       const published = await linkIfAbsent(partial, path);
       // The partial file is no longer needed. If it cannot be removed now, the sweep removes it later.

@@ -21,6 +21,8 @@ export interface RotationCandidate extends Judged {
   readonly finishedAt: string;
   /** At least one. A backup stays as long as one of its groups needs it. */
   readonly parts: readonly GroupPart[];
+  /** The other backups that a restore reads. They are kept as long as this one. */
+  readonly dependsOn: readonly string[];
 }
 /** The host limits of the agent file. They override what the control plane requests. */
 export interface HostLimits {
@@ -44,6 +46,8 @@ export interface RotationInput {
 export interface RotationPlan {
   /** One decision with its reason for every backup, ordered by sequence. */
   readonly decisions: readonly RotationDecision[];
+  /** The ids of the backups to remove. An interrupted removal in this order leaves no backup without its dependencies. */
+  readonly removals: readonly string[];
   /** Why nothing may be removed now; null when the decisions apply. */
   readonly refused: string | null;
 }
@@ -79,7 +83,7 @@ function finishTimesOf(backups: readonly RotationCandidate[], now: number): Map<
 }
 
 /** One backup as its group sees it. */
-interface Member extends Omit<RotationCandidate, 'parts' | 'finishedAt'> {
+interface Member extends Omit<RotationCandidate, 'parts' | 'finishedAt' | 'dependsOn'> {
   readonly finished: number;
   readonly database: string | null;
   readonly producedBytes: number;
@@ -141,7 +145,7 @@ interface Reason {
 /** Why each backup is kept. Backups that no group needs are absent. */
 function reasonsOf(input: RotationInput, finishedAt: ReadonlyMap<string, number>): Map<string, string> {
   const { backups } = input;
-  const members = backups.flatMap(({ parts, ...backup }) => {
+  const members = backups.flatMap(({ parts, dependsOn: _dependsOn, ...backup }) => {
     const finished = finishedAt.get(backup.backupId) ?? input.now;
     return parts.map(({ group, database, producedBytes }) => ({
       group,
@@ -163,9 +167,38 @@ function reasonsOf(input: RotationInput, finishedAt: ReadonlyMap<string, number>
   return new Map(backups.flatMap(describe));
 }
 
+/** Adds a reason for every direct and indirect dependency of a kept backup (I3). */
+function keepDependencies(backups: readonly RotationCandidate[], reasons: Map<string, string>): void {
+  const byId = new Map(backups.map((backup) => [backup.backupId, backup]));
+  const keep = (backup: RotationCandidate): void => {
+    for (const needed of backup.dependsOn) {
+      const base = byId.get(needed);
+      if (base === undefined || reasons.has(needed)) continue;
+      reasons.set(needed, `backup ${backup.backupId} depends on it`);
+      keep(base);
+    }
+  };
+  for (const backup of backups) if (reasons.has(backup.backupId)) keep(backup);
+}
+
+/** Orders removals oldest first, with dependents before their dependencies. No backup outside `removable` may depend on one of it. */
+function orderRemovals(removable: readonly RotationCandidate[]): string[] {
+  const ordered = new Set<string>();
+  const visited = new Set<string>();
+  const visit = (backup: RotationCandidate): void => {
+    if (visited.has(backup.backupId)) return;
+    visited.add(backup.backupId);
+    for (const other of removable) if (other.dependsOn.includes(backup.backupId)) visit(other);
+    ordered.add(backup.backupId);
+  };
+  for (const backup of removable) visit(backup);
+  return [...ordered];
+}
+
 /**
- * Decides which backups are kept and why. Removes nothing when clocks disagree or no rule is given. Never removes the last good,
- * restore-tested or verified backup, a held backup, one that is in use, or more than the host limits allow.
+ * Decides which backups are kept and why. Removes nothing when clocks disagree or no rule is set. Never removes the last good,
+ * restore-tested or verified backup, a backup that is held, in use or made by a newer version, a dependency of a kept backup, or more
+ * than the host limits allow.
  */
 export function planRotation(request: RotationInput): RotationPlan {
   const { retention, hostLimits, now } = request;
@@ -174,29 +207,34 @@ export function planRotation(request: RotationInput): RotationPlan {
   const finished = finishTimesOf(backups, now);
   const unlimited = retention.keepLast === undefined && retention.keepWithinHours === undefined;
   const refused = untrustedClock(input);
-  const reasons = reasonsOf(input, finished);
-  let removed = 0;
-  const decide = (backup: RotationCandidate): RotationDecision => {
-    const reason = ((): string | undefined => {
-      if (refused !== null) return refused;
-      if (unlimited) return 'no retention rule is set';
-      if (backup.state === 'unknown') return 'made by a newer version';
-      if (input.holds.has(backup.backupId)) return 'held';
-      if (input.inUse.has(backup.backupId)) return 'in use by another job';
-      if (now - (finished.get(backup.backupId) ?? now) < hostLimits.minimumAgeHours * HOUR_MS)
-        return `younger than ${hostLimits.minimumAgeHours} hours (host limit)`;
-      return reasons.get(backup.backupId);
-    })();
-    if (reason !== undefined) return { backupId: backup.backupId, finishedAt: backup.finishedAt, keep: true, reason };
-    if (removed >= hostLimits.maxRemovedPerRun)
-      return {
-        backupId: backup.backupId,
-        finishedAt: backup.finishedAt,
-        keep: true,
-        reason: `at most ${hostLimits.maxRemovedPerRun} are removed per run (host limit)`,
-      };
-    removed += 1;
-    return { backupId: backup.backupId, finishedAt: backup.finishedAt, keep: false, reason: 'not kept by any rule' };
+  const needed = reasonsOf(input, finished);
+  const reasonFor = (backup: RotationCandidate): string | undefined => {
+    if (refused !== null) return refused;
+    if (unlimited) return 'no retention rule is set';
+    if (backup.state === 'unknown') return 'made by a newer version';
+    if (input.holds.has(backup.backupId)) return 'held';
+    if (input.inUse.has(backup.backupId)) return 'in use by another job';
+    if (now - (finished.get(backup.backupId) ?? now) < hostLimits.minimumAgeHours * HOUR_MS)
+      return `younger than ${hostLimits.minimumAgeHours} hours (host limit)`;
+    return needed.get(backup.backupId);
   };
-  return { decisions: backups.map(decide), refused };
+  const reasons = new Map<string, string>();
+  for (const backup of backups) {
+    const reason = reasonFor(backup);
+    if (reason !== undefined) reasons.set(backup.backupId, reason);
+  }
+  keepDependencies(backups, reasons);
+  // Limited after ordering: the remaining part of a chain is its older end, which depends on no removed backup.
+  const removals = orderRemovals(backups.filter(({ backupId }) => !reasons.has(backupId))).slice(
+    0,
+    hostLimits.maxRemovedPerRun,
+  );
+  const removed = new Set(removals);
+  const limitReason = `at most ${hostLimits.maxRemovedPerRun} are removed per run (host limit)`;
+  const decisions = backups.map(({ backupId, finishedAt }) =>
+    removed.has(backupId)
+      ? { backupId, finishedAt, keep: false, reason: 'not kept by any rule' }
+      : { backupId, finishedAt, keep: true, reason: reasons.get(backupId) ?? limitReason },
+  );
+  return { decisions, removals, refused };
 }
