@@ -283,7 +283,7 @@ test('I3, D6: no policy removes the last good, restore-tested or verified backup
     verifiedLevel: fc.constantFrom(null, 0, 1, 3, 4, 6),
     databases: fc.constantFrom('a', 'b', 'a b', 'a b c'),
     producedBytes: fc.integer({ min: 0, max: 5_000_000 }),
-    // How far before it the backups lie that it depends on.
+    // How many positions before it its dependencies are.
     dependsOn: fc.uniqueArray(fc.integer({ min: 1, max: 12 }), { maxLength: 3 }),
   });
   const retention = fc.record({
