@@ -279,7 +279,7 @@ for (const [exitCode, code] of [
   });
 }
 
-test('succeeds when systemctl refuses and the unit is in the wanted state all the same', async () => {
+test('succeeds when systemctl fails but the unit is in the wanted state', async () => {
   await given(RUNNING, STOPPED);
   await systemctl.exitWith('stop', 5);
   expect(await control.stop(limited())).toMatchObject({ changed: true });
