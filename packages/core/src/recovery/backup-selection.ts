@@ -1,7 +1,7 @@
 import type { BackupSummary } from '@lastgood/protocol';
 import { Failure, unreachable } from '../failure.ts';
 
-/** Which backup somebody asks for: the newest, the newest whose recovery point is at or before an instant, or one by (part of) its id. */
+/** Which backup is wanted: the newest, the newest with a recovery point at or before an instant, or one by (part of) its id. */
 export type WantedBackup =
   | { readonly type: 'latest' }
   | { readonly type: 'at'; readonly atMs: number }
@@ -11,13 +11,13 @@ export type BackupSelection<B> =
   | {
       readonly type: 'selected';
       readonly backup: B;
-      /** The newest backup in question, when it was passed over because it is not good. */
+      /** The newest matching backup, when it was skipped because it is not eligible. */
       readonly passedOver: B | null;
     }
   | { readonly type: 'none' }
-  /** The part fits several ids. */
+  /** The part matches several ids. */
   | { readonly type: 'ambiguous'; readonly backupIds: readonly string[] }
-  /** The good backups hold several contents, and it is unclear which one is meant. */
+  /** The good backups have several contents, and it is unclear which one is meant. */
   | { readonly type: 'several-contents'; readonly names: readonly string[] };
 
 type Candidate = Pick<
@@ -35,7 +35,7 @@ function isEligible({ state, restorable }: Candidate, purpose: SelectionPurpose)
   return restorable.ok && (state === 'good' || (state === 'suspect' && purpose === 'verify'));
 }
 
-/** The contents among which a restore of `newest` would have to guess; empty when it is clear which one is meant. */
+/** The contents among which a restore would have to guess; empty when it is clear which one is meant. */
 function unclearContents(newest: Candidate, good: readonly Candidate[]): string[] {
   const [only, ...others] = newest.contents;
   // A target is often named after its one database.
@@ -45,8 +45,8 @@ function unclearContents(newest: Candidate, good: readonly Candidate[]): string[
 }
 
 /**
- * Selects a backup of one target. `content`: only backups that hold it. A restore of `latest` or `at` without `content` is refused
- * when the good backups hold several contents, unless the selected one holds only the one that the target is named after.
+ * Selects a backup of one target. With `content`, only backups that contain it. A restore of `latest` or `at` without `content` is
+ * refused when the good backups have several contents, unless the selected one has only the content that the target is named after.
  */
 export function selectBackup<B extends Candidate>(
   backups: readonly B[],
