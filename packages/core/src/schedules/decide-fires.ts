@@ -16,7 +16,7 @@ export interface AgentSchedule {
   readonly timetable: Timetable;
   /** When the agent first received the schedule. Instants before it are not caught up. */
   readonly activeSinceMs: number;
-  /** The instants of the last 30 days, in the order in which they were handled. */
+  /** The instants of the last 30 days and the newest one in any case, in the order in which they were handled. */
   readonly handled: readonly HandledInstant[];
   /** True while a run of this schedule is queued, running or waiting for a grant. */
   readonly isBusy: boolean;
@@ -120,7 +120,7 @@ function decideSchedule(schedule: AgentSchedule, input: FireInput): FireDecision
  */
 export function decideFires(input: FireInput): FirePlan {
   const decisions = input.schedules.flatMap((schedule) => decideSchedule(schedule, input));
-  const upcoming = input.schedules.flatMap(({ timetable }) => timetable.nextInstants(input.nowMs, 1));
+  const upcoming = input.schedules.flatMap(({ timetable }) => timetable.nextAfter(input.nowMs) ?? []);
   return {
     decisions: decisions.toSorted((a, b) => a.dueMs - b.dueMs),
     nextDueMs: upcoming.length === 0 ? null : Math.min(...upcoming),

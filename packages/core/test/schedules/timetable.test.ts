@@ -19,7 +19,7 @@ const daysOf = (year: number): string[] =>
 
 describe('a fixed local time', () => {
   test.for(ZONES)('runs once a local day in %s, also when the clocks change', (timezone) => {
-    for (const year of [2017, 2018, 2027, 2028])
+    for (const year of [2018, 2027])
       for (const [hour, minute] of [
         [0, 0],
         [1, 45],
@@ -122,7 +122,7 @@ test('dueBetween and nextInstants agree for any expression, zone and spread', ()
         expect(timetable.dueBetween(from, last, 3).map(iso)).toEqual(forward.slice(-3).map(iso));
       },
     ),
-    { numRuns: 150 },
+    { numRuns: 60 },
   );
 });
 
