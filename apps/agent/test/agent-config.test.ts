@@ -61,7 +61,7 @@ test('every problem is told at once, with file, line, column and path', async ()
     ]),
   );
   expect(lines).toContainEqual(
-    expect.stringMatching(/^agent\.yaml:11:\d\d targets\.shop\.connection\.usr is no setting of this file$/),
+    expect.stringMatching(/^agent\.yaml:11:\d\d targets\.shop\.connection\.usr unknown key$/),
   );
 });
 
