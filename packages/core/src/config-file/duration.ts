@@ -9,7 +9,7 @@ const UNITS = [
   ['s', SECOND_MS],
 ] as const;
 /** Weeks, days, hours, minutes and seconds in this order, at least one of them. */
-const PATTERN = /^(?=\d)(?:\d{1,6}w)?(?:\d{1,6}d)?(?:\d{1,6}h)?(?:\d{1,6}m)?(?:\d{1,6}s)?$/;
+const PATTERN = /^(?=\d)(?:\d{1,10}w)?(?:\d{1,10}d)?(?:\d{1,10}h)?(?:\d{1,10}m)?(?:\d{1,10}s)?$/;
 const MAX_MS = 100 * 366 * 86_400 * SECOND_MS;
 
 /** The milliseconds of a duration like `90s`, `1h30m` or `7d`; undefined for other text, and above 100 years. */
@@ -35,7 +35,10 @@ export function formatDuration(ms: number): string {
 
 /** A duration of a configuration file: text like `1h30m` there, milliseconds in the program. */
 export const durationSchema = z.codec(
-  z.string().regex(PATTERN, 'use a duration like 30m, 1h30m or 7d'),
+  z
+    .string()
+    .regex(PATTERN, 'use a duration like 30m, 1h30m or 7d')
+    .refine((text) => !PATTERN.test(text) || parseDuration(text) !== undefined, 'at most 100 years'),
   z.number().min(0).max(MAX_MS),
   { decode: (text) => parseDuration(text) ?? Number.NaN, encode: formatDuration },
 );
