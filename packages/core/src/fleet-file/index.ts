@@ -4,6 +4,7 @@ export * from './loss.ts';
 export * from './match.ts';
 export * from './parse.ts';
 export * from './problems.ts';
+export * from './routing.ts';
 export * from './runbook-schema.ts';
 export * from './schema.ts';
 export * from './validate.ts';

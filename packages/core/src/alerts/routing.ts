@@ -1,0 +1,71 @@
+import type { Alert } from './alert-state.ts';
+import { environmentOf, subjectName } from './condition.ts';
+
+/** Who is notified of the alerts of a target, from its policies. */
+export interface AlertRoute {
+  readonly contacts: readonly string[];
+  readonly repeatMs: number;
+  readonly escalate: { readonly afterMs: number; readonly contacts: readonly string[] } | null;
+}
+
+export interface RoutingTable {
+  /** Every contact, with the environments whose alerts it gets; null for all. */
+  readonly contacts: ReadonlyMap<string, { readonly environments: readonly string[] | null }>;
+  /** The routes of targets by `environment/host/target`. */
+  readonly targets: ReadonlyMap<string, AlertRoute>;
+}
+
+const DEFAULT_REPEAT_MS = 4 * 3_600_000;
+
+function merge(routes: readonly AlertRoute[]): AlertRoute {
+  const escalations = routes.flatMap(({ escalate }) => escalate ?? []);
+  return {
+    contacts: [...new Set(routes.flatMap(({ contacts }) => contacts))],
+    repeatMs: Math.min(DEFAULT_REPEAT_MS, ...routes.map(({ repeatMs }) => repeatMs)),
+    escalate:
+      escalations.length === 0
+        ? null
+        : {
+            afterMs: Math.min(...escalations.map(({ afterMs }) => afterMs)),
+            contacts: [...new Set(escalations.flatMap(({ contacts }) => contacts))],
+          },
+  };
+}
+
+const routesBelow = (table: RoutingTable, host: string): AlertRoute[] =>
+  [...table.targets].filter(([name]) => name.startsWith(`${host}/`)).map(([, route]) => route);
+
+function routeOfSubject({ subject }: Alert, table: RoutingTable): AlertRoute {
+  switch (subject.kind) {
+    case 'target':
+      return table.targets.get(subjectName(subject)) ?? merge([]);
+    case 'host':
+    case 'repository':
+      return merge(routesBelow(table, `${subject.environment}/${subject.host}`));
+    case 'fleet':
+      return merge([]);
+  }
+}
+
+/**
+ * Who is notified of an alert: the contacts of its target's policies, of all targets of its host, or, when that is nobody, every contact
+ * of its environment. An alert never reaches nobody while there is a contact.
+ */
+export function routeOf(alert: Alert, table: RoutingTable): AlertRoute {
+  const environment = environmentOf(alert.subject);
+  const isFor = (name: string): boolean => {
+    const contact = table.contacts.get(name);
+    if (contact === undefined) return false;
+    return environment === null || contact.environments === null || contact.environments.includes(environment);
+  };
+  const route = routeOfSubject(alert, table);
+  const contacts = route.contacts.filter(isFor);
+  const everyone = [...table.contacts.keys()];
+  const fallback = everyone.filter(isFor).length > 0 ? everyone.filter(isFor) : everyone;
+  const escalation = route.escalate?.contacts.filter(isFor) ?? [];
+  return {
+    contacts: contacts.length > 0 ? contacts : fallback,
+    repeatMs: route.repeatMs,
+    escalate: route.escalate === null || escalation.length === 0 ? null : { ...route.escalate, contacts: escalation },
+  };
+}
