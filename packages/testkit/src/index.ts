@@ -4,6 +4,7 @@ export * from './lying-tool.ts';
 export * from './postgres-server.ts';
 export * from './power-cut-disk.ts';
 export * from './project-root.ts';
+export * from './promtool.ts';
 export * from './running-process.ts';
 export * from './seed-shop.ts';
 export * from './small-file-system.ts';
