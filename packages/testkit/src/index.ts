@@ -8,6 +8,7 @@ export * from './promtool.ts';
 export * from './running-process.ts';
 export * from './seed-shop.ts';
 export * from './small-file-system.ts';
+export * from './smtp-inbox.ts';
 export * from './tcp-fault-proxy.ts';
 export * from './temporary-folder.ts';
 export * from './wait-for.ts';
