@@ -29,6 +29,39 @@ test('docs/fleet-file.schema.json is the schema that files are checked with (vit
   await expect(schema).toMatchFileSnapshot('../../docs/fleet-file.schema.json');
 });
 
+const page = readFileSync(join(root, 'docs/fleet-file.md'), 'utf8');
+
+interface Schema {
+  readonly properties?: Record<string, Schema>;
+  readonly additionalProperties?: Schema | boolean;
+  readonly items?: Schema;
+}
+/** Every key that a file may have, as the page writes it. */
+function keysOf({ properties = {}, additionalProperties, items }: Schema, path: string): string[] {
+  const nested = Object.entries(properties).flatMap(([name, schema]) =>
+    keysOf(schema, path === '' ? name : `${path}.${name}`),
+  );
+  if (nested.length > 0) return nested;
+  if (items?.properties !== undefined) return keysOf(items, `${path}[]`);
+  if (typeof additionalProperties === 'object' && additionalProperties.properties !== undefined)
+    return keysOf(additionalProperties, `${path}.<name>`);
+  return [path];
+}
+
+test('docs/fleet-file.md explains every key of the file, runbooks aside, and no other', () => {
+  const keys = keysOf(fleetFileJsonSchema(), '').filter((key) => !key.startsWith('runbooks'));
+  // The keys that all schedules share are explained once.
+  const shared = /^policies\.<name>\.(?:verify|rotate)\[\]\.(?!level$)/;
+  const explained = [...page.matchAll(/^\| `([a-zA-Z.<>[\]]+)` \| /gm)].map((row) => row[1] ?? '');
+  expect(explained).toEqual(keys.filter((key) => !shared.test(key)));
+});
+
+test('the example of docs/fleet-file.md is valid', () => {
+  const example = /```yaml\n([\s\S]*?)```/.exec(page)?.[1] ?? '';
+  const { errors, warnings } = parseFleetFile(example, { ...facts, targets: [] });
+  expect(formatProblems('example', [...errors, ...warnings])).toBe('');
+});
+
 test('examples/rulex.yaml is valid for its three targets, and warns that one backup a day leaves little of an RPO of a day', () => {
   const { file, errors, warnings, problems } = parseFleetFile(text, facts);
   expect(formatProblems('rulex.yaml', errors)).toBe('');

@@ -99,9 +99,8 @@ describe('a login', () => {
 });
 
 describe('TLS', () => {
-  const MISSING = 'openssl is not installed';
   test('by STARTTLS and from the first byte, with the authority from its file', async ({ skip }) => {
-    if (certificate === null) return skip(MISSING);
+    if (certificate === null) return skip('openssl is not installed');
     for (const tls of ['starttls', 'implicit'] as const) {
       await using inbox = await SmtpInbox.open({ tls: certificate, implicitTls: tls === 'implicit' });
       expect(await send(config(inbox.port, { tls, caFile: certificate.file }))).toEqual({ outcome: 'sent' });
@@ -109,7 +108,7 @@ describe('TLS', () => {
     }
   });
   test('of an unknown authority is refused, and nothing is sent', async ({ skip }) => {
-    if (certificate === null) return skip(MISSING);
+    if (certificate === null) return skip('openssl is not installed');
     for (const tls of ['starttls', 'implicit'] as const) {
       await using inbox = await SmtpInbox.open({ tls: certificate, implicitTls: tls === 'implicit' });
       expect(await send(config(inbox.port, { tls }))).toMatchObject({ outcome: 'retry' });

@@ -40,7 +40,11 @@ function isScheduleWeaker(before: TargetSchedule, after: TargetSchedule, nowMs: 
   if (old.command === 'verify' && now.command === 'verify' && now.level < old.level) return true;
   if (old.command === 'backup' && now.command === 'backup') {
     const fewer = now.databases !== null && (old.databases === null || lacksAny(old.databases, now.databases));
-    if (old.method !== now.method || fewer || (old.digests && !now.digests)) return true;
+    // An option that is gone may be what a deeper verification needs.
+    const lacksOption = Object.entries(old.options).some(
+      ([name, value]) => value !== false && now.options[name] !== value,
+    );
+    if (old.method !== now.method || fewer || lacksOption) return true;
   }
   return runsOf(after, nowMs) < runsOf(before, nowMs);
 }

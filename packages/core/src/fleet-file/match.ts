@@ -36,7 +36,7 @@ export type ScheduledWork =
       readonly command: 'backup';
       readonly method: string;
       readonly databases: readonly string[] | null;
-      readonly digests: boolean;
+      readonly options: Readonly<Record<string, boolean | number | string>>;
     }
   | { readonly command: 'verify'; readonly level: number }
   | { readonly command: 'rotate' };
@@ -116,7 +116,7 @@ function entriesOf(policy: string, { backup = [], verify = [], rotate = [] }: Po
         command: 'backup' as const,
         method: entry.method,
         databases: entry.databases ?? null,
-        digests: entry.digests ?? false,
+        options: entry.options ?? {},
       },
       entry,
     })),

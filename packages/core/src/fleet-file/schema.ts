@@ -43,7 +43,10 @@ const objectivesSchema = z.strictObject({
 const backupSchema = z.strictObject({
   method: nameSchema.describe('A backup method of the engine, such as logical, physical, rdb, aof or dump.'),
   databases: z.array(databaseNameSchema).min(1).optional().describe('Only these databases; all when absent.'),
-  digests: z.boolean().optional().describe('Also take content digests, which level 6 compares.'),
+  options: z
+    .record(z.string().min(1).max(63), z.union([z.boolean(), z.number(), z.string().max(255)]))
+    .optional()
+    .describe('Options of the method, such as `digests: true`.'),
   ...scheduleShape,
 });
 const verifySchema = z.strictObject({

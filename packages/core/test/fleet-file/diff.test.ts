@@ -10,7 +10,7 @@ const base = {
       select: { engine: 'postgres' },
       objectives: { rpo: '24h' },
       requireStream: true,
-      backup: [{ method: 'logical', cron: '0 2 * * *', digests: true }],
+      backup: [{ method: 'logical', cron: '0 2 * * *', options: { digests: true } }],
       verify: [{ level: 6, cron: '0 6 * * 0' }],
       retention: { keepWithin: '7d', keepLast: 3 },
       rotate: [{ cron: '0 8 * * *' }],
@@ -97,7 +97,7 @@ describe('a loss is', () => {
     ],
     [
       'a backup without digests',
-      ({ policies: { p } }) => Object.assign(p.backup[0] ?? {}, { digests: false }),
+      ({ policies: { p } }) => Object.assign(p.backup[0] ?? {}, { options: { digests: false } }),
       ['policies.p.backup.backup-logical changed protection_removed'],
     ],
     [

@@ -73,7 +73,10 @@ const policy = fc
       description: text,
       objectives: optional({ rpo: duration, rto: duration, restoreTest: duration }),
       requireStream: fc.boolean(),
-      backup: schedules({ method: name, digests: fc.boolean() }),
+      backup: schedules({
+        method: name,
+        options: fc.dictionary(name, fc.oneof(fc.boolean(), fc.integer(), text), { maxKeys: 2, noNullPrototype: true }),
+      }),
       verify: schedules({ level: fc.integer({ min: 0, max: 6 }) }),
       rotate: schedules({}),
       retention: optional({ keepLast: count, keepWithin: duration, window: duration, weekly: count, minimum: count }),

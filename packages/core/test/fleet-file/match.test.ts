@@ -64,7 +64,7 @@ describe('the effective policy', () => {
       {
         name: 'backup-logical',
         policies: ['base'],
-        work: { command: 'backup', method: 'logical', databases: null, digests: false },
+        work: { command: 'backup', method: 'logical', databases: null, options: {} },
         schedule: {
           scheduleId: scheduleIdOf(target(), 'backup-logical'),
           cron: '0 2 * * *',
