@@ -10,6 +10,7 @@ const TOOLS = [
   { program: 'strace', package: 'strace' },
   { program: 'ps', package: 'procps' },
   { program: 'cc', package: 'gcc libc6-dev' },
+  { program: 'systemctl', package: 'systemd' },
 ];
 
 const onPath = (program) =>

@@ -1,9 +1,19 @@
-import { type Clock, type EngineContext, Failure, planRotation, standingVerdict, unreachable } from '@lastgood/core';
+import {
+  type Clock,
+  candidatesOf,
+  type EngineContext,
+  expectedBytes,
+  Failure,
+  planRotation,
+  standingVerdict,
+  summariesOf,
+  unreachable,
+} from '@lastgood/core';
 import { uuidv7 } from '@lastgood/host';
 import type { Finding, JobResult, JobSpec, VerificationLevel } from '@lastgood/protocol';
 import { faultPoint } from '../fault-point.ts';
 import { VERSION } from '../version.ts';
-import { candidatesOf, expectedBytes, summariesOf, type Target } from './targets.ts';
+import type { Target } from './targets.ts';
 
 const MAX_FINDINGS = 20;
 
@@ -28,7 +38,7 @@ async function backup(spec: Spec<'backup'>, { target, jobId, attempt, context }:
   const { backups } = await repository.list(target.ref);
   const expected = expectedBytes(backups, spec.databases ?? server.databases);
   const free = await repository.freeBytes();
-  if (free < expected)
+  if (free !== null && free < expected)
     throw new Failure(
       'NO_SPACE',
       `these databases took ${expected} bytes when they were last backed up, ${free} are free`,
@@ -112,11 +122,12 @@ async function verify(spec: Spec<'verify'>, { target, context }: Execution): Pro
 async function rotate(spec: Spec<'rotate'>, { target, context, controlNow, jumpedMs }: Execution): Promise<JobResult> {
   const repository = await target.repository();
   const { backups, broken } = await repository.list(target.ref);
+  const held = backups.flatMap((backup) => (backup.held === null ? [] : [backup.manifest.backupId]));
   const now = context.clock.now();
   const plan = planRotation({
     backups: candidatesOf(backups),
     retention: spec.retention,
-    holds: new Set(spec.holds),
+    holds: new Set([...spec.holds, ...held]),
     inUse: new Set(),
     now,
     storeNow: await repository.storeNow(),
@@ -130,9 +141,9 @@ async function rotate(spec: Spec<'rotate'>, { target, context, controlNow, jumpe
   if (!spec.dryRun) {
     // What was removed earlier goes first: on a full disk that makes the room for the tombstones of the others.
     freedBytes = await repository.purge(target.ref, now, target.graceMs);
-    for (const decision of removed) {
+    for (const backupId of plan.removals) {
       context.signal.throwIfAborted();
-      await repository.remove(target.ref, decision.backupId, now);
+      await repository.remove(target.ref, backupId, now);
     }
     if (target.graceMs === 0) freedBytes += await repository.purge(target.ref, now, 0);
   }
