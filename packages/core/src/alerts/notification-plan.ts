@@ -95,17 +95,19 @@ function kindOf(
   nowMs: number,
 ): Kind | undefined {
   // An escalated alert that was acknowledged is left to those who were notified before.
-  const fresh = active.filter(({ alert }) => alert.state === 'firing' && !group.notified.includes(alert.alertId));
+  const notified = new Set(group.notified);
+  const isFiring = active.filter(({ alert }) => alert.state === 'firing');
+  const fresh = isFiring.filter(({ alert }) => !notified.has(alert.alertId));
   const sinceLast = nowMs - group.lastSentMs;
   if (fresh.length > 0) {
-    const firstMs = Math.min(...fresh.map(({ alert }) => alert.firedAtMs ?? nowMs));
+    const firstMs = fresh.reduce((first, { alert }) => Math.min(first, alert.firedAtMs ?? nowMs), nowMs);
     const isDue = group.notified.length === 0 ? nowMs - firstMs >= GROUP_WAIT_MS : sinceLast >= GROUP_INTERVAL_MS;
     return isDue ? 'firing' : undefined;
   }
   if (active.length === 0) return resolved.length > 0 ? 'resolved' : undefined;
-  const repeats = active.filter(({ alert }) => alert.state === 'firing' && group.notified.includes(alert.alertId));
-  if (repeats.length === 0) return undefined;
-  return sinceLast >= Math.min(...repeats.map(({ repeatMs }) => repeatMs)) ? 'repeat' : undefined;
+  if (isFiring.length === 0) return undefined;
+  const repeatMs = isFiring.reduce((shortest, each) => Math.min(shortest, each.repeatMs), Number.POSITIVE_INFINITY);
+  return sinceLast >= repeatMs ? 'repeat' : undefined;
 }
 
 function planGroup(
@@ -114,13 +116,14 @@ function planGroup(
   input: NotificationInput,
 ): { message: Notification | null; group: NotificationGroup } {
   const { alerts, muting, nowMs } = input;
-  const open = new Map(alerts.filter(({ state }) => state !== 'resolved').map((alert) => [alert.alertId, alert]));
-  const ended = alerts.filter(({ alertId, state }) => state === 'resolved' && group.notified.includes(alertId));
+  const before = new Set(group.notified);
+  const open = new Set(alerts.filter(({ state }) => state !== 'resolved').map(({ alertId }) => alertId));
+  const ended = alerts.filter(({ alertId, state }) => state === 'resolved' && before.has(alertId));
   const resolved = ended.filter((alert) => mutedBy(alert, muting, nowMs) === null).toSorted(byImportance);
   const kind = kindOf(group, active, resolved, nowMs);
   if (kind === undefined) {
     // Resolved ones are kept until they were reported; those that were silenced meanwhile, or deleted, are forgotten.
-    const kept = new Set([...open.keys(), ...resolved.map(({ alertId }) => alertId)]);
+    const kept = new Set([...open, ...resolved.map(({ alertId }) => alertId)]);
     const notified = group.notified.filter((alertId) => kept.has(alertId));
     return { message: null, group: { ...group, notified, threadId: notified.length === 0 ? null : group.threadId } };
   }
@@ -128,7 +131,7 @@ function planGroup(
   const messageId = deriveUuid(MESSAGE_IDS, `${groupKey(environment, contact)} ${sent + 1}`);
   const threadId = group.threadId ?? messageId;
   const firing = active.map(({ alert }) => alert).toSorted(byImportance);
-  const isEscalation = active.some((each) => each.isEscalation && !group.notified.includes(each.alert.alertId));
+  const isEscalation = active.some((each) => each.isEscalation && !before.has(each.alert.alertId));
   // Alerts that are silenced for now stay known, so that their end is not reported as something new.
   const stillKnown = group.notified.filter((alertId) => open.has(alertId));
   const notified = [...new Set([...stillKnown, ...firing.map(({ alertId }) => alertId)])];

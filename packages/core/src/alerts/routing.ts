@@ -8,11 +8,17 @@ export interface AlertRoute {
   readonly escalate: { readonly afterMs: number; readonly contacts: readonly string[] } | null;
 }
 
+/** The environments whose alerts a contact gets; null for all. */
+export interface RoutingContact {
+  readonly environments: readonly string[] | null;
+}
+
 export interface RoutingTable {
-  /** Every contact, with the environments whose alerts it gets; null for all. */
-  readonly contacts: ReadonlyMap<string, { readonly environments: readonly string[] | null }>;
+  readonly contacts: ReadonlyMap<string, RoutingContact>;
   /** The routes of targets by `environment/host/target`. */
   readonly targets: ReadonlyMap<string, AlertRoute>;
+  /** What the routes of the targets of a host add up to, by `environment/host`. */
+  readonly hosts: ReadonlyMap<string, AlertRoute>;
 }
 
 const DEFAULT_REPEAT_MS = 4 * 3_600_000;
@@ -32,8 +38,16 @@ function merge(routes: readonly AlertRoute[]): AlertRoute {
   };
 }
 
-const routesBelow = (table: RoutingTable, host: string): AlertRoute[] =>
-  [...table.targets].filter(([name]) => name.startsWith(`${host}/`)).map(([, route]) => route);
+/** Makes a table of all contacts, and of the routes of all targets that have a policy, by `environment/host/target`. */
+export function makeRoutingTable(
+  contacts: Iterable<readonly [string, RoutingContact]>,
+  targets: Iterable<readonly [string, AlertRoute]>,
+): RoutingTable {
+  const routes = new Map(targets);
+  const byHost = Map.groupBy(routes, ([name]) => name.slice(0, name.lastIndexOf('/')));
+  const hosts = [...byHost].map(([host, entries]) => [host, merge(entries.map(([, route]) => route))] as const);
+  return { contacts: new Map(contacts), targets: routes, hosts: new Map(hosts) };
+}
 
 function routeOfSubject({ subject }: Alert, table: RoutingTable): AlertRoute {
   switch (subject.kind) {
@@ -41,7 +55,7 @@ function routeOfSubject({ subject }: Alert, table: RoutingTable): AlertRoute {
       return table.targets.get(subjectName(subject)) ?? merge([]);
     case 'host':
     case 'repository':
-      return merge(routesBelow(table, `${subject.environment}/${subject.host}`));
+      return table.hosts.get(`${subject.environment}/${subject.host}`) ?? merge([]);
     case 'fleet':
       return merge([]);
   }

@@ -1,4 +1,4 @@
-import type { RoutingTable } from '../alerts/routing.ts';
+import { makeRoutingTable, type RoutingTable } from '../alerts/routing.ts';
 import { effectivePolicy, type MatchTarget } from './match.ts';
 import type { FleetFile } from './schema.ts';
 import { nameOfTarget } from './validate-target.ts';
@@ -12,5 +12,5 @@ export function routingTableOf(file: FleetFile, targets: readonly MatchTarget[])
     const alerts = effectivePolicy(file, target)?.alerts;
     return alerts === undefined ? [] : [[nameOfTarget(target), alerts] as const];
   });
-  return { contacts: new Map(contacts), targets: new Map(routes) };
+  return makeRoutingTable(contacts, routes);
 }

@@ -1,28 +1,30 @@
 import { Bug } from '../failure.ts';
 
 const BLOCK_BYTES = 64;
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
+const encoder = new TextEncoder();
 
 const rotateLeft = (word: number, bits: number): number => (word << bits) | (word >>> (32 - bits));
 
 /** The message with its padding: a one bit, zeros, and the length in bits at the end of the last block. */
 function pad(message: Uint8Array): DataView {
-  const blocks = Math.ceil((message.length + 9) / BLOCK_BYTES);
-  const padded = new Uint8Array(blocks * BLOCK_BYTES);
+  const padded = new Uint8Array(Math.ceil((message.length + 9) / BLOCK_BYTES) * BLOCK_BYTES);
   padded.set(message);
   padded[message.length] = 0x80;
   const view = new DataView(padded.buffer);
-  view.setBigUint64(padded.length - 8, BigInt(message.length) * 8n);
+  view.setUint32(padded.length - 4, message.length * 8);
   return view;
 }
 
 /** The 80 words of one block. */
-function expandBlock(view: DataView, start: number): Int32Array {
-  const words = new Int32Array(80);
+function expandBlock(view: DataView, start: number, words: Int32Array): void {
   for (let index = 0; index < 16; index += 1) words[index] = view.getInt32(start + index * 4);
-  const at = (index: number): number => words[index] ?? 0;
-  for (let index = 16; index < 80; index += 1)
-    words[index] = rotateLeft(at(index - 3) ^ at(index - 8) ^ at(index - 14) ^ at(index - 16), 1);
-  return words;
+  for (let index = 16; index < 80; index += 1) {
+    const mixed =
+      (words[index - 3] ?? 0) ^ (words[index - 8] ?? 0) ^ (words[index - 14] ?? 0) ^ (words[index - 16] ?? 0);
+    words[index] = rotateLeft(mixed, 1);
+  }
 }
 
 function mix(round: number, b: number, c: number, d: number): number {
@@ -32,27 +34,50 @@ function mix(round: number, b: number, c: number, d: number): number {
   return (b ^ c ^ d) + 0xca62c1d6;
 }
 
-/** SHA-1 in plain code, because this package uses no `node:` module. It only derives ids and protects nothing. */
-function sha1(message: Uint8Array): Uint8Array {
-  const view = pad(message);
-  let [h0, h1, h2, h3, h4] = [0x67452301, 0xefcdab89 | 0, 0x98badcfe | 0, 0x10325476, 0xc3d2e1f0 | 0];
-  for (let start = 0; start < view.byteLength; start += BLOCK_BYTES) {
-    const words = expandBlock(view, start);
-    let [a, b, c, d, e] = [h0, h1, h2, h3, h4];
-    for (let round = 0; round < 80; round += 1) {
-      const next = (rotateLeft(a, 5) + mix(round, b, c, d) + e + (words[round] ?? 0)) | 0;
-      [e, d, c, b, a] = [d, c, rotateLeft(b, 30), a, next];
-    }
-    [h0, h1, h2, h3, h4] = [(h0 + a) | 0, (h1 + b) | 0, (h2 + c) | 0, (h3 + d) | 0, (h4 + e) | 0];
+/** Adds one block to the digest. Plain variables: a fleet derives hundreds of thousands of ids at once. */
+function addBlock(digest: Int32Array, words: Int32Array): void {
+  let a = digest[0] ?? 0;
+  let b = digest[1] ?? 0;
+  let c = digest[2] ?? 0;
+  let d = digest[3] ?? 0;
+  let e = digest[4] ?? 0;
+  for (let round = 0; round < 80; round += 1) {
+    const next = (rotateLeft(a, 5) + mix(round, b, c, d) + e + (words[round] ?? 0)) | 0;
+    e = d;
+    d = c;
+    c = rotateLeft(b, 30);
+    b = a;
+    a = next;
   }
-  const digest = new DataView(new ArrayBuffer(20));
-  for (const [index, word] of [h0, h1, h2, h3, h4].entries()) digest.setInt32(index * 4, word);
-  return new Uint8Array(digest.buffer);
+  // An Int32Array keeps the sums within 32 bits.
+  digest[0] = (digest[0] ?? 0) + a;
+  digest[1] = (digest[1] ?? 0) + b;
+  digest[2] = (digest[2] ?? 0) + c;
+  digest[3] = (digest[3] ?? 0) + d;
+  digest[4] = (digest[4] ?? 0) + e;
 }
 
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+/** SHA-1 in plain code, because this package uses no `node:` module. It only derives ids and protects nothing. */
+function sha1(message: Uint8Array): Int32Array {
+  const view = pad(message);
+  const digest = Int32Array.of(0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0);
+  const words = new Int32Array(80);
+  for (let start = 0; start < view.byteLength; start += BLOCK_BYTES) {
+    expandBlock(view, start, words);
+    addBlock(digest, words);
+  }
+  return digest;
+}
 
-const toHex = (bytes: Uint8Array): string => [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+/** The 16 bytes of the namespace, before the bytes of the name. */
+function concatenate(namespace: string, name: string): Uint8Array {
+  const text = encoder.encode(name);
+  const message = new Uint8Array(16 + text.length);
+  const hex = namespace.replaceAll('-', '');
+  for (let index = 0; index < 16; index += 1) message[index] = Number.parseInt(hex.slice(index * 2, index * 2 + 2), 16);
+  message.set(text, 16);
+  return message;
+}
 
 /**
  * The UUID version 5 (RFC 9562) of a name within a namespace, which is a lower-case UUID. Equal inputs give equal ids on every
@@ -60,10 +85,14 @@ const toHex = (bytes: Uint8Array): string => [...bytes].map((byte) => byte.toStr
  */
 export function deriveUuid(namespace: string, name: string): string {
   if (!UUID.test(namespace)) throw new Bug(`invalid namespace: ${namespace}`);
-  const prefix = Uint8Array.from(namespace.replaceAll('-', '').match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
-  const digest = sha1(Uint8Array.of(...prefix, ...new TextEncoder().encode(name))).slice(0, 16);
-  digest[6] = ((digest[6] ?? 0) & 0x0f) | 0x50;
-  digest[8] = ((digest[8] ?? 0) & 0x3f) | 0x80;
-  const hex = toHex(digest);
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+  const digest = sha1(concatenate(namespace, name));
+  digest[1] = ((digest[1] ?? 0) & 0xffff0fff) | 0x5000;
+  digest[2] = ((digest[2] ?? 0) & 0x3fffffff) | 0x80000000;
+  let hex = '';
+  for (let index = 0; index < 16; index += 1) {
+    const byte = ((digest[index >> 2] ?? 0) >>> (24 - 8 * (index & 3))) & 0xff;
+    hex += HEX[byte];
+    if (index === 3 || index === 5 || index === 7 || index === 9) hex += '-';
+  }
+  return hex;
 }

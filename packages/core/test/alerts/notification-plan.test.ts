@@ -7,6 +7,7 @@ import {
   GROUP_INTERVAL_MS,
   GROUP_WAIT_MS,
   type Maintenance,
+  makeRoutingTable,
   mutedBy,
   type NotificationGroup,
   planNotifications,
@@ -22,15 +23,13 @@ const route = (more: Partial<AlertRoute> = {}): AlertRoute => ({
   escalate: null,
   ...more,
 });
-const table = (targets: Record<string, AlertRoute>, contacts: Record<string, string[] | null> = {}): RoutingTable => ({
-  contacts: new Map(
-    Object.entries({ dba: null, ops: null, boss: null, ...contacts }).map(([name, environments]) => [
-      name,
-      { environments },
-    ]),
-  ),
-  targets: new Map(Object.entries(targets)),
-});
+const table = (targets: Record<string, AlertRoute>, contacts: Record<string, string[] | null> = {}): RoutingTable =>
+  makeRoutingTable(
+    Object.entries({ dba: null, ops: null, boss: null, ...contacts }).map(
+      ([name, environments]) => [name, { environments }] as const,
+    ),
+    Object.entries(targets),
+  );
 
 /** Plays alerts over time against one stored set of groups. */
 class Desk {
