@@ -1,6 +1,6 @@
 const FIRST_MS = 30_000;
 const LONGEST_MS = 3_600_000;
-/** A message that was not delivered for so long is given up: whoever was to read it has been replaced by later ones. */
+/** A message that could not be delivered for this long is given up. Later messages report what still fires. */
 const GIVE_UP_MS = 3 * 86_400_000;
 
 /**

@@ -123,7 +123,7 @@ describe('TLS', () => {
 });
 
 describe('a try that fails', () => {
-  test('for good when the server rejects the recipient, for now when it defers it', async () => {
+  test('is final when the server rejects the message, and retried when the server defers it', async () => {
     await using inbox = await SmtpInbox.open();
     inbox.rejectNext('recipient', 550);
     expect(await send(config(inbox.port))).toEqual({ outcome: 'rejected', cause: 'SMTP_550' });
@@ -135,20 +135,20 @@ describe('a try that fails', () => {
     expect(await send(config(inbox.port))).toEqual({ outcome: 'rejected', cause: 'SMTP_554' });
     expect(await send(config(inbox.port))).toEqual({ outcome: 'sent' });
   });
-  test('for now when nobody listens', async () => {
+  test('is retried when nothing listens', async () => {
     expect(await send(config(await freePort()))).toEqual({
       outcome: 'retry',
       cause: 'ECONNREFUSED',
       retryAfterMs: null,
     });
   });
-  test('for now when the connection is cut in the middle', async () => {
+  test('is retried when the connection is cut in the middle', async () => {
     await using inbox = await SmtpInbox.open();
     await using proxy = await TcpFaultProxy.open({ port: inbox.port });
     proxy.cutAfter({ direction: 'toServer', bytes: 60 });
     expect(await send(config(proxy.port))).toMatchObject({ outcome: 'retry' });
   });
-  test('at once when it is stopped while the server is silent', async () => {
+  test('ends at once when it is stopped while the server does not respond', async () => {
     await using inbox = await SmtpInbox.open();
     await using proxy = await TcpFaultProxy.open({ port: inbox.port });
     proxy.hold('toClient');

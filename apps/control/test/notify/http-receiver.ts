@@ -11,7 +11,7 @@ export interface ReceivedRequest {
 }
 type Answer = (response: ServerResponse) => void;
 
-/** A web server on 127.0.0.1 that keeps what it receives. Answers 200 unless told otherwise for the next request. */
+/** A web server on 127.0.0.1 that keeps what it receives. Answers 200, unless another answer is set for the next request. */
 export class HttpReceiver implements AsyncDisposable {
   readonly received: ReceivedRequest[] = [];
   readonly #server: Server;

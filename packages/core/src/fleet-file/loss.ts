@@ -22,7 +22,7 @@ const isContactNarrower = (before: Contact, after: Contact): boolean =>
   (after.environments !== undefined &&
     (before.environments === undefined || lacksAny(before.environments, after.environments)));
 
-/** Looser than before, or gone. */
+/** Looser than before, or removed. */
 const isLooser = (before: number | null, after: number | null): boolean =>
   before !== null && (after === null || after > before);
 
@@ -40,7 +40,7 @@ function isScheduleWeaker(before: TargetSchedule, after: TargetSchedule, nowMs: 
   if (old.command === 'verify' && now.command === 'verify' && now.level < old.level) return true;
   if (old.command === 'backup' && now.command === 'backup') {
     const fewer = now.databases !== null && (old.databases === null || lacksAny(old.databases, now.databases));
-    // An option that is gone may be what a deeper verification needs.
+    // A deeper verification may need the option that was removed.
     const lacksOption = Object.entries(old.options).some(
       ([name, value]) => value !== false && now.options[name] !== value,
     );
@@ -65,7 +65,7 @@ function scheduleLoss(
   return now === undefined || isScheduleWeaker(old, now, nowMs) ? 'protection_removed' : null;
 }
 
-/** Rules add up, so a backup is lost when a rule is shorter or gone, or when the first rule replaces "keep everything". */
+/** Rules add up, so a backup is lost when a rule is shorter or removed, or when the first rule replaces "keep everything". */
 function retentionLoss(key: string, before: EffectivePolicy, after: EffectivePolicy): Loss | null {
   const rules = ({ retention }: EffectivePolicy): Map<string, unknown> => {
     const { minimum: _minimum, ...rest } = retention ?? {};

@@ -34,7 +34,9 @@ export const scheduleShape = {
   catchUp: z
     .enum(['none', 'last'])
     .optional()
-    .describe('Whether the newest run that was due while the agent was down is made up for; `last` when absent.'),
+    .describe(
+      '`last`: of the runs that were due while the agent was down, the newest runs once it is back; `none`: none of them. `last` when absent.',
+    ),
 };
 export const SCHEDULE_DEFAULTS = {
   spread: 0,

@@ -36,7 +36,7 @@ interface DueInstant extends HandledInstant {
 export type FireDecision =
   | (DueInstant & {
       readonly action: 'fire';
-      /** True when its window has passed, and it runs to make up for it. */
+      /** True when its window has passed: it runs because of `catchUp`. */
       readonly isCatchUp: boolean;
       /** The job starts between these two. After an outage of a site, its agents do not catch up all at once. */
       readonly notBeforeMs: number;

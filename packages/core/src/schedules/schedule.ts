@@ -1,6 +1,6 @@
 import { deriveUuid } from './derived-id.ts';
 
-/** Whether a run that was due while the agent was down is made up for: not at all, or once for the newest of them. */
+/** What happens to runs that were due while the agent was down: nothing, or the newest of them runs once the agent is back. */
 export type CatchUp = 'none' | 'last';
 
 /** When one kind of work of one target is due. All instants are computed from this, on either side of the connection. */

@@ -98,7 +98,7 @@ describe('the restore time', () => {
     const all = [measured({ host: 'db-2' }), measured({ target: 'cache', engine: 'redis', durationMs: 1 })];
     expect(restoreTimeOf(subject, all)).toEqual({ basis: 'estimated', ms: 10_000 });
   });
-  test('of a few bytes is no measure of speed', () => {
+  test('is not estimated from a restore of a few bytes', () => {
     expect(restoreTimeOf(subject, [measured({ target: 'crm', bytes: 219, durationMs: 10_000 })])).toEqual({
       basis: 'unknown',
     });
