@@ -18,6 +18,8 @@ const PORT_ATTEMPTS = 5;
 const SOCKET_PATH_BYTES = 107;
 
 export interface PostgresOptions {
+  /** The language of the server's messages; that of initdb's locale (C) unless given. See `missingLocales`. */
+  readonly lcMessages?: string;
   /** Lines for postgresql.conf. */
   readonly extraConf?: string;
   readonly superuserPassword?: string;
@@ -145,6 +147,7 @@ async function initialize(
     'synchronous_commit = off',
     'max_connections = 40',
     'log_min_messages = fatal',
+    ...(options.lcMessages === undefined ? [] : [`lc_messages = '${options.lcMessages}'`]),
     options.extraConf ?? '',
   ];
   await appendFile(join(dataDir, 'postgresql.conf'), `${conf.join('\n')}\n`);
