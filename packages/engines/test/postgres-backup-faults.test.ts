@@ -107,10 +107,10 @@ test('A17: pg_dump that is killed by its process id amid its rows is no backup',
 });
 
 for (const afterBytes of [0, 20_000, Infinity])
-  test(`A2: pg_dump that ends with 1 after ${afterBytes} bytes is no backup, and its last words are kept`, async () => {
+  test(`A2: pg_dump that ends with 1 after ${afterBytes} bytes is no backup, and a message that is not known is not shown`, async () => {
     await lie({ lie: 'fails', afterBytes, stderr: 'pg_dump: error: the disk of the server is on fire' });
     const failure = await failureOf(bench.backup());
-    expect(failure).toMatchObject({ code: 'TOOL_FAILED', message: expect.stringContaining('on fire') });
+    expect(failure).toMatchObject({ code: 'TOOL_FAILED', message: 'pg_dump ended with exit status 1' });
     await expectNoTrace();
   });
 
@@ -149,14 +149,19 @@ test('A3: a dump that leaves out a table of its own snapshot is no backup, and t
   await expectNoTrace();
 });
 
-test('A4: what the tools warn of is in the manifest, few and short', async () => {
-  await lie({ lie: 'chatters', line: 'pg_dump: warning: "orders" is out of order', lines: 3 });
+test('A4: warnings of the tools are in the manifest: known ones by their meaning, others by their number', async () => {
+  await lie({
+    lie: 'chatters',
+    line: 'pg_dump: warning: subscriptions not dumped because current user is not a superuser',
+    lines: 1,
+  });
   await lie({ lie: 'chatters', line: 'x'.repeat(5_000), lines: 50_000 }, 'pg_dumpall');
   const { warnings, backupId } = await bench.backup();
   before.push(backupId);
-  expect(warnings).toContain('shop: pg_dump: warning: "orders" is out of order');
-  expect(warnings.length).toBeLessThanOrEqual(60);
-  expect(Math.max(...warnings.map((warning) => warning.length))).toBeLessThanOrEqual(300);
+  expect(warnings).toEqual([
+    expect.stringContaining('subscriptions are not in the backup'),
+    'pg_dumpall printed 50000 other lines, which are not shown here',
+  ]);
   await lie(honest, 'pg_dumpall');
 });
 

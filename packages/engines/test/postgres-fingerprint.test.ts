@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { lyingTool, type PostgresServer, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { Session } from '../src/postgres/connection.ts';
 import { postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
 import type { DigestOf } from '../src/postgres/digests.ts';
 import {
@@ -13,6 +12,7 @@ import {
   STABLE_SETTINGS,
   takeFingerprint,
 } from '../src/postgres/fingerprint.ts';
+import { Session } from '../src/postgres/session.ts';
 import { EngineHarness, ref } from './support/engine-harness.ts';
 
 const cleanup = new AsyncDisposableStack();

@@ -2,8 +2,8 @@ import { createServer } from 'node:net';
 import { Failure } from '@lastgood/core';
 import { type PostgresServer, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { Session } from '../src/postgres/connection.ts';
 import { postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
+import { Session } from '../src/postgres/session.ts';
 import { EngineHarness } from './support/engine-harness.ts';
 
 const cleanup = new AsyncDisposableStack();
@@ -120,6 +120,9 @@ async function startPooler(): Promise<number> {
 test('a pooler that takes no settings at the start of a session is refused with what to do', async () => {
   const connection = postgresConnectionSchema.parse({ ...server.connection, port: await startPooler() });
   const refused = await Session.open(connection, 'postgres', never).catch((error: unknown) => error);
-  expect(refused).toMatchObject({ code: 'DATABASE_REFUSED', message: expect.stringContaining('startup parameter') });
+  expect(refused).toMatchObject({
+    code: 'DATABASE_REFUSED',
+    message: expect.stringContaining('settings of the session'),
+  });
   expect(refused instanceof Failure && refused.remedy).toContain('pooler');
 });

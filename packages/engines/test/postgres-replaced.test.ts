@@ -2,9 +2,9 @@ import { chmod, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type PostgresServer, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { Session } from '../src/postgres/connection.ts';
 import { postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
 import { STABLE_SETTINGS, sequencesOf, takeFingerprint } from '../src/postgres/fingerprint.ts';
+import { Session } from '../src/postgres/session.ts';
 import { codeOf, EngineHarness } from './support/engine-harness.ts';
 
 /** Objects that their owner, who is no superuser, exchanges for others while a backup reads them: nothing of his runs with our rights. */

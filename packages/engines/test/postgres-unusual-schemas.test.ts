@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import { Failure } from '@lastgood/core';
 import { type PostgresServer, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { toolEnvironment } from '../src/postgres/connection.ts';
 import { postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
 import { passwordFrom } from '../src/postgres/passfile.ts';
+import { toolEnvironment } from '../src/postgres/tool-environment.ts';
 import { codeOf, EngineHarness, lacking, ref } from './support/engine-harness.ts';
 
 const cleanup = new AsyncDisposableStack();
@@ -189,7 +189,9 @@ test('nothing in the environment of the agent leads a tool to another server', a
   process.env['PGHOSTADDR'] = '127.0.0.2';
   process.env['PGSSLROOTCERT'] = '/ca.pem';
   try {
-    const environment = toolEnvironment(postgresConnectionSchema.parse(server.connection), 'shop');
+    const environment = toolEnvironment(postgresConnectionSchema.parse(server.connection), 'shop', {
+      requestEnglish: false,
+    });
     expect(environment).toMatchObject({ PGSERVICE: undefined, PGHOSTADDR: undefined, PGDATABASE: 'shop' });
     expect(Object.keys(environment)).not.toContain('PGSSLROOTCERT');
     await made('led', 'create table t (a int)');

@@ -5,6 +5,18 @@ import { Failure } from '@lastgood/core';
 import { ExecaError, execa } from 'execa';
 import { ChunkBatcher } from './chunk-batcher.ts';
 
+/** TOOL_FAILED of a tool that ended by itself: decide by how it ended, never by what it printed. */
+export class ToolFailure extends Failure {
+  /** Null for a tool that a signal ended. */
+  readonly exitCode: number | null;
+  readonly signal: string | null;
+  constructor(message: string, { exitCode, signal }: Pick<ToolFailure, 'exitCode' | 'signal'>, remedy?: string) {
+    super('TOOL_FAILED', message, remedy === undefined ? {} : { remedy });
+    this.exitCode = exitCode;
+    this.signal = signal;
+  }
+}
+
 export interface ToolCall {
   readonly file: string;
   readonly args: readonly string[];
@@ -27,7 +39,7 @@ export interface ToolCall {
   readonly mayStopReading?: boolean;
   /** Exit statuses beside 0 that answer a question and are no failure. */
   readonly acceptedExitCodes?: readonly number[];
-  /** What of a line of its diagnostics may be told, null for nothing; all when absent. A tool repeats what it works on, secrets included. */
+  /** Returns what may be shown of a line of its standard error, null for nothing; all of it when absent. */
   readonly redactStderr?: (line: string) => string | null;
   /**
    * The tool starts a server that outlives it. What it leaves running when it ends by itself is not killed. Standard output and standard
@@ -47,29 +59,33 @@ const TAIL_LINES = 40;
 const KILL_AFTER_MS = 5_000;
 const SETPRIV = '/usr/bin/setpriv';
 
-/** Keeps the end of a chatty stream without buffering the rest; of every line what may be told. */
+/** Keeps the end of a stream of lines, redacted, without buffering the rest. */
 class TextTail {
-  readonly #tells: (line: string) => string | null;
+  readonly #redact: (line: string) => string | null;
   #lines: string[] = [];
   #last = '';
-  constructor(tells: (line: string) => string | null = (line) => line) {
-    this.#tells = tells;
+  constructor(redact: (line: string) => string | null = (line) => line) {
+    this.#redact = redact;
   }
   push(text: string): void {
     const [first = '', ...others] = text.split('\n');
     // The start of a long line says what it is.
     this.#last = (this.#last + first).slice(0, TAIL_CHARS);
     for (const line of others) {
-      this.#lines = [...this.#lines, ...this.#told()].slice(-TAIL_LINES);
+      this.#lines = [...this.#lines, ...this.#takeLast()].slice(-TAIL_LINES);
       this.#last = line.slice(0, TAIL_CHARS);
     }
   }
-  #told(): string[] {
-    const told = this.#tells(this.#last);
-    return told === null ? [] : [told];
+  /** Each line is redacted once, for a redaction may keep state. */
+  #takeLast(): string[] {
+    const shown = this.#redact(this.#last);
+    this.#last = '';
+    return shown === null ? [] : [shown];
   }
+  /** Ends the stream: its last line need not end with a newline. */
   lines(): string[] {
-    const text = [...this.#lines, ...this.#told()].join('\n').trimEnd();
+    if (this.#last !== '') this.#lines = [...this.#lines, ...this.#takeLast()];
+    const text = this.#lines.join('\n').trimEnd();
     return text === '' ? [] : text.split('\n').slice(-TAIL_LINES);
   }
 }
@@ -236,7 +252,7 @@ function failureOf(error: unknown, call: ToolCall, stderrTail: readonly string[]
     return call.signal.reason instanceof Failure
       ? call.signal.reason
       : new Failure('JOB_CANCELED', `${call.file} was canceled`);
-  const last = tellingLines(stderrTail) || 'no message';
+  const printed = tellingLines(stderrTail);
   if (error instanceof ExecaError) {
     if (error.timedOut) return new Failure('JOB_DEADLINE', `${call.file} ran longer than ${call.timeoutMs} ms`);
     if (error.code === 'ENOENT' && call.cwd !== undefined && !existsSync(call.cwd))
@@ -244,15 +260,14 @@ function failureOf(error: unknown, call: ToolCall, stderrTail: readonly string[]
     // 127 is what setpriv says of a file that is not there; a tool that is there may end with it for reasons of its own.
     if (error.code === 'ENOENT' || (error.exitCode === 127 && !(call.file.includes('/') && existsSync(call.file))))
       return new Failure('TOOL_NOT_FOUND', `${call.file} is not installed`);
-    if (/No space left on device/.test(last))
-      return new Failure('NO_SPACE', `no space left while ${call.file} was writing`);
-    return new Failure(
-      'TOOL_FAILED',
-      `${call.file} ended with ${error.exitCode ?? error.signal ?? error.code}: ${last}`,
-    );
+    const ending = error.exitCode === undefined ? (error.signal ?? error.code) : `exit status ${error.exitCode}`;
+    return new ToolFailure(`${call.file} ended with ${ending}${printed === '' ? '' : `: ${printed}`}`, {
+      exitCode: error.exitCode ?? null,
+      signal: error.signal ?? null,
+    });
   }
   const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown';
   if (code === 'ENOSPC' || code === 'EDQUOT')
     return new Failure('NO_SPACE', `no space left while the output of ${call.file} was written`);
-  return new Failure('IO_ERROR', `the output of ${call.file} could not be written (${code}); it said: ${last}`);
+  return new Failure('IO_ERROR', `the output of ${call.file} could not be written (${code})`);
 }

@@ -146,7 +146,7 @@ test("B4: the clock of a file system is read through nobody's symbolic link", as
 test('what cannot be dropped from memory has a reason', async () => {
   await writeFileDurably(join(folder, 'file'), 'bytes');
   expect(await dropFromMemory(join(folder, 'file'), signal)).toBeNull();
-  expect(await dropFromMemory(join(folder, 'missing'), signal)).toContain('dd ended with 1');
+  expect(await dropFromMemory(join(folder, 'missing'), signal)).toContain('dd ended with exit status 1');
 });
 
 test.skipIf(!strace)(

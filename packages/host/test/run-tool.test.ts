@@ -84,7 +84,7 @@ test('A2: a tool that ends with 1 after its stream ended cleanly is a failure wi
     await runTool(sh(`head -c ${2 * MIB} /dev/zero; exec >&-; echo 'error: lost the server' >&2; exit 1`), sink);
   });
   const failure = await failureOf(publishing);
-  expect(failure).toMatchObject({ code: 'TOOL_FAILED', message: expect.stringContaining('ended with 1') });
+  expect(failure).toMatchObject({ code: 'TOOL_FAILED', message: expect.stringContaining('ended with exit status 1') });
   expect(failure.message).toContain('lost the server');
   expect((await readdir(folder)).filter((name) => name.startsWith('a2'))).toEqual([]);
 });
@@ -232,7 +232,10 @@ test('J3: a tool that is missing, not executable or no program is a typed failur
     code: 'TOOL_FAILED',
     message: expect.stringContaining('ermission denied'),
   });
-  expect(await call(odd)).toMatchObject({ code: 'TOOL_FAILED', message: expect.stringContaining('ended with 127') });
+  expect(await call(odd)).toMatchObject({
+    code: 'TOOL_FAILED',
+    message: expect.stringContaining('ended with exit status 127'),
+  });
   expect(await failureOf(runTool(sh('true', { cwd: join(folder, 'nowhere') })))).toMatchObject({
     code: 'TOOL_FAILED',
     message: expect.stringContaining('nowhere'),
@@ -287,7 +290,7 @@ test('M12: a secret of the environment is in no argument of any process and in n
     expect(await readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => '')).not.toContain(secret);
   release();
   const failure = await failing;
-  expect(failure).toMatchObject({ code: 'TOOL_FAILED', message: expect.stringContaining('ended with 7') });
+  expect(failure).toMatchObject({ code: 'TOOL_FAILED', message: expect.stringContaining('ended with exit status 7') });
   expect(JSON.stringify([failure.message, failure.stack, failure.wireError])).not.toContain(secret);
 });
 let release = (): void => undefined;

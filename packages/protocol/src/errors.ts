@@ -91,6 +91,14 @@ export const ERROR_CATALOG = {
     remedy: 'Check that the server runs and that the connection in the agent file is right.',
   },
   DATABASE_REFUSED: { exit: 2, remedy: 'Grant the role what the message names, then try again.' },
+  DATABASE_ERROR: {
+    exit: 2,
+    remedy: 'Read the whole message in the log of the server; it was left out here, because it may contain data.',
+  },
+  TARGET_BUSY: {
+    exit: 2,
+    remedy: 'Wait until other sessions of the database have released what the message names, then try again.',
+  },
   SOURCE_CHANGED: { exit: 2, remedy: 'The schema changed under the dump. The job can be sent again.' },
   NO_SPACE: { exit: 2, remedy: 'Free space in the repository (or `lastgood rotate`), then repeat the backup.' },
   IO_ERROR: {
@@ -117,7 +125,7 @@ export const ERROR_CATALOG = {
     exit: 4,
     remedy: 'The manifest was damaged or edited. Treat the backup as lost and take a new one.',
   },
-  BACKUP_IN_USE: { exit: 2, remedy: 'Another job uses this backup. Wait for it to end.' },
+
   CLOCK_UNTRUSTED: {
     exit: 3,
     remedy: 'The clocks of host, control plane and repository disagree. Repair them; nothing was deleted.',

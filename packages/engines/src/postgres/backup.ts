@@ -1,7 +1,6 @@
 import { Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type ArtifactSink, type BackupFacts, type EngineContext, Failure } from '@lastgood/core';
-import { Session } from './connection.ts';
 import type { PostgresConnection } from './connection-schema.ts';
 import { type BackupRun, dumpGlobals, dumpSnapshot } from './dump.ts';
 import {
@@ -16,6 +15,7 @@ import {
 } from './fingerprint.ts';
 import { readProperties } from './properties.ts';
 import { type DatabaseSize, openServer } from './server.ts';
+import { Session } from './session.ts';
 import { codeOwners } from './untrusted-code-owners.ts';
 
 const writeText = (text: string) => (sink: Writable) => pipeline(Readable.from([Buffer.from(text)]), sink);
@@ -61,18 +61,22 @@ async function backupDatabase(
       context.progress({ phase: `fingerprint ${done}/${all}`, doneBytes: 0, totalBytes: null }),
     );
   };
-  const warnings = await dumpSnapshot(run, properties, snapshot, tables, {
-    bytes: (bytes) => {
-      // The first bytes come when pg_dump holds its locks.
-      holding ??= holdTables(session).catch(() => undefined);
-      dumped(bytes);
+  const warnings = await dumpSnapshot(
+    run,
+    { session, properties, name: snapshot, tables },
+    {
+      bytes: (bytes) => {
+        // The first bytes come when pg_dump holds its locks.
+        holding ??= holdTables(session).catch(() => undefined);
+        dumped(bytes);
+      },
+      // The server has nothing to do while the dump is made durable and read back: it gives the fingerprint.
+      ended: () => {
+        taking = take();
+        taking.catch(() => undefined);
+      },
     },
-    // The server has nothing to do while the dump is made durable and read back: it gives the fingerprint.
-    ended: () => {
-      taking = take();
-      taking.catch(() => undefined);
-    },
-  });
+  );
   const taken = await (taking ?? take());
   const fingerprint = await widenSequences(session, {
     ...taken,

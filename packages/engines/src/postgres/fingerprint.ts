@@ -1,10 +1,11 @@
 import { Failure } from '@lastgood/core';
 import pg from 'pg';
 import { z } from 'zod';
-import type { Session } from './connection.ts';
 import { type DigestOf, EMPTY_DIGEST, largeObjectDigest } from './digests.ts';
+import { nameObject } from './messages/server-failure.ts';
 import { neededRoles } from './needed-roles.ts';
 import { REFUSE_VIEWS, sequenceReader } from './sequence-reader.ts';
+import type { Session } from './session.ts';
 import { tableReader } from './table-reader.ts';
 
 const count = z.string().regex(/^\d+$/);
@@ -155,12 +156,18 @@ async function readEach<T>(
   }
 }
 
+const rethrowNaming =
+  (kind: string, { schema, name }: Named) =>
+  (error: unknown): never => {
+    throw nameObject(error, { kind, name: `${schema}.${name}` });
+  };
+
 /** Where every sequence stands now. */
 export async function sequencesOf(session: Session): Promise<z.infer<typeof sequenceSchema>[]> {
   const found: z.infer<typeof sequenceSchema>[] = [];
   const standing = await sequenceReader(session);
   await readEach(session, await session.rows<Course>(SEQUENCES), async (sequence) => {
-    const { value, called } = await standing(quoted(sequence), sequence.oid);
+    const { value, called } = await standing(quoted(sequence), sequence.oid).catch(rethrowNaming('sequence', sequence));
     found.push({ schema: sequence.schema, name: sequence.name, least: value, most: value, called });
   });
   return found;
@@ -218,7 +225,7 @@ export async function takeFingerprint(
       tables.push({ schema: name.schema, name: name.name, rows: '0', digest: empty, derived });
       return;
     }
-    const contents = await read(quoted(name), name.oid);
+    const contents = await read(quoted(name), name.oid).catch(rethrowNaming('table', name));
     tables.push({ schema: name.schema, name: name.name, ...contents, derived });
   });
   const objects = await session.one<{ count: string }>('select count(*)::text as count from pg_largeobject_metadata');

@@ -1,6 +1,6 @@
 import { Failure } from '@lastgood/core';
 import pg from 'pg';
-import type { Session } from './connection.ts';
+import type { Session } from './session.ts';
 
 const id = pg.escapeIdentifier;
 
@@ -33,7 +33,8 @@ export function statementsOf(globals: string): string[] {
 
 const NAME = '("(?:[^"]|"")*"|[a-z_][a-z0-9_$]*)';
 const MEMBERSHIP = new RegExp(`^(GRANT ${NAME} TO ${NAME}(?: WITH [A-Z, ]+?)?)(?: GRANTED BY ${NAME})?$`);
-const nameOf = (written: string): string =>
+/** The name of a role as it is written in a statement, without its quotes. */
+export const nameOf = (written: string): string =>
   written.startsWith('"') ? written.slice(1, -1).replaceAll('""', '"') : written;
 
 /**

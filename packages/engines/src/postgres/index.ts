@@ -1,11 +1,11 @@
 import { type Engine, Failure } from '@lastgood/core';
 import { z } from 'zod';
 import { backup } from './backup.ts';
-import type { Session } from './connection.ts';
 import { postgresConnectionSchema } from './connection-schema.ts';
 import { restore } from './restore.ts';
 import { makePlan } from './restore-plan.ts';
 import { managedNamePattern, openServer } from './server.ts';
+import type { Session } from './session.ts';
 import { undo } from './swap.ts';
 import { sweep } from './sweep.ts';
 import { checkLevel, verify } from './verify.ts';

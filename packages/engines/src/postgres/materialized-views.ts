@@ -1,9 +1,9 @@
 import { type EngineContext, Failure } from '@lastgood/core';
 import pg from 'pg';
-import { Session } from './connection.ts';
 import type { PostgresConnection } from './connection-schema.ts';
 import type { Fingerprint } from './fingerprint.ts';
 import type { Properties } from './properties.ts';
+import { Session } from './session.ts';
 
 const id = pg.escapeIdentifier;
 

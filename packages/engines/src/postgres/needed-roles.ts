@@ -1,4 +1,4 @@
-import type { Session } from './connection.ts';
+import type { Session } from './session.ts';
 
 /**
  * Owners, grantees, who has settings of their own here, and their members, who have rights through them. PostgreSQL 16 gives

@@ -1,6 +1,7 @@
 import pg from 'pg';
 import { z } from 'zod';
-import { isRefusal, type Session } from './connection.ts';
+import { isRefusal } from './messages/server-failure.ts';
+import type { Session } from './session.ts';
 
 /** What belongs to a database but not to its dump: how it was made, its owner, limits, settings, grants and comment. */
 export const propertiesSchema = z.object({

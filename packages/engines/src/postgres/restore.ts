@@ -7,7 +7,6 @@ import {
 } from '@lastgood/core';
 import type { ManifestObject } from '@lastgood/protocol';
 import { globalsOf } from './artifacts.ts';
-import { isRefusal, Session } from './connection.ts';
 import type { PostgresConnection } from './connection-schema.ts';
 import {
   compareFingerprints,
@@ -19,9 +18,12 @@ import {
 import { makeRoles, roleStatements } from './globals.ts';
 import { loadDump } from './load.ts';
 import { refreshMaterializedViews, reportUnrefreshed, withoutUnrefreshed } from './materialized-views.ts';
+import { isRefusal } from './messages/server-failure.ts';
+import type { ToolReport } from './messages/tool-messages.ts';
 import { differingProperties, giveProperties, readProperties } from './properties.ts';
 import { makePlan, type RestorePlan } from './restore-plan.ts';
 import { connectVia, openServer, type Server } from './server.ts';
+import { Session } from './session.ts';
 import { createLockedDatabase } from './staging-database.ts';
 import { asideName, endSessions, swapIn } from './swap.ts';
 import { dropStagingDatabase, lockStagingDatabase } from './sweep.ts';
@@ -87,9 +89,13 @@ async function check(run: RestoreRun, name: string, source: Fingerprint): Promis
 
 /** What the server says no to here is the restore's failure; that it went away, or has no space left, stays what it is. */
 function refused(error: unknown): never {
-  if (isRefusal(error)) throw new Failure('RESTORE_FAILED', error.message, { cause: error });
+  if (isRefusal(error) && error.code !== 'TARGET_BUSY')
+    throw new Failure('RESTORE_FAILED', error.message, { cause: error, remedy: error.remedy });
   throw error;
 }
+
+const loadWarnings = ({ otherWarnings }: ToolReport): string[] =>
+  otherWarnings === 0 ? [] : [`pg_restore printed ${otherWarnings} other lines, which are not shown here`];
 
 /** Into a database of our own name, checked, then renamed: until the last step the old data is untouched (I7). */
 async function restoreBeside(run: RestoreRun): Promise<Restored> {
@@ -106,9 +112,8 @@ async function restoreBeside(run: RestoreRun): Promise<Restored> {
       refused,
     );
     const args = plan.missingTablespaces.length > 0 ? ['--no-tablespaces'] : [];
-    const warnings = [
-      ...(await loadDump({ connection, tools, source, dump: artifacts.dump, into: fresh, args }, context)),
-    ];
+    const loaded = await loadDump({ connection, tools, source, dump: artifacts.dump, into: fresh, args }, context);
+    const warnings = loadWarnings(loaded);
     const unrefreshed = await refreshMaterializedViews(connection, fresh, artifacts, context);
     warnings.push(...unrefreshed.map(reportUnrefreshed));
     const { tables, rows, made } = await check(run, fresh, withoutUnrefreshed(artifacts.fingerprint, unrefreshed));
@@ -177,12 +182,12 @@ async function restoreInPlace(run: RestoreRun): Promise<Restored> {
   const { lockWaitMs } = connection;
   // As the plan says. Whoever comes back at once may still hold a lock: that has its limit.
   await endSessions(server.session, plan.summary.into).catch(refused);
-  const warnings = await loadDump(
+  const loaded = await loadDump(
     { connection, tools: server.tools, source, dump: artifacts.dump, into: plan.summary.into, args, lockWaitMs },
     context,
   );
   const checked = await checkInPlace(run, plan.summary.into);
-  return { ...checked, warnings: [...warnings, ...checked.warnings] };
+  return { ...checked, warnings: [...loadWarnings(loaded), ...checked.warnings] };
 }
 
 /** Executes exactly the plan that was consented to: PLAN_CHANGED when the situation differs, TARGET_NOT_EMPTY or RESTORE_FAILED when it refuses. */

@@ -1,6 +1,7 @@
 import { Failure } from '@lastgood/core';
-import pg from 'pg';
-import type { Session } from './connection.ts';
+import type pg from 'pg';
+import { hasSqlstate } from './messages/server-failure.ts';
+import type { Session } from './session.ts';
 
 /**
  * Names come from a snapshot, and what a statement reads is looked up when it runs: whoever owns a database may meanwhile have put
@@ -32,8 +33,7 @@ const underGuard =
   (session: Session): SequenceReader =>
   async (name) =>
     await session.one<Standing>(standingOf(name)).catch((error: unknown) => {
-      const cause = error instanceof Failure ? error.cause : undefined;
-      throw cause instanceof pg.DatabaseError && cause.code === VIEW_REFUSED ? replaced(name, error) : error;
+      throw hasSqlstate(error, VIEW_REFUSED) ? replaced(name, error) : error;
     });
 
 /** For a server without the setting. PREPARE looks the name up and locks what it found, and runs nothing of it. */

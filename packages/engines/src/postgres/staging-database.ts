@@ -1,7 +1,7 @@
 import { Failure } from '@lastgood/core';
 import pg from 'pg';
-import type { Session } from './connection.ts';
 import { createDatabase, type Properties } from './properties.ts';
+import type { Session } from './session.ts';
 
 const id = pg.escapeIdentifier;
 

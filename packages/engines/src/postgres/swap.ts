@@ -1,14 +1,16 @@
 import { type EngineContext, Failure, type UndoResult } from '@lastgood/core';
 import pg from 'pg';
 import { z } from 'zod';
-import { isRefusal, Session } from './connection.ts';
 import type { PostgresConnection } from './connection-schema.ts';
+import { hasSqlstate, isRefusal } from './messages/server-failure.ts';
 import { connectVia, MANAGED_MARK, managedNamePattern } from './server.ts';
+import { Session } from './session.ts';
 
 const id = pg.escapeIdentifier;
 const text = pg.escapeLiteral;
 const MAX_NAME_BYTES = 63;
 const SWAP_TRIES = 5;
+const OBJECT_IN_USE = '55006';
 
 /** A name of ours beside `database`, no longer than PostgreSQL allows: `shop__lastgood_old_0123456789ab`. */
 export function asideName(database: string, role: 'new' | 'old' | 'undone', jobId: string): string {
@@ -49,14 +51,14 @@ export async function endSessions(session: Session, database: string): Promise<v
     });
 }
 
-/** Ending sessions does not end prepared transactions: the plan refuses those that were there, but some may have come since. */
-async function refusePrepared(session: Session, database: string): Promise<void> {
+/** TARGET_BUSY for a database that prepared transactions hold: to end sessions does not end them. */
+export async function refusePrepared(session: Session, database: string): Promise<void> {
   const held = await session.rows<{ gid: string }>('select gid from pg_prepared_xacts where database = $1 limit 5', [
     database,
   ]);
   if (held.length === 0) return;
   const names = held.map(({ gid }) => `'${gid}'`).join(', ');
-  throw new Failure('RESTORE_FAILED', `database "${database}" is held by prepared transactions: ${names}`, {
+  throw new Failure('TARGET_BUSY', `database "${database}" is held by prepared transactions: ${names}`, {
     remedy: 'Commit or roll back what was prepared (COMMIT PREPARED, ROLLBACK PREPARED), then try again.',
   });
 }
@@ -127,8 +129,7 @@ async function retryWhileInUse(session: Session, work: () => Promise<void>): Pro
       return;
     } catch (error) {
       await session.run('rollback').catch(() => undefined);
-      if (attempt === SWAP_TRIES || !(error instanceof Failure) || !/being accessed by other users/.test(error.message))
-        throw error;
+      if (attempt === SWAP_TRIES || !hasSqlstate(error, OBJECT_IN_USE)) throw error;
     }
   }
 }

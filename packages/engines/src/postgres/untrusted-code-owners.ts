@@ -1,4 +1,4 @@
-import type { Session } from './connection.ts';
+import type { Session } from './session.ts';
 
 /** What initdb itself makes has smaller numbers. */
 const FIRST_OF_USERS = 16_384;

@@ -1,13 +1,12 @@
 import { join } from 'node:path';
 import { type ArtifactSource, type EngineContext, Failure, type VerifyOutcome } from '@lastgood/core';
-import { runTool } from '@lastgood/host';
+import { runTool, ToolFailure } from '@lastgood/host';
 import type { Finding, Manifest, VerificationLevel } from '@lastgood/protocol';
 import { artifactsOf, type DatabaseArtifacts, databasesOf, encodingOf, globalsOf, sizeOf } from './artifacts.ts';
-import { isRefusal, Session } from './connection.ts';
 import type { PostgresConnection } from './connection-schema.ts';
 import { countDataEntries } from './dump.ts';
 import { compareFingerprints, STABLE_SETTINGS, takeFingerprint } from './fingerprint.ts';
-import { statementsOf, withoutGrantor } from './globals.ts';
+import { nameOf, statementsOf, withoutGrantor } from './globals.ts';
 import { loadDump } from './load.ts';
 import {
   refreshMaterializedViews,
@@ -15,39 +14,43 @@ import {
   type UnrefreshedView,
   withoutUnrefreshed,
 } from './materialized-views.ts';
+import { isRefusal, ServerFailure } from './messages/server-failure.ts';
+import { toolFailure } from './messages/tool-failure.ts';
+import { ToolMessages } from './messages/tool-messages.ts';
 import { createDatabase, giveProperties } from './properties.ts';
 import { startScratch } from './scratch-server.ts';
+import { Session } from './session.ts';
 import { findTools, parseVersion, type ToolFolder } from './tools.ts';
 
 const DAY_MS = 86_400_000;
 
-/** What a tool says when its proof broke down, not the backup: killed, out of space or memory, or the scratch server went away. */
-const BROKEN_PROOF =
-  /ended with SIG(KILL|TERM|INT|HUP|QUIT)|No space left on device|could not extend file|out of (shared )?memory|server closed the connection|connection to server|terminating connection|too many clients|in recovery mode|Input\/output error/;
+/** SQLSTATEs of a server that ran out of something or was stopped: the test broke down, which says nothing about the backup. */
+const BROKE_DOWN = /^(?:08|53|57P|58030)/;
+const VERDICTS = ['BACKUP_CORRUPT', 'MANIFEST_INVALID', 'RESTORE_FAILED', 'TOOL_FAILED', 'DATABASE_ERROR'];
 
-/** What this host's PostgreSQL lacks and the source has: extensions, libraries that must be preloaded, locales, build options. */
-export const LACKING =
-  /extension "[^"]*" is not available|could not open extension control file|could not (access|load) (file|library)|(must|can only) be (pre)?loaded|security label provider "[^"]*" is not loaded|not supported (by|in) this build|requires the server to be built with|could not create locale|invalid (LC_\w+ )?locale name|could not open collator/i;
+const brokeDown = (error: Failure): boolean =>
+  error instanceof ToolFailure
+    ? error.signal !== null
+    : error instanceof ServerFailure && BROKE_DOWN.test(error.server.sqlstate ?? '');
 
-/** SerialQueue what says "this backup is bad" into a finding; anything else (no space, no tools, cancel, a proof that broke down) stays a failure (E3, E9). */
+/** Turns what means "this backup is bad" into a finding; anything else (no space, no tools, an abort, a test that broke down) stays a failure (E3, E9). */
 async function finding(level: number, object: string | null, work: () => Promise<void>): Promise<Finding[]> {
   try {
     await work();
     return [];
   } catch (error) {
-    if (
-      !(error instanceof Failure) ||
-      !['BACKUP_CORRUPT', 'MANIFEST_INVALID', 'RESTORE_FAILED', 'TOOL_FAILED'].includes(error.code)
-    )
-      throw error;
-    if (error.code !== 'BACKUP_CORRUPT' && BROKEN_PROOF.test(error.message)) {
-      const full = /No space left on device|could not extend file/.test(error.message);
-      throw new Failure(full ? 'NO_SPACE' : 'TOOL_FAILED', `the proof broke down: ${error.message}`, {
-        cause: error,
-        remedy: 'This says nothing about the backup: mend what the message names, then verify again.',
-      });
-    }
-    if (error.code !== 'BACKUP_CORRUPT' && LACKING.test(error.message))
+    if (!(error instanceof Failure)) throw error;
+    if (['DATABASE_UNREACHABLE', 'NO_SPACE', 'TARGET_BUSY'].includes(error.code) || brokeDown(error))
+      throw new Failure(
+        error.code === 'RESTORE_FAILED' ? 'TOOL_FAILED' : error.code,
+        `the restore test broke down: ${error.message}`,
+        {
+          cause: error,
+          remedy: 'This says nothing about the backup: correct what the message names, then verify again.',
+        },
+      );
+    if (!VERDICTS.includes(error.code)) throw error;
+    if (error instanceof ServerFailure && error.server.lacks)
       throw new Failure('TOOL_NOT_FOUND', `the scratch server lacks what the source has: ${error.message}`, {
         cause: error,
         remedy:
@@ -69,15 +72,19 @@ async function checkDecodes(
     context.progress({ phase: 'decode', doneBytes: 0, totalBytes: object.produced.size });
     findings.push(
       ...(await finding(2, object.name, async () => {
-        const call = {
-          file: join(tools.path, 'pg_restore'),
+        const file = join(tools.path, 'pg_restore');
+        const messages = new ToolMessages({ untranslated: true });
+        await runTool({
+          file,
           args: ['--file=/dev/null'],
           stdin: source.open(object, context.signal),
           signal: context.signal,
           timeoutMs: 7 * DAY_MS,
           stallMs,
-        };
-        await runTool(call);
+          redactStderr: messages.take,
+        }).catch((error: unknown) => {
+          throw toolFailure(error, { file, report: messages.report, logFolder: null });
+        });
       })),
     );
   }
@@ -117,8 +124,8 @@ async function checkContents(
   return findings;
 }
 
-/** Without it a role is not what it was; everything else only adorns it, and a restore leaves out what a server does not take. */
-const MAKES_ROLE = /^(CREATE ROLE |ALTER ROLE ("(?:[^"]|"")*"|[a-z_][a-z0-9_$]*) WITH )/;
+/** Without these a role is not what it was. Everything else (settings, comments, memberships) a restore leaves out when a server refuses it. */
+const MAKES_ROLE = /^(?:CREATE ROLE|ALTER ROLE) ("(?:[^"]|"")*"|[a-z_][a-z0-9_$]*)(?:$| WITH )/;
 /** Settings of the session that are ours, and tablespaces, whose folders belong to the source. */
 const NOT_OF_ROLES = /^(SET |(CREATE|ALTER|COMMENT ON|GRANT .* ON|REVOKE .* ON) TABLESPACE )/;
 
@@ -129,7 +136,11 @@ async function loadGlobals(source: ArtifactSource, scratch: PostgresConnection, 
   for (const statement of statements.filter((each) => !NOT_OF_ROLES.test(each)))
     await session.run(withoutGrantor(statement)).catch((error: unknown) => {
       if (!isRefusal(error)) throw error;
-      if (MAKES_ROLE.test(statement)) throw new Failure('RESTORE_FAILED', error.message, { cause: error });
+      const [, role] = MAKES_ROLE.exec(statement) ?? [];
+      if (role !== undefined)
+        throw new Failure('RESTORE_FAILED', `role "${nameOf(role)}" cannot be created: ${error.message}`, {
+          cause: error,
+        });
       context.log(`left out of the roles: ${error.message}`);
     });
 }
