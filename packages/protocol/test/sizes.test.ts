@@ -241,7 +241,7 @@ test('an unreported job that a full hello had no room for is not taken for forgo
   expect(told.length).toBeLessThan(9);
   const met = meet(control, agent);
   expect(met.reset?.jobs.length).toBe(9 - told.length);
-  const after = adoptHelloAnswer(agent, told, answerOf(met), new Set(), eventFactory).ledger;
+  const after = adoptHelloAnswer(agent, told, answerOf(met), eventFactory);
   expect(after.outbox).toEqual(agent.outbox);
   let heard = met.ledger;
   for (let rest = after; rest.outbox.length > 0; ) {
@@ -256,6 +256,6 @@ test('an unreported job that a full hello had no room for is not taken for forgo
 test('R13: an open job of which a set-back journal knows nothing is still reported as interrupted', () => {
   const control = meet(emptyControl(), accept(emptyAgentLedger, start(1, ONE, restore), minting())).ledger;
   const met = meet({ ...control, acked: 1, commandSeq: 1 }, emptyAgentLedger);
-  const after = adoptHelloAnswer(emptyAgentLedger, [], answerOf(met), new Set(), minting('x')).ledger;
+  const after = adoptHelloAnswer(emptyAgentLedger, [], answerOf(met), minting('x'));
   expect(after.outbox.at(-1)).toMatchObject({ type: 'interrupted', jobId: ONE });
 });

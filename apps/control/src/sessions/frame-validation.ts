@@ -1,6 +1,6 @@
 import { z } from 'zod';
 
-/** An agent sends what it has to say in one turn of its loop as one frame: acknowledgements of a whole window and little else. */
+/** An agent sends all calls of one turn of its event loop as one frame: acknowledgments of a whole window and little else. */
 const MAX_CALLS = 128;
 const callSchema = z.object({
   id: z.union([z.number(), z.string().max(64)]),
@@ -11,10 +11,10 @@ const callSchema = z.object({
 const frameSchema = z.union([callSchema, z.array(callSchema).max(MAX_CALLS)]);
 
 /**
- * The JSON of one connection. A frame that no agent of ours would send ends the connection (`bad`) and calls nothing: one
- * frame must not be able to start thousands of calls, and what is malformed is not answered thousands of times.
+ * The JSON codec of one connection. A frame that no agent of ours would send ends the connection (`bad`) and calls nothing: one
+ * frame must not start thousands of calls, and malformed calls are not answered one by one.
  */
-export function frameGate(bad: (reason: string) => void): {
+export function validatingCodec(bad: (reason: string) => void): {
   encode: (data: unknown) => string;
   decode: (data: string | ArrayBuffer | Uint8Array) => unknown;
 } {

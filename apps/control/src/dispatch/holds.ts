@@ -2,13 +2,13 @@ import { type ControlJob, type ControlLedger, type JobSpec, TERMINAL_STATES } fr
 
 type Rotation = Extract<JobSpec, { command: 'rotate' }>;
 
-/** A backup that was held after its rotation had been sent is not known to that rotation: it must not begin. */
+/** True if a backup was held that the rotation does not know of: it must not start. */
 export const isOutdated = (rotation: Rotation, held: readonly string[]): boolean =>
   held.some((backupId) => !rotation.holds.includes(backupId));
 
 /**
- * The rotation that may be removing a backup of a target at this moment: one that was allowed to begin and has not ended, and
- * does not know that the backup is held. Of one that a restore of the catalog has frozen nobody knows whether it was allowed.
+ * The rotation that may be removing a backup of a target at this moment: one that was allowed to start and has not ended, and
+ * does not know that the backup is held. Whether a rotation that a catalog restore has frozen was allowed is unknown, so it counts.
  */
 export function rotationThatMayRemove(ledger: ControlLedger, target: string, backupId: string): ControlJob | undefined {
   return [...ledger.jobs.values()].find(({ spec, state, grantedNonce, frozen }) => {

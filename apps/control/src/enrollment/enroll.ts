@@ -1,21 +1,24 @@
-import { createHash, createPublicKey } from 'node:crypto';
+import { createPublicKey } from 'node:crypto';
 import { type Clock, Failure } from '@lastgood/core';
 import { uuidv7 } from '@lastgood/host';
 import { enrollInputSchema, PROTOCOL_VERSION } from '@lastgood/protocol';
 import { z } from 'zod';
-import type { AgentRecord, Catalog } from '../catalog/catalog.ts';
-import type { Fleet } from './fleet.ts';
+import type { AgentRecord } from '../catalog/agents.ts';
+import type { Catalog } from '../catalog/catalog.ts';
+import { tokenHash } from '../catalog/tokens.ts';
+import type { AgentRegistry } from '../sessions/agent-registry.ts';
 
-export const hashOf = (token: string): string => createHash('sha256').update(token).digest('hex');
-/** The answer to a call whose reply was lost is given again for this long. */
+/** A call whose answer was lost can be repeated for this long. */
 const REPEAT_MS = 10 * 60_000;
 
 function checkKey(pem: string): void {
   try {
     if (createPublicKey(pem).asymmetricKeyType !== 'ed25519')
-      throw new Failure('BAD_INPUT', 'the key of an agent is an Ed25519 key');
+      throw new Failure('BAD_INPUT', 'the key of an agent must be an Ed25519 key');
   } catch (error) {
-    throw error instanceof Failure ? error : new Failure('BAD_INPUT', 'publicKey is no key in PEM', { cause: error });
+    throw error instanceof Failure
+      ? error
+      : new Failure('BAD_INPUT', 'publicKey is not a key in PEM format', { cause: error });
   }
 }
 
@@ -23,17 +26,17 @@ function checkKey(pem: string): void {
 export async function enroll(
   body: unknown,
   catalog: Catalog,
-  fleet: Fleet,
+  registry: AgentRegistry,
   clock: Clock,
 ): Promise<{ agentId: string }> {
   const parsed = enrollInputSchema.safeParse(body);
   if (!parsed.success) throw new Failure('BAD_INPUT', z.prettifyError(parsed.error));
   const input = parsed.data;
   if (input.protocol > PROTOCOL_VERSION || input.protocol < PROTOCOL_VERSION - 2)
-    throw new Failure('PROTOCOL_UNSUPPORTED', `protocol ${input.protocol} is not spoken here`);
+    throw new Failure('PROTOCOL_UNSUPPORTED', `unsupported protocol version ${input.protocol}`);
   checkKey(input.publicKey);
   const now = clock.now();
-  const token = await catalog.tokenByHash(hashOf(input.token));
+  const token = await catalog.tokens.byHash(tokenHash(input.token));
   if (token?.kind !== 'enroll' || token.revokedAt !== null)
     throw new Failure('ENROLL_TOKEN_INVALID', 'the token is unknown, expired or revoked');
   if (token.environment !== input.environment || token.host !== input.host)
@@ -41,7 +44,7 @@ export async function enroll(
       'ENROLL_TOKEN_INVALID',
       `the token is for ${token.environment}/${token.host}, not for ${input.environment}/${input.host}`,
     );
-  const known = fleet.agentNamed(input.environment, input.host);
+  const known = registry.agentNamed(input.environment, input.host);
   if (
     token.usesLeft === 0 &&
     known?.publicKey === input.publicKey &&
@@ -70,9 +73,9 @@ export async function enroll(
     subject: `${agent.environment}/${agent.host}`,
     detail: agent.agentId,
   };
-  await fleet.enrolled(agent, [
-    { type: 'useToken', id: token.id, at: now },
-    { type: 'agent', agent },
+  await registry.enroll(agent, [
+    { type: 'token.use', id: token.id, at: now },
+    { type: 'agent.enroll', agent },
     { type: 'audit', entry },
   ]);
   return { agentId: agent.agentId };

@@ -2,7 +2,7 @@ import { createPublicKey, verify } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { Clock } from '@lastgood/core';
 import { PROTOCOL_VERSION } from '@lastgood/protocol';
-import type { AgentRecord } from '../catalog/catalog.ts';
+import type { AgentRecord } from '../catalog/agents.ts';
 
 /** How far a signed moment may lie from ours. The answer tells our time, so that a host with a wrong clock can sign with the right one. */
 const WINDOW_MS = 5 * 60_000;
