@@ -3,6 +3,7 @@ import {
   type AdminApi,
   adminRouter,
   type BackupView,
+  findingOfError,
   type JobView,
   type TargetStatus,
   type TargetView,
@@ -46,7 +47,7 @@ export const target: TargetView = {
   systemId: '1',
   sizeBytes: 1000,
   databases: [{ name: `evil${ESCAPE}`, sizeBytes: 1 }],
-  findings: [`finding${ESCAPE}`],
+  findings: [findingOfError({ code: 'BUG', message: `finding${ESCAPE}`, remedy: '' }, null)],
   environment: 'test',
   host: 'db-1',
   online: true,
@@ -61,7 +62,7 @@ export const targetStatus: TargetStatus = {
   target: 'shop',
   online: true,
   state: 'ok',
-  findings: [`finding${ESCAPE}`],
+  findings: [findingOfError({ code: 'BUG', message: `finding${ESCAPE}`, remedy: '' }, null)],
   problems: [],
   databases: [
     {

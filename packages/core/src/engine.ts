@@ -4,9 +4,11 @@ import type {
   JobResult,
   Manifest,
   ManifestObject,
+  ProgressPhase,
   RestoreMode,
   RestorePlanSummary,
   TargetInventory,
+  VerificationFinding,
   VerificationLevel,
 } from '@lastgood/protocol';
 
@@ -16,9 +18,12 @@ export interface Clock {
   monotonic(): number;
 }
 export interface JobProgress {
-  readonly phase: string;
+  readonly phase: ProgressPhase;
   readonly doneBytes: number;
   readonly totalBytes: number | null;
+  /** Done and all of what the phase counts beside bytes. */
+  readonly doneItems?: number;
+  readonly totalItems?: number;
 }
 /** What a driver gets for one call. `workDir` is private (0700) and removed by the caller afterwards. */
 export interface EngineContext {
@@ -51,11 +56,11 @@ export interface BackupFacts {
   readonly tool: Manifest['tool'];
   readonly server: Manifest['server'];
   readonly facts: Manifest['facts'];
-  readonly warnings: readonly string[];
+  readonly warnings: readonly Finding[];
 }
 export interface VerifyOutcome {
   readonly reached: VerificationLevel | -1;
-  readonly findings: readonly Finding[];
+  readonly findings: readonly VerificationFinding[];
 }
 export interface RestoreRequest {
   readonly mode: RestoreMode;

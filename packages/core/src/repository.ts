@@ -1,4 +1,4 @@
-import type { BackupSummary, Finding, Manifest, TargetRef } from '@lastgood/protocol';
+import type { BackupSummary, Finding, Manifest, TargetRef, VerificationFinding, WireError } from '@lastgood/protocol';
 import type { ArtifactSink, ArtifactSource, BackupFacts, EngineContext } from './engine.ts';
 
 export interface NewBackup {
@@ -21,7 +21,14 @@ export interface StoredBackup {
   readonly manifestSha256: string;
   readonly verified: BackupSummary['verified'];
   /** What is wrong beside the backup, such as a verdict that cannot be read; it joins the warnings of its summary. */
-  readonly remark?: string;
+  readonly remark?: Finding;
+}
+/** A backup that cannot be relied on, with the failure that reading it ended with. */
+export interface BrokenBackup {
+  readonly backupId: string;
+  readonly error: WireError;
+  /** It was removed by a rotation, and its bytes were never purged. */
+  readonly removed: boolean;
 }
 /** One repository. Names typed by people are schema-checked words; every path below is made by us and never follows a symlink. */
 export interface Repository {
@@ -32,7 +39,7 @@ export interface Repository {
   /** Refuses REPOSITORY_FOREIGN when the target's folder belongs to another system id, or is written by another installation: so does all that changes it. `run` stops the read-back, and hears how far it is. */
   begin(backup: NewBackup, systemId: string, run?: Pick<EngineContext, 'signal' | 'progress'>): Promise<BackupWriter>;
   /** `backups` have a manifest and every object it lists, by name, kind and size; whatever else is there is `broken`, and says why. */
-  list(ref: TargetRef): Promise<{ backups: StoredBackup[]; broken: { backupId: string; reason: string }[] }>;
+  list(ref: TargetRef): Promise<{ backups: StoredBackup[]; broken: BrokenBackup[] }>;
   read(ref: TargetRef, backupId: string): Promise<StoredBackup>;
   open(ref: TargetRef, backupId: string): Promise<ArtifactSource>;
   /**
@@ -46,7 +53,7 @@ export interface Repository {
     signal: AbortSignal,
     progress: (doneBytes: number) => void,
     remark?: (text: string) => void,
-  ): Promise<readonly Finding[]>;
+  ): Promise<readonly VerificationFinding[]>;
   /** Keeps the verdict of a verification beside the backup (verified.json), outside the manifest. */
   recordVerified(ref: TargetRef, backupId: string, verdict: NonNullable<BackupSummary['verified']>): Promise<void>;
   /** Tombstone first, manifest second, data last; only paths the manifest lists. */

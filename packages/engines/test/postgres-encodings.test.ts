@@ -91,6 +91,6 @@ test('a setting or comment of a role that the scratch server refuses is logged, 
   const broken = altered((globals) => globals.replace('ALTER ROLE picky WITH ', 'ALTER ROLE picky WITH UNHEARD '));
   expect(await bench.engine.verify(4, broken, await bench.context())).toMatchObject({
     reached: 3,
-    findings: [{ level: 4, message: expect.stringMatching(/role "picky".*SQLSTATE 42601/) }],
+    findings: [{ level: 4, params: { message: expect.stringMatching(/role "picky".*SQLSTATE 42601/) } }],
   });
 });

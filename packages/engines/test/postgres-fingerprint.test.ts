@@ -3,15 +3,10 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { lyingTool, type PostgresServer, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { compareFingerprints } from '../src/postgres/compare-fingerprints.ts';
 import { postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
 import type { DigestOf } from '../src/postgres/digests.ts';
-import {
-  compareFingerprints,
-  type Fingerprint,
-  fingerprintSchema,
-  STABLE_SETTINGS,
-  takeFingerprint,
-} from '../src/postgres/fingerprint.ts';
+import { type Fingerprint, fingerprintSchema, STABLE_SETTINGS, takeFingerprint } from '../src/postgres/fingerprint.ts';
 import { Session } from '../src/postgres/session.ts';
 import { EngineHarness, ref } from './support/engine-harness.ts';
 
@@ -68,8 +63,8 @@ test('E2: a changed, lost, doubled or exchanged value is a difference of content
     ],
   ] as const) {
     await server.query('changed', change);
-    expect(compareFingerprints(source, await taken('changed'))).toEqual([
-      { level: 6, message: 'table public.t has other contents than the source' },
+    expect(compareFingerprints(source, await taken('changed'))).toMatchObject([
+      { level: 6, finding: { code: 'TABLE_CONTENTS_DIFFER', subject: { kind: 'table', name: 'public.t' } } },
     ]);
     await server.query('changed', undo);
     expect(compareFingerprints(source, await taken('changed'))).toEqual([]);

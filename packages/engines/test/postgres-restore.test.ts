@@ -5,6 +5,7 @@ import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import type { ArtifactSource } from '@lastgood/core';
 import { uuidv7 } from '@lastgood/host';
+import { makeFinding } from '@lastgood/protocol';
 import { type PostgresServer, seedShop, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { asideName } from '../src/postgres/swap.ts';
@@ -195,7 +196,7 @@ test('F3: a plan warns of another server and changes its hash when the situation
   const source = await bench.repository.open(ref, backupId);
   const mode = { type: 'swap', database: 'shop' } as const;
   const plan = await elsewhere.engine.plan(mode, source, await elsewhere.context());
-  expect(plan.warnings.join()).toContain('another server');
+  expect(plan.warnings).toContainEqual(makeFinding('OTHER_SERVER', null));
   await other.query('postgres', 'create database shop');
   const later = await elsewhere.engine.plan(mode, source, await elsewhere.context());
   expect(later.hash).not.toBe(plan.hash);
@@ -232,7 +233,7 @@ test('F7: an extension that the server does not have is a refusal with its name,
   const plan = await bench.engine.plan(mode, source, await bench.context());
   expect(plan).toMatchObject({
     missingExtensions: ['not_installed_here'],
-    refusals: [expect.stringContaining('not_installed_here')],
+    refusals: [{ code: 'EXTENSION_NOT_INSTALLED', subject: { name: 'not_installed_here' } }],
   });
   const refused = bench.engine.restore({ mode, jobId: uuidv7(), planHash: plan.hash }, source, await bench.context());
   expect(await codeOf(refused)).toBe('RESTORE_FAILED');

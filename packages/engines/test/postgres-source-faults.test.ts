@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { Failure } from '@lastgood/core';
 import { captureTool, runTool, uuidv7 } from '@lastgood/host';
+import { makeFinding } from '@lastgood/protocol';
 import { freePort, lyingTool, type PostgresServer, seedShop, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
@@ -68,7 +69,7 @@ test('A11: what a role may not read fails the backup with the exact object, whic
     grants.delete(named ?? '');
   }
   const { backupId, warnings } = await reader.backup({ databases: ['guarded'] });
-  expect(warnings.join()).toContain('without passwords');
+  expect(warnings).toContainEqual(makeFinding('ROLE_PASSWORDS_LEFT_OUT', null));
 
   await server.query('guarded', 'create sequence counted; select nextval($$counted$$)');
   expect(await attempt()).toMatchObject(refused('counted'));
@@ -142,7 +143,7 @@ test('A12: a standby is backed up without parallel work, says that it is one, an
   expect(await there.verify(6, manifest.backupId)).toEqual({ reached: 6, findings: [] });
   const source = await there.repository.open(ref, manifest.backupId);
   const plan = await there.engine.plan({ type: 'swap', database: 'shop' }, source, await there.context());
-  expect(plan.refusals.join()).toContain('standby');
+  expect(plan.refusals).toMatchObject([{ code: 'SERVER_IS_STANDBY' }]);
 });
 
 test('A13: a schema that changes without pause under the dump gives a backup that proves itself, or a typed failure', async () => {

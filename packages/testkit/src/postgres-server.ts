@@ -4,9 +4,9 @@ import { appendFile, chown, mkdir, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Failure } from '@lastgood/core';
-import { captureTool, runTool } from '@lastgood/host';
+import { captureTool, runTool, ToolFailure } from '@lastgood/host';
 import pg from 'pg';
-import { freePort } from './free-port.ts';
+import { freePort, isTaken } from './free-port.ts';
 import { temporaryFolder } from './temporary-folder.ts';
 
 const never = new AbortController().signal;
@@ -215,11 +215,12 @@ async function startOn(cluster: Cluster, port: number): Promise<Running> {
 
 async function startOnFreePort(cluster: Cluster, nextPort: () => Promise<number>): Promise<Running> {
   for (let attempt = 1; ; attempt += 1) {
+    const port = await nextPort();
     try {
-      return await startOn(cluster, await nextPort());
+      return await startOn(cluster, port);
     } catch (error) {
-      const taken = error instanceof Failure && /could not (bind|create any TCP)/.test(error.message);
-      if (!taken || attempt === PORT_ATTEMPTS) throw error;
+      // Not by its message: it is in the language of the server.
+      if (attempt === PORT_ATTEMPTS || !(error instanceof ToolFailure) || !(await isTaken(port))) throw error;
     }
   }
 }

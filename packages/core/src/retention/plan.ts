@@ -1,4 +1,4 @@
-import type { Retention, RotationDecision } from '@lastgood/protocol';
+import { makeReason, type Retention, type RotationDecision, type RotationReason } from '@lastgood/protocol';
 import { RESTORE_TEST_LEVEL, suspectSizes } from '../verification/verdict.ts';
 
 const HOUR_MS = 3_600_000;
@@ -49,20 +49,19 @@ export interface RotationPlan {
   /** Every backup with its reason, in the order of their sequence. */
   readonly decisions: readonly RotationDecision[];
   /** Why nothing at all may be removed now; null when the decisions hold. */
-  readonly refused: string | null;
+  readonly refused: RotationReason | null;
 }
 
-/** Why no clock may be believed now. `backups` in the order of their sequence. */
-function untrustedClock({ backups, now, storeNow, controlNow, jumpedMs }: RotationInput): string | null {
-  const minutes = (ms: number): string => `${Math.round(Math.abs(ms) / 60_000)} minutes`;
-  if (Math.abs(jumpedMs) > MAX_SKEW_MS) return `the clock of the host jumped by ${minutes(jumpedMs)} a short time ago`;
-  if (Math.abs(now - storeNow) > MAX_SKEW_MS)
-    return `the clocks of host and repository are ${minutes(now - storeNow)} apart`;
+/** Why no clock may be trusted now. `backups` in the order of their sequence. */
+function untrustedClock({ backups, now, storeNow, controlNow, jumpedMs }: RotationInput): RotationReason | null {
+  const apart = (ms: number): { minutes: number } => ({ minutes: Math.round(Math.abs(ms) / 60_000) });
+  if (Math.abs(jumpedMs) > MAX_SKEW_MS) return makeReason('CLOCK_JUMPED', apart(jumpedMs));
+  if (Math.abs(now - storeNow) > MAX_SKEW_MS) return makeReason('CLOCKS_OF_REPOSITORY_APART', apart(now - storeNow));
   if (controlNow !== null && Math.abs(now - controlNow) > MAX_SKEW_MS)
-    return `the clocks of host and control plane are ${minutes(now - controlNow)} apart`;
+    return makeReason('CLOCKS_OF_CONTROL_APART', apart(now - controlNow));
   // An older one may have met a clock that was wrong then; when the newest lies ahead, the clock is wrong now.
   const newest = Date.parse(backups.at(-1)?.finishedAt ?? '1970-01-01T00:00:00Z');
-  return newest > now + MAX_SKEW_MS ? `the newest backup was finished ${minutes(now - newest)} in the future` : null;
+  return newest > now + MAX_SKEW_MS ? makeReason('CLOCK_AHEAD_OF_BACKUPS', apart(now - newest)) : null;
 }
 
 /**
@@ -95,58 +94,55 @@ function trustedOf(group: readonly Member[]): Member[] {
   return group.filter((backup, index) => backup.state === 'good' && suspect[index] === false);
 }
 
-/** The reasons to keep backups of one group; what has none may go. */
-function keepReasons(group: readonly Member[], { retention, hostLimits }: RotationInput): Map<string, string> {
-  const reasons = new Map<string, string>();
-  const keep = (backup: Member | undefined, reason: string): void => {
+/** The reasons to keep backups of one group; a backup without one may be removed. */
+function keepReasons(group: readonly Member[], { retention, hostLimits }: RotationInput): Map<string, RotationReason> {
+  const reasons = new Map<string, RotationReason>();
+  const keep = (backup: Member | undefined, reason: RotationReason): void => {
     if (backup !== undefined && !reasons.has(backup.backupId)) reasons.set(backup.backupId, reason);
   };
   const newestFirst = trustedOf(group).reverse();
   const [newest] = newestFirst;
-  keep(newest, 'the last good backup');
+  keep(newest, makeReason('KEEP_LAST_GOOD'));
   keep(
     newestFirst.find((backup) => (backup.verifiedLevel ?? 0) >= RESTORE_TEST_LEVEL),
-    'the last proven backup',
+    makeReason('KEEP_LAST_RESTORE_TESTED'),
   );
   keep(
     newestFirst.find((backup) => backup.verifiedLevel !== null),
-    'the last verified backup',
+    makeReason('KEEP_LAST_VERIFIED'),
   );
-  for (const backup of newestFirst.slice(0, retention.keepLast ?? 0))
-    keep(backup, `one of the last ${retention.keepLast}`);
-  if (retention.keepWithinHours !== undefined && newest !== undefined) {
+  const { keepLast = 0, keepWithinHours } = retention;
+  for (const backup of newestFirst.slice(0, keepLast)) keep(backup, makeReason('KEEP_LAST', { count: keepLast }));
+  if (keepWithinHours !== undefined && newest !== undefined) {
     // Counted back from the newest backup, not from a clock: neither a jump nor a week of failures makes everything old (D1, D3).
-    const edge = newest.finished - retention.keepWithinHours * HOUR_MS;
+    const edge = newest.finished - keepWithinHours * HOUR_MS;
     for (const backup of newestFirst.filter((other) => other.finished >= edge))
-      keep(backup, `within ${retention.keepWithinHours} hours of the newest`);
+      keep(backup, makeReason('KEEP_WITHIN', { hours: keepWithinHours }));
     keep(
       newestFirst.find((other) => other.finished < edge),
-      'reaches back to the edge of the window',
+      makeReason('KEEP_WINDOW_EDGE'),
     );
   }
   for (const backup of newestFirst.slice(0, Math.max(retention.minimum, hostLimits.minimumKept)))
-    keep(backup, 'below the minimum number');
+    keep(backup, makeReason('KEEP_MINIMUM'));
   const oldestKept = Math.min(
     ...group.filter((backup) => reasons.has(backup.backupId)).map((backup) => backup.sequence),
   );
   for (const backup of group) {
-    if (newest === undefined) keep(backup, 'there is no good backup of this group');
+    if (newest === undefined) keep(backup, makeReason('NO_GOOD_BACKUP'));
     else if (backup.sequence > oldestKept && !newestFirst.includes(backup))
-      keep(
-        backup,
-        backup.state === 'bad' ? 'bad, kept until its successors are kept no longer' : 'its size is suspect',
-      );
+      keep(backup, makeReason(backup.state === 'bad' ? 'KEEP_BAD' : 'KEEP_SUSPECT'));
   }
   return reasons;
 }
 
-interface Reason {
-  readonly text: string;
+interface GroupReason {
+  readonly reason: RotationReason;
   readonly database: string | null;
 }
 
 /** Why each backup is needed, by its groups; those that no group needs are absent. */
-function reasonsOf(input: RotationInput, finishedAt: ReadonlyMap<string, number>): Map<string, string> {
+function reasonsOf(input: RotationInput, finishedAt: ReadonlyMap<string, number>): Map<string, RotationReason> {
   const { backups } = input;
   const members = backups.flatMap(({ parts, ...backup }) => {
     const finished = finishedAt.get(backup.backupId) ?? input.now;
@@ -155,19 +151,21 @@ function reasonsOf(input: RotationInput, finishedAt: ReadonlyMap<string, number>
       member: { ...backup, finished, database, producedBytes },
     }));
   });
-  const found = new Map<string, Reason[]>();
+  const found = new Map<string, GroupReason[]>();
   for (const group of Map.groupBy(members, (each) => each.group).values()) {
     const own = group.map(({ member }) => member);
-    for (const [backupId, text] of keepReasons(own, input))
-      found.set(backupId, [...(found.get(backupId) ?? []), { text, database: own[0]?.database ?? null }]);
+    for (const [backupId, reason] of keepReasons(own, input))
+      found.set(backupId, [...(found.get(backupId) ?? []), { reason, database: own[0]?.database ?? null }]);
   }
-  const words = ({ backupId, parts }: RotationCandidate): [string, string][] => {
+  const combined = ({ backupId, parts }: RotationCandidate): [string, RotationReason][] => {
     const [first, ...others] = found.get(backupId) ?? [];
     if (first === undefined) return [];
-    const all = others.length + 1 === parts.length && others.every((other) => other.text === first.text);
-    return [[backupId, all || first.database === null ? first.text : `${first.text} of "${first.database}"`]];
+    const { reason, database } = first;
+    const ofAll = others.length + 1 === parts.length && others.every((other) => other.reason.code === reason.code);
+    if (ofAll || database === null) return [[backupId, reason]];
+    return [[backupId, { ...reason, params: { ...reason.params, database } }]];
   };
-  return new Map(backups.flatMap(words));
+  return new Map(backups.flatMap(combined));
 }
 
 /**
@@ -183,26 +181,25 @@ export function planRotation(asked: RotationInput): RotationPlan {
   const refused = untrustedClock(input);
   const reasons = reasonsOf(input, finished);
   let removed = 0;
+  const reasonToKeep = (backup: RotationCandidate): RotationReason | undefined => {
+    if (refused !== null) return refused;
+    if (unlimited) return makeReason('NO_RULE');
+    if (input.holds.has(backup.backupId)) return makeReason('HELD');
+    if (input.inUse.has(backup.backupId)) return makeReason('IN_USE');
+    if (now - (finished.get(backup.backupId) ?? now) < hostLimits.minimumAgeHours * HOUR_MS)
+      return makeReason('YOUNGER_THAN_MINIMUM', { hours: hostLimits.minimumAgeHours });
+    return reasons.get(backup.backupId);
+  };
   const decide = (backup: RotationCandidate): RotationDecision => {
-    const reason = ((): string | undefined => {
-      if (refused !== null) return refused;
-      if (unlimited) return 'no rule is given, so all are kept';
-      if (input.holds.has(backup.backupId)) return 'held';
-      if (input.inUse.has(backup.backupId)) return 'in use by another job';
-      if (now - (finished.get(backup.backupId) ?? now) < hostLimits.minimumAgeHours * HOUR_MS)
-        return `younger than ${hostLimits.minimumAgeHours} hours (floor of the host)`;
-      return reasons.get(backup.backupId);
-    })();
-    if (reason !== undefined) return { backupId: backup.backupId, finishedAt: backup.finishedAt, keep: true, reason };
-    if (removed >= hostLimits.maxRemovedPerRun)
-      return {
-        backupId: backup.backupId,
-        finishedAt: backup.finishedAt,
-        keep: true,
-        reason: `no more than ${hostLimits.maxRemovedPerRun} are removed at once (floor of the host)`,
-      };
+    const { backupId, finishedAt } = backup;
+    const reason = reasonToKeep(backup);
+    if (reason !== undefined) return { backupId, finishedAt, keep: true, reason };
+    if (removed >= hostLimits.maxRemovedPerRun) {
+      const limit = makeReason('MAXIMUM_REMOVED', { count: hostLimits.maxRemovedPerRun });
+      return { backupId, finishedAt, keep: true, reason: limit };
+    }
     removed += 1;
-    return { backupId: backup.backupId, finishedAt: backup.finishedAt, keep: false, reason: 'outside of every rule' };
+    return { backupId, finishedAt, keep: false, reason: makeReason('OUTSIDE_RULES') };
   };
   return { decisions: backups.map(decide), refused };
 }

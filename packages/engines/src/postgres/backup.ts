@@ -1,6 +1,7 @@
 import { Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type ArtifactSink, type BackupFacts, type EngineContext, Failure } from '@lastgood/core';
+import { type Finding, makeFinding } from '@lastgood/protocol';
 import type { PostgresConnection } from './connection-schema.ts';
 import { type BackupRun, dumpGlobals, dumpSnapshot } from './dump.ts';
 import {
@@ -23,7 +24,7 @@ const writeText = (text: string) => (sink: Writable) => pipeline(Readable.from([
 interface DumpedDatabase {
   readonly fingerprint: Fingerprint;
   readonly sizeBytes: number;
-  readonly warnings: readonly string[];
+  readonly warnings: readonly Finding[];
 }
 
 /** Settings with which a server gives damaged pages as empty ones or as they are, without an error: no backup could tell. */
@@ -58,7 +59,7 @@ async function backupDatabase(
   const take = async (): Promise<Fingerprint> => {
     await holding;
     return await takeFingerprint(session, digests, (done, all) =>
-      context.progress({ phase: `fingerprint ${done}/${all}`, doneBytes: 0, totalBytes: null }),
+      context.progress({ phase: 'fingerprint', doneBytes: 0, totalBytes: null, doneItems: done, totalItems: all }),
     );
   };
   const warnings = await dumpSnapshot(
@@ -135,8 +136,8 @@ export async function backup(
   const [first] = dumped;
   if (request.databases === null)
     for (const name of server.facts.closed)
-      warnings.push(`database "${name}" accepts no connections: it is not in this backup`);
-  if (server.facts.standby) warnings.push('the server is a standby: unlogged tables are restored empty');
+      warnings.push(makeFinding('DATABASE_NOT_CONNECTABLE', { kind: 'database', name }));
+  if (server.facts.standby) warnings.push(makeFinding('STANDBY_UNLOGGED_TABLES', null));
   return {
     kind: 'logical',
     snapshotAt: first?.fingerprint.snapshotAt ?? new Date(context.clock.now()).toISOString(),

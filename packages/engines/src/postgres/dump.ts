@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { PassThrough, type Readable, Transform, type TransformCallback } from 'node:stream';
 import { type ArtifactSink, type EngineContext, Failure, unreachable } from '@lastgood/core';
 import { captureTool, runTool } from '@lastgood/host';
+import { type Finding, makeFinding } from '@lastgood/protocol';
 import { ArchiveWalker } from './archive-walker.ts';
 import type { PostgresConnection } from './connection-schema.ts';
 import { explainDumpFailure } from './dump-failure.ts';
@@ -15,7 +16,6 @@ import type { ToolFolder } from './tools.ts';
 
 const DAY_MS = 86_400_000;
 const MAX_WARNINGS = 20;
-const MAX_WARNING_CHARS = 300;
 const GLOBALS_END = '-- PostgreSQL database cluster dump complete';
 
 /** Counts what passes, follows it as an archive, and gives a copy of the head to a reader, for as long as the reader takes it. */
@@ -97,22 +97,24 @@ class TextEnd extends Transform {
 }
 
 /** What a tool that ended well warned of (A4): what is known word by word, and the number of its other lines. */
-function warningsOf(tool: string, { warnings, otherWarnings }: ToolReport): string[] {
+function warningsOf(tool: string, database: string, { warnings, otherWarnings }: ToolReport): Finding[] {
   const known = warnings.slice(0, MAX_WARNINGS).map((warning) => {
     switch (warning.type) {
       case 'circularForeignKeys':
-        return `table ${warning.table} has circular foreign keys: a restore of its data alone needs its triggers disabled`;
+        return makeFinding('CIRCULAR_FOREIGN_KEYS', { kind: 'table', name: warning.table }, { database });
       case 'subscriptionsLeftOut':
-        return 'subscriptions are not in the backup, for only a superuser may read them';
+        return makeFinding('SUBSCRIPTIONS_LEFT_OUT', { kind: 'database', name: database });
       case 'collationVersion':
-        return `database "${warning.database}" has a collation version mismatch`;
+        return makeFinding('COLLATION_VERSION_MISMATCH', { kind: 'database', name: warning.database });
       default:
         return unreachable(warning);
     }
   });
-  return otherWarnings === 0
-    ? known
-    : [...known, `${tool} printed ${otherWarnings} other lines, which are not shown here`];
+  if (otherWarnings === 0) return known;
+  return [
+    ...known,
+    makeFinding('TOOL_OUTPUT_LEFT_OUT', { kind: 'database', name: database }, { tool, lines: otherWarnings }),
+  ];
 }
 
 /** What every step of one backup needs. */
@@ -146,7 +148,7 @@ export interface Snapshot {
  * contents announces was seen to its end, and every table of the snapshot is among them (A1, A2, A3). Whether its rows are those of
  * the source is checked by verification, from level 4 on.
  */
-export async function dumpSnapshot(run: BackupRun, snapshot: Snapshot, watcher: DumpWatcher): Promise<string[]> {
+export async function dumpSnapshot(run: BackupRun, snapshot: Snapshot, watcher: DumpWatcher): Promise<Finding[]> {
   const { connection, server, sink, context } = run;
   const { database, encoding } = snapshot.properties;
   const { messages: language, logFolder } = snapshot.session;
@@ -160,7 +162,7 @@ export async function dumpSnapshot(run: BackupRun, snapshot: Snapshot, watcher: 
     `--lock-wait-timeout=${connection.lockWaitMs}`,
     `--snapshot=${snapshot.name}`,
   ];
-  let warnings: string[] = [];
+  let warnings: Finding[] = [];
   await sink.add({ role: 'dump', database, extension: 'dump' }, async (out) => {
     const tee = new Tee(watcher.bytes);
     const listing = countDataEntries(server.tools, tee.head, context.signal, connection.stallMs);
@@ -180,7 +182,10 @@ export async function dumpSnapshot(run: BackupRun, snapshot: Snapshot, watcher: 
         tee,
         out,
       );
-      warnings = [...warningsOf('pg_dump', messages.report), ...checkArchive(tee.walker, snapshot.tables)];
+      warnings = [
+        ...warningsOf('pg_dump', database, messages.report),
+        ...checkArchive(tee.walker, database, snapshot.tables),
+      ];
       const entries = await listing;
       if (entries < snapshot.tables.size)
         throw new Failure(
@@ -202,16 +207,17 @@ export async function dumpSnapshot(run: BackupRun, snapshot: Snapshot, watcher: 
       );
     }
   });
-  return warnings.map((warning) => `${database}: ${warning}`.slice(0, MAX_WARNING_CHARS));
+  return warnings;
 }
 
-function checkArchive(walker: ArchiveWalker, tables: ReadonlyMap<string, string>): string[] {
+/** Throws what the archive lacks; returns a warning when its format is not known. */
+function checkArchive(walker: ArchiveWalker, database: string, tables: ReadonlyMap<string, string>): Finding[] {
   const missing = walker.missing();
   if (missing !== null)
     throw new Failure('TOOL_FAILED', `pg_dump ended with exit status 0, but its archive is not whole: ${missing}`);
   if (walker.unknownFormat !== null)
     return [
-      `archive format ${walker.unknownFormat} is not known: that it is whole is proven from verification level 2 on`,
+      makeFinding('ARCHIVE_FORMAT_UNKNOWN', { kind: 'database', name: database }, { format: walker.unknownFormat }),
     ];
   for (const [oid, name] of tables)
     if (!walker.tables.has(oid)) throw new Failure('TOOL_FAILED', `the dump lacks table ${name} of its own snapshot`);
@@ -219,7 +225,7 @@ function checkArchive(walker: ArchiveWalker, tables: ReadonlyMap<string, string>
 }
 
 export interface GlobalsFacts {
-  readonly warnings: readonly string[];
+  readonly warnings: readonly Finding[];
   /** Of the database from which they were read: names of roles are bytes that all databases of a server share. */
   readonly encoding: string;
 }
@@ -239,7 +245,7 @@ export async function dumpGlobals({ connection, server, sink, context }: BackupR
     `--database=${conninfo(connection.database)}`,
     ...(passwords ? [] : ['--no-role-passwords']),
   ];
-  const warnings = passwords ? [] : ['the role may not read pg_authid: roles are kept without passwords'];
+  const warnings = passwords ? [] : [makeFinding('ROLE_PASSWORDS_LEFT_OUT', null)];
   await sink.add({ role: 'globals', database: null, extension: 'sql' }, async (out) => {
     const env = toolEnvironment(connection, connection.database, { requestEnglish: language.mayRequestEnglish });
     const end = new TextEnd();
@@ -262,7 +268,7 @@ export async function dumpGlobals({ connection, server, sink, context }: BackupR
     });
     if (!end.text.includes(GLOBALS_END))
       throw new Failure('TOOL_FAILED', 'pg_dumpall ended with exit status 0, but its output lacks its last line');
-    warnings.push(...warningsOf('pg_dumpall', messages.report));
+    warnings.push(...warningsOf('pg_dumpall', connection.database, messages.report));
   });
   return { warnings, encoding };
 }

@@ -1,4 +1,5 @@
 import { Failure } from '@lastgood/core';
+import { type Finding, makeFinding } from '@lastgood/protocol';
 import pg from 'pg';
 import type { Session } from './session.ts';
 
@@ -124,8 +125,8 @@ export function withoutDefaults(statement: string): string[] {
 }
 
 /** Makes all of the missing roles or none; never changes one that is there. Returns a warning for everything that was left out. */
-export async function makeRoles(session: Session, { make, adorn }: RoleStatements): Promise<string[]> {
-  const warnings: string[] = [];
+export async function makeRoles(session: Session, { make, adorn }: RoleStatements): Promise<Finding[]> {
+  const warnings: Finding[] = [];
   const { all } = await session.one<{ all: boolean }>(
     'select rolsuper as all from pg_roles where rolname = current_user',
   );
@@ -139,7 +140,7 @@ export async function makeRoles(session: Session, { make, adorn }: RoleStatement
       } catch (error) {
         if (!(error instanceof Failure)) throw error;
         await session.run('rollback to savepoint adorn');
-        warnings.push(`left out of the roles: ${error.message}`);
+        warnings.push(makeFinding('ROLE_STATEMENT_LEFT_OUT', null, { reason: error.message }));
       }
     }
     await session.run('commit');

@@ -1,4 +1,5 @@
 import { type EngineContext, Failure } from '@lastgood/core';
+import { type Finding, makeFinding } from '@lastgood/protocol';
 import pg from 'pg';
 import type { PostgresConnection } from './connection-schema.ts';
 import type { Fingerprint } from './fingerprint.ts';
@@ -92,7 +93,7 @@ async function fillAll(
 /**
  * Fills the materialized views that were filled in the source: with the settings of pg_restore, then with those of the database,
  * for a view may call functions that rely on its search_path. What is derived and cannot be filled is no damage of the data: it is
- * returned, to be told by name.
+ * returned, to be reported by name.
  */
 export async function refreshMaterializedViews(
   connection: PostgresConnection,
@@ -127,5 +128,5 @@ export function withoutUnrefreshed(fingerprint: Fingerprint, unrefreshed: readon
   };
 }
 
-export const reportUnrefreshed = ({ schema, name, reason }: UnrefreshedView): string =>
-  `materialized view ${schema}.${name} could not be filled (REFRESH MATERIALIZED VIEW does it later): ${reason}`;
+export const reportUnrefreshed = ({ schema, name, reason }: UnrefreshedView): Finding =>
+  makeFinding('VIEW_NOT_REFRESHED', { kind: 'materialized view', name: `${schema}.${name}` }, { reason });

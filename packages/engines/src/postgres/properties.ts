@@ -1,3 +1,4 @@
+import { type Finding, makeFinding } from '@lastgood/protocol';
 import pg from 'pg';
 import { z } from 'zod';
 import { isRefusal } from './messages/server-failure.ts';
@@ -99,12 +100,18 @@ const FIXED = {
   icuRules: 'rules of the locale',
 } as const;
 
-/** In which of these a database differs from its source, in words; empty when it sorts and stores text as the source did. */
-export function differingProperties(source: Properties, found: Properties): string[] {
+/** In which of these a database differs from its source; empty when it sorts and stores text as the source did. */
+export function differingProperties(source: Properties, found: Properties): Finding[] {
   const named = (value: string | null): string => (value === null ? 'none' : `"${value}"`);
   return (Object.keys(FIXED) as (keyof typeof FIXED)[])
     .filter((key) => source[key] !== found[key])
-    .map((key) => `the ${FIXED[key]} is ${named(found[key])}, that of the source ${named(source[key])}`);
+    .map((key) =>
+      makeFinding('PROPERTY_DIFFERS', null, {
+        property: FIXED[key],
+        found: named(found[key]),
+        source: named(source[key]),
+      }),
+    );
 }
 
 /** The statements that give a restored database its settings, by what they set; those of roles that are not there are left out. */
@@ -149,19 +156,19 @@ function applyProperties(properties: Properties, name: string, roles: ReadonlySe
 
 /**
  * Gives a restored database the properties of the source. A setting that this server or this role refuses (one that a newer version
- * has given up) keeps nobody from the data: it is left out, and told. Any other refusal is thrown.
+ * has given up) keeps nobody from the data: it is left out, with a warning. Any other refusal is thrown.
  */
 export async function giveProperties(
   session: Session,
   properties: Properties,
   name: string,
   roles: ReadonlySet<string>,
-): Promise<string[]> {
-  const warnings: string[] = [];
+): Promise<Finding[]> {
+  const warnings: Finding[] = [];
   for (const [what, statement] of settingsOf(properties, name, roles))
     await session.run(statement).catch((error: unknown) => {
       if (!isRefusal(error)) throw error;
-      warnings.push(`the setting ${what} was left out: ${error.message}`);
+      warnings.push(makeFinding('SETTING_LEFT_OUT', { kind: 'setting', name: what }, { reason: error.message }));
     });
   for (const statement of applyProperties(properties, name, roles)) await session.run(statement);
   return warnings;

@@ -92,7 +92,7 @@ async function watch(watched: Watched, clock: EngineContext['clock'], over: Abor
         const { pid } = seen.waiting;
         await lookout.ask((session) => session.rows('select pg_terminate_backend($1)', [pid]));
         const message = `the database is in use: waited ${seconds(lockWaitMs)} for a lock of ${seen.waiting.holders}`;
-        return new Failure('RESTORE_FAILED', message, {
+        return new Failure('TARGET_BUSY', message, {
           remedy: 'Nothing was changed. Stop the clients that the message names, or restore with a swap.',
         });
       }

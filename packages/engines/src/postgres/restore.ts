@@ -2,19 +2,15 @@ import {
   type ArtifactSource,
   type EngineContext,
   Failure,
+  failureOfRefusals,
   type RestoreRequest,
   type RestoreResult,
 } from '@lastgood/core';
-import type { ManifestObject } from '@lastgood/protocol';
+import { type Finding, formatFinding, type ManifestObject, makeFinding } from '@lastgood/protocol';
 import { globalsOf } from './artifacts.ts';
+import { compareFingerprints, type Difference } from './compare-fingerprints.ts';
 import type { PostgresConnection } from './connection-schema.ts';
-import {
-  compareFingerprints,
-  type Difference,
-  type Fingerprint,
-  STABLE_SETTINGS,
-  takeFingerprint,
-} from './fingerprint.ts';
+import { type Fingerprint, STABLE_SETTINGS, takeFingerprint } from './fingerprint.ts';
 import { makeRoles, roleStatements } from './globals.ts';
 import { loadDump } from './load.ts';
 import { refreshMaterializedViews, reportUnrefreshed, withoutUnrefreshed } from './materialized-views.ts';
@@ -27,6 +23,10 @@ import { Session } from './session.ts';
 import { createLockedDatabase } from './staging-database.ts';
 import { asideName, endSessions, swapIn } from './swap.ts';
 import { dropStagingDatabase, lockStagingDatabase } from './sweep.ts';
+
+/** What leaves of a restore's warnings and names. */
+const MAX_WARNINGS = 20;
+const MAX_LISTED = 10;
 
 async function rolesOf(session: Session): Promise<Set<string>> {
   return new Set(
@@ -46,14 +46,14 @@ interface Restored {
   readonly tables: number;
   readonly rows: number;
   readonly oldKeptAs: string | null;
-  readonly warnings: readonly string[];
+  readonly warnings: readonly Finding[];
 }
 
 interface Counts {
   readonly tables: number;
   readonly rows: number;
   /** How the database is made differently from its source: a newer server may write a locale in another way. */
-  readonly made: readonly string[];
+  readonly made: readonly Finding[];
 }
 
 /** What the restored database holds, and how that differs from the dump's snapshot. */
@@ -73,17 +73,17 @@ async function measure(
   return { tables: found.tables.length, rows, made, found, differences: compareFingerprints(source, found) };
 }
 
-const told = (differences: readonly Difference[]): string =>
+const summaryOf = (differences: readonly Difference[]): string =>
   differences
     .slice(0, 3)
-    .map((difference) => difference.message)
+    .map(({ finding }) => formatFinding(finding))
     .join('; ');
 
 /** Counts of the restored database against those of the dump's snapshot: a restore that lost rows is not swapped in. */
 async function check(run: RestoreRun, name: string, source: Fingerprint): Promise<Counts> {
   const { tables, rows, made, differences } = await measure(run, name, source);
   if (differences.length > 0)
-    throw new Failure('RESTORE_FAILED', `the restored database differs from its backup: ${told(differences)}`);
+    throw new Failure('RESTORE_FAILED', `the restored database differs from its backup: ${summaryOf(differences)}`);
   return { tables, rows, made };
 }
 
@@ -94,8 +94,8 @@ function refused(error: unknown): never {
   throw error;
 }
 
-const loadWarnings = ({ otherWarnings }: ToolReport): string[] =>
-  otherWarnings === 0 ? [] : [`pg_restore printed ${otherWarnings} other lines, which are not shown here`];
+const loadWarnings = ({ otherWarnings }: ToolReport): Finding[] =>
+  otherWarnings === 0 ? [] : [makeFinding('TOOL_OUTPUT_LEFT_OUT', null, { tool: 'pg_restore', lines: otherWarnings })];
 
 /** Into a database of our own name, checked, then renamed: until the last step the old data is untouched (I7). */
 async function restoreBeside(run: RestoreRun): Promise<Restored> {
@@ -137,7 +137,7 @@ async function readThrough(source: ArtifactSource, dump: ManifestObject, context
   }
 }
 
-/** Nothing can be taken back here, so that all that is left is to tell the truth. */
+/** Compares after the commit: nothing can be taken back any more. */
 async function checkInPlace(run: RestoreRun, name: string): Promise<Restored> {
   const { connection, plan, context } = run;
   const unrefreshed = await refreshMaterializedViews(connection, name, plan.artifacts, context);
@@ -151,18 +151,21 @@ async function checkInPlace(run: RestoreRun, name: string): Promise<Restored> {
   const expected = largeObjects > 0n ? fingerprint.largeObjects : found.largeObjects;
   const differences = compareFingerprints(fingerprint, { ...found, tables, largeObjects: expected });
   if (differences.length > 0)
-    throw new Failure('RESTORE_FAILED', `committed, but the database differs from its backup: ${told(differences)}`, {
-      remedy:
-        'The old contents are replaced. Clients that wrote since explain a difference; otherwise restore another backup beside it.',
-    });
-  const names = others.slice(0, 5).map(({ schema, name: table }) => `${schema}.${table}`);
+    throw new Failure(
+      'RESTORE_FAILED',
+      `committed, but the database differs from its backup: ${summaryOf(differences)}`,
+      {
+        remedy:
+          'The old contents are replaced. Clients that wrote since explain a difference; otherwise restore another backup beside it.',
+      },
+    );
+  const names = others.slice(0, MAX_LISTED).map(({ schema, name: table }) => `${schema}.${table}`);
+  const kept = largeObjects > 0n ? [makeFinding('LARGE_OBJECTS_KEPT', null, { count: String(largeObjects) })] : [];
   const warnings = [
     ...unrefreshed.map(reportUnrefreshed),
     ...counts.made,
-    ...(others.length === 0
-      ? []
-      : [`${others.length} tables that the backup does not hold were left as they are: ${names.join(', ')}`]),
-    ...(largeObjects > 0n ? [`${largeObjects} large objects that the backup does not hold were left as they are`] : []),
+    ...(others.length === 0 ? [] : [makeFinding('TABLES_KEPT', null, { count: others.length, tables: names })]),
+    ...kept,
   ];
   return { tables: counts.tables, rows: counts.rows, oldKeptAs: null, warnings };
 }
@@ -204,12 +207,7 @@ export async function restore(
       'PLAN_CHANGED',
       `the plan is now ${plan.summary.hash.slice(0, 12)}, not ${request.planHash.slice(0, 12)}`,
     );
-  const [refusal] = plan.summary.refusals;
-  if (refusal !== undefined)
-    throw new Failure(
-      /already exists/.test(refusal) ? 'TARGET_NOT_EMPTY' : 'RESTORE_FAILED',
-      plan.summary.refusals.join('; '),
-    );
+  if (plan.summary.refusals.length > 0) throw failureOfRefusals(plan.summary.refusals);
   const from = connectVia(connection, plan.summary.into);
   await using server = await openServer(from, context);
   const warnings = [...plan.summary.warnings];
@@ -229,7 +227,7 @@ export async function restore(
     database: request.mode.database,
     into: plan.summary.into,
     oldKeptAs: done.oldKeptAs,
-    warnings: [...warnings, ...done.warnings].slice(0, 20).map((warning) => warning.slice(0, 300)),
+    warnings: [...warnings, ...done.warnings].slice(0, MAX_WARNINGS),
     tables: done.tables,
     rows: done.rows,
     durationMs: Math.round(context.clock.monotonic() - started),

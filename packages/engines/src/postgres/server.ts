@@ -1,4 +1,5 @@
 import type { EngineContext } from '@lastgood/core';
+import type { Finding } from '@lastgood/protocol';
 import type { PostgresConnection } from './connection-schema.ts';
 import { Session } from './session.ts';
 import { checkVersions, findTools, parseVersion, type ToolFolder, type Version } from './tools.ts';
@@ -44,7 +45,7 @@ export interface Server {
   readonly session: Session;
   readonly facts: ServerFacts;
   readonly tools: ToolFolder;
-  readonly warnings: readonly string[];
+  readonly warnings: readonly Finding[];
 }
 
 /** The connection with its sessions elsewhere than in `database`, which one of them is to rename, to drop or to make. */

@@ -1,11 +1,20 @@
 import { join } from 'node:path';
 import { type ArtifactSource, type EngineContext, Failure, type VerifyOutcome } from '@lastgood/core';
 import { runTool, ToolFailure } from '@lastgood/host';
-import type { Finding, Manifest, VerificationLevel } from '@lastgood/protocol';
+import {
+  type Finding,
+  findingOfError,
+  formatFinding,
+  type Manifest,
+  makeFinding,
+  type VerificationFinding,
+  type VerificationLevel,
+} from '@lastgood/protocol';
 import { artifactsOf, type DatabaseArtifacts, databasesOf, encodingOf, globalsOf, sizeOf } from './artifacts.ts';
+import { compareFingerprints } from './compare-fingerprints.ts';
 import type { PostgresConnection } from './connection-schema.ts';
 import { countDataEntries } from './dump.ts';
-import { compareFingerprints, STABLE_SETTINGS, takeFingerprint } from './fingerprint.ts';
+import { STABLE_SETTINGS, takeFingerprint } from './fingerprint.ts';
 import { nameOf, statementsOf, withoutGrantor } from './globals.ts';
 import { loadDump } from './load.ts';
 import {
@@ -23,6 +32,7 @@ import { Session } from './session.ts';
 import { findTools, parseVersion, type ToolFolder } from './tools.ts';
 
 const DAY_MS = 86_400_000;
+const MAX_DIFFERENCES = 20;
 
 /** SQLSTATEs of a server that ran out of something or was stopped: the test broke down, which says nothing about the backup. */
 const BROKE_DOWN = /^(?:08|53|57P|58030)/;
@@ -33,8 +43,20 @@ const brokeDown = (error: Failure): boolean =>
     ? error.signal !== null
     : error instanceof ServerFailure && BROKE_DOWN.test(error.server.sqlstate ?? '');
 
+/** The finding that a failure means: what the server refused, with its SQLSTATE, or the failure itself. */
+function verdictOf(error: Failure): Finding {
+  if (!(error instanceof ServerFailure)) return findingOfError(error.wireError, null);
+  const refused = makeFinding('DUMP_REFUSED', null, { reason: error.message });
+  const { sqlstate } = error.server;
+  return sqlstate === null ? refused : { ...refused, params: { ...refused.params, sqlstate } };
+}
+
 /** Turns what means "this backup is bad" into a finding; anything else (no space, no tools, an abort, a test that broke down) stays a failure (E3, E9). */
-async function finding(level: number, object: string | null, work: () => Promise<void>): Promise<Finding[]> {
+async function findingsOf(
+  level: VerificationLevel,
+  object: string | null,
+  work: () => Promise<void>,
+): Promise<VerificationFinding[]> {
   try {
     await work();
     return [];
@@ -56,7 +78,7 @@ async function finding(level: number, object: string | null, work: () => Promise
         remedy:
           'This says nothing about the backup: install what is missing beside the PostgreSQL of this host, then verify again.',
       });
-    return [{ level, object, message: error.message.slice(0, 500) }];
+    return [{ level, object, ...verdictOf(error) }];
   }
 }
 
@@ -66,12 +88,12 @@ async function checkDecodes(
   tools: ToolFolder,
   stallMs: number,
   context: EngineContext,
-): Promise<Finding[]> {
-  const findings: Finding[] = [];
+): Promise<VerificationFinding[]> {
+  const findings: VerificationFinding[] = [];
   for (const object of source.manifest.objects.filter((candidate) => candidate.role === 'dump')) {
     context.progress({ phase: 'decode', doneBytes: 0, totalBytes: object.produced.size });
     findings.push(
-      ...(await finding(2, object.name, async () => {
+      ...(await findingsOf(2, object.name, async () => {
         const file = join(tools.path, 'pg_restore');
         const messages = new ToolMessages({ untranslated: true });
         await runTool({
@@ -89,13 +111,16 @@ async function checkDecodes(
     );
   }
   for (const database of databasesOf(source))
-    findings.push(...(await finding(2, null, async () => void (await artifactsOf(source, database, context.signal)))));
-  findings.push(
-    ...(await finding(2, null, async () => {
-      if (!/CREATE ROLE/.test(await globalsOf(source, context.signal)))
-        throw new Failure('BACKUP_CORRUPT', 'the globals name no role');
-    })),
-  );
+    findings.push(
+      ...(await findingsOf(2, null, async () => void (await artifactsOf(source, database, context.signal)))),
+    );
+  let globals = '';
+  const unreadable = await findingsOf(2, null, async () => {
+    globals = await globalsOf(source, context.signal);
+  });
+  findings.push(...unreadable);
+  if (unreadable.length === 0 && !/CREATE ROLE/.test(globals))
+    findings.push({ level: 2, object: null, ...makeFinding('GLOBALS_WITHOUT_ROLES', null) });
   return findings;
 }
 
@@ -105,21 +130,19 @@ async function checkContents(
   tools: ToolFolder,
   stallMs: number,
   context: EngineContext,
-): Promise<Finding[]> {
-  const findings: Finding[] = [];
+): Promise<VerificationFinding[]> {
+  const findings: VerificationFinding[] = [];
   for (const database of databasesOf(source)) {
     const { dump, fingerprint } = await artifactsOf(source, database, context.signal);
-    findings.push(
-      ...(await finding(3, dump.name, async () => {
-        const entries = await countDataEntries(tools, source.open(dump, context.signal), context.signal, stallMs);
-        const filled = fingerprint.tables.filter((table) => table.rows !== '0').length;
-        if (entries < filled)
-          throw new Failure(
-            'BACKUP_CORRUPT',
-            `the dump lists ${entries} tables with rows, its fingerprint names ${filled}`,
-          );
-      })),
-    );
+    let listed = 0;
+    const unlisted = await findingsOf(3, dump.name, async () => {
+      listed = await countDataEntries(tools, source.open(dump, context.signal), context.signal, stallMs);
+    });
+    findings.push(...unlisted);
+    const expected = fingerprint.tables.filter((table) => table.rows !== '0').length;
+    if (unlisted.length > 0 || listed >= expected) continue;
+    const fewer = makeFinding('DUMP_LISTS_FEWER_TABLES', { kind: 'database', name: database }, { listed, expected });
+    findings.push({ level: 3, object: dump.name, ...fewer });
   }
   return findings;
 }
@@ -163,9 +186,9 @@ async function loadDatabase(
     (await session.rows<{ name: string }>('select rolname as name from pg_roles')).map((role) => role.name),
   );
   const unrefreshed = await refreshMaterializedViews(scratch, database, artifacts, context);
-  for (const view of unrefreshed) context.log(`${database}: ${reportUnrefreshed(view)}`);
+  for (const view of unrefreshed) context.log(`${database}: ${formatFinding(reportUnrefreshed(view))}`);
   for (const warning of await giveProperties(session, properties, database, roles))
-    context.log(`${database}: ${warning}`);
+    context.log(`${database}: ${formatFinding(warning)}`);
   return unrefreshed;
 }
 const quote = (name: string): string => `"${name.replaceAll('"', '""')}"`;
@@ -177,15 +200,17 @@ async function checkRestores(
   connection: PostgresConnection,
   tools: ToolFolder,
   context: EngineContext,
-): Promise<Finding[]> {
+): Promise<VerificationFinding[]> {
   const databases = databasesOf(source);
   const needBytes = databases.reduce((sum, database) => sum + sizeOf(source, database), 200_000_000);
   await using scratch = await startScratch(connection, tools, needBytes, encodingOf(source), context);
-  const findings: Finding[] = await finding(4, null, () => loadGlobals(source, scratch.connection, context));
+  const findings: VerificationFinding[] = await findingsOf(4, null, () =>
+    loadGlobals(source, scratch.connection, context),
+  );
   for (const database of databases) {
     const artifacts = await artifactsOf(source, database, context.signal);
     let unrefreshed: UnrefreshedView[] = [];
-    const loading = await finding(4, artifacts.dump.name, async () => {
+    const loading = await findingsOf(4, artifacts.dump.name, async () => {
       unrefreshed = await loadDatabase(source, artifacts, scratch.connection, tools, context);
     });
     findings.push(...loading);
@@ -194,7 +219,7 @@ async function checkRestores(
       findings.push({
         level: 6,
         object: null,
-        message: `the fingerprint of "${database}" has no digests, though its manifest says so`,
+        ...makeFinding('FINGERPRINT_WITHOUT_DIGESTS', { kind: 'database', name: database }),
       });
     context.progress({ phase: 'compare', doneBytes: 0, totalBytes: null });
     await using session = await Session.open(scratch.connection, database, context.signal);
@@ -206,11 +231,9 @@ async function checkRestores(
       (difference) => difference.level <= level,
     );
     findings.push(
-      ...differences.slice(0, 20).map((difference) => ({
-        level: difference.level,
-        object: artifacts.dump.name,
-        message: `${database}: ${difference.message}`,
-      })),
+      ...differences
+        .slice(0, MAX_DIFFERENCES)
+        .map(({ level: at, finding }) => ({ level: at, object: artifacts.dump.name, ...finding })),
     );
   }
   return findings;
@@ -234,7 +257,7 @@ export async function verify(
   if (level < 2) return { reached: level, findings: [] };
   checkLevel(level, source.manifest);
   const tools = await findTools(connection.binDir, context.signal, parseVersion(source.manifest.server.version).major);
-  const steps: readonly (readonly [VerificationLevel, () => Promise<Finding[]>])[] = [
+  const steps: readonly (readonly [VerificationLevel, () => Promise<VerificationFinding[]>])[] = [
     [2, () => checkDecodes(source, tools, connection.stallMs, context)],
     [3, () => checkContents(source, tools, connection.stallMs, context)],
     [level > 4 ? level : 4, () => checkRestores(level, source, connection, tools, context)],

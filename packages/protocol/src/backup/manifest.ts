@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { findingSchema } from '../findings/finding.ts';
 import { databaseNameSchema, instantSchema, nameSchema, sha256Schema, uuidSchema } from '../ids.ts';
 
 const bytes = z.int().min(0);
@@ -40,7 +41,7 @@ export const manifestSchema = z.strictObject({
   objects: z.array(manifestObjectSchema).min(1),
   /** Engine-specific facts in short: names of databases, sizes. The long fingerprint is an object of its own. */
   facts: z.record(z.string(), z.json()),
-  warnings: z.array(z.string()),
+  warnings: z.array(findingSchema),
   checksum: sha256Schema,
 });
 export type Manifest = z.infer<typeof manifestSchema>;

@@ -2,6 +2,7 @@ import { dirname, join } from 'node:path';
 import {
   type ArtifactSource,
   type BackupWriter,
+  type BrokenBackup,
   type EngineContext,
   Failure,
   type NewBackup,
@@ -9,7 +10,15 @@ import {
   type StoredBackup,
 } from '@lastgood/core';
 import { freeBytes, removeFile, syncFolder, touchFile, writeFileDurably } from '@lastgood/host';
-import { type BackupSummary, type Finding, type Manifest, type TargetRef, uuidSchema } from '@lastgood/protocol';
+import {
+  type BackupSummary,
+  formatFinding,
+  type Manifest,
+  makeFinding,
+  type TargetRef,
+  uuidSchema,
+  type VerificationFinding,
+} from '@lastgood/protocol';
 import { z } from 'zod';
 import { canonicalJson } from '../canonical-json.ts';
 import { parseManifest, sequenceOf, sha256 } from '../manifest-file.ts';
@@ -63,11 +72,9 @@ async function onEach<T>(items: Iterable<T>, work: (item: T) => Promise<void>): 
   if (first !== undefined) throw first;
 }
 
-const reasonOf = ({ code, message }: Failure): string => `${code}: ${message}`;
-
 interface Listed {
   readonly backups: StoredBackup[];
-  readonly broken: { backupId: string; reason: string }[];
+  readonly broken: BrokenBackup[];
 }
 interface Found {
   readonly folder: string;
@@ -169,8 +176,7 @@ class FolderRepository implements Repository {
     const listed: Listed = { backups: [], broken: [] };
     const removed = await this.#tombstones(ref);
     for (const [backupId, tombstone] of removed)
-      if (tombstone instanceof Failure)
-        listed.broken.push({ backupId, reason: `removed, and never purged: ${reasonOf(tombstone)}` });
+      if (tombstone instanceof Failure) listed.broken.push({ backupId, error: tombstone.wireError, removed: true });
     for (const backupId of await this.#backupIds(ref)) {
       if (removed.has(backupId)) continue;
       try {
@@ -178,7 +184,7 @@ class FolderRepository implements Repository {
         if (backup !== undefined) listed.backups.push(backup);
       } catch (error) {
         if (!(error instanceof Failure)) throw error;
-        listed.broken.push({ backupId, reason: reasonOf(error) });
+        listed.broken.push({ backupId, error: error.wireError, removed: false });
       }
     }
     listed.backups.sort((a, b) => a.manifest.sequence - b.manifest.sequence);
@@ -194,7 +200,7 @@ class FolderRepository implements Repository {
     }
     const found = await this.#manifest(ref, backupId);
     const [first] = await checkAllPresent(found.folder, found.manifest);
-    if (first !== undefined) throw new Failure('BACKUP_CORRUPT', `${first.object}: ${first.message}`);
+    if (first !== undefined) throw new Failure('BACKUP_CORRUPT', `${first.object}: ${formatFinding(first)}`);
     return await this.#withVerdict(found);
   }
 
@@ -214,7 +220,7 @@ class FolderRepository implements Repository {
       return { manifest, manifestSha256, verified };
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
-      const remark = `its last verdict cannot be read (${reasonOf(error)}); verify it again`;
+      const remark = makeFinding('VERDICT_UNREADABLE', null, { reason: error.message });
       return { manifest, manifestSha256, verified: null, remark };
     }
   }
@@ -236,16 +242,16 @@ class FolderRepository implements Repository {
     signal: AbortSignal,
     progress: (doneBytes: number) => void,
     remark: (text: string) => void = () => undefined,
-  ): Promise<readonly Finding[]> {
+  ): Promise<readonly VerificationFinding[]> {
     const folder = await this.#backup(ref, backupId);
     let manifest: Manifest;
     try {
       ({ manifest } = await this.#manifest(ref, backupId));
     } catch (error) {
       if (!(error instanceof Failure) || error.code === 'IO_ERROR') throw error;
-      return [{ level: 0, object: MANIFEST, message: error.message }];
+      return [{ level: 0, object: MANIFEST, ...makeFinding('MANIFEST_UNREADABLE', null, { reason: error.message }) }];
     }
-    const findings: Finding[] = [];
+    const findings: VerificationFinding[] = [];
     let done = 0;
     for (const object of manifest.objects) {
       signal.throwIfAborted();
@@ -257,7 +263,7 @@ class FolderRepository implements Repository {
           progress(done);
         };
         const damage = await hashObject(join(folder, object.name), object, { signal, progress: counted, remark });
-        if (damage !== undefined) findings.push({ level: 1, object: object.name, message: damage });
+        if (damage !== undefined) findings.push({ level: 1, object: object.name, ...damage });
       }
     }
     return findings;

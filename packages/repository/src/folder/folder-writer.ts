@@ -12,7 +12,7 @@ import {
   type NewBackup,
 } from '@lastgood/core';
 import { publishFile, removeFile, storeFailure, syncFolder } from '@lastgood/host';
-import type { Manifest, ManifestObject } from '@lastgood/protocol';
+import { type Manifest, type ManifestObject, makeFinding } from '@lastgood/protocol';
 import { HashingStream } from '../hashing.ts';
 import { parseManifest, sealManifest, sha256 } from '../manifest-file.ts';
 import { MANIFEST, removeUnfinished, UNFINISHED } from './incomplete-backup.ts';
@@ -107,7 +107,7 @@ export class FolderWriter implements BackupWriter {
     let doneBytes = 0;
     const { digest, fromMemory } = await digestOnDisk(path, signal, (bytes) => {
       doneBytes += bytes;
-      progress({ phase: 'read back', doneBytes, totalBytes });
+      progress({ phase: 'read-back', doneBytes, totalBytes });
     });
     this.#fromMemory ??= fromMemory;
     if (equal(digest, object.stored)) return;
@@ -139,7 +139,7 @@ export class FolderWriter implements BackupWriter {
         ...facts.warnings,
         ...(this.#fromMemory === null
           ? []
-          : [`its bytes may have been read back from memory, and not from the disk: ${this.#fromMemory}`]),
+          : [makeFinding('READ_BACK_FROM_MEMORY', null, { reason: this.#fromMemory })]),
       ],
     });
     await this.#mayWrite();

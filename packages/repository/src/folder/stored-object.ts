@@ -3,7 +3,7 @@ import { pipeline } from 'node:stream/promises';
 import { createZstdDecompress } from 'node:zlib';
 import { Failure } from '@lastgood/core';
 import { dropFromMemory, storeFailure } from '@lastgood/host';
-import type { ManifestObject } from '@lastgood/protocol';
+import { type Finding, type ManifestObject, makeFinding } from '@lastgood/protocol';
 import { type Digest, HashingStream } from '../hashing.ts';
 import { openStored } from './safe-path.ts';
 
@@ -75,13 +75,15 @@ export async function hashObject(
   path: string,
   object: ManifestObject,
   { signal, progress, remark }: Reading,
-): Promise<string | undefined> {
+): Promise<Finding | undefined> {
   const { digest, fromMemory } = await digestOnDisk(path, signal, progress);
   if (fromMemory !== null)
     remark(`${object.name} may have been read from memory, and not from the disk: ${fromMemory}`);
   if (equal(digest, object.stored)) return undefined;
   const block = await damagedBlock(path, object, signal);
-  return `the stored bytes differ from the manifest${block === undefined ? '' : `; the first damage lies in or before block ${block} (of 1 MiB)`}`;
+  return block === undefined
+    ? makeFinding('OBJECT_BYTES_DIFFER', null)
+    : makeFinding('OBJECT_DAMAGED_NEAR_BLOCK', null, { block });
 }
 
 async function damagedBlock(path: string, object: ManifestObject, signal: AbortSignal): Promise<number | undefined> {
