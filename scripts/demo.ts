@@ -115,7 +115,7 @@ async function tour(client: AdminClient, server: Awaited<ReturnType<typeof start
     ['restore, measured (RTO of this database)', seconds(restore.durationMs)],
     ['old database kept as', restore.oldKeptAs ?? '-'],
   ];
-  const instant = new Date(backup.backup.snapshotAt).toLocaleString('sv', { timeZoneName: 'longOffset' });
+  const instant = new Date(backup.backup.recoveryPoint).toLocaleString('sv', { timeZoneName: 'longOffset' });
   console.log(`\n${styleText('bold', 'If it died now, we could go back to')} ${instant}`);
   for (const [name, value] of rows) console.log(`  ${name.padEnd(44)}${value}`);
 }

@@ -1,7 +1,9 @@
 import type { Readable, Writable } from 'node:stream';
 import type {
+  BackupContent,
   Finding,
   JobResult,
+  LogRange,
   Manifest,
   ManifestObject,
   ProgressPhase,
@@ -11,6 +13,7 @@ import type {
   VerificationFinding,
   VerificationLevel,
 } from '@lastgood/protocol';
+import type { z } from 'zod';
 
 /** Gives wall time (ms since the epoch) and monotonic time (ms). */
 export interface Clock {
@@ -34,8 +37,9 @@ export interface EngineContext {
   log(message: string): void;
 }
 export interface ArtifactMeta {
-  readonly role: ManifestObject['role'];
-  readonly database: string | null;
+  readonly role: string;
+  /** The name of the one of the backup's contents that it belongs to; null when it belongs to all. */
+  readonly contents: string | null;
   readonly extension: string;
 }
 /**
@@ -51,12 +55,57 @@ export interface ArtifactSource {
   open(object: ManifestObject, signal: AbortSignal): Readable;
 }
 export interface BackupFacts {
-  readonly kind: Manifest['kind'];
-  readonly snapshotAt: string;
+  readonly method: string;
+  /** The instant a restore brings back. */
+  readonly recoveryPoint: string;
+  readonly contents: readonly BackupContent[];
+  /** The backups that a restore reads besides this one. */
+  readonly dependsOn: readonly string[];
+  /** The log segments that a restore needs to reach the recovery point. */
+  readonly logRange: LogRange | null;
   readonly tool: Manifest['tool'];
   readonly server: Manifest['server'];
-  readonly facts: Manifest['facts'];
+  readonly engineFacts: Manifest['engineFacts'];
   readonly warnings: readonly Finding[];
+}
+/** A backup method of an engine with the roles of its objects: this version can restore what consists of these. */
+export interface BackupMethodSupport {
+  readonly engine: string;
+  readonly method: string;
+  readonly roles: readonly string[];
+}
+/** A way to take backups of an engine. */
+export interface BackupMethod {
+  readonly name: string;
+  readonly description: string;
+  /** The server keeps running and accepts writes meanwhile. */
+  readonly online: boolean;
+  /** What the objects of such a backup are. */
+  readonly roles: readonly string[];
+}
+/** A way to restore, as `allow.restore` of the agent file names it. */
+export interface RestoreWay {
+  readonly name: RestoreMode['type'];
+  readonly description: string;
+  /** Whether `undo` brings the previous data back. */
+  readonly undo: boolean;
+}
+/**
+ * What is known of an engine without a server. Everything outside packages/engines learns about engines from these: the schema of
+ * the agent file, the methods and the ways to restore. The registry of packages/engines lists them.
+ */
+export interface EngineDefinition {
+  /** The word in the agent file, manifests and the catalog. */
+  readonly name: string;
+  /** The product's name, for people. */
+  readonly title: string;
+  /** The connection of one target in the agent file. */
+  readonly connectionSchema: z.ZodType;
+  /** The first is the default. */
+  readonly methods: readonly [BackupMethod, ...BackupMethod[]];
+  readonly restoreWays: readonly [RestoreWay, ...RestoreWay[]];
+  /** The driver of one target. Throws CONFIG_INVALID when the connection is not valid. */
+  create(connection: unknown): Engine;
 }
 export interface VerifyOutcome {
   readonly reached: VerificationLevel | -1;
@@ -78,10 +127,10 @@ export type UndoResult = Extract<JobResult, { command: 'undo' }>;
  * retries: the job does. Throws Failure for what could not be done; a bad backup is a finding.
  */
 export interface Engine {
-  readonly name: Manifest['engine'];
+  readonly name: string;
   /** Whose backups these are, and which databases there are; throws the failure that hinders it. */
   identify(context: EngineContext): Promise<Identified>;
-  /** InventoryCollector, changes nothing. Unreachable is a state, not an error. */
+  /** Reads the state of the server and changes nothing. Unreachable is a state, not an error. */
   probe(context: EngineContext): Promise<Omit<TargetInventory, 'name' | 'engine' | 'labels' | 'repository'>>;
   backup(
     request: { databases: readonly string[] | null; digests: boolean },

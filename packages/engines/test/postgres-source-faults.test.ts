@@ -138,7 +138,7 @@ test('A12: a standby is backed up without parallel work, says that it is one, an
     interval: 200,
   });
   const manifest = await there.backup();
-  expect(manifest.facts['standby']).toBe(true);
+  expect(manifest.engineFacts['standby']).toBe(true);
   expect(manifest.server.systemId).toBe((await bench.backup()).server.systemId);
   expect(await there.verify(6, manifest.backupId)).toEqual({ reached: 6, findings: [] });
   const source = await there.repository.open(ref, manifest.backupId);

@@ -113,6 +113,10 @@ export const ERROR_CATALOG = {
     exit: 2,
     remedy: 'Remove the symlink or repair owner and mode (0700/0600) of the path that the message names.',
   },
+  OBJECT_EXISTS: {
+    exit: 2,
+    remedy: 'Another process stored this object first. Check that one agent writes to the target.',
+  },
   REPOSITORY_FOREIGN: {
     exit: 2,
     remedy: 'This repository belongs to another source. Give each target its own repository or name.',
@@ -125,7 +129,19 @@ export const ERROR_CATALOG = {
     exit: 4,
     remedy: 'The manifest was damaged or edited. Treat the backup as lost and take a new one.',
   },
-
+  BACKUP_HELD: { exit: 3, remedy: 'Release the backup first if it is to be removed; a hold is set deliberately.' },
+  BACKUP_NEEDED: {
+    exit: 3,
+    remedy: 'Remove the backups that the message names first; they cannot be restored without it.',
+  },
+  NEWER_FORMAT: {
+    exit: 2,
+    remedy: 'Upgrade Lastgood on this host: the backup was made by a newer version. The backup itself is unharmed.',
+  },
+  SEGMENT_CONFLICT: {
+    exit: 4,
+    remedy: 'Two servers write to one log stream. Stop the one that is not in service, then take a new backup.',
+  },
   CLOCK_UNTRUSTED: {
     exit: 3,
     remedy: 'The clocks of host, control plane and repository disagree. Repair them; nothing was deleted.',

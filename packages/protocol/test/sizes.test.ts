@@ -66,13 +66,15 @@ const summary = {
   target: 'shop',
   repository: 'local',
   engine: 'postgres',
-  kind: 'logical',
+  method: 'logical',
   sequence: 1,
   jobId: ONE,
   startedAt: '2026-01-15T12:00:00.000Z',
-  snapshotAt: '2026-01-15T12:00:00.000Z',
+  recoveryPoint: '2026-01-15T12:00:00.000Z',
   finishedAt: '2026-01-15T12:00:00.000Z',
-  databases: texts(1_000, 50),
+  contents: texts(1_000, 50).map((name) => ({ kind: 'database', name, bytes: 1 })),
+  dependsOn: [],
+  restorable: { ok: true },
   producedBytes: 1,
   storedBytes: 1,
   manifestSha256: 'a'.repeat(64),
@@ -167,7 +169,7 @@ test('a plan that is cut never looks as if nothing was refused, and a backup kee
   expect(cutPlan.plan.refusals).toHaveLength(1);
   expect(cutPlan.plan.hash).toBe(plan.hash);
   const cutBackup = boundedValue(LARGE.backup as never, 2_048) as never as { backup: typeof summary };
-  const { databases: _databases, warnings: _warnings, ...facts } = summary;
+  const { contents: _contents, warnings: _warnings, ...facts } = summary;
   expect(cutBackup.backup).toMatchObject(facts);
 });
 

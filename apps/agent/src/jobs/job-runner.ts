@@ -22,7 +22,8 @@ import type { Log } from '../log.ts';
 import type { Activity } from './activity.ts';
 import { execute } from './execute.ts';
 import { type GrantSource, Grants } from './grants.ts';
-import { refusalOf, type Target } from './targets.ts';
+import { refusalOf } from './host-limits.ts';
+import type { Target } from './targets.ts';
 
 const MAX_RUNNING = 2;
 const ASK_AGAIN_MS = 5_000;

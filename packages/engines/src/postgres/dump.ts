@@ -163,7 +163,7 @@ export async function dumpSnapshot(run: BackupRun, snapshot: Snapshot, watcher: 
     `--snapshot=${snapshot.name}`,
   ];
   let warnings: Finding[] = [];
-  await sink.add({ role: 'dump', database, extension: 'dump' }, async (out) => {
+  await sink.add({ role: 'dump', contents: database, extension: 'dump' }, async (out) => {
     const tee = new Tee(watcher.bytes);
     const listing = countDataEntries(server.tools, tee.head, context.signal, connection.stallMs);
     listing.catch(() => undefined);
@@ -246,7 +246,7 @@ export async function dumpGlobals({ connection, server, sink, context }: BackupR
     ...(passwords ? [] : ['--no-role-passwords']),
   ];
   const warnings = passwords ? [] : [makeFinding('ROLE_PASSWORDS_LEFT_OUT', null)];
-  await sink.add({ role: 'globals', database: null, extension: 'sql' }, async (out) => {
+  await sink.add({ role: 'globals', contents: null, extension: 'sql' }, async (out) => {
     const env = toolEnvironment(connection, connection.database, { requestEnglish: language.mayRequestEnglish });
     const end = new TextEnd();
     const messages = new ToolMessages(language);

@@ -11,6 +11,7 @@ import { undo } from './swap.ts';
 import { sweep } from './sweep.ts';
 import { checkLevel, verify } from './verify.ts';
 
+export { postgresMethods } from './backup-methods.ts';
 export { postgresConnectionSchema } from './connection-schema.ts';
 
 /** Databases that restores and undos have set aside: in no backup, and on the disk until somebody drops them. */

@@ -241,7 +241,7 @@ async function checkRestores(
 
 /** BAD_INPUT for level 6 of a backup without digests: a wrong question, which says nothing against the backup. */
 export function checkLevel(level: VerificationLevel, manifest: Manifest): void {
-  if (level === 6 && manifest.facts['digests'] !== true)
+  if (level === 6 && manifest.engineFacts['digests'] !== true)
     throw new Failure('BAD_INPUT', 'the backup was taken without digests: its contents cannot be compared (level 6)', {
       remedy: 'Verify to level 5, or take a backup with --digests.',
     });

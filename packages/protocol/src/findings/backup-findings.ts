@@ -15,7 +15,7 @@ export const BACKUP_FINDINGS = {
   CLIENT_TOOLS_OUTDATED: {
     severity: 'warning',
     message: 'the client tools {version} lack security fixes of {current}',
-    remedy: 'Upgrade the PostgreSQL client tools of the host.',
+    remedy: 'Upgrade the client tools of the host.',
   },
   COLLATION_VERSION_MISMATCH: {
     severity: 'warning',
@@ -40,7 +40,7 @@ export const BACKUP_FINDINGS = {
   },
   ROLE_PASSWORDS_LEFT_OUT: {
     severity: 'warning',
-    message: 'the roles are stored without passwords, for the role of the agent may not read pg_authid',
+    message: 'the roles are stored without passwords, for the role of the agent may not read them',
     remedy: 'Back up with a superuser if roles should be restored with their passwords.',
   },
   STANDBY_UNLOGGED_TABLES: {

@@ -35,7 +35,7 @@ export const RESTORE_REFUSALS = {
   PREPARED_TRANSACTIONS: {
     severity: 'error',
     message: '{subject} has prepared transactions: {transactions:list}',
-    remedy: 'Commit them or roll them back there (COMMIT PREPARED, ROLLBACK PREPARED); pg_prepared_xacts lists them.',
+    remedy: 'Commit them or roll them back there (COMMIT PREPARED, ROLLBACK PREPARED).',
     refusal: 'TARGET_BUSY',
   },
   RESTORE_NOT_ALLOWED: {
@@ -134,8 +134,7 @@ export const RESTORE_FINDINGS = {
     severity: 'warning',
     message:
       'logical replication slots {slots:list} stay with the old database, where they keep WAL until the disk is full',
-    remedy:
-      'After the swap drop them (pg_drop_replication_slot), create them in the new database, and let their readers start again.',
+    remedy: 'After the swap drop these slots, create them in the new database, and let their readers start again.',
   },
   ROLE_STATEMENT_LEFT_OUT: {
     severity: 'warning',
@@ -150,7 +149,7 @@ export const RESTORE_FINDINGS = {
   },
   SERVER_NEWER_THAN_SOURCE: {
     severity: 'warning',
-    message: 'the backup is of PostgreSQL {source}, the server is newer ({server})',
+    message: 'the backup is of version {source}, the server is newer ({server})',
     remedy: null,
   },
   SESSIONS_WILL_END: {

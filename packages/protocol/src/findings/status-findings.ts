@@ -45,7 +45,8 @@ export const STATUS_FINDINGS = {
   MESSAGES_TRANSLATED: {
     severity: 'info',
     message: 'the server reports errors in another language ({locale}), so failures here have less detail',
-    remedy: 'Run GRANT SET ON PARAMETER lc_messages for the role of the agent (PostgreSQL 15 and later).',
+    remedy:
+      'Let the role of the agent set the language: GRANT SET ON PARAMETER lc_messages, where the server has that.',
   },
   SERVER_REFUSED: { severity: 'error', message: 'the database server refuses the agent', remedy: null },
   SERVER_UNREACHABLE: { severity: 'error', message: 'the database server is unreachable', remedy: null },

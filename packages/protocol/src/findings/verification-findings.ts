@@ -4,7 +4,7 @@ import type { FindingDefinition } from './finding-definition.ts';
 export const STORED_FINDINGS = {
   MANIFEST_UNREADABLE: { severity: 'error', message: 'the manifest cannot be read: {reason}', remedy: null },
   OBJECT_MISSING: { severity: 'error', message: 'the object is missing', remedy: null },
-  OBJECT_NOT_A_FILE: { severity: 'error', message: 'the object is not a regular file', remedy: null },
+  OBJECT_UNREADABLE: { severity: 'error', message: 'the object cannot be read: {reason}', remedy: null },
   OBJECT_SIZE_DIFFERS: {
     severity: 'error',
     message: 'the object has {found:count} bytes, its manifest says {expected:count}',

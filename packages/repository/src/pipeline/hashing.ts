@@ -28,3 +28,5 @@ export class HashingStream extends Transform {
     return { size: this.#size, sha256: this.#hash.digest('hex') };
   }
 }
+
+export const isEqual = (a: Digest, b: Digest): boolean => a.size === b.size && a.sha256 === b.sha256;
