@@ -6,15 +6,7 @@ import { pipeline } from 'node:stream/promises';
 import type { Failure, Repository } from '@lastgood/core';
 import { createPostgresEngine, postgresMethods } from '@lastgood/engines/postgres';
 import { systemClock, uuidv7 } from '@lastgood/host';
-import {
-  ERROR_CATALOG,
-  formatReason,
-  type JobResult,
-  type JobSpec,
-  LIMITS,
-  type Retention,
-  sizeOf,
-} from '@lastgood/protocol';
+import { formatReason, type JobResult, type JobSpec, LIMITS, type Retention, sizeOf } from '@lastgood/protocol';
 import { createFolderRepository } from '@lastgood/repository';
 import { temporaryFolder } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
@@ -251,18 +243,18 @@ test('E2: a shallow look takes back no failure that a deep one found, in the rep
   expect(await bench.left()).toContain(0);
 });
 
-test('what hinders a backup is told under its own code, with the remedy of that code', async () => {
+test('what prevents a backup is reported with its own code and the remedy of its situation', async () => {
   await using bench = await RotationBench.of([]);
   const passfile = join(bench.folder, '..', 'pgpass');
   await writeFile(passfile, '', { mode: 0o644 });
   const spec = { command: 'backup', target: 'shop', databases: null, digests: false } as const;
-  for (const [connection, code] of [
-    [{ host: '127.0.0.1', port: 1, user: 'nobody' }, 'DATABASE_UNREACHABLE'],
-    [{ host: '127.0.0.1', port: 1, user: 'nobody', passfile }, 'DATA_FOLDER_UNSAFE'],
+  for (const [connection, code, remedy] of [
+    [{ host: '127.0.0.1', port: 1, user: 'nobody' }, 'DATABASE_UNREACHABLE', 'Check that the server runs'],
+    [{ host: '127.0.0.1', port: 1, user: 'nobody', passfile }, 'DATA_FOLDER_UNSAFE', 'chmod 600'],
   ] as const) {
     const target = { ...bench.target, engine: createPostgresEngine(connection) };
     const failed = await bench.run(spec, { target }).catch((error: Failure) => error);
-    expect(failed).toMatchObject({ code, remedy: ERROR_CATALOG[code].remedy });
+    expect(failed).toMatchObject({ code, remedy: expect.stringContaining(remedy) });
     expect(failed).not.toMatchObject({ message: expect.stringContaining(`${code}:`) });
   }
   expect(await bench.left()).toEqual([]);

@@ -302,6 +302,13 @@ test('Ctrl-C does not wait for a control plane that hangs', async () => {
   expect((await once(child, 'close'))[0]).toBe(130);
 });
 
+test('wrong use of a command points to the help of that command', async () => {
+  const served = keep(await restoring());
+  const ran = await run(served.url, 'tokens', 'create', 'ci');
+  expect([ran.status, ran.stderr]).toEqual([64, expect.stringContaining("required option '--scope <scope>'")]);
+  expect(ran.stderr).toContain('what to do: `lastgood tokens create --help` shows its arguments and options.');
+});
+
 test('wrong usage ends with 64, names what is near, and is JSON for scripts', async () => {
   const people = await run('http://127.0.0.1:1', 'bakup');
   expect([people.status, people.stdout]).toEqual([64, '']);

@@ -52,7 +52,8 @@ async function backup(spec: Spec<'backup'>, { target, jobId, attempt, context }:
   if (free !== null && free < expected)
     throw new Failure(
       'NO_SPACE',
-      `these databases took ${expected} bytes when they were last backed up, ${free} are free`,
+      `these databases took ${expected} bytes when they were last backed up, ${free} bytes are free in the repository`,
+      { remedy: 'Free space in the repository, by `lastgood rotate` for example, then repeat the backup.' },
     );
   const writer = await repository.begin(
     {
