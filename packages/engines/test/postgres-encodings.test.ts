@@ -26,7 +26,7 @@ const ownerAndRow =
   "select (select pg_get_userbyid(relowner) from pg_class where oid = 't'::regclass) as owner, a from t";
 
 test.for(['LATIN1', 'SQL_ASCII', 'WIN1252'])(
-  'a server in %s is backed up, proved and restored with the names of its roles',
+  'a server in %s is backed up, restore-tested and restored with the names of its roles',
   async (encoding) => {
     const initdbArgs = [`--encoding=${encoding}`, '--locale=C'];
     await using source = await startPostgres({ initdbArgs });

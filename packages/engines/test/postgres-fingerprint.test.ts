@@ -35,7 +35,7 @@ async function stored(backupId: string): Promise<unknown> {
   return JSON.parse(await text(source.open(object, never)));
 }
 
-test('E2: columns that a restore orders anew, drops for good or computes by itself are no difference', async () => {
+test('E2: columns that a restore reorders, drops or computes by itself make no difference', async () => {
   await server.query('postgres', 'create database heirs');
   await server.query(
     'heirs',
@@ -83,7 +83,7 @@ test('a fingerprint of before digests were named is compared with digests of its
   expect(await stored(backupId)).toMatchObject({ format: 1, digestOf: 'copy' });
 });
 
-test('A13: a sequence that turns round, falls or is set back under the dump neither fails the proof nor the restore', async () => {
+test('A13: a sequence that wraps, falls or is set back during the dump fails neither the restore test nor the restore', async () => {
   const { path } = cleanup.use(await temporaryFolder());
   const file = await lyingTool(path, 'pg_dump', { lie: 'chatters', line: '', lines: 0 });
   const psql = `${join(server.binDir, 'psql')} -X -q -d restless -c`;

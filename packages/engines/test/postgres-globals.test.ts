@@ -59,7 +59,7 @@ test('F7: on an empty server the roles come back with their members, memberships
   ).toEqual([{ most: 0, template: true }]);
 });
 
-test('F7: a line inside of a role setting or comment is never run as a statement, in a restore or in a proof', async () => {
+test('F7: a line inside of a role setting or comment is never run as a statement, neither in a restore nor in a restore test', async () => {
   const globals = await globalsOf(await bench.repository.open(ref, backupId), new AbortController().signal);
   expect(globals).toMatch(/^ALTER ROLE clerk WITH SUPERUSER;$/m);
   const { make, adorn } = roleStatements(globals, ['clerk'], new Set(['shop_owner']), null);

@@ -47,7 +47,7 @@ test('F2: a restore that is canceled amid its load leaves nothing, though the da
   expect(await halfMade()).toEqual([]);
 });
 
-test('subscriptions come back turned off, in a proof and in a restored database', async () => {
+test('subscriptions come back disabled, in a restore test and in a restored database', async () => {
   const { backupId } = await bench.backup({ databases: ['fed'] });
   expect(await bench.verify(6, backupId)).toEqual({ reached: 6, findings: [] });
   await bench.restore(backupId, { type: 'new', database: 'fed', as: 'fed_copy' });

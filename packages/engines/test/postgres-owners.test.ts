@@ -105,7 +105,7 @@ test('F7: a database in which the first superuser owns nothing needs no such rol
   expect([plan.refusals, plan.missingRoles]).toEqual([[], []]);
 });
 
-test('F7: what only a superuser may own is told before a restore that could not give it its owner', async () => {
+test('F7: the plan refuses what only a superuser may own when its owner is missing', async () => {
   await server.query('postgres', 'create database triggered');
   await server.query(
     'triggered',

@@ -28,14 +28,14 @@ test('F1: a prepared transaction in the database to be replaced is found by the 
     expect((await planned({ type, database: 'shop' })).refusals).toMatchObject([
       { code: 'PREPARED_TRANSACTIONS', error: 'TARGET_BUSY', params: { transactions: ['waiting'] } },
     ]);
-    expect(await codeOf(bench.restore(backupId, { type, database: 'shop' }))).toBe('RESTORE_FAILED');
+    expect(await codeOf(bench.restore(backupId, { type, database: 'shop' }))).toBe('TARGET_BUSY');
   }
   expect((await planned({ type: 'new', database: 'shop', as: 'copy' })).refusals).toEqual([]);
   await server.query('shop', "rollback prepared 'waiting'");
   expect((await planned({ type: 'swap', database: 'shop' })).refusals).toEqual([]);
 });
 
-test('F1: subscriptions, which no transaction can drop, are told by the plan of a restore in place', async () => {
+test('F1: the plan of an in-place restore refuses subscriptions, which no transaction can drop', async () => {
   await server.query('postgres', 'create database copied');
   await server.query('copied', 'create table t (i int)');
   await server.query(
@@ -57,7 +57,7 @@ test('F1: a new name that carries the mark of our own databases is refused, for 
     expect(await codeOf(planned({ type: 'new', database: 'shop', as }))).toBe('BAD_INPUT');
 });
 
-test('F9: a locale that the server does not know is told by the plan', async () => {
+test('F9: the plan warns of a locale that the server does not know', async () => {
   const real = await bench.repository.open(ref, backupId);
   const source: typeof real = {
     manifest: real.manifest,

@@ -69,13 +69,13 @@ function scratchProcesses(of = process.pid): number[] {
       }
     });
 }
-/** No server, no process, no folder of a proof is left. */
+/** No server, process or folder of a restore test is left. */
 async function expectNoScratch(...folders: string[]): Promise<void> {
   await vi.waitFor(() => expect(scratchProcesses()).toEqual([]), 15_000);
   for (const folder of [scratchFolder, ...folders])
     expect((await readdir(folder)).filter((name) => name.startsWith('lastgood-scratch-'))).toEqual([]);
 }
-/** Calls `act` once, when the proof begins to load the dump. */
+/** Calls `act` once, when the restore test begins to load the dump. */
 function atRestore(act: () => void): EngineContext['progress'] {
   let done = false;
   return ({ phase }) => {
@@ -102,7 +102,7 @@ test('E2: a dump that lost rows to row security loads, and is found by its count
 test('E2, M4, M5: a dump whose rows were altered but not their number is listed, decodes and loads, and is found at level 6', async () => {
   await script('pg_dump', `"$real" "$@" | LC_ALL=C sed 's/honest-value 777$/forged-value 777/'`);
   const forged = await bench.backup({ databases: ['books'] });
-  // Neither a list (pg_restore -l) nor decoding (pg_restore -f /dev/null) proves anything of the rows.
+  // Neither a list (pg_restore -l) nor decoding (pg_restore -f /dev/null) shows anything about the rows.
   for (const level of [2, 3] as const)
     expect(await bench.verify(level, forged.backupId)).toEqual({ reached: level, findings: [] });
   expect(await bench.verify(5, forged.backupId)).toEqual({ reached: 5, findings: [] });
@@ -223,7 +223,7 @@ test.for(LACKS)('E3: what this host lacks says nothing about the backup: %s', as
   });
 });
 
-test('E6: what a proof leaves that was killed with its agent: no process, and a folder that is swept', async () => {
+test('E6: a restore test that is killed with its agent leaves no process, and a folder that is swept', async () => {
   await script('pg_restore', 'case " $* " in *--dbname=*) exec sleep infinity;; esac; exec "$real" "$@"');
   const { workDir } = await bench.context();
   const connection = JSON.stringify({ ...server.connection, binDir: tools, scratchFolder });
@@ -274,7 +274,7 @@ test('F1: nothing is replaced by a plan of another mode, of another time or with
     expect(await codeOf(restore(mode, hash))).toBe('PLAN_CHANGED');
   const onto = { type: 'new', database: 'books', as: 'precious' } as const;
   expect(await codeOf(restore(onto, await hashOf(onto)))).toBe('TARGET_NOT_EMPTY');
-  // The same name, another database: consent to replace the one is no consent to replace the other.
+  // The same name, another database: consent to replace the one does not cover the other.
   await server.query('postgres', 'alter database books rename to books_of_before');
   await server.query('postgres', 'alter database precious rename to books');
   for (const [type, hash] of [['swap', swap] as const, ['inPlace', inPlace] as const])

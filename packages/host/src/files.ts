@@ -158,7 +158,7 @@ export async function touchFile(path: string): Promise<number> {
   }
 }
 
-/** Removes one file, or nothing when there is none. Not `rm`, which tells of a file that may not be removed as of a folder. */
+/** Removes one file, or nothing when there is none. Not `rm`, which reports a file that may not be removed as a folder. */
 export async function removeFile(path: string): Promise<void> {
   await unlink(path).catch((error: unknown) => {
     if (codeOf(error) !== 'ENOENT') throw storeFailure(error, path);
@@ -168,7 +168,7 @@ export async function removeFile(path: string): Promise<void> {
 /** Makes the names in a folder durable that is not ours to judge: it may be reached by a symbolic link, or not be ours to read. */
 async function syncParent(path: string): Promise<void> {
   const folder = await open(path, constants.O_RDONLY | constants.O_DIRECTORY).catch((error: unknown) => {
-    // Whoever may write there but not read has nothing to open.
+    // A user that may write there but not read cannot open it.
     if (codeOf(error) === 'EACCES') return undefined;
     throw storeFailure(error, path);
   });
@@ -190,7 +190,7 @@ export async function makePrivateFolder(path: string): Promise<void> {
   const wanted = resolve(path);
   const first = await mkdir(wanted, { recursive: true, mode: PRIVATE_FOLDER }).catch((error: unknown) => {
     if (codeOf(error) === 'EEXIST' || codeOf(error) === 'ENOTDIR')
-      throw new Failure('DATA_FOLDER_UNSAFE', `${wanted} is no folder, or lies below a file`);
+      throw new Failure('DATA_FOLDER_UNSAFE', `${wanted} is not a folder, or is below a file`);
     throw storeFailure(error, wanted);
   });
   if (first === undefined && (await isOursToClose(wanted))) await chmod(wanted, PRIVATE_FOLDER);

@@ -33,7 +33,7 @@ export interface ToolCall {
   /** Runs as this user; needs root. */
   readonly user?: { readonly uid: number; readonly gid: number };
   readonly cwd?: string;
-  /** How it is asked to stop; SIGTERM unless told. */
+  /** How it is asked to stop; SIGTERM by default. */
   readonly stopSignal?: 'SIGTERM' | 'SIGINT' | 'SIGQUIT';
   /** The tool may end before it has read all of `stdin`. */
   readonly mayStopReading?: boolean;
@@ -257,7 +257,7 @@ function failureOf(error: unknown, call: ToolCall, stderrTail: readonly string[]
     if (error.timedOut) return new Failure('JOB_DEADLINE', `${call.file} ran longer than ${call.timeoutMs} ms`);
     if (error.code === 'ENOENT' && call.cwd !== undefined && !existsSync(call.cwd))
       return new Failure('TOOL_FAILED', `${call.file} was to run in ${call.cwd}, which does not exist`);
-    // 127 is what setpriv says of a file that is not there; a tool that is there may end with it for reasons of its own.
+    // setpriv ends with 127 when the file does not exist; a tool that exists may end with it for its own reasons.
     if (error.code === 'ENOENT' || (error.exitCode === 127 && !(call.file.includes('/') && existsSync(call.file))))
       return new Failure('TOOL_NOT_FOUND', `${call.file} is not installed`);
     const ending = error.exitCode === undefined ? (error.signal ?? error.code) : `exit status ${error.exitCode}`;

@@ -305,15 +305,18 @@ test('a folder below a symbolic link of the administrator is made at once, and a
   expect((await stat(join(folder, 'disk', 'a', 'b'))).mode & 0o777).toBe(0o700);
 });
 
-test.skipIf(!strace)('B1: the name of a folder is made durable whoever made the folder (needs strace)', async () => {
-  const made = join(folder, 'made');
-  for (const when of ['new', 'left by one that was killed']) {
-    const trace = join(base, 'trace');
-    const args = ['-f', '-qq', '-y', '-o', trace, '-e', 'trace=fsync', process.execPath, child, 'folder', made];
-    expect((await call('/usr/bin/strace', args)).stdout, when).toContain('done');
-    expect((await readFile(trace, 'utf8')).includes(`<${folder}>)`), when).toBe(true);
-  }
-});
+test.skipIf(!strace)(
+  'B1: the name of a folder is made durable no matter who created the folder (needs strace)',
+  async () => {
+    const made = join(folder, 'made');
+    for (const when of ['new', 'left by one that was killed']) {
+      const trace = join(base, 'trace');
+      const args = ['-f', '-qq', '-y', '-o', trace, '-e', 'trace=fsync', process.execPath, child, 'folder', made];
+      expect((await call('/usr/bin/strace', args)).stdout, when).toContain('done');
+      expect((await readFile(trace, 'utf8')).includes(`<${folder}>)`), when).toBe(true);
+    }
+  },
+);
 
 test.skipIf(!root)('B16: a folder of another user is refused (needs root)', async () => {
   const path = join(folder, 'theirs');

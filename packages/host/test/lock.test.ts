@@ -62,7 +62,7 @@ test('what a lock file says does not hold a folder, and a link in its place is n
   expect(existsSync(join(base, 'elsewhere'))).toBe(false);
 });
 
-test('a host without flock is told what to install', async () => {
+test('a host without flock gets a remedy that names the package', async () => {
   const path = process.env['PATH'];
   process.env['PATH'] = folder;
   try {

@@ -35,7 +35,7 @@ const failureOf = async (work: Promise<unknown>): Promise<Failure> =>
       throw error;
     },
   );
-/** Counts bytes and remembers whether it was told that all had come. */
+/** Counts bytes and remembers whether its end was reported. */
 class Counter extends Writable {
   bytes = 0;
   ended = false;

@@ -5,7 +5,7 @@ import { findPostgres } from './postgres-server.ts';
 export type LyingToolName = 'pg_dump' | 'pg_dumpall' | 'pg_restore' | 'psql';
 /** How a tool misbehaves. Bytes are bytes of the real tool's standard output; `Infinity` is all of it. */
 export type Lie =
-  /** Ends with `status` (1 unless told) after so many bytes (A2). */
+  /** Ends with `status` (default 1) after so many bytes (A2). */
   | { readonly lie: 'fails'; readonly afterBytes: number; readonly status?: number; readonly stderr?: string }
   /** Ends with 0 after so many bytes, as if that were all (A3). */
   | { readonly lie: 'truncates'; readonly afterBytes: number }
@@ -23,7 +23,7 @@ export type Lie =
 export interface LieOptions {
   /** The tool lies only in calls with an argument that contains this; `--version` is always answered truly unless it is the lie. */
   readonly when?: string;
-  /** Where the true tools are: the newest of this machine unless told. */
+  /** Where the true tools are: the newest of this machine by default. */
   readonly binDir?: string;
 }
 

@@ -40,7 +40,7 @@ export interface PostgresServer extends AsyncDisposable {
   readonly dataDir: string;
   /** The folder of the unix socket: libpq takes it as a host. */
   readonly socketFolder: string;
-  /** What an agent file says of this server. */
+  /** The connection to this server, as in an agent file. */
   readonly connection: {
     host: string;
     port: number;
@@ -202,7 +202,7 @@ async function startOn(cluster: Cluster, port: number): Promise<Running> {
       () => true,
       () => false,
     );
-    // Whoever else holds the port may never answer: the end of our server is an answer too.
+    // Another process on the port may never answer: the end of our server is an answer as well.
     if (await Promise.race([probe, running.then(() => false).catch(() => false)])) return { port, stop };
     if (ended !== undefined) throw ended;
     if (performance.now() > last) {

@@ -8,7 +8,7 @@ import { temporaryFolder } from './temporary-folder.ts';
 export interface SmallFileSystem extends AsyncDisposable {
   readonly path: string;
   readonly reason: null;
-  /** Takes all space but `leaveBytes` (none unless told, and exact to a page). */
+  /** Takes all space but `leaveBytes` (default none, exact to a page). */
   fill(leaveBytes?: number): Promise<void>;
   /** Gives back what `fill` took. */
   free(): Promise<void>;

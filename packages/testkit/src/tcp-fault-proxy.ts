@@ -58,7 +58,7 @@ class Link {
   #forward(direction: Direction): void {
     const { from, to } = this.#ends(direction);
     from.on('data', (chunk: Buffer) => this.#pass(direction, chunk));
-    // A paused socket tells of its end or its error all the same.
+    // A paused socket still reports its end or its error.
     const tell = (what: () => void): void => {
       if (this.#rules.held.has(direction)) this.#late[direction].push(what);
       else what();

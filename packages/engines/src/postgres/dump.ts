@@ -157,7 +157,7 @@ export async function dumpSnapshot(run: BackupRun, snapshot: Snapshot, watcher: 
     '--format=custom',
     '--compress=0',
     '--no-password',
-    // That of the database: what a role or database sets for its clients need not have room for every character.
+    // That of the database: an encoding that a role or database sets for its clients may lack some characters.
     `--encoding=${encoding}`,
     `--lock-wait-timeout=${connection.lockWaitMs}`,
     `--snapshot=${snapshot.name}`,

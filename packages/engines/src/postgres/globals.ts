@@ -98,7 +98,7 @@ export function roleStatements(
   return { make, adorn };
 }
 
-/** What CREATE ROLE gives by itself. To say NOSUPERUSER, NOREPLICATION or NOBYPASSRLS takes a superuser all the same. */
+/** What CREATE ROLE gives by itself. NOSUPERUSER, NOREPLICATION and NOBYPASSRLS may be written by superusers only. */
 const DEFAULTS = new Set([
   'NOSUPERUSER',
   'INHERIT',

@@ -73,10 +73,10 @@ export async function readProperties(session: Session, major: number): Promise<P
 const id = pg.escapeIdentifier;
 const text = pg.escapeLiteral;
 
-/** The clause that says who provides the locale; nothing before PostgreSQL 15, where there is none to choose from. */
+/** The clause that names the provider of the locale; nothing before PostgreSQL 15, where there is none to choose from. */
 function provided({ provider, icuLocale, icuRules }: Properties, major: number): string {
   if (major < 15) return '';
-  // Said for libc as well: where it is not said, that of the template counts.
+  // Written for libc as well: without it, the provider of the template counts.
   if (provider === 'libc') return ' locale_provider libc';
   const locale =
     icuLocale === null ? '' : ` ${provider === 'icu' ? 'icu_locale' : 'builtin_locale'} ${text(icuLocale)}`;
@@ -206,7 +206,7 @@ export function elementsOf(list: string, names: boolean): string[] | null {
   }
 }
 
-/** A setting's value as ALTER ... SET takes it, whatever it holds: whoever owns a database may put any text there. */
+/** A setting's value as ALTER ... SET takes it: the owner of a database can put any text there. */
 function settingValue(key: string, value: string): string {
   const name = key.toLowerCase();
   if (!LISTS.has(name)) return text(value);

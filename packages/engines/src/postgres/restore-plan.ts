@@ -64,7 +64,7 @@ function checkName(mode: RestoreMode): void {
     );
 }
 
-/** Free space changes all the time: it decides whether a plan is refused, and is no part of its hash. */
+/** Free space changes all the time: it decides whether a plan is refused, but is not part of its hash. */
 const SERVER_SPACE_LOW: FindingCode = 'SERVER_SPACE_LOW';
 
 /** The hash that consent to a restore is bound to, computed from data: codes, subjects and values, never sentences. */

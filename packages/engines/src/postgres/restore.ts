@@ -87,7 +87,7 @@ async function check(run: RestoreRun, name: string, source: Fingerprint): Promis
   return { tables, rows, made };
 }
 
-/** What the server says no to here is the restore's failure; that it went away, or has no space left, stays what it is. */
+/** What the server refuses here is the restore's failure. That it went away, is full or busy stays what it is. */
 function refused(error: unknown): never {
   if (isRefusal(error) && error.code !== 'TARGET_BUSY')
     throw new Failure('RESTORE_FAILED', error.message, { cause: error, remedy: error.remedy });
@@ -102,33 +102,33 @@ async function restoreBeside(run: RestoreRun): Promise<Restored> {
   const { connection, server, plan, source, request, context } = run;
   const { artifacts } = plan;
   const name = plan.summary.into;
-  const fresh = asideName(name, 'new', request.jobId);
+  const staging = asideName(name, 'new', request.jobId);
   const aside =
     request.mode.type === 'swap' && plan.existing !== undefined ? asideName(name, 'old', request.jobId) : null;
   const { session, tools } = server;
   await lockStagingDatabase(session, request.jobId);
   try {
-    await createLockedDatabase(session, artifacts.properties, fresh, plan.home, server.facts.version.major).catch(
+    await createLockedDatabase(session, artifacts.properties, staging, plan.home, server.facts.version.major).catch(
       refused,
     );
     const args = plan.missingTablespaces.length > 0 ? ['--no-tablespaces'] : [];
-    const loaded = await loadDump({ connection, tools, source, dump: artifacts.dump, into: fresh, args }, context);
+    const loaded = await loadDump({ connection, tools, source, dump: artifacts.dump, into: staging, args }, context);
     const warnings = loadWarnings(loaded);
-    const unrefreshed = await refreshMaterializedViews(connection, fresh, artifacts, context);
+    const unrefreshed = await refreshMaterializedViews(connection, staging, artifacts, context);
     warnings.push(...unrefreshed.map(reportUnrefreshed));
-    const { tables, rows, made } = await check(run, fresh, withoutUnrefreshed(artifacts.fingerprint, unrefreshed));
+    const { tables, rows, made } = await check(run, staging, withoutUnrefreshed(artifacts.fingerprint, unrefreshed));
     warnings.push(...made);
     const roles = await rolesOf(session);
-    warnings.push(...(await giveProperties(session, artifacts.properties, fresh, roles).catch(refused)));
+    warnings.push(...(await giveProperties(session, artifacts.properties, staging, roles).catch(refused)));
     context.signal.throwIfAborted();
-    await swapIn(session, fresh, name, aside, request.jobId).catch(refused);
+    await swapIn(session, staging, name, aside, request.jobId).catch(refused);
     return { tables, rows, oldKeptAs: aside, warnings };
   } catch (error) {
-    throw await dropStagingDatabase(connection, fresh, error);
+    throw await dropStagingDatabase(connection, staging, error);
   }
 }
 
-/** Reads the dump to its end, where its source says whether the bytes were right (BACKUP_CORRUPT). */
+/** Reads the dump to its end, where its source reports bytes that are not right (BACKUP_CORRUPT). */
 async function readThrough(source: ArtifactSource, dump: ManifestObject, context: EngineContext): Promise<void> {
   let doneBytes = 0;
   for await (const chunk of source.open(dump, context.signal) as AsyncIterable<Buffer>) {
@@ -180,10 +180,10 @@ async function restoreInPlace(run: RestoreRun): Promise<Restored> {
     '--single-transaction',
     ...(plan.missingTablespaces.length > 0 ? ['--no-tablespaces'] : []),
   ];
-  // pg_restore commits what it has read before the end of the source could say that it was damaged (I7).
+  // pg_restore commits what it has read before the source, at its end, can report that it is damaged (I7).
   await readThrough(source, artifacts.dump, context);
   const { lockWaitMs } = connection;
-  // As the plan says. Whoever comes back at once may still hold a lock: that has its limit.
+  // As the plan announces. A client that reconnects at once may still hold a lock: the wait for it is limited.
   await endSessions(server.session, plan.summary.into).catch(refused);
   const loaded = await loadDump(
     { connection, tools: server.tools, source, dump: artifacts.dump, into: plan.summary.into, args, lockWaitMs },

@@ -19,7 +19,7 @@ const WEEK_MS = 7 * 86_400_000;
 const START_MS = 60_000;
 /** More than what initdb writes. */
 const CLUSTER_BYTES = 64 * 1024 * 1024;
-/** The folder of a Unix socket has room for 107 bytes, with its file name. */
+/** The path of a Unix socket has at most 107 bytes, with its file name. */
 const LONGEST_SOCKET_FOLDER = 85;
 
 /** Speed over safety: what is here is thrown away, and nothing outside can reach it. */
@@ -108,7 +108,7 @@ async function initializeCluster(
 }
 
 /**
- * A PostgreSQL of our own on a private socket, with the given tools, for one proof. It dies with the agent; what a crash leaves
+ * A PostgreSQL of our own on a private socket, with the given tools, for one restore test. It dies with the agent; what a crash leaves
  * on the disk is found by `sweepScratch`. Names of roles are stored as in the source when they are made from the
  * database of the connection, which has the `encoding` of the one where they were read. Throws NO_SPACE when `needBytes` do not fit.
  */

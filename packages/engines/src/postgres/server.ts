@@ -23,7 +23,7 @@ export interface ServerFacts {
   readonly closed: readonly string[];
 }
 
-/** What the server says of itself; the two databases that initdb makes as templates, and those set aside by us, are not listed. */
+/** What the server reports about itself; the two databases that initdb makes as templates, and those set aside by us, are not listed. */
 export async function serverFacts(session: Session): Promise<ServerFacts> {
   const about = await session.one<{ version: string; id: string; standby: boolean }>(
     "select current_setting('server_version') as version, (select system_identifier from pg_control_system())::text as id, pg_is_in_recovery() as standby",

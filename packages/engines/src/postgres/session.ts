@@ -152,7 +152,7 @@ export class Session implements AsyncDisposable {
     await this.#requestEnglish();
   }
 
-  /** Messages are read by their templates, which are in English; whoever may not ask for that gets them redacted. */
+  /** Messages are read by their templates, which are in English; for a role that may not ask for English they are left out. */
   async #requestEnglish(): Promise<void> {
     const [about] = (
       await this.#client.query<{ locale: string; version: number; super: boolean | null; logFolder: string | null }>(

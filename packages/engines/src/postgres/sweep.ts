@@ -15,7 +15,7 @@ const OBJECT_IN_USE = '55006';
 const DROP_WITHIN_MS = 10 * 60_000;
 /** The first half of the key of our advisory locks; the second is of the job: "lgnw". */
 const LOCK_CLASS = 0x6c_67_6e_77;
-/** The end of a name of ours, which says of which job it is. */
+/** The end of a name of ours, which identifies the job. */
 const SUFFIX_CHARS = 12;
 
 const lockKeyOf = (suffix: string): number => Number.parseInt(suffix.slice(-8), 16);
@@ -117,7 +117,7 @@ async function isAbandoned(
 
 /**
  * After a crash: half-restored databases of no running job of any agent that nobody is connected to, and scratch servers without
- * an agent. What cannot be removed is told, and hinders nothing else.
+ * an agent. What cannot be removed is logged, and does not stop the rest.
  */
 export async function sweep(
   connection: PostgresConnection,

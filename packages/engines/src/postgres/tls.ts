@@ -8,7 +8,7 @@ import type { PostgresConnection } from './connection-schema.ts';
 
 export type Tls = false | ConnectionOptions;
 
-/** The files of libpq: where its variable says, or in the home folder. */
+/** The files of libpq: where its variable leads, or in the home folder. */
 const fileOf = async (variable: string, name: string): Promise<string | undefined> =>
   await readFile(process.env[variable] ?? join(homedir(), '.postgresql', name), 'utf8').catch(() => undefined);
 

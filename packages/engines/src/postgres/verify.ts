@@ -239,7 +239,7 @@ async function checkRestores(
   return findings;
 }
 
-/** BAD_INPUT for level 6 of a backup without digests: a wrong question, which says nothing against the backup. */
+/** BAD_INPUT for level 6 of a backup without digests: which does not make the backup bad. */
 export function checkLevel(level: VerificationLevel, manifest: Manifest): void {
   if (level === 6 && manifest.engineFacts['digests'] !== true)
     throw new Failure('BAD_INPUT', 'the backup was taken without digests: its contents cannot be compared (level 6)', {
@@ -247,7 +247,7 @@ export function checkLevel(level: VerificationLevel, manifest: Manifest): void {
     });
 }
 
-/** Levels 2 to 6; each includes those below it. Stops at the first level that found something, for what lies above proves nothing more. */
+/** Levels 2 to 6; each includes those below it. Stops at the first level that found something, for the levels above would show nothing more. */
 export async function verify(
   level: VerificationLevel,
   connection: PostgresConnection,
