@@ -20,6 +20,7 @@ const NOT_YET: readonly string[] = [
   'packages/core/**',
   'packages/protocol/**',
   'packages/repository/**',
+  'packages/testkit/src/conformance/**',
   'scripts/demo.ts',
   'test/faults/**',
   'test/simulation/**',

@@ -8,4 +8,5 @@ export * from './recovery/dependencies.ts';
 export * from './repository.ts';
 export * from './retention/candidates.ts';
 export * from './retention/plan.ts';
+export * from './segment-log.ts';
 export * from './verification/verdict.ts';

@@ -1,6 +1,6 @@
 import type { BackupSummary } from '@lastgood/protocol';
 import { expect, test } from 'vitest';
-import { type BackupSelection, selectBackup } from '../src/index.ts';
+import { type BackupSelection, requireBackup, selectBackup } from '../src/index.ts';
 
 type Candidate = Parameters<typeof selectBackup>[0][number];
 const HOUR_MS = 3_600_000;
@@ -27,7 +27,7 @@ test.for<[string, Partial<Candidate>, number, number]>([
   ['is suspect', { state: 'suspect' }, 3, 2],
   ['is bad', { state: 'bad' }, 2, 2],
   ['is missing', { state: 'missing' }, 2, 2],
-  ['needs a newer version', { restorable: NEWER }, 3, 2],
+  ['needs a newer version', { restorable: NEWER }, 2, 2],
 ])('latest, when the newest backup %s', ([, more, verified, restored], { expect }) => {
   const backups = [backupOf(1, ['shop']), backupOf(2, ['shop']), backupOf(3, ['shop'], more)];
   expect(hourOf(selectBackup(backups, latest, 'verify', null))).toBe(verified);
@@ -76,4 +76,26 @@ test('finds a backup by the beginning or the end of its id, whatever its state',
   expect(hourOf(byId('000000000001'))).toBe(1);
   expect(byId('0000')).toEqual({ type: 'ambiguous', backupIds: backups.map(({ backupId }) => backupId) });
   expect(hourOf(byId('ffff'))).toBe('none');
+});
+
+test('fails with a code and a remedy when no backup fits or several do', () => {
+  const backups = [backupOf(1, ['shop']), backupOf(2, ['crm'])];
+  const query = { target: 'a/b/shop', wanted: latest, purpose: 'restore', content: null } as const;
+  expect(() => requireBackup(backups, query)).toThrow(
+    expect.objectContaining({
+      code: 'BAD_INPUT',
+      message: 'the backups of target a/b/shop hold 2 databases: crm, shop',
+      remedy: 'Name one of them with --database.',
+    }),
+  );
+  expect(() => requireBackup(backups, { ...query, wanted: { type: 'id', part: '0000' } })).toThrow(
+    expect.objectContaining({ code: 'BAD_INPUT', message: 'several backups of target a/b/shop have this id' }),
+  );
+  const early = { ...query, wanted: { type: 'at', atMs: START_MS }, content: 'crm' } as const;
+  expect(() => requireBackup(backups, early)).toThrow(
+    expect.objectContaining({
+      code: 'NOT_FOUND',
+      message: 'target a/b/shop has no good backup of database "crm" at or before 2026-03-01T00:00:00.000Z',
+    }),
+  );
 });

@@ -21,6 +21,7 @@ export const ROTATION_REASONS = {
   KEEP_WITHIN: 'within {hours:count} hours of the newest',
   KEEP_WINDOW_EDGE: 'reaches back to the start of the window',
   MAXIMUM_REMOVED: 'a run removes at most {count:count} backups (host limit)',
+  NEEDED: 'backup {backup} depends on it',
   NEWER_VERSION: 'made by a newer version',
   NO_GOOD_BACKUP: 'there is no good backup of this group',
   NO_RULE: 'no rule is given, so all are kept',
