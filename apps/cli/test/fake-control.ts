@@ -1,8 +1,10 @@
 import { once } from 'node:events';
+import { requireBackup } from '@lastgood/core';
 import {
   type AdminApi,
   adminRouter,
   type BackupView,
+  findingOfError,
   type JobView,
   type TargetStatus,
   type TargetView,
@@ -35,7 +37,7 @@ export const target: TargetView = {
   systemId: '1',
   sizeBytes: 1000,
   databases: [{ name: `evil${ESCAPE}`, sizeBytes: 1 }],
-  findings: [`finding${ESCAPE}`],
+  findings: [findingOfError({ code: 'BUG', message: `finding${ESCAPE}`, remedy: '' }, null)],
   environment: 'test',
   host: 'db-1',
   online: true,
@@ -50,7 +52,7 @@ export const targetStatus: TargetStatus = {
   target: 'shop',
   online: true,
   state: 'ok',
-  findings: [`finding${ESCAPE}`],
+  findings: [findingOfError({ code: 'BUG', message: `finding${ESCAPE}`, remedy: '' }, null)],
   problems: [],
   databases: [
     {
@@ -124,6 +126,7 @@ export async function serve(
     },
     status: async () => (told === null ? [] : [{ ...targetStatus, ...told }]),
     backups: async () => [{ ...backup(BACKUP_ID, 2), ...newest }, backup(OTHER_BACKUP_ID, 1)],
+    selectBackup: async (query) => requireBackup(await api.backups({ limit: 100 }), query),
     jobs: async () => created.map((_, index) => view(index, 0)),
     job: async (jobId) => {
       asked += 1;

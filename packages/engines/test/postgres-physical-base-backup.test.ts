@@ -167,7 +167,7 @@ describe('a standby as the source', () => {
       for await (const { content } of source.archives()) for await (const chunk of content) void chunk;
       await source.finish();
     })();
-    expect(await codeOf(reading)).toBe('TOOL_FAILED');
+    expect(await codeOf(reading)).toBe('DATABASE_ERROR');
   });
 });
 

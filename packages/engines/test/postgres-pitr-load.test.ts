@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { runTool } from '@lastgood/host';
 import { findPostgres, type PostgresServer, SERVER_PASSWORD, startPrimary } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { Session } from '../src/postgres/connection.ts';
+import { Session } from '../src/postgres/session.ts';
 import {
   chooseCanaryTarget,
   createCanary,

@@ -5,7 +5,7 @@ import { Failure } from '@lastgood/core';
 import { captureTool } from '@lastgood/host';
 import { type PostgresServer, startOnFolder, startPrimary, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { Session } from '../src/postgres/connection.ts';
+import { Session } from '../src/postgres/session.ts';
 import { planRecovery } from '../src/postgres/point-in-time/plan.ts';
 import type { RecoveredServer } from '../src/postgres/point-in-time/recovery.ts';
 import type { RecoveryPlan, RecoveryTarget } from '../src/postgres/point-in-time/target.ts';

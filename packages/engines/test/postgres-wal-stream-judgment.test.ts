@@ -1,6 +1,6 @@
 import { type PostgresServer, startPrimary } from '@lastgood/testkit';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { Session } from '../src/postgres/connection.ts';
+import { Session } from '../src/postgres/session.ts';
 import { type PostgresConnection, postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
 import { checkStreamSettings, readStreamSettings } from '../src/postgres/physical/settings-check.ts';
 import { rangesOf, type WalHoldings } from '../src/postgres/wal/continuity.ts';

@@ -6,7 +6,7 @@ import { Failure } from '@lastgood/core';
 import { systemClock } from '@lastgood/host';
 import { type PostgresServer, type TemporaryFolder, temporaryFolder } from '@lastgood/testkit';
 import { vi } from 'vitest';
-import { Session } from '../../src/postgres/connection.ts';
+import { Session } from '../../src/postgres/session.ts';
 import { type PostgresConnection, postgresConnectionSchema } from '../../src/postgres/connection-schema.ts';
 import { ArchiveChecker } from '../../src/postgres/physical/archive-checker.ts';
 import { parseBackupLabel } from '../../src/postgres/physical/backup-label.ts';

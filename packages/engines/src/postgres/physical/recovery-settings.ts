@@ -1,4 +1,4 @@
-import type { Session } from '../connection.ts';
+import type { Session } from '../session.ts';
 
 /** Settings that a hot standby must have at least as high as the server that wrote the WAL. */
 const NAMES = [

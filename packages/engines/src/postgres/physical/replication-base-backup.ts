@@ -35,7 +35,7 @@ export interface BackupProgress {
 }
 
 const malformed = (what: string): Failure =>
-  new Failure('TOOL_FAILED', `the base backup of the server is malformed: ${what}`);
+  new Failure('DATABASE_ERROR', `the base backup of the server is malformed: ${what}`);
 
 function positionOf(rows: readonly Row[] | undefined): { lsn: Lsn; timeline: number } {
   const { recptr, tli } = rows?.[0] ?? {};

@@ -1,4 +1,4 @@
-import type { Session } from '../connection.ts';
+import type { Session } from '../session.ts';
 
 /** One row of `pg_settings`. */
 export interface ServerSetting {

@@ -3,8 +3,9 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Clock, Failure } from '@lastgood/core';
 import { runTool, storeFailure } from '@lastgood/host';
-import { Session } from '../connection.ts';
+import { Session } from '../session.ts';
 import type { PostgresConnection } from '../connection-schema.ts';
+import { describeServerMessage, UNKNOWN_MESSAGE } from '../messages/server-message.ts';
 import type { RecoverySettings } from '../physical/recovery-settings.ts';
 import { formatInstant, type Micros } from '../wal/instant.ts';
 import { formatLsn, type Lsn, parseLsn } from '../wal/lsn.ts';
@@ -180,6 +181,7 @@ class ServerProcess {
       signal: new AbortController().signal,
       timeoutMs: WEEK_MS,
       cwd: dataFolder,
+      redactStderr: () => null,
       // Tools take the locale C, and the cluster brings its own.
       ...(user === null ? {} : { user }),
     }).then(
@@ -203,7 +205,8 @@ class ServerProcess {
     const format = logFormat(majorVersion);
     const suffix = format === 'jsonlog' ? 'json' : 'csv';
     const fatal = fatalEntry(await readServerLog(join(configFolder, 'log', `${LOG_NAME}.${suffix}`), format));
-    const reason = fatal === null ? messageOf(this.#ended.error) : `${fatal.message} (SQLSTATE ${fatal.sqlState})`;
+    // Its text stays here: the log of a server may quote rows.
+    const reason = describeServerMessage({ ...UNKNOWN_MESSAGE, sqlstate: fatal?.sqlState ?? null });
     throw new Failure('RESTORE_FAILED', `the restored server ended before it reached the target: ${reason}`, {
       cause: this.#ended.error,
     });
@@ -239,7 +242,6 @@ async function belongsTo(pid: number, uid: number | undefined): Promise<boolean>
   const owner = await stat(`/proc/${pid}`).catch(() => undefined);
   return owner?.uid === uid;
 }
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : 'it stopped without a message');
 
 async function waitForTarget(options: RecoveryOptions, server: ServerProcess): Promise<ReplayState> {
   const { clock, signal, plan } = options;

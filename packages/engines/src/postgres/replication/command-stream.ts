@@ -12,7 +12,7 @@ export type CommandEvent =
 
 /** The part of the connection of `pg` that a command needs. It exists in version 8 and is missing from the types. */
 export interface WireConnection {
-  readonly stream: { pause(): unknown; resume(): unknown; destroy(): unknown };
+  readonly stream: { pause(): unknown; resume(): unknown; destroy(reason?: Error): unknown };
   query(text: string): void;
   sendCopyFromChunk(bytes: Buffer): void;
   endCopyFrom(): void;

@@ -1,8 +1,9 @@
 import { Failure } from '@lastgood/core';
 import pg from 'pg';
 import { cancelBackend } from '../cancel-request.ts';
-import { databaseFailure } from '../connection.ts';
 import type { PostgresConnection } from '../connection-schema.ts';
+import { ServerFailure, serverFailure } from '../messages/server-failure.ts';
+import { readDatabaseError } from '../messages/server-message.ts';
 import { passwordFrom } from '../passfile.ts';
 import { mayTakeAnotherWay, type Tls, waysOf } from '../tls.ts';
 import { type Lsn, parseLsn } from '../wal/lsn.ts';
@@ -46,17 +47,17 @@ interface ClientInternals {
 }
 
 /** The SQLSTATE behind a failure; null when it did not come from the server. */
-export function sqlStateOf(error: unknown): string | null {
-  if (!(error instanceof Failure) || !(error.cause instanceof pg.DatabaseError)) return null;
-  return error.cause.code ?? null;
-}
+export const sqlStateOf = (error: unknown): string | null =>
+  error instanceof ServerFailure ? error.server.sqlstate : null;
+
+const CONNECT_MS = 15_000;
 
 const quoteName = (name: string): string => `"${name.replaceAll('"', '""')}"`;
 
 /**
  * One connection of the physical replication protocol. `pg` does the start-up, TLS and SCRAM; commands run one at a time. Closed by
  * `await using`. The signal cancels the running command and breaks the connection.
- * Errors: DATABASE_REFUSED, DATABASE_UNREACHABLE, TOOL_FAILED (with the SQLSTATE, see `sqlStateOf`), CONFIG_INVALID.
+ * Errors: DATABASE_REFUSED, DATABASE_UNREACHABLE, DATABASE_ERROR (see `sqlStateOf`), CONFIG_INVALID.
  */
 export class ReplicationSession implements AsyncDisposable {
   readonly #client: pg.Client;
@@ -97,12 +98,11 @@ export class ReplicationSession implements AsyncDisposable {
       user,
       database: REPLICATION,
       replication: 'true',
-      // A function, because `pg` replaces an empty value by one of the environment.
-      password: () => password ?? '',
+      // A function: an empty text would be looked up in the environment. It is called when the server asks for a password.
+      password: () => password || refuseMissingPassword(`${host}:${port}`),
       application_name: applicationName,
       options: SETTINGS.map((setting) => `-c ${setting}`).join(' '),
       sslnegotiation: 'postgres',
-      connectionTimeoutMillis: 15_000,
       keepAlive: true,
     };
     return await ReplicationSession.#through(await waysOf(connection), login, connection, signal);
@@ -116,15 +116,33 @@ export class ReplicationSession implements AsyncDisposable {
   ): Promise<ReplicationSession> {
     const session = new ReplicationSession(new pg.Client({ ...login, ssl }), signal, connection);
     try {
-      await session.#client.connect();
+      await session.#connect();
       return session;
     } catch (error) {
       await session[Symbol.asyncDispose]();
       if (next !== undefined && !signal.aborted && mayTakeAnotherWay(error))
         return await ReplicationSession.#through([next], login, connection, signal);
       signal.throwIfAborted();
-      throw databaseFailure(error, session.#where);
+      throw session.#failure(error);
     }
+  }
+
+  async #connect(): Promise<void> {
+    const late = new Failure('DATABASE_UNREACHABLE', `${this.#where}: no answer within ${CONNECT_MS / 1000} s`);
+    const timer = setTimeout(() => this.#destroy(late), CONNECT_MS);
+    try {
+      await this.#client.connect();
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** A failure of the server or of the way to it. Its messages may be in any language: only their SQLSTATE is read. */
+  #failure(error: unknown): Failure {
+    if (error instanceof Failure) return error;
+    if (error instanceof pg.DatabaseError)
+      return serverFailure(readDatabaseError(error, false), { what: this.#where, routine: error.routine });
+    return new Failure('DATABASE_UNREACHABLE', `${this.#where}: ${error instanceof Error ? error.message : String(error)}`);
   }
 
   /** Starts a command. `events` must be read to the end, or the session is over. */
@@ -145,7 +163,7 @@ export class ReplicationSession implements AsyncDisposable {
       for (let event = await stream.next(); event !== undefined; event = await stream.next()) yield event;
     } catch (error) {
       this.#signal.throwIfAborted();
-      throw databaseFailure(this.#broken ?? error, this.#where);
+      throw this.#failure(this.#broken ?? error);
     }
   }
 
@@ -158,7 +176,7 @@ export class ReplicationSession implements AsyncDisposable {
 
   async #one(command: string): Promise<Row> {
     const [row] = await this.rows(command);
-    if (row === undefined) throw new Failure('TOOL_FAILED', `${this.#where} returned no row for ${command}`);
+    if (row === undefined) throw new Failure('DATABASE_ERROR', `${this.#where} returned no row for ${command}`);
     return row;
   }
 
@@ -215,8 +233,8 @@ export class ReplicationSession implements AsyncDisposable {
   get #internals(): ClientInternals {
     return this.#client as unknown as ClientInternals;
   }
-  #destroy(): void {
-    this.#internals.connection.stream.destroy();
+  #destroy(reason?: Error): void {
+    this.#internals.connection.stream.destroy(reason);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -230,4 +248,10 @@ export class ReplicationSession implements AsyncDisposable {
     ]);
     this.#destroy();
   }
+}
+
+function refuseMissingPassword(where: string): never {
+  throw new Failure('DATABASE_REFUSED', `${where}: the server asks for a password, and no line of a passfile has one for it`, {
+    remedy: 'Add a line for this host, port, user and the database "replication" to the passfile of the target.',
+  });
 }

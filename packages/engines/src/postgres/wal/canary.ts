@@ -1,4 +1,4 @@
-import type { Session } from '../connection.ts';
+import type { Session } from '../session.ts';
 import type { Micros } from './instant.ts';
 import { type Lsn, parseLsn } from './lsn.ts';
 

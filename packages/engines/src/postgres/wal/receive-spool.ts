@@ -84,7 +84,7 @@ export class ReceiveSpool {
     await syncFolder(this.#folder);
   }
 
-  /** Writes bytes of the open segment. Bytes below `protectedEnd` must be those that are there: TOOL_FAILED when they differ. */
+  /** Writes bytes of the open segment. Bytes below `protectedEnd` must be those that are there: DATABASE_ERROR when they differ. */
   async write(at: Lsn, bytes: Buffer, protectedEnd: Lsn): Promise<void> {
     const { file, path, number } = this.#current();
     const offset = Number(at - segmentStart(number, this.#segmentBytes));
@@ -102,7 +102,7 @@ export class ReceiveSpool {
   async #compare(file: FileHandle, offset: number, bytes: Buffer): Promise<void> {
     const { buffer, bytesRead } = await file.read(Buffer.alloc(bytes.length), 0, bytes.length, offset);
     if (bytesRead > 0 && !buffer.subarray(0, bytesRead).equals(bytes.subarray(0, bytesRead)))
-      throw new Failure('TOOL_FAILED', 'the server sends other WAL than it sent before at the same position', {
+      throw new Failure('DATABASE_ERROR', 'the server sends other WAL than it sent before at the same position', {
         remedy:
           'The server was set back or replaced. Keep the spool folder, and take a new base backup of this server.',
       });

@@ -166,7 +166,7 @@ export class ReceiverRun {
     } else {
       if (message.startLsn !== this.#received)
         throw new Failure(
-          'TOOL_FAILED',
+          'DATABASE_ERROR',
           `the server sent WAL from ${formatLsn(message.startLsn)} instead of ${formatLsn(this.#received)}`,
         );
       await this.#write(message.bytes);

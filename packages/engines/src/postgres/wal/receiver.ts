@@ -1,4 +1,4 @@
-import { Session } from '../connection.ts';
+import { Session } from '../session.ts';
 import type { PostgresConnection } from '../connection-schema.ts';
 import { ReplicationSession } from '../replication/replication-session.ts';
 import type { ReceiverOptions, ReceiverOutcome } from './receiver-options.ts';

@@ -20,7 +20,7 @@ const STATUS = 0x72;
 const WAL_HEADER = 25;
 const KEEPALIVE_BYTES = 18;
 
-/** Throws TOOL_FAILED for anything but the two messages of physical replication. */
+/** Throws DATABASE_ERROR for anything but the two messages of physical replication. */
 export function readWalMessage(message: Buffer): WalMessage {
   if (message[0] === WAL && message.length >= WAL_HEADER)
     return {
@@ -37,7 +37,7 @@ export function readWalMessage(message: Buffer): WalMessage {
       sentAt: fromPostgresTime(message.readBigInt64BE(9)),
       wantsReply: message.readUInt8(17) !== 0,
     };
-  throw new Failure('TOOL_FAILED', 'the server sent a message that is not part of physical replication');
+  throw new Failure('DATABASE_ERROR', 'the server sent a message that is not part of physical replication');
 }
 
 /** A standby status update. The slot of the server moves to `flushed`. */

@@ -1,4 +1,4 @@
-import type { Session } from '../connection.ts';
+import type { Session } from '../session.ts';
 import { type Lsn, parseLsn } from './lsn.ts';
 
 /** What the server keeps for a slot: `reserved` and `extended` are safe, `unreserved` may be removed by the next checkpoint. */
