@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Clock, Failure, toWireError } from '@lastgood/core';
 import { lockFolder, makePrivateFolder } from '@lastgood/host';
-import { forgetFinished } from '@lastgood/protocol';
+import { createLocalJob, forgetFinished, type JobDescription, type JobSpec, type WireError } from '@lastgood/protocol';
 import { type AgentConfig, readAgentConfig } from './config/agent-config.ts';
 import { type Identity, readIdentity } from './config/identity.ts';
 import { InventoryCollector, PROBE_MS, probeContext } from './inventory/collector.ts';
@@ -12,6 +12,7 @@ import { ClockWatch } from './jobs/clock-watch.ts';
 import { JobRunner } from './jobs/job-runner.ts';
 import { recoverInterrupted } from './jobs/recover.ts';
 import { refusalOf, type Target, targetsOf } from './jobs/targets.ts';
+import { eventsNow } from './journal/event-factory.ts';
 import { Journal } from './journal/journal.ts';
 import { ControlClock } from './link/control-clock.ts';
 import { Link } from './link/link.ts';
@@ -39,6 +40,8 @@ export interface AgentOptions {
 export interface Agent {
   /** Resolves when the agent ended by itself, because nobody answered for a day. */
   readonly ended: Promise<void>;
+  /** Creates a job on this host without the control plane, as a schedule does. At most once per id (createLocalJob). */
+  createJob(job: Omit<JobDescription, 'createdAt'>): 'created' | 'known' | 'too-large';
   /** Reads the agent file again; an invalid one is refused with CONFIG_INVALID and the old one stays in force (J6). */
   reload(): Promise<void>;
   /** Ends what runs, waits for its tools, closes the journal. Tells what it had to leave behind: calls into disks that do not answer. */
@@ -174,6 +177,12 @@ class RunningAgent implements Agent {
     this.#link.redial();
   }
 
+  createJob(job: Omit<JobDescription, 'createdAt'>): 'created' | 'known' | 'too-large' {
+    const refuse = (spec: JobSpec): WireError | null => refusalOf(this.#targets, spec);
+    const events = eventsNow(this.#options.clock);
+    return this.#journal.apply((ledger) => createLocalJob(ledger, job, events, refuse)).value;
+  }
+
   async reload(): Promise<void> {
     try {
       const config = await readAgentConfig(this.#options.configFile);
@@ -239,6 +248,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   let closing: Promise<readonly string[]> | undefined;
   return {
     ended: agent.ended,
+    createJob: (job) => agent.createJob(job),
     reload: () => agent.reload(),
     close: () => {
       closing ??= agent.close().then(async (left) => {

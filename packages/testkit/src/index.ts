@@ -1,5 +1,6 @@
 export * from './admin-client.ts';
 export * from './free-port.ts';
+export * from './job-builders.ts';
 export * from './lying-tool.ts';
 export * from './postgres-server.ts';
 export * from './power-cut-disk.ts';
