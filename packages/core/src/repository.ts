@@ -14,7 +14,7 @@ export interface NewBackup {
 export interface BackupWriter extends ArtifactSink {
   /** Writes the manifest last; from then on the backup exists. Returns the manifest as read back. */
   publish(facts: BackupFacts, finishedAt: string): Promise<{ manifest: Manifest; manifestSha256: string }>;
-  /** Removes everything of an unpublished backup; what a failing disk does not let go is left to the sweep, and nothing is thrown. */
+  /** Removes everything of an unpublished backup. Never throws: what a failing store does not remove is left to the sweep. */
   abandon(): Promise<void>;
 }
 /** Why a backup is not to be removed. `by` and `at` are null when the hold is there and cannot be read. */
@@ -30,25 +30,31 @@ export interface StoredBackup {
   readonly held: Hold | null;
   /** Whether this version can restore it. A backup that it cannot restore is listed, and never removed. */
   readonly restorable: Restorable;
-  /** What is wrong beside the backup, such as a verdict that cannot be read; it joins the warnings of its summary. */
+  /** A problem that does not affect the backup itself, such as a verdict that cannot be read. It joins the warnings of its summary. */
   readonly remark?: string;
 }
-/** One repository. Names typed by people are schema-checked words; every path below is made by us and never follows a symlink. */
+/** One repository. Environment, host and target are checked by their schema; all other names are made by us. */
 export interface Repository {
   readonly id: string;
-  /** Mount check, marker, owner and modes. Throws REPOSITORY_NOT_MOUNTED, REPOSITORY_UNSAFE. Called before each job. */
+  /** Checks the store and the marker. Throws REPOSITORY_NOT_MOUNTED, REPOSITORY_UNSAFE. Called before each job. */
   check(): Promise<void>;
-  /** Null when the store has no limit. */
+  /** Bytes that can still be stored. Null when the store has no limit. */
   freeBytes(): Promise<number | null>;
-  /** Refuses REPOSITORY_FOREIGN when the target's folder belongs to another system id, or is written by another installation: so does all that changes it. `run` stops the read-back, and hears how far it is. */
+  /**
+   * Begins a backup, and makes this installation the writer of the target. Throws REPOSITORY_FOREIGN when the target holds backups of
+   * another system or has another writer; so does every other method that changes a target. `run` stops the read-back and receives
+   * its progress.
+   */
   begin(backup: NewBackup, systemId: string, run?: Pick<EngineContext, 'signal' | 'progress'>): Promise<BackupWriter>;
-  /** `backups` have a manifest and every object it lists, by name, kind and size; whatever else is there is `broken`, and says why. */
+  /** `backups` have a manifest and every object that it lists, with the right size, oldest first. Anything else is `broken`, with the reason. */
   list(ref: TargetRef): Promise<{ backups: StoredBackup[]; broken: { backupId: string; reason: string }[] }>;
+  /** NOT_FOUND when there is no manifest. Does not check whether objects and dependencies are there: `list` does. */
   read(ref: TargetRef, backupId: string): Promise<StoredBackup>;
+  /** Throws NEWER_FORMAT for a backup that this version cannot restore. */
   open(ref: TargetRef, backupId: string): Promise<ArtifactSource>;
   /**
-   * Levels 0 and 1: present with the right sizes; stored bytes re-read and hashed; names object and 1 MiB block of damage when it can.
-   * `remark` hears what is no finding, and yet lessens what the answer is worth.
+   * Level 0: every object is present with the right size. Level 1: the stored bytes are re-read and hashed; a finding names the 1 MiB
+   * block of the damage if the decoder can tell. `remark` receives what limits the result without being a finding.
    */
   verify(
     ref: TargetRef,
@@ -58,7 +64,7 @@ export interface Repository {
     progress: (doneBytes: number) => void,
     remark?: (text: string) => void,
   ): Promise<readonly Finding[]>;
-  /** Keeps the verdict of a verification beside the backup (verified.json), outside the manifest. */
+  /** Stores the verdict of a verification beside the manifest (verified.json). */
   recordVerified(ref: TargetRef, backupId: string, verdict: NonNullable<BackupSummary['verified']>): Promise<void>;
   /** Keeps a backup from being removed until it is released. False when it is held already: the first hold stays. */
   hold(ref: TargetRef, backupId: string, hold: { reason: string; by: string; at: string }): Promise<boolean>;
@@ -74,16 +80,16 @@ export interface Repository {
    * then the tombstone. Never of a held backup. What cannot be removed stops no other; it is thrown at the end.
    */
   purge(ref: TargetRef, now: number, graceMs: number): Promise<number>;
-  /** Removes what unpublished backups left behind that no live job owns. */
+  /** Removes what interrupted backups left behind, except those of live jobs. Returns the ids of which nothing is left. */
   sweep(ref: TargetRef, liveBackupIds: ReadonlySet<string>): Promise<readonly string[]>;
   /** A log stream of a target. Throws BAD_INPUT for what is not the id of one. */
   log(ref: TargetRef, streamId: string): SegmentLog;
-  /** The store's own clock: modification time of a marker just written. */
+  /** The time by the clock of the store, in ms since the epoch. */
   storeNow(): Promise<number>;
-  /** Throws REPOSITORY_FOREIGN when a backup of this system from here would be refused. */
+  /** Throws REPOSITORY_FOREIGN when `begin` would. */
   checkOwner(ref: TargetRef, systemId: string): Promise<void>;
-  /** Takes the target's folder from whoever writes there, for the next backup to make it its own; false when nobody did. */
+  /** Removes the owner of a target, so that the next backup becomes its owner. False when it had none. */
   disown(ref: TargetRef): Promise<boolean>;
-  /** The ids of backups that were removed and whose grace is not over. */
+  /** The ids of the backups that were removed and not purged yet. */
   removed(ref: TargetRef): Promise<string[]>;
 }

@@ -17,7 +17,7 @@ test('a backup belongs to one group for each of its databases, so that another s
 });
 
 test('a backup without contents is one group of its method, as large as all its objects', () => {
-  expect(partsOf(aManifest({}))).toEqual([{ group: expect.any(String), database: null, producedBytes: 1_000 }]);
+  expect(partsOf(aManifest({}))).toEqual([{ group: expect.any(String), content: null, producedBytes: 1_000 }]);
   const [logical] = partsOf(aManifest({}));
   const [physical] = partsOf(aManifest({}, { method: 'physical' }));
   expect(logical?.group).not.toBe(physical?.group);

@@ -15,7 +15,7 @@ const NOW = Date.parse('2026-06-30T12:00:00Z');
 
 /** What a backup holds of the named databases, of the same size each. */
 const holding = (databases: string, producedBytes = 1_000_000): { parts: GroupPart[] } => ({
-  parts: databases.split(' ').map((database) => ({ group: database, database, producedBytes })),
+  parts: databases.split(' ').map((database) => ({ group: database, content: database, producedBytes })),
 });
 /** A good backup that ended so many days ago; later ones have higher sequences. */
 const aged = (days: number, more: Partial<RotationCandidate> = {}): RotationCandidate => ({
@@ -177,12 +177,12 @@ test('D4: tiny, bad and unverified backups push no good one out', () => {
   expect(reasonOf(result, 'b0.3')).toContain('suspect');
 });
 
-test('the last proven backup stays when younger ones were only re-read', () => {
+test('the last restore-tested backup stays when younger ones were only re-read', () => {
   const reread = { verifiedLevel: 1 };
   const result = plan([aged(100, { verifiedLevel: 6 }), aged(2, reread), aged(1, reread), aged(0, reread)], {
     keepLast: 1,
   });
-  expect(reasonOf(result, 'b100')).toBe('the last proven backup');
+  expect(reasonOf(result, 'b100')).toBe('the last restore-tested backup');
 });
 
 test('a suspect size is held against a backup until it was loaded into a server', () => {

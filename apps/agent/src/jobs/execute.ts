@@ -103,7 +103,7 @@ async function verify(spec: Spec<'verify'>, { target, context }: Execution): Pro
   const stands = standingVerdict(stored?.verified ?? null, found);
   if (stands !== stored?.verified && own.every((finding) => finding.object !== 'manifest.json'))
     await repository.recordVerified(target.ref, backupId, stands).catch((error: unknown) => {
-      // A host that took over from a lost one verifies before it makes the folder its own; the answer is told all the same.
+      // A host that replaces a lost one verifies before it owns the target. The result is reported all the same.
       if (!(error instanceof Failure && error.code === 'REPOSITORY_FOREIGN')) throw error;
       context.log(`the verdict was not kept with the backup: ${error.message}`);
     });

@@ -4,27 +4,27 @@ import { type Judged, RESTORE_TEST_LEVEL, suspectSizes } from '../verification/v
 const HOUR_MS = 3_600_000;
 /** Clocks that differ by more than this decide no deletion, and nothing destructive begins (I11). */
 export const MAX_SKEW_MS = 5 * 60_000;
-/** Nothing was backed up before Lastgood was made: an earlier instant comes from a clock that was not set (D2). */
+/** No backup is older than Lastgood: an earlier instant comes from a clock that was not set (D2). */
 const FIRST_INSTANT = Date.parse('2026-01-01T00:00:00Z');
 
-/** What a backup holds of one database (or of the whole target). Within a group backups replace one another. */
+/** What a backup holds of one database, or of the whole target. Within a group, newer backups replace older ones. */
 export interface GroupPart {
-  /** Same engine, kind and database. */
+  /** Same engine, method and content. */
   readonly group: string;
-  /** For people; null when the backup is of the whole target. */
-  readonly database: string | null;
+  /** The name of the content, for people; null for the whole target. */
+  readonly content: string | null;
   readonly producedBytes: number;
 }
 export interface RotationCandidate extends Judged {
   readonly backupId: string;
   readonly sequence: number;
   readonly finishedAt: string;
-  /** At least one. A backup stays as long as one of its groups needs it. */
+  /** At least one. A backup is kept as long as one of its groups needs it. */
   readonly parts: readonly GroupPart[];
-  /** The backups that a restore of it reads as well: they stay as long as it does. */
+  /** The backups that a restore of it reads as well. They are kept as long as it is. */
   readonly dependsOn: readonly string[];
 }
-/** What the agent's own file allows, whatever the control plane asks for. */
+/** What the agent file allows, whatever the control plane asks for. */
 export interface HostLimits {
   readonly minimumKept: number;
   readonly maxRemovedPerRun: number;
@@ -35,24 +35,24 @@ export interface RotationInput {
   readonly retention: Retention;
   readonly holds: ReadonlySet<string>;
   readonly inUse: ReadonlySet<string>;
-  /** The clock of the host, of the store and of the control plane (null when it is not known), in ms since the epoch. */
+  /** By the clocks of the host, the store and the control plane (null when unknown), in ms since the epoch. */
   readonly now: number;
   readonly storeNow: number;
   readonly controlNow: number | null;
-  /** By how much the clock of the host was lately seen to jump, in ms; 0 when it ran steadily. */
+  /** How far the clock of the host jumped recently, in ms; 0 when it ran steadily. */
   readonly jumpedMs: number;
   readonly hostLimits: HostLimits;
 }
 export interface RotationPlan {
-  /** Every backup with its reason, in the order of their sequence. */
+  /** Every backup with the reason, in the order of their sequence. */
   readonly decisions: readonly RotationDecision[];
   /** The ids of the backups to remove, in an order that leaves no backup without what it depends on if it is interrupted. */
   readonly removals: readonly string[];
-  /** Why nothing at all may be removed now; null when the decisions hold. */
+  /** Why nothing may be removed now; null when the decisions apply. */
   readonly refused: string | null;
 }
 
-/** Why no clock may be believed now. `backups` in the order of their sequence. */
+/** Why the clocks cannot be trusted now; null when they can. `backups` in the order of their sequence. */
 function untrustedClock({ backups, now, storeNow, controlNow, jumpedMs }: RotationInput): string | null {
   const minutes = (ms: number): string => `${Math.round(Math.abs(ms) / 60_000)} minutes`;
   if (Math.abs(jumpedMs) > MAX_SKEW_MS) return `the clock of the host jumped by ${minutes(jumpedMs)} a short time ago`;
@@ -60,42 +60,42 @@ function untrustedClock({ backups, now, storeNow, controlNow, jumpedMs }: Rotati
     return `the clocks of host and repository are ${minutes(now - storeNow)} apart`;
   if (controlNow !== null && Math.abs(now - controlNow) > MAX_SKEW_MS)
     return `the clocks of host and control plane are ${minutes(now - controlNow)} apart`;
-  // An older one may have met a clock that was wrong then; when the newest lies ahead, the clock is wrong now.
+  // An older backup may come from a clock that was wrong then. If the newest lies in the future, the clock is wrong now.
   const newest = Date.parse(backups.at(-1)?.finishedAt ?? '1970-01-01T00:00:00Z');
   return newest > now + MAX_SKEW_MS ? `the newest backup was finished ${minutes(now - newest)} in the future` : null;
 }
 
 /**
- * When each backup was finished as far as the sequence, which no clock makes, bears it out: no backup counts as older than one
- * before it, and an instant that cannot be (before the product, in the future) gives way to that of its neighbor. A clock that was
- * once wrong can so make a backup younger, and keep it longer, but never older.
+ * When each backup was finished, corrected by the sequence, which does not depend on a clock: no backup counts as older than one before
+ * it, and an impossible instant (before the product, in the future) is replaced by that of its neighbor. A clock that was wrong
+ * once can make a backup younger, so that it is kept longer, but never older.
  */
 function agesOf(backups: readonly RotationCandidate[], now: number): Map<string, number> {
   const canBe = (at: number): boolean => at >= FIRST_INSTANT && at <= now + MAX_SKEW_MS;
-  const told = backups.map(({ backupId, finishedAt }) => ({ backupId, at: Date.parse(finishedAt) }));
-  let latest = told.find(({ at }) => canBe(at))?.at ?? now;
+  const recorded = backups.map(({ backupId, finishedAt }) => ({ backupId, at: Date.parse(finishedAt) }));
+  let latest = recorded.find(({ at }) => canBe(at))?.at ?? now;
   return new Map(
-    told.map(({ backupId, at }) => {
+    recorded.map(({ backupId, at }) => {
       if (canBe(at)) latest = Math.max(latest, at);
       return [backupId, latest];
     }),
   );
 }
 
-/** One backup as its group sees it. */
+/** A backup as a member of one group. */
 interface Member extends Omit<RotationCandidate, 'parts' | 'finishedAt' | 'dependsOn'> {
   readonly finished: number;
-  readonly database: string | null;
+  readonly content: string | null;
   readonly producedBytes: number;
 }
 
-/** Good backups that may push others out: a series of tiny ones never does (D4). */
+/** Good backups that may displace others. A series of tiny backups never does (D4). */
 function trustedOf(group: readonly Member[]): Member[] {
   const suspect = suspectSizes(group);
   return group.filter((backup, index) => backup.state === 'good' && suspect[index] === false);
 }
 
-/** The reasons to keep backups of one group; what has none may go. */
+/** The reasons to keep backups of one group. A backup without a reason may be removed. */
 function keepReasons(group: readonly Member[], { retention, hostLimits }: RotationInput): Map<string, string> {
   const reasons = new Map<string, string>();
   const keep = (backup: Member | undefined, reason: string): void => {
@@ -106,7 +106,7 @@ function keepReasons(group: readonly Member[], { retention, hostLimits }: Rotati
   keep(newest, 'the last good backup');
   keep(
     newestFirst.find((backup) => (backup.verifiedLevel ?? 0) >= RESTORE_TEST_LEVEL),
-    'the last proven backup',
+    'the last restore-tested backup',
   );
   keep(
     newestFirst.find((backup) => backup.verifiedLevel !== null),
@@ -115,7 +115,7 @@ function keepReasons(group: readonly Member[], { retention, hostLimits }: Rotati
   for (const backup of newestFirst.slice(0, retention.keepLast ?? 0))
     keep(backup, `one of the last ${retention.keepLast}`);
   if (retention.keepWithinHours !== undefined && newest !== undefined) {
-    // Counted back from the newest backup, not from a clock: neither a jump nor a week of failures makes everything old (D1, D3).
+    // Counted back from the newest backup, not from a clock, so that neither a jump nor a week of failures makes everything old (D1, D3).
     const edge = newest.finished - retention.keepWithinHours * HOUR_MS;
     for (const backup of newestFirst.filter((other) => other.finished >= edge))
       keep(backup, `within ${retention.keepWithinHours} hours of the newest`);
@@ -142,32 +142,32 @@ function keepReasons(group: readonly Member[], { retention, hostLimits }: Rotati
 
 interface Reason {
   readonly text: string;
-  readonly database: string | null;
+  readonly content: string | null;
 }
 
-/** Why each backup is needed, by its groups; those that no group needs are absent. */
+/** Why each backup is needed by its groups. Backups that no group needs are absent. */
 function reasonsOf(input: RotationInput, finishedAt: ReadonlyMap<string, number>): Map<string, string> {
   const { backups } = input;
   const members = backups.flatMap(({ parts, dependsOn: _dependsOn, ...backup }) => {
     const finished = finishedAt.get(backup.backupId) ?? input.now;
-    return parts.map(({ group, database, producedBytes }) => ({
+    return parts.map(({ group, content, producedBytes }) => ({
       group,
-      member: { ...backup, finished, database, producedBytes },
+      member: { ...backup, finished, content, producedBytes },
     }));
   });
   const found = new Map<string, Reason[]>();
   for (const group of Map.groupBy(members, (each) => each.group).values()) {
     const own = group.map(({ member }) => member);
     for (const [backupId, text] of keepReasons(own, input))
-      found.set(backupId, [...(found.get(backupId) ?? []), { text, database: own[0]?.database ?? null }]);
+      found.set(backupId, [...(found.get(backupId) ?? []), { text, content: own[0]?.content ?? null }]);
   }
-  const words = ({ backupId, parts }: RotationCandidate): [string, string][] => {
+  const reasonOf = ({ backupId, parts }: RotationCandidate): [string, string][] => {
     const [first, ...others] = found.get(backupId) ?? [];
     if (first === undefined) return [];
     const all = others.length + 1 === parts.length && others.every((other) => other.text === first.text);
-    return [[backupId, all || first.database === null ? first.text : `${first.text} of "${first.database}"`]];
+    return [[backupId, all || first.content === null ? first.text : `${first.text} of "${first.content}"`]];
   };
-  return new Map(backups.flatMap(words));
+  return new Map(backups.flatMap(reasonOf));
 }
 
 /** Adds to the reasons what kept backups depend on, however far down (I3). */

@@ -1,6 +1,6 @@
 import type { BackupSummary } from '@lastgood/protocol';
 
-/** From this level on a backup was loaded into a server: it is proven, and an odd size is no longer held against it. */
+/** From this level on, a backup was loaded into a server: it is restore-tested, and an unusual size no longer makes it suspect. */
 export const RESTORE_TEST_LEVEL = 4;
 /** How many earlier backups a size is compared with. */
 const NEIGHBOURS = 7;
@@ -12,8 +12,8 @@ const GROWN = 3;
 export type Verdict = NonNullable<BackupSummary['verified']>;
 
 /**
- * The verdict that stands after another check. A shallow look takes back neither what a deep one has proven nor what it has found:
- * a failure at level n + 1 (`level` is what was reached, n) is taken back only by a check that reaches further than n.
+ * The verdict after another verification. A shallow one replaces neither what a deeper one has passed nor what it has found: a failure
+ * at level n + 1 (`level` is what was reached, n) is replaced only by a verification that reaches further than n.
  */
 export function standingVerdict(before: Verdict | null, found: Verdict): Verdict {
   if (before === null) return found;
@@ -44,7 +44,7 @@ const isOdd = (bytes: number, median: number): boolean =>
 /**
  * For each backup of a group, oldest first, whether its size is suspect: smaller than half, or larger than twice, the median of the
  * (up to seven) trusted ones before it (founding rule: size varies by more than 50 %), by 16 KiB at least. A suspect or bad one is
- * no measure for others, so a series of emptied backups never becomes normal; being proven makes any size normal, and so do three
+ * no measure for others, so a series of emptied backups never becomes normal; a restore test makes any size normal, and so do three
  * in a row that are larger.
  */
 export function suspectSizes(group: readonly Sized[]): boolean[] {
