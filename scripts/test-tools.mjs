@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { hasPostgres, installCommand, isDebian } from './postgres-programs.mjs';
+import { ensurePromtool } from './promtool-program.mjs';
 
 /** Programs that tests use, and Debian's packages of them. Only without PostgreSQL there is nothing to test at all. */
 const TOOLS = [
@@ -21,6 +22,11 @@ const missingPackages = () => [
 
 /** Installs missing packages that the tests need, as root on Debian; otherwise prints how to. Exits when PostgreSQL is missing. */
 export function ensureTestTools() {
+  ensurePackages();
+  ensurePromtool();
+}
+
+function ensurePackages() {
   const packages = missingPackages();
   if (packages.length === 0) return;
   if (process.getuid?.() === 0 && isDebian()) {

@@ -14,10 +14,10 @@ export interface NewBackup {
 export interface BackupWriter extends ArtifactSink {
   /** Writes the manifest last; from then on the backup exists. Returns the manifest as read back. */
   publish(facts: BackupFacts, finishedAt: string): Promise<{ manifest: Manifest; manifestSha256: string }>;
-  /** Removes everything of an unpublished backup. Never throws: what a failing store does not remove is left to the sweep. */
+  /** Removes an unpublished backup. Never throws: what cannot be removed now is left to the sweep. */
   abandon(): Promise<void>;
 }
-/** Why a backup is not to be removed. `by` and `at` are null when the hold is there and cannot be read. */
+/** Why a backup must not be removed. `by` and `at` are null when the hold exists but cannot be read. */
 export interface Hold {
   readonly reason: string;
   readonly by: string | null;
@@ -30,31 +30,30 @@ export interface StoredBackup {
   readonly held: Hold | null;
   /** Whether this version can restore it. A backup that it cannot restore is listed, and never removed. */
   readonly restorable: Restorable;
-  /** A problem that does not affect the backup itself, such as a verdict that cannot be read. It joins the warnings of its summary. */
+  /** A problem outside the backup itself, such as an unreadable verdict. The summary lists it as a warning. */
   readonly remark?: string;
 }
-/** One repository. Environment, host and target are checked by their schema; all other names are made by us. */
+/** One repository. Names from users are validated against a schema; paths are generated and never follow a symbolic link. */
 export interface Repository {
   readonly id: string;
-  /** Checks the store and the marker. Throws REPOSITORY_NOT_MOUNTED, REPOSITORY_UNSAFE. Called before each job. */
+  /** Checks mount, marker, owner and modes before each job. Throws REPOSITORY_NOT_MOUNTED or REPOSITORY_UNSAFE. */
   check(): Promise<void>;
   /** Bytes that can still be stored. Null when the store has no limit. */
   freeBytes(): Promise<number | null>;
   /**
-   * Begins a backup, and makes this installation the writer of the target. Throws REPOSITORY_FOREIGN when the target holds backups of
-   * another system or has another writer; so does every other method that changes a target. `run` stops the read-back and receives
-   * its progress.
+   * Starts a backup. This and every other change throws REPOSITORY_FOREIGN when the target's folder belongs to another system id or
+   * another installation writes to it. `run` cancels the read-back and receives its progress.
    */
   begin(backup: NewBackup, systemId: string, run?: Pick<EngineContext, 'signal' | 'progress'>): Promise<BackupWriter>;
-  /** `backups` have a manifest and every object that it lists, with the right size, oldest first. Anything else is `broken`, with the reason. */
+  /** `backups` have a manifest and every object that it lists, by name, kind and size. All others are `broken`, with the reason. */
   list(ref: TargetRef): Promise<{ backups: StoredBackup[]; broken: { backupId: string; reason: string }[] }>;
   /** NOT_FOUND when there is no manifest. Does not check whether objects and dependencies are there: `list` does. */
   read(ref: TargetRef, backupId: string): Promise<StoredBackup>;
   /** Throws NEWER_FORMAT for a backup that this version cannot restore. */
   open(ref: TargetRef, backupId: string): Promise<ArtifactSource>;
   /**
-   * Level 0: every object is present with the right size. Level 1: the stored bytes are re-read and hashed; a finding names the 1 MiB
-   * block of the damage if the decoder can tell. `remark` receives what limits the result without being a finding.
+   * Level 0 checks presence and sizes; level 1 also re-reads and hashes the stored bytes. Findings name the object and, where possible,
+   * the damaged 1 MiB block. `remark` receives what limits the result without being a finding, such as a read from the page cache.
    */
   verify(
     ref: TargetRef,
@@ -64,32 +63,32 @@ export interface Repository {
     progress: (doneBytes: number) => void,
     remark?: (text: string) => void,
   ): Promise<readonly Finding[]>;
-  /** Stores the verdict of a verification beside the manifest (verified.json). */
+  /** Stores the verdict of a verification in verified.json beside the manifest. */
   recordVerified(ref: TargetRef, backupId: string, verdict: NonNullable<BackupSummary['verified']>): Promise<void>;
-  /** Keeps a backup from being removed until it is released. False when it is held already: the first hold stays. */
+  /** Protects a backup from removal until it is released. Returns false when it is already held: the first hold stays. */
   hold(ref: TargetRef, backupId: string, hold: { reason: string; by: string; at: string }): Promise<boolean>;
-  /** False when the backup was not held. */
+  /** Releases a hold. Returns false when the backup was not held. */
   release(ref: TargetRef, backupId: string): Promise<boolean>;
   /**
-   * Hides a backup behind a tombstone, and returns the bytes that its purge will free. Refuses BACKUP_HELD, BACKUP_NEEDED (another
-   * backup that is kept depends on it) and NEWER_FORMAT.
+   * Marks a backup as removed with a tombstone and returns the bytes that its purge will free. Throws BACKUP_HELD, BACKUP_NEEDED
+   * (another backup depends on it) or NEWER_FORMAT.
    */
   remove(ref: TargetRef, backupId: string, now: number): Promise<number>;
   /**
-   * Removes the bytes of backups that were removed longer ago than the grace: manifest first, then only the objects that it listed,
-   * then the tombstone. Never of a held backup. What cannot be removed stops no other; it is thrown at the end.
+   * Deletes the data of backups whose grace period is over: the manifest first, then the objects that it lists, then the tombstone.
+   * Skips held backups. A failure does not stop the other deletions; its error is thrown at the end.
    */
   purge(ref: TargetRef, now: number, graceMs: number): Promise<number>;
-  /** Removes what interrupted backups left behind, except those of live jobs. Returns the ids of which nothing is left. */
+  /** Removes the leftovers of unpublished backups, except those of running jobs. */
   sweep(ref: TargetRef, liveBackupIds: ReadonlySet<string>): Promise<readonly string[]>;
-  /** A log stream of a target. Throws BAD_INPUT for what is not the id of one. */
+  /** Returns a log stream of a target. Throws BAD_INPUT when `streamId` is not valid. */
   log(ref: TargetRef, streamId: string): SegmentLog;
-  /** The time by the clock of the store, in ms since the epoch. */
+  /** The time by the store's own clock. */
   storeNow(): Promise<number>;
-  /** Throws REPOSITORY_FOREIGN when `begin` would. */
+  /** Throws REPOSITORY_FOREIGN when this installation may not back up this system here. */
   checkOwner(ref: TargetRef, systemId: string): Promise<void>;
-  /** Removes the owner of a target, so that the next backup becomes its owner. False when it had none. */
+  /** Removes the owner of the target's folder; the next backup becomes its owner. Returns false when it had none. */
   disown(ref: TargetRef): Promise<boolean>;
-  /** The ids of the backups that were removed and not purged yet. */
+  /** The ids of removed backups whose grace period is not over. */
   removed(ref: TargetRef): Promise<string[]>;
 }
