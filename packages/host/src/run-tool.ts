@@ -254,7 +254,7 @@ function failureOf(error: unknown, call: ToolCall, stderrTail: readonly string[]
     return call.signal.reason instanceof Failure
       ? call.signal.reason
       : new Failure('JOB_CANCELED', `${call.file} was canceled`);
-  const printed = tellingLines(stderrTail);
+  const printed = selectLines(stderrTail);
   if (error instanceof ExecaError) {
     if (error.timedOut) return new Failure('JOB_DEADLINE', `${call.file} ran longer than ${call.timeoutMs} ms`);
     if (error.code === 'ENOENT' && call.cwd !== undefined && !existsSync(call.cwd))
