@@ -243,7 +243,7 @@ describe('with a server', () => {
     await server.query('postgres', 'insert into t values (1)');
     await server.query('postgres', 'select pg_switch_wal()');
   };
-  /** Looks again and again, with a clock that runs a hundred times faster, until a code is there. */
+  /** Repeats the comparison, with a clock that runs a hundred times faster, until a code is there. */
   const untilFound = async (code: string, stored: WalHoldings): Promise<void> => {
     let memory: StreamMemory | null = null;
     const thresholds = { waitingMicros: 600_000n, stallMicros: 300_000n };
@@ -282,7 +282,7 @@ describe('with a server', () => {
     expect(Number(view.at / 1_000_000n) - Number(row?.['at'])).toBeLessThan(5);
     expect(view.flushLsn).toBeGreaterThan(0n);
   });
-  test('an archive_command that only says yes is found out', async () => {
+  test('an archive_command that stores nothing is detected', async () => {
     const view = await readServerWal(session);
     await segment();
     await segment();

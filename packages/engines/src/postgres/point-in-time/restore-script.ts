@@ -15,7 +15,7 @@ const quote = (text: string): string => {
 };
 
 /**
- * The program of `restore_command`. PostgreSQL takes exit status 1 to 125 for the end of the WAL: it promotes and says nothing. So 1 is
+ * The program of `restore_command`. PostgreSQL takes exit status 1 to 125 for the end of the WAL: it promotes without an error. So 1 is
  * only for what the plan does not read, and everything else that is not a success is 126, which ends the recovery.
  * Files are moved, never linked: the server writes over a linked file when it recycles it.
  */
