@@ -1,8 +1,8 @@
 import { type PostgresServer, startPrimary } from '@lastgood/testkit';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { Session } from '../src/postgres/session.ts';
 import { type PostgresConnection, postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
 import { checkStreamSettings, readStreamSettings } from '../src/postgres/physical/settings-check.ts';
+import { Session } from '../src/postgres/session.ts';
 import { rangesOf, type WalHoldings } from '../src/postgres/wal/continuity.ts';
 import { readServerWal, type ServerWalView, switchWal } from '../src/postgres/wal/server-view.ts';
 import {

@@ -6,7 +6,6 @@ import { Failure } from '@lastgood/core';
 import { systemClock } from '@lastgood/host';
 import { type PostgresServer, type TemporaryFolder, temporaryFolder } from '@lastgood/testkit';
 import { vi } from 'vitest';
-import { Session } from '../../src/postgres/session.ts';
 import { type PostgresConnection, postgresConnectionSchema } from '../../src/postgres/connection-schema.ts';
 import { ArchiveChecker } from '../../src/postgres/physical/archive-checker.ts';
 import { parseBackupLabel } from '../../src/postgres/physical/backup-label.ts';
@@ -33,6 +32,7 @@ import {
 } from '../../src/postgres/point-in-time/target.ts';
 import { type StoredArchive, unpackServer } from '../../src/postgres/point-in-time/unpack.ts';
 import { type SegmentSource, WalPrefetch } from '../../src/postgres/point-in-time/wal-prefetch.ts';
+import { Session } from '../../src/postgres/session.ts';
 import type { PathSegment } from '../../src/postgres/wal/continuity.ts';
 import { type Micros, microsOfMs, parseInstant } from '../../src/postgres/wal/instant.ts';
 import { type Lsn, parseLsn } from '../../src/postgres/wal/lsn.ts';

@@ -142,7 +142,10 @@ export class ReplicationSession implements AsyncDisposable {
     if (error instanceof Failure) return error;
     if (error instanceof pg.DatabaseError)
       return serverFailure(readDatabaseError(error, false), { what: this.#where, routine: error.routine });
-    return new Failure('DATABASE_UNREACHABLE', `${this.#where}: ${error instanceof Error ? error.message : String(error)}`);
+    return new Failure(
+      'DATABASE_UNREACHABLE',
+      `${this.#where}: ${error instanceof Error ? error.message : String(error)}`,
+    );
   }
 
   /** Starts a command. `events` must be read to the end, or the session is over. */
@@ -251,7 +254,11 @@ export class ReplicationSession implements AsyncDisposable {
 }
 
 function refuseMissingPassword(where: string): never {
-  throw new Failure('DATABASE_REFUSED', `${where}: the server asks for a password, and no line of a passfile has one for it`, {
-    remedy: 'Add a line for this host, port, user and the database "replication" to the passfile of the target.',
-  });
+  throw new Failure(
+    'DATABASE_REFUSED',
+    `${where}: the server asks for a password, and no line of a passfile has one for it`,
+    {
+      remedy: 'Add a line for this host, port, user and the database "replication" to the passfile of the target.',
+    },
+  );
 }

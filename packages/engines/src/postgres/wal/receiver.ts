@@ -1,6 +1,6 @@
-import { Session } from '../session.ts';
 import type { PostgresConnection } from '../connection-schema.ts';
 import { ReplicationSession } from '../replication/replication-session.ts';
+import { Session } from '../session.ts';
 import type { ReceiverOptions, ReceiverOutcome } from './receiver-options.ts';
 import { ReceiverRun } from './receiver-run.ts';
 import { readSlotView, type SlotView } from './slot.ts';
