@@ -5,8 +5,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs, styleText } from 'node:util';
 import type { JobResult, JobSpec } from '@lastgood/protocol';
-import { seedShop, startPostgres } from '@lastgood/testkit';
-import { type AdminClient, adminClient, freePort, root, startProcess, waitFor } from './fleet-processes.ts';
+import {
+  type AdminClient,
+  adminClient,
+  freePort,
+  root,
+  seedShop,
+  startPostgres,
+  startProcess,
+  waitFor,
+} from '@lastgood/testkit';
 
 const { values: options } = parseArgs({ options: { once: { type: 'boolean', default: false } } });
 const started = performance.now();

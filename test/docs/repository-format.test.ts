@@ -3,9 +3,8 @@ import { join } from 'node:path';
 import { createPostgresEngine } from '@lastgood/engines/postgres';
 import { captureTool, systemClock, uuidv7 } from '@lastgood/host';
 import { createFolderRepository } from '@lastgood/repository';
-import { type PostgresServer, seedShop, startPostgres, temporaryFolder } from '@lastgood/testkit';
+import { type PostgresServer, root, seedShop, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
-import { root } from '../../scripts/fleet-processes.ts';
 
 const never = new AbortController().signal;
 const ref = { environment: 'prod', host: 'db-1', target: 'shop' };

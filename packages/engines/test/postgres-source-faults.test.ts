@@ -7,7 +7,8 @@ import { captureTool, runTool, uuidv7 } from '@lastgood/host';
 import { freePort, lyingTool, type PostgresServer, seedShop, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { postgresConnectionSchema, Session } from '../src/postgres/connection.ts';
+import { Session } from '../src/postgres/connection.ts';
+import { postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
 import { EngineHarness, ref } from './support/engine-harness.ts';
 
 const PASSWORD = 'super:secret';

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { Failure } from '@lastgood/core';
 import { type PostgresServer, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { postgresConnectionSchema, toolEnvironment } from '../src/postgres/connection.ts';
+import { toolEnvironment } from '../src/postgres/connection.ts';
+import { postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
 import { passwordFrom } from '../src/postgres/passfile.ts';
 import { codeOf, EngineHarness, lacking, ref } from './support/engine-harness.ts';
 

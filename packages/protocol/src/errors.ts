@@ -66,6 +66,26 @@ export const ERROR_CATALOG = {
   },
   TOOL_FAILED: { exit: 2, remedy: 'Read the last lines of the tool in the message; the job left nothing behind.' },
   TOOL_STALLED: { exit: 2, remedy: 'The tool made no progress. Look for locks on the database or a hanging disk.' },
+  SERVICE_NOT_FOUND: {
+    exit: 2,
+    remedy: 'Correct the unit or the command of the service in the agent file; the message names what is missing.',
+  },
+  SERVICE_MASKED: {
+    exit: 2,
+    remedy: 'Run `systemctl unmask` for the unit that the message names if the service may be started, then try again.',
+  },
+  SERVICE_FORBIDDEN: {
+    exit: 2,
+    remedy: 'Run the agent as root, or allow its user to start and stop the service.',
+  },
+  SERVICE_FAILED: {
+    exit: 2,
+    remedy: 'Read the log of the service, correct the cause that it names, then try again.',
+  },
+  SERVICE_TIMEOUT: {
+    exit: 2,
+    remedy: 'Check whether the service is running and why it is slow, or allow it more time.',
+  },
   DATABASE_UNREACHABLE: {
     exit: 2,
     remedy: 'Check that the server runs and that the connection in the agent file is right.',

@@ -3,10 +3,9 @@ import { once } from 'node:events';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { powerCutDisk, temporaryFolder } from '@lastgood/testkit';
+import { adminClient, powerCutDisk, root, temporaryFolder } from '@lastgood/testkit';
 import Database from 'better-sqlite3';
 import { afterAll, expect, test } from 'vitest';
-import { adminClient, root } from '../../../scripts/fleet-processes.ts';
 
 const main = join(root, 'apps/control/src/main.ts');
 const MIGRATIONS = 2;

@@ -1,7 +1,8 @@
 import { Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type ArtifactSink, type BackupFacts, type EngineContext, Failure } from '@lastgood/core';
-import { type PostgresConnection, Session } from './connection.ts';
+import { Session } from './connection.ts';
+import type { PostgresConnection } from './connection-schema.ts';
 import { type BackupRun, dumpGlobals, dumpSnapshot } from './dump.ts';
 import {
   type Fingerprint,

@@ -3,7 +3,8 @@ import { PassThrough, type Readable, Transform, type TransformCallback } from 'n
 import { type ArtifactSink, type EngineContext, Failure } from '@lastgood/core';
 import { captureTool, runTool } from '@lastgood/host';
 import { ArchiveWalker } from './archive-walker.ts';
-import { conninfo, type PostgresConnection, toolEnvironment } from './connection.ts';
+import { conninfo, toolEnvironment } from './connection.ts';
+import type { PostgresConnection } from './connection-schema.ts';
 import type { Properties } from './properties.ts';
 import type { Server } from './server.ts';
 import type { ToolFolder } from './tools.ts';

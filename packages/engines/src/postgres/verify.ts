@@ -3,7 +3,8 @@ import { type ArtifactSource, type EngineContext, Failure, type VerifyOutcome } 
 import { runTool } from '@lastgood/host';
 import type { Finding, Manifest, VerificationLevel } from '@lastgood/protocol';
 import { artifactsOf, type DatabaseArtifacts, databasesOf, encodingOf, globalsOf, sizeOf } from './artifacts.ts';
-import { isRefusal, type PostgresConnection, Session } from './connection.ts';
+import { isRefusal, Session } from './connection.ts';
+import type { PostgresConnection } from './connection-schema.ts';
 import { countDataEntries } from './dump.ts';
 import { compareFingerprints, STABLE_SETTINGS, takeFingerprint } from './fingerprint.ts';
 import { statementsOf, withoutGrantor } from './globals.ts';
