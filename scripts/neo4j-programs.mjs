@@ -1,18 +1,7 @@
 // A Neo4j Community server for the tests, from Maven packages. Works on Node 18.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { toolCache } from './tool-cache.mjs';
@@ -21,7 +10,6 @@ const VERSION = '5.26.30';
 const PLUGIN = 'org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies';
 const POM = join(dirname(fileURLToPath(import.meta.url)), 'neo4j', 'pom.xml');
 const CHECKSUMS = join(dirname(POM), 'jars.sha256');
-const START_MS = 120_000;
 
 const libFolder = () => join(toolCache(), `neo4j-${VERSION}`, 'lib');
 
@@ -49,10 +37,8 @@ export function ensureNeo4j() {
   if (!hasNeo4j()) {
     console.log(`downloading Neo4j Community ${VERSION} (mvn) into ${toolCache()}`);
     const reason = install();
-    if (reason !== null) return console.error(`Neo4j ${VERSION} could not be installed: ${reason}`);
+    if (reason !== null) console.error(`Neo4j ${VERSION} could not be installed: ${reason}`);
   }
-  const archive = join(toolCache(), `neo4j-${VERSION}`, 'server.jsa');
-  if (!existsSync(archive)) buildClassArchive(archive);
 }
 
 /** Returns null, or why the jars could not be installed. A folder appears whole or not at all: two test runs may install at once. */
@@ -89,39 +75,3 @@ function wrongJars(lib) {
   return [...new Set([...recorded.keys(), ...found.keys()])].filter((name) => recorded.get(name) !== found.get(name));
 }
 const sha256 = (path) => createHash('sha256').update(readFileSync(path)).digest('hex');
-
-/**
- * Makes a class-data archive, with which a server starts in half the time, by starting one with its data in a temporary folder. Java
- * ignores an archive that was made by another version of Java. Without an archive everything works, only slower.
- */
-function buildClassArchive(archive) {
-  const home = mkdtempSync(join(tmpdir(), 'lg-neo4j-'));
-  const partial = `${archive}.${process.pid}`;
-  mkdirSync(join(home, 'conf'));
-  writeFileSync(
-    join(home, 'conf', 'neo4j.conf'),
-    [
-      `server.directories.lib=${libFolder()}`,
-      'server.bolt.listen_address=127.0.0.1:0',
-      'server.http.enabled=false',
-      'server.https.enabled=false',
-      'db.tx_log.preallocate=false',
-      'dbms.usage_report.enabled=false',
-      '',
-    ].join('\n'),
-  );
-  const opens = ['java.nio', 'java.io', 'sun.nio.ch'].map((name) => `--add-opens=java.base/${name}=ALL-UNNAMED`);
-  const flags = ['-Xmx256m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', `-XX:ArchiveClassesAtExit=${partial}`];
-  const main = ['org.neo4j.server.CommunityEntryPoint', `--home-dir=${home}`, `--config-dir=${join(home, 'conf')}`];
-  const log = join(home, 'logs', 'neo4j.log');
-  try {
-    // A shell waits for the line of the log and stops the server: everything here is synchronous, for scripts/test.mjs.
-    const script = `java "$@" & pid=$!; for i in $(seq ${START_MS / 100}); do sleep 0.1; grep -q 'Started\\.' '${log}' 2>/dev/null && break; done; kill $pid; wait $pid`;
-    const args = ['-c', script, 'sh', ...flags, ...opens, '-cp', join(libFolder(), '*'), ...main];
-    spawnSync('sh', args, { stdio: 'ignore', timeout: START_MS * 2 });
-    if (existsSync(partial)) renameSync(partial, archive);
-  } finally {
-    rmSync(home, { recursive: true, force: true });
-    rmSync(partial, { force: true });
-  }
-}
