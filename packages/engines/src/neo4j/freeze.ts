@@ -24,9 +24,13 @@ export interface Frozen<T> {
 }
 
 const tooLong = (maxPauseMs: number): Failure =>
-  new Failure('TOOL_FAILED', `the server ran before its files were copied: the pause of ${maxPauseMs} ms was too short`, {
-    remedy: 'Raise maxPauseSeconds of the target, or use a file system whose snapshots are faster.',
-  });
+  new Failure(
+    'TOOL_FAILED',
+    `the server ran before its files were copied: the pause of ${maxPauseMs} ms was too short`,
+    {
+      remedy: 'Raise maxPauseSeconds of the target, or use a file system whose snapshots are faster.',
+    },
+  );
 
 const ended = ({ pid }: ProcessIdentity): Failure =>
   new Failure('DATABASE_UNREACHABLE', `the server process ${pid} ended while it was to be paused`);
