@@ -53,15 +53,10 @@ const textOrNull = (value: unknown): string | null => (typeof value === 'string'
 
 /** Reads what a server reports about itself. */
 export async function readServerFacts(session: BoltSession, queryMs: number): Promise<ServerFacts> {
-  const [component] = await session.rows(
-    'system',
-    "CALL dbms.components() YIELD name, versions, edition WHERE name = 'Neo4j Kernel' RETURN versions[0] AS version, edition",
-    {},
-    queryMs,
-  );
-  const edition = component?.['edition'];
+  const components = await session.rows('system', 'CALL dbms.components() YIELD name, edition', {}, queryMs);
+  const edition = components.find(({ name }) => name === 'Neo4j Kernel')?.['edition'];
   return {
-    version: String(component?.['version'] ?? session.version),
+    version: session.version,
     edition: edition === 'community' || edition === 'enterprise' ? edition : 'unknown',
     databases: await readDatabases(session, queryMs),
     settings: await readSettings(session, queryMs),
