@@ -8,6 +8,7 @@ export * from './neo4j-write-load.ts';
 export * from './postgres-server.ts';
 export * from './power-cut-disk.ts';
 export * from './project-root.ts';
+export * from './reflink-disk.ts';
 export * from './running-process.ts';
 export * from './seed-shop.ts';
 export * from './small-file-system.ts';

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { chown, copyFile, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { chmod, chown, copyFile, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Bug, Failure } from '@lastgood/core';
@@ -21,7 +21,10 @@ const loadDriver = async () => (await import('neo4j-driver-lite')).default;
 export interface Neo4jOptions {
   /** Lines of neo4j.conf; they replace the defaults of the same name. */
   readonly settings?: Readonly<Record<string, string>>;
-  /** A folder for the home of the server of which the caller takes care, such as one of a mounted file system. */
+  /**
+   * A folder for the home of the server of which the caller takes care, such as one of a mounted file system; the user of the server must be
+   * able to reach it.
+   */
   readonly home?: string;
   readonly heapMb?: number;
   /** More arguments of Java. */
@@ -284,16 +287,18 @@ export async function startNeo4j(options: Neo4jOptions = {}): Promise<Neo4jServe
  * Java made. Returns null while another process makes it.
  */
 async function makeClassArchive(programs: Neo4jPrograms): Promise<string | null> {
-  const folder = dirname(programs.libFolder);
-  const [final, partial] = [join(folder, CLASS_ARCHIVE), join(folder, `${CLASS_ARCHIVE}.partial`)];
-  await using lock = await lockFolder(folder).catch((error: unknown) => {
+  const install = dirname(programs.libFolder);
+  const [final, partial] = [join(install, CLASS_ARCHIVE), join(install, `${CLASS_ARCHIVE}.partial`)];
+  await using lock = await lockFolder(install).catch((error: unknown) => {
     if (error instanceof Failure && error.code === 'ALREADY_RUNNING') return null;
     throw error;
   });
   if (lock === null) return null;
-  await using home = await temporaryFolder();
-  const made = join(home.path, CLASS_ARCHIVE);
-  const options = { home: join(home.path, 'home'), javaFlags: [`-XX:ArchiveClassesAtExit=${made}`, '-Xlog:cds=off'] };
+  await using folder = await temporaryFolder();
+  await chmod(folder.path, 0o711);
+  const home = join(folder.path, 'home');
+  const made = join(home, CLASS_ARCHIVE);
+  const options = { home, javaFlags: [`-XX:ArchiveClassesAtExit=${made}`, '-Xlog:cds=off'] };
   await using server = await launch({ ...programs, classArchive: null }, options);
   await seedGraph(server, 20);
   await server.stop();
@@ -309,9 +314,7 @@ async function launch(programs: Neo4jPrograms, options: Neo4jOptions): Promise<N
   const { path } = starting.use(await temporaryFolder());
   const own = starting.use(await temporaryFolder()).path;
   const owner = await unprivileged();
-  if (owner !== undefined)
-    for (const folder of [path, ...(options.home === undefined ? [] : [dirname(options.home)])])
-      await chown(folder, owner.uid, owner.gid);
+  if (owner !== undefined) await chown(path, owner.uid, owner.gid);
   const folders = { home: options.home ?? join(path, 'home'), own, remove: starting.move() };
   const server = new ThrowAwayServer(programs, folders, owner, options);
   try {

@@ -1,3 +1,4 @@
+import { Bug } from '@lastgood/core';
 import type { Neo4jServer } from './neo4j-server.ts';
 
 const ACCOUNTS = 50;
@@ -6,7 +7,7 @@ const ACCOUNTS = 50;
 export interface WriteLoad extends AsyncDisposable {
   /** The number of the last entry of each writer that the server acknowledged. */
   acknowledged(): readonly number[];
-  /** Waits until every writer has this many more acknowledged entries. */
+  /** Waits until every writer has this many more acknowledged entries. Throws when a writer has ended. */
   progress(entries: number): Promise<void>;
   /** Ends the writers, with the entry that each is writing. */
   stop(): Promise<readonly number[]>;
@@ -30,6 +31,7 @@ export async function startWriteLoad(server: Neo4jServer, writers = 2): Promise<
     last: ACCOUNTS - 1,
   });
   let stopping = false;
+  let hasFailed = false;
   let notify: () => void = () => undefined;
   const run = async (writer: Writer, index: number): Promise<void> => {
     for (let entry = 1; !stopping; entry += 1) {
@@ -53,7 +55,10 @@ export async function startWriteLoad(server: Neo4jServer, writers = 2): Promise<
   };
   const all = Array.from({ length: writers }, (_, index) => {
     const writer: { acknowledged: number; ended: Promise<void> } = { acknowledged: 0, ended: Promise.resolve() };
-    writer.ended = run(writer, index).catch(() => undefined);
+    writer.ended = run(writer, index).catch(() => {
+      hasFailed = true;
+      notify();
+    });
     return writer;
   });
   const acknowledged = (): number[] => all.map((writer) => writer.acknowledged);
@@ -67,8 +72,11 @@ export async function startWriteLoad(server: Neo4jServer, writers = 2): Promise<
     async progress(entries) {
       const wanted = acknowledged().map((number) => number + entries);
       const isDone = (): boolean => acknowledged().every((number, index) => number >= (wanted[index] ?? 0));
-      await new Promise<void>((resolve) => {
-        notify = () => isDone() && resolve();
+      await new Promise<void>((resolve, reject) => {
+        notify = () => {
+          if (isDone()) resolve();
+          else if (hasFailed) reject(new Bug('a writer has ended'));
+        };
         notify();
       });
       notify = () => undefined;

@@ -2,7 +2,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { Failure } from '@lastgood/core';
-import { captureTool, runTool, type ToolCall } from '@lastgood/host';
+import { captureTool, freeBytes, runTool, type ToolCall } from '@lastgood/host';
 import { z } from 'zod';
 import { DumpArchiveTee, type IntactArchive } from './dump-archive.ts';
 import { javaCall, type Neo4jRuntime } from './java-call.ts';
@@ -14,6 +14,8 @@ const MAIN = 'org.neo4j.cli.AdminTool';
 /** `database check`: found inconsistencies, or could not read the store; and could not prepare the check. */
 const CHECK_ANSWERS = [1, 70];
 const INFO_REFUSED = 1;
+/** Less free space than one write of neo4j-admin takes. */
+const FULL_BYTES = 1024 * 1024;
 const MAX_INFO_BYTES = 1024 * 1024;
 
 /** What every command of neo4j-admin needs. */
@@ -77,7 +79,7 @@ export async function dumpDatabase(admin: AdminContext, database: string, sink: 
 
 /**
  * Loads an archive as a new database, which may be done while the server runs. Never over an existing one: neo4j-admin deletes that before
- * it reads the archive. Throws TARGET_NOT_EMPTY when files of that name exist.
+ * it reads the archive. Throws TARGET_NOT_EMPTY when files of that name exist, and NO_SPACE.
  */
 export async function loadDatabase(admin: AdminContext, database: string, archive: Readable): Promise<void> {
   for (const folder of [join(admin.store.data, 'databases', database), join(admin.store.transactions, database)])
@@ -85,7 +87,19 @@ export async function loadDatabase(admin: AdminContext, database: string, archiv
       throw new Failure('TARGET_NOT_EMPTY', `cannot load into ${folder}: it exists`);
   await using home = await makeHome(admin);
   const call = callOf(admin, home, ['database', 'load', database, '--from-stdin']);
-  await runTool({ ...call, stdin: archive, stallMs: admin.stallMs, redactStderr: redactProgress });
+  try {
+    await runTool({ ...call, stdin: archive, stallMs: admin.stallMs, redactStderr: redactProgress });
+  } catch (error) {
+    throw (await isFull(admin.store)) && error instanceof Failure && error.code === 'TOOL_FAILED'
+      ? new Failure('NO_SPACE', `no space left while database "${database}" was loaded`, { cause: error })
+      : error;
+  }
+}
+
+/** neo4j-admin does not say that the disk is full: whether anything is free there does. */
+async function isFull({ data, transactions }: StoreFolders): Promise<boolean> {
+  const free = await Promise.all([data, transactions].map((folder) => freeBytes(folder)));
+  return Math.min(...free) < FULL_BYTES;
 }
 
 /** Prints strings for every field; what a database does not have is null or absent. */

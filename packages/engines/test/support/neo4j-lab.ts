@@ -1,4 +1,4 @@
-import { chmod, readdir, readFile } from 'node:fs/promises';
+import { chmod, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable, Writable } from 'node:stream';
 import { Failure } from '@lastgood/core';
@@ -7,10 +7,13 @@ import {
   type AdminContext,
   type BoltTarget,
   boltTargetOf,
+  dumpDatabase,
   foldersBelow,
+  logsOf,
   type Neo4jRuntime,
   neo4jConnectionSchema,
   type StoreFolders,
+  storeOf,
 } from '../../src/neo4j/index.ts';
 
 export const never = new AbortController().signal;
@@ -78,4 +81,42 @@ export async function processesUnder(path: string): Promise<number[]> {
   for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name)))
     if ((await readFile(join('/proc', pid, 'cmdline'), 'utf8').catch(() => '')).includes(path)) found.push(Number(pid));
   return found.filter((pid) => pid !== process.pid);
+}
+
+/** Every file of a database with its size and time, to see that nothing touched it. */
+export async function snapshotStore(store: StoreFolders, database: string): Promise<Record<string, string>> {
+  const files: Record<string, string> = {};
+  for (const folder of [storeOf(store, database), logsOf(store, database)])
+    for (const entry of await readdir(folder, { withFileTypes: true, recursive: true })) {
+      if (!entry.isFile() || entry.name === 'database_lock') continue;
+      const path = join(entry.parentPath, entry.name);
+      const { size, mtimeMs, uid } = await stat(path);
+      files[path] = `${size} ${mtimeMs} ${uid}`;
+    }
+  return files;
+}
+
+/** Dumps a database into memory. */
+export async function dumpOf(admin: AdminContext, database: string): Promise<Buffer> {
+  const sink = new MemorySink();
+  await dumpDatabase(admin, database, sink);
+  return sink.bytes;
+}
+
+/** The damages of an archive that a backup must never be believed with. */
+export function damagesOf(archive: Buffer): Readonly<Record<string, Buffer>> {
+  const flipped = (at: number): Buffer => {
+    const copy = Buffer.from(archive);
+    copy[at] = (copy[at] ?? 0) ^ 0xff;
+    return copy;
+  };
+  return {
+    'cut at 90 %': archive.subarray(0, Math.floor(archive.length * 0.9)),
+    'its last 10 bytes cut': archive.subarray(0, -10),
+    'a byte flipped in the middle': flipped(Math.floor(archive.length / 2)),
+    'a byte flipped near the end': flipped(archive.length - 6),
+    'its magic flipped': flipped(0),
+    'no bytes at all': Buffer.alloc(0),
+    'random bytes': Buffer.from(Array.from({ length: 50_000 }, (_, index) => (index * 7919) % 251)),
+  };
 }
