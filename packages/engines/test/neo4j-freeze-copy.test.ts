@@ -9,6 +9,7 @@ import {
   startNeo4j,
   startWriteLoad,
   type TemporaryFolder,
+  waitFor,
 } from '@lastgood/testkit';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
@@ -46,6 +47,8 @@ import {
 } from './support/neo4j-lab.ts';
 
 const QUERY_MS = 120_000;
+/** Only cuts off what hangs: while other tests run, each start takes long. */
+const LONG_MS = 600_000;
 const DATABASES = ['neo4j', 'system'];
 let disk: ReflinkDisk;
 let scratch: TemporaryFolder;
@@ -55,7 +58,10 @@ let admin: AdminContext;
 beforeAll(async () => {
   disk = await reflinkDisk();
   scratch = await openFolder();
-  server = await startNeo4j(disk.path === null ? {} : { home: join(disk.path, 'home') });
+  server = await startNeo4j({
+    ...(disk.path === null ? {} : { home: join(disk.path, 'home') }),
+    settings: { 'db.checkpoint.interval.time': '1s' },
+  });
   admin = adminOf(server, scratch.path);
   await seedGraph(server, 100);
 });
@@ -71,14 +77,15 @@ const copyFolder = async (name: string): Promise<string> => {
   return path;
 };
 
-test('A22: a server under writes is copied within a short pause, and its recovered copy is restored to one consistent state', async ({
-  skip,
-}) => {
+test('A22: a server under writes is copied within a short pause, and its recovered copy is restored to one consistent state', {
+  timeout: LONG_MS,
+}, async ({ skip }) => {
   if (disk.path === null) return skip(disk.reason ?? '');
   const process = await findServerProcess(admin.store);
   if (process === null) return expect.fail('the server was not found');
   await using load = await startWriteLoad(server);
   await load.progress(30);
+  await untilCheckpoint();
   const databases = await lastTransactions();
   const acknowledged = load.acknowledged();
   const target = await copyFolder('copy');
@@ -117,6 +124,15 @@ test('A22: a server under writes is copied within a short pause, and its recover
   expect(constraints.map(({ name }) => name)).toEqual(['account_id', 'knows_key', 'person_id']);
 });
 
+/** Until the store files hold what was written so far, and the copy is not of the logs alone. */
+async function untilCheckpoint(): Promise<void> {
+  const [{ lastTransaction = null } = {}] = await lastTransactions();
+  await waitFor('a checkpoint', TOOL_MS, never, async () => {
+    const logs = await readLogState(join(admin.store.transactions, 'neo4j'));
+    return logs.state === 'read' && logs.checkpoint.transaction >= (lastTransaction ?? 0) ? true : undefined;
+  });
+}
+
 async function lastTransactions(): Promise<{ name: string; lastTransaction: number | null }[]> {
   await using session = await BoltSession.open(await targetOf(server), never);
   return await Promise.all(
@@ -125,7 +141,9 @@ async function lastTransactions(): Promise<{ name: string; lastTransaction: numb
 }
 
 describe('a copy that is not complete is never taken for a backup', () => {
-  test('one without its transaction logs, and one that lacks an acknowledged transaction', async () => {
+  test('one without its transaction logs, and one that lacks an acknowledged transaction', {
+    timeout: LONG_MS,
+  }, async () => {
     await using load = await startWriteLoad(server, 1);
     await load.progress(5);
     await load.stop();

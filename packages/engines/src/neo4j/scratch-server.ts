@@ -31,6 +31,8 @@ export interface ScratchOptions {
 export interface ScratchStore extends AsyncDisposable {
   readonly path: string;
   readonly folders: StoreFolders;
+  /** Of the servers on this store: Neo4j keeps it in the database `system`. */
+  readonly password: string;
 }
 
 /** Makes an empty store, to load archives into before a scratch server is started on it. */
@@ -42,7 +44,11 @@ export async function makeScratchStore({ scratchFolder, user }: ScratchOptions):
     await mkdir(folder, { mode: 0o700 });
     if (user !== undefined) await chown(folder, user.uid, user.gid);
   }
-  return { path: home.path, folders, [Symbol.asyncDispose]: () => home[Symbol.asyncDispose]() };
+  const password = randomBytes(24).toString('hex');
+  const auth = join(data, 'dbms', 'auth.ini');
+  await writeFile(auth, credentialsLine(password), { mode: 0o600 });
+  if (user !== undefined) await chown(auth, user.uid, user.gid);
+  return { path: home.path, folders, password, [Symbol.asyncDispose]: () => home[Symbol.asyncDispose]() };
 }
 
 /**
@@ -67,13 +73,9 @@ export async function startScratchServer(
   timeoutMs: number,
   options: ScratchOptions,
 ): Promise<ScratchServer> {
-  const password = randomBytes(24).toString('hex');
-  const auth = join(store.folders.data, 'dbms', 'auth.ini');
-  await writeFile(auth, credentialsLine(password), { mode: 0o600 });
-  if (options.user !== undefined) await chown(auth, options.user.uid, options.user.gid);
   const until = performance.now() + timeoutMs;
   for (let attempt = 1; ; attempt += 1) {
-    const started = await startOnPort(await freePort(), password, store, database, until, options);
+    const started = await startOnPort(await freePort(), store, database, until, options);
     if (started !== null) return started;
     if (attempt === PORT_ATTEMPTS)
       throw new Failure('DATABASE_UNREACHABLE', 'the scratch server ended while it was starting', {
@@ -86,7 +88,6 @@ export async function startScratchServer(
 /** Null when the process ended before it accepted a login: such as when another process was faster to take the port. */
 async function startOnPort(
   port: number,
-  password: string,
   store: ScratchStore,
   database: string,
   until: number,
@@ -108,7 +109,7 @@ async function startOnPort(
   });
   const identity = await process.identify();
   if (identity !== null) await home.recordProcess(identity);
-  const bolt: BoltTarget = { host: HOST, port, tls: undefined, login: { user: USER, password } };
+  const bolt: BoltTarget = { host: HOST, port, tls: undefined, login: { user: USER, password: store.password } };
   for (;;) {
     signal.throwIfAborted();
     if (process.isGone()) return null;
