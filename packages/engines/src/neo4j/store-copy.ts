@@ -44,7 +44,8 @@ export async function copyStore(source: StoreFolders, target: string, options: C
     for (let job = jobs[next++]; job !== undefined; job = jobs[next++]) {
       options.signal.throwIfAborted();
       await copyFile(job.from, job.to, flags | constants.COPYFILE_EXCL);
-      bytes += (await stat(job.to)).size;
+      const { size } = await stat(job.to);
+      bytes += size;
     }
   };
   let next = 0;
