@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { hasPostgres, installCommand, isDebian } from './postgres-programs.mjs';
+import { ensureRedisWheels, hasSystemRedis } from './redis-programs.mjs';
 
 /** Programs that tests use, and Debian's packages of them. Only without PostgreSQL there is nothing to test at all. */
 const TOOLS = [
@@ -9,17 +10,28 @@ const TOOLS = [
   { program: 'strace', package: 'strace' },
   { program: 'ps', package: 'procps' },
   { program: 'cc', package: 'gcc libc6-dev' },
+  { program: 'python3', package: 'python3' },
+  { program: 'pip3', package: 'python3-pip' },
 ];
 
 const onPath = (program) =>
   (process.env['PATH'] ?? '').split(delimiter).some((folder) => existsSync(join(folder, program)));
 const missingPackages = () => [
   ...(hasPostgres() ? [] : ['postgresql']),
+  ...(hasSystemRedis() ? [] : ['redis-server']),
   ...TOOLS.filter(({ program }) => !onPath(program)).flatMap((tool) => tool.package.split(' ')),
 ];
 
-/** Installs what the tests need and is missing: root on Debian can, everybody else is told how. Ends the process without PostgreSQL. */
+/**
+ * Installs what the tests need and is missing. Packages of the system need root on Debian; everybody else sees which ones. Exits
+ * when PostgreSQL is missing, without which there is nothing to test.
+ */
 export function ensureTestTools() {
+  ensurePackages();
+  ensureRedisWheels();
+}
+
+function ensurePackages() {
   const packages = missingPackages();
   if (packages.length === 0) return;
   if (process.getuid?.() === 0 && isDebian()) {
