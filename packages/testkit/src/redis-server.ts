@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { chown, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -81,6 +81,7 @@ async function unprivileged(): Promise<RedisServer['user']> {
   throw new Failure('CONFIG_INVALID', 'neither user redis nor nobody exists');
 }
 
+const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
 const quoted = (value: string): string => (/^[\w./:-]+$/.test(value) ? value : JSON.stringify(value));
 const linesOf = (config: RedisConfig): string[] =>
   Object.entries(config).flatMap(([name, value]) =>
@@ -148,7 +149,7 @@ class ThrowAwayServer implements RedisServer {
     await writeFile(this.passwordFile, `${this.password}\n`, { mode: 0o600 });
     await writeFile(
       this.aclFile,
-      [`user default on >${this.password} ~* &* +@all`, ...(this.#options.users ?? []), ''].join('\n'),
+      [`user default on #${sha256(this.password)} ~* &* +@all`, ...(this.#options.users ?? []), ''].join('\n'),
       { mode: 0o600 },
     );
     await this.own(this.#temporary.path, this.dataDir, this.aclFile);
@@ -225,8 +226,8 @@ class ThrowAwayServer implements RedisServer {
     this.#process = { client, ended, abort: () => stopper.abort() };
     const last = performance.now() + READY_WITHIN_MS;
     for (;;) {
-      const ready = client.ping().then(
-        () => true,
+      const ready = client.info('persistence').then(
+        (text) => /^loading:0/m.test(text),
         () => false,
       );
       if (await Promise.race([ready, ended.then(() => false)])) return;
