@@ -58,8 +58,11 @@ const STREAM_METADATA: readonly Part[] = ['length', 'length', 'length', 'length'
 interface ValueLayout {
   readonly type: ValueType;
   readonly parts: readonly Part[];
+  /** Fields of the value may expire. */
+  readonly isVolatile: boolean;
 }
-const layout = (type: ValueType, ...parts: readonly Part[]): ValueLayout => ({ type, parts });
+const layout = (type: ValueType, ...parts: readonly Part[]): ValueLayout => ({ type, parts, isVolatile: false });
+const volatile = (...parts: readonly Part[]): ValueLayout => ({ type: 'hash', parts, isVolatile: true });
 
 /** Layouts of serialized values by their type byte, of Redis 2.6 to 8.2 and of Valkey. */
 const LAYOUTS: Readonly<Record<number, ValueLayout>> = {
@@ -83,12 +86,12 @@ const LAYOUTS: Readonly<Record<number, ValueLayout>> = {
   19: layout('stream', ...stream(STREAM_METADATA, ['length'], [INSTANT])),
   20: layout('set', 'string'),
   21: layout('stream', ...stream(STREAM_METADATA, ['length'], [INSTANT, INSTANT])),
-  24: layout('hash', INSTANT, { each: ['length', 'string', 'string'] }),
-  25: layout('hash', INSTANT, 'string'),
+  24: volatile(INSTANT, { each: ['length', 'string', 'string'] }),
+  25: volatile(INSTANT, 'string'),
 };
 /** Valkey uses the number 22 for hashes with fields that expire. Redis used it before the release of 7.4 alone. */
 const VALKEY_LAYOUTS: Readonly<Record<number, ValueLayout>> = {
-  22: layout('hash', { each: ['string', 'string', INSTANT] }),
+  22: volatile({ each: ['string', 'string', INSTANT] }),
 };
 
 /** The layout of a value; undefined when the type byte is unknown. */

@@ -1,3 +1,4 @@
+import { LASTING, slotOf } from './expiry-slots.ts';
 import type { RdbMagic, ValueType } from './rdb-format.ts';
 
 export interface DatabaseCount {
@@ -8,10 +9,20 @@ interface CountedDatabase extends DatabaseCount {
   /** The number of keys that the file announces before the first one; null when it announces none. */
   readonly announced: number | null;
 }
+export interface KeyGroup {
+  readonly database: number;
+  readonly type: ValueType;
+  readonly slot: number;
+  readonly keys: number;
+  /** Those of them that are hashes with fields that expire: such a hash is gone when all its fields are. */
+  readonly volatile: number;
+}
 export interface RdbCounts {
   /** By database number. */
   readonly databases: Readonly<Record<string, CountedDatabase>>;
   readonly types: Readonly<Partial<Record<ValueType, number>>>;
+  /** The same keys by database, type and slot of expiry (expiry-slots.ts), in this order. */
+  readonly groups: readonly KeyGroup[];
   readonly functions: number;
   /** Types of modules that the file needs, such as `vectorset`. */
   readonly moduleTypes: readonly string[];
@@ -80,29 +91,57 @@ export function writerOf(report: RdbReport): { product: 'redis' | 'valkey'; vers
   return redis === undefined ? null : { product: 'redis', version: redis };
 }
 
+type Mutable<T> = { -readonly [Name in keyof T]: T[Name] };
+interface OpenDatabase extends Mutable<CountedDatabase> {
+  readonly number: number;
+  readonly groups: Map<ValueType, Mutable<KeyGroup>[]>;
+}
+const openDatabase = (number: number): OpenDatabase => ({
+  number,
+  keys: 0,
+  expires: 0,
+  announced: null,
+  groups: new Map(),
+});
+
+function openGroup({ number, groups }: OpenDatabase, type: ValueType, slot: number): Mutable<KeyGroup> {
+  const group = { database: number, type, slot, keys: 0, volatile: 0 };
+  const list = groups.get(type) ?? [];
+  groups.set(type, list);
+  list[slot - LASTING] = group;
+  return group;
+}
+
 /** Collects counts while a file is walked. */
 export class RdbCounter {
-  readonly #databases = new Map<number, { keys: number; expires: number; announced: number | null }>();
-  readonly #types = new Map<ValueType, number>();
+  readonly #databases = new Map<number, OpenDatabase>();
   readonly #aux = new Map<string, string>();
   readonly #modules = new Set<string>();
-  #database: { keys: number; expires: number; announced: number | null } = { keys: 0, expires: 0, announced: null };
+  #database = openDatabase(0);
   #functions = 0;
+  #snapshotAt = 0;
 
   aux(name: string | null, value: string | null): void {
-    if (name !== null && value !== null) this.#aux.set(name, value);
+    if (name === null || value === null) return;
+    this.#aux.set(name, value);
+    if (name === 'ctime') this.#snapshotAt = Number(value) * 1000;
   }
   select(number: number): void {
-    this.#database = this.#databases.get(number) ?? { keys: 0, expires: 0, announced: null };
+    this.#database = this.#databases.get(number) ?? openDatabase(number);
     this.#databases.set(number, this.#database);
   }
   announce(keys: number): void {
     this.#database.announced = (this.#database.announced ?? 0) + keys;
   }
-  key(type: ValueType, expires: boolean): void {
-    this.#database.keys += 1;
-    if (expires) this.#database.expires += 1;
-    this.#types.set(type, (this.#types.get(type) ?? 0) + 1);
+  /** Called for each key: a file may hold hundreds of millions. */
+  key(type: ValueType, expiresAt: number | null, isVolatile: boolean): void {
+    const database = this.#database;
+    database.keys += 1;
+    if (expiresAt !== null) database.expires += 1;
+    const slot = slotOf(this.#snapshotAt, expiresAt);
+    const group = database.groups.get(type)?.[slot - LASTING] ?? openGroup(database, type, slot);
+    group.keys += 1;
+    if (isVolatile) group.volatile += 1;
   }
   function(): void {
     this.#functions += 1;
@@ -114,11 +153,26 @@ export class RdbCounter {
     return Object.fromEntries(this.#aux);
   }
   counts(): RdbCounts {
+    const databases: Record<string, CountedDatabase> = {};
+    const types: Partial<Record<ValueType, number>> = {};
+    const all: KeyGroup[] = [];
+    for (const { number, keys, expires, announced, groups } of this.#databases.values()) {
+      databases[number] = { keys, expires, announced };
+      // Slots without keys leave holes.
+      for (const list of groups.values()) all.push(...list.filter((group) => group !== undefined));
+    }
+    for (const { type, keys } of all) types[type] = (types[type] ?? 0) + keys;
     return {
-      databases: Object.fromEntries(this.#databases),
-      types: Object.fromEntries(this.#types),
+      databases,
+      types,
+      groups: all.sort(compareGroups),
       functions: this.#functions,
       moduleTypes: [...this.#modules],
     };
   }
 }
+
+type GroupName = Pick<KeyGroup, 'database' | 'type' | 'slot'>;
+/** By database, type and slot. */
+export const compareGroups = (a: GroupName, b: GroupName): number =>
+  a.database - b.database || (a.type < b.type ? -1 : a.type > b.type ? 1 : a.slot - b.slot);

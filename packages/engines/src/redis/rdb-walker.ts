@@ -43,7 +43,8 @@ export class RdbWalker {
   #footer: Buffer | null = null;
   #trailingBytes = 0;
   #uncounted: RdbReport['uncounted'] = null;
-  #expires = false;
+  /** When the next key expires. */
+  #expiresAt: number | null = null;
 
   push(chunk: Buffer): void {
     const start = this.#bytes;
@@ -153,12 +154,10 @@ export class RdbWalker {
         return this.#counter.announce(keys);
       }
       case OPCODE.expireMilliseconds:
-        cursor.take(8);
-        this.#expires = true;
+        this.#expiresAt = Number(cursor.take(8).readBigInt64LE());
         return;
       case OPCODE.expireSeconds:
-        cursor.take(4);
-        this.#expires = true;
+        this.#expiresAt = cursor.take(4).readInt32LE() * 1000;
         return;
       case OPCODE.idle:
         cursor.length();
@@ -194,8 +193,8 @@ export class RdbWalker {
     const layout = layoutOf(this.#magic, typeByte);
     if (layout === undefined) throw new NotUnderstood();
     cursor.skipString();
-    this.#counter.key(layout.type, this.#expires);
-    this.#expires = false;
+    this.#counter.key(layout.type, this.#expiresAt, layout.isVolatile);
+    this.#expiresAt = null;
     this.#begin(layout.parts);
   }
 
