@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { chown, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chown, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Bug, Failure } from '@lastgood/core';
@@ -154,6 +154,8 @@ class ThrowAwayServer implements RedisServer {
     );
     await this.own(this.#temporary.path, this.dataDir, this.aclFile);
     await this.#options.prepare?.(this.dataDir);
+    const prepared = await readdir(this.dataDir, { recursive: true });
+    await this.own(...prepared.map((name) => join(this.dataDir, name)));
     this.port = await freePort();
     if (this.#options.tls !== undefined) this.tlsPort = await freePort();
     await this.#writeConfig();

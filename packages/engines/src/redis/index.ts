@@ -1,12 +1,18 @@
+export * from './aof-manifest.ts';
+export * from './aof-set.ts';
+export { type AofFileReport, AofFileWalker, type AofFinding, AofTap, judgeAofFile } from './aof-walker.ts';
 export { type Command, RedisSession, type SessionOptions } from './client.ts';
 export { type RedisConnection, redisConnectionSchema } from './connection-schema.ts';
 export { Crc64 } from './crc64.ts';
 export * from './decide-snapshot.ts';
+export * from './expiry-slots.ts';
+export { quoteWord, splitWords } from './quoted-words.ts';
 export { copyRdbFile, type RdbFileRequest, requireWholeRdb } from './rdb-file.ts';
 export * from './rdb-report.ts';
 export { RdbTap } from './rdb-tap.ts';
 export { RdbWalker, walkRdb } from './rdb-walker.ts';
 export { hasReplyCode, type ReplyCode, ReplyFailure } from './reply-failure.ts';
+export { type RespReport, RespWalker } from './resp-walker.ts';
 export { type Product, readServerFacts, type ServerFacts, type Settings } from './server-facts.ts';
 export { observeSaves, type Snapshot, type SnapshotOptions, takeSnapshot } from './snapshot.ts';
 export { SourceFile } from './source-file.ts';

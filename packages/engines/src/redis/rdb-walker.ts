@@ -26,6 +26,7 @@ type Phase = 'header' | 'opcode' | 'value' | 'footer' | 'end' | 'opaque' | 'fore
  * version is still checked to its end.
  */
 export class RdbWalker {
+  readonly #onTrailing: (bytes: Buffer) => void;
   readonly #crc = new Crc64();
   readonly #counter = new RdbCounter();
   readonly #frames: Frame[] = [];
@@ -45,6 +46,11 @@ export class RdbWalker {
   #uncounted: RdbReport['uncounted'] = null;
   /** When the next key expires. */
   #expiresAt: number | null = null;
+
+  /** `onTrailing` gets what follows the end of the file: an append-only file may go on with commands. */
+  constructor(onTrailing: (bytes: Buffer) => void = () => undefined) {
+    this.#onTrailing = onTrailing;
+  }
 
   push(chunk: Buffer): void {
     const start = this.#bytes;
@@ -86,7 +92,10 @@ export class RdbWalker {
         this.#uncounted = { offset: this.#offset + kept, byte: cursor.bytes[kept] ?? 0 };
       } else if (error !== MoreBytesNeeded) throw error;
     }
-    if (this.#phase === 'end') this.#trailingBytes += cursor.bytes.length - kept;
+    if (this.#phase === 'end' && kept < cursor.bytes.length) {
+      this.#trailingBytes += cursor.bytes.length - kept;
+      this.#onTrailing(cursor.bytes.subarray(kept));
+    }
     this.#skip = cursor.beyond;
     this.#offset += kept;
     this.#rest = this.#needsNoMore() ? Buffer.alloc(0) : Buffer.from(cursor.bytes.subarray(kept));
