@@ -1,6 +1,5 @@
 import { cp, mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Writable } from 'node:stream';
 import { Failure } from '@lastgood/core';
 import { type RedisOptions, type RedisServer, seedKeys, startRedis, temporaryFolder } from '@lastgood/testkit';
 import fc from 'fast-check';
@@ -16,6 +15,7 @@ import {
   RespWalker,
   seedManifest,
 } from '../src/redis/index.ts';
+import { Collector, failureOf } from './support/collector.ts';
 import { eachFlavor, programsOf } from './support/redis-flavors.ts';
 
 const WAIT = { timeout: 30_000 };
@@ -23,13 +23,6 @@ const never = new AbortController().signal;
 /** Every write is in the file before its reply comes. */
 const AOF = { appendonly: 'yes', appendfsync: 'always' };
 
-class Sink extends Writable {
-  readonly chunks: Buffer[] = [];
-  override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
-    this.chunks.push(chunk);
-    done();
-  }
-}
 async function folderOf(server: RedisServer): Promise<AofFolder> {
   const ask = async (setting: string): Promise<string> => {
     const reply = await server.call('CONFIG', 'GET', setting);
@@ -42,9 +35,9 @@ async function copySet(folder: AofFolder, target: string): Promise<void> {
   await using set = await AofSet.open(folder, never);
   await mkdir(target);
   for (const member of set.members) {
-    const sink = new Sink();
+    const sink = new Collector();
     await set.copy(member, sink, never);
-    await writeFile(join(target, member.entry.name), Buffer.concat(sink.chunks));
+    await writeFile(join(target, member.entry.name), sink.bytes);
   }
   await writeFile(join(target, `${folder.appendFilename}.manifest`), set.manifest());
 }
@@ -58,14 +51,6 @@ async function loadCopy(copy: string, options: RedisOptions): Promise<RedisServe
       await cp(copy, target, { recursive: true });
     },
   });
-}
-async function failureOf(work: Promise<unknown>): Promise<Failure> {
-  const error = await work.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  if (!(error instanceof Failure)) throw new Error(`not a failure: ${String(error)}`);
-  return error;
 }
 
 eachFlavor('the append-only files of %s', (flavor) => {
@@ -193,10 +178,10 @@ describe('a broken set', () => {
     expect(set.members.at(-1)?.bytes).toBe(whole.length);
     // What is appended after the set was opened is not part of it.
     await writeFile(path, '*1\r\n$4\r\nPING\r\n', { flag: 'a' });
-    const sink = new Sink();
+    const sink = new Collector();
     const last = set.members.at(-1);
     if (last !== undefined) await set.copy(last, sink, never);
-    expect(Buffer.concat(sink.chunks)).toEqual(whole);
+    expect(sink.bytes).toEqual(whole);
   });
 });
 

@@ -7,6 +7,7 @@ import { captureTool } from '@lastgood/host';
 import { freePort, type RedisServer, startRedis, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type RedisConnection, RedisSession, ReplyFailure, redisConnectionSchema } from '../src/redis/index.ts';
+import { failureOf } from './support/collector.ts';
 
 const WAIT = { timeout: 20_000 };
 const PASSWORD = 'correct horse battery staple';
@@ -39,14 +40,6 @@ async function secret(name: string, text: string, mode = 0o600): Promise<string>
 }
 const connect = (change: object = {}): RedisConnection =>
   redisConnectionSchema.parse({ socket: server.socket, passwordFile: server.passwordFile, ...change });
-async function failureOf(work: Promise<unknown>): Promise<Failure> {
-  const error = await work.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  if (!(error instanceof Failure)) throw new Error(`not a failure: ${String(error)}`);
-  return error;
-}
 const openAndCall = async (connection: RedisConnection, ...command: [string, ...string[]]): Promise<unknown> => {
   await using session = await RedisSession.open(connection, never);
   return await session.call(...command);

@@ -1,8 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { chmod, copyFile, mkdir, readFile, rename, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Writable } from 'node:stream';
-import { Failure } from '@lastgood/core';
 import { systemClock } from '@lastgood/host';
 import {
   type RedisOptions,
@@ -21,6 +19,7 @@ import {
   type Snapshot,
   takeSnapshot,
 } from '../src/redis/index.ts';
+import { Collector, failureOf } from './support/collector.ts';
 import { eachFlavor, programsOf } from './support/redis-flavors.ts';
 
 const WAIT = { timeout: 20_000, interval: 10 };
@@ -38,24 +37,6 @@ async function snapshot(server: RedisServer, change: object = {}): Promise<Snaps
     onWait: (reason: string) => waits.add(reason),
   };
   return { ...(await takeSnapshot(session, { ...options, ...change })), waits };
-}
-class Collector extends Writable {
-  readonly chunks: Buffer[] = [];
-  override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
-    this.chunks.push(chunk);
-    done();
-  }
-  get bytes(): Buffer {
-    return Buffer.concat(this.chunks);
-  }
-}
-async function failureOf(work: Promise<unknown>): Promise<Failure> {
-  const error = await work.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  if (!(error instanceof Failure)) throw new Error(`not a failure: ${String(error)}`);
-  return error;
 }
 const rdbOf = (server: RedisServer): string => join(server.dataDir, 'dump.rdb');
 

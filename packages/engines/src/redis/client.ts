@@ -1,14 +1,11 @@
-import { readFile } from 'node:fs/promises';
-import type { ConnectionOptions } from 'node:tls';
 import { Failure } from '@lastgood/core';
 import { Redis } from 'ioredis';
 import { addressOf, type RedisConnection } from './connection-schema.ts';
 import { readPassword } from './password-file.ts';
 import { ReplyFailure } from './reply-failure.ts';
+import { CONNECT_MS, connectFailure, tlsOptions } from './transport.ts';
 
-const CONNECT_MS = 15_000;
 const COMMAND_MS = 30_000;
-const TLS_REMEDY = 'Check the files of `tls` in the connection of the target, and that the certificate names the host.';
 
 export type Argument = string | number | Buffer;
 export type Command = readonly [name: string, ...args: readonly Argument[]];
@@ -153,32 +150,11 @@ export class RedisSession implements AsyncDisposable {
     if (error instanceof Error && error.name === 'ReplyError')
       return new ReplyFailure(this.#address, what, error.message);
     const cause = this.#broken ?? error;
-    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'closed';
-    const isTls = /CERT|SSL|TLS|SIGNATURE/.test(code);
-    return new Failure(
-      'DATABASE_UNREACHABLE',
-      `${this.#address}: ${what} failed (${code})`,
-      isTls ? { remedy: TLS_REMEDY } : {},
-    );
+    return connectFailure(this.#address, what, cause);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#signal.removeEventListener('abort', this.#abort);
     this.#client.disconnect();
   }
-}
-
-async function tlsOptions({ tls }: RedisConnection): Promise<ConnectionOptions | undefined> {
-  if (tls === undefined) return undefined;
-  const read = async (file: string): Promise<string> =>
-    await readFile(file, 'utf8').catch((error: unknown) => {
-      throw new Failure('CONFIG_INVALID', `the file ${file} of tls cannot be read`, { cause: error });
-    });
-  return {
-    rejectUnauthorized: true,
-    ...(tls.servername === undefined ? {} : { servername: tls.servername }),
-    ...(tls.ca === undefined ? {} : { ca: await read(tls.ca) }),
-    ...(tls.cert === undefined ? {} : { cert: await read(tls.cert) }),
-    ...(tls.key === undefined ? {} : { key: await read(tls.key) }),
-  };
 }

@@ -6,11 +6,13 @@ export { type RedisConnection, redisConnectionSchema } from './connection-schema
 export { Crc64 } from './crc64.ts';
 export * from './decide-snapshot.ts';
 export * from './expiry-slots.ts';
+export * from './programs.ts';
 export { quoteWord, splitWords } from './quoted-words.ts';
 export { copyRdbFile, type RdbFileRequest, requireWholeRdb } from './rdb-file.ts';
 export * from './rdb-report.ts';
 export { RdbTap } from './rdb-tap.ts';
 export { RdbWalker, walkRdb } from './rdb-walker.ts';
+export { dumpByReplication } from './replication-dump.ts';
 export { hasReplyCode, type ReplyCode, ReplyFailure } from './reply-failure.ts';
 export { type RespReport, RespWalker } from './resp-walker.ts';
 export { type Product, readServerFacts, type ServerFacts, type Settings } from './server-facts.ts';
