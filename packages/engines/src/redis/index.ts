@@ -2,6 +2,8 @@ export * from './aof-manifest.ts';
 export * from './aof-set.ts';
 export { type AofFileReport, AofFileWalker, type AofFinding, AofTap, judgeAofFile } from './aof-walker.ts';
 export { type Command, RedisSession, type SessionOptions } from './client.ts';
+export * from './config-files.ts';
+export * from './config-secrets.ts';
 export { type RedisConnection, redisConnectionSchema } from './connection-schema.ts';
 export { Crc64 } from './crc64.ts';
 export * from './decide-snapshot.ts';
