@@ -126,7 +126,7 @@ eachFlavor('the configuration of %s', (flavor) => {
     expect(JSON.stringify(captured)).not.toContain(server.password);
     await server.stop();
     for (const { path, text } of captured.files)
-      await writeFile(path, text.replace('user default on', 'user default on nopass'));
+      await writeFile(path, text.replace('user default on', `user default on >${server.password}`));
     await server.start();
     expect(await server.call('ACL', 'USERS')).toEqual(['app', 'batch', 'default']);
     const full = await captureConfig({ configFile, aclFile: null, keepSecrets: true, signal: never });

@@ -1,0 +1,244 @@
+import { randomBytes } from 'node:crypto';
+import { chown, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type Clock, Failure } from '@lastgood/core';
+import { captureTool, freeBytes, runTool, type ToolCall } from '@lastgood/host';
+import { RedisSession } from './client.ts';
+import { type RedisConnection, redisConnectionSchema } from './connection-schema.ts';
+import { readInfo } from './info.ts';
+import { quoteWord } from './quoted-words.ts';
+
+/** Not the one of the scratch servers of other engines, which remove what they find under theirs. */
+const PREFIX = 'lastgood-redis-scratch-';
+const SOCKET = 's';
+/** A socket address holds 107 bytes. */
+const LONGEST_FOLDER = 107 - '/s'.length;
+const WEEK_MS = 7 * 86_400_000;
+const FIRST_POLL_MS = 20;
+const SLOWEST_POLL_MS = 500;
+
+export interface ScratchRequest {
+  /** The server program, of the product and version that wrote the files. */
+  readonly program: string;
+  /** For `scratchFolder`, `scratchUser` and the deadlines. */
+  readonly connection: RedisConnection;
+  /** Whether the files are an append-only set below `appendonlydir`, or an RDB file `dump.rdb`. */
+  readonly kind: 'rdb' | 'aof';
+  /** Puts the files into the empty data folder. */
+  readonly place: (dataDir: string) => Promise<void>;
+  readonly needDiskBytes: number;
+  /** What the data set takes in memory, as far as it is known; checked before the start, and the limit for later writes. */
+  readonly needMemoryBytes: number;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  /** Starts the server: the one place to contain it. */
+  readonly launch?: (call: ToolCall) => Promise<unknown>;
+}
+
+/** The names under which `place` puts the files. */
+export const SCRATCH_FILES = {
+  rdb: 'dump.rdb',
+  appendFolder: 'appendonlydir',
+  appendFilename: 'appendonly.aof',
+} as const;
+
+export interface ScratchServer extends AsyncDisposable {
+  readonly connection: RedisConnection;
+  /** Keys that were loaded from the RDB file, of all databases. */
+  readonly keysLoaded: number;
+  readonly loadMs: number;
+}
+
+/**
+ * A server of our own on a private socket, for one restore test, loaded with the given files. It claims to be the replica of a master
+ * that does not exist: so no key expires while it is checked, however old the backup is. It dies with the agent; what a crash leaves
+ * on the disk is removed by `sweepScratchServers`. Fails with BACKUP_CORRUPT when the server does not load the files, NO_SPACE when the
+ * host has too little disk or memory, JOB_DEADLINE when the load takes longer than `snapshotMs`.
+ */
+export async function startScratchServer(request: ScratchRequest): Promise<ScratchServer> {
+  const { connection, signal } = request;
+  const base = connection.scratchFolder ?? tmpdir();
+  await requireResources(base, request);
+  const user = await unprivilegedUser(connection.scratchUser, signal);
+  const folder = await mkdtemp(join(base, `${PREFIX}${process.pid}-${(await startTimeOf(process.pid)) ?? '0'}-`));
+  const stop = new AbortController();
+  let running: Promise<unknown> = Promise.resolve();
+  const dispose = async (): Promise<void> => {
+    stop.abort();
+    await running.catch(() => undefined);
+    await rm(folder, { recursive: true, force: true });
+  };
+  try {
+    if (Buffer.byteLength(folder) > LONGEST_FOLDER)
+      throw new Failure('CONFIG_INVALID', `${folder} is too long for a socket`, {
+        remedy: 'Set scratchFolder in the connection of the target to a shorter path.',
+      });
+    const own = await prepare(folder, request, user);
+    const { launch = runTool } = request;
+    running = launch({
+      file: request.program,
+      args: [join(folder, 'redis.conf')],
+      signal: AbortSignal.any([signal, stop.signal]),
+      timeoutMs: WEEK_MS,
+      cwd: folder,
+      // The log of a server may name keys.
+      redactStderr: () => null,
+      ...(user === undefined ? {} : { user }),
+    });
+    const { keysLoaded, loadMs } = await untilLoaded(own, running, request);
+    return { connection: own, keysLoaded, loadMs, [Symbol.asyncDispose]: dispose };
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
+}
+
+async function requireResources(base: string, { needDiskBytes, needMemoryBytes }: ScratchRequest): Promise<void> {
+  const disk = await freeBytes(base);
+  if (disk < needDiskBytes)
+    throw new Failure('NO_SPACE', `a scratch server needs ${needDiskBytes} bytes in ${base}, ${disk} are free`, {
+      remedy: 'Free space there, or set scratchFolder in the connection of the target.',
+    });
+  const memory = await availableMemory();
+  if (memory !== null && memory < needMemoryBytes)
+    throw new Failure(
+      'NO_SPACE',
+      `a scratch server needs ${needMemoryBytes} bytes of memory, ${memory} are available`,
+      {
+        remedy: 'Run the restore test on a host with more memory.',
+      },
+    );
+}
+
+/** Null where the system does not report it. */
+async function availableMemory(): Promise<number | null> {
+  const text = await readFile('/proc/meminfo', 'utf8').catch(() => '');
+  const kilobytes = /^MemAvailable:\s+(\d+) kB$/m.exec(text)?.[1];
+  return kilobytes === undefined ? null : Number(kilobytes) * 1024;
+}
+
+/** Writes the configuration and lets the caller place the files; all of it belongs to the user of the server. */
+async function prepare(
+  folder: string,
+  { kind, place, needMemoryBytes, connection }: ScratchRequest,
+  user: { uid: number; gid: number } | undefined,
+): Promise<RedisConnection> {
+  const dataDir = join(folder, 'data');
+  const passwordFile = join(folder, 'password');
+  const socket = join(folder, SOCKET);
+  const password = randomBytes(24).toString('hex');
+  await mkdir(dataDir, { mode: 0o700 });
+  await place(dataDir);
+  const settings = {
+    port: '0',
+    unixsocket: socket,
+    unixsocketperm: '700',
+    requirepass: password,
+    dir: dataDir,
+    dbfilename: SCRATCH_FILES.rdb,
+    appendonly: kind === 'aof' ? 'yes' : 'no',
+    appenddirname: SCRATCH_FILES.appendFolder,
+    appendfilename: SCRATCH_FILES.appendFilename,
+    // A file that is cut is damage here, never something to shorten.
+    'aof-load-truncated': 'no',
+    save: '',
+    'auto-aof-rewrite-percentage': '0',
+    databases: '16384',
+    maxmemory: String(needMemoryBytes * 2),
+    'maxmemory-policy': 'noeviction',
+    // Sets and hashes are read by cursor, and stay as they were loaded.
+    activerehashing: 'no',
+    daemonize: 'no',
+    logfile: join(folder, 'server.log'),
+  };
+  const lines = Object.entries(settings).map(([name, value]) => `${name} ${quoteWord(value)}`);
+  const config = join(folder, 'redis.conf');
+  await writeFile(config, `${[...lines, 'replicaof 127.0.0.1 1'].join('\n')}\n`, { mode: 0o600 });
+  await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
+  if (user !== undefined) {
+    const placed = await readdir(dataDir, { recursive: true });
+    for (const path of [folder, config, dataDir, ...placed.map((name) => join(dataDir, name))])
+      await chown(path, user.uid, user.gid);
+  }
+  const { stallMs, snapshotMs } = connection;
+  return redisConnectionSchema.parse({ socket, passwordFile, stallMs, snapshotMs });
+}
+
+async function untilLoaded(
+  own: RedisConnection,
+  running: Promise<unknown>,
+  { clock, signal, connection }: ScratchRequest,
+): Promise<{ keysLoaded: number; loadMs: number }> {
+  const started = clock.monotonic();
+  let hasEnded = false;
+  let cause: unknown;
+  running.then(
+    () => {
+      hasEnded = true;
+    },
+    (error: unknown) => {
+      hasEnded = true;
+      cause = error;
+    },
+  );
+  for (let pause = FIRST_POLL_MS; ; pause = Math.min(pause * 2, SLOWEST_POLL_MS)) {
+    // Once the server has ended, nothing more is to be expected from its socket.
+    const keysLoaded = hasEnded ? null : await keysOfLoadedServer(own, signal);
+    if (keysLoaded !== null) return { keysLoaded, loadMs: clock.monotonic() - started };
+    if (hasEnded) {
+      signal.throwIfAborted();
+      if (cause instanceof Failure && cause.code === 'TOOL_NOT_FOUND') throw cause;
+      throw new Failure('BACKUP_CORRUPT', 'the server ended while it loaded the files', { cause });
+    }
+    if (clock.monotonic() - started > connection.snapshotMs)
+      throw new Failure('JOB_DEADLINE', `the scratch server did not load within ${connection.snapshotMs} ms`, {
+        remedy: 'Raise snapshotMs in the connection of the target.',
+      });
+    await delay(pause, undefined, { signal });
+  }
+}
+
+/** Null while the server starts or loads. */
+async function keysOfLoadedServer(own: RedisConnection, signal: AbortSignal): Promise<number | null> {
+  try {
+    await using session = await RedisSession.open(own, signal);
+    const info = await readInfo(session, 'persistence');
+    const isLoading = info.flag('loading') || info.flag('async_loading');
+    return isLoading ? null : (info.number('rdb_last_load_keys_loaded') ?? 0);
+  } catch (error) {
+    if (error instanceof Failure && error.code === 'DATABASE_UNREACHABLE' && !signal.aborted) return null;
+    throw error;
+  }
+}
+
+async function unprivilegedUser(name: string, signal: AbortSignal): Promise<{ uid: number; gid: number } | undefined> {
+  if (process.getuid?.() !== 0) return undefined;
+  const ask = async (flag: string): Promise<number> =>
+    Number((await captureTool({ file: 'id', args: [flag, name], signal, timeoutMs: 10_000 }, 4096)).stdout.trim());
+  try {
+    return { uid: await ask('-u'), gid: await ask('-g') };
+  } catch (error) {
+    throw new Failure('CONFIG_INVALID', `the user "${name}" of scratch servers does not exist`, { cause: error });
+  }
+}
+
+/** When a process started, by the kernel's count; tells it apart from a later one with the same id. */
+async function startTimeOf(pid: number): Promise<string | undefined> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined);
+  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+}
+
+/** Removes the folders of scratch servers whose agent is gone; their processes died with it. Returns what it removed. */
+export async function sweepScratchServers(connection: RedisConnection): Promise<string[]> {
+  const base = connection.scratchFolder ?? tmpdir();
+  const swept: string[] = [];
+  for (const name of await readdir(base).catch(() => [])) {
+    const [, pid, start] = /^lastgood-redis-scratch-(\d+)-(\d+)-/.exec(name) ?? [];
+    if (pid === undefined || (await startTimeOf(Number(pid))) === start) continue;
+    await rm(join(base, name), { recursive: true, force: true });
+    swept.push(`scratch server ${name}`);
+  }
+  return swept;
+}
