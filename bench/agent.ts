@@ -1,8 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startPostgres } from '@lastgood/testkit';
-import { root, waitFor } from '../scripts/fleet-processes.ts';
+import { root, startPostgres, waitFor } from '@lastgood/testkit';
 import { Fleet } from '../test/support/fleet.ts';
 import { report, residentBytes } from './report.ts';
 

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createPostgresEngine } from '@lastgood/engines/postgres';
+import { createPostgresEngine, postgresMethods } from '@lastgood/engines/postgres';
 import { runTool, systemClock, uuidv7 } from '@lastgood/host';
 import { createFolderRepository } from '@lastgood/repository';
 import { startPostgres, temporaryFolder } from '@lastgood/testkit';
@@ -64,7 +64,7 @@ async function lastgood(): Promise<Row[]> {
   const path = join(folder, 'repository');
   await mkdir(path, { mode: 0o700, recursive: true });
   await using work = await temporaryFolder();
-  const repository = await createFolderRepository({ path });
+  const repository = await createFolderRepository({ understood: postgresMethods, path });
   const engine = createPostgresEngine(server.connection);
   const context = {
     workDir: work.path,

@@ -3,9 +3,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type AgentRouter, PROTOCOL_VERSION } from '@lastgood/protocol';
+import { adminClient, freePort, root, startProcess, waitFor } from '@lastgood/testkit';
 import { createTRPCClient, createWSClient, wsLink } from '@trpc/client';
 import { type ClientOptions, WebSocket } from 'ws';
-import { adminClient, freePort, root, startProcess, waitFor } from '../scripts/fleet-processes.ts';
 import { percentile, report, residentBytes } from './report.ts';
 
 const AGENTS = Number(process.env['AGENTS'] ?? 1000);
@@ -53,7 +53,7 @@ async function enroll(url: string, token: string, host: string): Promise<Identit
     }),
   });
   if (!response.ok)
-    throw new TypeError(`enrollment of ${host} was answered ${response.status}: ${await response.text()}`);
+    throw new TypeError(`enrollment of ${host} failed with status ${response.status}: ${await response.text()}`);
   const { agentId } = (await response.json()) as { agentId: string };
   return { agentId, installId, host, key: privateKey };
 }

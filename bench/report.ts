@@ -1,7 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
-import { root } from '../scripts/fleet-processes.ts';
+import { root } from '@lastgood/testkit';
 
 /** Seconds that all cores of the machine have worked since boot: counts tool, server and our own process alike. */
 export async function machineCpuSeconds(): Promise<number> {

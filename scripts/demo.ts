@@ -5,8 +5,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs, styleText } from 'node:util';
 import type { JobResult, JobSpec } from '@lastgood/protocol';
-import { seedShop, startPostgres } from '@lastgood/testkit';
-import { type AdminClient, adminClient, freePort, root, startProcess, waitFor } from './fleet-processes.ts';
+import {
+  type AdminClient,
+  adminClient,
+  freePort,
+  root,
+  seedShop,
+  startPostgres,
+  startProcess,
+  waitFor,
+} from '@lastgood/testkit';
 
 const { values: options } = parseArgs({ options: { once: { type: 'boolean', default: false } } });
 const started = performance.now();
@@ -105,7 +113,7 @@ async function tour(client: AdminClient, server: Awaited<ReturnType<typeof start
     ['restore, measured (RTO of this database)', seconds(restore.durationMs)],
     ['old database kept as', restore.oldKeptAs ?? '-'],
   ];
-  const instant = new Date(backup.backup.snapshotAt).toLocaleString('sv', { timeZoneName: 'longOffset' });
+  const instant = new Date(backup.backup.recoveryPoint).toLocaleString('sv', { timeZoneName: 'longOffset' });
   console.log(`\n${styleText('bold', 'If it died now, we could go back to')} ${instant}`);
   for (const [name, value] of rows) console.log(`  ${name.padEnd(44)}${value}`);
 }

@@ -12,6 +12,7 @@ const TOOLS = [
   { program: 'cc', package: 'gcc libc6-dev' },
   { program: 'python3', package: 'python3' },
   { program: 'pip3', package: 'python3-pip' },
+  { program: 'systemctl', package: 'systemd' },
 ];
 
 const onPath = (program) =>
@@ -22,10 +23,7 @@ const missingPackages = () => [
   ...TOOLS.filter(({ program }) => !onPath(program)).flatMap((tool) => tool.package.split(' ')),
 ];
 
-/**
- * Installs what the tests need and is missing. Packages of the system need root on Debian; everybody else sees which ones. Exits
- * when PostgreSQL is missing, without which there is nothing to test.
- */
+/** Installs missing packages that the tests need, as root on Debian; otherwise prints how to. Exits when PostgreSQL is missing. */
 export function ensureTestTools() {
   ensurePackages();
   ensureRedisWheels();

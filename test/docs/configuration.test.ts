@@ -2,9 +2,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { agentConfigJsonSchema, readAgentConfig } from '@lastgood/agent';
 import { writeFileDurably } from '@lastgood/host';
-import { temporaryFolder } from '@lastgood/testkit';
+import { root, temporaryFolder } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
-import { root } from '../../scripts/fleet-processes.ts';
 
 const page = readFileSync(join(root, 'docs/configuration.md'), 'utf8');
 

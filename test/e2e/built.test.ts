@@ -1,8 +1,7 @@
 /** What `npm run build` makes is what people run: the main job once more, with the agent as one bundled file. */
 import { join } from 'node:path';
-import { seedShop, startPostgres, temporaryFolder } from '@lastgood/testkit';
+import { root, seedShop, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, expect, test } from 'vitest';
-import { root } from '../../scripts/fleet-processes.ts';
 import { Fleet } from '../support/fleet.ts';
 
 const cleanup = new AsyncDisposableStack();

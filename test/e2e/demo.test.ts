@@ -3,9 +3,8 @@ import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { chmod } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { temporaryFolder } from '@lastgood/testkit';
+import { root, temporaryFolder, waitFor } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
-import { root, waitFor } from '../../scripts/fleet-processes.ts';
 
 const forever = new AbortController().signal;
 

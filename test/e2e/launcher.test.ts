@@ -2,9 +2,8 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { temporaryFolder } from '@lastgood/testkit';
+import { root, temporaryFolder, waitFor } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
-import { root, waitFor } from '../../scripts/fleet-processes.ts';
 
 const launcher = join(root, 'bin/lastgood');
 const forever = new AbortController().signal;

@@ -1,9 +1,8 @@
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JobResult, JobView } from '@lastgood/protocol';
-import { lyingTool, seedShop, startPostgres, temporaryFolder } from '@lastgood/testkit';
+import { lyingTool, seedShop, startPostgres, temporaryFolder, waitFor } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { waitFor } from '../../scripts/fleet-processes.ts';
 import { Fleet } from '../support/fleet.ts';
 import { leavingsOf, runningTools } from '../support/leftovers.ts';
 

@@ -2,8 +2,8 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { root, waitFor } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
-import { root, waitFor } from '../../scripts/fleet-processes.ts';
 
 const forever = new AbortController().signal;
 const page = readFileSync(join(root, 'README.md'), 'utf8');

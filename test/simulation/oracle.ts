@@ -44,7 +44,7 @@ export interface StartOfEffect {
 }
 
 /** Knows what really happened and says when a ledger or an effect contradicts it. */
-export class Judge {
+export class Oracle {
   readonly #jobs = new Map<string, Truth>();
   readonly #granted = new Set<string>();
   readonly #control = new Map<number, ControlLedger>();
@@ -202,7 +202,7 @@ export class Judge {
       throw new Violation(`${key}: begun too often`);
   }
 
-  /** I8: a success that the agent has recorded is recorded as a success, with its result. */
+  /** A success that the agent has recorded is recorded by the control plane as a success, with the same result. */
   #checkSuccess(key: string, job: ControlJob, own: AgentJob | undefined): void {
     if (own?.lastType !== 'succeeded') return;
     if (job.state !== 'succeeded') throw new Violation(`${key}: succeeded, recorded as ${job.state}`);

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { root } from '../../scripts/fleet-processes.ts';
+import { root } from '@lastgood/testkit';
 
 export interface Ran {
   readonly status: number;

@@ -10,14 +10,14 @@ import {
   root,
   startProcess,
   waitFor,
-} from '../../scripts/fleet-processes.ts';
+} from '@lastgood/testkit';
 
 const forever = new AbortController().signal;
 const control = join(root, 'apps/control/src/main.ts');
 const sourceAgent = join(root, 'apps/agent/src/main.ts');
 
 export interface FleetOptions {
-  /** The agent's program; the sources unless told. */
+  /** The agent's program. The default runs the sources. */
   readonly agent?: string;
   readonly port?: number;
   /** The port of a proxy through which the agent reaches the control plane. */

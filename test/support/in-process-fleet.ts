@@ -5,8 +5,7 @@ import { type Agent, type AgentOptions, enroll, readAgentConfig, startAgent } fr
 import { type Control, startControl } from '@lastgood/control';
 import { systemClock } from '@lastgood/host';
 import type { JobSpec, JobView } from '@lastgood/protocol';
-import { temporaryFolder } from '@lastgood/testkit';
-import { type AdminClient, adminClient, waitFor } from '../../scripts/fleet-processes.ts';
+import { type AdminClient, adminClient, temporaryFolder, waitFor } from '@lastgood/testkit';
 
 const forever = new AbortController().signal;
 export const silent = { info: () => undefined, warn: () => undefined, error: () => undefined, fatal: () => undefined };
@@ -61,7 +60,7 @@ export class InProcessFleet implements AsyncDisposable {
       text === undefined ? agentFile(this.control.url, this.folder) : (JSON.parse(text) as AgentFile);
     await writeFile(this.configFile, JSON.stringify(change(config)), { mode: 0o600 });
   }
-  /** Starts the agent; unless told it comes back at once after each cut. */
+  /** Starts the agent. By default it reconnects at once after each cut. */
   async startAgent(options: Partial<AgentOptions> = {}): Promise<void> {
     this.#agent = await startAgent({
       configFile: this.configFile,

@@ -3,13 +3,13 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Clock, toWireError } from '@lastgood/core';
-import { createPostgresEngine } from '@lastgood/engines/postgres';
+import { createPostgresEngine, postgresMethods } from '@lastgood/engines/postgres';
 import { checkPrivateToBe, LOST_AND_FOUND } from '@lastgood/host';
 import { ERROR_CATALOG, errorCodes } from '@lastgood/protocol';
 import { checkMount, openFolderRepository } from '@lastgood/repository';
 import type { AgentConfig } from './config/agent-config.ts';
 import { readIdentity } from './config/identity.ts';
-import { checkKnown, knownRepository } from './jobs/targets.ts';
+import { checkKnown, knownRepository } from './repositories/repository-note.ts';
 
 const LOOK_MS = 30_000;
 
@@ -30,15 +30,15 @@ async function checkRepository(name: string, config: AgentConfig): Promise<Found
   const about = `repository ${name}`;
   try {
     const { path, mustBeMount } = config.repositories[name] ?? { path: '' };
-    const place = { path, mustBeMount };
-    await checkMount(place);
+    const location = { path, mustBeMount, understood: postgresMethods };
+    await checkMount(location);
     const known = await knownRepository(config, name);
     const names = existsSync(path) ? (await readdir(path)).filter((each) => each !== LOST_AND_FOUND) : [];
     if (known === undefined && names.length === 0) {
       await checkPrivateToBe(path);
       return { name: about, inOrder: true, text: `${path} becomes a repository with the first backup` };
     }
-    const repository = await openFolderRepository(place);
+    const repository = await openFolderRepository(location);
     checkKnown(path, known, repository);
     return { name: about, inOrder: true, text: `${path} is repository ${repository.id}` };
   } catch (error) {
@@ -59,7 +59,12 @@ async function checkOwner(config: AgentConfig, name: string, systemId: string | 
   const identity = await readIdentity(config).catch(() => undefined);
   if (identity === undefined || repository === undefined || systemId === null) return;
   const { path, mustBeMount } = repository;
-  const opened = await openFolderRepository({ path, mustBeMount, writer: identity.installId }).catch(() => undefined);
+  const opened = await openFolderRepository({
+    path,
+    mustBeMount,
+    writer: identity.installId,
+    understood: postgresMethods,
+  }).catch(() => undefined);
   await opened?.checkOwner({ environment, host, target: name }, systemId);
 }
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Failure, Repository } from '@lastgood/core';
-import { createPostgresEngine } from '@lastgood/engines/postgres';
+import { createPostgresEngine, postgresMethods } from '@lastgood/engines/postgres';
 import { systemClock, uuidv7 } from '@lastgood/host';
 import { ERROR_CATALOG, type JobResult, type JobSpec, LIMITS, type Retention, sizeOf } from '@lastgood/protocol';
 import { createFolderRepository } from '@lastgood/repository';
@@ -50,7 +50,7 @@ class RotationBench implements AsyncDisposable {
     });
     const target = targetsOf(config, journal).get('shop');
     if (target === undefined) throw new TypeError('no target');
-    const repository = await createFolderRepository({ path: folder });
+    const repository = await createFolderRepository({ understood: postgresMethods, path: folder });
     const bench = new RotationBench(
       cleanup.move(),
       repository,
@@ -67,12 +67,14 @@ class RotationBench implements AsyncDisposable {
     const { ref, engine } = this.target;
     const more = { jobId: uuidv7(), attempt: 1, engine: engine.name, startedAt: at, lastgoodVersion: '0' };
     const writer = await this.repository.begin({ ref, backupId, ...more }, '1');
-    await writer.add({ role: 'dump', database: 'shop', extension: 'dump' }, (sink) =>
+    await writer.add({ role: 'dump', contents: 'shop', extension: 'dump' }, (sink) =>
       pipeline(Readable.from([Buffer.alloc(1000, backupId)]), sink),
     );
     const version = { name: 'pg_dump', version: '15.1' };
     const server = { version: '15.1', systemId: '1' };
-    await writer.publish({ kind: 'logical', snapshotAt: at, tool: version, server, facts: {}, warnings: [] }, at);
+    const contents = [{ kind: 'database', name: 'shop', bytes: 1000 }];
+    const facts = { method: 'logical', recoveryPoint: at, contents, dependsOn: [], logRange: null, engineFacts: {} };
+    await writer.publish({ ...facts, tool: version, server, warnings: [] }, at);
     this.ids.push(backupId);
   }
 

@@ -76,12 +76,14 @@ class LooksBench implements AsyncDisposable {
     const repository = await this.target(name).repository();
     const more = { jobId: uuidv7(), attempt: 1, engine: engine.name, startedAt: at, lastgoodVersion: '0' };
     const writer = await repository.begin({ ref, backupId, ...more }, '1');
-    await writer.add({ role: 'dump', database: 'shop', extension: 'dump' }, (sink) =>
+    await writer.add({ role: 'dump', contents: 'shop', extension: 'dump' }, (sink) =>
       pipeline(Readable.from(['bytes']), sink),
     );
     const tool = { name: 'pg_dump', version: '15.1' };
     const server = { version: '15.1', systemId: '1' };
-    await writer.publish({ kind: 'logical', snapshotAt: at, tool, server, facts: {}, warnings: [] }, at);
+    const contents = [{ kind: 'database', name: 'shop', bytes: 5 }];
+    const facts = { method: 'logical', recoveryPoint: at, contents, dependsOn: [], logRange: null, engineFacts: {} };
+    await writer.publish({ ...facts, tool, server, warnings: [] }, at);
     return backupId;
   }
 

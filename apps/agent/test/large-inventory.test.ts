@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { type BackupSummary, inventoryInputSchema, LIMITS, sizeOf, type TargetInventory } from '@lastgood/protocol';
+import { aBackupSummary, someDatabases } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
 import { InProcessFleet } from '../../../test/support/in-process-fleet.ts';
 import { parseAgentConfig } from '../src/config/agent-config.ts';
@@ -19,25 +20,13 @@ const inventory = (n: number, databases: number, more: Partial<TargetInventory> 
   findings: [],
   ...more,
 });
-const backup = (n: number, target: string, databases: string[] = ['shop']): BackupSummary => ({
-  backupId: `01a20b1a-0000-7000-8000-${String(n).padStart(12, '0')}`,
-  target,
-  repository: 'local',
-  engine: 'postgres',
-  kind: 'logical',
-  sequence: n,
-  jobId: randomUUID(),
-  startedAt: '2026-01-15T12:00:00.000Z',
-  snapshotAt: '2026-01-15T12:00:00.000Z',
-  finishedAt: '2026-01-15T12:00:00.000Z',
-  databases,
-  producedBytes: 1,
-  storedBytes: 1,
-  manifestSha256: 'a'.repeat(64),
-  state: 'good',
-  verified: null,
-  warnings: [],
-});
+const backup = (n: number, target: string, databases: string[] = ['shop']): BackupSummary =>
+  aBackupSummary({
+    backupId: `01a20b1a-0000-7000-8000-${String(n).padStart(12, '0')}`,
+    target,
+    sequence: n,
+    contents: someDatabases(...databases),
+  });
 const factsOf = (targets: TargetInventory[], more: Partial<HostInventory> = {}): HostInventory => ({
   targets,
   backups: [],
@@ -112,7 +101,7 @@ test('one backup that is larger than its share is cut in its lists and leaves no
   );
   const told = boundedInventory(factsOf([inventory(1, 1)], { backups: [backup(1, 'target-1'), large] }));
   expect(told.backups.map(({ sequence }) => sequence)).toEqual([1, 2]);
-  expect(told.backups[1]?.databases.length).toBeGreaterThan(1_000);
+  expect(told.backups[1]?.contents.length).toBeGreaterThan(1_000);
 });
 
 test('a host with 257 targets is refused in its file', () => {

@@ -50,7 +50,7 @@ test('K5: unreported results that are together larger than a frame let the agent
         { type: 'succeeded', error: null, result },
         eventFactory,
       );
-      journal.save({ ...ended, lastSeq: ledger.lastSeq });
+      journal.update(() => ({ ...ended, lastSeq: ledger.lastSeq }));
     }
     expect(sizeOf(journal.ledger.outbox)).toBeGreaterThan(2 * LIMITS.frameBytes);
   }

@@ -28,7 +28,7 @@ export function terminalOutput(json: boolean): Output {
     json,
     answer(value, lines) {
       clear();
-      // What JSON leaves as it is (C1 controls, marks that reorder) becomes \\u escapes, which JSON reads as the same text.
+      // JSON leaves control characters above U+007F and marks that reorder text. As \\u escapes they are the same text to JSON.
       stdout.write(`${json ? safeText(JSON.stringify(value)) : lines().map(safeText).join('\n')}\n`);
     },
     note(text) {

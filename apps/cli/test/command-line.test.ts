@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { text } from 'node:stream/consumers';
 import type { JobResult, JobView, RestorePlanSummary } from '@lastgood/protocol';
+import { someDatabases } from '@lastgood/testkit';
 import { afterEach, expect, test } from 'vitest';
 import { BACKUP_ID, backup, ESCAPE, jobIdOf, OTHER_BACKUP_ID, type Served, serve } from './fake-control.ts';
 import { run, start } from './lastgood.ts';
@@ -133,7 +134,7 @@ test('the latest backup is the newest good one for a restore, and one that is su
 });
 
 test('the latest backup to restore a database from is the newest that holds it, for a dropped one is in none of late', async () => {
-  const served = keep(await serve(() => ({ state: 'failed', endedAt: 1 }), { databases: ['crm'] }));
+  const served = keep(await serve(() => ({ state: 'failed', endedAt: 1 }), { contents: someDatabases('crm') }));
   await run(served.url, 'restore', 'shop', '--database', 'shop', '--to-new', 'x');
   await run(served.url, 'restore', 'shop', '--database', 'crm', '--to-new', 'x');
   expect(served.created.map((created) => 'backupId' in created.spec && created.spec.backupId)).toEqual([

@@ -7,6 +7,7 @@ import {
   type TargetStatus,
   type TargetView,
 } from '@lastgood/protocol';
+import { aBackupSummary, someDatabases } from '@lastgood/testkit';
 import { createHTTPServer } from '@trpc/server/adapters/standalone';
 
 export const BACKUP_ID = '0b8f2c1e-7a55-4c53-9b8e-0a6f4c8f9d11';
@@ -15,23 +16,11 @@ export const ESCAPE = '\u001b]0;owned\u0007\u009b2J\nspoofed';
 const AT = '2026-11-23T22:00:00Z';
 
 export const backup = (backupId: string, sequence: number): BackupView => ({
-  backupId,
-  target: 'shop',
-  repository: 'local',
-  engine: 'postgres',
-  kind: 'logical',
-  sequence,
-  jobId: BACKUP_ID,
-  startedAt: AT,
-  snapshotAt: AT,
-  finishedAt: AT,
-  databases: ['shop', `evil${ESCAPE}`],
+  ...aBackupSummary({ backupId, sequence, jobId: BACKUP_ID, startedAt: AT, recoveryPoint: AT, finishedAt: AT }),
+  contents: someDatabases('shop', `evil${ESCAPE}`),
   producedBytes: 1000,
   storedBytes: 100,
-  manifestSha256: 'a'.repeat(64),
-  state: 'good',
   verified: { level: 6, at: AT, passed: true },
-  warnings: [],
   environment: 'test',
   host: 'db-1',
   held: false,
@@ -67,8 +56,8 @@ export const targetStatus: TargetStatus = {
     {
       database: `evil${ESCAPE}`,
       onServer: true,
-      goesBackTo: { backupId: BACKUP_ID, snapshotAt: AT },
-      proven: { backupId: BACKUP_ID, snapshotAt: AT, at: AT, level: 6 },
+      goesBackTo: { backupId: BACKUP_ID, recoveryPoint: AT },
+      proven: { backupId: BACKUP_ID, recoveryPoint: AT, at: AT, level: 6 },
       restoreMs: 2100,
     },
   ],

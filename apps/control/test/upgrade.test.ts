@@ -34,7 +34,7 @@ test('an upgrade without an identity, with a wrong one or at another place is re
     ['another install id', { ...good(), 'x-lastgood-install': randomUUID() }, 403, 'install'],
     ['an origin', { ...good(), origin: 'https://evil.example' }, 403, 'origin'],
     ['an origin of null', { ...good(), origin: 'null' }, 403, 'origin'],
-    ['a protocol of tomorrow (K10)', { ...good(), 'x-lastgood-protocol': '2' }, 426, 'protocol'],
+    ['K10: a newer protocol', { ...good(), 'x-lastgood-protocol': '2' }, 426, 'protocol'],
     ['a protocol that is no number', { ...good(), 'x-lastgood-protocol': 'NaN' }, 426, 'protocol'],
     ['another path', good(), 404, 'path', '/trpc/hello'],
     ['a path below', good(), 404, 'path', '/agent/'],

@@ -1,7 +1,9 @@
 import type { Readable, Writable } from 'node:stream';
 import type {
+  BackupContent,
   Finding,
   JobResult,
+  LogRange,
   Manifest,
   ManifestObject,
   RestoreMode,
@@ -29,8 +31,9 @@ export interface EngineContext {
   log(message: string): void;
 }
 export interface ArtifactMeta {
-  readonly role: ManifestObject['role'];
-  readonly database: string | null;
+  readonly role: string;
+  /** The name of the one of the backup's contents that it belongs to; null when it belongs to all. */
+  readonly contents: string | null;
   readonly extension: string;
 }
 /**
@@ -46,12 +49,24 @@ export interface ArtifactSource {
   open(object: ManifestObject, signal: AbortSignal): Readable;
 }
 export interface BackupFacts {
-  readonly kind: Manifest['kind'];
-  readonly snapshotAt: string;
+  readonly method: string;
+  /** The instant a restore brings back. */
+  readonly recoveryPoint: string;
+  readonly contents: readonly BackupContent[];
+  /** The backups that a restore reads besides this one. */
+  readonly dependsOn: readonly string[];
+  /** The log segments that a restore needs to reach the recovery point. */
+  readonly logRange: LogRange | null;
   readonly tool: Manifest['tool'];
   readonly server: Manifest['server'];
-  readonly facts: Manifest['facts'];
+  readonly engineFacts: Manifest['engineFacts'];
   readonly warnings: readonly string[];
+}
+/** A backup method of an engine with the roles of its objects: this version can restore what consists of these. */
+export interface BackupMethodSupport {
+  readonly engine: string;
+  readonly method: string;
+  readonly roles: readonly string[];
 }
 export interface VerifyOutcome {
   readonly reached: VerificationLevel | -1;
@@ -73,7 +88,7 @@ export type UndoResult = Extract<JobResult, { command: 'undo' }>;
  * retries: the job does. Throws Failure for what could not be done; a bad backup is a finding.
  */
 export interface Engine {
-  readonly name: Manifest['engine'];
+  readonly name: string;
   /** Whose backups these are, and which databases there are; throws the failure that hinders it. */
   identify(context: EngineContext): Promise<Identified>;
   /** InventoryCollector, changes nothing. Unreachable is a state, not an error. */

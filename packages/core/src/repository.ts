@@ -1,4 +1,4 @@
-import type { BackupSummary, Finding, Manifest, TargetRef } from '@lastgood/protocol';
+import type { BackupSummary, Finding, Manifest, Restorable, TargetRef } from '@lastgood/protocol';
 import type { ArtifactSink, ArtifactSource, BackupFacts, EngineContext } from './engine.ts';
 
 export interface NewBackup {
@@ -6,7 +6,7 @@ export interface NewBackup {
   readonly backupId: string;
   readonly jobId: string;
   readonly attempt: number;
-  readonly engine: Manifest['engine'];
+  readonly engine: string;
   readonly startedAt: string;
   readonly lastgoodVersion: string;
 }
@@ -20,6 +20,8 @@ export interface StoredBackup {
   readonly manifest: Manifest;
   readonly manifestSha256: string;
   readonly verified: BackupSummary['verified'];
+  /** Whether this version can restore it. A backup that it cannot restore is listed, and never removed. */
+  readonly restorable: Restorable;
   /** What is wrong beside the backup, such as a verdict that cannot be read; it joins the warnings of its summary. */
   readonly remark?: string;
 }
@@ -28,7 +30,8 @@ export interface Repository {
   readonly id: string;
   /** Mount check, marker, owner and modes. Throws REPOSITORY_NOT_MOUNTED, REPOSITORY_UNSAFE. Called before each job. */
   check(): Promise<void>;
-  freeBytes(): Promise<number>;
+  /** Null when the store has no limit. */
+  freeBytes(): Promise<number | null>;
   /** Refuses REPOSITORY_FOREIGN when the target's folder belongs to another system id, or is written by another installation: so does all that changes it. `run` stops the read-back, and hears how far it is. */
   begin(backup: NewBackup, systemId: string, run?: Pick<EngineContext, 'signal' | 'progress'>): Promise<BackupWriter>;
   /** `backups` have a manifest and every object it lists, by name, kind and size; whatever else is there is `broken`, and says why. */

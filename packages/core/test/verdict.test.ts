@@ -12,7 +12,7 @@ describe('the verdict that stands', () => {
     ['a deeper proof that passes later', passed(1), passed(6), passed(6)],
     ['the newer of two that are as deep', passed(4), { ...passed(4), at: 'later' }, { ...passed(4), at: 'later' }],
     ['a failure, whatever was proven', passed(6), failed(0), failed(0)],
-    ['a failure at level 6, when a shallow look passes (E2)', failed(5), passed(1), failed(5)],
+    ['E2: a failure at level 6, when a level 1 check passes', failed(5), passed(1), failed(5)],
     ['a failure at level 6, when level 5 passes', failed(5), passed(5), failed(5)],
     ['a check that goes as deep as the failure was found', failed(5), passed(6), passed(6)],
     ['a missing object that is there again', failed(-1), passed(0), passed(0)],
@@ -40,7 +40,7 @@ describe('A23: a size that falls out of line', () => {
     expect(suspects(MB, MB, MB / 2 - 1)).toEqual([2]);
     expect(suspects(MB, MB, 2 * MB + 1)).toEqual([2]);
   });
-  test('is never normal for being repeated, when it is smaller (D4)', () => {
+  test('D4: is suspect however often it is repeated, when it is smaller', () => {
     expect(suspects(MB, MB, ...Array.from({ length: 50 }, () => 1), MB)).toEqual(
       Array.from({ length: 50 }, (_, index) => index + 2),
     );

@@ -120,7 +120,7 @@ test('F2: a half-restored database that was already marked as a template is swep
 test('a database that is a template is backed up, and one that accepts no connections is named as left out', async () => {
   await server.query('postgres', 'create database shut allow_connections false');
   const manifest = await bench.backup({ databases: null });
-  expect(manifest.objects.map((object) => object.database)).toContain('shop');
+  expect(manifest.objects.map((object) => object.contents)).toContain('shop');
   expect(manifest.warnings).toContain('database "shut" accepts no connections: it is not in this backup');
 });
 

@@ -2,7 +2,8 @@ import { createServer } from 'node:net';
 import { Failure } from '@lastgood/core';
 import { type PostgresServer, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { postgresConnectionSchema, Session } from '../src/postgres/connection.ts';
+import { Session } from '../src/postgres/connection.ts';
+import { postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
 import { EngineHarness } from './support/engine-harness.ts';
 
 const cleanup = new AsyncDisposableStack();

@@ -75,8 +75,8 @@ test('a database whose name only looks like one of ours is backed up, and neithe
   ];
   const of = ['a__lastgood_old_0123456789ab', 'a__lastgood_undone_0123456789ab'];
   for (const name of [...alike, ...of]) await server.query('postgres', `create database "${name}"`);
-  const { facts } = await bench.backup({ databases: null });
-  const held = (facts['databases'] as { name: string }[]).map(({ name }) => name);
+  const { contents } = await bench.backup({ databases: null });
+  const held = contents.map(({ name }) => name);
   expect(held).toEqual(expect.arrayContaining(alike));
   expect(held.filter((name) => of.includes(name))).toEqual([]);
   expect(await bench.engine.sweep(await bench.context(), () => new Set())).toEqual([]);

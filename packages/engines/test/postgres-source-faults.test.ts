@@ -7,7 +7,8 @@ import { captureTool, runTool, uuidv7 } from '@lastgood/host';
 import { freePort, lyingTool, type PostgresServer, seedShop, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { postgresConnectionSchema, Session } from '../src/postgres/connection.ts';
+import { Session } from '../src/postgres/connection.ts';
+import { postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
 import { EngineHarness, ref } from './support/engine-harness.ts';
 
 const PASSWORD = 'super:secret';
@@ -136,7 +137,7 @@ test('A12: a standby is backed up without parallel work, says that it is one, an
     interval: 200,
   });
   const manifest = await there.backup();
-  expect(manifest.facts['standby']).toBe(true);
+  expect(manifest.engineFacts['standby']).toBe(true);
   expect(manifest.server.systemId).toBe((await bench.backup()).server.systemId);
   expect(await there.verify(6, manifest.backupId)).toEqual({ reached: 6, findings: [] });
   const source = await there.repository.open(ref, manifest.backupId);

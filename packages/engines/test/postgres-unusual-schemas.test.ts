@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { Failure } from '@lastgood/core';
 import { type PostgresServer, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { postgresConnectionSchema, toolEnvironment } from '../src/postgres/connection.ts';
+import { toolEnvironment } from '../src/postgres/connection.ts';
+import { postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
 import { passwordFrom } from '../src/postgres/passfile.ts';
 import { codeOf, EngineHarness, lacking, ref } from './support/engine-harness.ts';
 
@@ -179,8 +180,8 @@ test('F1: a prepared transaction in the way of a swap is found by the plan, and 
 
 test('a database whose name only looks like one of ours is backed up', async () => {
   await server.query('postgres', 'create database "x__lastgood_new_copy"');
-  const { facts } = await bench.backup({ databases: null });
-  expect(JSON.stringify(facts['databases'])).toContain('x__lastgood_new_copy');
+  const { contents } = await bench.backup({ databases: null });
+  expect(contents.map(({ name }) => name)).toContain('x__lastgood_new_copy');
 });
 
 test('nothing in the environment of the agent leads a tool to another server', async () => {

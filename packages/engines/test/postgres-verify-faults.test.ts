@@ -231,7 +231,7 @@ test('E6: what a proof leaves that was killed with its agent: no process, and a 
   await script('pg_restore', 'case " $* " in *--dbname=*) exec sleep infinity;; esac; exec "$real" "$@"');
   const { workDir } = await bench.context();
   const connection = JSON.stringify({ ...server.connection, binDir: tools, scratchFolder });
-  const child = new URL('verify-child.ts', import.meta.url).pathname;
+  const child = new URL('support/verify-child.ts', import.meta.url).pathname;
   const running = failureOf(
     runTool({
       file: process.execPath,

@@ -41,12 +41,23 @@ export async function syncFolder(path: string): Promise<void> {
   }
 }
 
+export interface PublishOptions {
+  /** The partial file, in the folder of `path`; `<path>.partial` unless given. Give each of several concurrent writers its own. */
+  readonly partial?: string;
+  /** Keeps a file that already has the name. Of several concurrent writers exactly one publishes. */
+  readonly ifAbsent?: boolean;
+}
+
 /**
  * The one way to write a file: into a new private partial file, synced, then renamed, then the folder synced. A final name
- * never holds partial bytes (I2), and a failed sync is never tried again on the same file.
+ * never holds partial bytes (I2), and a failed sync is never tried again on the same file. Returns false, and changes nothing,
+ * when `ifAbsent` is set and the name is taken.
  */
-export async function publishFile(path: string, write: (sink: Writable) => Promise<void>): Promise<void> {
-  const partial = `${path}.partial`;
+export async function publishFile(
+  path: string,
+  write: (sink: Writable) => Promise<void>,
+  { partial = `${path}.partial`, ifAbsent = false }: PublishOptions = {},
+): Promise<boolean> {
   let ours = false;
   try {
     const file = await open(
@@ -57,13 +68,70 @@ export async function publishFile(path: string, write: (sink: Writable) => Promi
     ours = true;
     // The stream syncs and closes the file when it ends.
     await write(file.createWriteStream({ flush: true, highWaterMark: 1024 * 1024 }));
-    await rename(partial, path);
+    if (ifAbsent) {
+      const published = await linkFirst(partial, path);
+      // Its bytes have their final name, or are not needed: a partial file that stays is swept later.
+      await rm(partial, { force: true }).catch(() => undefined);
+      if (!published) return false;
+    } else await rename(partial, path);
     await syncFolder(dirname(path));
+    return true;
   } catch (error) {
     // A partial file that was there before is another writer's, or a trap: it is not ours to remove.
     if (ours) await rm(partial, { force: true }).catch(() => undefined);
     throw storeFailure(error, path);
   }
+}
+
+/** Gives a written file its final name unless the name is taken; false when it is. */
+async function linkFirst(partial: string, path: string): Promise<boolean> {
+  try {
+    await link(partial, path);
+    return true;
+  } catch (error) {
+    switch (codeOf(error)) {
+      case 'EEXIST':
+        return false;
+      // Another writer was first and removed the partial files of all others.
+      case 'ENOENT':
+        if (await isPresent(path)) return false;
+        throw error;
+      case 'EPERM':
+      case 'ENOTSUP':
+      case 'EOPNOTSUPP':
+      case 'ENOSYS':
+        return await renameFirst(partial, path);
+      default:
+        throw error;
+    }
+  }
+}
+
+/**
+ * linkFirst for a file system without hard links: a lock file, created exclusively, keeps others from deciding at the same time.
+ * A crash leaves the lock file: the name stays blocked (REPOSITORY_UNSAFE) until partial files are swept.
+ */
+async function renameFirst(partial: string, path: string): Promise<boolean> {
+  const lock = `${path}.lock.partial`;
+  const held = await open(lock, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, PRIVATE_FILE);
+  try {
+    if (await isPresent(path)) return false;
+    await rename(partial, path);
+    return true;
+  } finally {
+    await held.close();
+    await removeFile(lock);
+  }
+}
+
+async function isPresent(path: string): Promise<boolean> {
+  return await lstat(path).then(
+    () => true,
+    (error: unknown) => {
+      if (codeOf(error) === 'ENOENT') return false;
+      throw error;
+    },
+  );
 }
 
 /** publishFile for bytes that are at hand. A partial file that a crash left is replaced. */
@@ -72,26 +140,6 @@ export async function writeFileDurably(path: string, data: string | Uint8Array):
   await publishFile(path, (sink) =>
     pipeline(Readable.from([typeof data === 'string' ? Buffer.from(data) : data]), sink),
   );
-}
-
-/**
- * writeFileDurably for a file that several may want to make at once, here or on other hosts: only the first one stays, and nobody
- * replaces it. `own` is a name for nobody else to write to, next to `path`; it is gone afterwards. Where the file system has no hard
- * links a later one may replace it: who depends on what it holds reads it again.
- */
-export async function writeFirst(path: string, own: string, data: string): Promise<void> {
-  await writeFileDurably(own, data);
-  try {
-    await link(own, path);
-  } catch (error) {
-    const code = codeOf(error);
-    if (code === 'EPERM' || code === 'ENOTSUP' || code === 'EOPNOTSUPP' || code === 'ENOSYS')
-      return await writeFileDurably(path, data);
-    if (code !== 'EEXIST') throw storeFailure(error, path);
-  } finally {
-    await removeFile(own);
-  }
-  await syncFolder(dirname(path));
 }
 
 /** Writes one byte into a private file of no other content, and gives the time (ms) that the file system's own clock put on it. */
@@ -183,7 +231,9 @@ export async function checkPrivate(path: string): Promise<void> {
 
 /** Bytes that an unprivileged writer may still use on the file system of `path`. */
 export async function freeBytes(path: string): Promise<number> {
-  const { bavail, bsize } = await statfs(path);
+  const { bavail, bsize } = await statfs(path).catch((error: unknown) => {
+    throw storeFailure(error, path);
+  });
   return bavail * bsize;
 }
 

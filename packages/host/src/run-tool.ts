@@ -29,6 +29,11 @@ export interface ToolCall {
   readonly acceptedExitCodes?: readonly number[];
   /** What of a line of its diagnostics may be told, null for nothing; all when absent. A tool repeats what it works on, secrets included. */
   readonly redactStderr?: (line: string) => string | null;
+  /**
+   * The tool starts a server that outlives it. What it leaves running when it ends by itself is not killed. Standard output and standard
+   * error go to /dev/null: a server that inherits a pipe keeps the call open and gets SIGPIPE when we exit. The locale is not changed.
+   */
+  readonly startsServer?: boolean;
 }
 export interface ToolOutcome {
   readonly stderrTail: string[];
@@ -132,10 +137,13 @@ export async function runTool(call: ToolCall, ...stages: readonly Writable[]): P
   const stalled = new AbortController();
   const { file, args } = commandOf(call);
   const tail = new TextTail(call.redactStderr);
+  const output = call.startsServer === true ? 'ignore' : 'pipe';
   const tool = execa(file, args, {
-    env: { ...call.env, LC_ALL: 'C' },
+    env: call.startsServer === true ? { ...call.env } : { ...call.env, LC_ALL: 'C' },
     // Any descriptor will do; the types know one.
     stdin: (call.stdinFd as 0 | undefined) ?? (call.stdin === undefined ? 'ignore' : 'pipe'),
+    stdout: output,
+    stderr: output,
     buffer: false,
     cancelSignal: AbortSignal.any([call.signal, stalled.signal]),
     timeout: call.timeoutMs,
@@ -174,7 +182,7 @@ export async function runTool(call: ToolCall, ...stages: readonly Writable[]): P
       (error: unknown) => answerOf(error, call),
     );
     await feeding;
-    killGroup(tool.pid);
+    if (call.startsServer !== true) killGroup(tool.pid);
     return { stderrTail: tail.lines(), durationMs: performance.now() - started, exitCode };
   } catch (error) {
     tool.kill();

@@ -3,7 +3,7 @@ import { closeSync, existsSync, openSync, writeFileSync } from 'node:fs';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Failure } from '@lastgood/core';
-import { captureTool, lockFolder, makePrivateFolder, publishFile, runTool, writeFirst } from '../src/index.ts';
+import { captureTool, lockFolder, makePrivateFolder, publishFile, runTool } from '../src/index.ts';
 
 const signal = new AbortController().signal;
 const codeOf = async (work: Promise<unknown>): Promise<string> =>
@@ -46,8 +46,8 @@ async function main([mode = '', ...rest]: string[]): Promise<void> {
   }
   if (mode === 'folder') say(await codeOf(makePrivateFolder(rest[0] ?? '')));
   if (mode === 'first') {
-    const [path = '', own = '', text = ''] = rest;
-    say(await codeOf(writeFirst(path, own, text)));
+    const [path = '', partial = '', text = ''] = rest;
+    say(await publishFile(path, (sink) => pipeline(Readable.from([text]), sink), { partial, ifAbsent: true }));
   }
   if (mode === 'descriptors') {
     const taken: number[] = [];

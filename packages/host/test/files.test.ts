@@ -16,7 +16,6 @@ import {
   runTool,
   touchFile,
   writeFileDurably,
-  writeFirst,
 } from '../src/index.ts';
 import { patterned } from './child.ts';
 
@@ -122,19 +121,42 @@ for (const [what, inject, code] of [
     expect(injected).toHaveLength(1);
   });
 
-test('of a file that several want to make the first one stays, and nothing else', async () => {
-  const path = join(folder, 'file');
-  await writeFirst(path, join(folder, 'mine'), 'first');
-  await writeFirst(path, join(folder, 'yours'), 'second');
-  expect([await readFile(path, 'utf8'), await readdir(folder)]).toEqual(['first', ['file']]);
-});
+const lies = (...codes: string[]): string[] => codes.map((code) => `inject=link,linkat:error=${code}`);
 
-test.skipIf(!strace)('a file system without hard links takes such a file all the same (needs strace)', async () => {
+for (const [how, lie] of [
+  ['with hard links', []],
+  ['without hard links (needs strace)', lies('EPERM')],
+] as const)
+  test.skipIf(lie.length > 0 && !strace)(
+    `keeps the first of several files that are published if absent, and no partial file, on a file system ${how}`,
+    async () => {
+      const path = join(folder, 'file');
+      const under = (text: string): string[] => {
+        const node = [process.execPath, child, 'first', path, join(folder, text), text];
+        const [inject] = lie;
+        return inject === undefined
+          ? node
+          : ['/usr/bin/strace', '-f', '-qq', '-o', '/dev/null', '-e', 'trace=link,linkat', '-e', inject, ...node];
+      };
+      const publish = async (text: string): Promise<string> => {
+        const [file = '', ...args] = under(text);
+        return (await call(file, args)).stdout;
+      };
+      expect(await publish('first')).toContain('true');
+      expect(await publish('second')).toContain('false');
+      expect([await readFile(path, 'utf8'), await readdir(folder)]).toEqual(['first', ['file']]);
+    },
+  );
+
+test('exactly one of many concurrent writers publishes a file if it is absent', async () => {
   const path = join(folder, 'file');
-  const lie = ['-f', '-qq', '-o', '/dev/null', '-e', 'trace=link,linkat', '-e', 'inject=link,linkat:error=EPERM'];
-  const node = [process.execPath, child, 'first', path, join(folder, 'mine'), 'first'];
-  expect((await call('/usr/bin/strace', [...lie, ...node])).stdout).toContain('done');
-  expect([await readFile(path, 'utf8'), await readdir(folder)]).toEqual(['first', ['file']]);
+  const published = await Promise.all(
+    Array.from({ length: 8 }, (_, index) =>
+      publishFile(path, from(Buffer.from(String(index))), { partial: `${path}.${index}.partial`, ifAbsent: true }),
+    ),
+  );
+  expect(published.filter(Boolean)).toHaveLength(1);
+  expect([await readFile(path, 'utf8'), await readdir(folder)]).toEqual([String(published.indexOf(true)), ['file']]);
 });
 
 test("B4: the clock of a file system is read through nobody's symbolic link", async () => {

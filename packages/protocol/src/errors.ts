@@ -66,6 +66,26 @@ export const ERROR_CATALOG = {
   },
   TOOL_FAILED: { exit: 2, remedy: 'Read the last lines of the tool in the message; the job left nothing behind.' },
   TOOL_STALLED: { exit: 2, remedy: 'The tool made no progress. Look for locks on the database or a hanging disk.' },
+  SERVICE_NOT_FOUND: {
+    exit: 2,
+    remedy: 'Correct the unit or the command of the service in the agent file; the message names what is missing.',
+  },
+  SERVICE_MASKED: {
+    exit: 2,
+    remedy: 'Run `systemctl unmask` for the unit that the message names if the service may be started, then try again.',
+  },
+  SERVICE_FORBIDDEN: {
+    exit: 2,
+    remedy: 'Run the agent as root, or allow its user to start and stop the service.',
+  },
+  SERVICE_FAILED: {
+    exit: 2,
+    remedy: 'Read the log of the service, correct the cause that it names, then try again.',
+  },
+  SERVICE_TIMEOUT: {
+    exit: 2,
+    remedy: 'Check whether the service is running and why it is slow, or allow it more time.',
+  },
   DATABASE_UNREACHABLE: {
     exit: 2,
     remedy: 'Check that the server runs and that the connection in the agent file is right.',
@@ -85,6 +105,10 @@ export const ERROR_CATALOG = {
     exit: 2,
     remedy: 'Remove the symlink or repair owner and mode (0700/0600) of the path that the message names.',
   },
+  OBJECT_EXISTS: {
+    exit: 2,
+    remedy: 'Another process stored this object first. Check that one agent writes to the target.',
+  },
   REPOSITORY_FOREIGN: {
     exit: 2,
     remedy: 'This repository belongs to another source. Give each target its own repository or name.',
@@ -97,7 +121,19 @@ export const ERROR_CATALOG = {
     exit: 4,
     remedy: 'The manifest was damaged or edited. Treat the backup as lost and take a new one.',
   },
-  BACKUP_IN_USE: { exit: 2, remedy: 'Another job uses this backup. Wait for it to end.' },
+  BACKUP_HELD: { exit: 3, remedy: 'Release the backup first if it is to be removed; a hold is set deliberately.' },
+  BACKUP_NEEDED: {
+    exit: 3,
+    remedy: 'Remove the backups that the message names first; they cannot be restored without it.',
+  },
+  NEWER_FORMAT: {
+    exit: 2,
+    remedy: 'Upgrade Lastgood on this host: the backup was made by a newer version. The backup itself is unharmed.',
+  },
+  SEGMENT_CONFLICT: {
+    exit: 4,
+    remedy: 'Two servers write to one log stream. Stop the one that is not in service, then take a new backup.',
+  },
   CLOCK_UNTRUSTED: {
     exit: 3,
     remedy: 'The clocks of host, control plane and repository disagree. Repair them; nothing was deleted.',

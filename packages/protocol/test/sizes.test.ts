@@ -61,13 +61,15 @@ const summary = {
   target: 'shop',
   repository: 'local',
   engine: 'postgres',
-  kind: 'logical',
+  method: 'logical',
   sequence: 1,
   jobId: ONE,
   startedAt: '2026-01-15T12:00:00.000Z',
-  snapshotAt: '2026-01-15T12:00:00.000Z',
+  recoveryPoint: '2026-01-15T12:00:00.000Z',
   finishedAt: '2026-01-15T12:00:00.000Z',
-  databases: texts(1_000, 50),
+  contents: texts(1_000, 50).map((name) => ({ kind: 'database', name, bytes: 1 })),
+  dependsOn: [],
+  restorable: { ok: true },
   producedBytes: 1,
   storedBytes: 1,
   manifestSha256: 'a'.repeat(64),
@@ -158,7 +160,7 @@ test('a plan that is cut never looks as if nothing was refused, and a backup kee
   expect(cutPlan.plan.refusals).toHaveLength(1);
   expect(cutPlan.plan.hash).toBe(plan.hash);
   const cutBackup = boundedValue(LARGE.backup as never, 2_048) as never as { backup: typeof summary };
-  const { databases: _databases, warnings: _warnings, ...facts } = summary;
+  const { contents: _contents, warnings: _warnings, ...facts } = summary;
   expect(cutBackup.backup).toMatchObject(facts);
 });
 
@@ -241,7 +243,7 @@ test('an unreported job that a full hello had no room for is not taken for forgo
   expect(told.length).toBeLessThan(9);
   const met = meet(control, agent);
   expect(met.reset?.jobs.length).toBe(9 - told.length);
-  const after = adoptHelloAnswer(agent, told, answerOf(met), new Set(), eventFactory).ledger;
+  const after = adoptHelloAnswer(agent, told, answerOf(met), eventFactory);
   expect(after.outbox).toEqual(agent.outbox);
   let heard = met.ledger;
   for (let rest = after; rest.outbox.length > 0; ) {
@@ -256,6 +258,6 @@ test('an unreported job that a full hello had no room for is not taken for forgo
 test('R13: an open job of which a set-back journal knows nothing is still reported as interrupted', () => {
   const control = meet(emptyControl(), accept(emptyAgentLedger, start(1, ONE, restore), minting())).ledger;
   const met = meet({ ...control, acked: 1, commandSeq: 1 }, emptyAgentLedger);
-  const after = adoptHelloAnswer(emptyAgentLedger, [], answerOf(met), new Set(), minting('x')).ledger;
+  const after = adoptHelloAnswer(emptyAgentLedger, [], answerOf(met), minting('x'));
   expect(after.outbox.at(-1)).toMatchObject({ type: 'interrupted', jobId: ONE });
 });

@@ -3,9 +3,8 @@ import { appendFile, chmod, mkdir, readdir, readFile, rm, truncate, writeFile } 
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { JobSpec } from '@lastgood/protocol';
-import { lyingTool, type PostgresServer, seedShop, startPostgres, temporaryFolder } from '@lastgood/testkit';
+import { lyingTool, type PostgresServer, seedShop, startPostgres, temporaryFolder, waitFor } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { waitFor } from '../../../scripts/fleet-processes.ts';
 import { Fleet } from '../../support/fleet.ts';
 import { leavingsOf, runningTools } from '../../support/leftovers.ts';
 

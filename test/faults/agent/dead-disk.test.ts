@@ -3,9 +3,8 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { JobSpec } from '@lastgood/protocol';
-import { type PostgresServer, startPostgres, temporaryFolder } from '@lastgood/testkit';
+import { type PostgresServer, startPostgres, temporaryFolder, waitFor } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { waitFor } from '../../../scripts/fleet-processes.ts';
 import { Fleet } from '../../support/fleet.ts';
 
 const DEAD = ['d1', 'd2', 'd3', 'd4', 'd5'];

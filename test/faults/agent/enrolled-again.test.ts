@@ -1,9 +1,8 @@
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JobSpec } from '@lastgood/protocol';
-import { type PostgresServer, startPostgres, temporaryFolder } from '@lastgood/testkit';
+import { type PostgresServer, root, startPostgres, startProcess, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { root, startProcess } from '../../../scripts/fleet-processes.ts';
 import { Fleet } from '../../support/fleet.ts';
 
 const cleanup = new AsyncDisposableStack();

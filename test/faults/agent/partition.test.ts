@@ -1,9 +1,8 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JobSpec } from '@lastgood/protocol';
-import { freePort, seedShop, startPostgres, TcpFaultProxy, temporaryFolder } from '@lastgood/testkit';
+import { freePort, seedShop, startPostgres, TcpFaultProxy, temporaryFolder, waitFor } from '@lastgood/testkit';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { waitFor } from '../../../scripts/fleet-processes.ts';
 import { Fleet } from '../../support/fleet.ts';
 
 const forever = new AbortController().signal;

@@ -2,10 +2,9 @@ import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
 import { createServer, type Server as HttpServer } from 'node:http';
 import { createServer as createTcpServer, type Server, type Socket } from 'node:net';
-import { startPostgres, temporaryFolder } from '@lastgood/testkit';
+import { startPostgres, temporaryFolder, waitFor } from '@lastgood/testkit';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { WebSocketServer } from 'ws';
-import { waitFor } from '../../../scripts/fleet-processes.ts';
 import { Fleet } from '../../support/fleet.ts';
 
 const forever = new AbortController().signal;

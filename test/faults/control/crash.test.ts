@@ -3,13 +3,12 @@ import { once } from 'node:events';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { powerCutDisk, temporaryFolder } from '@lastgood/testkit';
+import { adminClient, powerCutDisk, root, temporaryFolder } from '@lastgood/testkit';
 import Database from 'better-sqlite3';
 import { afterAll, expect, test } from 'vitest';
-import { adminClient, root } from '../../../scripts/fleet-processes.ts';
 
 const main = join(root, 'apps/control/src/main.ts');
-const MIGRATIONS = 2;
+const MIGRATIONS = 1;
 const cleanup = new AsyncDisposableStack();
 const disk = cleanup.use(await powerCutDisk());
 afterAll(() => cleanup.disposeAsync());
@@ -118,25 +117,6 @@ test.skipIf(strace !== '')(
     const fresh = async (): Promise<void> => undefined;
     expect(await sweep(folder.path, 'pwrite64', [1, 2, 3, 5, 8, 13, 21, 34, 42, 50, 60], fresh)).toBeGreaterThan(5);
     expect(await sweep(folder.path, 'fsync,fdatasync', [1, 2, 3, 4, 5, 6], fresh)).toBeGreaterThan(1);
-  },
-);
-
-test.skipIf(strace !== '')(
-  `C2: killed in the migration of a catalog with rows, the next start has all rows and the new schema (${strace || 'strace'})`,
-  async () => {
-    await using folder = await temporaryFolder();
-    const old = async (dataDir: string): Promise<void> => {
-      const first = await start(dataDir);
-      await first.kill('SIGTERM');
-      const sqlite = new Database(join(dataDir, 'catalog.sqlite'));
-      sqlite.pragma('journal_mode = WAL');
-      sqlite.exec(`drop index backups_job;
-        delete from __drizzle_migrations where created_at = (select max(created_at) from __drizzle_migrations);
-        insert into backups select value, 'a', 'shop', value, 'good', json_object('jobId', value)
-          from (with recursive n(value) as (select 1 union all select value + 1 from n where value < 5000) select value from n)`);
-      sqlite.close();
-    };
-    expect(await sweep(folder.path, 'pwrite64', [1, 2, 3, 5, 10, 20, 40, 80, 160], old)).toBeGreaterThan(3);
   },
 );
 

@@ -1,9 +1,9 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Clock, type EngineContext, Failure } from '@lastgood/core';
+import { type Clock, type EngineContext, Failure, summariesOf } from '@lastgood/core';
 import { makePrivateFolder } from '@lastgood/host';
 import { type BackupSummary, LIMITS, type TargetInventory } from '@lastgood/protocol';
-import { summariesOf, type Target } from '../jobs/targets.ts';
+import type { Target } from '../jobs/targets.ts';
 import { SerialQueue } from '../serial-queue.ts';
 import type { HostInventory } from './bounded-inventory.ts';
 

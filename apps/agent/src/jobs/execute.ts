@@ -1,9 +1,19 @@
-import { type Clock, type EngineContext, Failure, planRotation, standingVerdict, unreachable } from '@lastgood/core';
+import {
+  type Clock,
+  candidatesOf,
+  type EngineContext,
+  expectedBytes,
+  Failure,
+  planRotation,
+  standingVerdict,
+  summariesOf,
+  unreachable,
+} from '@lastgood/core';
 import { uuidv7 } from '@lastgood/host';
 import type { Finding, JobResult, JobSpec, VerificationLevel } from '@lastgood/protocol';
 import { faultPoint } from '../fault-point.ts';
 import { VERSION } from '../version.ts';
-import { candidatesOf, expectedBytes, summariesOf, type Target } from './targets.ts';
+import type { Target } from './targets.ts';
 
 const MAX_FINDINGS = 20;
 
@@ -28,7 +38,7 @@ async function backup(spec: Spec<'backup'>, { target, jobId, attempt, context }:
   const { backups } = await repository.list(target.ref);
   const expected = expectedBytes(backups, spec.databases ?? server.databases);
   const free = await repository.freeBytes();
-  if (free < expected)
+  if (free !== null && free < expected)
     throw new Failure(
       'NO_SPACE',
       `these databases took ${expected} bytes when they were last backed up, ${free} are free`,

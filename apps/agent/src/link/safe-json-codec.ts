@@ -1,8 +1,18 @@
-/** What the library can look into: anything else ends the process in there. */
+/** The client library can handle only these frames. Any other frame makes it throw, which would end the process. */
 const isMessage = (frame: unknown): boolean =>
   typeof frame === 'object' && frame !== null && !Array.isArray(frame) && ('id' in frame || 'method' in frame);
 
-/** JSON that never throws on what a proxy or a wrong server sends: the frame is reported and the session ends (the library would end the process). */
+/** The JSON value of a text frame; undefined for a binary frame and for invalid JSON. */
+function parseFrame(data: string | ArrayBuffer | Uint8Array): unknown {
+  if (typeof data !== 'string') return undefined;
+  try {
+    return JSON.parse(data);
+  } catch {
+    return undefined;
+  }
+}
+
+/** A JSON codec that never throws on what a proxy or another server sends: it calls `onBad`, and the session ends. */
 export function safeJsonCodec(onBad: () => void): {
   encode: (data: unknown) => string;
   decode: (data: string | ArrayBuffer | Uint8Array) => unknown;
@@ -10,15 +20,10 @@ export function safeJsonCodec(onBad: () => void): {
   return {
     encode: (data) => JSON.stringify(data),
     decode: (data) => {
-      try {
-        if (typeof data !== 'string') throw new TypeError('binary frame');
-        const frame: unknown = JSON.parse(data);
-        if (!isMessage(frame)) throw new TypeError('no message');
-        return frame;
-      } catch {
-        onBad();
-        return { id: null, result: { type: 'stopped' } };
-      }
+      const frame = parseFrame(data);
+      if (isMessage(frame)) return frame;
+      onBad();
+      return { id: null, result: { type: 'stopped' } };
     },
   };
 }

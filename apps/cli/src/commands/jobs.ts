@@ -15,7 +15,7 @@ import { safeText, shellWord } from '../format/safe-text.ts';
 import { table } from '../format/table.ts';
 import { ageInHours, duration, instant, shortInstant, wholeNumber } from '../format/units.ts';
 import { askPatiently, failureOfJob, watchJob } from '../watch.ts';
-import { checkedSelector, fullName, jobIdOf, oneBackup, oneTarget } from './resolve.ts';
+import { checkedSelector, databasesOf, fullName, jobIdOf, oneBackup, oneTarget } from './resolve.ts';
 
 const FOUND_SOMETHING = ERROR_CATALOG.BACKUP_CORRUPT.exit;
 
@@ -204,10 +204,10 @@ export async function restore(
   const found = await oneBackup(client, fullName(target), wanted, 'restore', options.database);
   if (found.passedOver !== undefined)
     output.note(
-      `Newer ones are suspect or bad and passed over, the newest is ${shortId(found.passedOver.backupId)} of ${instant(found.passedOver.snapshotAt)}; it can be named instead of "latest".`,
+      `Newer ones are suspect or bad and passed over, the newest is ${shortId(found.passedOver.backupId)} of ${instant(found.passedOver.recoveryPoint)}; it can be named instead of "latest".`,
     );
   const { backup } = found;
-  const mode = modeOf(options, backup.databases);
+  const mode = modeOf(options, databasesOf(backup));
   const planned = await run(context, fullName(target), {
     command: 'plan',
     target: target.name,

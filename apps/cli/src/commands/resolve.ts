@@ -29,6 +29,9 @@ export async function oneTarget(client: AdminClient, selector: string): Promise<
 export const fullName = (target: { environment: string; host: string; name: string }): string =>
   `${target.environment}/${target.host}/${target.name}`;
 
+/** The names of what a backup holds. */
+export const databasesOf = ({ contents }: Pick<BackupView, 'contents'>): string[] => contents.map(({ name }) => name);
+
 export interface ChosenBackup {
   readonly backup: BackupView;
   /** The newest one, when `latest` passed it over because it is not good. */
@@ -51,9 +54,10 @@ export async function oneBackup(
   if (wanted === 'latest') {
     const newestFirst = backups
       .toSorted((a, b) => b.sequence - a.sequence)
-      .filter((backup) => database === undefined || backup.databases.includes(database))
+      .filter((backup) => database === undefined || databasesOf(backup).includes(database))
       .filter((backup) => backup.state !== 'missing');
-    const fits = ({ state }: BackupView): boolean => state === 'good' || (purpose === 'check' && state === 'suspect');
+    const fits = ({ state, restorable }: BackupView): boolean =>
+      restorable.ok && (state === 'good' || (purpose === 'check' && state === 'suspect'));
     const newest = newestFirst.find(fits);
     if (newest === undefined)
       throw new Failure(
@@ -73,9 +77,10 @@ export async function oneBackup(
  * unless it is the one that the target is named after.
  */
 function refuseSeveral(target: string, newest: BackupView, backups: readonly BackupView[]): void {
-  if (newest.databases.length === 1 && newest.databases[0] === newest.target) return;
-  const good = backups.filter(({ state }) => state === 'good');
-  const databases = [...new Set(good.flatMap((backup) => backup.databases))].toSorted();
+  const names = databasesOf(newest);
+  if (names.length === 1 && names[0] === newest.target) return;
+  const good = backups.filter(({ state, restorable }) => state === 'good' && restorable.ok);
+  const databases = [...new Set(good.flatMap(databasesOf))].toSorted();
   if (databases.length > 1)
     throw new Failure(
       'BAD_INPUT',

@@ -55,9 +55,9 @@ function linesOf(result: JobResult): string[] {
       const { backup } = result;
       return [
         `backup ${backup.backupId}${backup.state === 'suspect' ? ' (SUSPECT)' : ''}`,
-        `  databases   ${backup.databases.map(safeText).join(', ')}`,
+        `  databases   ${backup.contents.map(({ name }) => safeText(name)).join(', ')}`,
         `  size        ${bytes(backup.producedBytes)}, stored as ${bytes(backup.storedBytes)}, read back and equal`,
-        `  goes back   to ${instant(backup.snapshotAt)}`,
+        `  goes back   to ${instant(backup.recoveryPoint)}`,
         `  took        ${duration(result.durationMs)}`,
         ...backup.warnings.map((warning) => `  warning     ${safeText(warning)}`),
       ];

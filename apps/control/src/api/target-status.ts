@@ -5,7 +5,7 @@ import {
   type TargetInventory,
   type TargetStatus,
 } from '@lastgood/protocol';
-import type { AgentRecord } from '../catalog/catalog.ts';
+import type { AgentRecord } from '../catalog/agents.ts';
 
 type HostState = HostView['state'];
 const CODED = new RegExp(`^(?:${errorCodes.join('|')}): `);

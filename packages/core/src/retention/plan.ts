@@ -1,5 +1,5 @@
 import type { Retention, RotationDecision } from '@lastgood/protocol';
-import { RESTORE_TEST_LEVEL, suspectSizes } from '../verification/verdict.ts';
+import { type Judged, RESTORE_TEST_LEVEL, suspectSizes } from '../verification/verdict.ts';
 
 const HOUR_MS = 3_600_000;
 /** Clocks that differ by more than this decide no deletion, and nothing destructive begins (I11). */
@@ -15,14 +15,10 @@ export interface GroupPart {
   readonly database: string | null;
   readonly producedBytes: number;
 }
-export interface RotationCandidate {
+export interface RotationCandidate extends Judged {
   readonly backupId: string;
   readonly sequence: number;
   readonly finishedAt: string;
-  /** `bad`: a verification failed. */
-  readonly state: 'good' | 'bad';
-  /** The level of the last verification, when it passed. */
-  readonly verifiedLevel: number | null;
   /** At least one. A backup stays as long as one of its groups needs it. */
   readonly parts: readonly GroupPart[];
 }
@@ -187,6 +183,7 @@ export function planRotation(asked: RotationInput): RotationPlan {
     const reason = ((): string | undefined => {
       if (refused !== null) return refused;
       if (unlimited) return 'no rule is given, so all are kept';
+      if (backup.state === 'unknown') return 'made by a newer version';
       if (input.holds.has(backup.backupId)) return 'held';
       if (input.inUse.has(backup.backupId)) return 'in use by another job';
       if (now - (finished.get(backup.backupId) ?? now) < hostLimits.minimumAgeHours * HOUR_MS)

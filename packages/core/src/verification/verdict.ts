@@ -22,12 +22,16 @@ export function standingVerdict(before: Verdict | null, found: Verdict): Verdict
   return before.passed ? found : { ...found, level: Math.max(before.level, found.level) };
 }
 
-/** One backup as its size is judged. */
-export interface Sized {
-  readonly producedBytes: number;
-  readonly state: 'good' | 'bad';
+/** What is known of one backup. */
+export interface Judged {
+  /** `bad`: a verification failed, or what it depends on is gone. `unknown`: a newer version wrote it, this one cannot judge it. */
+  readonly state: 'good' | 'bad' | 'unknown';
   /** The level of the last verification, when it passed. */
   readonly verifiedLevel: number | null;
+}
+/** One backup as its size is judged. */
+export interface Sized extends Judged {
+  readonly producedBytes: number;
 }
 
 function medianOf(bytes: readonly number[]): number | undefined {
@@ -47,7 +51,7 @@ export function suspectSizes(group: readonly Sized[]): boolean[] {
   let trusted: number[] = [];
   let larger = 0;
   return group.map(({ producedBytes, state, verifiedLevel }) => {
-    if (state === 'bad') return false;
+    if (state !== 'good') return false;
     const median = medianOf(trusted);
     const odd = median !== undefined && median > 0 && isOdd(producedBytes, median);
     larger = odd && producedBytes > median ? larger + 1 : 0;

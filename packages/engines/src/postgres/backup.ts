@@ -1,7 +1,9 @@
 import { Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type ArtifactSink, type BackupFacts, type EngineContext, Failure } from '@lastgood/core';
-import { type PostgresConnection, Session } from './connection.ts';
+import { LOGICAL } from './backup-methods.ts';
+import { Session } from './connection.ts';
+import type { PostgresConnection } from './connection-schema.ts';
 import { type BackupRun, dumpGlobals, dumpSnapshot } from './dump.ts';
 import {
   type Fingerprint,
@@ -22,6 +24,7 @@ const writeText = (text: string) => (sink: Writable) => pipeline(Readable.from([
 interface DumpedDatabase {
   readonly fingerprint: Fingerprint;
   readonly sizeBytes: number;
+  readonly dumpBytes: number;
   readonly warnings: readonly string[];
 }
 
@@ -52,6 +55,7 @@ async function backupDatabase(
   const tables = await tablesByOid(session);
   const properties = await readProperties(session, server.facts.version.major);
   const before = await sequencesOf(session);
+  let dumpBytes = 0;
   let holding: Promise<void> | undefined;
   let taking: Promise<Fingerprint> | undefined;
   const take = async (): Promise<Fingerprint> => {
@@ -64,6 +68,7 @@ async function backupDatabase(
     bytes: (bytes) => {
       // The first bytes come when pg_dump holds its locks.
       holding ??= holdTables(session).catch(() => undefined);
+      dumpBytes += bytes;
       dumped(bytes);
     },
     // The server has nothing to do while the dump is made durable and read back: it gives the fingerprint.
@@ -82,14 +87,14 @@ async function backupDatabase(
   await refuseReshaped(session, later);
   await session.run('commit');
   await sink.add(
-    { role: 'properties', database: database.name, extension: 'json' },
+    { role: 'properties', contents: database.name, extension: 'json' },
     writeText(`${JSON.stringify(properties)}\n`),
   );
   await sink.add(
-    { role: 'fingerprint', database: database.name, extension: 'json' },
+    { role: 'fingerprint', contents: database.name, extension: 'json' },
     writeText(`${JSON.stringify(fingerprint)}\n`),
   );
-  return { fingerprint, sizeBytes: database.sizeBytes, warnings };
+  return { fingerprint, sizeBytes: database.sizeBytes, dumpBytes, warnings };
 }
 
 function choose(all: readonly DatabaseSize[], wanted: readonly string[] | null): DatabaseSize[] {
@@ -133,11 +138,18 @@ export async function backup(
       warnings.push(`database "${name}" accepts no connections: it is not in this backup`);
   if (server.facts.standby) warnings.push('the server is a standby: unlogged tables are restored empty');
   return {
-    kind: 'logical',
-    snapshotAt: first?.fingerprint.snapshotAt ?? new Date(context.clock.now()).toISOString(),
+    method: LOGICAL.method,
+    recoveryPoint: first?.fingerprint.snapshotAt ?? new Date(context.clock.now()).toISOString(),
     tool: { name: 'pg_dump', version: server.tools.version.text },
     server: { version: server.facts.version.text, systemId: server.facts.systemId },
-    facts: {
+    contents: dumped.map(({ fingerprint, dumpBytes }) => ({
+      kind: 'database',
+      name: fingerprint.database,
+      bytes: dumpBytes,
+    })),
+    dependsOn: [],
+    logRange: null,
+    engineFacts: {
       digests: request.digests,
       standby: server.facts.standby,
       encoding: globals.encoding,

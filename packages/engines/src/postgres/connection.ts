@@ -1,42 +1,11 @@
 import { Failure } from '@lastgood/core';
-import { databaseNameSchema } from '@lastgood/protocol';
 import pg from 'pg';
-import { z } from 'zod';
 import { cancelBackend } from './cancel-request.ts';
+import type { PostgresConnection } from './connection-schema.ts';
 import { CopyStream } from './copy-stream.ts';
 import { passwordFrom } from './passfile.ts';
 import { redactError } from './redact-messages.ts';
 import { mayTakeAnotherWay, type Tls, waysOf } from './tls.ts';
-
-/** How the agent file describes one PostgreSQL server. Secrets are in the passfile, never here. */
-export const postgresConnectionSchema = z.strictObject({
-  /** A host name, an address, or the folder of the server's socket. */
-  host: z.string().min(1).max(255),
-  port: z.int().min(1).max(65_535).default(5432),
-  user: z.string().min(1).max(63),
-  /** A file in libpq's format (host:port:database:user:password) that only its owner can read. */
-  passfile: z.string().startsWith('/').optional(),
-  database: databaseNameSchema.default('postgres'),
-  /** The folder of pg_dump, pg_restore and psql; found by itself when absent. */
-  binDir: z.string().startsWith('/').optional(),
-  sslmode: z.enum(['disable', 'prefer', 'require', 'verify-ca', 'verify-full']).default('prefer'),
-  /** No byte out of a tool, and no line of its diagnostics, for this long is a hang (A5). */
-  stallMs: z
-    .int()
-    .min(1_000)
-    .max(7 * 86_400_000)
-    .default(15 * 60_000),
-  /** How long a backup waits for a lock that another session holds before it gives way (A14). */
-  lockWaitMs: z.int().min(100).max(3_600_000).default(30_000),
-  /** Where scratch servers put their data; the system's temporary folder when absent. */
-  scratchFolder: z.string().startsWith('/').optional(),
-  /** The unprivileged user that runs scratch servers, and with them restored code, when the agent is root. Not the owner of a server. */
-  scratchUser: z
-    .string()
-    .regex(/^[a-z_][a-z0-9_-]*$/)
-    .default('nobody'),
-});
-export type PostgresConnection = z.infer<typeof postgresConnectionSchema>;
 
 const settings = (values: Readonly<Record<string, string>>): string =>
   Object.entries(values)

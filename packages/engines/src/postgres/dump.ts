@@ -3,7 +3,8 @@ import { PassThrough, type Readable, Transform, type TransformCallback } from 'n
 import { type ArtifactSink, type EngineContext, Failure } from '@lastgood/core';
 import { captureTool, runTool } from '@lastgood/host';
 import { ArchiveWalker } from './archive-walker.ts';
-import { conninfo, type PostgresConnection, toolEnvironment } from './connection.ts';
+import { conninfo, toolEnvironment } from './connection.ts';
+import type { PostgresConnection } from './connection-schema.ts';
 import type { Properties } from './properties.ts';
 import type { Server } from './server.ts';
 import type { ToolFolder } from './tools.ts';
@@ -156,7 +157,7 @@ export async function dumpSnapshot(
     `--snapshot=${snapshot}`,
   ];
   let warnings: string[] = [];
-  await sink.add({ role: 'dump', database, extension: 'dump' }, async (out) => {
+  await sink.add({ role: 'dump', contents: database, extension: 'dump' }, async (out) => {
     const tee = new Tee(watcher.bytes);
     const listing = countDataEntries(server.tools, tee.head, context.signal, connection.stallMs);
     listing.catch(() => undefined);
@@ -224,7 +225,7 @@ export async function dumpGlobals({ connection, server, sink, context }: BackupR
     ...(passwords ? [] : ['--no-role-passwords']),
   ];
   const warnings = passwords ? [] : ['the role may not read pg_authid: roles are kept without passwords'];
-  await sink.add({ role: 'globals', database: null, extension: 'sql' }, async (out) => {
+  await sink.add({ role: 'globals', contents: null, extension: 'sql' }, async (out) => {
     const env = toolEnvironment(connection, connection.database);
     const end = new TextEnd();
     const { stderrTail } = await runTool(

@@ -1,7 +1,8 @@
 import { type Engine, Failure } from '@lastgood/core';
 import { z } from 'zod';
 import { backup } from './backup.ts';
-import { postgresConnectionSchema, type Session } from './connection.ts';
+import type { Session } from './connection.ts';
+import { postgresConnectionSchema } from './connection-schema.ts';
 import { restore } from './restore.ts';
 import { makePlan } from './restore-plan.ts';
 import { managedNamePattern, openServer } from './server.ts';
@@ -9,7 +10,8 @@ import { undo } from './swap.ts';
 import { sweep } from './sweep.ts';
 import { checkLevel, verify } from './verify.ts';
 
-export { postgresConnectionSchema } from './connection.ts';
+export { postgresMethods } from './backup-methods.ts';
+export { postgresConnectionSchema } from './connection-schema.ts';
 
 /** Databases that restores and undos have set aside: in no backup, and on the disk until somebody drops them. */
 async function keptAside(session: Session): Promise<string[]> {

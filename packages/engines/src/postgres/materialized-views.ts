@@ -1,6 +1,7 @@
 import { type EngineContext, Failure } from '@lastgood/core';
 import pg from 'pg';
-import { type PostgresConnection, Session } from './connection.ts';
+import { Session } from './connection.ts';
+import type { PostgresConnection } from './connection-schema.ts';
 import type { Fingerprint } from './fingerprint.ts';
 import type { Properties } from './properties.ts';
 

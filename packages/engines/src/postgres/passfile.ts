@@ -2,7 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { Failure } from '@lastgood/core';
-import type { PostgresConnection } from './connection.ts';
+import type { PostgresConnection } from './connection-schema.ts';
 
 const FIELD = '((?:\\\\.|[^\\\\:])*)';
 /** Host, port, database and user end at a colon that no backslash stands before; the password is all of the rest. */

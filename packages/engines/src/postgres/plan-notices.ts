@@ -2,7 +2,8 @@ import type { ArtifactSource, EngineContext } from '@lastgood/core';
 import type { RestoreMode } from '@lastgood/protocol';
 import type { QueryResultRow } from 'pg';
 import type { DatabaseArtifacts } from './artifacts.ts';
-import { type PostgresConnection, Session } from './connection.ts';
+import { Session } from './connection.ts';
+import type { PostgresConnection } from './connection-schema.ts';
 import { listDump } from './load.ts';
 import type { Server } from './server.ts';
 

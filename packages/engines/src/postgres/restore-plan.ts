@@ -4,7 +4,7 @@ import { type ArtifactSource, type EngineContext, Failure } from '@lastgood/core
 import { databaseNameSchema, type RestoreMode, type RestorePlanSummary } from '@lastgood/protocol';
 import pg from 'pg';
 import { artifactsOf, type DatabaseArtifacts, sizeOf } from './artifacts.ts';
-import type { PostgresConnection } from './connection.ts';
+import type { PostgresConnection } from './connection-schema.ts';
 import { noticesOf } from './plan-notices.ts';
 import { refusedRoles } from './plan-roles.ts';
 import { connectVia, MANAGED_MARK, openServer, type Server } from './server.ts';
@@ -180,7 +180,36 @@ function checkName(mode: RestoreMode): void {
     );
 }
 
-/** InventoryCollector at backup and server, changes nothing. BAD_INPUT for a name that no database can have. Its hash covers what was read, what is overwritten and what is missing. */
+/** The hash that consent to a restore is bound to. It leaves out free space, which changes all the time. */
+function hashPlan(
+  server: Server,
+  { manifest }: ArtifactSource,
+  mode: RestoreMode,
+  { roles, extensions, tablespaces }: Lacks,
+  found: {
+    readonly existing: string | null;
+    readonly overwrites: readonly string[];
+    readonly home: string | null;
+    readonly notices: readonly string[];
+    readonly refusals: readonly string[];
+  },
+): string {
+  const decided = {
+    ...found,
+    backupId: manifest.backupId,
+    manifest: manifest.checksum,
+    mode,
+    systemId: server.facts.systemId,
+    serverVersion: server.facts.version.text,
+    roles,
+    extensions,
+    tablespaces,
+    refusals: found.refusals.filter((refusal) => !refusal.startsWith('the restore needs')),
+  };
+  return createHash('sha256').update(JSON.stringify(decided)).digest('hex');
+}
+
+/** Plans a restore: reads the backup and the server, and changes nothing. Throws BAD_INPUT for an invalid database name. */
 export async function makePlan(
   connection: PostgresConnection,
   mode: RestoreMode,
@@ -215,23 +244,10 @@ export async function makePlan(
     ...notices,
   ];
   const overwrites = existing === undefined || mode.type === 'new' ? [] : [mode.database];
-  const decided = {
-    backupId: manifest.backupId,
-    manifest: manifest.checksum,
-    mode,
-    systemId: server.facts.systemId,
-    serverVersion: server.facts.version.text,
-    existing: existing?.oid ?? null,
-    overwrites,
-    roles: lacks.roles,
-    extensions: lacks.extensions,
-    tablespaces: lacks.tablespaces,
-    home,
-    notices,
-    refusals: refusals.filter((refusal) => !refusal.startsWith('the restore needs')),
-  };
+  const existingOid = existing?.oid ?? null;
+  const hash = hashPlan(server, source, mode, lacks, { existing: existingOid, overwrites, home, notices, refusals });
   const summary: RestorePlanSummary = {
-    hash: createHash('sha256').update(JSON.stringify(decided)).digest('hex'),
+    hash,
     backupId: manifest.backupId,
     mode: mode.type,
     snapshotAt: artifacts.fingerprint.snapshotAt,

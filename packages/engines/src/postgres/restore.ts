@@ -7,7 +7,8 @@ import {
 } from '@lastgood/core';
 import type { ManifestObject } from '@lastgood/protocol';
 import { globalsOf } from './artifacts.ts';
-import { isRefusal, type PostgresConnection, Session } from './connection.ts';
+import { isRefusal, Session } from './connection.ts';
+import type { PostgresConnection } from './connection-schema.ts';
 import {
   compareFingerprints,
   type Difference,

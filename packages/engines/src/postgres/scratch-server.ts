@@ -6,7 +6,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type EngineContext, Failure } from '@lastgood/core';
 import { captureTool, freeBytes, runTool } from '@lastgood/host';
 import pg from 'pg';
-import { type PostgresConnection, Session } from './connection.ts';
+import { Session } from './connection.ts';
+import type { PostgresConnection } from './connection-schema.ts';
 import { MANAGED_MARK } from './server.ts';
 import type { ToolFolder } from './tools.ts';
 
@@ -58,6 +59,47 @@ export interface ScratchServer extends AsyncDisposable {
 }
 
 /**
+ * Creates the data folder of a scratch server in `folder`, owned by `user` when given, and a passfile for its superuser.
+ * Returns the path of the data folder.
+ */
+async function initializeCluster(
+  folder: string,
+  passfile: string,
+  tools: ToolFolder,
+  user: { readonly uid: number; readonly gid: number } | undefined,
+  signal: AbortSignal,
+): Promise<string> {
+  const password = randomBytes(24).toString('hex');
+  const [data, passwordFile] = [join(folder, 'data'), join(folder, 'password')];
+  await mkdir(data, { mode: 0o700 });
+  await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
+  await writeFile(passfile, `*:*:*:${SUPERUSER}:${password}\n`, { mode: 0o600 });
+  if (user !== undefined) for (const path of [folder, data, passwordFile]) await chown(path, user.uid, user.gid);
+  const args = [
+    '--pgdata',
+    data,
+    '--username',
+    SUPERUSER,
+    '--auth=scram-sha-256',
+    `--pwfile=${passwordFile}`,
+    '--encoding=UTF8',
+    '--locale=C',
+    '--no-sync',
+    '--no-instructions',
+  ];
+  await captureTool({
+    file: join(tools.path, 'initdb'),
+    args,
+    signal,
+    timeoutMs: 120_000,
+    cwd: folder,
+    ...(user === undefined ? {} : { user }),
+  });
+  await rm(passwordFile);
+  return data;
+}
+
+/**
  * A PostgreSQL of our own on a private socket, with the given tools, for one proof. It dies with the agent; what a crash leaves
  * on the disk is found by `sweepScratch`. Names of roles are stored as in the source when they are made from the
  * database of the connection, which has the `encoding` of the one where they were read. Throws NO_SPACE when `needBytes` do not fit.
@@ -86,31 +128,9 @@ export async function startScratch(
     await rm(folder, { recursive: true, force: true });
   };
   try {
-    const password = randomBytes(24).toString('hex');
-    const [data, passwordFile, passfile] = [
-      join(folder, 'data'),
-      join(folder, 'password'),
-      join(context.workDir, 'scratch.pgpass'),
-    ];
-    await mkdir(data, { mode: 0o700 });
-    await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
-    await writeFile(passfile, `*:*:*:${SUPERUSER}:${password}\n`, { mode: 0o600 });
-    if (user !== undefined) for (const path of [folder, data, passwordFile]) await chown(path, user.uid, user.gid);
+    const passfile = join(context.workDir, 'scratch.pgpass');
     const as = user === undefined ? {} : { user };
-    const init = [
-      '--pgdata',
-      data,
-      '--username',
-      SUPERUSER,
-      '--auth=scram-sha-256',
-      `--pwfile=${passwordFile}`,
-      '--encoding=UTF8',
-      '--locale=C',
-      '--no-sync',
-      '--no-instructions',
-    ];
-    await captureTool({ file: join(tools.path, 'initdb'), args: init, signal, timeoutMs: 120_000, cwd: folder, ...as });
-    await rm(passwordFile);
+    const data = await initializeCluster(folder, passfile, tools, user, signal);
     const args = ['-D', data, '-k', folder, '-p', '5432', ...SETTINGS.flatMap((setting) => ['-c', setting])];
     const either = AbortSignal.any([signal, stop.signal]);
     running = runTool({

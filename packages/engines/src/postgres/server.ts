@@ -1,5 +1,6 @@
 import type { EngineContext } from '@lastgood/core';
-import { type PostgresConnection, Session } from './connection.ts';
+import { Session } from './connection.ts';
+import type { PostgresConnection } from './connection-schema.ts';
 import { checkVersions, findTools, parseVersion, type ToolFolder, type Version } from './tools.ts';
 
 /** The mark that databases of our own making carry in their names. */

@@ -1,7 +1,8 @@
 import { type EngineContext, Failure, type UndoResult } from '@lastgood/core';
 import pg from 'pg';
 import { z } from 'zod';
-import { isRefusal, type PostgresConnection, Session } from './connection.ts';
+import { isRefusal, Session } from './connection.ts';
+import type { PostgresConnection } from './connection-schema.ts';
 import { connectVia, MANAGED_MARK, managedNamePattern } from './server.ts';
 
 const id = pg.escapeIdentifier;

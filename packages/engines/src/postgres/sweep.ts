@@ -1,7 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { type EngineContext, Failure } from '@lastgood/core';
 import pg from 'pg';
-import { type PostgresConnection, Session } from './connection.ts';
+import { Session } from './connection.ts';
+import type { PostgresConnection } from './connection-schema.ts';
 import { unmarkTemplate } from './properties.ts';
 import { sweepScratch } from './scratch-server.ts';
 import { managedNamePattern } from './server.ts';

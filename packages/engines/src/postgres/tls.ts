@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { ConnectionOptions } from 'node:tls';
 import { Failure } from '@lastgood/core';
 import pg from 'pg';
-import type { PostgresConnection } from './connection.ts';
+import type { PostgresConnection } from './connection-schema.ts';
 
 export type Tls = false | ConnectionOptions;
 

@@ -3,7 +3,8 @@ import { type ArtifactSource, type EngineContext, Failure, type VerifyOutcome } 
 import { runTool } from '@lastgood/host';
 import type { Finding, Manifest, VerificationLevel } from '@lastgood/protocol';
 import { artifactsOf, type DatabaseArtifacts, databasesOf, encodingOf, globalsOf, sizeOf } from './artifacts.ts';
-import { isRefusal, type PostgresConnection, Session } from './connection.ts';
+import { isRefusal, Session } from './connection.ts';
+import type { PostgresConnection } from './connection-schema.ts';
 import { countDataEntries } from './dump.ts';
 import { compareFingerprints, STABLE_SETTINGS, takeFingerprint } from './fingerprint.ts';
 import { statementsOf, withoutGrantor } from './globals.ts';
@@ -206,7 +207,7 @@ async function checkRestores(
 
 /** BAD_INPUT for level 6 of a backup without digests: a wrong question, which says nothing against the backup. */
 export function checkLevel(level: VerificationLevel, manifest: Manifest): void {
-  if (level === 6 && manifest.facts['digests'] !== true)
+  if (level === 6 && manifest.engineFacts['digests'] !== true)
     throw new Failure('BAD_INPUT', 'the backup was taken without digests: its contents cannot be compared (level 6)', {
       remedy: 'Verify to level 5, or take a backup with --digests.',
     });

@@ -37,9 +37,9 @@ export const databaseStatusSchema = z.object({
   /** Null when the server does not say. */
   onServer: z.boolean().nullable(),
   /** The newest good backup that holds it. */
-  goesBackTo: z.object({ backupId: uuidSchema, snapshotAt: z.string() }).nullable(),
+  goesBackTo: z.object({ backupId: uuidSchema, recoveryPoint: z.string() }).nullable(),
   /** The newest good backup of it that was loaded into a server (level 4 and above), and when. */
-  proven: z.object({ backupId: uuidSchema, snapshotAt: z.string(), at: z.string(), level: z.int() }).nullable(),
+  proven: z.object({ backupId: uuidSchema, recoveryPoint: z.string(), at: z.string(), level: z.int() }).nullable(),
   /** How long its last restore took, or the proof of that backup, whichever was later. */
   restoreMs: z.number().nullable(),
 });

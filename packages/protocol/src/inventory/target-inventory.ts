@@ -3,7 +3,7 @@ import { nameSchema } from '../ids.ts';
 
 export const targetInventorySchema = z.object({
   name: nameSchema,
-  engine: z.enum(['postgres', 'redis', 'neo4j']),
+  engine: z.string().min(1),
   labels: z.record(z.string(), z.string()),
   repository: nameSchema,
   state: z.enum(['ok', 'unreachable', 'refused']),

@@ -1,0 +1,60 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+
+const SETPRIV = '/usr/bin/setpriv';
+
+export interface RunningProcess extends AsyncDisposable {
+  readonly pid: number;
+  readonly child: ChildProcess;
+  /** Resolves when it exited with 0; rejects with the last lines of its output otherwise. */
+  readonly ended: Promise<void>;
+  kill(signal: NodeJS.Signals): Promise<void>;
+  /** The last lines of its output. */
+  printed(): string;
+}
+
+/** Starts a program. An unexpected exit aborts `stopping`, when given. */
+export async function startProcess(
+  name: string,
+  args: string[],
+  stopping: AbortController | undefined,
+  env: Record<string, string> = {},
+): Promise<RunningProcess> {
+  // The program dies with the process that started it, even after SIGKILL.
+  const dying = existsSync(SETPRIV) ? [SETPRIV, '--pdeathsig', 'TERM', '--', process.execPath] : [process.execPath];
+  const [file = process.execPath, ...before] = dying;
+  const child = spawn(file, [...before, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
+    env: { ...process.env, ...env },
+  });
+  let tail = '';
+  let wanted = false;
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      tail = (tail + text).slice(-64_000);
+    });
+  const exit = once(child, 'close').then(([code, signal]) => {
+    if (code === 0 || wanted) return;
+    const reason = new Error(`${name} ended with ${String(code ?? signal)}: ${tail.slice(-4000).trim()}`);
+    reason.name = 'ProcessEnded';
+    stopping?.abort(reason);
+    throw reason;
+  });
+  exit.catch(() => undefined);
+  await once(child, 'spawn');
+  const kill = async (signal: NodeJS.Signals): Promise<void> => {
+    wanted = true;
+    if (child.exitCode === null && child.signalCode === null) child.kill(signal);
+    await exit;
+  };
+  return {
+    pid: child.pid ?? -1,
+    child,
+    ended: exit,
+    kill,
+    printed: () => tail,
+    [Symbol.asyncDispose]: () => kill('SIGTERM'),
+  };
+}
