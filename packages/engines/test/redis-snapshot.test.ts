@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { chmod, copyFile, mkdir, readFile, rename, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { systemClock } from '@lastgood/host';
+import { systemWaitingClock } from '@lastgood/host';
 import {
   type RedisOptions,
   type RedisServer,
@@ -31,7 +31,7 @@ async function snapshot(server: RedisServer, change: object = {}): Promise<Snaps
   const waits = new Set<string>();
   await using session = await RedisSession.open(redisConnectionSchema.parse(server.connection), never);
   const options = {
-    clock: systemClock,
+    clock: systemWaitingClock,
     signal: never,
     timeoutMs: 60_000,
     onWait: (reason: string) => waits.add(reason),
@@ -126,7 +126,7 @@ describe('a snapshot fails', () => {
     await using server = await startRedis({ users: ['user narrow on nopass -@all +info'] });
     const connection = redisConnectionSchema.parse({ socket: server.socket, user: 'narrow' });
     await using session = await RedisSession.open(connection, never);
-    const options = { clock: systemClock, signal: never, timeoutMs: 60_000 };
+    const options = { clock: systemWaitingClock, signal: never, timeoutMs: 60_000 };
     expect(await failureOf(takeSnapshot(session, options))).toMatchObject({ replyCode: 'NOPERM' });
   });
 
@@ -146,7 +146,7 @@ test('with the rights of the documented user and nothing else a snapshot can be 
     redisConnectionSchema.parse({ socket: server.socket, user: 'narrow' }),
     never,
   );
-  await takeSnapshot(session, { clock: systemClock, signal: never, timeoutMs: 60_000 });
+  await takeSnapshot(session, { clock: systemWaitingClock, signal: never, timeoutMs: 60_000 });
 });
 
 test('beside a stream of saves every snapshot is new and its file whole', async () => {

@@ -1,9 +1,10 @@
 import { Failure } from '@lastgood/core';
+import { cancellationOf } from '@lastgood/host';
 import { Redis } from 'ioredis';
 import { addressOf, type RedisConnection } from './connection-schema.ts';
 import { readPassword } from './password-file.ts';
 import { ReplyFailure } from './reply-failure.ts';
-import { CONNECT_MS, connectFailure, tlsOptions } from './transport.ts';
+import { CONNECT_MS, TransportFailure, tlsOptions } from './transport.ts';
 
 const COMMAND_MS = 30_000;
 
@@ -45,7 +46,7 @@ export class RedisSession implements AsyncDisposable {
     signal: AbortSignal,
     { commandMs = COMMAND_MS, database = 0 }: SessionOptions = {},
   ): Promise<RedisSession> {
-    signal.throwIfAborted();
+    if (signal.aborted) throw cancellationOf(signal, 'the connection');
     const password = connection.passwordFile === undefined ? undefined : await readPassword(connection.passwordFile);
     const { socket, host = '', port, user } = connection;
     const tls = await tlsOptions(connection);
@@ -141,16 +142,12 @@ export class RedisSession implements AsyncDisposable {
   }
 
   #failure(what: string, error: unknown): Failure {
-    if (this.#signal.aborted) {
-      const { reason } = this.#signal;
-      return reason instanceof Failure ? reason : new Failure('JOB_CANCELED', `${this.#address}: ${what} was canceled`);
-    }
+    if (this.#signal.aborted) return cancellationOf(this.#signal, `${this.#address}: ${what}`);
     if (error instanceof Failure) return error;
     // The type of ioredis for it is `any`.
     if (error instanceof Error && error.name === 'ReplyError')
       return new ReplyFailure(this.#address, what, error.message);
-    const cause = this.#broken ?? error;
-    return connectFailure(this.#address, what, cause);
+    return new TransportFailure(this.#address, what, this.#broken ?? error);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -14,9 +14,12 @@ export { copyRdbFile, type RdbFileRequest, requireWholeRdb } from './rdb-file.ts
 export * from './rdb-report.ts';
 export { RdbTap } from './rdb-tap.ts';
 export { RdbWalker, walkRdb } from './rdb-walker.ts';
+export { readinessProbe } from './readiness.ts';
 export { dumpByReplication } from './replication-dump.ts';
 export { hasReplyCode, type ReplyCode, ReplyFailure } from './reply-failure.ts';
 export { type RespReport, RespWalker } from './resp-walker.ts';
+export * from './scratch-server.ts';
 export { type Product, readServerFacts, type ServerFacts, type Settings } from './server-facts.ts';
 export { observeSaves, type Snapshot, type SnapshotOptions, takeSnapshot } from './snapshot.ts';
 export { SourceFile } from './source-file.ts';
+export { TransportFailure } from './transport.ts';

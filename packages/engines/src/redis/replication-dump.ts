@@ -2,14 +2,14 @@ import type { Socket } from 'node:net';
 import { Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Failure } from '@lastgood/core';
-import { ChunkBatcher } from '@lastgood/host';
+import { ChunkBatcher, cancellationOf } from '@lastgood/host';
 import { addressOf, type RedisConnection } from './connection-schema.ts';
 import { readPassword } from './password-file.ts';
 import { requireWholeRdb } from './rdb-file.ts';
 import type { RdbReport } from './rdb-report.ts';
 import { RdbTap } from './rdb-tap.ts';
 import { ReplyFailure } from './reply-failure.ts';
-import { connectFailure, connectTransport } from './transport.ts';
+import { connectTransport, TransportFailure } from './transport.ts';
 
 const REPLY_MS = 30_000;
 const LONGEST_LINE = 64 * 1024;
@@ -53,10 +53,7 @@ class ReplicaConnection implements AsyncDisposable {
     this.#connection = connection;
     this.#signal = signal;
     this.#chunks = socket[Symbol.asyncIterator]();
-    this.#abort = () =>
-      this.#end(
-        signal.reason instanceof Failure ? signal.reason : new Failure('JOB_CANCELED', 'the snapshot was canceled'),
-      );
+    this.#abort = () => this.#end(cancellationOf(signal, 'the snapshot'));
     signal.addEventListener('abort', this.#abort);
     // The next read reports it.
     socket.on('error', () => undefined);
@@ -64,7 +61,7 @@ class ReplicaConnection implements AsyncDisposable {
 
   static async open(request: ReplicationRequest): Promise<ReplicaConnection> {
     const { connection, serverVersion, signal } = request;
-    signal.throwIfAborted();
+    if (signal.aborted) throw cancellationOf(signal, 'the snapshot');
     const { passwordFile, user } = connection;
     const password = passwordFile === undefined ? undefined : await readPassword(passwordFile);
     const replica = new ReplicaConnection(await connectTransport(connection, signal), request);
@@ -157,10 +154,10 @@ class ReplicaConnection implements AsyncDisposable {
     try {
       const { value, done } = await this.#chunks.next();
       if (done !== true) return value;
-      throw this.#failure ?? connectFailure(address, 'the snapshot', undefined);
+      throw this.#failure ?? new TransportFailure(address, 'the snapshot', undefined);
     } catch (error) {
       if (error instanceof Failure) throw error;
-      throw this.#failure ?? connectFailure(address, 'the snapshot', error);
+      throw this.#failure ?? new TransportFailure(address, 'the snapshot', error);
     } finally {
       clearTimeout(timer);
     }

@@ -2,9 +2,16 @@ import { randomBytes } from 'node:crypto';
 import { chown, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
-import { type Clock, Failure } from '@lastgood/core';
-import { captureTool, freeBytes, runTool, type ToolCall } from '@lastgood/host';
+import { Failure } from '@lastgood/core';
+import {
+  cancellationOf,
+  captureTool,
+  freeBytes,
+  pollUntil,
+  runTool,
+  type ToolCall,
+  type WaitingClock,
+} from '@lastgood/host';
 import { RedisSession } from './client.ts';
 import { type RedisConnection, redisConnectionSchema } from './connection-schema.ts';
 import { readInfo } from './info.ts';
@@ -16,8 +23,6 @@ const SOCKET = 's';
 /** A socket address holds 107 bytes. */
 const LONGEST_FOLDER = 107 - '/s'.length;
 const WEEK_MS = 7 * 86_400_000;
-const FIRST_POLL_MS = 20;
-const SLOWEST_POLL_MS = 500;
 
 export interface ScratchRequest {
   /** The server program, of the product and version that wrote the files. */
@@ -31,7 +36,7 @@ export interface ScratchRequest {
   readonly needDiskBytes: number;
   /** What the data set takes in memory, as far as it is known; checked before the start, and the limit for later writes. */
   readonly needMemoryBytes: number;
-  readonly clock: Clock;
+  readonly clock: WaitingClock;
   readonly signal: AbortSignal;
   /** Starts the server: the one place to contain it. */
   readonly launch?: (call: ToolCall) => Promise<unknown>;
@@ -183,32 +188,31 @@ async function untilLoaded(
       cause = error;
     },
   );
-  for (let pause = FIRST_POLL_MS; ; pause = Math.min(pause * 2, SLOWEST_POLL_MS)) {
+  const check = async (): Promise<number | undefined> => {
     // Once the server has ended, nothing more is to be expected from its socket.
-    const keysLoaded = hasEnded ? null : await keysOfLoadedServer(own, signal);
-    if (keysLoaded !== null) return { keysLoaded, loadMs: clock.monotonic() - started };
-    if (hasEnded) {
-      signal.throwIfAborted();
-      if (cause instanceof Failure && cause.code === 'TOOL_NOT_FOUND') throw cause;
-      throw new Failure('BACKUP_CORRUPT', 'the server ended while it loaded the files', { cause });
-    }
-    if (clock.monotonic() - started > connection.snapshotMs)
-      throw new Failure('JOB_DEADLINE', `the scratch server did not load within ${connection.snapshotMs} ms`, {
-        remedy: 'Raise snapshotMs in the connection of the target.',
-      });
-    await delay(pause, undefined, { signal });
-  }
+    const keysLoaded = hasEnded ? undefined : await keysOfLoadedServer(own, signal);
+    if (keysLoaded !== undefined || !hasEnded) return keysLoaded;
+    if (signal.aborted) throw cancellationOf(signal, 'the restore test');
+    if (cause instanceof Failure && cause.code === 'TOOL_NOT_FOUND') throw cause;
+    throw new Failure('BACKUP_CORRUPT', 'the server ended while it loaded the files', { cause });
+  };
+  const until = started + connection.snapshotMs;
+  const keysLoaded = await pollUntil(check, { until, signal, clock, what: 'the restore test' });
+  if (keysLoaded !== undefined) return { keysLoaded, loadMs: clock.monotonic() - started };
+  throw new Failure('JOB_DEADLINE', `the scratch server did not load within ${connection.snapshotMs} ms`, {
+    remedy: 'Raise snapshotMs in the connection of the target.',
+  });
 }
 
-/** Null while the server starts or loads. */
-async function keysOfLoadedServer(own: RedisConnection, signal: AbortSignal): Promise<number | null> {
+/** Undefined while the server starts or loads. */
+async function keysOfLoadedServer(own: RedisConnection, signal: AbortSignal): Promise<number | undefined> {
   try {
     await using session = await RedisSession.open(own, signal);
     const info = await readInfo(session, 'persistence');
     const isLoading = info.flag('loading') || info.flag('async_loading');
-    return isLoading ? null : (info.number('rdb_last_load_keys_loaded') ?? 0);
+    return isLoading ? undefined : (info.number('rdb_last_load_keys_loaded') ?? 0);
   } catch (error) {
-    if (error instanceof Failure && error.code === 'DATABASE_UNREACHABLE' && !signal.aborted) return null;
+    if (error instanceof Failure && error.code === 'DATABASE_UNREACHABLE' && !signal.aborted) return undefined;
     throw error;
   }
 }

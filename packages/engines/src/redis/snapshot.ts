@@ -1,5 +1,5 @@
-import { setTimeout as delay } from 'node:timers/promises';
-import { type Clock, Failure, unreachable } from '@lastgood/core';
+import { Failure, unreachable } from '@lastgood/core';
+import { pollUntil, type WaitingClock } from '@lastgood/host';
 import type { RedisSession } from './client.ts';
 import {
   afterRequest,
@@ -13,9 +13,6 @@ import {
 import { readInfo } from './info.ts';
 import { hasReplyCode } from './reply-failure.ts';
 
-const FIRST_POLL_MS = 20;
-const SLOWEST_POLL_MS = 500;
-
 export interface Snapshot {
   /** When it was asked for, in seconds of the server's clock: the save began then or later. */
   readonly notBefore: number;
@@ -24,7 +21,7 @@ export interface Snapshot {
   readonly runId: string;
 }
 export interface SnapshotOptions {
-  readonly clock: Clock;
+  readonly clock: WaitingClock;
   readonly signal: AbortSignal;
   readonly timeoutMs: number;
   /** Called for each wait. */
@@ -57,11 +54,10 @@ export async function observeSaves(session: RedisSession): Promise<SaveObservati
  */
 export async function takeSnapshot(session: RedisSession, options: SnapshotOptions): Promise<Snapshot> {
   const { clock, signal, timeoutMs } = options;
-  const last = clock.monotonic() + timeoutMs;
-  let now = await observeSaves(session);
-  let state: SnapshotState = beginSnapshot(now);
-  let pause = FIRST_POLL_MS;
-  for (;;) {
+  let state: SnapshotState | null = null;
+  const step = async (): Promise<Snapshot | undefined> => {
+    const now = await observeSaves(session);
+    state ??= beginSnapshot(now);
     const decision = decideSnapshot(state, now);
     switch (decision.do) {
       case 'finish':
@@ -70,26 +66,22 @@ export async function takeSnapshot(session: RedisSession, options: SnapshotOptio
         throw failureOf(decision.reason);
       case 'request': {
         const isAccepted = await requestSave(session);
-        const after = await observeSaves(session);
-        state = afterRequest(state, now, isAccepted, after);
-        pause = FIRST_POLL_MS;
-        break;
+        state = afterRequest(state, now, isAccepted, await observeSaves(session));
+        return undefined;
       }
       case 'wait':
         options.onWait?.(decision.for);
-        break;
+        return undefined;
       default:
-        unreachable(decision);
+        return unreachable(decision);
     }
-    if (clock.monotonic() > last)
-      throw new Failure('JOB_DEADLINE', `the server did not write a snapshot within ${timeoutMs} ms`, {
-        remedy:
-          'Look for a slow disk or another save on the server, or raise snapshotMs in the connection of the target.',
-      });
-    await delay(pause, undefined, { signal });
-    pause = Math.min(pause * 2, SLOWEST_POLL_MS);
-    now = await observeSaves(session);
-  }
+  };
+  const until = clock.monotonic() + timeoutMs;
+  const snapshot = await pollUntil(step, { until, signal, clock, what: 'the snapshot' });
+  if (snapshot !== undefined) return snapshot;
+  throw new Failure('JOB_DEADLINE', `the server did not write a snapshot within ${timeoutMs} ms`, {
+    remedy: 'Look for a slow disk or another save on the server, or raise snapshotMs in the connection of the target.',
+  });
 }
 
 /** Returns false when the server refused, as it does while another save runs. */

@@ -3,19 +3,21 @@ import { readFile } from 'node:fs/promises';
 import { connect as connectSocket, type Socket } from 'node:net';
 import { type ConnectionOptions, connect as connectTls } from 'node:tls';
 import { Failure } from '@lastgood/core';
+import { cancellationOf } from '@lastgood/host';
 import { addressOf, type RedisConnection } from './connection-schema.ts';
 
 const TLS_REMEDY = 'Check the files of `tls` in the connection of the target, and that the certificate names the host.';
 
-/** An error of the transport as a failure: it has a code, and no text of the server. */
-export function connectFailure(address: string, what: string, error: unknown): Failure {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : 'closed';
-  const isTls = /CERT|SSL|TLS|SIGNATURE/.test(code);
-  return new Failure(
-    'DATABASE_UNREACHABLE',
-    `${address}: ${what} failed (${code})`,
-    isTls ? { remedy: TLS_REMEDY } : {},
-  );
+/** A connection that could not be made, or that ended: with the code of the transport, and without any text of the server. */
+export class TransportFailure extends Failure {
+  /** Of Node or OpenSSL, such as ECONNREFUSED; `closed` when the other side ended the connection. */
+  readonly transportCode: string;
+  constructor(address: string, what: string, error: unknown) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : 'closed';
+    const isTls = /CERT|SSL|TLS|SIGNATURE/.test(code);
+    super('DATABASE_UNREACHABLE', `${address}: ${what} failed (${code})`, isTls ? { remedy: TLS_REMEDY } : {});
+    this.transportCode = code;
+  }
 }
 
 /** The files of `tls`, read; undefined for a connection without TLS. Throws CONFIG_INVALID. */
@@ -53,7 +55,7 @@ export async function connectTransport(connection: RedisConnection, signal: Abor
     return socket;
   } catch (error) {
     socket.destroy();
-    signal.throwIfAborted();
-    throw connectFailure(addressOf(connection), 'the connection', error);
+    if (signal.aborted) throw cancellationOf(signal, 'the connection');
+    throw new TransportFailure(addressOf(connection), 'the connection', error);
   }
 }
