@@ -1,6 +1,7 @@
 export * from './aof-manifest.ts';
 export * from './aof-set.ts';
 export { type AofFileReport, AofFileWalker, type AofFinding, AofTap, judgeAofFile } from './aof-walker.ts';
+export { DigestSum, PartsHash } from './canonical-digest.ts';
 export { type Command, RedisSession, type SessionOptions } from './client.ts';
 export * from './config-files.ts';
 export * from './config-secrets.ts';
@@ -8,12 +9,14 @@ export { type RedisConnection, redisConnectionSchema } from './connection-schema
 export { Crc64 } from './crc64.ts';
 export * from './decide-snapshot.ts';
 export * from './expiry-slots.ts';
+export * from './fingerprint.ts';
 export * from './programs.ts';
 export { quoteWord, splitWords } from './quoted-words.ts';
 export { copyRdbFile, type RdbFileRequest, requireWholeRdb } from './rdb-file.ts';
 export * from './rdb-report.ts';
 export { RdbTap } from './rdb-tap.ts';
 export { RdbWalker, walkRdb } from './rdb-walker.ts';
+export * from './read-fingerprint.ts';
 export { readinessProbe } from './readiness.ts';
 export { dumpByReplication } from './replication-dump.ts';
 export { hasReplyCode, type ReplyCode, ReplyFailure } from './reply-failure.ts';
