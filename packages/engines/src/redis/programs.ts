@@ -18,17 +18,8 @@ export function parseVersion(text: string): Version {
   return { major: Number(major), minor: Number(minor), text };
 }
 
-/** Where a program may lie, best first: the folder of the agent file alone, or the folders of the path. */
-function candidates(product: Product, program: Program, binDir: string | undefined): string[] {
-  const folders = binDir === undefined ? (process.env['PATH'] ?? '').split(delimiter) : [binDir];
-  return folders
-    .filter((folder) => folder.startsWith('/'))
-    .map((folder) => join(folder, `${product}-${program}`))
-    .filter((path) => existsSync(path));
-}
-
-/** The version that a program prints: `Redis server v=7.0.15 …`. */
-export async function versionOf(path: string, signal: AbortSignal): Promise<Version> {
+/** The version that a server program prints: `Redis server v=7.0.15 …`. */
+async function serverVersion(path: string, signal: AbortSignal): Promise<Version> {
   const { stdout } = await captureTool({ file: path, args: ['--version'], signal, timeoutMs: 20_000 }, 4096);
   return parseVersion(/\bv=(\S+)/.exec(stdout)?.[1] ?? stdout);
 }
@@ -39,8 +30,8 @@ export interface FoundProgram {
 }
 
 /**
- * A program of one product and of the version that is asked for, major and minor; undefined when there is none. A server program under
- * the name of a check tool is that tool, and the other way round, so that each stands for the others.
+ * A program of one product, of the major and minor version that is asked for; undefined when there is none. The version is that of the
+ * server in the same folder: not every check tool can name its own.
  */
 export async function findProgram(
   product: Product,
@@ -49,8 +40,11 @@ export async function findProgram(
   wanted: Version,
   signal: AbortSignal,
 ): Promise<FoundProgram | undefined> {
-  for (const path of candidates(product, program, binDir)) {
-    const version = await versionOf(path, signal);
+  const folders = binDir === undefined ? (process.env['PATH'] ?? '').split(delimiter) : [binDir];
+  for (const folder of folders.filter((each) => each.startsWith('/'))) {
+    const [server, path] = [join(folder, `${product}-server`), join(folder, `${product}-${program}`)];
+    if (!existsSync(server) || !existsSync(path)) continue;
+    const version = await serverVersion(server, signal);
     if (version.major === wanted.major && version.minor === wanted.minor) return { path, version };
   }
   return undefined;

@@ -1,21 +1,14 @@
 import { randomBytes } from 'node:crypto';
-import { chown, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chown, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Failure } from '@lastgood/core';
-import {
-  cancellationOf,
-  captureTool,
-  freeBytes,
-  pollUntil,
-  runTool,
-  type ToolCall,
-  type WaitingClock,
-} from '@lastgood/host';
+import { cancellationOf, pollUntil, runTool, type ToolCall, type WaitingClock } from '@lastgood/host';
 import { RedisSession } from './client.ts';
 import { type RedisConnection, redisConnectionSchema } from './connection-schema.ts';
 import { readInfo } from './info.ts';
 import { quoteWord } from './quoted-words.ts';
+import { requireResources, startTimeOf, unprivilegedUser } from './scratch-host.ts';
 
 /** Not the one of the scratch servers of other engines, which remove what they find under theirs. */
 const PREFIX = 'lastgood-redis-scratch-';
@@ -23,6 +16,8 @@ const SOCKET = 's';
 /** A socket address holds 107 bytes. */
 const LONGEST_FOLDER = 107 - '/s'.length;
 const WEEK_MS = 7 * 86_400_000;
+/** The status of a server that does not accept its configuration, its surroundings or its data. */
+const FAILED_START = 1;
 
 export interface ScratchRequest {
   /** The server program, of the product and version that wrote the files. */
@@ -39,7 +34,7 @@ export interface ScratchRequest {
   readonly clock: WaitingClock;
   readonly signal: AbortSignal;
   /** Starts the server: the one place to contain it. */
-  readonly launch?: (call: ToolCall) => Promise<unknown>;
+  readonly launch?: (call: ToolCall) => Promise<{ readonly exitCode: number }>;
 }
 
 /** The names under which `place` puts the files. */
@@ -59,11 +54,25 @@ export interface ScratchServer extends AsyncDisposable {
 /**
  * A server of our own on a private socket, for one restore test, loaded with the given files. It claims to be the replica of a master
  * that does not exist: so no key expires while it is checked, however old the backup is. It dies with the agent; what a crash leaves
- * on the disk is removed by `sweepScratchServers`. Fails with BACKUP_CORRUPT when the server does not load the files, NO_SPACE when the
- * host has too little disk or memory, JOB_DEADLINE when the load takes longer than `snapshotMs`.
+ * on the disk is removed by `sweepScratchServers`. Fails with BACKUP_CORRUPT when the server does not load the files, TOOL_FAILED
+ * when it does not start for another reason, NO_SPACE when the host has too little disk or memory, JOB_DEADLINE when the load takes longer than `snapshotMs`.
  */
 export async function startScratchServer(request: ScratchRequest): Promise<ScratchServer> {
-  const { connection, signal } = request;
+  const server = await startOnce(request);
+  if (server !== 'refused') return server;
+  // Is it the files, or would the program not start here at all? Its log is prose, so it is tried.
+  const control = await startOnce({ ...request, kind: 'rdb', place: async () => undefined });
+  if (control === 'refused')
+    throw new Failure('TOOL_FAILED', `${request.program} does not start as a scratch server, even without files`, {
+      remedy: 'Check that scratchUser can reach scratchFolder and the program, and that the program runs on this host.',
+    });
+  await control[Symbol.asyncDispose]();
+  throw new Failure('BACKUP_CORRUPT', 'the server refuses to load the files');
+}
+
+/** Returns `refused` when the server ended by itself with the status of a failed start. */
+async function startOnce(request: ScratchRequest): Promise<ScratchServer | 'refused'> {
+  const { connection, signal, launch = runTool } = request;
   const base = connection.scratchFolder ?? tmpdir();
   await requireResources(base, request);
   const user = await unprivilegedUser(connection.scratchUser, signal);
@@ -81,47 +90,26 @@ export async function startScratchServer(request: ScratchRequest): Promise<Scrat
         remedy: 'Set scratchFolder in the connection of the target to a shorter path.',
       });
     const own = await prepare(folder, request, user);
-    const { launch = runTool } = request;
-    running = launch({
+    const process = launch({
       file: request.program,
       args: [join(folder, 'redis.conf')],
       signal: AbortSignal.any([signal, stop.signal]),
       timeoutMs: WEEK_MS,
       cwd: folder,
+      acceptedExitCodes: [FAILED_START],
       // The log of a server may name keys.
       redactStderr: () => null,
       ...(user === undefined ? {} : { user }),
     });
-    const { keysLoaded, loadMs } = await untilLoaded(own, running, request);
-    return { connection: own, keysLoaded, loadMs, [Symbol.asyncDispose]: dispose };
+    running = process;
+    const loaded = await untilLoaded(own, process, request);
+    if (loaded !== 'refused') return { connection: own, ...loaded, [Symbol.asyncDispose]: dispose };
   } catch (error) {
     await dispose();
     throw error;
   }
-}
-
-async function requireResources(base: string, { needDiskBytes, needMemoryBytes }: ScratchRequest): Promise<void> {
-  const disk = await freeBytes(base);
-  if (disk < needDiskBytes)
-    throw new Failure('NO_SPACE', `a scratch server needs ${needDiskBytes} bytes in ${base}, ${disk} are free`, {
-      remedy: 'Free space there, or set scratchFolder in the connection of the target.',
-    });
-  const memory = await availableMemory();
-  if (memory !== null && memory < needMemoryBytes)
-    throw new Failure(
-      'NO_SPACE',
-      `a scratch server needs ${needMemoryBytes} bytes of memory, ${memory} are available`,
-      {
-        remedy: 'Run the restore test on a host with more memory.',
-      },
-    );
-}
-
-/** Null where the system does not report it. */
-async function availableMemory(): Promise<number | null> {
-  const text = await readFile('/proc/meminfo', 'utf8').catch(() => '');
-  const kilobytes = /^MemAvailable:\s+(\d+) kB$/m.exec(text)?.[1];
-  return kilobytes === undefined ? null : Number(kilobytes) * 1024;
+  await dispose();
+  return 'refused';
 }
 
 /** Writes the configuration and lets the caller place the files; all of it belongs to the user of the server. */
@@ -173,32 +161,31 @@ async function prepare(
 
 async function untilLoaded(
   own: RedisConnection,
-  running: Promise<unknown>,
+  running: Promise<{ readonly exitCode: number }>,
   { clock, signal, connection }: ScratchRequest,
-): Promise<{ keysLoaded: number; loadMs: number }> {
+): Promise<{ keysLoaded: number; loadMs: number } | 'refused'> {
   const started = clock.monotonic();
-  let hasEnded = false;
-  let cause: unknown;
+  let end: { exitCode: number } | { error: unknown } | null = null;
   running.then(
-    () => {
-      hasEnded = true;
+    ({ exitCode }) => {
+      end = { exitCode };
     },
     (error: unknown) => {
-      hasEnded = true;
-      cause = error;
+      end = { error };
     },
   );
-  const check = async (): Promise<number | undefined> => {
-    // Once the server has ended, nothing more is to be expected from its socket.
-    const keysLoaded = hasEnded ? undefined : await keysOfLoadedServer(own, signal);
-    if (keysLoaded !== undefined || !hasEnded) return keysLoaded;
+  const ended = (): typeof end => end;
+  const check = async (): Promise<number | 'refused' | undefined> => {
+    const how = ended();
+    if (how === null) return await keysOfLoadedServer(own, signal);
     if (signal.aborted) throw cancellationOf(signal, 'the restore test');
-    if (cause instanceof Failure && cause.code === 'TOOL_NOT_FOUND') throw cause;
-    throw new Failure('BACKUP_CORRUPT', 'the server ended while it loaded the files', { cause });
+    if ('error' in how) throw how.error;
+    return 'refused';
   };
   const until = started + connection.snapshotMs;
-  const keysLoaded = await pollUntil(check, { until, signal, clock, what: 'the restore test' });
-  if (keysLoaded !== undefined) return { keysLoaded, loadMs: clock.monotonic() - started };
+  const found = await pollUntil(check, { until, signal, clock, what: 'the restore test' });
+  if (found === 'refused') return found;
+  if (found !== undefined) return { keysLoaded: found, loadMs: clock.monotonic() - started };
   throw new Failure('JOB_DEADLINE', `the scratch server did not load within ${connection.snapshotMs} ms`, {
     remedy: 'Raise snapshotMs in the connection of the target.',
   });
@@ -215,23 +202,6 @@ async function keysOfLoadedServer(own: RedisConnection, signal: AbortSignal): Pr
     if (error instanceof Failure && error.code === 'DATABASE_UNREACHABLE' && !signal.aborted) return undefined;
     throw error;
   }
-}
-
-async function unprivilegedUser(name: string, signal: AbortSignal): Promise<{ uid: number; gid: number } | undefined> {
-  if (process.getuid?.() !== 0) return undefined;
-  const ask = async (flag: string): Promise<number> =>
-    Number((await captureTool({ file: 'id', args: [flag, name], signal, timeoutMs: 10_000 }, 4096)).stdout.trim());
-  try {
-    return { uid: await ask('-u'), gid: await ask('-g') };
-  } catch (error) {
-    throw new Failure('CONFIG_INVALID', `the user "${name}" of scratch servers does not exist`, { cause: error });
-  }
-}
-
-/** When a process started, by the kernel's count; tells it apart from a later one with the same id. */
-async function startTimeOf(pid: number): Promise<string | undefined> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined);
-  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
 }
 
 /** Removes the folders of scratch servers whose agent is gone; their processes died with it. Returns what it removed. */
