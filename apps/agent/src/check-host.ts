@@ -3,7 +3,7 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Clock, toWireError } from '@lastgood/core';
-import { createPostgresEngine, postgresMethods } from '@lastgood/engines/postgres';
+import { engineNamed, supportedMethods } from '@lastgood/engines';
 import { checkPrivateToBe, LOST_AND_FOUND } from '@lastgood/host';
 import { ERROR_CATALOG, errorCodes } from '@lastgood/protocol';
 import { checkMount, openFolderRepository } from '@lastgood/repository';
@@ -30,7 +30,7 @@ async function checkRepository(name: string, config: AgentConfig): Promise<Found
   const about = `repository ${name}`;
   try {
     const { path, mustBeMount } = config.repositories[name] ?? { path: '' };
-    const location = { path, mustBeMount, understood: postgresMethods };
+    const location = { path, mustBeMount, understood: supportedMethods };
     await checkMount(location);
     const known = await knownRepository(config, name);
     const names = existsSync(path) ? (await readdir(path)).filter((each) => each !== LOST_AND_FOUND) : [];
@@ -63,7 +63,7 @@ async function checkOwner(config: AgentConfig, name: string, systemId: string | 
     path,
     mustBeMount,
     writer: identity.installId,
-    understood: postgresMethods,
+    understood: supportedMethods,
   }).catch(() => undefined);
   await opened?.checkOwner({ environment, host, target: name }, systemId);
 }
@@ -78,10 +78,12 @@ async function checkTarget(name: string, config: AgentConfig, clock: Clock, work
       progress: () => undefined,
       log: () => undefined,
     };
-    const probed = await createPostgresEngine(config.targets[name]?.connection).probe(context);
+    const target = config.targets[name];
+    const engine = engineNamed(target?.engine ?? '');
+    const probed = await engine.create(target?.connection).probe(context);
     await checkOwner(config, name, probed.systemId);
     const inOrder = probed.state === 'ok';
-    const words = `${probed.state}, PostgreSQL ${probed.version ?? 'unknown'}, ${probed.databases.length} databases`;
+    const words = `${probed.state}, ${engine.title} ${probed.version ?? 'unknown'}, ${probed.databases.length} databases`;
     return {
       name: about,
       inOrder,
@@ -92,7 +94,7 @@ async function checkTarget(name: string, config: AgentConfig, clock: Clock, work
   }
 }
 
-/** InventoryCollector at everything that an agent file names: changes nothing, and is done within half a minute for each server. */
+/** Checks everything that an agent file names. Changes nothing, and takes at most half a minute for each server. */
 export async function checkHost(config: AgentConfig, clock: Clock): Promise<Found[]> {
   const workDir = await mkdtemp(join(tmpdir(), 'lastgood-check-'));
   try {

@@ -57,11 +57,11 @@ class RotationBench implements AsyncDisposable {
       { ...target, repository: async () => repository },
       folder,
     );
-    for (const ago of days) await bench.#add(ago);
+    for (const ago of days) await bench.add(ago);
     return bench;
   }
 
-  async #add(daysAgo: number): Promise<void> {
+  async add(daysAgo: number, dependsOn: readonly string[] = []): Promise<void> {
     const at = new Date(Date.now() - daysAgo * DAY).toISOString();
     const backupId = uuidv7();
     const { ref, engine } = this.target;
@@ -73,7 +73,7 @@ class RotationBench implements AsyncDisposable {
     const version = { name: 'pg_dump', version: '15.1' };
     const server = { version: '15.1', systemId: '1' };
     const contents = [{ kind: 'database', name: 'shop', bytes: 1000 }];
-    const facts = { method: 'logical', recoveryPoint: at, contents, dependsOn: [], logRange: null, engineFacts: {} };
+    const facts = { method: 'logical', recoveryPoint: at, contents, dependsOn, logRange: null, engineFacts: {} };
     await writer.publish({ ...facts, tool: version, server, warnings: [] }, at);
     this.ids.push(backupId);
   }
@@ -174,6 +174,27 @@ test('of hundreds of backups each has its reason, and all of them fit into one e
   const result = await bench.rotate({ keepLast: 24 }, { dryRun: true, target });
   expect(new Set(result.decisions.map(({ backupId }) => backupId)).size).toBe(500);
   expect(sizeOf(result)).toBeLessThan(LIMITS.largeEventBytes);
+});
+
+test('D5: keeps what is held in the repository, and what a held backup depends on', async () => {
+  await using bench = await RotationBench.of([5]);
+  await bench.add(4, [bench.ids[0] ?? '']);
+  for (const ago of [3, 2, 1]) await bench.add(ago);
+  const { repository, target, ids } = bench;
+  await repository.hold(target.ref, ids[1] ?? '', { reason: 'audit', by: 'alice', at: '2026-01-01T00:00:00Z' });
+  const { decisions } = await bench.rotate({ keepLast: 1 });
+  expect(await bench.left()).toEqual([0, 1, 4]);
+  expect(decisions.find(({ backupId }) => backupId === ids[1])?.reason).toBe('held');
+});
+
+test('D6: removes a whole chain in one rotation, what depends on a backup before it', async () => {
+  await using bench = await RotationBench.of([5]);
+  const [base = ''] = bench.ids;
+  await bench.add(4, [base]);
+  await bench.add(3, [base, bench.ids[1] ?? '']);
+  await bench.add(1);
+  expect(await bench.rotate({ keepLast: 1 })).toMatchObject({ removedCount: 3 });
+  expect(await bench.left()).toEqual([3]);
 });
 
 test('D5: what the control plane holds stays', async () => {

@@ -11,6 +11,7 @@ import type {
   TargetInventory,
   VerificationLevel,
 } from '@lastgood/protocol';
+import type { z } from 'zod';
 
 /** Gives wall time (ms since the epoch) and monotonic time (ms). */
 export interface Clock {
@@ -68,6 +69,39 @@ export interface BackupMethodSupport {
   readonly method: string;
   readonly roles: readonly string[];
 }
+/** A way to take backups of an engine. */
+export interface BackupMethod {
+  readonly name: string;
+  readonly description: string;
+  /** The server keeps running and accepts writes meanwhile. */
+  readonly online: boolean;
+  /** What the objects of such a backup are. */
+  readonly roles: readonly string[];
+}
+/** A way to restore, as `allow.restore` of the agent file names it. */
+export interface RestoreWay {
+  readonly name: RestoreMode['type'];
+  readonly description: string;
+  /** Whether `undo` brings the previous data back. */
+  readonly undo: boolean;
+}
+/**
+ * What is known of an engine without a server. Everything outside packages/engines learns about engines from these: the schema of
+ * the agent file, the methods and the ways to restore. The registry of packages/engines lists them.
+ */
+export interface EngineDefinition {
+  /** The word in the agent file, manifests and the catalog. */
+  readonly name: string;
+  /** The product's name, for people. */
+  readonly title: string;
+  /** The connection of one target in the agent file. */
+  readonly connectionSchema: z.ZodType;
+  /** The first is the default. */
+  readonly methods: readonly [BackupMethod, ...BackupMethod[]];
+  readonly restoreWays: readonly [RestoreWay, ...RestoreWay[]];
+  /** The driver of one target. Throws CONFIG_INVALID when the connection is not valid. */
+  create(connection: unknown): Engine;
+}
 export interface VerifyOutcome {
   readonly reached: VerificationLevel | -1;
   readonly findings: readonly Finding[];
@@ -91,7 +125,7 @@ export interface Engine {
   readonly name: string;
   /** Whose backups these are, and which databases there are; throws the failure that hinders it. */
   identify(context: EngineContext): Promise<Identified>;
-  /** InventoryCollector, changes nothing. Unreachable is a state, not an error. */
+  /** Reads the state of the server and changes nothing. Unreachable is a state, not an error. */
   probe(context: EngineContext): Promise<Omit<TargetInventory, 'name' | 'engine' | 'labels' | 'repository'>>;
   backup(
     request: { databases: readonly string[] | null; digests: boolean },

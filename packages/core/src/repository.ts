@@ -1,5 +1,6 @@
 import type { BackupSummary, Finding, Manifest, Restorable, TargetRef } from '@lastgood/protocol';
 import type { ArtifactSink, ArtifactSource, BackupFacts, EngineContext } from './engine.ts';
+import type { SegmentLog } from './segment-log.ts';
 
 export interface NewBackup {
   readonly ref: TargetRef;
@@ -16,10 +17,17 @@ export interface BackupWriter extends ArtifactSink {
   /** Removes everything of an unpublished backup; what a failing disk does not let go is left to the sweep, and nothing is thrown. */
   abandon(): Promise<void>;
 }
+/** Why a backup is not to be removed. `by` and `at` are null when the hold is there and cannot be read. */
+export interface Hold {
+  readonly reason: string;
+  readonly by: string | null;
+  readonly at: string | null;
+}
 export interface StoredBackup {
   readonly manifest: Manifest;
   readonly manifestSha256: string;
   readonly verified: BackupSummary['verified'];
+  readonly held: Hold | null;
   /** Whether this version can restore it. A backup that it cannot restore is listed, and never removed. */
   readonly restorable: Restorable;
   /** What is wrong beside the backup, such as a verdict that cannot be read; it joins the warnings of its summary. */
@@ -52,12 +60,24 @@ export interface Repository {
   ): Promise<readonly Finding[]>;
   /** Keeps the verdict of a verification beside the backup (verified.json), outside the manifest. */
   recordVerified(ref: TargetRef, backupId: string, verdict: NonNullable<BackupSummary['verified']>): Promise<void>;
-  /** Tombstone first, manifest second, data last; only paths the manifest lists. */
+  /** Keeps a backup from being removed until it is released. False when it is held already: the first hold stays. */
+  hold(ref: TargetRef, backupId: string, hold: { reason: string; by: string; at: string }): Promise<boolean>;
+  /** False when the backup was not held. */
+  release(ref: TargetRef, backupId: string): Promise<boolean>;
+  /**
+   * Hides a backup behind a tombstone, and returns the bytes that its purge will free. Refuses BACKUP_HELD, BACKUP_NEEDED (another
+   * backup that is kept depends on it) and NEWER_FORMAT.
+   */
   remove(ref: TargetRef, backupId: string, now: number): Promise<number>;
-  /** Finishes tombstones older than the grace. What cannot be removed stops no other; it is thrown at the end. */
+  /**
+   * Removes the bytes of backups that were removed longer ago than the grace: manifest first, then only the objects that it listed,
+   * then the tombstone. Never of a held backup. What cannot be removed stops no other; it is thrown at the end.
+   */
   purge(ref: TargetRef, now: number, graceMs: number): Promise<number>;
   /** Removes what unpublished backups left behind that no live job owns. */
   sweep(ref: TargetRef, liveBackupIds: ReadonlySet<string>): Promise<readonly string[]>;
+  /** A log stream of a target. Throws BAD_INPUT for what is not the id of one. */
+  log(ref: TargetRef, streamId: string): SegmentLog;
   /** The store's own clock: modification time of a marker just written. */
   storeNow(): Promise<number>;
   /** Throws REPOSITORY_FOREIGN when a backup of this system from here would be refused. */

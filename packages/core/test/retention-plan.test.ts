@@ -24,6 +24,7 @@ const aged = (days: number, more: Partial<RotationCandidate> = {}): RotationCand
   finishedAt: new Date(NOW - days * DAY).toISOString(),
   state: 'good',
   verifiedLevel: null,
+  dependsOn: [],
   ...holding('shop'),
   ...more,
 });
@@ -206,6 +207,44 @@ test('D5: what is held or in use stays', () => {
   expect(kept(result)).toEqual(['b3', 'b2', 'b0']);
 });
 
+describe('dependencies', () => {
+  /** Two chains of a base and its increments, the newest first backup of the second being whole. */
+  const chains = [
+    aged(9),
+    aged(8, { dependsOn: ['b9'] }),
+    aged(7, { dependsOn: ['b8', 'b9'] }),
+    aged(3),
+    aged(2, { dependsOn: ['b3'] }),
+    aged(1, { dependsOn: ['b3', 'b2'] }),
+  ];
+  test('I3, D6: keep what a kept backup depends on, however far down, and name the backup', () => {
+    const result = plan(chains, { keepLast: 1 });
+    expect(kept(result)).toEqual(['b3', 'b2', 'b1']);
+    expect(reasonOf(result, 'b3')).toBe('backup b1 depends on it');
+    const nested = [aged(3), aged(2, { dependsOn: ['b3'] }), aged(1, { dependsOn: ['b2'] })];
+    expect(reasonOf(plan(nested, { keepLast: 1 }), 'b3')).toBe('backup b2 depends on it');
+  });
+  test('I3: keep what a held backup depends on', () => {
+    expect(kept(plan(chains, { keepLast: 1 }, { holds: new Set(['b8']) }))).toEqual(['b9', 'b8', 'b3', 'b2', 'b1']);
+  });
+  test('remove what depends on a backup before it', () => {
+    expect(plan([...chains, aged(0)], { keepLast: 1 }).removals).toEqual(['b7', 'b8', 'b9', 'b1', 'b2', 'b3']);
+  });
+  test('D10: a bound on the removals leaves the older end of a chain, which needs nothing that is gone', () => {
+    const result = plan([...chains, aged(0)], { keepLast: 1 }, { hostLimits: { ...hostLimits, maxRemovedPerRun: 2 } });
+    expect(result.removals).toEqual(['b7', 'b8']);
+    expect(kept(result)).toEqual(['b9', 'b3', 'b2', 'b1', 'b0']);
+  });
+});
+
+test('a backup that a newer version made is never removed, and pushes no other one out', () => {
+  const result = plan([aged(9, { state: 'unknown' }), aged(2), aged(1), aged(0, { state: 'unknown' })], {
+    keepLast: 1,
+  });
+  expect(kept(result)).toEqual(['b9', 'b1', 'b0']);
+  expect(reasonOf(result, 'b9')).toBe('made by a newer version');
+});
+
 describe('hostLimits of the host', () => {
   const many = [5, 4, 3, 2, 1, 0].map((days) => aged(days));
   test('keep a minimum number', () => {
@@ -228,13 +267,15 @@ describe('hostLimits of the host', () => {
   });
 });
 
-test('I3: whatever the policy and the backups, the last good and the last verified one stay, and so do holds', () => {
+test('I3, D6: whatever the policy and the backups, the last good and the last verified one stay, and so do holds and dependencies', () => {
   const candidate = fc.record({
     days: fc.integer({ min: 0, max: 400 }),
-    state: fc.constantFrom('good' as const, 'bad' as const),
+    state: fc.constantFrom('good' as const, 'bad' as const, 'unknown' as const),
     verifiedLevel: fc.constantFrom(null, 0, 1, 3, 4, 6),
     databases: fc.constantFrom('a', 'b', 'a b', 'a b c'),
     producedBytes: fc.integer({ min: 0, max: 5_000_000 }),
+    // How far before it the backups lie that it depends on.
+    dependsOn: fc.uniqueArray(fc.integer({ min: 1, max: 12 }), { maxLength: 3 }),
   });
   const retention = fc.record({
     keepLast: fc.option(fc.integer({ min: 1, max: 5 }), { nil: undefined }),
@@ -246,7 +287,8 @@ test('I3: whatever the policy and the backups, the last good and the last verifi
       fc.array(candidate, { minLength: 1, maxLength: 12 }),
       retention,
       fc.integer({ min: 0, max: 11 }),
-      (drafts, rules, held) => {
+      fc.constantFrom(0, 1, 2, 1_000),
+      (drafts, rules, held, maxRemovedPerRun) => {
         const backups = drafts.map((draft, index) => ({
           ...aged(draft.days),
           state: draft.state,
@@ -254,6 +296,7 @@ test('I3: whatever the policy and the backups, the last good and the last verifi
           verifiedLevel: draft.state === 'good' ? draft.verifiedLevel : null,
           backupId: `b${index}`,
           sequence: index + 1,
+          dependsOn: draft.dependsOn.map((before) => `b${index - before}`),
         }));
         const { keepLast, keepWithinHours, minimum } = rules;
         const policy = {
@@ -261,7 +304,20 @@ test('I3: whatever the policy and the backups, the last good and the last verifi
           ...(keepLast === undefined ? {} : { keepLast }),
           ...(keepWithinHours === undefined ? {} : { keepWithinHours }),
         };
-        const stay = new Set(kept(plan(backups, policy, { holds: new Set([`b${held}`]) })));
+        const limits = { ...hostLimits, maxRemovedPerRun };
+        const result = plan(backups, policy, { holds: new Set([`b${held}`]), hostLimits: limits });
+        const stay = new Set(kept(result));
+        expect(result.removals.toSorted()).toEqual(
+          backups.flatMap(({ backupId }) => (stay.has(backupId) ? [] : [backupId])).toSorted(),
+        );
+        // Interrupted anywhere, a removal leaves whole what is still there.
+        const left = new Map(backups.map((backup) => [backup.backupId, backup]));
+        const lost = backups.map(({ dependsOn }) => dependsOn.filter((id) => !left.has(id)));
+        for (const removal of [undefined, ...result.removals]) {
+          if (removal !== undefined) left.delete(removal);
+          for (const [index, { backupId, dependsOn }] of backups.entries())
+            if (left.has(backupId)) expect(dependsOn.filter((id) => !left.has(id))).toEqual(lost[index]);
+        }
         for (const group of ['a', 'b', 'c']) {
           const good = backups.filter(
             (backup) => backup.state === 'good' && backup.parts.some((part) => part.group === group),

@@ -66,8 +66,12 @@ export async function publishFile(
       PRIVATE_FILE,
     );
     ours = true;
-    // The stream syncs and closes the file when it ends.
-    await write(file.createWriteStream({ flush: true, highWaterMark: 1024 * 1024 }));
+    // The stream syncs and closes the file when it ends, and closes it when it is destroyed.
+    const sink = file.createWriteStream({ flush: true, highWaterMark: 1024 * 1024 });
+    await write(sink).catch((error: unknown) => {
+      sink.destroy();
+      throw error;
+    });
     if (ifAbsent) {
       const published = await linkFirst(partial, path);
       // Its bytes have their final name, or are not needed: a partial file that stays is swept later.

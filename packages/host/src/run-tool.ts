@@ -83,7 +83,7 @@ function commandOf(call: ToolCall): { file: string; args: string[] } {
 }
 
 /**
- * Gives a source to a tool. The tool may end well before it has read everything (pg_restore does not read the end of an archive):
+ * Gives a source to a tool. The tool may end well before it has read everything (one that loads an archive may not read its end):
  * the rest of the source is read all the same unless it `readsPartly`, for at its end a source tells whether its bytes were right.
  */
 async function feed(source: Readable, stdin: Writable, readsPartly: boolean, moved: () => void): Promise<void> {

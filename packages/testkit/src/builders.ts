@@ -84,6 +84,7 @@ export const aStoredBackup = (manifest: Manifest, more: Partial<StoredBackup> = 
   manifest,
   manifestSha256: 'd'.repeat(64),
   verified: null,
+  held: null,
   restorable: { ok: true },
   ...more,
 });

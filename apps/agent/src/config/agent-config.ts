@@ -1,8 +1,8 @@
 import { readFile, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
-import { Failure } from '@lastgood/core';
-import { postgresConnectionSchema } from '@lastgood/engines/postgres';
+import { type EngineDefinition, Failure } from '@lastgood/core';
+import { engines } from '@lastgood/engines';
 import { LIMITS, nameSchema } from '@lastgood/protocol';
 import { LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
@@ -25,24 +25,35 @@ const repositorySchema = z.strictObject({
     .describe('How long the bytes of a removed backup stay before they are purged.'),
 });
 
-const allowSchema = z.strictObject({
-  restore: z
-    .array(z.enum(['new', 'swap', 'inPlace']))
-    .default(['new'])
-    .describe('The ways in which the control plane may have this target restored.'),
+const limitsSchema = z.strictObject({
   rotate: z.boolean().default(false).describe('Whether the control plane may have backups removed.'),
   minimumKept: z.int().min(1).default(1).describe('Never fewer good backups than this per group.'),
   maxRemovedPerRun: z.int().min(1).max(400).default(50),
   minimumAgeHours: z.number().min(0).default(0).describe('Nothing younger is ever removed.'),
 });
 
-const targetSchema = z.strictObject({
-  engine: z.literal('postgres'),
-  labels,
-  repository: nameSchema.describe('The name of a repository of this file.'),
-  connection: postgresConnectionSchema,
-  allow: allowSchema.prefault({}),
-});
+/** The target of one engine: its connection, and which of its ways to restore are allowed. */
+const targetSchemaOf = ({ name, connectionSchema, restoreWays }: EngineDefinition) =>
+  z.strictObject({
+    engine: z.literal(name),
+    labels,
+    repository: nameSchema.describe('The name of a repository of this file.'),
+    connection: connectionSchema,
+    allow: limitsSchema
+      .extend({
+        restore: z
+          .array(z.enum(restoreWays.map((way) => way.name)))
+          .default([restoreWays[0].name])
+          .describe('The ways in which the control plane may have this target restored.'),
+      })
+      .prefault({}),
+  });
+const [firstEngine, ...otherEngines] = engines;
+const targetSchema = z.discriminatedUnion(
+  'engine',
+  [targetSchemaOf(firstEngine), ...otherEngines.map(targetSchemaOf)],
+  { error: `unknown engine; use one of: ${engines.map(({ name }) => name).join(', ')}` },
+);
 
 /** The agent file: what exists on this host, what its names mean and what the control plane may do here. */
 export const agentConfigSchema = z.strictObject({

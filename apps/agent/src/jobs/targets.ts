@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Engine, Repository } from '@lastgood/core';
-import { createPostgresEngine } from '@lastgood/engines/postgres';
+import { engineNamed } from '@lastgood/engines';
 import type { TargetRef } from '@lastgood/protocol';
 import type { AgentConfig, TargetConfig } from '../config/agent-config.ts';
 import type { Journal } from '../journal/journal.ts';
@@ -40,7 +40,7 @@ export function targetsOf(
       name,
       ref: { environment: config.environment, host: config.host, target: name },
       config: target,
-      engine: createPostgresEngine(target.connection),
+      engine: engineNamed(target.engine).create(target.connection),
       graceMs: (config.repositories[target.repository]?.graceHours ?? 24) * 3_600_000,
       repository: () =>
         openings.run(config.repositories[target.repository]?.path ?? target.repository, () =>

@@ -1,5 +1,5 @@
 import { Failure, type Repository } from '@lastgood/core';
-import { postgresMethods } from '@lastgood/engines/postgres';
+import { supportedMethods } from '@lastgood/engines';
 import { writeFileDurably } from '@lastgood/host';
 import { createFolderRepository, openFolderRepository } from '@lastgood/repository';
 import type { AgentConfig } from '../config/agent-config.ts';
@@ -20,7 +20,7 @@ export async function openRepository(
   if (options === undefined) throw new Failure('CONFIG_INVALID', `no repository is named "${name}"`);
   const { path, mustBeMount } = options;
   const { installId } = await readIdentity(config);
-  const location = { path, mustBeMount, writer: installId, understood: postgresMethods };
+  const location = { path, mustBeMount, writer: installId, understood: supportedMethods };
   const key = `repository:${name}:${path}`;
   const file = noteFileOf(config, name);
   const inJournal = journal.note(key);

@@ -34,4 +34,5 @@ export const candidatesOf = (backups: readonly StoredBackup[]): RotationCandidat
     finishedAt: backup.manifest.finishedAt,
     ...judge(backup),
     parts: partsOf(backup.manifest),
+    dependsOn: backup.manifest.dependsOn,
   }));

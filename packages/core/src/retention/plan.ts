@@ -21,6 +21,8 @@ export interface RotationCandidate extends Judged {
   readonly finishedAt: string;
   /** At least one. A backup stays as long as one of its groups needs it. */
   readonly parts: readonly GroupPart[];
+  /** The backups that a restore of it reads as well: they stay as long as it does. */
+  readonly dependsOn: readonly string[];
 }
 /** What the agent's own file allows, whatever the control plane asks for. */
 export interface HostLimits {
@@ -44,6 +46,8 @@ export interface RotationInput {
 export interface RotationPlan {
   /** Every backup with its reason, in the order of their sequence. */
   readonly decisions: readonly RotationDecision[];
+  /** The ids of the backups to remove, in an order that leaves no backup without what it depends on if it is interrupted. */
+  readonly removals: readonly string[];
   /** Why nothing at all may be removed now; null when the decisions hold. */
   readonly refused: string | null;
 }
@@ -79,7 +83,7 @@ function agesOf(backups: readonly RotationCandidate[], now: number): Map<string,
 }
 
 /** One backup as its group sees it. */
-interface Member extends Omit<RotationCandidate, 'parts' | 'finishedAt'> {
+interface Member extends Omit<RotationCandidate, 'parts' | 'finishedAt' | 'dependsOn'> {
   readonly finished: number;
   readonly database: string | null;
   readonly producedBytes: number;
@@ -144,7 +148,7 @@ interface Reason {
 /** Why each backup is needed, by its groups; those that no group needs are absent. */
 function reasonsOf(input: RotationInput, finishedAt: ReadonlyMap<string, number>): Map<string, string> {
   const { backups } = input;
-  const members = backups.flatMap(({ parts, ...backup }) => {
+  const members = backups.flatMap(({ parts, dependsOn: _dependsOn, ...backup }) => {
     const finished = finishedAt.get(backup.backupId) ?? input.now;
     return parts.map(({ group, database, producedBytes }) => ({
       group,
@@ -166,9 +170,38 @@ function reasonsOf(input: RotationInput, finishedAt: ReadonlyMap<string, number>
   return new Map(backups.flatMap(words));
 }
 
+/** Adds to the reasons what kept backups depend on, however far down (I3). */
+function keepDependencies(backups: readonly RotationCandidate[], reasons: Map<string, string>): void {
+  const byId = new Map(backups.map((backup) => [backup.backupId, backup]));
+  const keep = (backup: RotationCandidate): void => {
+    for (const needed of backup.dependsOn) {
+      const base = byId.get(needed);
+      if (base === undefined || reasons.has(needed)) continue;
+      reasons.set(needed, `backup ${backup.backupId} depends on it`);
+      keep(base);
+    }
+  };
+  for (const backup of backups) if (reasons.has(backup.backupId)) keep(backup);
+}
+
+/** Oldest first, but what depends on a backup goes before it. `removable` is closed: nothing else depends on any of it. */
+function orderRemovals(removable: readonly RotationCandidate[]): string[] {
+  const ordered = new Set<string>();
+  const visited = new Set<string>();
+  const visit = (backup: RotationCandidate): void => {
+    if (visited.has(backup.backupId)) return;
+    visited.add(backup.backupId);
+    for (const other of removable) if (other.dependsOn.includes(backup.backupId)) visit(other);
+    ordered.add(backup.backupId);
+  };
+  for (const backup of removable) visit(backup);
+  return [...ordered];
+}
+
 /**
- * Decides which backups stay and why. Pure; deletes nothing when clocks disagree, when no rule is given, and never the last good
- * or the last verified backup, what is held or in use, or more than the host's own hostLimits allow.
+ * Decides which backups stay and why. Pure. Removes nothing when clocks disagree or when no rule is given; never the last good or
+ * the last verified backup, what is held or in use, what a newer version made, what a kept backup depends on, or more than the
+ * host's own limits allow.
  */
 export function planRotation(asked: RotationInput): RotationPlan {
   const { retention, hostLimits, now } = asked;
@@ -177,29 +210,34 @@ export function planRotation(asked: RotationInput): RotationPlan {
   const finished = agesOf(backups, now);
   const unlimited = retention.keepLast === undefined && retention.keepWithinHours === undefined;
   const refused = untrustedClock(input);
-  const reasons = reasonsOf(input, finished);
-  let removed = 0;
-  const decide = (backup: RotationCandidate): RotationDecision => {
-    const reason = ((): string | undefined => {
-      if (refused !== null) return refused;
-      if (unlimited) return 'no rule is given, so all are kept';
-      if (backup.state === 'unknown') return 'made by a newer version';
-      if (input.holds.has(backup.backupId)) return 'held';
-      if (input.inUse.has(backup.backupId)) return 'in use by another job';
-      if (now - (finished.get(backup.backupId) ?? now) < hostLimits.minimumAgeHours * HOUR_MS)
-        return `younger than ${hostLimits.minimumAgeHours} hours (floor of the host)`;
-      return reasons.get(backup.backupId);
-    })();
-    if (reason !== undefined) return { backupId: backup.backupId, finishedAt: backup.finishedAt, keep: true, reason };
-    if (removed >= hostLimits.maxRemovedPerRun)
-      return {
-        backupId: backup.backupId,
-        finishedAt: backup.finishedAt,
-        keep: true,
-        reason: `no more than ${hostLimits.maxRemovedPerRun} are removed at once (floor of the host)`,
-      };
-    removed += 1;
-    return { backupId: backup.backupId, finishedAt: backup.finishedAt, keep: false, reason: 'outside of every rule' };
+  const needed = reasonsOf(input, finished);
+  const reasonFor = (backup: RotationCandidate): string | undefined => {
+    if (refused !== null) return refused;
+    if (unlimited) return 'no rule is given, so all are kept';
+    if (backup.state === 'unknown') return 'made by a newer version';
+    if (input.holds.has(backup.backupId)) return 'held';
+    if (input.inUse.has(backup.backupId)) return 'in use by another job';
+    if (now - (finished.get(backup.backupId) ?? now) < hostLimits.minimumAgeHours * HOUR_MS)
+      return `younger than ${hostLimits.minimumAgeHours} hours (limit of the host)`;
+    return needed.get(backup.backupId);
   };
-  return { decisions: backups.map(decide), refused };
+  const reasons = new Map<string, string>();
+  for (const backup of backups) {
+    const reason = reasonFor(backup);
+    if (reason !== undefined) reasons.set(backup.backupId, reason);
+  }
+  keepDependencies(backups, reasons);
+  // Cut after ordering: what is left of a chain is its older end, which needs nothing that is gone.
+  const removals = orderRemovals(backups.filter(({ backupId }) => !reasons.has(backupId))).slice(
+    0,
+    hostLimits.maxRemovedPerRun,
+  );
+  const gone = new Set(removals);
+  const capped = `no more than ${hostLimits.maxRemovedPerRun} are removed at once (limit of the host)`;
+  const decisions = backups.map(({ backupId, finishedAt }) =>
+    gone.has(backupId)
+      ? { backupId, finishedAt, keep: false, reason: 'outside of every rule' }
+      : { backupId, finishedAt, keep: true, reason: reasons.get(backupId) ?? capped },
+  );
+  return { decisions, removals, refused };
 }

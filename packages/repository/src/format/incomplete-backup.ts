@@ -13,9 +13,12 @@ export async function hasLostManifest(store: ObjectStore, ref: TargetRef, backup
   return (await store.stat(`${prefix}${MANIFEST}`)) === undefined;
 }
 
+/** True when an object of a backup is there; a listing may still show what is gone, so the store is asked for it. */
 export async function hasData(store: ObjectStore, ref: TargetRef, backupId: string): Promise<boolean> {
   const prefix = backupPrefix(ref, backupId);
-  return (await namesBelow(store, prefix)).some((name) => isDataName(name.slice(prefix.length)));
+  for (const name of await namesBelow(store, prefix))
+    if (isDataName(name.slice(prefix.length)) && (await store.stat(name)) !== undefined) return true;
+  return false;
 }
 
 /**

@@ -12,6 +12,8 @@ const DATA_OBJECT = /^data\/[0-9]{4}\.[a-z]+(\.zst)?(\.age)?$/;
 export const targetPrefix = ({ environment, host, target }: TargetRef): string => `${environment}/${host}/${target}/`;
 export const ownerName = (ref: TargetRef): string => `${targetPrefix(ref)}owner.json`;
 export const backupsPrefix = (ref: TargetRef): string => `${targetPrefix(ref)}backups/`;
+export const holdsPrefix = (ref: TargetRef): string => `${targetPrefix(ref)}holds/`;
+export const logsPrefix = (ref: TargetRef): string => `${targetPrefix(ref)}logs/`;
 export const tombstonesPrefix = (ref: TargetRef): string => `${targetPrefix(ref)}tombstones/`;
 
 /** Throws BAD_INPUT for what is not a backup id, and would be another name. */
@@ -20,6 +22,8 @@ export function backupPrefix(ref: TargetRef, backupId: string): string {
 }
 export const tombstoneName = (ref: TargetRef, backupId: string): string =>
   `${tombstonesPrefix(ref)}${checkedId(backupId)}.json`;
+
+export const holdName = (ref: TargetRef, backupId: string): string => `${holdsPrefix(ref)}${checkedId(backupId)}.json`;
 
 function checkedId(backupId: string): string {
   if (!isBackupId(backupId)) throw new Failure('BAD_INPUT', 'a backup id is a UUID');

@@ -141,6 +141,10 @@ function unknownKey(raw: unknown, parsed: unknown): string | undefined {
   return undefined;
 }
 
+/** The failure for what this version cannot do with a backup that a newer one made. */
+export const newerFormat = (backupId: string, { part, name }: Readonly<Record<string, string>>): Failure =>
+  new Failure('NEWER_FORMAT', `backup ${backupId} was made by a newer version: unknown ${part} "${name}"`);
+
 const numbered = z.object({ sequence: z.int().min(1).max(MAX_SEQUENCE) });
 
 /** The number in a manifest that need not be good; 0 when there is none to be read. */

@@ -1,25 +1,16 @@
 import { Failure, type ObjectStore } from '@lastgood/core';
-import type { TargetRef } from '@lastgood/protocol';
+import { manifestObjectSchema, type TargetRef } from '@lastgood/protocol';
 import { z } from 'zod';
 import { canonicalJson } from './canonical-json.ts';
 import { forEachItem } from './for-each-item.ts';
-import {
-  backupPrefix,
-  INCOMPLETE,
-  idOfFile,
-  isDataName,
-  MANIFEST,
-  tombstoneName,
-  tombstonesPrefix,
-  VERIFIED,
-} from './layout.ts';
+import { backupPrefix, INCOMPLETE, idOfFile, MANIFEST, tombstoneName, tombstonesPrefix, VERIFIED } from './layout.ts';
 import { namesBelow, readJson } from './metadata.ts';
 
 const tombstoneSchema = z.object({
   removedAt: z.number(),
   sequence: z.int(),
   storedBytes: z.number(),
-  objects: z.array(z.string().refine(isDataName)),
+  objects: z.array(manifestObjectSchema.shape.name),
 });
 export type Tombstone = z.infer<typeof tombstoneSchema>;
 
@@ -48,6 +39,11 @@ export async function writeTombstone(
   tombstone: Tombstone,
 ): Promise<void> {
   await store.put(tombstoneName(ref, backupId), Buffer.from(`${canonicalJson(tombstone)}\n`));
+}
+
+/** Brings a removed backup back, as long as it was not purged. */
+export async function removeTombstone(store: ObjectStore, ref: TargetRef, backupId: string): Promise<void> {
+  await store.remove(tombstoneName(ref, backupId));
 }
 
 /**

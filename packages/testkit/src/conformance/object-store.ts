@@ -198,6 +198,18 @@ function describePublication(get: () => StoreUnderTest): void {
     expect(await text(store, 'a/old')).toBe('old');
   });
 
+  test('passes on the error of a body that fails before its first byte is taken', async () => {
+    const { store } = get();
+    const failed = new PassThrough();
+    failed.destroy(new Failure('TOOL_FAILED', 'the tool failed'));
+    await expect(store.put('a/b/c', failed)).rejects.toMatchObject({ message: 'the tool failed' });
+    const failing = new PassThrough();
+    const putting = store.put('a/b/c', failing);
+    failing.destroy(new Failure('TOOL_FAILED', 'the tool failed'));
+    await expect(putting).rejects.toMatchObject({ message: 'the tool failed' });
+    expect(await namesOf(store, '')).toEqual([]);
+  });
+
   test('keeps nothing of a put whose body is destroyed without an error', async () => {
     const { store } = get();
     const { stream, started } = heldStream(randomBytes(2 * MIB));

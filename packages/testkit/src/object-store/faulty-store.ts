@@ -75,7 +75,7 @@ export class FaultyStore implements ObjectStore {
   readonly freeBytes?: () => Promise<number>;
   readonly #store: ObjectStore;
   #changes = 0;
-  #dead = false;
+  #death: 'before' | 'after' | undefined;
   #listing: readonly ListedObject[] | undefined;
 
   constructor(store: ObjectStore) {
@@ -87,9 +87,12 @@ export class FaultyStore implements ObjectStore {
     return this.#store.capabilities;
   }
 
-  /** From now on every call fails, as when the process or the network is gone. */
-  kill(): void {
-    this.#dead = true;
+  /**
+   * From now on every call fails, as when the process or the network is gone: also the one that is being injected, before or after
+   * it takes effect.
+   */
+  kill(when: 'before' | 'after' = 'before'): void {
+    this.#death = when;
   }
 
   /** Makes `list` return what it returns now, until it is called with false. */
@@ -107,12 +110,14 @@ export class FaultyStore implements ObjectStore {
     const change = CHANGES.has(operation) ? ++this.#changes : null;
     const call: StoreCall = { number: this.calls.length + 1, change, operation, name };
     this.calls.push(call);
+    if (this.#death !== undefined) throw broken(call);
     const fault = this.inject(call);
     if (fault?.type === 'wait') await fault.until;
-    if (this.#dead || fault?.type === 'fail') throw broken(call);
+    if (this.#death === 'before' || fault?.type === 'fail') throw broken(call);
     const result = await work(fault);
-    if (fault?.type === 'lost acknowledgement') throw broken(call);
-    return result;
+    if (this.#death === undefined && fault?.type !== 'lost acknowledgement') return result;
+    if (result instanceof Readable) result.destroy();
+    throw broken(call);
   }
 
   check(): Promise<void> {

@@ -77,9 +77,14 @@ export class FolderStore implements ObjectStore {
   async put(name: string, body: Readable | Uint8Array, { ifAbsent = false }: PutOptions = {}): Promise<void> {
     assertObjectName(name);
     const source = body instanceof Readable ? body : Readable.from([Buffer.from(body)], { objectMode: false });
+    const transfer: Transfer = { bodyError: undefined, fileFailed: false };
+    // Listened to from the start: a body may fail while the folders are made.
+    source.once('error', (error) => {
+      transfer.bodyError = { error };
+    });
     try {
       for (let tries = 0; tries < MAX_TRIES; tries += 1) {
-        const published = await this.#tryPut(name, source, ifAbsent);
+        const published = await this.#tryPut(name, source, transfer, ifAbsent);
         if (published === 'published') return;
         if (published === 'exists') throw new Failure('OBJECT_EXISTS', `${this.locate(name)} exists`);
       }
@@ -92,17 +97,19 @@ export class FolderStore implements ObjectStore {
   }
 
   /** `again`: the folder was removed before the first byte was taken from the body. */
-  async #tryPut(name: string, source: Readable, ifAbsent: boolean): Promise<'published' | 'exists' | 'again'> {
+  async #tryPut(
+    name: string,
+    source: Readable,
+    transfer: Transfer,
+    ifAbsent: boolean,
+  ): Promise<'published' | 'exists' | 'again'> {
     const path = this.locate(name);
     if (!(await this.#makeFolder(name))) return 'again';
-    const transfer: Transfer = { bodyError: undefined, fileFailed: false };
     let begun = false;
     try {
       const write = async (sink: Writable): Promise<void> => {
         begun = true;
-        source.once('error', (error) => {
-          transfer.bodyError = { error };
-        });
+        if (source.errored !== null) throw source.errored;
         // pipeline destroys each stream with the error of the other: the one that fails first is the cause.
         sink.once('error', () => {
           transfer.fileFailed = transfer.bodyError === undefined;
