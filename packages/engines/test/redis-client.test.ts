@@ -57,15 +57,9 @@ describe('a session', () => {
     expect(await other.call('EXISTS', 'greeting')).toBe('0');
   });
 
-  test('runs a transaction and pipelines commands', async () => {
+  test('runs a transaction', async () => {
     await using session = await RedisSession.open(connect(), never);
     expect(await session.transaction([['SELECT', 5], ['SET', 'a', '1'], ['DBSIZE']])).toEqual(['OK', 'OK', '1']);
-    expect(
-      await session.pipeline([
-        ['GET', 'a'],
-        ['ECHO', 'b'],
-      ]),
-    ).toEqual([Buffer.from('1'), Buffer.from('b')]);
     const refused = await failureOf(
       session.transaction([
         ['GET', 'a'],

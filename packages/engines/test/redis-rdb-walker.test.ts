@@ -4,7 +4,7 @@ import { Readable } from 'node:stream';
 import { type KeyCounts, type RedisConfig, type RedisPrograms, seedKeys, startRedis } from '@lastgood/testkit';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { Crc64, judgeRdb, type RdbReport, RdbWalker, walkRdb, writerOf } from '../src/redis/index.ts';
+import { Crc64, fingerprintOf, judgeRdb, type RdbReport, RdbWalker, walkRdb, writerOf } from '../src/redis/index.ts';
 import { eachFlavor, programsOf } from './support/redis-flavors.ts';
 
 interface Dump {
@@ -137,6 +137,7 @@ describe('a file of a newer format', () => {
       uncounted: { offset: header.length + 7, byte: 0x63 },
     });
     expect(judgeRdb(report).map(({ code, severity }) => [severity, code])).toEqual([['warning', 'RDB_NOT_COUNTED']]);
+    expect(fingerprintOf(report)).toBeNull();
     expect(report.counts.databases).toEqual({ 0: { keys: 1, expires: 0, announced: null } });
   });
 

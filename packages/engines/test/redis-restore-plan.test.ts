@@ -51,7 +51,13 @@ const facts: ServerFacts = {
   settings: { dir: '/var/lib/redis', dbfilename: 'dump.rdb', appendonly: 'no', databases: '16' },
   settingsRefusal: null,
 };
-const target: RestoreTarget = { facts, unpersisted: [], freeDiskBytes: 4 * GIB, availableMemoryBytes: 4 * GIB };
+const target: RestoreTarget = {
+  facts,
+  dataDir: undefined,
+  unpersisted: [],
+  freeDiskBytes: 4 * GIB,
+  availableMemoryBytes: 4 * GIB,
+};
 interface Change {
   readonly source?: Partial<RestoreSource>;
   readonly facts?: Partial<ServerFacts>;
@@ -75,6 +81,10 @@ test('a restore that nothing stands against replaces the files of the server', (
     needMemoryBytes: 2 * GIB,
     saveBeforeStop: false,
   });
+});
+
+test('the data folder has the name under which the agent sees it', () => {
+  expect(plan({ target: { dataDir: '/srv/volume' } }).files?.dir).toBe('/srv/volume');
 });
 
 describe('the way of the files', () => {

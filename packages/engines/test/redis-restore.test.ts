@@ -207,7 +207,13 @@ const sourceOf = (report: RdbReport, programs: RedisPrograms): RestoreSource => 
 async function planFor(server: RedisServer, source: RestoreSource): Promise<ReturnType<typeof planRestore>> {
   await using session = await RedisSession.open(redisConnectionSchema.parse(server.connection), never);
   const facts = await readServerFacts(session);
-  return planRestore(source, { facts, unpersisted: [], freeDiskBytes: 2 ** 40, availableMemoryBytes: 2 ** 40 });
+  return planRestore(source, {
+    facts,
+    dataDir: undefined,
+    unpersisted: [],
+    freeDiskBytes: 2 ** 40,
+    availableMemoryBytes: 2 ** 40,
+  });
 }
 async function swapIn(server: RedisServer, files: ServerFiles, content: NewFiles): Promise<void> {
   const request = { files, restoreId: RESTORE_ID };

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { chmod, copyFile, mkdir, readFile, rename, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Failure } from '@lastgood/core';
 import { systemWaitingClock } from '@lastgood/host';
 import {
   type RedisOptions,
@@ -227,6 +228,17 @@ describe('the file of a snapshot', () => {
     expect(await failureOf(copyRdbFile({ path, notBefore: 0, signal: never }, new Collector()))).toMatchObject({
       code,
     });
+  });
+
+  test('is not copied further when the job is canceled', async () => {
+    await using server = await startRedis({ config: { rdbcompression: 'no' } });
+    await server.call('SET', 'big', Buffer.alloc(30 * 1024 * 1024, 'x'));
+    await server.call('SAVE');
+    const abort = new AbortController();
+    const sink = new Collector();
+    sink._write = () => abort.abort(new Failure('JOB_CANCELED', 'canceled by a person'));
+    const copy = copyRdbFile({ path: rdbOf(server), notBefore: 0, signal: abort.signal }, sink);
+    expect(await failureOf(copy)).toMatchObject({ message: 'canceled by a person' });
   });
 
   test('is refused when something writes into it while it is read', async () => {

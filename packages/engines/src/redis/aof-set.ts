@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Writable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { Failure } from '@lastgood/core';
 import { type AofFileEntry, dataFiles, formatAofManifest, parseAofManifest } from './aof-manifest.ts';
 import { type AofFileReport, AofFileWalker, type AofFinding, AofTap, judgeAofFile } from './aof-walker.ts';
 import { SourceFile } from './source-file.ts';
+import { streamThrough } from './stream-pipeline.ts';
 
 const ATTEMPTS = 10;
 
@@ -84,7 +84,7 @@ export class AofSet implements AsyncDisposable {
     const file = this.#files.get(entry.name);
     if (file === undefined) throw new Failure('IO_ERROR', `${entry.name} is not part of the set`);
     const tap = new AofTap();
-    await pipeline(file.stream(signal, bytes), tap, sink, { signal });
+    await streamThrough([file.stream(signal, bytes), tap, sink], signal, `the copy of ${file.path}`);
     const report = tap.report();
     requireWhole(file.path, judgeAofFile(report));
     return report;

@@ -96,17 +96,6 @@ export class RedisSession implements AsyncDisposable {
     return await this.#reply(name, this.#client.callBuffer(name, ...args));
   }
 
-  /** Runs several commands without waiting for each; replies are those of `callRaw`. Fails with the first that failed. */
-  async pipeline(commands: readonly Command[]): Promise<unknown[]> {
-    const replies = commands.map(([name, ...args]) => this.#reply(name, this.#client.callBuffer(name, ...args)));
-    // All of them settle before one is thrown: none is left without a listener.
-    const settled = await Promise.allSettled(replies);
-    return settled.map((reply) => {
-      if (reply.status === 'rejected') throw reply.reason;
-      return reply.value;
-    });
-  }
-
   /** Runs commands in one transaction and returns their replies, decoded. Fails when the server refused any of them. */
   async transaction(commands: readonly Command[]): Promise<unknown[]> {
     const queued = [['MULTI'] as const, ...commands].map(([name, ...args]) =>

@@ -24,14 +24,20 @@ export const redisFingerprintSchema = z.strictObject({
 export type RedisFingerprint = z.infer<typeof redisFingerprintSchema>;
 export type CountGroup = RedisFingerprint['groups'][number];
 
-/** The fingerprint of a walked RDB file, without digests. The file must have been counted to its end. */
-export const fingerprintOf = (report: RdbReport): RedisFingerprint => ({
-  format: 1,
-  snapshotAt: Number(report.aux['ctime'] ?? 0) * 1000,
-  functions: report.counts.functions,
-  groups: report.counts.groups.map((group) => ({ ...group })),
-  digests: null,
-});
+/** The fingerprint of a walked RDB file, without digests; null when the file was not counted to its end. */
+export function fingerprintOf(report: RdbReport): RedisFingerprint | null {
+  if (report.state !== 'whole' || report.uncounted !== null) return null;
+  return {
+    format: 1,
+    snapshotAt: snapshotTimeOf(report),
+    functions: report.counts.functions,
+    groups: report.counts.groups.map((group) => ({ ...group })),
+    digests: null,
+  };
+}
+
+/** When the save began that wrote the file, by the clock of the server (ms since the epoch, whole seconds): the recovery point. */
+export const snapshotTimeOf = (report: RdbReport): number => Number(report.aux['ctime'] ?? 0) * 1000;
 
 export interface FingerprintFinding {
   readonly code: 'KEY_COUNT_DIFFERS' | 'DIGEST_DIFFERS' | 'FUNCTION_COUNT_DIFFERS';

@@ -1,9 +1,10 @@
 import type { Writable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { Failure } from '@lastgood/core';
+import { snapshotTimeOf } from './fingerprint.ts';
 import { judgeRdb, type RdbReport } from './rdb-report.ts';
 import { RdbTap } from './rdb-tap.ts';
 import { SourceFile } from './source-file.ts';
+import { streamThrough } from './stream-pipeline.ts';
 
 export interface RdbFileRequest {
   readonly path: string;
@@ -19,15 +20,14 @@ export interface RdbFileRequest {
 export async function copyRdbFile({ path, notBefore, signal }: RdbFileRequest, sink: Writable): Promise<RdbReport> {
   await using file = await SourceFile.open(path);
   const tap = new RdbTap();
-  await pipeline(file.stream(signal), tap, sink, { signal });
+  await streamThrough([file.stream(signal), tap, sink], signal, `the copy of ${path}`);
   const report = tap.report();
   requireWholeRdb(path, report);
   if (!(await file.isUnchanged()))
     throw new Failure('SOURCE_CHANGED', `${path} was written to while it was read`, {
       remedy: 'Find out what writes to the file: the server itself only ever replaces it.',
     });
-  const writtenAt = Number(report.aux['ctime'] ?? 0);
-  if (writtenAt < notBefore)
+  if (snapshotTimeOf(report) < notBefore * 1000)
     throw new Failure('CONFIG_INVALID', `${path} is older than the snapshot that the server has just taken`, {
       remedy:
         'Set dataDir in the connection of the target to the folder where the server writes, as the agent sees it.',

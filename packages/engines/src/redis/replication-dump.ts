@@ -1,6 +1,5 @@
 import type { Socket } from 'node:net';
 import { Readable, type Writable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { Failure } from '@lastgood/core';
 import { ChunkBatcher, cancellationOf } from '@lastgood/host';
 import { addressOf, type RedisConnection } from './connection-schema.ts';
@@ -9,6 +8,7 @@ import { requireWholeRdb } from './rdb-file.ts';
 import type { RdbReport } from './rdb-report.ts';
 import { RdbTap } from './rdb-tap.ts';
 import { ReplyFailure } from './reply-failure.ts';
+import { streamThrough } from './stream-pipeline.ts';
 import { connectTransport, TransportFailure } from './transport.ts';
 
 const REPLY_MS = 30_000;
@@ -32,7 +32,7 @@ export async function dumpByReplication(request: ReplicationRequest, sink: Writa
   await using source = await ReplicaConnection.open(request);
   const tap = new RdbTap();
   const bytes = Readable.from(source.snapshot(), { objectMode: false, highWaterMark: 1024 * 1024 });
-  await pipeline(bytes, new ChunkBatcher(), tap, sink, { signal: request.signal });
+  await streamThrough([bytes, new ChunkBatcher(), tap, sink], request.signal, 'the snapshot');
   const report = tap.report();
   requireWholeRdb('the RDB file that the server sent', report);
   return report;

@@ -4,7 +4,7 @@ import { pipeline } from 'node:stream/promises';
 import { Failure } from '@lastgood/core';
 import { seedManifest } from './aof-manifest.ts';
 import { DataFolder, type Ownership } from './data-folder.ts';
-import type { ServerFiles } from './restore-plan.ts';
+import type { ServerFiles } from './server-files.ts';
 
 /*
  * A restore moves whole entries between the data folder and folders of ours in it, each named after the restore:

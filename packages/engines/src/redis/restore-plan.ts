@@ -3,6 +3,7 @@ import type { LoadSetting } from './persisted-settings.ts';
 import { parseVersion } from './programs.ts';
 import type { DatabaseCount } from './rdb-report.ts';
 import type { Product, ServerFacts } from './server-facts.ts';
+import { type ServerFiles, serverFilesOf } from './server-files.ts';
 
 /** What a backup holds, as its manifest describes it. */
 export interface RestoreSource {
@@ -25,6 +26,8 @@ export interface RestoreSource {
 /** The server that is restored, and its host. */
 export interface RestoreTarget {
   readonly facts: ServerFacts;
+  /** `dataDir` of the connection. */
+  readonly dataDir: string | undefined;
   /** Settings that a restart would change; see `unpersistedSettings`. */
   readonly unpersisted: readonly LoadSetting[];
   readonly freeDiskBytes: number;
@@ -80,14 +83,6 @@ export interface RedisRestorePlan {
   /** The server must write its data once more before it stops, so that undo brings back all of it. */
   readonly saveBeforeStop: boolean;
 }
-/** The names of the files of a server, below `dir`. */
-export interface ServerFiles {
-  readonly dir: string;
-  readonly rdbName: string;
-  readonly appendFolderName: string;
-  readonly appendFilename: string;
-}
-
 export const RESTORE_REMEDIES: Readonly<Record<RestoreRefusalCode, string>> = {
   IS_LOADING: 'Wait until the server has loaded its data.',
   IS_REPLICA: 'Restore the master; replicas copy it. Or detach this server first (REPLICAOF NO ONE).',
@@ -120,10 +115,9 @@ export function planRestore(source: RestoreSource, target: RestoreTarget): Redis
     ...refuseModules(source, facts),
     ...refuseResources(source, target),
   ];
-  const files = filesOf(facts);
   return {
     way: wayOf(source, facts),
-    files,
+    files: serverFilesOf(facts.settings, target.dataDir),
     refusals,
     warnings: warningsOf(source, target),
     needDiskBytes: source.bytes,
@@ -136,16 +130,6 @@ export function planRestore(source: RestoreSource, target: RestoreTarget): Redis
 function wayOf({ method }: RestoreSource, { isAofEnabled }: ServerFacts): RestoreFilesWay {
   if (method === 'aof') return 'set';
   return isAofEnabled ? 'seed' : 'plain';
-}
-
-function filesOf({ settings }: ServerFacts): ServerFiles | null {
-  if (settings?.dir === undefined) return null;
-  return {
-    dir: settings.dir,
-    rdbName: settings.dbfilename ?? 'dump.rdb',
-    appendFolderName: settings.appenddirname ?? 'appendonlydir',
-    appendFilename: settings.appendfilename ?? 'appendonly.aof',
-  };
 }
 
 type Refusal = PlanFinding<RestoreRefusalCode>;

@@ -63,6 +63,12 @@ async function chunkLength(
   return { total, step: Math.max(1, Math.min(MOST_ELEMENTS, Math.floor(CHUNK_BYTES / bytesEach))) };
 }
 
+/** The digest that `digestValue` has for a string of less than 1 MiB, of its bytes. */
+export const digestShortString = (value: Buffer | null): ValueDigest => ({
+  digest: new PartsHash().add('string', value).digest(),
+  firstFieldExpiry: null,
+});
+
 async function digestString({ session, key }: ValueRequest): Promise<Buffer> {
   // The parts have fixed lengths: where they are divided says nothing about the value.
   const hash = new PartsHash().add('string');
