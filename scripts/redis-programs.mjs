@@ -49,7 +49,7 @@ const MACHINE = { x64: 'x86_64', arm64: 'aarch64' };
 
 /**
  * Where the programs are kept between runs. For root it is not the home folder: the servers run as another user, who cannot
- * reach it. `findRedisPrograms` of packages/testkit looks into the same folder.
+ * reach it. `findRedisPrograms` of packages/testkit reads the same folder.
  */
 export function toolCache() {
   const named = process.env['XDG_CACHE_HOME'];

@@ -134,7 +134,7 @@ eachFlavor('the configuration of %s', (flavor) => {
   });
 });
 
-test('a server accepts the ACL file without passwords, and nobody logs in with an old one', async () => {
+test('a server accepts the ACL file without passwords, and refuses a login with an old one', async () => {
   const { text } = redactConfig('user app on >app-secret ~app:* &* -@all +get (~x* +set)', 'acl');
   await using server = await startRedis({ users: [text] });
   expect(await server.call('ACL', 'LIST')).toContainEqual(expect.stringMatching(/^user app on .*~app:\*/));

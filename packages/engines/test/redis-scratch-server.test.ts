@@ -110,7 +110,7 @@ describe('a scratch server', () => {
     expect(await leftIn(folder.path)).toEqual([]);
   });
 
-  test('that cannot start at all says nothing about the files', async ({ skip }) => {
+  test('that cannot start for another reason does not condemn the files', async ({ skip }) => {
     if (process.getuid?.() !== 0) return skip(true, 'another user needs root');
     await using closed = await temporaryFolder();
     const connection = scratchConnection({ scratchFolder: closed.path, scratchUser });
@@ -120,7 +120,7 @@ describe('a scratch server', () => {
     expect(await leftIn(closed.path)).toEqual([]);
   });
 
-  test('that is killed while it loads says nothing about the files', async () => {
+  test('that is killed while it loads does not condemn the files', async () => {
     await using folder = await scratchFolder();
     const connection = scratchConnection({ scratchFolder: folder.path, scratchUser });
     const program = join(folder.path, 'redis-server');

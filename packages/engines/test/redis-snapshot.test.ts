@@ -57,7 +57,7 @@ eachFlavor('a snapshot of %s', (flavor) => {
     expect(await server.info('rdb_saves')).toBe('2');
   });
 
-  test('waits for the save of somebody else, and takes its own', async ({ skip }) => {
+  test('waits for the save of another client, and takes its own', async ({ skip }) => {
     await using server = await startRedis({ programs: programsOf(flavor, skip), ...slowly(300_000) });
     await server.call('MSET', 'a', 1, 'b', 2, 'c', 3);
     await server.call('BGSAVE');

@@ -48,7 +48,7 @@ export interface RedisServer extends AsyncDisposable {
   readonly password: string;
   /** The user that runs the server; undefined when it is the one of this process. */
   readonly user: { readonly name: string; readonly uid: number; readonly gid: number } | undefined;
-  /** What an agent file says of this server. */
+  /** The connection as an agent file describes it. */
   readonly connection: { readonly socket: string; readonly passwordFile: string; readonly binDir: string };
   /** Runs one command as the user `default` in database 0 and returns its reply; throws the error of the server. */
   call(...command: readonly Argument[]): Promise<unknown>;

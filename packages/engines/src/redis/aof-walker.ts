@@ -22,7 +22,7 @@ export interface AofFinding {
 export class AofFileWalker {
   readonly #commands = new RespWalker();
   #rdb: RdbWalker | null = null;
-  /** The first bytes, until they tell what the file begins with. */
+  /** The first bytes, until there are enough to recognize the format. */
   #start: Buffer | null = Buffer.alloc(0);
 
   push(chunk: Buffer): void {

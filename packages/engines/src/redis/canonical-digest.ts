@@ -3,7 +3,7 @@ import { createHash, type Hash } from 'node:crypto';
 const WORDS = 8;
 const LENGTH_BYTES = 8;
 
-/** A SHA-256 over parts that are told apart by their lengths: ("ab", "c") is not ("a", "bc"). */
+/** A SHA-256 over parts, each preceded by its length: ("ab", "c") and ("a", "bc") differ. */
 export class PartsHash {
   readonly #hash: Hash = createHash('sha256');
   readonly #length = Buffer.alloc(LENGTH_BYTES);

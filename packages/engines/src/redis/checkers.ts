@@ -12,7 +12,7 @@ export type CheckerWeakness =
   | 'CHANGED_COMMANDS_UNNOTICED';
 
 export type CheckerOutcome =
-  /** The tool found nothing. That is weak: the damage in `unnoticed` would look the same. */
+  /** The tool found nothing. It does not notice the kinds of damage in `unnoticed`. */
   | { readonly state: 'passed'; readonly version: string; readonly unnoticed: readonly CheckerWeakness[] }
   | { readonly state: 'failed'; readonly version: string }
   /**

@@ -102,7 +102,7 @@ export class RedisSession implements AsyncDisposable {
       this.#reply(name, this.#client.call(name, ...args)),
     );
     const executed = this.call('EXEC');
-    // A command that was refused while it was queued says why; EXEC then only says that there was one.
+    // The reply to the refused command carries the reason; the one to EXEC only reports that there was a refusal.
     await Promise.allSettled([...queued, executed]);
     await Promise.all(queued);
     const replies = await executed;

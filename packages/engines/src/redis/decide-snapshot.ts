@@ -23,7 +23,7 @@ export interface SaveObservation {
  */
 export interface SnapshotState {
   readonly phase: 'waiting' | 'requested';
-  /** What was observed before the request, or first of all. Every save that began later is good enough, whoever asked for it. */
+  /** The observation before the request; before any request, the first one. Every save that began later will do, also one of another client. */
   readonly base: SaveObservation;
   /** Refusals in a row without a visible reason. */
   readonly refusals: number;

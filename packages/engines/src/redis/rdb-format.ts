@@ -2,6 +2,9 @@
 export type ValueType = 'string' | 'list' | 'set' | 'zset' | 'hash' | 'stream' | 'module';
 export type RdbMagic = 'REDIS' | 'VALKEY';
 
+/** The newest versions of the formats whose parts are all known here. */
+export const NEWEST_KNOWN_VERSION: Readonly<Record<RdbMagic, number>> = { REDIS: 12, VALKEY: 80 };
+
 /** What stands between two keys. */
 export const OPCODE = {
   slotImport: 243,

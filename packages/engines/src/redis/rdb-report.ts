@@ -37,7 +37,7 @@ export interface RdbReport {
   readonly aux: Readonly<Record<string, string>>;
   /** `incomplete`: the file ends too early, or damage hides its end. */
   readonly state: 'whole' | 'incomplete' | 'not-rdb';
-  /** `absent`: the server was told to write none (`rdbchecksum no`). `not-reached`: the end of the file was not found. */
+  /** `absent`: the server was configured to write none (`rdbchecksum no`). `not-reached`: the end of the file was not found. */
   readonly checksum: 'matches' | 'differs' | 'absent' | 'not-reached';
   readonly trailingBytes: number;
   /** Where counting ended at a byte of unknown meaning; the counts are those up to there. */

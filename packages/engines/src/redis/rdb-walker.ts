@@ -2,7 +2,15 @@ import type { Readable } from 'node:stream';
 import { Bug } from '@lastgood/core';
 import { Crc64 } from './crc64.ts';
 import { MoreBytesNeeded, NotUnderstood, RdbCursor } from './rdb-cursor.ts';
-import { layoutOf, MODULE_OPCODE, moduleTypeName, OPCODE, type Part, type RdbMagic } from './rdb-format.ts';
+import {
+  layoutOf,
+  MODULE_OPCODE,
+  moduleTypeName,
+  NEWEST_KNOWN_VERSION,
+  OPCODE,
+  type Part,
+  type RdbMagic,
+} from './rdb-format.ts';
 import { RdbCounter, type RdbReport } from './rdb-report.ts';
 
 const HEADER_BYTES = 9;
@@ -39,6 +47,8 @@ export class RdbWalker {
   #bytes = 0;
   /** The last bytes that came, which may be the checksum and are not part of it. */
   #tail: Buffer = Buffer.alloc(0);
+  /** The byte before them. */
+  #beforeTail = 0;
   #magic: RdbMagic = 'REDIS';
   #version: number | null = null;
   #footer: Buffer | null = null;
@@ -87,6 +97,8 @@ export class RdbWalker {
         if (cursor.beyond > 0) break;
       }
     } catch (error) {
+      // The step is taken back, and with it what it has skipped.
+      cursor.beyond = 0;
       if (error instanceof NotUnderstood) {
         if (this.#phase !== 'foreign') this.#phase = 'opaque';
         this.#uncounted = { offset: this.#offset + kept, byte: cursor.bytes[kept] ?? 0 };
@@ -112,6 +124,7 @@ export class RdbWalker {
     if (all === chunk) this.#crc.update(this.#tail);
     const end = Math.max(0, all.length - CHECKSUM_BYTES);
     this.#crc.update(all.subarray(0, end));
+    this.#beforeTail = all[end - 1] ?? this.#tail.at(-1) ?? this.#beforeTail;
     this.#tail = Buffer.from(all.subarray(end));
   }
 
@@ -152,6 +165,7 @@ export class RdbWalker {
     switch (opcode) {
       case OPCODE.aux: {
         const name = cursor.text();
+        if (name === null) throw new NotUnderstood();
         this.#counter.aux(name, cursor.text());
         return;
       }
@@ -275,24 +289,32 @@ export class RdbWalker {
 
   /** What the bytes so far are; call it once, when there are no more. */
   report(): RdbReport {
-    const isWhole = this.#phase === 'end';
-    const footer = isWhole ? this.#footer : this.#tail;
-    const sum = this.#crc.digest();
-    const isChecked = footer !== null && footer.length === CHECKSUM_BYTES && !footer.every((byte) => byte === 0);
-    const matches = isChecked && sum.equals(footer);
+    const checksum = this.#checksum();
     const format = this.#version === null ? null : { magic: this.#magic, version: this.#version };
-    // Where the end was not reached, only a checksum that matches tells a file we cannot follow from one that was cut.
-    const wasLost = !isWhole && matches;
+    // The end was not reached: a matching checksum means that the file is whole and the walker cannot follow it.
+    const wasLost = this.#phase !== 'end' && (checksum === 'matches' || checksum === 'absent');
     return {
       format,
       bytes: this.#bytes,
       aux: this.#counter.auxFields(),
-      state: format === null ? 'not-rdb' : isWhole || wasLost ? 'whole' : 'incomplete',
-      checksum: matches ? 'matches' : isChecked && isWhole ? 'differs' : isWhole ? 'absent' : 'not-reached',
+      state: format === null ? 'not-rdb' : this.#phase === 'end' || wasLost ? 'whole' : 'incomplete',
+      checksum,
       trailingBytes: this.#trailingBytes,
       uncounted: this.#uncounted ?? (wasLost ? { offset: this.#offset, byte: null } : null),
       counts: this.#counter.counts(),
     };
+  }
+
+  #checksum(): RdbReport['checksum'] {
+    const isWhole = this.#phase === 'end';
+    const footer = isWhole ? this.#footer : this.#tail;
+    const isZero = footer === null || footer.every((byte) => byte === 0);
+    if (!isZero && this.#crc.digest().equals(footer)) return 'matches';
+    if (isWhole) return isZero ? 'absent' : 'differs';
+    // What is unknown in a newer format may well be right: the end mark stands where it has to.
+    const isNewer = (this.#version ?? 0) > NEWEST_KNOWN_VERSION[this.#magic];
+    const hasEndMark = isZero && this.#tail.length === CHECKSUM_BYTES && this.#beforeTail === OPCODE.end;
+    return this.#phase === 'opaque' && isNewer && hasEndMark ? 'absent' : 'not-reached';
   }
 }
 

@@ -10,7 +10,7 @@ const NOTHING_LISTENS = new Set(['ECONNREFUSED', 'ENOENT']);
 
 /**
  * Whether the server serves: for the control of its service. True when it has loaded its data, false when nothing listens. Throws when it
- * cannot be told, such as while the server loads or when it refuses the password. Needs `+info`.
+ * is undetermined, such as while the server loads or when it refuses the password. Needs `+info`.
  */
 export const readinessProbe =
   (connection: RedisConnection): ReadinessProbe =>

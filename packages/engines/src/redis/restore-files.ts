@@ -16,7 +16,7 @@ import type { ServerFiles } from './server-files.ts';
  *   undo       lastgood-undone-ID  the restored files are moved away; then lastgood-aside-ID is renamed to
  *              lastgood-return-ID  and its files are moved back
  *
- * Which folders are there tells how far it came: every step can be repeated after a crash, and does nothing when it is done.
+ * The folders that exist show how far it came: every step can be repeated after a crash, and does nothing when it is done.
  */
 const folderName = (kind: 'new' | 'aside' | 'return' | 'undone', id: string): string => `lastgood-${kind}-${id}`;
 const MANAGED = /^lastgood-(new|aside|return|undone)-([0-9a-z]{1,64})$/;

@@ -48,7 +48,7 @@ export async function unprivilegedUser(
   }
 }
 
-/** When a process started, by the kernel's count; tells it apart from a later one with the same id. */
+/** When a process started, by the kernel's count: a later process with the same id has another value. */
 export async function startTimeOf(pid: number): Promise<string | undefined> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined);
   return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19];

@@ -62,13 +62,13 @@ export interface ServerFacts {
   readonly lastSaveFailed: boolean;
   readonly lastAofWriteFailed: boolean;
   readonly changesSinceSave: number | null;
-  /** Null when the user of the agent may not read them, or the command was renamed; then `settingsRefusal` says which. */
+  /** Null when the user of the agent may not read them, or the command was renamed; `settingsRefusal` is the reply code then. */
   readonly settings: Settings | null;
   readonly settingsRefusal: ReplyCode | null;
 }
 
 /**
- * Reads the state of a server. Needs `+info`; with `+config|get` and `+client|list` it knows more, and without them it says so. Fails
+ * Reads the state of a server. Needs `+info`; with `+config|get` and `+client|list` it reports all fields, and without them null for some. Fails
  * when the server cannot be reached or reports no version.
  */
 export async function readServerFacts(session: RedisSession): Promise<ServerFacts> {

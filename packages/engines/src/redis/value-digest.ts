@@ -70,7 +70,7 @@ export const digestShortString = (value: Buffer | null): ValueDigest => ({
 });
 
 async function digestString({ session, key }: ValueRequest): Promise<Buffer> {
-  // The parts have fixed lengths: where they are divided says nothing about the value.
+  // The parts have a fixed length, so that equal values are divided alike.
   const hash = new PartsHash().add('string');
   for (let at = 0; ; at += CHUNK_BYTES) {
     const part = bufferOf(await session.callRaw('GETRANGE', key, at, at + CHUNK_BYTES - 1));
