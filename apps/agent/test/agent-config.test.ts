@@ -60,7 +60,7 @@ test('reports every problem at once, with file, line, column and path', async ()
     ]),
   );
   expect(lines).toContainEqual(
-    expect.stringMatching(/^agent\.yaml:11:\d\d targets\.shop\.connection\.usr is no setting of this file$/),
+    expect.stringMatching(/^agent\.yaml:11:\d\d targets\.shop\.connection\.usr unknown key$/),
   );
 });
 

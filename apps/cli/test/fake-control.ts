@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { requireBackup } from '@lastgood/core';
 import {
   type AdminApi,
   adminRouter,
@@ -124,6 +125,7 @@ export async function serve(
     },
     status: async () => (told === null ? [] : [{ ...targetStatus, ...told }]),
     backups: async () => [{ ...backup(BACKUP_ID, 2), ...newest }, backup(OTHER_BACKUP_ID, 1)],
+    selectBackup: async (query) => requireBackup(await api.backups({ limit: 100 }), query),
     jobs: async () => created.map((_, index) => view(index, 0)),
     job: async (jobId) => {
       asked += 1;

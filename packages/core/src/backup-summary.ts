@@ -3,7 +3,7 @@ import type { StoredBackup } from './repository.ts';
 import { candidatesOf } from './retention/candidates.ts';
 import { suspectSizes } from './verification/verdict.ts';
 
-/** A stored backup as the catalog keeps it. A failed verification makes it bad; whether its size is suspect depends on others. */
+/** The catalog's summary of a stored backup: bad after a failed verification. `summariesOf` also marks suspect sizes. */
 export function summaryOf(stored: StoredBackup, repository: string): BackupSummary {
   const { manifest, manifestSha256, verified, restorable, remark } = stored;
   const sum = (side: 'produced' | 'stored'): number =>
@@ -31,7 +31,7 @@ export function summaryOf(stored: StoredBackup, repository: string): BackupSumma
   };
 }
 
-/** The summaries of a target's backups, oldest first; contents whose size falls out of line make a good backup suspect. */
+/** The summaries of a target's backups, oldest first. A good backup is suspect when the size of any of its contents is. */
 export function summariesOf(backups: readonly StoredBackup[], repository: string): BackupSummary[] {
   const groups = Map.groupBy(
     candidatesOf(backups).flatMap((backup) => backup.parts.map((part) => ({ ...backup, ...part }))),

@@ -1,6 +1,6 @@
 import type { StoredBackup } from './repository.ts';
 
-/** The bytes that a backup of these contents will take, by the last one of each; 0 for what was never backed up. */
+/** Estimates the stored bytes of the next backup of these contents from the last backup of each. New contents count as 0. */
 export function expectedBytes(backups: readonly StoredBackup[], contents: readonly string[]): number {
   const last = new Map<string, number>();
   for (const { manifest } of backups)

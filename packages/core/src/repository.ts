@@ -14,10 +14,10 @@ export interface NewBackup {
 export interface BackupWriter extends ArtifactSink {
   /** Writes the manifest last; from then on the backup exists. Returns the manifest as read back. */
   publish(facts: BackupFacts, finishedAt: string): Promise<{ manifest: Manifest; manifestSha256: string }>;
-  /** Removes everything of an unpublished backup; what a failing disk does not let go is left to the sweep, and nothing is thrown. */
+  /** Removes an unpublished backup. Never throws: what cannot be removed now is left to the sweep. */
   abandon(): Promise<void>;
 }
-/** Why a backup is not to be removed. `by` and `at` are null when the hold is there and cannot be read. */
+/** Why a backup must not be removed. `by` and `at` are null when the hold exists but cannot be read. */
 export interface Hold {
   readonly reason: string;
   readonly by: string | null;
@@ -30,25 +30,28 @@ export interface StoredBackup {
   readonly held: Hold | null;
   /** Whether this version can restore it. A backup that it cannot restore is listed, and never removed. */
   readonly restorable: Restorable;
-  /** What is wrong beside the backup, such as a verdict that cannot be read; it joins the warnings of its summary. */
+  /** A problem outside the backup itself, such as an unreadable verdict. The summary lists it as a warning. */
   readonly remark?: string;
 }
-/** One repository. Names typed by people are schema-checked words; every path below is made by us and never follows a symlink. */
+/** One repository. Names from users are validated against a schema; paths are generated and never follow a symbolic link. */
 export interface Repository {
   readonly id: string;
-  /** Mount check, marker, owner and modes. Throws REPOSITORY_NOT_MOUNTED, REPOSITORY_UNSAFE. Called before each job. */
+  /** Checks mount, marker, owner and modes before each job. Throws REPOSITORY_NOT_MOUNTED or REPOSITORY_UNSAFE. */
   check(): Promise<void>;
   /** Null when the store has no limit. */
   freeBytes(): Promise<number | null>;
-  /** Refuses REPOSITORY_FOREIGN when the target's folder belongs to another system id, or is written by another installation: so does all that changes it. `run` stops the read-back, and hears how far it is. */
+  /**
+   * Starts a backup. This and every other change throws REPOSITORY_FOREIGN when the target's folder belongs to another system id or
+   * another installation writes to it. `run` cancels the read-back and receives its progress.
+   */
   begin(backup: NewBackup, systemId: string, run?: Pick<EngineContext, 'signal' | 'progress'>): Promise<BackupWriter>;
-  /** `backups` have a manifest and every object it lists, by name, kind and size; whatever else is there is `broken`, and says why. */
+  /** `backups` have a manifest and every object that it lists, by name, kind and size. All others are `broken`, with the reason. */
   list(ref: TargetRef): Promise<{ backups: StoredBackup[]; broken: { backupId: string; reason: string }[] }>;
   read(ref: TargetRef, backupId: string): Promise<StoredBackup>;
   open(ref: TargetRef, backupId: string): Promise<ArtifactSource>;
   /**
-   * Levels 0 and 1: present with the right sizes; stored bytes re-read and hashed; names object and 1 MiB block of damage when it can.
-   * `remark` hears what is no finding, and yet lessens what the answer is worth.
+   * Level 0 checks presence and sizes; level 1 also re-reads and hashes the stored bytes. Findings name the object and, where possible,
+   * the damaged 1 MiB block. `remark` receives what limits the result without being a finding, such as a read from the page cache.
    */
   verify(
     ref: TargetRef,
@@ -58,32 +61,32 @@ export interface Repository {
     progress: (doneBytes: number) => void,
     remark?: (text: string) => void,
   ): Promise<readonly Finding[]>;
-  /** Keeps the verdict of a verification beside the backup (verified.json), outside the manifest. */
+  /** Stores the verdict of a verification in verified.json beside the manifest. */
   recordVerified(ref: TargetRef, backupId: string, verdict: NonNullable<BackupSummary['verified']>): Promise<void>;
-  /** Keeps a backup from being removed until it is released. False when it is held already: the first hold stays. */
+  /** Protects a backup from removal until it is released. Returns false when it is already held: the first hold stays. */
   hold(ref: TargetRef, backupId: string, hold: { reason: string; by: string; at: string }): Promise<boolean>;
-  /** False when the backup was not held. */
+  /** Releases a hold. Returns false when the backup was not held. */
   release(ref: TargetRef, backupId: string): Promise<boolean>;
   /**
-   * Hides a backup behind a tombstone, and returns the bytes that its purge will free. Refuses BACKUP_HELD, BACKUP_NEEDED (another
-   * backup that is kept depends on it) and NEWER_FORMAT.
+   * Marks a backup as removed with a tombstone and returns the bytes that its purge will free. Throws BACKUP_HELD, BACKUP_NEEDED
+   * (another backup depends on it) or NEWER_FORMAT.
    */
   remove(ref: TargetRef, backupId: string, now: number): Promise<number>;
   /**
-   * Removes the bytes of backups that were removed longer ago than the grace: manifest first, then only the objects that it listed,
-   * then the tombstone. Never of a held backup. What cannot be removed stops no other; it is thrown at the end.
+   * Deletes the data of backups whose grace period is over: the manifest first, then the objects that it lists, then the tombstone.
+   * Skips held backups. A failure does not stop the other deletions; its error is thrown at the end.
    */
   purge(ref: TargetRef, now: number, graceMs: number): Promise<number>;
-  /** Removes what unpublished backups left behind that no live job owns. */
+  /** Removes the leftovers of unpublished backups, except those of running jobs. */
   sweep(ref: TargetRef, liveBackupIds: ReadonlySet<string>): Promise<readonly string[]>;
-  /** A log stream of a target. Throws BAD_INPUT for what is not the id of one. */
+  /** Returns a log stream of a target. Throws BAD_INPUT when `streamId` is not valid. */
   log(ref: TargetRef, streamId: string): SegmentLog;
-  /** The store's own clock: modification time of a marker just written. */
+  /** The time by the store's own clock. */
   storeNow(): Promise<number>;
-  /** Throws REPOSITORY_FOREIGN when a backup of this system from here would be refused. */
+  /** Throws REPOSITORY_FOREIGN when this installation may not back up this system here. */
   checkOwner(ref: TargetRef, systemId: string): Promise<void>;
-  /** Takes the target's folder from whoever writes there, for the next backup to make it its own; false when nobody did. */
+  /** Removes the owner of the target's folder; the next backup becomes its owner. Returns false when it had none. */
   disown(ref: TargetRef): Promise<boolean>;
-  /** The ids of backups that were removed and whose grace is not over. */
+  /** The ids of removed backups whose grace period is not over. */
   removed(ref: TargetRef): Promise<string[]>;
 }

@@ -2,28 +2,28 @@ import { aManifest, aStoredBackup } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
 import { expectedBytes, partsOf, type StoredBackup, summariesOf } from '../src/index.ts';
 
-/** A backup that holds these databases, with what the tool produced for each. */
+/** A backup of these databases with the produced bytes of each. */
 const backup = (sequence: number, databases: Record<string, number>, passedLevel?: 1 | 4): StoredBackup =>
   aStoredBackup(aManifest(databases, { sequence }), {
     verified: passedLevel === undefined ? null : { level: passedLevel, at: '2026-01-01T00:00:00Z', passed: true },
   });
 const MIB = 1_048_576;
 
-test('a backup belongs to one group for each of its databases, so that another set of them starts nothing anew', () => {
+test('keeps the group of a database when other databases are added or dropped', () => {
   const groups = (databases: Record<string, number>) =>
     partsOf(backup(1, databases).manifest).map(({ group }) => group);
   expect(groups({ shop: 1, copy: 1 })[0]).toBe(groups({ shop: 2 })[0]);
   expect(new Set(groups({ shop: 1, copy: 1 })).size).toBe(2);
 });
 
-test('a backup without contents is one group of its method, as large as all its objects', () => {
+test('puts a backup without contents into one group of its method, with the size of all objects', () => {
   expect(partsOf(aManifest({}))).toEqual([{ group: expect.any(String), database: null, producedBytes: 1_000 }]);
   const [logical] = partsOf(aManifest({}));
   const [physical] = partsOf(aManifest({}, { method: 'physical' }));
   expect(logical?.group).not.toBe(physical?.group);
 });
 
-test('one database of many that shrank makes the backup suspect, until it was loaded into a server', () => {
+test('marks a backup suspect when one of its databases shrank, until a restore test passes', () => {
   const series = [backup(1, { shop: 900 * MIB, crm: MIB }), backup(2, { shop: 900 * MIB, crm: MIB })];
   const states = (level?: 1 | 4) =>
     summariesOf([...series, backup(3, { shop: 900 * MIB, crm: 10 }, level)], 'local').map(({ state }) => state);
@@ -32,12 +32,12 @@ test('one database of many that shrank makes the backup suspect, until it was lo
   expect(states(4)).toEqual(['good', 'good', 'good']);
 });
 
-test('a database that is new, or gone, does not make the others suspect', () => {
+test('does not mark a backup suspect when a database is added or dropped', () => {
   const series = [backup(1, { shop: MIB }), backup(2, { shop: MIB, huge: 900 * MIB }), backup(3, { shop: MIB })];
   expect(summariesOf(series, 'local').map(({ state }) => state)).toEqual(['good', 'good', 'good']);
 });
 
-test('a summary carries what a restore brings back, what it needs and whether this version can do it', () => {
+test('summarizes contents, dependencies and whether this version can restore the backup', () => {
   const reason = { code: 'NEWER_FORMAT' as const, params: { part: 'method', name: 'physical' } };
   const stored = aStoredBackup(aManifest({ shop: 500 }, { method: 'physical', dependsOn: ['base'] }), {
     restorable: { ok: false, reason },
@@ -57,7 +57,7 @@ test('a summary carries what a restore brings back, what it needs and whether th
   ]);
 });
 
-test('the space for a backup is judged by the last one of each database that it will hold', () => {
+test('estimates the size of a backup from the last backup of each database', () => {
   const series = [backup(1, { shop: 5_000, huge: 90_000_000 }), backup(2, { shop: 7_000 })];
   expect(expectedBytes(series, ['shop'])).toBe(700);
   expect(expectedBytes(series, ['shop', 'huge', 'new'])).toBe(9_000_700);

@@ -11,18 +11,18 @@ const missing = (backups: StoredBackup[]): Record<string, string> =>
     ),
   );
 
-test('a chain of backups is restorable when all of it is there', () => {
+test('a chain of backups is restorable when it is complete', () => {
   expect(missing([backup('base'), backup('one', ['base']), backup('two', ['base', 'one'])])).toEqual({});
 });
 
-test('what depends on a backup that is not there is not restorable, down the whole chain', () => {
+test('a missing backup makes every backup that depends on it not restorable', () => {
   expect(missing([backup('one', ['base']), backup('two', ['one']), backup('other')])).toEqual({
     one: 'base',
     two: 'one',
   });
 });
 
-test('what depends on a backup that failed a verification, or that a newer version made, is not restorable', () => {
+test('a backup that depends on a bad backup or one of a newer version is not restorable', () => {
   const failed = { verified: { level: 1, at: '2026-01-01T00:00:00Z', passed: false } };
   expect(missing([backup('base', [], failed), backup('one', ['base'])])).toEqual({ one: 'base' });
   const newer = {
@@ -31,11 +31,11 @@ test('what depends on a backup that failed a verification, or that a newer versi
   expect(missing([backup('base', [], newer), backup('one', ['base'])])).toEqual({ base: 'NEWER_FORMAT', one: 'base' });
 });
 
-test('a circle, which only a forged manifest can make, ends', () => {
+test('a dependency cycle in a forged manifest does not loop forever', () => {
   expect(missing([backup('a', ['b']), backup('b', ['a'])])).toEqual({});
 });
 
-test('names the backups that depend on one', () => {
+test('lists the backups that directly depend on a backup', () => {
   const chain = [backup('base'), backup('one', ['base']), backup('two', ['one'])];
   expect(dependentsOf('base', chain)).toEqual(['one']);
   expect(dependentsOf('two', chain)).toEqual([]);

@@ -2,13 +2,13 @@ import { randomUUID } from 'node:crypto';
 import type { StoredBackup } from '@lastgood/core';
 import type { BackupContent, BackupSummary, Manifest } from '@lastgood/protocol';
 
-/** Databases of these names, each of one byte. */
+/** Databases with these names, each one byte large. */
 export const someDatabases = (...names: readonly string[]): BackupContent[] =>
   names.map((name) => ({ kind: 'database', name, bytes: 1 }));
 
 const AT = '2026-01-15T12:00:00Z';
 
-/** A good backup of the target `shop` with the database `shop`, never verified, as an agent reports it. */
+/** The summary of a good, never verified backup of target and database `shop`, as an agent reports it. */
 export const aBackupSummary = (more: Partial<BackupSummary> = {}): BackupSummary => ({
   backupId: randomUUID(),
   target: 'shop',
@@ -32,7 +32,7 @@ export const aBackupSummary = (more: Partial<BackupSummary> = {}): BackupSummary
   ...more,
 });
 
-/** A manifest of databases with these sizes; each is stored in a tenth of its bytes. */
+/** A manifest of databases with these sizes. Each is stored at a tenth of its size. */
 export function aManifest(databases: Readonly<Record<string, number>>, more: Partial<Manifest> = {}): Manifest {
   const object = (index: number, role: string, contents: string | null, size: number) => ({
     name: `data/${String(index).padStart(4, '0')}.dump.zst`,
@@ -79,7 +79,7 @@ export function aManifest(databases: Readonly<Record<string, number>>, more: Par
   };
 }
 
-/** A backup as a repository lists it: restorable, never verified. */
+/** A restorable, never verified backup, as a repository lists it. */
 export const aStoredBackup = (manifest: Manifest, more: Partial<StoredBackup> = {}): StoredBackup => ({
   manifest,
   manifestSha256: 'd'.repeat(64),

@@ -1,8 +1,8 @@
 import { accessSync, constants, existsSync, realpathSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { Failure } from '@lastgood/core';
 import { captureTool } from '@lastgood/host';
+import { toolCache } from './tool-cache.ts';
 
 /** `system` is the Redis of the system's packages; the others come out of the cache of test tools. */
 export type RedisFlavor = 'system' | 'redis-8.2' | 'valkey-9.1';
@@ -18,13 +18,6 @@ export interface RedisPrograms {
   readonly server: string;
   readonly checkRdb: string;
   readonly checkAof: string;
-}
-
-/** The folder that scripts/redis-programs.mjs fills. */
-function toolCache(): string {
-  const named = process.env['XDG_CACHE_HOME'];
-  if (named !== undefined && named !== '') return join(named, 'lastgood-test-tools');
-  return process.getuid?.() === 0 ? '/var/cache/lastgood-test-tools' : join(homedir(), '.cache', 'lastgood-test-tools');
 }
 
 function isExecutable(path: string): boolean {

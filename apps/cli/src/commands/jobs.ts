@@ -105,7 +105,7 @@ export async function verify(
   const target = await oneTarget(client, selector);
   const {
     backup: { backupId },
-  } = await oneBackup(client, fullName(target), wanted, 'check');
+  } = await oneBackup(client, fullName(target), wanted, 'verify');
   const { job, result } = await run(
     context,
     fullName(target),
@@ -202,7 +202,7 @@ export async function restore(
   const { output } = context;
   const target = await oneTarget(client, selector);
   const found = await oneBackup(client, fullName(target), wanted, 'restore', options.database);
-  if (found.passedOver !== undefined)
+  if (found.passedOver !== null)
     output.note(
       `Newer ones are suspect or bad and passed over, the newest is ${shortId(found.passedOver.backupId)} of ${instant(found.passedOver.recoveryPoint)}; it can be named instead of "latest".`,
     );

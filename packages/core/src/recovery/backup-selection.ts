@@ -1,6 +1,7 @@
 import type { BackupSummary } from '@lastgood/protocol';
+import { Failure, unreachable } from '../failure.ts';
 
-/** Which backup somebody asks for: the newest, the newest whose recovery point is at or before an instant, or one by (part of) its id. */
+/** Which backup is wanted: the newest, the newest with a recovery point at or before an instant, or one by (part of) its id. */
 export type WantedBackup =
   | { readonly type: 'latest' }
   | { readonly type: 'at'; readonly atMs: number }
@@ -10,13 +11,13 @@ export type BackupSelection<B> =
   | {
       readonly type: 'selected';
       readonly backup: B;
-      /** The newest backup in question, when it was passed over because it is not good. */
+      /** The newest matching backup, when it was skipped because it is not eligible. */
       readonly passedOver: B | null;
     }
   | { readonly type: 'none' }
-  /** The part fits several ids. */
+  /** The part matches several ids. */
   | { readonly type: 'ambiguous'; readonly backupIds: readonly string[] }
-  /** The good backups hold several contents, and it is unclear which one is meant. */
+  /** The good backups have several contents, and it is unclear which one is meant. */
   | { readonly type: 'several-contents'; readonly names: readonly string[] };
 
 type Candidate = Pick<
@@ -28,14 +29,13 @@ const holds = (backup: Candidate, content: string): boolean => backup.contents.s
 
 /**
  * A suspect backup wants checking, so a verification takes it; it may lack what a restore is for, so a restore passes it over
- * (decision 0008). What this version cannot restore is passed over as well.
+ * (decision 0008). What this version cannot restore or decode is passed over by both.
  */
 function isEligible({ state, restorable }: Candidate, purpose: SelectionPurpose): boolean {
-  if (state === 'good') return purpose === 'verify' || restorable.ok;
-  return state === 'suspect' && purpose === 'verify';
+  return restorable.ok && (state === 'good' || (state === 'suspect' && purpose === 'verify'));
 }
 
-/** The contents among which a restore of `newest` would have to guess; empty when it is clear which one is meant. */
+/** The contents among which a restore would have to guess; empty when it is clear which one is meant. */
 function unclearContents(newest: Candidate, good: readonly Candidate[]): string[] {
   const [only, ...others] = newest.contents;
   // A target is often named after its one database.
@@ -45,8 +45,8 @@ function unclearContents(newest: Candidate, good: readonly Candidate[]): string[
 }
 
 /**
- * Selects a backup of one target. `content`: only backups that hold it. A restore of `latest` or `at` without `content` is refused
- * when the good backups hold several contents, unless the selected one holds only the one that the target is named after.
+ * Selects a backup of one target. With `content`, only backups that contain it. A restore of `latest` or `at` without `content` is
+ * refused when the good backups have several contents, unless the selected one has only the content that the target is named after.
  */
 export function selectBackup<B extends Candidate>(
   backups: readonly B[],
@@ -83,4 +83,47 @@ export function selectBackup<B extends Candidate>(
     backup: selected,
     passedOver: newest === undefined || newest === selected ? null : newest,
   };
+}
+
+export interface BackupQuery {
+  /** The target's name as it was typed, for messages. */
+  readonly target: string;
+  readonly wanted: WantedBackup;
+  readonly purpose: SelectionPurpose;
+  readonly content: string | null;
+}
+
+function notFound({ target, wanted, content }: BackupQuery): Failure {
+  const remedy = `List them with \`lastgood backups ${target}\`.`;
+  if (wanted.type === 'id') return new Failure('NOT_FOUND', `target ${target} has no backup with this id`, { remedy });
+  const of = content === null ? '' : ` of database "${content}"`;
+  const until = wanted.type === 'at' ? ` at or before ${new Date(wanted.atMs).toISOString()}` : '';
+  return new Failure('NOT_FOUND', `target ${target} has no good backup${of}${until}`, { remedy });
+}
+
+/** The selected backup. Throws NOT_FOUND when none fits, and BAD_INPUT when it is unclear which one is meant. */
+export function requireBackup<B extends Candidate>(
+  backups: readonly B[],
+  query: BackupQuery,
+): { backup: B; passedOver: B | null } {
+  const { target, wanted, purpose, content } = query;
+  const selection = selectBackup(backups, wanted, purpose, content);
+  switch (selection.type) {
+    case 'selected':
+      return { backup: selection.backup, passedOver: selection.passedOver };
+    case 'none':
+      throw notFound(query);
+    case 'ambiguous':
+      throw new Failure('BAD_INPUT', `several backups of target ${target} have this id`, {
+        remedy: `Give more of the id: ${selection.backupIds.slice(0, 5).join(', ')}.`,
+      });
+    case 'several-contents':
+      throw new Failure(
+        'BAD_INPUT',
+        `the backups of target ${target} hold ${selection.names.length} databases: ${selection.names.join(', ')}`,
+        { remedy: 'Name one of them with --database.' },
+      );
+    default:
+      return unreachable(selection);
+  }
 }

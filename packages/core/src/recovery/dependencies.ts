@@ -1,8 +1,8 @@
 import type { StoredBackup } from '../repository.ts';
 
 /**
- * The backups with what they depend on taken into account: one whose dependency is not there, failed a verification or cannot be
- * restored itself, cannot be restored either (DEPENDENCY_MISSING).
+ * Marks backups whose dependency is missing, failed a verification or is not restorable itself as not restorable
+ * (DEPENDENCY_MISSING).
  */
 export function checkDependencies(backups: readonly StoredBackup[]): StoredBackup[] {
   const byId = new Map(backups.map((backup) => [backup.manifest.backupId, backup]));
@@ -16,7 +16,7 @@ export function checkDependencies(backups: readonly StoredBackup[]): StoredBacku
     const { backupId, dependsOn } = backup.manifest;
     const known = checked.get(backupId);
     if (known !== undefined) return known;
-    // Ends a circle, which only a forged manifest can make.
+    // Ends a cycle, which only a forged manifest can contain.
     checked.set(backupId, backup);
     const missing = backup.restorable.ok ? dependsOn.find((needed) => !isUsable(needed)) : undefined;
     if (missing === undefined) return backup;
@@ -28,7 +28,7 @@ export function checkDependencies(backups: readonly StoredBackup[]): StoredBacku
   return backups.map(check);
 }
 
-/** The ids of the backups that depend on one, directly. */
+/** The ids of the backups that directly depend on a backup. */
 export function dependentsOf(backupId: string, backups: readonly StoredBackup[]): string[] {
   return backups
     .filter(({ manifest }) => manifest.dependsOn.includes(backupId))

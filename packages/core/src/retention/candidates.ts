@@ -3,7 +3,7 @@ import type { StoredBackup } from '../repository.ts';
 import type { Judged } from '../verification/verdict.ts';
 import type { GroupPart, RotationCandidate } from './plan.ts';
 
-/** The groups that a backup belongs to: one for each of its contents, so that a changed set of databases starts nothing anew. */
+/** The groups of a backup: one for each of its contents, so that a created or dropped database does not start new groups. */
 export function partsOf({ engine, method, contents, objects }: Manifest): GroupPart[] {
   const whole = {
     group: JSON.stringify([engine, method, null]),
@@ -18,8 +18,8 @@ export function partsOf({ engine, method, contents, objects }: Manifest): GroupP
   }));
 }
 
-/** What is known of a stored backup, for retention and for the judgement of sizes. */
-function judge({ verified, restorable }: StoredBackup): Judged {
+/** Classifies a stored backup for retention and size checks. */
+function classify({ verified, restorable }: StoredBackup): Judged {
   const verifiedLevel = verified?.passed === true ? verified.level : null;
   if (verified?.passed === false) return { state: 'bad', verifiedLevel };
   if (restorable.ok) return { state: 'good', verifiedLevel };
@@ -32,7 +32,7 @@ export const candidatesOf = (backups: readonly StoredBackup[]): RotationCandidat
     backupId: backup.manifest.backupId,
     sequence: backup.manifest.sequence,
     finishedAt: backup.manifest.finishedAt,
-    ...judge(backup),
+    ...classify(backup),
     parts: partsOf(backup.manifest),
     dependsOn: backup.manifest.dependsOn,
   }));

@@ -65,6 +65,12 @@ export const backupViewSchema = backupSummarySchema.extend({
   held: z.boolean(),
 });
 export type BackupView = z.infer<typeof backupViewSchema>;
+export const selectedBackupSchema = z.object({
+  backup: backupViewSchema,
+  /** The newest backup in question, when it was passed over because it is not good. */
+  passedOver: backupViewSchema.nullable(),
+});
+export type SelectedBackup = z.infer<typeof selectedBackupSchema>;
 export const jobViewSchema = z.object({
   jobId: uuidSchema,
   environment: nameSchema,

@@ -6,9 +6,9 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 
 export interface StoreUnderTest extends AsyncDisposable {
   readonly store: ObjectStore;
-  /** Another instance over the same medium, as a process that starts later has it. */
+  /** Creates another instance over the same medium, as a later process would. */
   reopen(): Promise<ObjectStore>;
-  /** Leaves behind what a put of this name leaves when its process is killed. Absent when the medium keeps nothing of it. */
+  /** Simulates a put whose process is killed. Absent when a killed put leaves nothing on the medium. */
   readonly killDuringPut?: (name: string) => Promise<void>;
 }
 
@@ -34,8 +34,8 @@ const codeOf = async (work: Promise<unknown>): Promise<string> =>
     (error: unknown) => (error instanceof Failure ? error.code : String(error)),
   );
 
-/** A stream that has passed on its bytes once `started` resolves, and then stays open until it is ended or destroyed. */
-function heldStream(bytes: Buffer): { stream: PassThrough; started: Promise<void> } {
+/** A stream that stays open after its first bytes until it is ended or destroyed. `started` resolves when they have been read. */
+function openStream(bytes: Buffer): { stream: PassThrough; started: Promise<void> } {
   const stream = new PassThrough();
   const { promise: started, resolve } = Promise.withResolvers<void>();
   stream.write(bytes, () => resolve());
@@ -43,8 +43,8 @@ function heldStream(bytes: Buffer): { stream: PassThrough; started: Promise<void
 }
 
 /**
- * The semantics that the repository format relies on (see `ObjectStore`). Runs the same tests for every store; what a store does not
- * support according to `capabilities` must be refused.
+ * Tests the semantics that the repository format relies on (see `ObjectStore`). Every store runs the same tests and must refuse what its
+ * `capabilities` do not include.
  */
 export function describeObjectStore(
   name: string,
@@ -60,7 +60,7 @@ export function describeObjectStore(
     });
     afterEach(() => under[Symbol.asyncDispose]());
 
-    test('declares the capabilities that it is tested for, and passes its own check', async () => {
+    test('declares the tested capabilities and passes its own check', async () => {
       expect(store.capabilities).toEqual(capabilities);
       await store.check();
     });
@@ -80,7 +80,7 @@ function describeContent(get: () => ObjectStore): void {
     ['one byte', Buffer.from('x')],
     ['many bytes', randomBytes(3 * MIB + 17)],
   ] as const)
-    test(`stores ${what} from memory and from a stream, and returns them`, async () => {
+    test(`stores and returns ${what} from memory and from a stream`, async () => {
       const store = get();
       await store.put('a/memory', bytes);
       await store.put('a/stream', Readable.from([bytes.subarray(0, 1), bytes.subarray(1)], { objectMode: false }));
@@ -107,7 +107,7 @@ function describeContent(get: () => ObjectStore): void {
     }
   });
 
-  test('reports a missing object with NOT_FOUND, and removes one that is missing without an error', async () => {
+  test('reports a missing object with NOT_FOUND, and ignores its removal', async () => {
     const store = get();
     await store.put('a/b/c', Buffer.from('x'));
     for (const name of ['b', 'a/c', 'a/b/d', 'x/y/z']) {
@@ -118,7 +118,7 @@ function describeContent(get: () => ObjectStore): void {
     expect(await namesOf(store, '')).toEqual(['a/b/c']);
   });
 
-  test('forgets an object that was removed, and takes the name again', async () => {
+  test('does not return a removed object, and accepts its name again', async () => {
     const store = get();
     await store.put('a/b/c', Buffer.from('old'));
     await store.remove('a/b/c');
@@ -129,7 +129,7 @@ function describeContent(get: () => ObjectStore): void {
     expect(await text(store, 'a/b/c')).toBe('new');
   });
 
-  test('refuses names that are not object names', async () => {
+  test('refuses invalid object names', async () => {
     const store = get();
     for (const name of ['', '/a', 'a/', 'a//b', '../a', 'a/../b', '.a', 'a.partial', 'a b', 'ä', 'a\n', 'a\0'])
       await expect(store.put(name, Buffer.from('x')), JSON.stringify(name)).rejects.toThrow(Bug);
@@ -151,7 +151,7 @@ function describeReading(get: () => ObjectStore): void {
     expect(await codeOf(reading)).toBe('JOB_CANCELED');
   });
 
-  test('lets go of an object whose reader stopped early', async () => {
+  test('removes an object whose reader stopped early', async () => {
     const store = get();
     await store.put('a', randomBytes(4 * MIB));
     for await (const _chunk of await store.get('a')) break;
@@ -159,7 +159,7 @@ function describeReading(get: () => ObjectStore): void {
     expect(await namesOf(store, '')).toEqual([]);
   });
 
-  test('reads the medium when it is asked for fresh bytes, or gives a reason', async () => {
+  test('reads the medium for fresh bytes, or reports the reason why not', async () => {
     const store = get();
     const bytes = randomBytes(MIB);
     await store.put('a', bytes);
@@ -170,9 +170,9 @@ function describeReading(get: () => ObjectStore): void {
 }
 
 function describePublication(get: () => StoreUnderTest): void {
-  test('I2: shows nothing of an object before its last byte is stored', async () => {
+  test('I2: does not show an object before its last byte is stored', async () => {
     const { store } = get();
-    const { stream, started } = heldStream(randomBytes(MIB));
+    const { stream, started } = openStream(randomBytes(MIB));
     const putting = store.put('a/b', stream);
     await started;
     expect(await store.stat('a/b')).toBeUndefined();
@@ -183,11 +183,11 @@ function describePublication(get: () => StoreUnderTest): void {
     expect((await store.stat('a/b'))?.size).toBe(MIB);
   });
 
-  test('I2: keeps nothing of a put whose body fails, keeps the previous object, and passes the error on', async () => {
+  test('I2: stores nothing when the body fails, keeps the previous object, and passes on the error', async () => {
     const { store } = get();
     await store.put('a/old', Buffer.from('old'));
     for (const name of ['a/old', 'a/new']) {
-      const { stream, started } = heldStream(randomBytes(2 * MIB));
+      const { stream, started } = openStream(randomBytes(2 * MIB));
       const putting = store.put(name, stream);
       const failed = expect(putting).rejects.toMatchObject({ code: 'TOOL_FAILED', message: 'the tool failed' });
       await started;
@@ -198,7 +198,7 @@ function describePublication(get: () => StoreUnderTest): void {
     expect(await text(store, 'a/old')).toBe('old');
   });
 
-  test('passes on the error of a body that fails before its first byte is taken', async () => {
+  test('passes on the error of a body that fails before its first byte is read', async () => {
     const { store } = get();
     const failed = new PassThrough();
     failed.destroy(new Failure('TOOL_FAILED', 'the tool failed'));
@@ -210,9 +210,9 @@ function describePublication(get: () => StoreUnderTest): void {
     expect(await namesOf(store, '')).toEqual([]);
   });
 
-  test('keeps nothing of a put whose body is destroyed without an error', async () => {
+  test('stores nothing when the body is destroyed without an error', async () => {
     const { store } = get();
-    const { stream, started } = heldStream(randomBytes(2 * MIB));
+    const { stream, started } = openStream(randomBytes(2 * MIB));
     const putting = store.put('a/new', stream);
     const failed = expect(putting).rejects.toThrow();
     await started;
@@ -221,7 +221,7 @@ function describePublication(get: () => StoreUnderTest): void {
     expect(await namesOf(store, '')).toEqual([]);
   });
 
-  test('takes objects below a prefix while the last object there is removed', async () => {
+  test('stores an object below a prefix while the last object there is removed', async () => {
     const { store, reopen } = get();
     const other = await reopen();
     for (let round = 0; round < 40; round += 1) {
@@ -234,7 +234,7 @@ function describePublication(get: () => StoreUnderTest): void {
 }
 
 function describeReplacing(get: () => StoreUnderTest, capabilities: StoreCapabilities): void {
-  test('replaces an object, for later instances as well', async () => {
+  test('replaces an object, also for later instances', async () => {
     const { store, reopen } = get();
     await store.put('a/b', Buffer.from('first, and longer'));
     await store.put('a/b', Buffer.from('second'));
@@ -243,7 +243,7 @@ function describeReplacing(get: () => StoreUnderTest, capabilities: StoreCapabil
   });
 
   if (capabilities.atomicPut)
-    test('replaces an object in one step: a reader receives the old bytes or the new ones', async () => {
+    test('replaces an object in one step: a reader receives the old or the new bytes', async () => {
       const { store } = get();
       const versions = [Buffer.alloc(MIB, 'a'), Buffer.alloc(MIB, 'b')];
       await store.put('a', Buffer.alloc(MIB, 'a'));
@@ -263,7 +263,7 @@ function describeReplacing(get: () => StoreUnderTest, capabilities: StoreCapabil
 
 function describePutIfAbsent(get: () => StoreUnderTest, capabilities: StoreCapabilities): void {
   if (capabilities.conditionalPut) {
-    test('keeps the first object that is put if absent, and refuses others with OBJECT_EXISTS', async () => {
+    test('with ifAbsent, keeps the first object and refuses others with OBJECT_EXISTS', async () => {
       const { store, reopen } = get();
       await store.put('a/b', Buffer.from('first'), { ifAbsent: true });
       for (const later of [store, await reopen()])
@@ -275,7 +275,7 @@ function describePutIfAbsent(get: () => StoreUnderTest, capabilities: StoreCapab
       expect([await text(store, 'a/b'), await namesOf(store, '')]).toEqual(['third', ['a/b']]);
     });
 
-    test('I6: of many concurrent puts if absent exactly one succeeds', async () => {
+    test('I6: with ifAbsent, exactly one of many concurrent puts succeeds', async () => {
       const { store, reopen } = get();
       const stores = [store, await reopen(), await reopen()];
       for (let round = 0; round < 5; round += 1) {
@@ -290,7 +290,7 @@ function describePutIfAbsent(get: () => StoreUnderTest, capabilities: StoreCapab
       }
     });
   } else
-    test('refuses to put if absent', async () => {
+    test('refuses ifAbsent', async () => {
       const { store } = get();
       expect(await codeOf(store.put('a', Buffer.from('x'), { ifAbsent: true }))).toBe('COMMAND_UNSUPPORTED');
       expect(await namesOf(store, '')).toEqual([]);
@@ -298,7 +298,7 @@ function describePutIfAbsent(get: () => StoreUnderTest, capabilities: StoreCapab
 }
 
 function describeList(get: () => ObjectStore): void {
-  test('lists what lies below a prefix at any depth, with sizes, and nothing beside it', async () => {
+  test('lists only the objects below a prefix, at any depth, with sizes', async () => {
     const store = get();
     const names = ['a/b/1', 'a/b/c/2', 'a/b/c/d/3', 'a/bc/4', 'a/5', '6'];
     for (const name of names) await store.put(name, Buffer.from(name));
@@ -309,7 +309,7 @@ function describeList(get: () => ObjectStore): void {
       expect([name, stat]).toEqual([name, await store.stat(name)]);
   });
 
-  test('lists nothing below a prefix that does not exist, or is an object', async () => {
+  test('lists nothing below a prefix that does not exist or is an object', async () => {
     const store = get();
     await store.put('a/b', Buffer.from('x'));
     for (const prefix of ['b/', 'a/c/', 'a/b/c/']) expect(await namesOf(store, prefix)).toEqual([]);
@@ -322,7 +322,7 @@ function describeList(get: () => ObjectStore): void {
     expect(await namesOf(store, 'many/')).toEqual(names);
   });
 
-  test('lists on while what it lists is removed', async () => {
+  test('continues a listing while its objects are removed', async () => {
     const store = get();
     for (let index = 0; index < 20; index += 1) await store.put(`a/${index}/x`, Buffer.from('x'));
     for await (const { name } of store.list('a/')) await store.remove(name);
@@ -331,28 +331,28 @@ function describeList(get: () => ObjectStore): void {
 }
 
 function describeHousekeeping(get: () => StoreUnderTest): void {
-  test('dates objects by the clock that it reports', async () => {
+  test('dates objects by its own clock', async () => {
     const { store } = get();
     const before = await store.clock();
     await store.put('a', Buffer.from('x'));
     const after = await store.clock();
     const at = (await store.stat('a'))?.modifiedAt ?? 0;
-    // A medium may date by whole seconds.
+    // A medium may store whole seconds.
     expect(at).toBeGreaterThanOrEqual(before - 1_000);
     expect(at).toBeLessThanOrEqual(after + 1_000);
     expect(await namesOf(store, '')).toEqual(['a']);
   });
 
-  test('has free space when it reports any', async () => {
+  test('reports free space, if it has a limit', async () => {
     const { store } = get();
     expect((await store.freeBytes?.()) ?? 1).toBeGreaterThan(0);
   });
 
-  test('names where an object lies', async () => {
+  test('locates an object', async () => {
     expect(get().store.locate('a/b')).toContain('a/b');
   });
 
-  test('removes no object with the partial writes', async () => {
+  test('removes no objects with partial writes', async () => {
     const { store } = get();
     await store.put('a/b', Buffer.from('x'));
     await store.put('a/c/d', Buffer.from('x'));
@@ -361,7 +361,7 @@ function describeHousekeeping(get: () => StoreUnderTest): void {
     expect(await namesOf(store, '')).toEqual(['a/b', 'a/c/d']);
   });
 
-  test('A16: hides and later removes what a killed put left, unless it is in use, and takes the same name meanwhile', async () => {
+  test('A16: hides the partial write of a killed put, accepts its name again, and removes it later unless it is in use', async () => {
     const { store, killDuringPut } = get();
     if (killDuringPut === undefined) return;
     for (const name of ['a/b/c', 'a/b/d', 'x/y']) await killDuringPut(name);

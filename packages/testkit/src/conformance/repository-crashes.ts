@@ -17,7 +17,7 @@ import {
 import { readSegment, segmentOf } from './segment-log.ts';
 
 export function describeCrashes(make: () => Promise<RepositoryUnderTest>): void {
-  test('A16, B1: killed at any step of a publication, a sweep leaves the whole backup or nothing', async () => {
+  test('A16, B1: after a crash at any step of a publication, a sweep leaves the complete backup or nothing', async () => {
     const backupId = uuidv7();
     const steps = await crashEverywhere(
       make,
@@ -39,11 +39,11 @@ export function describeCrashes(make: () => Promise<RepositoryUnderTest>): void 
         expect((await listed(repository)).good.at(-1), where).toBe(next);
       },
     );
-    // The mark, two objects, the manifest, and the removal of the mark.
+    // Writes the marker, two objects and the manifest, and removes the marker.
     expect(steps).toBeGreaterThanOrEqual(5);
   });
 
-  test('A16: killed at any step of giving a backup up, a sweep leaves nothing', async () => {
+  test('A16: after a crash at any step of abandoning a backup, a sweep leaves nothing', async () => {
     const steps = await crashEverywhere(
       make,
       async (repository) => {
@@ -62,7 +62,7 @@ export function describeCrashes(make: () => Promise<RepositoryUnderTest>): void 
     expect(steps).toBeGreaterThanOrEqual(3);
   });
 
-  test('D9: killed at any step of a removal, the backup is whole or gone for readers, and a later purge finishes it', async () => {
+  test('D9: after a crash at any step of a removal, readers see the complete backup or none, and a later purge finishes', async () => {
     const steps = await crashEverywhere(
       make,
       async (repository) => await publish(repository),
@@ -88,7 +88,7 @@ export function describeCrashes(make: () => Promise<RepositoryUnderTest>): void 
 }
 
 export function describeSegmentCrashes(make: () => Promise<RepositoryUnderTest>): void {
-  test('A16: killed at any step of an append, the segment is whole or not there, and appending it again succeeds', async () => {
+  test('A16: after a crash at any step of an append, the segment is complete or missing, and appending it again succeeds', async () => {
     const steps = await crashEverywhere(
       make,
       async (repository) => void (await publish(repository)),

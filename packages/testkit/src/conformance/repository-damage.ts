@@ -24,11 +24,11 @@ import {
 export function describeDamage({ under, repository }: Parts): void {
   for (const [what, harm, level] of [
     ['a flipped bit', flipMiddle, 1],
-    ['a lost byte', (bytes: Buffer) => bytes.subarray(0, -1), 0],
-    ['a byte too many', (bytes: Buffer) => Buffer.concat([bytes, Buffer.from('x')]), 0],
-    ['no bytes at all', () => Buffer.alloc(0), 0],
+    ['a missing byte', (bytes: Buffer) => bytes.subarray(0, -1), 0],
+    ['an extra byte', (bytes: Buffer) => Buffer.concat([bytes, Buffer.from('x')]), 0],
+    ['no bytes', () => Buffer.alloc(0), 0],
   ] as const)
-    test(`B10, E1: ${what} in a stored object is found by verification and refused when it is opened`, async () => {
+    test(`B10, E1: verification and reading detect ${what} in a stored object`, async () => {
       const backupId = await publish(repository());
       await change(under().store, `${backupPrefix(backupId)}${FIRST_OBJECT}`, harm);
       expect(await verify(repository(), backupId)).toMatchObject([{ level, object: FIRST_OBJECT }]);
@@ -36,7 +36,7 @@ export function describeDamage({ under, repository }: Parts): void {
       expect((await listed(repository())).good).toEqual(level === 0 ? [] : [backupId]);
     });
 
-  test('B11: a backup that lost an object is broken, by the name of the object, and never swept', async () => {
+  test('B11: a backup with a missing object is broken, names the object, and is never swept', async () => {
     const [kept, lost] = [await publish(repository()), await publish(repository())];
     await under().store.remove(`${backupPrefix(lost)}${FIRST_OBJECT}`);
     expect(await repository().sweep(ref, new Set())).toEqual([]);
@@ -45,7 +45,7 @@ export function describeDamage({ under, repository }: Parts): void {
     expect(await codeOf(contentOf(repository(), lost))).toBe('BACKUP_CORRUPT');
   });
 
-  test('B12: a backup that lost its manifest is broken, and no sweep removes what is left of it', async () => {
+  test('B12: a backup with a missing manifest is broken, and a sweep keeps its objects', async () => {
     const backupId = await publish(repository());
     await under().store.remove(`${backupPrefix(backupId)}manifest.json`);
     expect(await repository().sweep(ref, new Set())).toEqual([]);
@@ -56,7 +56,7 @@ export function describeDamage({ under, repository }: Parts): void {
     expect(await namesOf(under().store, backupPrefix(backupId))).toHaveLength(2);
   });
 
-  test('B12: an edited manifest, and that of another backup in its place, are not believed', async () => {
+  test('B12: rejects an edited manifest and the manifest of another backup', async () => {
     const [first, second] = [await publish(repository()), await publish(repository())];
     const text = await read(under().store, `${backupPrefix(first)}manifest.json`);
     for (const forged of [Buffer.from(text.toString().replace('"attempt":1', '"attempt":2')), text]) {
@@ -68,7 +68,7 @@ export function describeDamage({ under, repository }: Parts): void {
     expect([good, broken.length]).toEqual([[], 2]);
   });
 
-  test('keeps a verdict beside the backup; one that cannot be read hides nothing', async () => {
+  test('stores a verdict beside the backup, and lists the backup when the verdict is unreadable', async () => {
     const backupId = await publish(repository());
     const verdict = { level: 6, at: '2026-01-01T00:00:00Z', passed: true };
     await repository().recordVerified(ref, backupId, verdict);
@@ -80,7 +80,7 @@ export function describeDamage({ under, repository }: Parts): void {
 }
 
 export function describeListing({ under, faulty, repository }: Parts): void {
-  test('B9: a listing that lags behind makes no backup broken, and no sweep removes one', async () => {
+  test('B9: a stale listing neither reports a backup as broken nor makes a sweep remove it', async () => {
     const gone = await publish(repository());
     const writer = await begin(repository());
     await writer.add(dump, writeBytes(DUMP));
@@ -89,7 +89,7 @@ export function describeListing({ under, faulty, repository }: Parts): void {
     await repository().remove(ref, gone, 0);
     await faulty().freezeListing();
     await repository().purge(ref, 10, 1);
-    // Still listed: the objects of the purged backup, and the mark of one that is complete by now.
+    // The stale listing contains the objects of the purged backup and the marker of a backup that is now complete.
     const { backups, broken } = await repository().list(ref);
     expect([backups.map((backup) => backup.manifest.backupId), broken]).toEqual([[manifest.backupId], []]);
     expect(await repository().sweep(ref, new Set())).toEqual([]);
@@ -97,7 +97,7 @@ export function describeListing({ under, faulty, repository }: Parts): void {
     expect(await listed(repository())).toEqual({ good: [manifest.backupId], broken: [] });
   });
 
-  test('A7, E9: a manifest that the store does not return is no lost manifest, and hides no other backup', async () => {
+  test('A7, E9: a failed read of a manifest does not report it as missing and does not hide other backups', async () => {
     const [silent, other] = [await publish(repository()), await publish(repository())];
     const manifest = `${backupPrefix(silent)}manifest.json`;
     faulty().inject = ({ operation, name }) =>
@@ -110,7 +110,7 @@ export function describeListing({ under, faulty, repository }: Parts): void {
     expect((await listed(repository())).good).toEqual([silent, other]);
   });
 
-  test('E9: a store that stops in the middle of a verification says nothing against the backup', async () => {
+  test('E9: a store failure during a verification is not a finding', async () => {
     const backupId = await publish(repository());
     faulty().inject = ({ operation, name }) =>
       operation === 'get' && name.includes('/data/') ? { type: 'fail after', bytes: 3 } : undefined;
@@ -118,7 +118,7 @@ export function describeListing({ under, faulty, repository }: Parts): void {
     expect(await codeOf(contentOf(repository(), backupId))).toBe('IO_ERROR');
   });
 
-  test('B5: a store whose marker is gone or another one is not mounted', async () => {
+  test('B5: a store with a missing or different marker counts as not mounted', async () => {
     const marker = await read(under().store, 'lastgood.json');
     await change(under().store, 'lastgood.json', () => Buffer.from(`{"format":1,"repositoryId":"${uuidv7()}"}`));
     expect(await codeOf(repository().check())).toBe('REPOSITORY_NOT_MOUNTED');
@@ -128,7 +128,7 @@ export function describeListing({ under, faulty, repository }: Parts): void {
     await repository().check();
   });
 
-  test('B13: refuses ids that would be other names', async () => {
+  test('B13: refuses invalid backup ids', async () => {
     for (const id of ['../../x', '', 'x', '00000000-0000-0000-0000-00000000000G'])
       expect(await codeOf(repository().read(ref, id))).toBe('BAD_INPUT');
   });

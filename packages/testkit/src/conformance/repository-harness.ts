@@ -15,19 +15,19 @@ import { uuidv7 } from '@lastgood/host';
 import { FaultyStore } from '../object-store/faulty-store.ts';
 
 export interface RepositoryUnderTest extends AsyncDisposable {
-  /** The medium, empty at first. */
+  /** The medium, initially empty. */
   readonly store: ObjectStore;
-  /** Creates a repository in a store, or opens the one that is there. */
+  /** Creates a repository in a store, or opens the existing one. */
   open(
     store: ObjectStore,
     options: { readonly writer: string; readonly understood: readonly BackupMethodSupport[] },
   ): Promise<Repository>;
 }
 
-/** What the tests work on. */
+/** The repository and stores that the tests use. */
 export interface Parts {
   readonly under: () => RepositoryUnderTest;
-  /** The store of the repository. */
+  /** The store of the repository, with injected faults. */
   readonly faulty: () => FaultyStore;
   readonly repository: () => Repository;
 }
@@ -66,7 +66,7 @@ export async function begin(
   return await repository.begin({ ref, backupId, startedAt: '2026-01-01T00:00:00Z', ...about }, systemId);
 }
 
-/** A published backup of two objects. */
+/** Publishes a backup of two objects. */
 export async function publish(
   repository: Repository,
   more: Partial<BackupFacts> = {},
@@ -114,7 +114,7 @@ export const backupPrefix = (backupId: string): string => `test/db-1/shop/backup
 export const FIRST_OBJECT = 'data/0001.dump.zst';
 export const read = async (store: ObjectStore, name: string): Promise<Buffer> => await buffer(await store.get(name));
 
-/** Changes one object as damage or another program would. */
+/** Changes one object without the repository, like damage or another program. */
 export async function change(store: ObjectStore, name: string, how: (bytes: Buffer) => Buffer): Promise<void> {
   await store.put(name, how(Buffer.from(await read(store, name))));
 }
@@ -131,7 +131,7 @@ function canonical(value: unknown): string {
   return `{${entries.map(([key, member]) => `${JSON.stringify(key)}:${canonical(member)}`).join(',')}}`;
 }
 
-/** Rewrites a manifest with the checksum that belongs to it, as another version would have written it. */
+/** Rewrites a manifest with a matching checksum, as another version would write it. */
 export async function rewriteManifest(store: ObjectStore, backupId: string, more: object): Promise<void> {
   await change(store, `${backupPrefix(backupId)}manifest.json`, (bytes) => {
     const { checksum: _checksum, ...content } = { ...JSON.parse(bytes.toString()), ...more };
@@ -141,14 +141,14 @@ export async function rewriteManifest(store: ObjectStore, backupId: string, more
 }
 
 export interface Crash {
-  /** The change of the store during which the process dies. */
+  /** The change during which the process dies, counted from 1. */
   readonly change: number;
   readonly when: 'before' | 'after';
 }
 
 /**
- * Runs a piece of work again and again, each time on a fresh medium, and kills its process at each change that it makes to the store,
- * right before and right after the change takes effect. `check` then sees the medium as a new process finds it.
+ * Runs an operation repeatedly, each time on a new medium, and simulates a crash before and after each change that it makes to the store.
+ * `check` then opens the medium as a new process would.
  */
 export async function crashEverywhere<T>(
   make: () => Promise<RepositoryUnderTest>,

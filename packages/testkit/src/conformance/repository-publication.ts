@@ -32,7 +32,7 @@ export function describePublication({ under, repository }: Parts): void {
     ]);
   });
 
-  test('D2: numbers backups on, whatever became of earlier ones', async () => {
+  test('D2: continues the sequence even when earlier backups are removed or damaged', async () => {
     const [first, second] = [await publish(repository()), await publish(repository())];
     await repository().remove(ref, second, 0);
     await change(under().store, `${backupPrefix(first)}manifest.json`, () => Buffer.from('{"sequence":7}'));
@@ -40,7 +40,7 @@ export function describePublication({ under, repository }: Parts): void {
     expect((await repository().read(ref, third)).manifest.sequence).toBe(8);
   });
 
-  test('A1: shows nothing of a backup that is being written, and sweeps it unless its job lives', async () => {
+  test('A1: hides a backup that is being written, and sweeps it unless its job is running', async () => {
     const [dead, live] = [uuidv7(), uuidv7()];
     for (const id of [dead, live]) await (await begin(repository(), id)).add(dump, writeBytes(DUMP));
     expect(await listed(repository())).toEqual({ good: [], broken: [] });
@@ -51,7 +51,7 @@ export function describePublication({ under, repository }: Parts): void {
 }
 
 export function describeFailedPublication({ under, faulty, repository }: Parts): void {
-  test('A2: keeps nothing of an artifact whose tool fails, even after it has ended its output', async () => {
+  test('A2: stores nothing of an artifact whose tool fails, even after the end of its output', async () => {
     const backupId = uuidv7();
     const writer = await begin(repository(), backupId);
     const failing = writer.add(dump, async (sink) => {
@@ -65,7 +65,7 @@ export function describeFailedPublication({ under, faulty, repository }: Parts):
   });
 
   for (const bytes of [0, 1, 100_000])
-    test(`A7: a store that fails after ${bytes} bytes fails the backup with its own code, and nothing is listed`, async () => {
+    test(`A7: a store failure after ${bytes} bytes fails the backup with the code of the store, and no backup is listed`, async () => {
       const writer = await begin(repository());
       faulty().inject = ({ operation }) => (operation === 'put' ? { type: 'fail after', bytes } : undefined);
       expect(await codeOf(writer.add(dump, writeBytes(randomBytes(300_000))))).toBe('IO_ERROR');
@@ -75,7 +75,7 @@ export function describeFailedPublication({ under, faulty, repository }: Parts):
       expect(await namesOf(under().store, 'test/db-1/shop/backups/')).toEqual([]);
     });
 
-  test('A9: a bit that flips on the way into the store is found by the read-back, before the backup exists', async () => {
+  test('A9: the read-back detects a bit flipped on the way to the store before the backup is published', async () => {
     const writer = await begin(repository());
     faulty().inject = ({ operation }) => (operation === 'put' ? { type: 'flip', at: 100 } : undefined);
     expect(await codeOf(writer.add(dump, writeBytes(randomBytes(10_000))))).toBe('IO_ERROR');
@@ -84,7 +84,7 @@ export function describeFailedPublication({ under, faulty, repository }: Parts):
     expect(await namesOf(under().store, 'test/db-1/shop/backups/')).toEqual([]);
   });
 
-  test('A7: giving up never fails, and the sweep removes what it left', async () => {
+  test('A7: abandoning a backup never fails, and the sweep removes its leftovers', async () => {
     const backupId = uuidv7();
     const writer = await begin(repository(), backupId);
     await writer.add(dump, writeBytes(DUMP));

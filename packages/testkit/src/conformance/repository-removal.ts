@@ -15,7 +15,7 @@ import {
 } from './repository-harness.ts';
 
 export function describeRemoval({ under, faulty, repository }: Parts): void {
-  test('D9: hides a removed backup at once, keeps its bytes for the grace, and brings it back without its tombstone', async () => {
+  test('D9: hides a removed backup at once, keeps its data during the grace period, and lists it again without its tombstone', async () => {
     const [kept, removed] = [await publish(repository()), await publish(repository())];
     expect(await repository().remove(ref, removed, 1_000)).toBeGreaterThan(0);
     expect(await listed(repository())).toEqual({ good: [kept], broken: [] });
@@ -30,7 +30,7 @@ export function describeRemoval({ under, faulty, repository }: Parts): void {
     expect(await repository().removed(ref)).toEqual([]);
   });
 
-  test('D9, D10: an object that cannot be removed stops the purge of no other, and is removed by the next', async () => {
+  test('D9, D10: an object that cannot be removed does not stop a purge, and the next purge removes it', async () => {
     const [stuck, gone] = [await publish(repository()), await publish(repository())];
     for (const backupId of [stuck, gone]) await repository().remove(ref, backupId, 0);
     const object = `${backupPrefix(stuck)}${FIRST_OBJECT}`;
@@ -44,7 +44,7 @@ export function describeRemoval({ under, faulty, repository }: Parts): void {
     expect(await namesOf(under().store, 'test/db-1/shop/backups/')).toEqual([]);
   });
 
-  test('D10: a purge removes only what the manifest listed', async () => {
+  test('D10: a purge removes only the objects that the manifest lists', async () => {
     const backupId = await publish(repository());
     const foreign = `${backupPrefix(backupId)}data/keep.me`;
     await under().store.put(foreign, Buffer.from('x'));
@@ -53,7 +53,7 @@ export function describeRemoval({ under, faulty, repository }: Parts): void {
     expect(await namesOf(under().store, 'test/db-1/shop/backups/')).toEqual([foreign]);
   });
 
-  test('D9: a tombstone that cannot be read removes its backup alone, and is never purged', async () => {
+  test('D9: an unreadable tombstone hides only its own backup, and is never purged', async () => {
     const [kept, damaged] = [await publish(repository()), await publish(repository())];
     await repository().remove(ref, damaged, 0);
     await change(under().store, `test/db-1/shop/tombstones/${damaged}.json`, (bytes) => bytes.subarray(0, 7));
@@ -78,7 +78,7 @@ export function describeHolds({ under, repository }: Parts): void {
     await repository().remove(ref, backupId, 0);
   });
 
-  test('D5: a hold that cannot be read still holds', async () => {
+  test('D5: an unreadable hold still protects its backup', async () => {
     const backupId = await publish(repository());
     await repository().hold(ref, backupId, HOLD);
     await change(under().store, `test/db-1/shop/holds/${backupId}.json`, () => Buffer.from('{'));
@@ -86,7 +86,7 @@ export function describeHolds({ under, repository }: Parts): void {
     expect(await codeOf(repository().remove(ref, backupId, 0))).toBe('BACKUP_HELD');
   });
 
-  test('D5: no purge takes a held backup, whatever its tombstone says', async () => {
+  test('D5: a purge keeps a held backup that has a tombstone', async () => {
     const backupId = await publish(repository());
     await repository().remove(ref, backupId, 0);
     const text = JSON.stringify(HOLD);
@@ -95,14 +95,14 @@ export function describeHolds({ under, repository }: Parts): void {
     expect(await namesOf(under().store, backupPrefix(backupId))).toHaveLength(3);
   });
 
-  test('holds only what is there', async () => {
+  test('refuses to hold a backup that does not exist', async () => {
     const backupId = await publish(repository());
     await repository().remove(ref, backupId, 0);
     for (const id of [backupId, uuidv7()]) expect(await codeOf(repository().hold(ref, id, HOLD))).toBe('NOT_FOUND');
     expect(await namesOf(under().store, 'test/db-1/shop/holds/')).toEqual([]);
   });
 
-  test('D5: of a hold and a removal at the same time one fails, and the backup is whole or not held', async () => {
+  test('D5: of a concurrent hold and removal one fails, and a held backup is complete', async () => {
     for (let round = 0; round < 10; round += 1) {
       const backupId = await publish(repository());
       const codes = await Promise.all([
@@ -118,7 +118,7 @@ export function describeHolds({ under, repository }: Parts): void {
 }
 
 export function describeDependencies({ repository }: Parts): void {
-  test('I3, D6: refuses to remove what a kept backup depends on', async () => {
+  test('I3, D6: refuses to remove a backup that another one depends on', async () => {
     const base = await publish(repository());
     const middle = await publish(repository(), { dependsOn: [base] });
     const top = await publish(repository(), { dependsOn: [base, middle] });
@@ -131,7 +131,7 @@ export function describeDependencies({ repository }: Parts): void {
     expect(await listed(repository())).toEqual({ good: [], broken: [] });
   });
 
-  test('a backup whose dependency is gone is listed, and cannot be restored', async () => {
+  test('lists a backup with a missing dependency as not restorable', async () => {
     const lost = uuidv7();
     const backupId = await publish(repository(), { dependsOn: [lost] });
     expect((await repository().list(ref)).backups).toMatchObject([

@@ -27,7 +27,7 @@ export function describeNewerVersions({ under, repository }: Parts): void {
     ['an unknown key', { shards: 3 }, 'key'],
     ['a later format', { format: 2 }, 'format'],
   ] as const)
-    test(`B12: a backup with ${what} is listed as one that cannot be restored here, and is never removed`, async () => {
+    test(`B12: a backup with ${what} is listed as not restorable and is never removed`, async () => {
       const [older, newer] = [await publish(repository()), await publish(repository())];
       await rewriteManifest(under().store, newer, more);
       const { backups, broken } = await repository().list(ref);
@@ -51,7 +51,7 @@ export function describeNewerVersions({ under, repository }: Parts): void {
 export function describeWriters({ under, repository }: Parts): void {
   const theirs = () => under().open(under().store, { writer: 'theirs', understood: [METHOD] });
 
-  test('A15, B14: of two installations that begin at the same time one writes, and the other is refused', async () => {
+  test('A15, B14: when two installations begin a backup at the same time, one is refused', async () => {
     const other = await theirs();
     const codes = await Promise.all([codeOf(begin(repository())), codeOf(begin(other))]);
     expect(codes.filter((code) => code === 'succeeded').length).toBeLessThanOrEqual(1);
@@ -60,7 +60,7 @@ export function describeWriters({ under, repository }: Parts): void {
     expect(again.toSorted()).toEqual(['REPOSITORY_FOREIGN', 'succeeded']);
   });
 
-  test('B14: others can read everything, and change nothing', async () => {
+  test('B14: other installations can read everything and change nothing', async () => {
     const backupId = await publish(repository());
     await repository().log(ref, 'wal').append('0001', segmentOf('one'));
     const other = await theirs();
@@ -84,7 +84,7 @@ export function describeWriters({ under, repository }: Parts): void {
     expect(await other.log(ref, 'wal').list()).toEqual(['0001']);
   });
 
-  test('B14: a target changes hands on purpose, and what its former owner had begun is not published', async () => {
+  test('B14: after a change of owner, the former owner cannot publish a started backup', async () => {
     const writer = await begin(repository());
     await writer.add(dump, writeBytes(DUMP));
     const other = await theirs();
@@ -94,7 +94,7 @@ export function describeWriters({ under, repository }: Parts): void {
     expect(await listed(other)).toEqual({ good: [backupId], broken: [] });
   });
 
-  test('F3: backups of another server are refused', async () => {
+  test('F3: refuses backups of another server', async () => {
     await publish(repository());
     expect(await codeOf(begin(repository(), uuidv7(), 'another system'))).toBe('REPOSITORY_FOREIGN');
   });

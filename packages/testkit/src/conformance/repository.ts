@@ -9,7 +9,7 @@ import { describeDependencies, describeHolds, describeRemoval } from './reposito
 import { describeNewerVersions, describeWriters } from './repository-writers.ts';
 import { describeSegmentLog } from './segment-log.ts';
 
-/** What a repository promises over any object store. Runs the same tests for every store. */
+/** Tests the guarantees of a repository. Every object store runs the same tests. */
 export function describeRepository(name: string, make: () => Promise<RepositoryUnderTest>): void {
   describe(`repository: ${name}`, () => {
     let under: RepositoryUnderTest;

@@ -19,7 +19,7 @@ export function describeSegmentLog(parts: Parts): void {
 function describeAppend({ under, faulty, repository }: Parts): void {
   const log = (): SegmentLog => repository().log(ref, 'wal');
 
-  test('I5: appends segments durably, lists ranges of them and returns their bytes', async () => {
+  test('I5: appends segments, lists ranges and returns their bytes', async () => {
     for (const segment of ['0001', '0002', '0003', '0003.partial'])
       expect(await log().append(segment, segmentOf(`bytes of ${segment}`))).toMatchObject({ segment, isNew: true });
     expect(await log().list()).toEqual(['0001', '0002', '0003', '0003.partial']);
@@ -36,13 +36,13 @@ function describeAppend({ under, faulty, repository }: Parts): void {
     expect(await namesOf(under().store)).toEqual(before);
   });
 
-  test('I5: other bytes under the same name are refused, and the first ones stay', async () => {
+  test('I5: refuses other bytes under the same name and keeps the first segment', async () => {
     await log().append('0001', segmentOf('one'));
     expect(await codeOf(log().append('0001', segmentOf('two')))).toBe('SEGMENT_CONFLICT');
     expect(await readSegment(log(), '0001')).toBe('one');
   });
 
-  test('I5: of two servers that append other bytes at the same time at most one succeeds', async () => {
+  test('I5: at most one of two concurrent appends of different bytes succeeds', async () => {
     const other = (await under().open(under().store, { writer: 'ours', understood: [METHOD] })).log(ref, 'wal');
     for (let round = 0; round < 10; round += 1) {
       const segment = `000${round}`;
@@ -55,12 +55,12 @@ function describeAppend({ under, faulty, repository }: Parts): void {
       if (under().store.capabilities.conditionalPut)
         expect(codes.toSorted()).toEqual(['SEGMENT_CONFLICT', 'succeeded']);
       if (succeeded.length === 1) expect(await readSegment(log(), segment)).toBe(succeeded[0]);
-      // Whoever was refused because both withdrew may try again.
+      // When both were refused, a retry must succeed.
       if (succeeded.length === 0) await log().append(segment, segmentOf('one'));
     }
   });
 
-  test('G4: a lost acknowledgement is no conflict: the append is repeated and succeeds', async () => {
+  test('G4: a repeated append succeeds after a lost acknowledgment', async () => {
     for (const part of ['.zst', '.json']) {
       const segment = `lost${part}`;
       let lost = false;
@@ -80,7 +80,7 @@ function describeAppend({ under, faulty, repository }: Parts): void {
 function describeDamagedSegments({ under, faulty, repository }: Parts): void {
   const log = (): SegmentLog => repository().log(ref, 'wal');
 
-  test('A9: a bit that flips on the way into the store is found before the segment exists', async () => {
+  test('A9: detects a bit flipped on the way to the store before the segment is listed', async () => {
     faulty().inject = ({ operation, name }) =>
       operation === 'put' && name.endsWith('.zst') ? { type: 'flip', at: 3 } : undefined;
     expect(await codeOf(log().append('0001', segmentOf('one')))).toBe('IO_ERROR');
@@ -88,7 +88,7 @@ function describeDamagedSegments({ under, faulty, repository }: Parts): void {
     expect(await log().list()).toEqual([]);
   });
 
-  test('B10: a damaged segment is refused at the end of the read; a damaged claim before it', async () => {
+  test('B10: reading fails at the end for a damaged segment, and at the start for a damaged claim', async () => {
     await log().append('0001', segmentOf('one'));
     const names = await namesOf(under().store, LOG);
     for (const end of ['.zst', '.json']) {
@@ -100,7 +100,7 @@ function describeDamagedSegments({ under, faulty, repository }: Parts): void {
     }
   });
 
-  test('B11: bytes that were lost are missed by a read, and stored again by the same append', async () => {
+  test('B11: reading reports missing data, and appending the same bytes stores it again', async () => {
     await log().append('0001', segmentOf('one'));
     const [data = ''] = (await namesOf(under().store, LOG)).filter((name) => name.endsWith('.zst'));
     await under().store.remove(data);
@@ -113,7 +113,7 @@ function describeDamagedSegments({ under, faulty, repository }: Parts): void {
 function describeOldSegments({ under, faulty, repository }: Parts): void {
   const log = (): SegmentLog => repository().log(ref, 'wal');
 
-  test('removes the segments before one, keeps those it is asked to, and what a kept backup needs', async () => {
+  test('removes the segments before one, except those that `keep` accepts or a backup needs', async () => {
     for (const segment of ['0001.history', '0001', '0002', '0003'])
       await log().append(segment, segmentOf(`bytes of ${segment}`));
     const logRange = { stream: 'wal', from: '0002', to: '0003' };
@@ -128,7 +128,7 @@ function describeOldSegments({ under, faulty, repository }: Parts): void {
     expect(await namesOf(under().store, LOG)).toHaveLength(4);
   });
 
-  test('A16: sweeps data without a claim once it is older than the grace, and nothing that is claimed', async () => {
+  test('A16: sweeps unclaimed data older than the grace period, and no claimed data', async () => {
     await log().append('0001', segmentOf('one'));
     faulty().inject = ({ operation, name }) =>
       operation === 'put' && name.includes('0002.json') ? { type: 'fail' } : undefined;
@@ -141,7 +141,7 @@ function describeOldSegments({ under, faulty, repository }: Parts): void {
     expect(await readSegment(log(), '0001')).toBe('one');
   });
 
-  test('B13: refuses names that would be other objects', async () => {
+  test('B13: refuses invalid segment names', async () => {
     for (const segment of ['', '../0001', 'a/b', '.hidden', 'a b'])
       expect(await codeOf(log().append(segment, segmentOf('x')))).toBe('BAD_INPUT');
     for (const id of ['', '..', 'A', 'a/b'])

@@ -20,11 +20,11 @@ export interface StoreCall {
 export type StoreFault =
   /** Fails without any effect. */
   | { readonly type: 'fail' }
-  /** Takes effect, and fails all the same. */
+  /** Takes effect but fails. */
   | { readonly type: 'lost acknowledgement' }
-  /** A put that fails after it took so many bytes; a get whose stream fails after so many. */
+  /** The body of a put, or the stream of a get, fails after this many bytes. */
   | { readonly type: 'fail after'; readonly bytes: number }
-  /** The lowest bit of one byte is flipped on the way in (put) or out (get). */
+  /** Flips the lowest bit of one byte of a put or a get. */
   | { readonly type: 'flip'; readonly at: number }
   /** Waits before the call takes effect. */
   | { readonly type: 'wait'; readonly until: Promise<void> };
@@ -59,18 +59,18 @@ function flipping(at: number): Transform {
   });
 }
 
-/** The stream behind a stage; an error of either reaches the reader. */
+/** Pipes a stream through a stage. An error of either reaches the reader. */
 function through(source: Readable, stage: Transform): Readable {
   source.on('error', (error) => stage.destroy(error));
   stage.on('close', () => source.destroy());
   return source.pipe(stage);
 }
 
-/** A store whose calls fail, lie or wait as a test wants. */
+/** A store that injects faults into its calls. */
 export class FaultyStore implements ObjectStore {
   /** Every call so far. */
   readonly calls: StoreCall[] = [];
-  /** Decides what goes wrong with a call. */
+  /** Selects the fault of a call. */
   inject: (call: StoreCall) => StoreFault | undefined = () => undefined;
   readonly freeBytes?: () => Promise<number>;
   readonly #store: ObjectStore;
@@ -88,14 +88,13 @@ export class FaultyStore implements ObjectStore {
   }
 
   /**
-   * From now on every call fails, as when the process or the network is gone: also the one that is being injected, before or after
-   * it takes effect.
+   * Makes every later call fail, as after a crash or a network failure. The current call fails too, before or after it takes effect.
    */
   kill(when: 'before' | 'after' = 'before'): void {
     this.#death = when;
   }
 
-  /** Makes `list` return what it returns now, until it is called with false. */
+  /** Makes `list` return the current listing until called with false. */
   async freezeListing(frozen = true): Promise<void> {
     if (!frozen) {
       this.#listing = undefined;

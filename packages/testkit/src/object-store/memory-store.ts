@@ -21,7 +21,7 @@ export interface MemoryStoreOptions {
   readonly capabilities?: Partial<StoreCapabilities>;
   /** The clock of the store, in ms since the epoch. */
   readonly now?: () => number;
-  /** What another store keeps: both then see the same objects, as two hosts see one bucket. */
+  /** Shares the objects of another store, like two hosts that use one bucket. */
   readonly sharing?: MemoryStore;
 }
 
@@ -54,7 +54,7 @@ export class MemoryStore implements ObjectStore {
   async put(name: string, body: Readable | Uint8Array, { ifAbsent = false }: PutOptions = {}): Promise<void> {
     assertObjectName(name);
     if (ifAbsent && !this.capabilities.conditionalPut)
-      throw new Failure('COMMAND_UNSUPPORTED', 'this store cannot decide whether an object is the first of its name');
+      throw new Failure('COMMAND_UNSUPPORTED', 'this store does not support ifAbsent');
     const bytes = body instanceof Readable ? await buffer(body) : Buffer.from(body);
     if (ifAbsent && this.#objects.has(name)) throw new Failure('OBJECT_EXISTS', `${name} exists`);
     this.#objects.set(name, { bytes, modifiedAt: this.#now() });
@@ -64,7 +64,7 @@ export class MemoryStore implements ObjectStore {
     assertObjectName(name);
     signal?.throwIfAborted();
     const found = this.#objects.get(name);
-    if (found === undefined) throw new Failure('NOT_FOUND', `there is no object ${name}`);
+    if (found === undefined) throw new Failure('NOT_FOUND', `object ${name} does not exist`);
     const stream = Readable.from(chunksOf(found.bytes.subarray(range?.start ?? 0, range?.end)), { objectMode: false });
     const abort = (): void => void stream.destroy(signal?.reason);
     signal?.addEventListener('abort', abort);
