@@ -1,6 +1,7 @@
 import { cp, mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Failure } from '@lastgood/core';
+import { runTool, systemWaitingClock } from '@lastgood/host';
 import { type RedisOptions, type RedisServer, seedKeys, startRedis, temporaryFolder } from '@lastgood/testkit';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -12,8 +13,11 @@ import {
   judgeAofFile,
   manifestPath,
   parseAofManifest,
+  RedisSession,
   RespWalker,
+  redisConnectionSchema,
   seedManifest,
+  waitForAofWrites,
 } from '../src/redis/index.ts';
 import { Collector, failureOf } from './support/collector.ts';
 import { eachFlavor, programsOf } from './support/redis-flavors.ts';
@@ -116,6 +120,70 @@ eachFlavor('the append-only files of %s', (flavor) => {
     await copySet(await folderOf(server), join(copies.path, 'set'));
     await using copy = await loadCopy(join(copies.path, 'set'), { programs });
     expect(await copy.call('MGET', 'a', 'b', 'c')).toEqual(['1', '2', '3']);
+  });
+});
+
+describe('writes that were acknowledged', () => {
+  const waitFor = async (server: RedisServer, timeoutMs: number): Promise<number> => {
+    await using session = await RedisSession.open(redisConnectionSchema.parse(server.connection), never);
+    return await waitForAofWrites(session, { clock: systemWaitingClock, signal: never, timeoutMs });
+  };
+  const now = async (server: RedisServer): Promise<number> => Number(await server.info('server_time_usec')) / 1_000;
+
+  test('are in the files at the recovery point', async () => {
+    await using server = await startRedis({ config: { appendonly: 'yes', appendfsync: 'everysec' } });
+    for (let round = 0; round < 20; round += 1) {
+      await server.call('SET', 'round', `number ${round}`);
+      const before = await now(server);
+      expect(await waitFor(server, 10_000)).toBeGreaterThanOrEqual(Math.floor(before));
+      await using set = await AofSet.open(await folderOf(server), never);
+      const last = set.members.at(-1);
+      const sink = new Collector();
+      if (last !== undefined) await set.copy(last, sink, never);
+      expect(sink.bytes.includes(`number ${round}`)).toBe(true);
+    }
+  });
+
+  test('are waited for while a slow disk holds them back, and the recovery point lies before them when they do not come', async ({
+    skip,
+  }) => {
+    await using server = await startRedis({ config: { appendonly: 'yes', appendfsync: 'everysec' } });
+    const stop = new AbortController();
+    const tracing = runTool({
+      file: 'strace',
+      args: [
+        '-f',
+        '-qq',
+        '-e',
+        'trace=fdatasync',
+        '-e',
+        'inject=fdatasync:delay_enter=1500000',
+        '-p',
+        String(await server.pid()),
+      ],
+      signal: stop.signal,
+      timeoutMs: 120_000,
+    }).catch((error: unknown) => error);
+    try {
+      const isHeldBack = async (): Promise<boolean> => {
+        await server.call('INCR', 'n');
+        return Number(await server.info('aof_buffer_length')) > 0;
+      };
+      const held = await Promise.race([
+        expect
+          .poll(isHeldBack, { timeout: 20_000, interval: 5 })
+          .toBe(true)
+          .then(() => true),
+        tracing.then(() => false),
+      ]);
+      if (!held) return skip(true, 'strace cannot trace here');
+      const acknowledged = await now(server);
+      expect(await waitFor(server, 0)).toBeLessThan(acknowledged);
+      expect(await waitFor(server, 20_000)).toBeGreaterThanOrEqual(Math.floor(acknowledged));
+    } finally {
+      stop.abort();
+      await tracing;
+    }
   });
 });
 

@@ -233,7 +233,8 @@ eachFlavor('a restore of %s', (flavor) => {
       const rdb = join(folder.path, 'backup.rdb');
       await using server = await startRedis({
         programs,
-        config: { appendonly, appenddirname: 'aof', dbfilename: 'my.rdb' },
+        // What was acknowledged survives the kill.
+        config: { appendonly, appenddirname: 'aof', dbfilename: 'my.rdb', appendfsync: 'always' },
       });
       await seedKeys(server, 200);
       await server.call('SAVE');

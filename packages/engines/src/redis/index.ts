@@ -2,6 +2,7 @@ export * from './acl-rules.ts';
 export * from './aof-manifest.ts';
 export * from './aof-set.ts';
 export { type AofFileReport, AofFileWalker, type AofFinding, AofTap, judgeAofFile } from './aof-walker.ts';
+export * from './aof-writes.ts';
 export { DigestSum, PartsHash } from './canonical-digest.ts';
 export * from './checkers.ts';
 export { type Command, RedisSession, type SessionOptions } from './client.ts';
