@@ -10,6 +10,7 @@ export * from './neo4j-server.ts';
 export * from './neo4j-write-load.ts';
 export * from './object-store/faulty-store.ts';
 export * from './object-store/memory-store.ts';
+export * from './postgres-data-folder.ts';
 export * from './postgres-server.ts';
 export * from './power-cut-disk.ts';
 export * from './project-root.ts';
