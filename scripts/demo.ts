@@ -4,7 +4,7 @@ import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs, styleText } from 'node:util';
-import type { JobResult, JobSpec } from '@lastgood/protocol';
+import { formatFinding, type JobResult, type JobSpec } from '@lastgood/protocol';
 import {
   type AdminClient,
   adminClient,
@@ -87,7 +87,7 @@ async function runMainJob(client: AdminClient, server: Awaited<ReturnType<typeof
   const verified = await run(client, { command: 'verify', target: 'shop', backupId: backup.backup.backupId, level: 6 });
   if (!verified.passed)
     throw new Error(
-      `the backup did not reach level 6: ${verified.findings.map((finding) => finding.message).join('; ')}`,
+      `the backup did not reach level 6: ${verified.findings.map((finding) => formatFinding(finding)).join('; ')}`,
     );
   print(
     `${styleText('green', '✓')} restore-tested: level ${verified.reached}, equal to the source (${seconds(verified.durationMs)})`,

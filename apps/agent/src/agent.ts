@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Clock, Failure, toWireError } from '@lastgood/core';
 import { lockFolder, makePrivateFolder } from '@lastgood/host';
-import { forgetFinished } from '@lastgood/protocol';
+import { type Finding, forgetFinished, makeFinding } from '@lastgood/protocol';
 import { type AgentConfig, readAgentConfig } from './config/agent-config.ts';
 import { type Identity, readIdentity } from './config/identity.ts';
 import { InventoryCollector, PROBE_MS, probeContext } from './inventory/collector.ts';
@@ -62,7 +62,7 @@ class RunningAgent implements Agent {
   readonly #watching: NodeJS.Timeout;
   #tasks: Promise<unknown>[] = [];
   /** Why the agent file on the disk is not the one in force; told with every target, so that it is seen where people look (J6). */
-  #refusedFile: string | undefined;
+  #refusedFile: Finding | undefined;
 
   constructor(options: AgentOptions, config: AgentConfig, journal: Journal, identity: Identity) {
     this.#options = options;
@@ -195,7 +195,7 @@ class RunningAgent implements Agent {
         if (before.get(target.name) !== target) this.#tasks.push(this.#prepare(target));
     } catch (error) {
       const { code, message } = toWireError(error);
-      this.#refusedFile = `${code}: the agent file was changed and refused, the old one stays in force: ${message}`;
+      this.#refusedFile = makeFinding('AGENT_FILE_REFUSED', null, { error: code, reason: message });
       throw error;
     } finally {
       // Only now: the file may name another address.

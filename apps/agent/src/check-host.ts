@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { type Clock, toWireError } from '@lastgood/core';
 import { engineNamed, supportedMethods } from '@lastgood/engines';
 import { checkPrivateToBe, LOST_AND_FOUND } from '@lastgood/host';
-import { ERROR_CATALOG, errorCodes } from '@lastgood/protocol';
+import { type Finding, formatFinding, remedyOfFinding } from '@lastgood/protocol';
 import { checkMount, openFolderRepository } from '@lastgood/repository';
 import type { AgentConfig } from './config/agent-config.ts';
 import { readIdentity } from './config/identity.ts';
@@ -46,10 +46,10 @@ async function checkRepository(name: string, config: AgentConfig): Promise<Found
   }
 }
 
-/** Findings of a server begin with a code; what to do about it follows in a line of its own. */
-function withRemedy(finding: string): string {
-  const code = errorCodes.find((each) => finding.startsWith(`${each}: `));
-  return code === undefined ? finding : `${finding}\n  ${ERROR_CATALOG[code].remedy}`;
+/** What to do about a finding follows in a line of its own. */
+function withRemedy(finding: Finding): string {
+  const remedy = remedyOfFinding(finding);
+  return remedy === null ? formatFinding(finding) : `${formatFinding(finding)}\n    ${remedy}`;
 }
 
 /** Refuses REPOSITORY_FOREIGN when the first backup would be; a host that is not enrolled yet, or a repository that is still to be made, refuses nothing. */

@@ -50,7 +50,7 @@ test('a check says of everything that the file names whether it is in order, wit
   expect(found.get('repository made')?.text).toContain(id);
   expect(found.get('repository foreign')?.text).toMatch(/^REPOSITORY_NOT_MOUNTED: .* has no lastgood.json/);
   expect(found.get('repository unmounted')?.text).toContain('is not a mount point');
-  expect(found.get('target away')?.text).toMatch(/DATABASE_UNREACHABLE: .*\n {2}Check that the server runs/);
+  expect(found.get('target away')?.text).toMatch(/DATABASE_UNREACHABLE: .*\n {4}Check that the server runs/);
   expect(found.get('target open')?.text).toContain('DATA_FOLDER_UNSAFE');
 });
 

@@ -6,7 +6,7 @@ import { pipeline } from 'node:stream/promises';
 import type { Failure, Repository } from '@lastgood/core';
 import { createPostgresEngine, postgresMethods } from '@lastgood/engines/postgres';
 import { systemClock, uuidv7 } from '@lastgood/host';
-import { ERROR_CATALOG, type JobResult, type JobSpec, LIMITS, type Retention, sizeOf } from '@lastgood/protocol';
+import { formatReason, type JobResult, type JobSpec, LIMITS, type Retention, sizeOf } from '@lastgood/protocol';
 import { createFolderRepository } from '@lastgood/repository';
 import { temporaryFolder } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
@@ -151,7 +151,7 @@ test('a broken backup stays, and its reason says what is wrong with it', async (
   await unlink(join(folderOf(lost), 'manifest.json'));
   await truncate(join(folderOf(cut), 'data', '0001.dump.zst'), 3);
   const { decisions, keptCount } = await bench.rotate({ keepLast: 1 });
-  const reasons = new Map(decisions.map(({ backupId, reason }) => [backupId, reason]));
+  const reasons = new Map(decisions.map(({ backupId, reason }) => [backupId, formatReason(reason)]));
   expect(reasons.get(lost)).toMatch(/^broken: MANIFEST_INVALID: its manifest is missing/);
   expect(reasons.get(cut)).toMatch(/^broken: BACKUP_CORRUPT: data.0001.dump.zst: /);
   expect([keptCount, existsSync(folderOf(lost)), existsSync(folderOf(cut))]).toEqual([3, true, true]);
@@ -205,7 +205,7 @@ test('D5: what the control plane holds stays', async () => {
 
 test.for<[string, Parameters<RotationBench['rotate']>[1]]>([
   ['repository', { now: Date.now() + 40 * DAY, controlNow: null }],
-  ['control plane', { controlNow: Date.now() - 40 * DAY }],
+  ['control', { controlNow: Date.now() - 40 * DAY }],
   ['jumped', { jumpedMs: 40 * DAY }],
 ])('D1: a clock that is wrong by another one removes and purges nothing: %s', async ([clock, given]) => {
   await using bench = await RotationBench.of([40, 3, 2, 1]);
@@ -218,7 +218,7 @@ test.for<[string, Parameters<RotationBench['rotate']>[1]]>([
   expect(await bench.left()).toEqual([1, 2, 3]);
   expect(bench.bytesOf(0)).toBe(true);
   const told = await bench.rotate({ keepLast: 1 }, { ...given, dryRun: true });
-  expect(told.decisions.every(({ keep, reason }) => keep && reason.includes(clock))).toBe(true);
+  expect(told.decisions.every(({ keep, reason }) => keep && formatReason(reason).includes(clock))).toBe(true);
 });
 
 test('D9: the bytes of a removed backup stay for the grace of the repository, and go with a later rotation', async () => {
@@ -264,18 +264,18 @@ test('E2: a shallow look takes back no failure that a deep one found, in the rep
   expect(await bench.left()).toContain(0);
 });
 
-test('what hinders a backup is told under its own code, with the remedy of that code', async () => {
+test('what prevents a backup is reported with its own code and the remedy of its situation', async () => {
   await using bench = await RotationBench.of([]);
   const passfile = join(bench.folder, '..', 'pgpass');
   await writeFile(passfile, '', { mode: 0o644 });
   const spec = { command: 'backup', target: 'shop', databases: null, digests: false } as const;
-  for (const [connection, code] of [
-    [{ host: '127.0.0.1', port: 1, user: 'nobody' }, 'DATABASE_UNREACHABLE'],
-    [{ host: '127.0.0.1', port: 1, user: 'nobody', passfile }, 'DATA_FOLDER_UNSAFE'],
+  for (const [connection, code, remedy] of [
+    [{ host: '127.0.0.1', port: 1, user: 'nobody' }, 'DATABASE_UNREACHABLE', 'Check that the server runs'],
+    [{ host: '127.0.0.1', port: 1, user: 'nobody', passfile }, 'DATA_FOLDER_UNSAFE', 'chmod 600'],
   ] as const) {
     const target = { ...bench.target, engine: createPostgresEngine(connection) };
     const failed = await bench.run(spec, { target }).catch((error: Failure) => error);
-    expect(failed).toMatchObject({ code, remedy: ERROR_CATALOG[code].remedy });
+    expect(failed).toMatchObject({ code, remedy: expect.stringContaining(remedy) });
     expect(failed).not.toMatchObject({ message: expect.stringContaining(`${code}:`) });
   }
   expect(await bench.left()).toEqual([]);

@@ -1,5 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import { type BackupSummary, inventoryInputSchema, LIMITS, sizeOf, type TargetInventory } from '@lastgood/protocol';
+import {
+  type BackupSummary,
+  inventoryInputSchema,
+  LIMITS,
+  makeFinding,
+  sizeOf,
+  type TargetInventory,
+} from '@lastgood/protocol';
 import { aBackupSummary, someDatabases } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
 import { InProcessFleet } from '../../../test/support/in-process-fleet.ts';
@@ -36,7 +43,9 @@ const factsOf = (targets: TargetInventory[], more: Partial<HostInventory> = {}):
   ...more,
 });
 const huge = { note: 'x'.repeat(255), role: 'y'.repeat(255), owner: 'é'.repeat(255) };
-const wordy = times(40, () => 'the server says something at great length '.repeat(12));
+const wordy = times(40, () =>
+  makeFinding('BACKUP_UNREADABLE', null, { error: 'IO_ERROR', reason: 'something at great length '.repeat(12) }),
+);
 
 test.for<[string, HostInventory]>([
   ['25 targets of 200 databases', factsOf(times(25, (n) => inventory(n, 200)))],
@@ -79,7 +88,7 @@ test.for<[string, HostInventory]>([
   if (facts.backups.length > 0) expect(told.backups.at(-1)?.backupId).toBe(facts.backups.at(-1)?.backupId);
   for (const [index, target] of told.targets.entries()) {
     const whole = sizeOf(facts.targets[index]) === sizeOf(target);
-    expect(whole || target.findings.some((finding) => finding.includes('left out'))).toBe(true);
+    expect(whole || target.findings.some(({ code }) => code === 'INVENTORY_TRUNCATED')).toBe(true);
   }
   expect(told.complete).toBe(
     told.backups.length === facts.backups.length && told.removed.length === facts.removed.length,
@@ -87,7 +96,7 @@ test.for<[string, HostInventory]>([
 });
 
 test('what fits is told as it is', () => {
-  const facts = factsOf([inventory(1, 200, { labels: huge, findings: ['a finding'] })], {
+  const facts = factsOf([inventory(1, 200, { labels: huge, findings: [makeFinding('SERVER_REFUSED', null)] })], {
     backups: [backup(1, 'target-1')],
   });
   expect(boundedInventory(facts)).toMatchObject({ targets: facts.targets, backups: facts.backups, complete: true });

@@ -4,6 +4,7 @@ import {
   type AdminApi,
   adminRouter,
   type BackupView,
+  findingOfError,
   type JobView,
   type TargetStatus,
   type TargetView,
@@ -36,7 +37,7 @@ export const target: TargetView = {
   systemId: '1',
   sizeBytes: 1000,
   databases: [{ name: `evil${ESCAPE}`, sizeBytes: 1 }],
-  findings: [`finding${ESCAPE}`],
+  findings: [findingOfError({ code: 'BUG', message: `finding${ESCAPE}`, remedy: '' }, null)],
   environment: 'test',
   host: 'db-1',
   online: true,
@@ -51,7 +52,7 @@ export const targetStatus: TargetStatus = {
   target: 'shop',
   online: true,
   state: 'ok',
-  findings: [`finding${ESCAPE}`],
+  findings: [findingOfError({ code: 'BUG', message: `finding${ESCAPE}`, remedy: '' }, null)],
   problems: [],
   databases: [
     {

@@ -1,12 +1,16 @@
 import { randomUUID } from 'node:crypto';
-import type { BackupSummary, JobSpec } from '@lastgood/protocol';
+import { type BackupSummary, type JobSpec, makeFinding } from '@lastgood/protocol';
 import { aBackupSummary, someDatabases } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
-import { MANIFEST_CHANGED, reconcileBackup } from '../src/catalog/reconcile-backup.ts';
+import { reconcileBackup } from '../src/catalog/reconcile-backup.ts';
 import { AgentSocket, until } from './support/agent-socket.ts';
 import { ControlHarness } from './support/control-harness.ts';
 
-const first = aBackupSummary({ sequence: 7, manifestSha256: 'a'.repeat(64), warnings: ['a role has no password'] });
+const first = aBackupSummary({
+  sequence: 7,
+  manifestSha256: 'a'.repeat(64),
+  warnings: [makeFinding('ROLE_PASSWORDS_LEFT_OUT', null)],
+});
 const other: BackupSummary = {
   ...first,
   manifestSha256: 'b'.repeat(64),
@@ -15,7 +19,8 @@ const other: BackupSummary = {
   warnings: [],
 };
 const passed = { level: 6, at: '2026-01-16T12:00:00Z', passed: true };
-const changed: BackupSummary = { ...first, state: 'bad', warnings: [...first.warnings, MANIFEST_CHANGED] };
+const mark = makeFinding('MANIFEST_CHANGED', { kind: 'backup', name: first.backupId });
+const changed: BackupSummary = { ...first, state: 'bad', warnings: [...first.warnings, mark] };
 
 test.for([
   { what: 'one that is new', known: undefined, told: first, kept: first },

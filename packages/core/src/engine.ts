@@ -6,9 +6,11 @@ import type {
   LogRange,
   Manifest,
   ManifestObject,
+  ProgressPhase,
   RestoreMode,
   RestorePlanSummary,
   TargetInventory,
+  VerificationFinding,
   VerificationLevel,
 } from '@lastgood/protocol';
 import type { z } from 'zod';
@@ -19,9 +21,12 @@ export interface Clock {
   monotonic(): number;
 }
 export interface JobProgress {
-  readonly phase: string;
+  readonly phase: ProgressPhase;
   readonly doneBytes: number;
   readonly totalBytes: number | null;
+  /** Done and all of what the phase counts beside bytes. */
+  readonly doneItems?: number;
+  readonly totalItems?: number;
 }
 /** The environment of one driver call. `workDir` is private (0700); the caller removes it afterwards. */
 export interface EngineContext {
@@ -61,7 +66,7 @@ export interface BackupFacts {
   readonly tool: Manifest['tool'];
   readonly server: Manifest['server'];
   readonly engineFacts: Manifest['engineFacts'];
-  readonly warnings: readonly string[];
+  readonly warnings: readonly Finding[];
 }
 /** A backup method of an engine with its object roles. This version can restore backups that use only these. */
 export interface BackupMethodSupport {
@@ -104,7 +109,7 @@ export interface EngineDefinition {
 }
 export interface VerifyOutcome {
   readonly reached: VerificationLevel | -1;
-  readonly findings: readonly Finding[];
+  readonly findings: readonly VerificationFinding[];
 }
 export interface RestoreRequest {
   readonly mode: RestoreMode;

@@ -1,4 +1,11 @@
-import { ERROR_CATALOG, type ErrorCode, type WireError } from '@lastgood/protocol';
+import {
+  ERROR_CATALOG,
+  type ErrorCode,
+  formatFinding,
+  type Refusal,
+  remedyOfFinding,
+  type WireError,
+} from '@lastgood/protocol';
 
 /** An expected failure: a code of the error catalog, a message that names the cause, and a remedy. */
 export class Failure extends Error {
@@ -26,4 +33,12 @@ export function unreachable(value: never): never {
 export function toWireError(error: unknown): WireError {
   if (error instanceof Failure) return error.wireError;
   return new Failure('BUG', `unexpected ${error instanceof Error ? error.name : typeof error}`).wireError;
+}
+
+/** What an operation fails with that has refusals: the error and the remedy of the first, with the messages of all. */
+export function failureOfRefusals(refusals: readonly Refusal[]): Failure {
+  const [first] = refusals;
+  if (first === undefined) throw new Bug('nothing was refused');
+  const remedy = remedyOfFinding(first);
+  return new Failure(first.error, refusals.map(formatFinding).join('; '), remedy === null ? {} : { remedy });
 }

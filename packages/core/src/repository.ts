@@ -1,4 +1,12 @@
-import type { BackupSummary, Finding, Manifest, Restorable, TargetRef } from '@lastgood/protocol';
+import type {
+  BackupSummary,
+  Finding,
+  Manifest,
+  Restorable,
+  TargetRef,
+  VerificationFinding,
+  WireError,
+} from '@lastgood/protocol';
 import type { ArtifactSink, ArtifactSource, BackupFacts, EngineContext } from './engine.ts';
 import type { SegmentLog } from './segment-log.ts';
 
@@ -30,8 +38,15 @@ export interface StoredBackup {
   readonly held: Hold | null;
   /** Whether this version can restore it. A backup that it cannot restore is listed, and never removed. */
   readonly restorable: Restorable;
-  /** A problem outside the backup itself, such as an unreadable verdict. The summary lists it as a warning. */
-  readonly remark?: string;
+  /** What is wrong beside the backup, such as a verdict that cannot be read; it joins the warnings of its summary. */
+  readonly remark?: Finding;
+}
+/** A backup that cannot be relied on, with the failure that reading it ended with. */
+export interface BrokenBackup {
+  readonly backupId: string;
+  readonly error: WireError;
+  /** It was removed by a rotation, and its bytes were never purged. */
+  readonly removed: boolean;
 }
 /** One repository. Names from users are validated against a schema; paths are generated and never follow a symbolic link. */
 export interface Repository {
@@ -45,8 +60,8 @@ export interface Repository {
    * another installation writes to it. `run` cancels the read-back and receives its progress.
    */
   begin(backup: NewBackup, systemId: string, run?: Pick<EngineContext, 'signal' | 'progress'>): Promise<BackupWriter>;
-  /** `backups` have a manifest and every object that it lists, by name, kind and size. All others are `broken`, with the reason. */
-  list(ref: TargetRef): Promise<{ backups: StoredBackup[]; broken: { backupId: string; reason: string }[] }>;
+  /** `backups` have a manifest and every object it lists, by name, kind and size; whatever else is there is `broken`, and says why. */
+  list(ref: TargetRef): Promise<{ backups: StoredBackup[]; broken: BrokenBackup[] }>;
   read(ref: TargetRef, backupId: string): Promise<StoredBackup>;
   open(ref: TargetRef, backupId: string): Promise<ArtifactSource>;
   /**
@@ -60,8 +75,8 @@ export interface Repository {
     signal: AbortSignal,
     progress: (doneBytes: number) => void,
     remark?: (text: string) => void,
-  ): Promise<readonly Finding[]>;
-  /** Stores the verdict of a verification in verified.json beside the manifest. */
+  ): Promise<readonly VerificationFinding[]>;
+  /** Keeps the verdict of a verification beside the backup (verified.json), outside the manifest. */
   recordVerified(ref: TargetRef, backupId: string, verdict: NonNullable<BackupSummary['verified']>): Promise<void>;
   /** Protects a backup from removal until it is released. Returns false when it is already held: the first hold stays. */
   hold(ref: TargetRef, backupId: string, hold: { reason: string; by: string; at: string }): Promise<boolean>;

@@ -1,3 +1,4 @@
+import { makeFinding } from '@lastgood/protocol';
 import { aManifest, aStoredBackup } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
 import { expectedBytes, partsOf, type StoredBackup, summariesOf } from '../src/index.ts';
@@ -41,7 +42,7 @@ test('summarizes contents, dependencies and whether this version can restore the
   const reason = { code: 'NEWER_FORMAT' as const, params: { part: 'method', name: 'physical' } };
   const stored = aStoredBackup(aManifest({ shop: 500 }, { method: 'physical', dependsOn: ['base'] }), {
     restorable: { ok: false, reason },
-    remark: 'a remark',
+    remark: makeFinding('VERDICT_UNREADABLE', null, { reason: 'x' }),
   });
   expect(summariesOf([stored], 'local')).toMatchObject([
     {
@@ -52,7 +53,7 @@ test('summarizes contents, dependencies and whether this version can restore the
       restorable: { ok: false, reason },
       producedBytes: 1_500,
       storedBytes: 150,
-      warnings: ['a remark'],
+      warnings: [{ code: 'VERDICT_UNREADABLE' }],
     },
   ]);
 });

@@ -164,7 +164,7 @@ export async function touchFile(path: string): Promise<number> {
   }
 }
 
-/** Removes one file if it exists. Does not use `rm`: that reports a file it may not remove as a folder. */
+/** Removes one file, or nothing when there is none. Not `rm`, which reports a file that may not be removed as a folder. */
 export async function removeFile(path: string): Promise<void> {
   await unlink(path).catch((error: unknown) => {
     if (codeOf(error) !== 'ENOENT') throw storeFailure(error, path);
@@ -174,7 +174,7 @@ export async function removeFile(path: string): Promise<void> {
 /** Syncs a parent folder. Unlike `syncFolder`, it accepts a symbolic link and a folder that this user cannot read. */
 async function syncParent(path: string): Promise<void> {
   const folder = await open(path, constants.O_RDONLY | constants.O_DIRECTORY).catch((error: unknown) => {
-    // A folder that is writable but not readable cannot be opened, and so cannot be synced.
+    // A user that may write there but not read cannot open it.
     if (codeOf(error) === 'EACCES') return undefined;
     throw storeFailure(error, path);
   });

@@ -5,6 +5,18 @@ import { Failure } from '@lastgood/core';
 import { ExecaError, execa } from 'execa';
 import { ChunkBatcher } from './chunk-batcher.ts';
 
+/** TOOL_FAILED of a tool that ended by itself: decide by how it ended, never by what it printed. */
+export class ToolFailure extends Failure {
+  /** Null for a tool that a signal ended. */
+  readonly exitCode: number | null;
+  readonly signal: string | null;
+  constructor(message: string, { exitCode, signal }: Pick<ToolFailure, 'exitCode' | 'signal'>, remedy?: string) {
+    super('TOOL_FAILED', message, remedy === undefined ? {} : { remedy });
+    this.exitCode = exitCode;
+    this.signal = signal;
+  }
+}
+
 export interface ToolCall {
   readonly file: string;
   readonly args: readonly string[];
@@ -23,13 +35,13 @@ export interface ToolCall {
   /** Runs as this user; needs root. */
   readonly user?: { readonly uid: number; readonly gid: number };
   readonly cwd?: string;
-  /** The signal that stops the tool; SIGTERM by default. SIGKILL follows after 5 s. */
+  /** How it is asked to stop; SIGTERM by default. */
   readonly stopSignal?: 'SIGTERM' | 'SIGINT' | 'SIGQUIT';
   /** The tool may exit before it has read all of `stdin`; the rest is then not read. */
   readonly mayStopReading?: boolean;
   /** Exit statuses other than 0 that do not count as a failure. */
   readonly acceptedExitCodes?: readonly number[];
-  /** Redacts a line of standard error; null drops it. By default lines are kept as they are, and a tool may print data and secrets. */
+  /** Returns what may be shown of a line of its standard error, null for nothing; all of it when absent. */
   readonly redactStderr?: (line: string) => string | null;
   /**
    * The tool starts a server that outlives it. Processes that it leaves running after a normal exit are not killed. Its output goes to
@@ -49,7 +61,7 @@ const TAIL_LINES = 40;
 const KILL_AFTER_MS = 5_000;
 const SETPRIV = '/usr/bin/setpriv';
 
-/** Keeps the redacted last lines of a text stream, without buffering the rest. */
+/** Keeps the end of a stream of lines, redacted, without buffering the rest. */
 class TextTail {
   readonly #redact: (line: string) => string | null;
   #lines: string[] = [];
@@ -62,16 +74,20 @@ class TextTail {
     // Of a long line, keep the start.
     this.#last = (this.#last + first).slice(0, TAIL_CHARS);
     for (const line of others) {
-      this.#lines = [...this.#lines, ...this.#redacted()].slice(-TAIL_LINES);
+      this.#lines = [...this.#lines, ...this.#takeLast()].slice(-TAIL_LINES);
       this.#last = line.slice(0, TAIL_CHARS);
     }
   }
-  #redacted(): string[] {
-    const line = this.#redact(this.#last);
-    return line === null ? [] : [line];
+  /** Each line is redacted once, for a redaction may keep state. */
+  #takeLast(): string[] {
+    const shown = this.#redact(this.#last);
+    this.#last = '';
+    return shown === null ? [] : [shown];
   }
+  /** Ends the stream: its last line need not end with a newline. */
   lines(): string[] {
-    const text = [...this.#lines, ...this.#redacted()].join('\n').trimEnd();
+    if (this.#last !== '') this.#lines = [...this.#lines, ...this.#takeLast()];
+    const text = this.#lines.join('\n').trimEnd();
     return text === '' ? [] : text.split('\n').slice(-TAIL_LINES);
   }
 }
@@ -238,22 +254,22 @@ function failureOf(error: unknown, call: ToolCall, stderrTail: readonly string[]
     return call.signal.reason instanceof Failure
       ? call.signal.reason
       : new Failure('JOB_CANCELED', `${call.file} was canceled`);
-  const last = selectLines(stderrTail) || 'no message';
+  const printed = selectLines(stderrTail);
   if (error instanceof ExecaError) {
     if (error.timedOut) return new Failure('JOB_DEADLINE', `${call.file} ran longer than ${call.timeoutMs} ms`);
     if (error.code === 'ENOENT' && call.cwd !== undefined && !existsSync(call.cwd))
-      return new Failure('TOOL_FAILED', `cannot run ${call.file}: working directory ${call.cwd} does not exist`);
-    // setpriv exits with 127 when the file does not exist. An existing tool may also exit with 127 for its own reasons.
+      return new Failure('TOOL_FAILED', `${call.file} was to run in ${call.cwd}, which does not exist`);
+    // setpriv ends with 127 when the file does not exist; a tool that exists may end with it for its own reasons.
     if (error.code === 'ENOENT' || (error.exitCode === 127 && !(call.file.includes('/') && existsSync(call.file))))
       return new Failure('TOOL_NOT_FOUND', `${call.file} is not installed`);
-    if (/No space left on device/.test(last)) return new Failure('NO_SPACE', `${call.file} ran out of disk space`);
-    return new Failure(
-      'TOOL_FAILED',
-      `${call.file} ended with ${error.exitCode ?? error.signal ?? error.code}: ${last}`,
-    );
+    const ending = error.exitCode === undefined ? (error.signal ?? error.code) : `exit status ${error.exitCode}`;
+    return new ToolFailure(`${call.file} ended with ${ending}${printed === '' ? '' : `: ${printed}`}`, {
+      exitCode: error.exitCode ?? null,
+      signal: error.signal ?? null,
+    });
   }
   const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown';
   if (code === 'ENOSPC' || code === 'EDQUOT')
-    return new Failure('NO_SPACE', `no space left for the output of ${call.file}`);
-  return new Failure('IO_ERROR', `cannot write the output of ${call.file} (${code}); its last messages: ${last}`);
+    return new Failure('NO_SPACE', `no space left while the output of ${call.file} was written`);
+  return new Failure('IO_ERROR', `the output of ${call.file} could not be written (${code})`);
 }

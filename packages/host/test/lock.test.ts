@@ -62,7 +62,7 @@ test('ignores the text of a lock file and does not follow a symbolic link in its
   expect(existsSync(join(base, 'elsewhere'))).toBe(false);
 });
 
-test('names the package to install when flock is missing', async () => {
+test('a host without flock gets a remedy that names the package', async () => {
   const path = process.env['PATH'];
   process.env['PATH'] = folder;
   try {

@@ -35,7 +35,7 @@ const failureOf = async (work: Promise<unknown>): Promise<Failure> =>
       throw error;
     },
   );
-/** Counts bytes and records whether the stream has ended. */
+/** Counts bytes and remembers whether its end was reported. */
 class Counter extends Writable {
   bytes = 0;
   ended = false;
@@ -85,7 +85,7 @@ test('A2: fails with the last messages of a tool that exits with 1 after a compl
     await runTool(sh(`head -c ${2 * MIB} /dev/zero; exec >&-; echo 'error: lost the server' >&2; exit 1`), sink);
   });
   const failure = await failureOf(publishing);
-  expect(failure).toMatchObject({ code: 'TOOL_FAILED', message: expect.stringContaining('ended with 1') });
+  expect(failure).toMatchObject({ code: 'TOOL_FAILED', message: expect.stringContaining('ended with exit status 1') });
   expect(failure.message).toContain('lost the server');
   expect((await readdir(folder)).filter((name) => name.startsWith('a2'))).toEqual([]);
 });
@@ -233,7 +233,10 @@ test('J3: fails with a code when a tool is missing, not executable or not a prog
     code: 'TOOL_FAILED',
     message: expect.stringContaining('ermission denied'),
   });
-  expect(await call(odd)).toMatchObject({ code: 'TOOL_FAILED', message: expect.stringContaining('ended with 127') });
+  expect(await call(odd)).toMatchObject({
+    code: 'TOOL_FAILED',
+    message: expect.stringContaining('ended with exit status 127'),
+  });
   expect(await failureOf(runTool(sh('true', { cwd: join(folder, 'nowhere') })))).toMatchObject({
     code: 'TOOL_FAILED',
     message: expect.stringContaining('nowhere'),
@@ -288,7 +291,7 @@ test('M12: a secret in the environment appears in no process arguments and no er
     expect(await readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => '')).not.toContain(secret);
   release();
   const failure = await failing;
-  expect(failure).toMatchObject({ code: 'TOOL_FAILED', message: expect.stringContaining('ended with 7') });
+  expect(failure).toMatchObject({ code: 'TOOL_FAILED', message: expect.stringContaining('ended with exit status 7') });
   expect(JSON.stringify([failure.message, failure.stack, failure.wireError])).not.toContain(secret);
 });
 let release = (): void => undefined;

@@ -4,6 +4,7 @@ import {
   boundedValue,
   confirmReported,
   emptyAgentLedger,
+  type Finding,
   finishJob,
   helloInputSchema,
   helloOf,
@@ -12,6 +13,8 @@ import {
   jobKey,
   jobResultSchema,
   LIMITS,
+  makeFinding,
+  makeRefusal,
   markRunning,
   receiveReport,
   reportBatch,
@@ -44,7 +47,7 @@ const decisionsOf = (count: number) =>
     backupId: jobId(n),
     finishedAt: '2026-01-15T12:00:00.000Z',
     keep: n >= 50,
-    reason: 'one of the newest 24 of its group, which are kept whatever their age',
+    reason: { code: 'KEEP_LAST', params: { count: 24, database: 'shop_of_prod' } },
   }));
 const rotated = (count: number, removedCount = 50) => ({
   command: 'rotate',
@@ -56,6 +59,8 @@ const rotated = (count: number, removedCount = 50) => ({
 });
 const texts = (count: number, length: number): string[] =>
   Array.from({ length: count }, (_, n) => `${n}`.repeat(length));
+const warnings = (count: number, length: number): Finding[] =>
+  texts(count, length).map((reason) => makeFinding('VERDICT_UNREADABLE', null, { reason }));
 const summary = {
   backupId: ONE,
   target: 'shop',
@@ -75,7 +80,7 @@ const summary = {
   manifestSha256: 'a'.repeat(64),
   state: 'good',
   verified: null,
-  warnings: texts(500, 400),
+  warnings: warnings(500, 400),
 };
 const plan = {
   hash: 'b'.repeat(64),
@@ -93,10 +98,14 @@ const plan = {
   overwrites: texts(300, 20),
   missingRoles: texts(300, 20),
   missingExtensions: texts(300, 20),
-  warnings: texts(300, 200),
-  refusals: texts(1, 9_000),
+  warnings: warnings(300, 200),
+  refusals: [makeRefusal('PREPARED_TRANSACTIONS', null, { transactions: texts(1, 9_000) })],
 };
-const finding = { level: 4, object: 'data/0001.dump.zst', message: 'm'.repeat(3_000) };
+const finding = {
+  level: 4,
+  object: 'data/0001.dump.zst',
+  ...makeFinding('DUMP_REFUSED', null, { reason: 'm'.repeat(3_000) }),
+};
 const LARGE = {
   backup: { command: 'backup', backup: summary, durationMs: 7 },
   verify: {
@@ -117,7 +126,7 @@ const LARGE = {
     database: 'shop',
     into: 'shop',
     oldKeptAs: 'shop__lastgood_old_1',
-    warnings: texts(300, 300),
+    warnings: warnings(300, 300),
     tables: 3,
     rows: 4,
     durationMs: 7,

@@ -99,9 +99,9 @@ test('B12: a backup that lost its manifest is told of, and no sweep removes what
   await unlink(join(folderOf(backupId), 'manifest.json'));
   expect(await repository.sweep(ref, new Set())).toEqual([]);
   expect(await readdir(join(folderOf(backupId), 'data'))).toEqual(before);
-  expect(await repository.list(ref)).toEqual({
+  expect(await repository.list(ref)).toMatchObject({
     backups: [],
-    broken: [{ backupId, reason: expect.stringContaining('its manifest is missing') }],
+    broken: [{ backupId, error: { message: expect.stringContaining('its manifest is missing') } }],
   });
 });
 
@@ -112,7 +112,7 @@ test('a verdict that cannot be read hides the backup from nobody, and the next v
   const { backups, broken } = await repository.list(ref);
   expect([broken, backups.map((backup) => summaryOf(backup, 'local'))]).toMatchObject([
     [],
-    [{ backupId, state: 'good', verified: null, warnings: [expect.stringContaining('verdict cannot be read')] }],
+    [{ backupId, state: 'good', verified: null, warnings: [{ code: 'VERDICT_UNREADABLE' }] }],
   ]);
   const { manifest } = await repository.open(ref, backupId);
   expect(manifest.backupId).toBe(backupId);
@@ -182,7 +182,7 @@ test('B11: a backup or an object that someone deleted is noticed', async () => {
   const backupId = await publishOne();
   await unlink(join(folderOf(backupId), 'data', '0001.dump.zst'));
   expect(await repository.verify(ref, backupId, 0, signal, () => undefined)).toMatchObject([
-    { object: 'data/0001.dump.zst', message: 'the object is missing' },
+    { object: 'data/0001.dump.zst', code: 'OBJECT_MISSING' },
   ]);
   await rm(folderOf(backupId), { recursive: true });
   expect(await codeOf(repository.read(ref, backupId))).toBe('NOT_FOUND');

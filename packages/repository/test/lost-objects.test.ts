@@ -27,7 +27,8 @@ const folder = (backupId: string, ...below: string[]): string => join(folderOf(p
 const tombstone = (backupId: string): string => join(targetOf(path), 'tombstones', `${backupId}.json`);
 async function listed(): Promise<{ good: string[]; broken: { backupId: string; reason: string }[] }> {
   const { backups, broken } = await repository.list(ref);
-  return { good: backups.map(({ manifest }) => manifest.backupId), broken };
+  const reasons = broken.map(({ backupId, error: { code, message } }) => ({ backupId, reason: `${code}: ${message}` }));
+  return { good: backups.map(({ manifest }) => manifest.backupId), broken: reasons };
 }
 async function removed(): Promise<string> {
   const backupId = await publish(repository);

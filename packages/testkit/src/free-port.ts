@@ -12,3 +12,16 @@ export async function freePort(): Promise<number> {
   if (address === null || typeof address === 'string') throw new Bug('a TCP server without a port');
   return address.port;
 }
+
+/** Whether another process listens on a port of 127.0.0.1. */
+export async function isTaken(port: number): Promise<boolean> {
+  const server = createServer().listen(port, '127.0.0.1');
+  try {
+    await once(server, 'listening');
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'EADDRINUSE';
+  }
+  server.close();
+  await once(server, 'close');
+  return false;
+}

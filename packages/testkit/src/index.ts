@@ -1,6 +1,7 @@
 export * from './admin-client.ts';
 export * from './builders.ts';
 export * from './free-port.ts';
+export * from './locales.ts';
 export * from './lying-tool.ts';
 export * from './object-store/faulty-store.ts';
 export * from './object-store/memory-store.ts';

@@ -4,9 +4,9 @@ import { appendFile, chown, mkdir, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Failure } from '@lastgood/core';
-import { captureTool, runTool } from '@lastgood/host';
+import { captureTool, runTool, ToolFailure } from '@lastgood/host';
 import pg from 'pg';
-import { freePort } from './free-port.ts';
+import { freePort, isTaken } from './free-port.ts';
 import { temporaryFolder } from './temporary-folder.ts';
 
 const never = new AbortController().signal;
@@ -18,6 +18,8 @@ const PORT_ATTEMPTS = 5;
 const SOCKET_PATH_BYTES = 107;
 
 export interface PostgresOptions {
+  /** The language of the server's messages; that of initdb's locale (C) unless given. See `missingLocales`. */
+  readonly lcMessages?: string;
   /** Lines for postgresql.conf. */
   readonly extraConf?: string;
   readonly superuserPassword?: string;
@@ -38,7 +40,7 @@ export interface PostgresServer extends AsyncDisposable {
   readonly dataDir: string;
   /** The folder of the unix socket; libpq accepts it as a host. */
   readonly socketFolder: string;
-  /** The `connection` of this server in an agent file. */
+  /** The connection to this server, as in an agent file. */
   readonly connection: {
     host: string;
     port: number;
@@ -144,6 +146,7 @@ async function initialize(
     'synchronous_commit = off',
     'max_connections = 40',
     'log_min_messages = fatal',
+    ...(options.lcMessages === undefined ? [] : [`lc_messages = '${options.lcMessages}'`]),
     options.extraConf ?? '',
   ];
   await appendFile(join(dataDir, 'postgresql.conf'), `${conf.join('\n')}\n`);
@@ -198,7 +201,7 @@ async function startOn(cluster: Cluster, port: number): Promise<Running> {
       () => true,
       () => false,
     );
-    // Another process on the port may never respond, so the end of this server also ends the wait.
+    // Another process on the port may never answer: the end of our server is an answer as well.
     if (await Promise.race([probe, running.then(() => false).catch(() => false)])) return { port, stop };
     if (ended !== undefined) throw ended;
     if (performance.now() > deadline) {
@@ -211,11 +214,12 @@ async function startOn(cluster: Cluster, port: number): Promise<Running> {
 
 async function startOnFreePort(cluster: Cluster, nextPort: () => Promise<number>): Promise<Running> {
   for (let attempt = 1; ; attempt += 1) {
+    const port = await nextPort();
     try {
-      return await startOn(cluster, await nextPort());
+      return await startOn(cluster, port);
     } catch (error) {
-      const taken = error instanceof Failure && /could not (bind|create any TCP)/.test(error.message);
-      if (!taken || attempt === PORT_ATTEMPTS) throw error;
+      // Not by its message: it is in the language of the server.
+      if (attempt === PORT_ATTEMPTS || !(error instanceof ToolFailure) || !(await isTaken(port))) throw error;
     }
   }
 }

@@ -33,7 +33,7 @@ export async function startProcess(
   let isEnding = false;
   for (const stream of [child.stdout, child.stderr])
     stream.setEncoding('utf8').on('data', (text: string) => {
-      tail = (tail + text).slice(-64_000);
+      tail = (tail + text).slice(-1_000_000);
     });
   const exit = once(child, 'close').then(([code, signal]) => {
     if (code === 0 || isEnding) return;

@@ -50,7 +50,7 @@ test('A2: a tool fails with its status after part or all of its output', async (
   expect(some).toMatchObject({ bytes: realOutput.slice(0, 100), code: 'TOOL_FAILED' });
   const all = await outcome(await lying({ lie: 'fails', afterBytes: Infinity, status: 3, stderr: "it's over" }));
   expect(all).toMatchObject({ bytes: realOutput, code: 'TOOL_FAILED' });
-  expect(all.message).toMatch(/ended with 3: it's over$/);
+  expect(all.message).toMatch(/ended with exit status 3: it's over$/);
 });
 
 test.for([0, 20])('A3: a tool exits with 0 after %i bytes, without a message', async (afterBytes) => {

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { appendFile, chmod, mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import type { JobSpec } from '@lastgood/protocol';
+import type { Finding, JobSpec } from '@lastgood/protocol';
 import { lyingTool, type PostgresServer, seedShop, startPostgres, temporaryFolder, waitFor } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Fleet } from '../../support/fleet.ts';
@@ -154,7 +154,7 @@ test('J3: a job fails when no file descriptor is free, and the agent keeps runni
   expect((await fleet.run(backup)).state).toBe('succeeded');
 });
 
-async function untilFindings(matches: (findings: readonly string[]) => boolean): Promise<void> {
+async function untilFindings(matches: (findings: readonly Finding[]) => boolean): Promise<void> {
   await waitFor('the findings of the target', 60_000, forever, async () => {
     const [target] = await fleet.client.targets.query({});
     return target !== undefined && matches(target.findings) ? true : undefined;
@@ -176,7 +176,7 @@ test('J6: SIGHUP rejects an invalid agent file with a log line and a finding, an
       fleet.agentLog.split('the agent file was refused').length > lines ? true : undefined,
     );
     expect(fleet.agentLog.split('\n').findLast((line) => line.includes('was refused'))).toContain(message);
-    await untilFindings((findings) => findings.some((finding) => finding.includes('the old one stays in force')));
+    await untilFindings((findings) => findings.some(({ code }) => code === 'AGENT_FILE_REFUSED'));
   }
   expect((await fleet.run(backup)).state).toBe('succeeded');
   await writeFile(fleet.configFile, text);

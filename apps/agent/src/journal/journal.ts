@@ -5,6 +5,8 @@ import { Failure } from '@lastgood/core';
 import { type AgentJob, type AgentLedger, emptyAgentLedger, type JobEvent } from '@lastgood/protocol';
 import Database from 'better-sqlite3';
 
+const CHECK_DISK = 'Check the disk of `dataDir` of the agent, and who can write there.';
+
 const SCHEMA = `
   create table if not exists meta (key text primary key, value text not null) strict;
   create table if not exists job (key text primary key, json text not null) strict;
@@ -18,7 +20,8 @@ function open(file: string): Database.Database {
     db.pragma('synchronous = FULL');
     db.exec(SCHEMA);
     const found = db.pragma('quick_check', { simple: true });
-    if (found !== 'ok') throw new Failure('IO_ERROR', `the journal is damaged: ${String(found).slice(0, 200)}`);
+    if (found !== 'ok')
+      throw new Failure('IO_ERROR', `the journal is damaged: ${String(found).slice(0, 200)}`, { remedy: CHECK_DISK });
     return db;
   } catch (error) {
     db.close();
@@ -35,7 +38,8 @@ const isDamage = (error: unknown): boolean =>
 const seal = (key: string, text: string): string => `${crc32(`${key} ${text}`).toString(16).padStart(8, '0')} ${text}`;
 function unseal(key: string, sealed: string): string {
   const text = sealed.slice(9);
-  if (seal(key, text) !== sealed) throw new Failure('IO_ERROR', 'a record of the journal was changed');
+  if (seal(key, text) !== sealed)
+    throw new Failure('IO_ERROR', 'a record of the journal was changed', { remedy: CHECK_DISK });
   return text;
 }
 
@@ -77,7 +81,8 @@ export class Journal implements Disposable {
     try {
       journal = new Journal(open(file), undefined);
     } catch (error) {
-      if (!isDamage(error)) throw new Failure('IO_ERROR', `cannot open the journal ${file}`, { cause: error });
+      if (!isDamage(error))
+        throw new Failure('IO_ERROR', `cannot open the journal ${file}`, { cause: error, remedy: CHECK_DISK });
       damaged = `${file}.damaged-${now}`;
       for (const suffix of ['', '-wal', '-shm'])
         if (existsSync(`${file}${suffix}`)) await rename(`${file}${suffix}`, `${damaged}${suffix}`);
@@ -159,8 +164,10 @@ export class Journal implements Disposable {
       this.#db.transaction(() => this.#write(before, after))();
     } catch (error) {
       const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown';
-      throw new Failure(code === 'SQLITE_FULL' ? 'NO_SPACE' : 'IO_ERROR', `cannot write the journal (${code})`, {
+      const full = code === 'SQLITE_FULL';
+      throw new Failure(full ? 'NO_SPACE' : 'IO_ERROR', `cannot write the journal (${code})`, {
         cause: error,
+        remedy: full ? 'Free space on the disk of `dataDir` of the agent.' : CHECK_DISK,
       });
     }
   }

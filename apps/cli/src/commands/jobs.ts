@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { Failure } from '@lastgood/core';
+import { Failure, failureOfRefusals } from '@lastgood/core';
 import {
   ERROR_CATALOG,
   type JobResult,
@@ -217,14 +217,10 @@ export async function restore(
   const plan: RestorePlanSummary = planned.result.plan;
   if (options.planOnly === true) {
     output.answer(planned.job, () => planLines(plan));
-    return plan.refusals.length > 0 ? ERROR_CATALOG.HOST_LIMIT.exit : 0;
+    return plan.refusals.length > 0 ? ERROR_CATALOG[failureOfRefusals(plan.refusals).code].exit : 0;
   }
   for (const line of planLines(plan)) output.note(line);
-  if (plan.refusals.length > 0)
-    throw new Failure(
-      plan.refusals.some((refusal) => /already exists/.test(refusal)) ? 'TARGET_NOT_EMPTY' : 'HOST_LIMIT',
-      plan.refusals.join('; '),
-    );
+  if (plan.refusals.length > 0) throw failureOfRefusals(plan.refusals);
   if (mode.type !== 'new')
     await consent(
       context,

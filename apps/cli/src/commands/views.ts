@@ -1,4 +1,11 @@
-import { type BackupView, ERROR_CATALOG, type TargetStatus, type TargetView } from '@lastgood/protocol';
+import {
+  type BackupView,
+  ERROR_CATALOG,
+  findingKey,
+  formatFinding,
+  type TargetStatus,
+  type TargetView,
+} from '@lastgood/protocol';
 import type { CommandContext } from '../command-context.ts';
 import { shortId } from '../format/ids.ts';
 import { table } from '../format/table.ts';
@@ -58,10 +65,11 @@ export async function status(
       proven === null ? 'NEVER' : `level ${proven.level}, ${ago(proven.at)}`,
     ]);
   });
-  const findings = answers.flatMap((target) =>
-    // What is not in order first; a finding with a code is among it.
-    [...new Set([...target.problems, ...target.findings])].map((text) => `${statusName(target)}: ${text}`),
-  );
+  const findings = answers.flatMap((target) => {
+    // Problems first; findings of severity error are among them.
+    const all = new Map([...target.problems, ...target.findings].map((finding) => [findingKey(finding), finding]));
+    return [...all.values()].map((finding) => `${statusName(target)}: ${formatFinding(finding)}`);
+  });
   context.output.answer(answers, () => [
     ...table(
       ['target', 'database', 'state', 'could go back to', 'restore took', 'last proven'],
@@ -109,7 +117,9 @@ export async function targets(context: CommandContext, selector: string | undefi
     target.lastGood === null ? 'none' : ago(target.lastGood.recoveryPoint),
     target.lastProven === null ? 'never' : verifiedText(target.lastProven.verified),
   ]);
-  const findings = list.flatMap((target) => target.findings.map((finding) => `${fullName(target)}: ${finding}`));
+  const findings = list.flatMap((target) =>
+    target.findings.map((finding) => `${fullName(target)}: ${formatFinding(finding)}`),
+  );
   context.output.answer(list, () => [
     ...table(
       ['target', 'engine', 'state', 'databases', 'size', 'last good', 'last proven'],

@@ -1,4 +1,4 @@
-import type { Retention, RotationDecision } from '@lastgood/protocol';
+import { makeReason, type Retention, type RotationDecision, type RotationReason } from '@lastgood/protocol';
 import { type Judged, RESTORE_TEST_LEVEL, suspectSizes } from '../verification/verdict.ts';
 
 const HOUR_MS = 3_600_000;
@@ -48,21 +48,20 @@ export interface RotationPlan {
   readonly decisions: readonly RotationDecision[];
   /** The ids of the backups to remove. An interrupted removal in this order leaves no backup without its dependencies. */
   readonly removals: readonly string[];
-  /** Why nothing may be removed now; null when the decisions apply. */
-  readonly refused: string | null;
+  /** Why nothing at all may be removed now; null when the decisions hold. */
+  readonly refused: RotationReason | null;
 }
 
-/** Why the clocks cannot be trusted now, or null. Expects backups ordered by sequence. */
-function untrustedClock({ backups, now, storeNow, controlNow, jumpedMs }: RotationInput): string | null {
-  const minutes = (ms: number): string => `${Math.round(Math.abs(ms) / 60_000)} minutes`;
-  if (Math.abs(jumpedMs) > MAX_SKEW_MS) return `the clock of the host jumped by ${minutes(jumpedMs)} a short time ago`;
-  if (Math.abs(now - storeNow) > MAX_SKEW_MS)
-    return `the clocks of host and repository are ${minutes(now - storeNow)} apart`;
+/** Why no clock may be trusted now. `backups` in the order of their sequence. */
+function untrustedClock({ backups, now, storeNow, controlNow, jumpedMs }: RotationInput): RotationReason | null {
+  const apart = (ms: number): { minutes: number } => ({ minutes: Math.round(Math.abs(ms) / 60_000) });
+  if (Math.abs(jumpedMs) > MAX_SKEW_MS) return makeReason('CLOCK_JUMPED', apart(jumpedMs));
+  if (Math.abs(now - storeNow) > MAX_SKEW_MS) return makeReason('CLOCKS_OF_REPOSITORY_APART', apart(now - storeNow));
   if (controlNow !== null && Math.abs(now - controlNow) > MAX_SKEW_MS)
-    return `the clocks of host and control plane are ${minutes(now - controlNow)} apart`;
-  // An older backup may be dated by a clock that was wrong then. When the newest is in the future, the clock is wrong now.
+    return makeReason('CLOCKS_OF_CONTROL_APART', apart(now - controlNow));
+  // An older one may have met a clock that was wrong then; when the newest lies ahead, the clock is wrong now.
   const newest = Date.parse(backups.at(-1)?.finishedAt ?? '1970-01-01T00:00:00Z');
-  return newest > now + MAX_SKEW_MS ? `the newest backup was finished ${minutes(now - newest)} in the future` : null;
+  return newest > now + MAX_SKEW_MS ? makeReason('CLOCK_AHEAD_OF_BACKUPS', apart(now - newest)) : null;
 }
 
 /**
@@ -95,55 +94,55 @@ function trustedOf(group: readonly Member[]): Member[] {
   return group.filter((backup, index) => backup.state === 'good' && suspect[index] === false);
 }
 
-/** The reasons to keep backups of one group. A backup without a reason may be removed. */
-function keepReasons(group: readonly Member[], { retention, hostLimits }: RotationInput): Map<string, string> {
-  const reasons = new Map<string, string>();
-  const keep = (backup: Member | undefined, reason: string): void => {
+/** The reasons to keep backups of one group; a backup without one may be removed. */
+function keepReasons(group: readonly Member[], { retention, hostLimits }: RotationInput): Map<string, RotationReason> {
+  const reasons = new Map<string, RotationReason>();
+  const keep = (backup: Member | undefined, reason: RotationReason): void => {
     if (backup !== undefined && !reasons.has(backup.backupId)) reasons.set(backup.backupId, reason);
   };
   const newestFirst = trustedOf(group).reverse();
   const [newest] = newestFirst;
-  keep(newest, 'the last good backup');
+  keep(newest, makeReason('KEEP_LAST_GOOD'));
   keep(
     newestFirst.find((backup) => (backup.verifiedLevel ?? 0) >= RESTORE_TEST_LEVEL),
-    'the last restore-tested backup',
+    makeReason('KEEP_LAST_RESTORE_TESTED'),
   );
   keep(
     newestFirst.find((backup) => backup.verifiedLevel !== null),
-    'the last verified backup',
+    makeReason('KEEP_LAST_VERIFIED'),
   );
-  for (const backup of newestFirst.slice(0, retention.keepLast ?? 0))
-    keep(backup, `one of the last ${retention.keepLast}`);
-  if (retention.keepWithinHours !== undefined && newest !== undefined) {
-    // The window ends at the newest backup, not now: neither a clock jump nor a week of failed backups makes every backup old (D1, D3).
-    const edge = newest.finished - retention.keepWithinHours * HOUR_MS;
+  const { keepLast = 0, keepWithinHours } = retention;
+  for (const backup of newestFirst.slice(0, keepLast)) keep(backup, makeReason('KEEP_LAST', { count: keepLast }));
+  if (keepWithinHours !== undefined && newest !== undefined) {
+    // Counted back from the newest backup, not from a clock: neither a jump nor a week of failures makes everything old (D1, D3).
+    const edge = newest.finished - keepWithinHours * HOUR_MS;
     for (const backup of newestFirst.filter((other) => other.finished >= edge))
-      keep(backup, `within ${retention.keepWithinHours} hours of the newest`);
+      keep(backup, makeReason('KEEP_WITHIN', { hours: keepWithinHours }));
     keep(
       newestFirst.find((other) => other.finished < edge),
-      'covers the start of the window',
+      makeReason('KEEP_WINDOW_EDGE'),
     );
   }
   for (const backup of newestFirst.slice(0, Math.max(retention.minimum, hostLimits.minimumKept)))
-    keep(backup, 'below the minimum number');
+    keep(backup, makeReason('KEEP_MINIMUM'));
   const oldestKept = Math.min(
     ...group.filter((backup) => reasons.has(backup.backupId)).map((backup) => backup.sequence),
   );
   for (const backup of group) {
-    if (newest === undefined) keep(backup, 'no good backup of this group exists');
+    if (newest === undefined) keep(backup, makeReason('NO_GOOD_BACKUP'));
     else if (backup.sequence > oldestKept && !newestFirst.includes(backup))
-      keep(backup, backup.state === 'bad' ? 'bad, kept as long as older backups are kept' : 'its size is suspect');
+      keep(backup, makeReason(backup.state === 'bad' ? 'KEEP_BAD' : 'KEEP_SUSPECT'));
   }
   return reasons;
 }
 
-interface Reason {
-  readonly text: string;
+interface GroupReason {
+  readonly reason: RotationReason;
   readonly database: string | null;
 }
 
-/** Why each backup is kept. Backups that no group needs are absent. */
-function reasonsOf(input: RotationInput, finishedAt: ReadonlyMap<string, number>): Map<string, string> {
+/** Why each backup is needed, by its groups; those that no group needs are absent. */
+function reasonsOf(input: RotationInput, finishedAt: ReadonlyMap<string, number>): Map<string, RotationReason> {
   const { backups } = input;
   const members = backups.flatMap(({ parts, dependsOn: _dependsOn, ...backup }) => {
     const finished = finishedAt.get(backup.backupId) ?? input.now;
@@ -152,29 +151,31 @@ function reasonsOf(input: RotationInput, finishedAt: ReadonlyMap<string, number>
       member: { ...backup, finished, database, producedBytes },
     }));
   });
-  const found = new Map<string, Reason[]>();
+  const found = new Map<string, GroupReason[]>();
   for (const group of Map.groupBy(members, (each) => each.group).values()) {
     const own = group.map(({ member }) => member);
-    for (const [backupId, text] of keepReasons(own, input))
-      found.set(backupId, [...(found.get(backupId) ?? []), { text, database: own[0]?.database ?? null }]);
+    for (const [backupId, reason] of keepReasons(own, input))
+      found.set(backupId, [...(found.get(backupId) ?? []), { reason, database: own[0]?.database ?? null }]);
   }
-  const describe = ({ backupId, parts }: RotationCandidate): [string, string][] => {
+  const combined = ({ backupId, parts }: RotationCandidate): [string, RotationReason][] => {
     const [first, ...others] = found.get(backupId) ?? [];
     if (first === undefined) return [];
-    const all = others.length + 1 === parts.length && others.every((other) => other.text === first.text);
-    return [[backupId, all || first.database === null ? first.text : `${first.text} of "${first.database}"`]];
+    const { reason, database } = first;
+    const ofAll = others.length + 1 === parts.length && others.every((other) => other.reason.code === reason.code);
+    if (ofAll || database === null) return [[backupId, reason]];
+    return [[backupId, { ...reason, params: { ...reason.params, database } }]];
   };
-  return new Map(backups.flatMap(describe));
+  return new Map(backups.flatMap(combined));
 }
 
-/** Adds a reason for every direct and indirect dependency of a kept backup (I3). */
-function keepDependencies(backups: readonly RotationCandidate[], reasons: Map<string, string>): void {
+/** Adds to the reasons what kept backups depend on, however far down (I3). */
+function keepDependencies(backups: readonly RotationCandidate[], reasons: Map<string, RotationReason>): void {
   const byId = new Map(backups.map((backup) => [backup.backupId, backup]));
   const keep = (backup: RotationCandidate): void => {
     for (const needed of backup.dependsOn) {
       const base = byId.get(needed);
       if (base === undefined || reasons.has(needed)) continue;
-      reasons.set(needed, `backup ${backup.backupId} depends on it`);
+      reasons.set(needed, makeReason('NEEDED', { backup: backup.backupId }));
       keep(base);
     }
   };
@@ -208,17 +209,17 @@ export function planRotation(request: RotationInput): RotationPlan {
   const unlimited = retention.keepLast === undefined && retention.keepWithinHours === undefined;
   const refused = untrustedClock(input);
   const needed = reasonsOf(input, finished);
-  const reasonFor = (backup: RotationCandidate): string | undefined => {
+  const reasonFor = (backup: RotationCandidate): RotationReason | undefined => {
     if (refused !== null) return refused;
-    if (unlimited) return 'no retention rule is set';
-    if (backup.state === 'unknown') return 'made by a newer version';
-    if (input.holds.has(backup.backupId)) return 'held';
-    if (input.inUse.has(backup.backupId)) return 'in use by another job';
+    if (unlimited) return makeReason('NO_RULE');
+    if (backup.state === 'unknown') return makeReason('NEWER_VERSION');
+    if (input.holds.has(backup.backupId)) return makeReason('HELD');
+    if (input.inUse.has(backup.backupId)) return makeReason('IN_USE');
     if (now - (finished.get(backup.backupId) ?? now) < hostLimits.minimumAgeHours * HOUR_MS)
-      return `younger than ${hostLimits.minimumAgeHours} hours (host limit)`;
+      return makeReason('YOUNGER_THAN_MINIMUM', { hours: hostLimits.minimumAgeHours });
     return needed.get(backup.backupId);
   };
-  const reasons = new Map<string, string>();
+  const reasons = new Map<string, RotationReason>();
   for (const backup of backups) {
     const reason = reasonFor(backup);
     if (reason !== undefined) reasons.set(backup.backupId, reason);
@@ -229,12 +230,13 @@ export function planRotation(request: RotationInput): RotationPlan {
     0,
     hostLimits.maxRemovedPerRun,
   );
-  const removed = new Set(removals);
-  const limitReason = `at most ${hostLimits.maxRemovedPerRun} are removed per run (host limit)`;
+  const gone = new Set(removals);
+  const capped = makeReason('MAXIMUM_REMOVED', { count: hostLimits.maxRemovedPerRun });
+  const outside = makeReason('OUTSIDE_RULES');
   const decisions = backups.map(({ backupId, finishedAt }) =>
-    removed.has(backupId)
-      ? { backupId, finishedAt, keep: false, reason: 'not kept by any rule' }
-      : { backupId, finishedAt, keep: true, reason: reasons.get(backupId) ?? limitReason },
+    gone.has(backupId)
+      ? { backupId, finishedAt, keep: false, reason: outside }
+      : { backupId, finishedAt, keep: true, reason: reasons.get(backupId) ?? capped },
   );
   return { decisions, removals, refused };
 }

@@ -53,7 +53,7 @@ export async function globalsOf(source: ArtifactSource, signal: AbortSignal): Pr
   return await text(source.open(object, signal));
 }
 
-/** The encoding of the database from which the globals were read; that of most where the manifest does not say. */
+/** The encoding of the database from which the globals were read; UTF8 when the manifest does not name it. */
 export function encodingOf(source: ArtifactSource): string {
   const { encoding } = source.manifest.engineFacts;
   return typeof encoding === 'string' ? encoding : 'UTF8';

@@ -1,8 +1,8 @@
 import { Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type ArtifactSink, type BackupFacts, type EngineContext, Failure } from '@lastgood/core';
+import { type Finding, makeFinding } from '@lastgood/protocol';
 import { LOGICAL } from './backup-methods.ts';
-import { Session } from './connection.ts';
 import type { PostgresConnection } from './connection-schema.ts';
 import { type BackupRun, dumpGlobals, dumpSnapshot } from './dump.ts';
 import {
@@ -17,6 +17,7 @@ import {
 } from './fingerprint.ts';
 import { readProperties } from './properties.ts';
 import { type DatabaseSize, openServer } from './server.ts';
+import { Session } from './session.ts';
 import { codeOwners } from './untrusted-code-owners.ts';
 
 const writeText = (text: string) => (sink: Writable) => pipeline(Readable.from([Buffer.from(text)]), sink);
@@ -25,7 +26,7 @@ interface DumpedDatabase {
   readonly fingerprint: Fingerprint;
   readonly sizeBytes: number;
   readonly dumpBytes: number;
-  readonly warnings: readonly string[];
+  readonly warnings: readonly Finding[];
 }
 
 /** Settings with which a server gives damaged pages as empty ones or as they are, without an error: no backup could tell. */
@@ -61,22 +62,26 @@ async function backupDatabase(
   const take = async (): Promise<Fingerprint> => {
     await holding;
     return await takeFingerprint(session, digests, (done, all) =>
-      context.progress({ phase: `fingerprint ${done}/${all}`, doneBytes: 0, totalBytes: null }),
+      context.progress({ phase: 'fingerprint', doneBytes: 0, totalBytes: null, doneItems: done, totalItems: all }),
     );
   };
-  const warnings = await dumpSnapshot(run, properties, snapshot, tables, {
-    bytes: (bytes) => {
-      // The first bytes come when pg_dump holds its locks.
-      holding ??= holdTables(session).catch(() => undefined);
-      dumpBytes += bytes;
-      dumped(bytes);
+  const warnings = await dumpSnapshot(
+    run,
+    { session, properties, name: snapshot, tables },
+    {
+      bytes: (bytes) => {
+        // The first bytes come when pg_dump holds its locks.
+        holding ??= holdTables(session).catch(() => undefined);
+        dumpBytes += bytes;
+        dumped(bytes);
+      },
+      // The server has nothing to do while the dump is made durable and read back: it gives the fingerprint.
+      ended: () => {
+        taking = take();
+        taking.catch(() => undefined);
+      },
     },
-    // The server has nothing to do while the dump is made durable and read back: it gives the fingerprint.
-    ended: () => {
-      taking = take();
-      taking.catch(() => undefined);
-    },
-  });
+  );
   const taken = await (taking ?? take());
   const fingerprint = await widenSequences(session, {
     ...taken,
@@ -135,8 +140,8 @@ export async function backup(
   const [first] = dumped;
   if (request.databases === null)
     for (const name of server.facts.closed)
-      warnings.push(`database "${name}" accepts no connections: it is not in this backup`);
-  if (server.facts.standby) warnings.push('the server is a standby: unlogged tables are restored empty');
+      warnings.push(makeFinding('DATABASE_NOT_CONNECTABLE', { kind: 'database', name }));
+  if (server.facts.standby) warnings.push(makeFinding('STANDBY_UNLOGGED_TABLES', null));
   return {
     method: LOGICAL.method,
     recoveryPoint: first?.fingerprint.snapshotAt ?? new Date(context.clock.now()).toISOString(),

@@ -29,7 +29,7 @@ export class EngineHarness implements AsyncDisposable {
     this.engine = engine;
     this.#cleanup = cleanup;
   }
-  /** The repository is in a folder of its own unless told. */
+  /** The repository is in a folder of its own unless `store` names one. */
   static async open(
     server: Pick<PostgresServer, 'connection'>,
     connection: object = {},

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { backupSummarySchema } from '../backup/summary.ts';
 import { wireErrorSchema } from '../errors.ts';
+import { findingSchema } from '../findings/finding.ts';
 import { nameSchema, uuidSchema } from '../ids.ts';
 import { targetInventorySchema } from '../inventory/target-inventory.ts';
 import { progressSchema } from '../jobs/progress.ts';
@@ -53,9 +54,9 @@ export const targetStatusSchema = z.object({
   target: nameSchema.nullable(),
   online: z.boolean(),
   state: targetInventorySchema.shape.state.nullable(),
-  findings: z.array(z.string()),
-  /** Why it is not in order, its databases aside; nothing when it is. */
-  problems: z.array(z.string()),
+  findings: z.array(findingSchema),
+  /** Why it is not in order, its databases aside; empty when it is. */
+  problems: z.array(findingSchema),
   databases: z.array(databaseStatusSchema),
 });
 export type TargetStatus = z.infer<typeof targetStatusSchema>;

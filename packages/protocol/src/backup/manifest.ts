@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { findingSchema } from '../findings/finding.ts';
 import { instantSchema, nameSchema, sha256Schema, uuidSchema } from '../ids.ts';
 
 const bytes = z.int().min(0);
@@ -65,7 +66,7 @@ export const manifestSchema = z.object({
   signature: z.string().nullable(),
   /** What only the engine understands, in short; anything long is an object of its own. */
   engineFacts: z.record(z.string(), z.json()),
-  warnings: z.array(z.string()),
+  warnings: z.array(findingSchema),
   checksum: sha256Schema,
 });
 export type Manifest = z.infer<typeof manifestSchema>;

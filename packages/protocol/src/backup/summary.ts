@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { findingSchema } from '../findings/finding.ts';
 import { nameSchema, uuidSchema } from '../ids.ts';
 import { backupContentSchema } from './manifest.ts';
 
@@ -39,6 +40,6 @@ export const backupSummarySchema = z.object({
   manifestSha256: z.string(),
   state: z.enum(['good', 'suspect', 'bad', 'missing']),
   verified: z.object({ level: z.int(), at: z.string(), passed: z.boolean() }).nullable(),
-  warnings: z.array(z.string()),
+  warnings: z.array(findingSchema),
 });
 export type BackupSummary = z.infer<typeof backupSummarySchema>;

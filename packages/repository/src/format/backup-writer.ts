@@ -8,7 +8,7 @@ import {
   type NewBackup,
   type ObjectStore,
 } from '@lastgood/core';
-import type { Manifest, ManifestObject } from '@lastgood/protocol';
+import { type Manifest, type ManifestObject, makeFinding } from '@lastgood/protocol';
 import { ENCODING, ENCODING_SUFFIX } from '../pipeline/encoding.ts';
 import { type Run, storeObject } from '../pipeline/store-object.ts';
 import { removeIncomplete } from './incomplete-backup.ts';
@@ -82,9 +82,7 @@ export class StoreBackupWriter implements BackupWriter {
       engineFacts: facts.engineFacts,
       warnings: [
         ...facts.warnings,
-        ...(this.#cached === null
-          ? []
-          : [`its bytes may have been read back from memory, and not from the disk: ${this.#cached}`]),
+        ...(this.#cached === null ? [] : [makeFinding('READ_BACK_FROM_MEMORY', null, { reason: this.#cached })]),
       ],
     });
     await this.#checkWriter();

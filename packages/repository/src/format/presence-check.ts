@@ -1,23 +1,29 @@
 import { Failure, type ObjectStat, type ObjectStore } from '@lastgood/core';
-import type { Finding, Manifest, ManifestObject } from '@lastgood/protocol';
+import {
+  type Finding,
+  type Manifest,
+  type ManifestObject,
+  makeFinding,
+  type VerificationFinding,
+} from '@lastgood/protocol';
 
 /** Level 0 of one object: what is wrong with it without reading its bytes. Throws when the store does not answer. */
 export async function checkPresence(
   store: ObjectStore,
   prefix: string,
   object: ManifestObject,
-): Promise<Finding | undefined> {
-  const finding = (message: string): Finding => ({ level: 0, object: object.name, message });
+): Promise<VerificationFinding | undefined> {
+  const at = (finding: Finding): VerificationFinding => ({ level: 0, object: object.name, ...finding });
   let stat: ObjectStat | undefined;
   try {
     stat = await store.stat(`${prefix}${object.name}`);
   } catch (error) {
     if (!(error instanceof Failure) || error.code !== 'REPOSITORY_UNSAFE') throw error;
-    return finding(`the object cannot be read: ${error.message}`);
+    return at(makeFinding('OBJECT_UNREADABLE', null, { reason: error.message }));
   }
-  if (stat === undefined) return finding('the object is missing');
+  if (stat === undefined) return at(makeFinding('OBJECT_MISSING', null));
   if (stat.size === object.stored.size) return undefined;
-  return finding(`the object has ${stat.size} bytes, its manifest says ${object.stored.size}`);
+  return at(makeFinding('OBJECT_SIZE_DIFFERS', null, { found: stat.size, expected: object.stored.size }));
 }
 
 /**
@@ -29,8 +35,8 @@ export async function checkAllPresent(
   prefix: string,
   manifest: Manifest,
   listed: ReadonlyMap<string, ObjectStat | null> = new Map(),
-): Promise<Finding[]> {
-  const findings: Finding[] = [];
+): Promise<VerificationFinding[]> {
+  const findings: VerificationFinding[] = [];
   for (const object of manifest.objects) {
     if (listed.get(object.name)?.size === object.stored.size) continue;
     const found = await checkPresence(store, prefix, object);

@@ -9,7 +9,7 @@ import {
   type SegmentLog,
   type StoredBackup,
 } from '@lastgood/core';
-import type { BackupSummary, Finding, TargetRef } from '@lastgood/protocol';
+import type { BackupSummary, TargetRef, VerificationFinding } from '@lastgood/protocol';
 import { openObject } from '../pipeline/read-object.ts';
 import type { Run } from '../pipeline/store-object.ts';
 import { StoreBackupWriter } from './backup-writer.ts';
@@ -133,7 +133,7 @@ class StoreRepository implements Repository {
     signal: AbortSignal,
     progress: (doneBytes: number) => void,
     remark: (text: string) => void = () => undefined,
-  ): Promise<readonly Finding[]> {
+  ): Promise<readonly VerificationFinding[]> {
     return await verifyObjects(this.#store, this.#backups, ref, backupId, level, { signal, progress, remark });
   }
 

@@ -1,12 +1,13 @@
 import {
   type BackupMethodSupport,
+  type BrokenBackup,
   checkDependencies,
   Failure,
   type ObjectStat,
   type ObjectStore,
   type StoredBackup,
 } from '@lastgood/core';
-import type { TargetRef } from '@lastgood/protocol';
+import { formatFinding, makeFinding, type TargetRef } from '@lastgood/protocol';
 import { z } from 'zod';
 import { readHold, readHolds } from './holds.ts';
 import { hasLostManifest } from './incomplete-backup.ts';
@@ -22,10 +23,8 @@ type Listing = ReadonlyMap<string, ObjectStat | null>;
 export type FoundManifest = ReadManifest & { readonly manifestSha256: string };
 export interface ListedBackups {
   readonly backups: StoredBackup[];
-  readonly broken: { backupId: string; reason: string }[];
+  readonly broken: BrokenBackup[];
 }
-
-const reasonOf = ({ code, message }: Failure): string => `${code}: ${message}`;
 
 /** The backups of the targets of one repository, as they lie in its store. Changes nothing. */
 export class StoredBackups {
@@ -58,8 +57,7 @@ export class StoredBackups {
     const holds = await readHolds(this.#store, ref);
     const removed = await readTombstones(this.#store, ref);
     for (const [backupId, tombstone] of removed)
-      if (tombstone instanceof Failure)
-        broken.push({ backupId, reason: `removed, and never purged: ${reasonOf(tombstone)}` });
+      if (tombstone instanceof Failure) broken.push({ backupId, error: tombstone.wireError, removed: true });
     for (const [backupId, listing] of await this.listings(ref)) {
       if (removed.has(backupId)) continue;
       try {
@@ -67,7 +65,7 @@ export class StoredBackups {
         if (found !== undefined) backups.push(await this.#withVerdict(ref, found, holds.get(backupId) ?? null));
       } catch (error) {
         if (!(error instanceof Failure)) throw error;
-        broken.push({ backupId, reason: reasonOf(error) });
+        broken.push({ backupId, error: error.wireError, removed: false });
       }
     }
     backups.sort((a, b) => a.manifest.sequence - b.manifest.sequence);
@@ -82,7 +80,7 @@ export class StoredBackups {
       throw new Failure('MANIFEST_INVALID', 'its manifest is missing, its data is there');
     }
     const [first] = await checkAllPresent(this.#store, backupPrefix(ref, backupId), found.manifest, listing);
-    if (first !== undefined) throw new Failure('BACKUP_CORRUPT', `${first.object}: ${first.message}`);
+    if (first !== undefined) throw new Failure('BACKUP_CORRUPT', `${first.object}: ${formatFinding(first)}`);
     return found;
   }
 
@@ -113,7 +111,7 @@ export class StoredBackups {
       return { ...found, held, verified: (await readJson(this.#store, name, verifiedSchema)) ?? null };
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
-      const remark = `its last verdict cannot be read (${reasonOf(error)}); verify it again`;
+      const remark = makeFinding('VERDICT_UNREADABLE', null, { reason: error.message });
       return { ...found, held, verified: null, remark };
     }
   }

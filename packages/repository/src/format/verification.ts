@@ -1,5 +1,5 @@
 import { Failure, type ObjectStore } from '@lastgood/core';
-import type { Finding, TargetRef } from '@lastgood/protocol';
+import { makeFinding, type TargetRef, type VerificationFinding } from '@lastgood/protocol';
 import { findDamage } from '../pipeline/read-object.ts';
 import { hasData } from './incomplete-backup.ts';
 import { backupPrefix, MANIFEST } from './layout.ts';
@@ -22,13 +22,13 @@ export async function verifyObjects(
   backupId: string,
   level: 0 | 1,
   { signal, progress, remark }: VerificationRun,
-): Promise<Finding[]> {
+): Promise<VerificationFinding[]> {
   const prefix = backupPrefix(ref, backupId);
   const found = await manifestOrFinding(store, backups, ref, backupId);
   if ('level' in found) return [found];
   const { manifest, restorable } = found;
   if (manifest.format > FORMAT && !restorable.ok) throw newerFormat(backupId, restorable.reason.params);
-  const findings: Finding[] = [];
+  const findings: VerificationFinding[] = [];
   let done = 0;
   for (const object of manifest.objects) {
     signal.throwIfAborted();
@@ -41,7 +41,7 @@ export async function verifyObjects(
       };
       const reading = { signal, progress: counted, remark };
       const damage = await findDamage(store, `${prefix}${object.name}`, object, reading);
-      if (damage !== undefined) findings.push({ level: 1, object: object.name, message: damage });
+      if (damage !== undefined) findings.push({ level: 1, object: object.name, ...damage });
     }
   }
   return findings;
@@ -52,13 +52,13 @@ async function manifestOrFinding(
   backups: StoredBackups,
   ref: TargetRef,
   backupId: string,
-): Promise<FoundManifest | Finding> {
+): Promise<FoundManifest | VerificationFinding> {
   try {
     return await backups.manifest(ref, backupId);
   } catch (error) {
     if (!(error instanceof Failure) || !['NOT_FOUND', 'MANIFEST_INVALID', 'REPOSITORY_UNSAFE'].includes(error.code))
       throw error;
     if (error.code === 'NOT_FOUND' && !(await hasData(store, ref, backupId))) throw error;
-    return { level: 0, object: MANIFEST, message: error.message };
+    return { level: 0, object: MANIFEST, ...makeFinding('MANIFEST_UNREADABLE', null, { reason: error.message }) };
   }
 }

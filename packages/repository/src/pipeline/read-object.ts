@@ -1,7 +1,7 @@
 import { Readable, type Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Failure, type ObjectStore } from '@lastgood/core';
-import type { ManifestObject } from '@lastgood/protocol';
+import { type Finding, type ManifestObject, makeFinding } from '@lastgood/protocol';
 import { CHUNK_BYTES, decodingStages, type Encoding } from './encoding.ts';
 import { type Digest, HashingStream, isEqual } from './hashing.ts';
 
@@ -79,12 +79,14 @@ export async function findDamage(
   name: string,
   object: DescribedObject,
   { signal, progress, remark }: Reading,
-): Promise<string | undefined> {
+): Promise<Finding | undefined> {
   const { digest, cached } = await digestInStore(store, name, signal, progress);
   if (cached !== null) remark(`${object.name} may have been read from memory, and not from the disk: ${cached}`);
   if (isEqual(digest, object.stored)) return undefined;
   const block = await damagedBlock(store, name, object, signal);
-  return `the stored bytes differ from the manifest${block === undefined ? '' : `; the first damage lies in or before block ${block} (of 1 MiB)`}`;
+  return block === undefined
+    ? makeFinding('OBJECT_BYTES_DIFFER', null)
+    : makeFinding('OBJECT_DAMAGED_NEAR_BLOCK', null, { block });
 }
 
 async function damagedBlock(

@@ -65,7 +65,7 @@ async function readBack(store: ObjectStore, name: string, stored: Digest, { sign
   let doneBytes = 0;
   const { digest, cached } = await digestInStore(store, name, signal, (bytes) => {
     doneBytes += bytes;
-    progress({ phase: 'read back', doneBytes, totalBytes: stored.size });
+    progress({ phase: 'read-back', doneBytes, totalBytes: stored.size });
   });
   if (isEqual(digest, stored)) return cached;
   await store.remove(name);

@@ -75,7 +75,7 @@ export function describeDamage({ under, repository }: Parts): void {
     expect((await repository().read(ref, backupId)).verified).toEqual(verdict);
     await change(under().store, `${backupPrefix(backupId)}verified.json`, () => Buffer.from('{'));
     const { backups } = await repository().list(ref);
-    expect(backups).toMatchObject([{ verified: null, remark: expect.stringContaining('cannot be read') }]);
+    expect(backups).toMatchObject([{ verified: null, remark: { code: 'VERDICT_UNREADABLE' } }]);
   });
 }
 

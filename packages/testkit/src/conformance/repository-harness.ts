@@ -89,7 +89,10 @@ export async function listed(repository: Repository): Promise<{ good: string[]; 
   const { backups, broken } = await repository.list(ref);
   return {
     good: backups.map(({ manifest }) => manifest.backupId),
-    broken: broken.map(({ backupId, reason }) => `${backupId} ${reason}`),
+    broken: broken.map(
+      ({ backupId, removed, error: { code, message } }) =>
+        `${backupId} ${removed ? 'removed, and never purged: ' : ''}${code}: ${message}`,
+    ),
   };
 }
 
