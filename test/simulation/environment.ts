@@ -1,6 +1,6 @@
 import type { Link } from './network.ts';
-import type { Judge } from './oracle.ts';
-import type { Parts } from './protocol-under-test.ts';
+import type { Oracle } from './oracle.ts';
+import type { Protocol } from './protocol-under-test.ts';
 import type { Random } from './random.ts';
 
 /** Ends a process between two steps: what it had not committed is gone. */
@@ -15,21 +15,21 @@ export class Crash extends Error {
 }
 
 /** What the world offers to the processes in it. */
-export interface Surroundings {
-  readonly parts: Parts;
+export interface Environment {
+  readonly protocol: Protocol;
   readonly random: Random;
-  readonly judge: Judge;
+  readonly oracle: Oracle;
   /** True while nothing fails any more and all must come to rest. */
   readonly healed: boolean;
   /** True as long as no host and no catalog was ever set back. */
   readonly unharmed: boolean;
   /** Real time; the clocks of the hosts differ from it. */
   now(): number;
-  mintId(prefix: string): string;
+  newId(prefix: string): string;
   connect(agent: number): Link;
-  say(line: () => string): void;
+  note(line: () => string): void;
   /** A place between two steps where the process may die. */
-  mayDie(who: number | 'control'): void;
+  mayCrash(who: number | 'control'): void;
 }
 export const LEASE_MS = 90_000;
 export const GRANT_MS = 30_000;

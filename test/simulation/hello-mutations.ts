@@ -1,12 +1,12 @@
 import { type ControlJob, type JournalJob, TERMINAL_STATES } from '@lastgood/protocol';
-import { type Reducers, realParts } from './protocol-under-test.ts';
+import { type Reducers, realProtocol } from './protocol-under-test.ts';
 
 /** Makes what the agent tells agree with the catalog, so that only some of the differences are seen. */
 export const helloWith =
   (change: (told: JournalJob, job: ControlJob) => Partial<JournalJob>, addMissing: boolean): Reducers['receiveHello'] =>
   (ledger, input, now, leaseMs, resetBytes) => {
     if (ledger.mergedIncarnation !== ledger.incarnation)
-      return realParts.reduce.receiveHello(ledger, input, now, leaseMs, resetBytes);
+      return realProtocol.reduce.receiveHello(ledger, input, now, leaseMs, resetBytes);
     const jobs = input.jobs.map((told) => {
       const job = ledger.jobs.get(told.jobId);
       return job === undefined || job.attempt !== told.attempt ? told : { ...told, ...change(told, job) };
@@ -27,7 +27,7 @@ export const helloWith =
       const history = { eventNumber, lastEventId, lastType: null, open: false, running: false };
       jobs.push({ jobId, attempt, ...history, spec, startBy, deadlineMs, error, result });
     }
-    return realParts.reduce.receiveHello(ledger, { ...input, jobs }, now, leaseMs, resetBytes);
+    return realProtocol.reduce.receiveHello(ledger, { ...input, jobs }, now, leaseMs, resetBytes);
   };
 export const asKnown = (told: JournalJob, job: ControlJob): Partial<JournalJob> => {
   if (TERMINAL_STATES.has(job.state)) return { eventNumber: job.lastEventNumber, lastEventId: job.lastEventId };

@@ -6,24 +6,27 @@ import {
   jobKey,
   TERMINAL_STATES,
 } from '@lastgood/protocol';
-import { type Habits, type Parts, type Reducers, realParts } from './protocol-under-test.ts';
+import { type Duties, type Protocol, type Reducers, realProtocol } from './protocol-under-test.ts';
 import type { Faults } from './world.ts';
 
-/** One rule of the delivery and the parts without it. */
+/** One rule of the delivery and the protocol without it. */
 export interface Mutation {
   readonly rule: string;
   readonly without: string;
   readonly faults: Faults;
-  readonly parts: Parts;
+  readonly protocol: Protocol;
   /** What protects as well, so that the simulation does not notice the loss of this rule alone. */
   readonly backedBy?: string;
 }
 
-export const real = realParts.reduce;
-export const reduceWith = (changes: Partial<Reducers>): Parts => ({ ...realParts, reduce: { ...real, ...changes } });
-export const withoutHabit = (habit: keyof Habits): Parts => ({
-  ...realParts,
-  habits: { ...realParts.habits, [habit]: false },
+export const real = realProtocol.reduce;
+export const reduceWith = (changes: Partial<Reducers>): Protocol => ({
+  ...realProtocol,
+  reduce: { ...real, ...changes },
+});
+export const withoutDuty = (duty: keyof Duties): Protocol => ({
+  ...realProtocol,
+  duties: { ...realProtocol.duties, [duty]: false },
 });
 export const changeJobs = (ledger: ControlLedger, change: (job: ControlJob) => ControlJob): ControlLedger => ({
   ...ledger,
@@ -119,7 +122,7 @@ export const receiveReportWithoutTombstones: Reducers['receiveReport'] = (ledger
   return { ...heard, ledger: { ...heard.ledger, outbox } };
 };
 
-export const twoFronts: Reducers['startableJobs'] = (ledger: AgentLedger) =>
+export const severalPerTarget: Reducers['startableJobs'] = (ledger: AgentLedger) =>
   [...ledger.jobs.values()].filter((job) => job.state === 'accepted');
 
 /** Every rule, taken away one at a time. */

@@ -13,9 +13,9 @@ import {
   reduceWith,
   reportWith,
   requestCancel,
-  twoFronts,
+  severalPerTarget,
   unmergedAgain,
-  withoutHabit,
+  withoutDuty,
 } from './mutated-reducers.ts';
 import { disasters, ordinary, rollbacks, zombies } from './world.ts';
 
@@ -24,32 +24,37 @@ export const mutations: readonly Mutation[] = [
     rule: 'R1',
     without: 'the agent acknowledges before it journals',
     faults: ordinary,
-    parts: withoutHabit('journalBeforeAck'),
+    protocol: withoutDuty('journalBeforeAck'),
   },
   {
     rule: 'R1',
     without: 'the agent begins before it journals `running`',
     faults: ordinary,
-    parts: withoutHabit('journalBeforeEffect'),
+    protocol: withoutDuty('journalBeforeEffect'),
   },
   {
     rule: 'R1',
     without: 'the control plane sends before it commits',
     faults: ordinary,
-    parts: withoutHabit('commitBeforeSend'),
+    protocol: withoutDuty('commitBeforeSend'),
   },
-  { rule: 'R2', without: 'a repeated command is taken again', faults: ordinary, parts: reduceWith({ acceptCommand }) },
+  {
+    rule: 'R2',
+    without: 'a repeated command is taken again',
+    faults: ordinary,
+    protocol: reduceWith({ acceptCommand }),
+  },
   {
     rule: 'R3',
     without: 'events are applied whatever their number',
     faults: ordinary,
-    parts: reduceWith({ receiveReport: reportWith((ledger, event) => asNext(ledger, event, true)) }),
+    protocol: reduceWith({ receiveReport: reportWith((ledger, event) => asNext(ledger, event, true)) }),
   },
   {
     rule: 'R4',
     without: 'events of an older attempt count for the newest',
     faults: ordinary,
-    parts: reduceWith({
+    protocol: reduceWith({
       receiveReport: reportWith((ledger, event) => {
         const job = ledger.jobs.get(event.jobId);
         if (job === undefined || event.attempt >= job.attempt || TERMINAL_STATES.has(job.state)) return event;
@@ -66,51 +71,51 @@ export const mutations: readonly Mutation[] = [
     rule: 'R5',
     without: 'an interrupted attempt is begun again',
     faults: ordinary,
-    parts: reduceWith({ recoverAfterCrash }),
+    protocol: reduceWith({ recoverAfterCrash }),
   },
   {
     rule: 'R6',
     without: 'destructive jobs begin without asking',
     faults: ordinary,
-    parts: reduceWith({ nextStep: (job, when) => real.nextStep({ ...job, class: 'safe' }, when) }),
+    protocol: reduceWith({ nextStep: (job, when) => real.nextStep({ ...job, class: 'safe' }, when) }),
   },
-  { rule: 'R6', without: 'a grant never ends', faults: ordinary, parts: withoutHabit('endGrants') },
+  { rule: 'R6', without: 'a grant never ends', faults: ordinary, protocol: withoutDuty('endGrants') },
   {
     rule: 'R7',
     without: 'unconfirmed events die with the process',
     faults: ordinary,
-    parts: withoutHabit('durableOutbox'),
+    protocol: withoutDuty('durableOutbox'),
   },
   {
     rule: 'R8',
     without: 'a session goes on where the last one stopped sending',
     faults: ordinary,
-    parts: withoutHabit('resumeFromAck'),
+    protocol: withoutDuty('resumeFromAck'),
   },
-  { rule: 'R9', without: 'a lost job is sent again', faults: ordinary, parts: reduceWith({ expireLeases }) },
+  { rule: 'R9', without: 'a lost job is sent again', faults: ordinary, protocol: reduceWith({ expireLeases }) },
   {
     rule: 'R10',
     without: 'older sessions live on',
     faults: zombies,
-    parts: withoutHabit('fenceSessions'),
+    protocol: withoutDuty('fenceSessions'),
   },
   {
     rule: 'R10',
     without: 'a hello that was held back on an older connection is believed',
     faults: zombies,
-    parts: withoutHabit('refuseOlderLinks'),
+    protocol: withoutDuty('refuseOlderLinks'),
   },
   {
     rule: 'R11',
     without: 'jobs begin after their start-by time',
     faults: ordinary,
-    parts: reduceWith({ nextStep: (job, { grant }) => real.nextStep(job, { now: 0, grant }) }),
+    protocol: reduceWith({ nextStep: (job, { grant }) => real.nextStep(job, { now: 0, grant }) }),
   },
   {
     rule: 'R11',
     without: 'a clock that is set back lets begin what was closed',
     faults: ordinary,
-    parts: reduceWith({
+    protocol: reduceWith({
       grantStart: (ledger, ...asked) =>
         real.grantStart(
           changeJobs(ledger, ({ closedAt: _, ...job }) => job),
@@ -122,19 +127,19 @@ export const mutations: readonly Mutation[] = [
     rule: 'R12',
     without: 'a canceled command is deleted instead of made a noop',
     faults: ordinary,
-    parts: reduceWith({ requestCancel }),
+    protocol: reduceWith({ requestCancel }),
   },
   {
     rule: 'R12',
     without: 'the start of a job that has ended stays in the outbox',
     faults: rollbacks,
-    parts: reduceWith({ receiveReport: receiveReportWithoutTombstones }),
+    protocol: reduceWith({ receiveReport: receiveReportWithoutTombstones }),
   },
   {
     rule: 'R13',
     without: 'a host that went back in time is not noticed',
     faults: rollbacks,
-    parts: reduceWith({
+    protocol: reduceWith({
       receiveHello: (ledger, input, now, leaseMs) => ({
         ...real.receiveHello(ledger, input, now, leaseMs),
         reset: null,
@@ -145,27 +150,27 @@ export const mutations: readonly Mutation[] = [
     rule: 'R13',
     without: 'only the command number is compared, not the jobs',
     faults: rollbacks,
-    parts: reduceWith({ receiveHello: helloWith(asKnown, true) }),
+    protocol: reduceWith({ receiveHello: helloWith(asKnown, true) }),
   },
   {
     rule: 'R13',
     without: 'the answer is compared with the journal as it is, not as it was told',
     faults: rollbacks,
-    parts: withoutHabit('keepSentJobs'),
+    protocol: withoutDuty('keepSentJobs'),
     backedBy: 'R14: nothing moves in a journal that was set back before the answer is there',
   },
   {
     rule: 'R13',
     without: 'processes that the answer names go on',
     faults: rollbacks,
-    parts: withoutHabit('stopAfterHello'),
+    protocol: withoutDuty('stopOverruled'),
     backedBy: 'R14: nothing runs yet when a host that was set back is told so',
   },
   {
     rule: 'R13',
     without: 'a cancel that an older journal has forgotten is not repeated',
     faults: rollbacks,
-    parts: reduceWith({
+    protocol: reduceWith({
       receiveHello: (ledger, input, now, leaseMs) => {
         const asked = new Set([...ledger.jobs.values()].filter((job) => job.cancelRequested).map(({ jobId }) => jobId));
         const quiet = changeJobs(ledger, (job) => ({ ...job, cancelRequested: false }));
@@ -179,7 +184,7 @@ export const mutations: readonly Mutation[] = [
     rule: 'R13',
     without: 'what had no room in the answer is not told by the next one',
     faults: rollbacks,
-    parts: reduceWith({
+    protocol: reduceWith({
       receiveHello: (...input) => ({ ...real.receiveHello(...input), more: false }),
     }),
   },
@@ -187,7 +192,7 @@ export const mutations: readonly Mutation[] = [
     rule: 'R13',
     without: 'of other histories some are told later, as of lost jobs',
     faults: rollbacks,
-    parts: reduceWith({
+    protocol: reduceWith({
       receiveHello: (...input) => {
         const heard = real.receiveHello(...input);
         if (heard.reset === null || heard.reset.jobs.length < 2) return heard;
@@ -199,13 +204,13 @@ export const mutations: readonly Mutation[] = [
     rule: 'R14',
     without: 'a restarted agent begins before its hello is answered',
     faults: rollbacks,
-    parts: withoutHabit('waitForHello'),
+    protocol: withoutDuty('waitForHello'),
   },
   {
     rule: 'R15',
     without: 'an attempt may be granted twice',
     faults: rollbacks,
-    parts: reduceWith({
+    protocol: reduceWith({
       grantStart: (ledger, jobId, attempt, nonce, now) =>
         real.grantStart(
           changeJobs(ledger, (job) => ({ ...job, grantedNonce: null })),
@@ -220,7 +225,7 @@ export const mutations: readonly Mutation[] = [
     rule: 'R16',
     without: 'histories are told apart by their length alone',
     faults: rollbacks,
-    parts: reduceWith({
+    protocol: reduceWith({
       receiveReport: reportWith((ledger, event) => {
         const job = ledger.jobs.get(event.jobId);
         const last = job !== undefined && event.attempt === job.attempt && event.eventNumber === job.lastEventNumber;
@@ -236,13 +241,13 @@ export const mutations: readonly Mutation[] = [
     rule: 'R17',
     without: 'a restored catalog goes on as if nothing had happened',
     faults: disasters,
-    parts: reduceWith({ afterCatalogRestore: (ledger) => ledger }),
+    protocol: reduceWith({ afterCatalogRestore: (ledger) => ledger }),
   },
   {
     rule: 'R17',
     without: 'a restored catalog decides before the agent has told its journal',
     faults: disasters,
-    parts: reduceWith({
+    protocol: reduceWith({
       requestCancel: (ledger, jobId, now) => unmergedAgain(ledger, real.requestCancel(merged(ledger), jobId, now)),
       expireLeases: (ledger, now) => unmergedAgain(ledger, real.expireLeases(merged(ledger), now)),
     }),
@@ -251,7 +256,7 @@ export const mutations: readonly Mutation[] = [
     rule: 'R17',
     without: 'jobs that only the agent knows are not adopted',
     faults: disasters,
-    parts: reduceWith({
+    protocol: reduceWith({
       receiveHello: (ledger, input, now, leaseMs) =>
         real.receiveHello(
           ledger,
@@ -265,7 +270,7 @@ export const mutations: readonly Mutation[] = [
     rule: 'R17',
     without: 'the end that a hello told is not completed by its event',
     faults: disasters,
-    parts: reduceWith({
+    protocol: reduceWith({
       receiveReport: (ledger, events, now, leaseMs) => {
         const heard = real.receiveReport(ledger, events, now, leaseMs);
         const untold = (job: ControlJob): boolean => TERMINAL_STATES.has(job.state) && job.result === null;
@@ -280,7 +285,7 @@ export const mutations: readonly Mutation[] = [
     rule: 'R18',
     without: 'unfinished destructive jobs are not frozen by a restore of the catalog',
     faults: disasters,
-    parts: reduceWith({
+    protocol: reduceWith({
       afterCatalogRestore: (ledger, incarnation) =>
         changeJobs(real.afterCatalogRestore(ledger, incarnation), (job) => ({ ...job, frozen: false })),
       receiveHello: (ledger, input, now, leaseMs) => {
@@ -290,16 +295,22 @@ export const mutations: readonly Mutation[] = [
     }),
   },
   {
+    rule: 'memory',
+    without: 'ended jobs that a message names are not looked up in the catalog',
+    faults: rollbacks,
+    protocol: withoutDuty('lookUpEnded'),
+  },
+  {
     rule: 'one writer',
     without: 'several jobs of one target run at once',
     faults: ordinary,
-    parts: reduceWith({ startableJobs: twoFronts }),
+    protocol: reduceWith({ startableJobs: severalPerTarget }),
   },
   {
     rule: 'cancel',
     without: 'a grant is given although a cancel was asked for',
     faults: ordinary,
-    parts: reduceWith({
+    protocol: reduceWith({
       grantStart: (ledger, jobId, attempt, nonce, now) => {
         const free = changeJobs(ledger, (job) => ({ ...job, cancelRequested: false }));
         const asked = real.grantStart(free, jobId, attempt, nonce, now);

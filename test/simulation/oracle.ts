@@ -44,7 +44,7 @@ export interface StartOfEffect {
 }
 
 /** Knows what really happened and says when a ledger or an effect contradicts it. */
-export class Judge {
+export class Oracle {
   readonly #jobs = new Map<string, Truth>();
   readonly #granted = new Set<string>();
   readonly #control = new Map<number, ControlLedger>();

@@ -1,8 +1,8 @@
-import * as protocol from '@lastgood/protocol';
+import * as delivery from '@lastgood/protocol';
 
 /** The pure functions under test; a mutation replaces some of them. */
 export type Reducers = Pick<
-  typeof protocol,
+  typeof delivery,
   | 'helloOf'
   | 'adoptHelloAnswer'
   | 'acceptCommand'
@@ -26,10 +26,13 @@ export type Reducers = Pick<
   | 'receiveHeartbeat'
   | 'expireLeases'
   | 'afterCatalogRestore'
+  | 'missingJobIds'
+  | 'withEndedJobs'
+  | 'withoutEndedJobs'
 >;
 
 /** What the apps around the reducers must do; a mutation switches one off. */
-export interface Habits {
+export interface Duties {
   /** R1: the agent commits its journal before it acknowledges a command. */
   readonly journalBeforeAck: boolean;
   /** The agent commits `running` before the first effect. */
@@ -48,20 +51,22 @@ export interface Habits {
   readonly waitForHello: boolean;
   /** What a hello's answer says is compared with what the hello said, not with the journal as it is now. */
   readonly keepSentJobs: boolean;
-  /** Processes that a hello's answer names are ended at once. */
-  readonly stopAfterHello: boolean;
+  /** Processes of attempts that the answer to a hello has finished are ended at once. */
+  readonly stopOverruled: boolean;
+  /** Ended jobs that a message names are looked up in the catalog, because memory holds open ones only. */
+  readonly lookUpEnded: boolean;
   /** R6: the time of a grant counts from the question. */
   readonly endGrants: boolean;
 }
 
-export interface Parts {
+export interface Protocol {
   readonly reduce: Reducers;
-  readonly habits: Habits;
+  readonly duties: Duties;
 }
 
-export const realParts: Parts = {
-  reduce: protocol,
-  habits: {
+export const realProtocol: Protocol = {
+  reduce: delivery,
+  duties: {
     journalBeforeAck: true,
     journalBeforeEffect: true,
     commitBeforeSend: true,
@@ -71,7 +76,8 @@ export const realParts: Parts = {
     refuseOlderLinks: true,
     waitForHello: true,
     keepSentJobs: true,
-    stopAfterHello: true,
+    stopOverruled: true,
+    lookUpEnded: true,
     endGrants: true,
   },
 };

@@ -12,7 +12,7 @@ import {
   jobKey,
   wireErrorOf,
 } from '@lastgood/protocol';
-import { GRANT_MS, type Surroundings } from './environment.ts';
+import { type Environment, GRANT_MS } from './environment.ts';
 import type { Down, Link, Up } from './network.ts';
 
 interface Grant {
@@ -29,7 +29,6 @@ interface Process {
   live: boolean;
   sentJobs: JournalJob[];
   reporting: boolean;
-  reconciled: boolean;
   readonly grants: Map<string, Grant>;
   /** Running attempts and whether they were asked to stop. */
   readonly runs: Map<string, { stopping: boolean }>;
@@ -42,54 +41,67 @@ const stopped: JobOutcome = { type: 'canceled', error: wireErrorOf('JOB_CANCELED
 /** An agent: a journal that survives, a process that does not. The real reducers decide, this class only carries out. */
 export class SimAgent {
   readonly index: number;
-  readonly #around: Surroundings;
+  readonly #env: Environment;
   disk: AgentLedger = emptyAgentLedger;
   process: Process | null = null;
   skewMs = 0;
   life = 0;
   snapshots: AgentLedger[] = [emptyAgentLedger];
 
-  constructor(index: number, around: Surroundings) {
+  constructor(index: number, env: Environment) {
     this.index = index;
-    this.#around = around;
+    this.#env = env;
   }
 
   get #eventFactory(): EventFactory {
-    return { now: this.#around.now() + this.skewMs, eventId: () => this.#around.mintId('e') };
+    return { now: this.#env.now() + this.skewMs, eventId: () => this.#env.newId('e') };
   }
 
   #commit(process: Process, ledger: AgentLedger): void {
-    this.#around.mayDie(this.index);
+    this.#env.mayCrash(this.index);
     process.ledger = ledger;
     this.disk = ledger;
-    this.#around.mayDie(this.index);
+    this.#env.mayCrash(this.index);
+    this.#follow(process);
+  }
+
+  /** The runner follows the journal: what was overruled ends at once, what was canceled is asked to stop. */
+  #follow(process: Process): void {
+    for (const [key, run] of process.runs) {
+      const job = process.ledger.jobs.get(key);
+      if (job?.state === 'running') run.stopping ||= job.cancelRequested;
+      else if (this.#env.protocol.duties.stopOverruled) {
+        this.#env.oracle.effectEnds(jobOf(key), false);
+        process.runs.delete(key);
+      }
+    }
   }
 
   #send(process: Process, message: Up): void {
-    this.#around.mayDie(this.index);
+    this.#env.mayCrash(this.index);
     if (process.link !== null && !process.link.broken) process.link.up.push(message);
   }
 
   boot(): void {
-    const { reduce, habits } = this.#around.parts;
-    const ledger = habits.durableOutbox ? this.disk : { ...this.disk, outbox: [] };
+    const { reduce, duties } = this.#env.protocol;
+    const ledger = duties.durableOutbox ? this.disk : { ...this.disk, outbox: [] };
     this.process = {
       ledger,
       link: null,
       live: false,
       sentJobs: [],
       reporting: false,
-      reconciled: !habits.waitForHello,
       grants: new Map(),
       runs: new Map(),
     };
-    this.#commit(this.process, reduce.recoverAfterCrash(ledger, this.#eventFactory));
+    const recovered = reduce.recoverAfterCrash(ledger, this.#eventFactory);
+    this.#commit(this.process, duties.waitForHello ? recovered : { ...recovered, reconciled: true });
   }
 
   die(): void {
     if (this.process === null) return;
     this.hangUp();
-    for (const key of this.process.runs.keys()) this.#around.judge.effectEnds(jobOf(key), false);
+    for (const key of this.process.runs.keys()) this.#env.oracle.effectEnds(jobOf(key), false);
     this.process = null;
   }
 
@@ -114,8 +126,8 @@ export class SimAgent {
     const process = this.process;
     if (process === null) return;
     this.hangUp();
-    process.link = this.#around.connect(this.index);
-    const told = this.#around.parts.reduce.helloOf(process.ledger);
+    process.link = this.#env.connect(this.index);
+    const told = this.#env.protocol.reduce.helloOf(process.ledger);
     process.sentJobs = told.jobs;
     const input = {
       instanceId: `00000000-0000-4000-8000-00000000000${this.index}`,
@@ -133,59 +145,44 @@ export class SimAgent {
     if (process === null || process.link !== link) return;
     if (message.type === 'hello') this.#adopt(process, message.answer);
     else if (message.type === 'command') this.#take(process, message.command);
-    else if (message.type === 'begin') this.#hearGrant(process, message);
+    else if (message.type === 'begin') this.#receiveGrant(process, message);
     else if (message.type === 'heartbeat')
       for (const one of message.cancel) this.#cancel(process, one.jobId, one.attempt);
     else {
-      this.#commit(process, this.#around.parts.reduce.confirmReported(process.ledger, message.acceptedIds));
+      this.#commit(process, this.#env.protocol.reduce.confirmReported(process.ledger, message.acceptedIds));
       process.reporting = false;
     }
   }
 
   #adopt(process: Process, answer: HelloAnswer): void {
-    this.#around.judge.answered(this.index, answer, this.#around.unharmed);
-    const { reduce, habits } = this.#around.parts;
-    const told = habits.keepSentJobs ? process.sentJobs : reduce.helloOf(process.ledger).jobs;
-    const keys = new Set(process.runs.keys());
-    const { ledger, stop } = reduce.adoptHelloAnswer(process.ledger, told, answer, keys, this.#eventFactory);
-    this.#commit(process, ledger);
-    for (const { jobId, attempt } of habits.stopAfterHello ? stop : []) {
-      this.#around.judge.effectEnds(jobId, false);
-      process.runs.delete(jobKey(jobId, attempt));
-    }
+    this.#env.oracle.answered(this.index, answer, this.#env.unharmed);
+    const { reduce, duties } = this.#env.protocol;
+    const sent = duties.keepSentJobs ? process.sentJobs : reduce.helloOf(process.ledger).jobs;
+    this.#commit(process, reduce.adoptHelloAnswer(process.ledger, sent, answer, this.#eventFactory));
     process.live = true;
-    process.reconciled = true;
   }
 
   #take(process: Process, command: Extract<Down, { type: 'command' }>['command']): void {
-    const { reduce, habits } = this.#around.parts;
+    const { reduce, duties } = this.#env.protocol;
     const refuse = (spec: AgentJob['spec']) =>
       spec.command === 'undo' ? wireErrorOf('HOST_LIMIT', 'not allowed here') : null;
-    const { ledger, stop, gap } = reduce.acceptCommand(process.ledger, command, this.#eventFactory, refuse);
+    const { ledger, gap } = reduce.acceptCommand(process.ledger, command, this.#eventFactory, refuse);
     if (gap) {
       this.hangUp();
       return;
     }
-    if (!habits.journalBeforeAck) this.#send(process, { type: 'ack', upToSeq: ledger.lastSeq });
+    if (!duties.journalBeforeAck) this.#send(process, { type: 'ack', upToSeq: ledger.lastSeq });
     this.#commit(process, ledger);
-    const run = stop === null ? undefined : process.runs.get(jobKey(stop.jobId, stop.attempt));
-    if (run !== undefined) run.stopping = true;
-    if (habits.journalBeforeAck) this.#send(process, { type: 'ack', upToSeq: ledger.lastSeq });
+    if (duties.journalBeforeAck) this.#send(process, { type: 'ack', upToSeq: ledger.lastSeq });
   }
 
   #cancel(process: Process, jobId: string, attempt: number): void {
-    const { ledger, stop } = this.#around.parts.reduce.cancelAttempt(
-      process.ledger,
-      jobId,
-      attempt,
-      this.#eventFactory,
-    );
+    const { cancelAttempt } = this.#env.protocol.reduce;
+    const ledger = cancelAttempt(process.ledger, jobId, attempt, this.#eventFactory);
     if (ledger !== process.ledger) this.#commit(process, ledger);
-    const run = stop === null ? undefined : process.runs.get(jobKey(jobId, attempt));
-    if (run !== undefined) run.stopping = true;
   }
 
-  #hearGrant(process: Process, message: Extract<Down, { type: 'begin' }>): void {
+  #receiveGrant(process: Process, message: Extract<Down, { type: 'begin' }>): void {
     for (const grant of process.grants.values()) {
       if (grant.nonce !== message.nonce) continue;
       grant.state = message.granted ? 'valid' : 'denied';
@@ -196,7 +193,7 @@ export class SimAgent {
   report(): void {
     const process = this.process;
     if (process === null || !process.live || process.reporting) return;
-    const events = this.#around.parts.reduce.reportBatch(process.ledger, 700);
+    const events = this.#env.protocol.reduce.reportBatch(process.ledger, 700);
     if (events.length === 0) return;
     process.reporting = true;
     this.#send(process, { type: 'report', events });
@@ -209,19 +206,19 @@ export class SimAgent {
     this.#send(process, { type: 'heartbeat', running: open, outboxDepth: process.ledger.outbox.length });
   }
 
-  /** InventoryCollector at one of the jobs that may begin. */
+  /** Advances one of the jobs that may start. */
   work(): void {
     const process = this.process;
-    if (process === null || !process.reconciled) return;
-    const job = this.#around.random.pick(this.#around.parts.reduce.startableJobs(process.ledger));
+    if (process === null) return;
+    const job = this.#env.random.pick(this.#env.protocol.reduce.startableJobs(process.ledger));
     if (job !== undefined) this.#advance(process, job);
   }
 
   #advance(process: Process, job: AgentJob): void {
-    const { reduce, habits } = this.#around.parts;
+    const { reduce, duties } = this.#env.protocol;
     const key = jobKey(job.jobId, job.attempt);
     const grant = process.grants.get(key);
-    const live = grant?.state === 'valid' && (!habits.endGrants || this.#around.now() < grant.sentAt + GRANT_MS);
+    const live = grant?.state === 'valid' && (!duties.endGrants || this.#env.now() < grant.sentAt + GRANT_MS);
     const state = live ? 'valid' : grant?.state === 'denied' ? 'denied' : 'none';
     const step = reduce.nextStep(job, { now: this.#eventFactory.now, grant: state });
     if (step === 'ask') {
@@ -235,30 +232,30 @@ export class SimAgent {
   }
 
   #begin(process: Process, job: AgentJob, grant: Grant | undefined): void {
-    const { reduce, habits } = this.#around.parts;
+    const { reduce, duties } = this.#env.protocol;
     const key = jobKey(job.jobId, job.attempt);
     const ledger = reduce.markRunning(process.ledger, key, this.#eventFactory);
     if (ledger.jobs.get(key)?.state !== 'running') return;
     const begin = () => {
       process.runs.set(key, { stopping: false });
       const { index: agent, life } = this;
-      const trulyLive = grant !== undefined && this.#around.now() < grant.sentAt + GRANT_MS && grant.state === 'valid';
+      const trulyLive = grant !== undefined && this.#env.now() < grant.sentAt + GRANT_MS && grant.state === 'valid';
       const nonce = trulyLive ? grant.nonce : null;
-      this.#around.say(() => `agent ${agent}: EFFECT of ${key} (${classOf(job.spec)})`);
-      const { healed } = this.#around;
-      this.#around.judge.effectBegins({ agent, life, job, hostClock: this.#eventFactory.now, nonce, healed });
+      this.#env.note(() => `agent ${agent}: EFFECT of ${key} (${classOf(job.spec)})`);
+      const { healed } = this.#env;
+      this.#env.oracle.effectBegins({ agent, life, job, hostClock: this.#eventFactory.now, nonce, healed });
     };
-    if (!habits.journalBeforeEffect) begin();
+    if (!duties.journalBeforeEffect) begin();
     this.#commit(process, ledger);
-    if (habits.journalBeforeEffect) begin();
+    if (duties.journalBeforeEffect) begin();
   }
 
   #ask(process: Process, job: AgentJob, before: Grant | undefined): void {
     if (!process.live || process.link === null) return;
-    const now = this.#around.now();
+    const now = this.#env.now();
     const waiting = before?.state === 'asked' && before.link === process.link.id;
     if (waiting) return;
-    const nonce = before?.nonce ?? this.#around.mintId('nonce');
+    const nonce = before?.nonce ?? this.#env.newId('nonce');
     const grant: Grant = { nonce, sentAt: now, state: 'asked', reason: '', link: process.link.id };
     process.grants.set(jobKey(job.jobId, job.attempt), grant);
     this.#send(process, { type: 'begin', jobId: job.jobId, attempt: job.attempt, nonce });
@@ -268,18 +265,18 @@ export class SimAgent {
   finish(): void {
     const process = this.process;
     if (process === null) return;
-    const run = this.#around.random.pick([...process.runs]);
+    const run = this.#env.random.pick([...process.runs]);
     if (run === undefined) return;
     const [key, { stopping }] = run;
     const outcome =
-      stopping && this.#around.random.chance(0.8)
+      stopping && this.#env.random.chance(0.8)
         ? stopped
-        : this.#around.random.chance(0.8)
+        : this.#env.random.chance(0.8)
           ? doneWith(`${key} in life ${this.life}`)
           : broke;
-    this.#around.judge.effectEnds(jobOf(key), outcome.type === 'succeeded');
+    this.#env.oracle.effectEnds(jobOf(key), outcome.type === 'succeeded');
     process.runs.delete(key);
-    this.#commit(process, this.#around.parts.reduce.finishJob(process.ledger, key, outcome, this.#eventFactory));
+    this.#commit(process, this.#env.protocol.reduce.finishJob(process.ledger, key, outcome, this.#eventFactory));
   }
 
   /** Forgets what ended some time ago and is confirmed. */
@@ -287,7 +284,7 @@ export class SimAgent {
     const process = this.process;
     if (process === null) return;
     const before = this.#eventFactory.now - 30_000;
-    this.#commit(process, this.#around.parts.reduce.forgetFinished(process.ledger, before));
+    this.#commit(process, this.#env.protocol.reduce.forgetFinished(process.ledger, before));
   }
 
   get quiet(): boolean {

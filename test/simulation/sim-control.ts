@@ -6,7 +6,7 @@ import {
   LIMITS,
   TERMINAL_STATES,
 } from '@lastgood/protocol';
-import { LEASE_MS, type Surroundings } from './environment.ts';
+import { type Environment, LEASE_MS } from './environment.ts';
 import type { Down, Link, Up } from './network.ts';
 
 interface Session {
@@ -18,10 +18,13 @@ interface Session {
   sentSeq: number;
 }
 
-/** The control plane: a catalog that survives, sessions that do not. */
+/** The control plane: a catalog that survives; sessions and the ledgers of the open jobs that do not. */
 export class SimControl {
-  readonly #around: Surroundings;
+  readonly #env: Environment;
+  /** The catalog: every job, ended ones too. */
   disk: Map<number, ControlLedger>;
+  /** The open jobs alone. What a message names beside them is looked up in the catalog. */
+  #memory = new Map<number, ControlLedger>();
   up = false;
   skewMs = 0;
   copies: Map<number, ControlLedger>[] = [];
@@ -31,18 +34,18 @@ export class SimControl {
   /** Where the last session of an agent stopped sending; only a mutation uses it. */
   readonly #cursors = new Map<number, number>();
 
-  constructor(around: Surroundings, agents: number) {
-    this.#around = around;
+  constructor(env: Environment, agents: number) {
+    this.#env = env;
     this.disk = new Map();
-    const incarnation = around.mintId('incarnation');
+    const incarnation = env.newId('incarnation');
     for (let agent = 0; agent < agents; agent += 1) {
-      this.disk.set(agent, around.parts.reduce.emptyControlLedger(`agent-${agent}`, incarnation));
+      this.disk.set(agent, env.protocol.reduce.emptyControlLedger(`agent-${agent}`, incarnation));
     }
     this.copies.push(new Map(this.disk));
   }
 
   get #now(): number {
-    return this.#around.now() + this.skewMs;
+    return this.#env.now() + this.skewMs;
   }
 
   ledger(agent: number): ControlLedger {
@@ -51,24 +54,47 @@ export class SimControl {
     return ledger;
   }
 
-  #commit(agent: number, ledger: ControlLedger): void {
-    if (ledger === this.disk.get(agent)) return;
-    this.#around.mayDie('control');
-    this.disk.set(agent, ledger);
-    this.#around.judge.controlCommits(agent, ledger);
-    this.#around.mayDie('control');
+  /** Starts the process: memory is read from the catalog. */
+  boot(): void {
+    const { withoutEndedJobs } = this.#env.protocol.reduce;
+    this.up = true;
+    for (const [agent, ledger] of this.disk) this.#memory.set(agent, withoutEndedJobs(ledger));
+  }
+
+  /** What a step decides on: the open jobs, and the ended ones that it names. */
+  #ledgerFor(agent: number, jobIds: Iterable<string> = []): ControlLedger {
+    const { reduce, duties } = this.#env.protocol;
+    const memory = this.#memory.get(agent);
+    if (memory === undefined) throw new Error(`no agent ${agent} in memory`);
+    const catalog = this.ledger(agent);
+    const missing = duties.lookUpEnded ? reduce.missingJobIds(memory, jobIds) : [];
+    return reduce.withEndedJobs(
+      memory,
+      missing.flatMap((jobId) => catalog.jobs.get(jobId) ?? []),
+    );
+  }
+
+  #commit(agent: number, before: ControlLedger, after: ControlLedger): void {
+    if (after === before) return;
+    this.#env.mayCrash('control');
+    const catalog = this.ledger(agent);
+    const stored = { ...after, jobs: new Map([...catalog.jobs, ...after.jobs]) };
+    this.disk.set(agent, stored);
+    this.#env.oracle.controlCommits(agent, stored);
+    this.#memory.set(agent, this.#env.protocol.reduce.withoutEndedJobs(after));
+    this.#env.mayCrash('control');
   }
 
   /** Commits, then answers. */
-  #answer(session: Session, ledger: ControlLedger, message: Down): void {
-    const early = !this.#around.parts.habits.commitBeforeSend;
+  #answer(session: Session, before: ControlLedger, after: ControlLedger, message: Down): void {
+    const early = !this.#env.protocol.duties.commitBeforeSend;
     if (early) this.#send(session, message);
-    this.#commit(session.agent, ledger);
+    this.#commit(session.agent, before, after);
     if (!early) this.#send(session, message);
   }
 
   #send(session: Session, message: Down): void {
-    this.#around.mayDie('control');
+    this.#env.mayCrash('control');
     if (session.link.agentOpen && !session.link.broken) session.link.down.push(message);
   }
 
@@ -81,62 +107,66 @@ export class SimControl {
   die(links: readonly Link[]): void {
     for (const link of links) this.close(link);
     this.up = false;
+    this.#memory.clear();
     this.#sessions.clear();
     this.#newest.clear();
   }
 
   /** The catalog is replaced by an older copy of itself. */
   restore(copy: Map<number, ControlLedger>): void {
-    const incarnation = this.#around.mintId('incarnation');
+    const incarnation = this.#env.newId('incarnation');
     for (const [agent, ledger] of copy) {
-      this.disk.set(agent, this.#around.parts.reduce.afterCatalogRestore(ledger, incarnation));
+      this.disk.set(agent, this.#env.protocol.reduce.afterCatalogRestore(ledger, incarnation));
     }
     this.copies = this.copies.slice(0, this.copies.indexOf(copy) + 1);
   }
 
   create(agent: number, spec: JobSpec, startInMs: number): void {
-    const jobId = this.#around.mintId('job');
-    this.#around.judge.created(jobId, agent, spec);
-    this.#around.say(() => `control: creates ${jobId} for agent ${agent}: ${spec.command} ${spec.target}`);
+    const jobId = this.#env.newId('job');
+    this.#env.oracle.created(jobId, agent, spec);
+    this.#env.note(() => `control: creates ${jobId} for agent ${agent}: ${spec.command} ${spec.target}`);
     const job = { jobId, spec, startBy: this.#now + startInMs, deadlineMs: 3_600_000 };
-    const ledger = this.#around.parts.reduce.createJob(this.ledger(agent), job);
-    // A person whose request died with the process sends it again: the job is only owed once it is there.
-    this.disk.set(agent, ledger);
-    this.#around.judge.controlCommits(agent, ledger);
+    const before = this.#ledgerFor(agent, [jobId]);
+    const ledger = this.#env.protocol.reduce.createJob(before, job);
+    // A person whose request died with the process repeats it: the job is only owed once it is stored.
+    this.disk.set(agent, { ...ledger, jobs: new Map([...this.ledger(agent).jobs, ...ledger.jobs]) });
+    this.#memory.set(agent, ledger);
+    this.#env.oracle.controlCommits(agent, this.ledger(agent));
   }
 
   cancelOne(): void {
-    const agent = this.#around.random.below(this.disk.size);
+    const agent = this.#env.random.below(this.disk.size);
     const open = [...this.ledger(agent).jobs.values()].filter((job) => !TERMINAL_STATES.has(job.state));
-    const job = this.#around.random.pick(open);
+    const job = this.#env.random.pick(open);
     if (job === undefined) return;
-    this.#around.say(() => `control: cancel of ${job.jobId} (${job.state})`);
-    this.#commit(agent, this.#around.parts.reduce.requestCancel(this.ledger(agent), job.jobId, this.#now));
+    this.#env.note(() => `control: cancel of ${job.jobId} (${job.state})`);
+    const before = this.#ledgerFor(agent);
+    this.#commit(agent, before, this.#env.protocol.reduce.requestCancel(before, job.jobId, this.#now));
   }
 
   expire(): void {
     for (const agent of this.disk.keys()) {
-      this.#commit(agent, this.#around.parts.reduce.expireLeases(this.ledger(agent), this.#now));
+      const before = this.#ledgerFor(agent);
+      this.#commit(agent, before, this.#env.protocol.reduce.expireLeases(before, this.#now));
     }
   }
 
   /** Sends what waits to one of the connected agents; now and then from the start again, as a repeated subscription does. */
-  push(session: Session | undefined = this.#around.random.pick([...this.#sessions.values()])): void {
+  push(session: Session | undefined = this.#env.random.pick([...this.#sessions.values()])): void {
     if (session === undefined) return;
-    const { reduce } = this.#around.parts;
-    const before = this.ledger(session.agent);
-    if (!this.#around.healed && this.#around.random.chance(0.05))
-      session.sentSeq = Math.min(session.sentSeq, before.acked);
-    const limit = this.#around.healed ? LIMITS.commandWindow : 1 + this.#around.random.below(LIMITS.commandWindow);
+    const { reduce } = this.#env.protocol;
+    const before = this.#ledgerFor(session.agent);
+    if (!this.#env.healed && this.#env.random.chance(0.05)) session.sentSeq = Math.min(session.sentSeq, before.acked);
+    const limit = this.#env.healed ? LIMITS.commandWindow : 1 + this.#env.random.below(LIMITS.commandWindow);
     const { ledger, commands } = reduce.dispatch(before, session.sentSeq, limit);
-    const early = !this.#around.parts.habits.commitBeforeSend;
-    if (!early) this.#commit(session.agent, ledger);
+    const early = !this.#env.protocol.duties.commitBeforeSend;
+    if (!early) this.#commit(session.agent, before, ledger);
     for (const command of commands) {
       this.#send(session, { type: 'command', command });
       session.sentSeq = command.seq;
       this.#cursors.set(session.agent, command.seq);
     }
-    if (early) this.#commit(session.agent, ledger);
+    if (early) this.#commit(session.agent, before, ledger);
   }
 
   pushAll(): void {
@@ -145,67 +175,80 @@ export class SimControl {
 
   receive(link: Link, message: Up): void {
     const session = this.#sessions.get(link.id);
-    const stale = this.#around.parts.habits.fenceSessions && session?.epoch !== this.ledger(link.agent).epoch;
+    const stale = this.#env.protocol.duties.fenceSessions && session?.epoch !== this.ledger(link.agent).epoch;
     if (message.type === 'hello') this.#hello(link, message.input);
     else if (session === undefined || stale) this.close(link);
     else this.#serve(session, message);
   }
 
   #serve(session: Session, message: Exclude<Up, { type: 'hello' }>): void {
-    const { reduce } = this.#around.parts;
-    const ledger = this.ledger(session.agent);
+    const { reduce } = this.#env.protocol;
+    const { agent } = session;
     if (message.type === 'ack') {
-      this.#commit(session.agent, reduce.acknowledge(ledger, message.upToSeq));
+      const before = this.#ledgerFor(agent);
+      this.#commit(agent, before, reduce.acknowledge(before, message.upToSeq));
     } else if (message.type === 'heartbeat') {
-      const heard = reduce.receiveHeartbeat(ledger, message.running, this.#now, LEASE_MS);
-      this.#answer(session, heard.ledger, { type: 'heartbeat', cancel: heard.cancel });
+      const before = this.#ledgerFor(
+        agent,
+        message.running.map(({ jobId }) => jobId),
+      );
+      const received = reduce.receiveHeartbeat(before, message.running, this.#now, LEASE_MS);
+      this.#answer(session, before, received.ledger, { type: 'heartbeat', cancel: received.cancel });
       if (session.more && message.outboxDepth === 0) this.close(session.link);
     } else if (message.type === 'begin') {
       const { jobId, attempt, nonce } = message;
-      const asked = reduce.grantStart(ledger, jobId, attempt, nonce, this.#now);
-      if (asked.granted) this.#around.judge.granted(session.agent, { jobId, attempt }, nonce);
-      this.#answer(session, asked.ledger, { type: 'begin', nonce, granted: asked.granted, reason: asked.reason });
+      const before = this.#ledgerFor(agent, [jobId]);
+      const { ledger, granted, reason } = reduce.grantStart(before, jobId, attempt, nonce, this.#now);
+      if (granted) this.#env.oracle.granted(agent, { jobId, attempt }, nonce);
+      this.#answer(session, before, ledger, { type: 'begin', nonce, granted, reason });
     } else {
-      this.#hear(session, message.events);
+      this.#receiveReport(session, message.events);
     }
   }
 
-  #hear(session: Session, events: JobEvent[]): void {
-    const ledger = this.ledger(session.agent);
-    const told = this.#around.parts.reduce.receiveReport(ledger, events, this.#now, LEASE_MS);
-    if (told.diverged) {
-      this.#around.judge.accused(session.agent, this.#around.unharmed);
-      this.#around.say(() => `control: another history from agent ${session.agent}`);
-      this.#commit(session.agent, told.ledger);
+  #receiveReport(session: Session, events: JobEvent[]): void {
+    const { agent } = session;
+    const before = this.#ledgerFor(
+      agent,
+      events.map(({ jobId }) => jobId),
+    );
+    const received = this.#env.protocol.reduce.receiveReport(before, events, this.#now, LEASE_MS);
+    if (received.diverged) {
+      this.#env.oracle.accused(agent, this.#env.unharmed);
+      this.#env.note(() => `control: another history from agent ${agent}`);
+      this.#commit(agent, before, received.ledger);
       this.close(session.link);
     } else {
-      this.#answer(session, told.ledger, { type: 'report', acceptedIds: told.acceptedIds });
+      this.#answer(session, before, received.ledger, { type: 'report', acceptedIds: received.acceptedIds });
     }
   }
 
   #hello(link: Link, input: HelloInput): void {
-    const { reduce, habits } = this.#around.parts;
-    if (habits.refuseOlderLinks && link.id < (this.#newest.get(link.agent) ?? 0)) {
+    const { reduce, duties } = this.#env.protocol;
+    if (duties.refuseOlderLinks && link.id < (this.#newest.get(link.agent) ?? 0)) {
       this.close(link);
       return;
     }
     this.#newest.set(link.agent, link.id);
-    // Some answers have room for nothing but what must be told at once.
-    const room = link.id % 2 === 0 ? 1 : undefined;
-    const met = reduce.receiveHello(this.ledger(link.agent), input, this.#now, LEASE_MS, room);
-    const { ledger, merged, reset, more } = met;
+    // Some answers have space for nothing but what must be sent at once.
+    const resetBytes = link.id % 2 === 0 ? 1 : undefined;
+    const before = this.#ledgerFor(
+      link.agent,
+      input.jobs.map(({ jobId }) => jobId),
+    );
+    const { ledger, merged, reset, more } = reduce.receiveHello(before, input, this.#now, LEASE_MS, resetBytes);
     if (merged !== null || reset !== null) {
-      this.#around.say(
+      this.#env.note(
         () => `control: hello of agent ${link.agent} merged=${merged?.baseSeq} reset=${JSON.stringify(reset)}`,
       );
     }
     for (const other of this.#sessions.values()) {
-      if (other.agent === link.agent && habits.fenceSessions) this.close(other.link);
+      if (other.agent === link.agent && duties.fenceSessions) this.close(other.link);
     }
-    const sentSeq = habits.resumeFromAck ? ledger.acked : (this.#cursors.get(link.agent) ?? ledger.acked);
+    const sentSeq = duties.resumeFromAck ? ledger.acked : (this.#cursors.get(link.agent) ?? ledger.acked);
     const session: Session = { agent: link.agent, epoch: ledger.epoch, link, more, sentSeq };
     const answer = {
-      sessionId: this.#around.mintId('session'),
+      sessionId: this.#env.newId('session'),
       epoch: ledger.epoch,
       incarnation: ledger.incarnation,
       protocol: 1,
@@ -216,7 +259,7 @@ export class SimControl {
       merged,
       reset,
     };
-    this.#answer(session, ledger, { type: 'hello', answer });
+    this.#answer(session, before, ledger, { type: 'hello', answer });
     this.#sessions.set(link.id, session);
   }
 

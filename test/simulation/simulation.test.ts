@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { realParts } from './protocol-under-test.ts';
+import { realProtocol } from './protocol-under-test.ts';
 import { disasters, type Faults, ordinary, rollbacks, runSeed, zombies } from './world.ts';
 
 const SEEDS = Number(process.env['SIM_SEEDS'] ?? 2_000);
@@ -11,9 +11,9 @@ const worlds: readonly [string, Faults][] = [
   ['connections that speak up long after their host was set back', zombies],
 ];
 
-/** The story of a failing seed, in the words of its trace. */
-const story = (seed: number, faults: Faults): string => {
-  const { violation, trace } = runSeed(seed, faults, realParts, true);
+/** The failureReport of a failing seed, in the words of its trace. */
+const failureReport = (seed: number, faults: Faults): string => {
+  const { violation, trace } = runSeed(seed, faults, realProtocol, true);
   return `SIM_SEED=${seed}: ${violation}\n${trace.slice(-200).join('\n')}`;
 };
 
@@ -24,16 +24,16 @@ test.each(worlds)(
     const seeds = ONE === undefined ? Array.from({ length: SEEDS }, (_unused, index) => index + 1) : [Number(ONE)];
     let effects = 0;
     for (const seed of seeds) {
-      const outcome = runSeed(seed, faults, realParts);
+      const outcome = runSeed(seed, faults, realProtocol);
       effects += outcome.effects;
-      if (outcome.violation !== null) expect.fail(story(seed, faults));
+      if (outcome.violation !== null) expect.fail(failureReport(seed, faults));
     }
     expect(effects).toBeGreaterThan(0);
   },
 );
 
-test('a seed always tells the same story', () => {
-  const once = runSeed(7, disasters, realParts, true);
+test('a seed always tells the same failureReport', () => {
+  const once = runSeed(7, disasters, realProtocol, true);
   expect(once.trace.length).toBeGreaterThan(50);
-  expect(runSeed(7, disasters, realParts, true)).toEqual(once);
+  expect(runSeed(7, disasters, realProtocol, true)).toEqual(once);
 });

@@ -1,8 +1,8 @@
 import type { JobSpec } from '@lastgood/protocol';
-import { Crash, type Surroundings } from './environment.ts';
+import { Crash, type Environment } from './environment.ts';
 import { canDeliverDown, canDeliverUp, type Link, newLink } from './network.ts';
-import { Judge, Violation } from './oracle.ts';
-import type { Parts } from './protocol-under-test.ts';
+import { Oracle, Violation } from './oracle.ts';
+import type { Protocol } from './protocol-under-test.ts';
 import { Random } from './random.ts';
 import { SimAgent } from './sim-agent.ts';
 import { SimControl } from './sim-control.ts';
@@ -57,10 +57,10 @@ export interface Outcome {
 }
 const uuid = (n: number): string => `00000000-0000-4000-8000-${n.toString(16).padStart(12, '0')}`;
 
-class World implements Surroundings {
-  readonly parts: Parts;
+class World implements Environment {
+  readonly protocol: Protocol;
   readonly random: Random;
-  readonly judge = new Judge();
+  readonly oracle = new Oracle();
   readonly #faults: Faults;
   readonly #agents: SimAgent[] = [];
   readonly #control: SimControl;
@@ -78,8 +78,8 @@ class World implements Surroundings {
 
   readonly trace: string[] | null;
 
-  constructor(seed: number, faults: Faults, parts: Parts, trace: string[] | null) {
-    this.parts = parts;
+  constructor(seed: number, faults: Faults, protocol: Protocol, trace: string[] | null) {
+    this.protocol = protocol;
     this.random = new Random(seed);
     this.#faults = faults;
     this.trace = trace;
@@ -91,7 +91,7 @@ class World implements Surroundings {
     return this.#now;
   }
 
-  mintId(prefix: string): string {
+  newId(prefix: string): string {
     this.#ids += 1;
     return prefix === 'job' ? uuid(this.#ids) : `${prefix}${this.#ids}`;
   }
@@ -104,11 +104,11 @@ class World implements Surroundings {
     return link;
   }
 
-  say(line: () => string): void {
+  note(line: () => string): void {
     this.trace?.push(`${this.#now} ${line()}`);
   }
 
-  mayDie(who: number | 'control'): void {
+  mayCrash(who: number | 'control'): void {
     if (!this.healed && this.random.chance(this.#faults.innerCrash)) throw new Crash(who);
   }
 
@@ -123,7 +123,7 @@ class World implements Surroundings {
   }
 
   #kill(who: number | 'control'): void {
-    this.say(() => `crash of ${who}`);
+    this.note(() => `crash of ${who}`);
     if (who === 'control') this.#control.die(this.#links);
     else this.#agents[who]?.die();
   }
@@ -131,14 +131,14 @@ class World implements Surroundings {
   #deliverUp(link: Link): void {
     const message = link.up.shift();
     if (message === undefined) return;
-    this.say(() => `${link.id}: agent ${link.agent} -> control ${JSON.stringify(message)}`);
+    this.note(() => `${link.id}: agent ${link.agent} -> control ${JSON.stringify(message)}`);
     this.#try(() => this.#control.receive(link, message));
   }
 
   #deliverDown(link: Link): void {
     const message = link.down.shift();
     if (message === undefined) return;
-    this.say(() => `${link.id}: control -> agent ${link.agent} ${JSON.stringify(message)}`);
+    this.note(() => `${link.id}: control -> agent ${link.agent} ${JSON.stringify(message)}`);
     this.#try(() => this.#agents[link.agent]?.receive(link, message));
   }
 
@@ -159,7 +159,7 @@ class World implements Surroundings {
 
   #controlActs(): void {
     if (!this.#control.up) {
-      if (this.random.chance(0.3)) this.#control.up = true;
+      if (this.random.chance(0.3)) this.#control.boot();
       return;
     }
     const what = this.random.weighted({ push: 10, create: 3, cancel: 0.7, expire: 1, copy: 0.3 });
@@ -228,7 +228,7 @@ class World implements Surroundings {
   #calamity(agent: SimAgent): void {
     if (this.random.chance(0.5)) {
       this.#restore();
-      this.#control.up = true;
+      if (!this.#control.up) this.#control.boot();
       if (agent.process === null) agent.boot();
       agent.dial();
     } else {
@@ -248,7 +248,7 @@ class World implements Surroundings {
     const snapshot = this.random.pick(recent);
     if (snapshot === undefined) return;
     this.rollbacks += 1;
-    this.say(
+    this.note(
       () =>
         `agent ${agent.index}: HOST SET BACK to ${JSON.stringify([...snapshot.jobs.keys()])} seq ${snapshot.lastSeq}`,
     );
@@ -260,11 +260,11 @@ class World implements Surroundings {
     const copy = this.random.pick(recent);
     if (copy === undefined) return;
     this.restores += 1;
-    this.say(() => 'control: CATALOG RESTORED from a copy');
+    this.note(() => 'control: CATALOG RESTORED from a copy');
     this.#control.die(this.#links);
     this.#control.restore(copy);
     for (const { index, disk, life } of this.#agents) {
-      this.judge.catalogRestored(index, this.#control.ledger(index), disk, life);
+      this.oracle.catalogRestored(index, this.#control.ledger(index), disk, life);
     }
   }
 
@@ -306,9 +306,9 @@ class World implements Surroundings {
 
   /** Nothing fails any more: all connections are made anew and everything has to come to rest. */
   #heal(): void {
-    this.say(() => 'HEALED');
+    this.note(() => 'HEALED');
     this.healed = true;
-    this.#control.up = true;
+    if (!this.#control.up) this.#control.boot();
     for (const link of this.#links) link.broken = true;
     for (const agent of this.#agents) {
       agent.hangUp();
@@ -336,7 +336,7 @@ class World implements Surroundings {
       if (this.#agents.every((agent) => agent.quiet && this.#control.quiet(agent.index))) break;
     }
     for (const { index, disk, life } of this.#agents) {
-      this.judge.atRest(index, this.#control.ledger(index), disk, life);
+      this.oracle.atRest(index, this.#control.ledger(index), disk, life);
       const { outbox } = this.#control.ledger(index);
       if (outbox.length > 0) throw new Violation(`agent ${index}: ${outbox.length} commands were never taken`);
       if (disk.outbox.length > 0) throw new Violation(`agent ${index}: ${disk.outbox.length} events were never taken`);
@@ -352,9 +352,9 @@ class World implements Surroundings {
 }
 
 /** Runs one seed to its end or to the first violation. */
-export function runSeed(seed: number, faults: Faults, parts: Parts, withTrace = false): Outcome {
+export function runSeed(seed: number, faults: Faults, protocol: Protocol, withTrace = false): Outcome {
   const trace: string[] | null = withTrace ? [] : null;
-  const world = new World(seed, faults, parts, trace);
+  const world = new World(seed, faults, protocol, trace);
   let violation: string | null = null;
   try {
     world.run();
@@ -363,18 +363,18 @@ export function runSeed(seed: number, faults: Faults, parts: Parts, withTrace = 
     violation = error.message;
   }
   const { jobs, restores, rollbacks } = world;
-  return { violation, trace: trace ?? [], jobs, effects: world.judge.effects, restores, rollbacks };
+  return { violation, trace: trace ?? [], jobs, effects: world.oracle.effects, restores, rollbacks };
 }
 
 /** Runs `count` seeds from `first` and gives the first that fails, or null. */
-export function hunt(
+export function findViolation(
   first: number,
   count: number,
   faults: Faults,
-  parts: Parts,
+  protocol: Protocol,
 ): { seed: number; tried: number; violation: string } | null {
   for (let seed = first; seed < first + count; seed += 1) {
-    const { violation } = runSeed(seed, faults, parts);
+    const { violation } = runSeed(seed, faults, protocol);
     if (violation !== null) return { seed, tried: seed - first + 1, violation };
   }
   return null;

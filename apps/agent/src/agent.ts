@@ -3,14 +3,18 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Clock, Failure, toWireError } from '@lastgood/core';
 import { lockFolder, makePrivateFolder } from '@lastgood/host';
-import { finishJob, forgetFinished, jobKey, recoverAfterCrash } from '@lastgood/protocol';
+import { type Finding, forgetFinished, makeFinding } from '@lastgood/protocol';
 import { type AgentConfig, readAgentConfig } from './config/agent-config.ts';
 import { type Identity, readIdentity } from './config/identity.ts';
 import { InventoryCollector, PROBE_MS, probeContext } from './inventory/collector.ts';
+import { Activity } from './jobs/activity.ts';
 import { ClockWatch } from './jobs/clock-watch.ts';
+import { refusalOf } from './jobs/host-limits.ts';
 import { JobRunner } from './jobs/job-runner.ts';
-import { summariesOf, type Target, targetsOf } from './jobs/targets.ts';
+import { recoverInterrupted } from './jobs/recover.ts';
+import { type Target, targetsOf } from './jobs/targets.ts';
 import { Journal } from './journal/journal.ts';
+import { ControlClock } from './link/control-clock.ts';
 import { Link } from './link/link.ts';
 import type { Log } from './log.ts';
 import { raceWithAbort } from './race-with-abort.ts';
@@ -58,7 +62,7 @@ class RunningAgent implements Agent {
   readonly #watching: NodeJS.Timeout;
   #tasks: Promise<unknown>[] = [];
   /** Why the agent file on the disk is not the one in force; told with every target, so that it is seen where people look (J6). */
-  #refusedFile: string | undefined;
+  #refusedFile: Finding | undefined;
 
   constructor(options: AgentOptions, config: AgentConfig, journal: Journal, identity: Identity) {
     this.#options = options;
@@ -74,23 +78,13 @@ class RunningAgent implements Agent {
         log.warn({ error: toWireError(error) }, 'the identity cannot be read'),
       );
     }, WATCH_MS);
-    this.#runner = new JobRunner({
-      journal,
-      clock,
-      log,
-      workDir: join(config.dataDir, 'jobs'),
-      targets: () => this.#targets,
-      requestGrant: (jobId, attempt, nonce) => this.#link.requestGrant(jobId, attempt, nonce),
-      controlNow: () => this.#link.controlNow,
-      jumpedMs: () => watch.jumpedMs,
-      onEvent: () => this.#link.reportSoon(),
-      onEnd: () => this.#link.sendInventorySoon(),
-    });
+    const activity = new Activity(clock);
+    const controlClock = new ControlClock(clock);
     this.#collector = new InventoryCollector({
       dataDir: config.dataDir,
       clock,
       targets: () => this.#targets,
-      generation: (target) => this.#runner.generation(target),
+      generation: (target) => activity.generation(target),
       remarks: () => (this.#refusedFile === undefined ? [] : [this.#refusedFile]),
       signal: this.#stop.signal,
     });
@@ -98,61 +92,40 @@ class RunningAgent implements Agent {
       url: () => this.#config.control.url,
       identity: () => this.#identity,
       journal,
-      runner: () => this.#runner,
-      targets: () => this.#targets,
+      refuse: (spec) => refusalOf(this.#targets, spec),
+      progress: () => activity.progress,
       inventory: () => this.#collector.collect(),
       clock,
+      controlClock,
       random,
       log,
+    });
+    this.#runner = new JobRunner({
+      journal,
+      clock,
+      log,
+      workDir: join(config.dataDir, 'jobs'),
+      targets: () => this.#targets,
+      grants: this.#link,
+      activity,
+      controlNow: () => controlClock.now,
+      jumpedMs: () => watch.jumpedMs,
     });
     const { promise, resolve } = Promise.withResolvers<void>();
     this.ended = promise;
     this.#timer = setInterval(() => {
-      journal.save(forgetFinished(journal.ledger, clock.now() - FORGET_MS));
+      journal.update((ledger) => forgetFinished(ledger, clock.now() - FORGET_MS));
       if (this.#link.sinceContactMs > NO_CONTACT_EXIT_MS && this.#runner.runningKeys.size === 0) resolve();
     }, FORGET_EVERY_MS);
   }
 
   /** What a crash left is recovered first; then connection and targets come up side by side. */
   async start(): Promise<void> {
-    await this.#recover();
+    const { clock, log } = this.#options;
+    await recoverInterrupted(this.#journal, this.#targets, clock, log);
     await rm(join(this.#config.dataDir, 'jobs'), { recursive: true, force: true });
     for (const target of this.#targets.values()) this.#tasks.push(this.#prepare(target));
     this.#tasks.push(this.#link.run());
-  }
-
-  /** A backup whose manifest is there has succeeded, whatever the process lived to say; everything else was interrupted. */
-  async #recover(): Promise<void> {
-    const { log } = this.#options;
-    for (const job of this.#journal.ledger.jobs.values()) {
-      const target = this.#targets.get(job.spec.target);
-      if (job.state !== 'running' || job.spec.command !== 'backup' || target === undefined) continue;
-      try {
-        const repository = await target.repository();
-        const { backups } = await repository.list(target.ref);
-        const found = summariesOf(backups, target.config.repository).find(
-          (_summary, index) =>
-            backups[index]?.manifest.jobId === job.jobId && backups[index]?.manifest.attempt === job.attempt,
-        );
-        if (found === undefined) continue;
-        const durationMs = Math.max(0, Date.parse(found.finishedAt) - Date.parse(found.startedAt));
-        const outcome = {
-          type: 'succeeded',
-          error: null,
-          result: { command: 'backup', backup: found, durationMs },
-        } as const;
-        this.#journal.save(
-          finishJob(this.#journal.ledger, jobKey(job.jobId, job.attempt), outcome, this.#runner.eventFactory),
-        );
-        log.info({ job: job.jobId, backup: found.backupId }, 'an interrupted backup had been published');
-      } catch (error) {
-        log.warn(
-          { job: job.jobId, error: error instanceof Error ? error.message : String(error) },
-          'the repository could not be asked about an interrupted backup',
-        );
-      }
-    }
-    this.#journal.save(recoverAfterCrash(this.#journal.ledger, this.#runner.eventFactory));
   }
 
   /** Removes the leftovers of a crash, before the first job of the target and, when that failed, between two of its jobs. */
@@ -222,7 +195,7 @@ class RunningAgent implements Agent {
         if (before.get(target.name) !== target) this.#tasks.push(this.#prepare(target));
     } catch (error) {
       const { code, message } = toWireError(error);
-      this.#refusedFile = `${code}: the agent file was changed and refused, the old one stays in force: ${message}`;
+      this.#refusedFile = makeFinding('AGENT_FILE_REFUSED', null, { error: code, reason: message });
       throw error;
     } finally {
       // Only now: the file may name another address.

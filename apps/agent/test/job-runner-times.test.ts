@@ -1,13 +1,16 @@
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { EngineContext, Repository } from '@lastgood/core';
-import { acceptCommand, type JobSpec, jobKey } from '@lastgood/protocol';
+import { acceptCommand, cancelAttempt, finishJob, type JobSpec, jobKey } from '@lastgood/protocol';
 import { temporaryFolder } from '@lastgood/testkit';
 import { pino } from 'pino';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { agentConfigSchema } from '../src/config/agent-config.ts';
+import { Activity } from '../src/jobs/activity.ts';
+import type { GrantAnswer } from '../src/jobs/grants.ts';
 import { JobRunner, type JobRunnerParts } from '../src/jobs/job-runner.ts';
 import { type Target, targetsOf } from '../src/jobs/targets.ts';
+import { eventsNow } from '../src/journal/event-factory.ts';
 import { Journal } from '../src/journal/journal.ts';
 
 const JOB = '01a20b1a-d025-7344-a564-47d7db15294a';
@@ -15,18 +18,18 @@ const KEY = jobKey(JOB, 1);
 const GRANT_MS = 30_000;
 const rotation: JobSpec = { command: 'rotate', target: 'shop', retention: { minimum: 1 }, holds: [], dryRun: false };
 const plan: JobSpec = { command: 'plan', target: 'shop', backupId: JOB, mode: { type: 'swap', database: 'shop' } };
-type Answer = Awaited<ReturnType<JobRunnerParts['requestGrant']>>;
 
 let cleanup: AsyncDisposableStack;
 let journal: Journal;
 let targets: Map<string, Target>;
 /** A clock that stands until it is moved. */
 let time: { wall: number; monotonic: number };
-let questions: PromiseWithResolvers<Answer>[];
+let questions: PromiseWithResolvers<GrantAnswer>[];
 let nonces: string[];
 /** How often a job has reached its repository: it has begun. */
 let begun: number;
 let folder: string;
+let activity: Activity;
 
 const configWith = (allow: object) =>
   agentConfigSchema.parse({
@@ -60,41 +63,49 @@ afterEach(() => cleanup.disposeAsync());
 
 /** A runner with one accepted job. */
 function runnerWith(spec: JobSpec, deadlineMs = 600_000, more: Partial<JobRunnerParts> = {}): JobRunner {
+  const clock = { now: () => time.wall, monotonic: () => time.monotonic };
+  activity = new Activity(clock);
   const runner = new JobRunner({
     journal,
-    clock: { now: () => time.wall, monotonic: () => time.monotonic },
+    clock,
+    activity,
     log: pino({ enabled: false }),
     workDir: join(folder, 'jobs'),
     targets: () => targets,
-    requestGrant: (_jobId, _attempt, nonce) => {
-      const question = Promise.withResolvers<Answer>();
-      questions.push(question);
-      nonces.push(nonce);
-      return question.promise;
+    grants: {
+      requestGrant: (_jobId, _attempt, nonce) => {
+        const question = Promise.withResolvers<GrantAnswer>();
+        questions.push(question);
+        nonces.push(nonce);
+        return question.promise;
+      },
     },
     controlNow: () => time.wall,
     jumpedMs: () => 0,
-    onEvent: () => undefined,
-    onEnd: () => undefined,
     ...more,
   });
   const times = { startBy: time.wall + 600_000, deadlineMs };
   const command = { seq: 1, type: 'job.start', jobId: JOB, attempt: 1, spec, ...times } as const;
-  journal.save(acceptCommand(journal.ledger, command, runner.eventFactory, () => null).ledger);
+  journal.update((ledger) => acceptCommand(ledger, command, eventsNow(clock), () => null).ledger);
   // Jobs of these tests may never end; none of them writes into a journal that is closed.
   cleanup.defer(() => void runner.stop());
   return runner;
 }
 const job = () => journal.ledger.jobs.get(KEY);
-const granted: Answer = { granted: true, ttlMs: GRANT_MS, reason: '' };
+const granted: GrantAnswer = { granted: true, ttlMs: GRANT_MS, reason: '' };
 /** Lets everything run that is ready to run. */
 async function settle(): Promise<void> {
   for (let turn = 0; turn < 20; turn += 1) await nextTurn();
 }
+/** What the answer to the first hello does. */
+async function reconcile(): Promise<void> {
+  journal.update((ledger) => ({ ...ledger, reconciled: true }));
+  await settle();
+}
 
 test('R6: a destructive job begins with its grant', async () => {
   const runner = runnerWith(rotation);
-  runner.allowStart();
+  await reconcile();
   runner.targetReady('shop');
   expect([questions.length, begun]).toEqual([1, 0]);
   time.monotonic += GRANT_MS - 1;
@@ -104,7 +115,7 @@ test('R6: a destructive job begins with its grant', async () => {
 
 test('R6: a grant whose time, counted from the question, is over on arrival begins nothing; the same nonce asks again', async () => {
   const runner = runnerWith(rotation);
-  runner.allowStart();
+  await reconcile();
   runner.targetReady('shop');
   time.monotonic += GRANT_MS + 1;
   questions[0]?.resolve(granted);
@@ -114,7 +125,7 @@ test('R6: a grant whose time, counted from the question, is over on arrival begi
 
 test('R6: a grant ends while its job waits for its target', async () => {
   const runner = runnerWith(rotation);
-  runner.allowStart();
+  await reconcile();
   questions[0]?.resolve(granted);
   await settle();
   time.monotonic += GRANT_MS + 1;
@@ -128,19 +139,21 @@ test.for([plan, rotation])(
   async (spec) => {
     const runner = runnerWith(spec);
     runner.targetReady('shop');
-    runner.pump();
     await settle();
     expect([questions.length, begun, job()?.state]).toEqual([0, 0, 'accepted']);
-    runner.allowStart();
+    await reconcile();
     expect(job()?.state === 'running' || questions.length === 1).toBe(true);
   },
 );
 
-test('a job that reaches its deadline is stopped and ends with JOB_DEADLINE, and its target is free', async () => {
-  const stopped: unknown[] = [];
+/** Makes the plan of the target run until it is stopped: how often it started, and what it was stopped for. */
+function planUntilStopped(): { started: number; stopped: unknown[] } {
+  const seen = { started: 0, stopped: [] as unknown[] };
+  const { stopped } = seen;
   const engine = {
     plan: (_mode: unknown, _source: unknown, context: EngineContext) =>
       new Promise((_resolve, reject) => {
+        seen.started += 1;
         context.signal.addEventListener('abort', () => {
           stopped.push(context.signal.reason);
           reject(context.signal.reason);
@@ -148,14 +161,45 @@ test('a job that reaches its deadline is stopped and ends with JOB_DEADLINE, and
       }),
   };
   replace({ engine: engine as never, repository: async () => ({ open: async () => ({}) }) as never });
+  return seen;
+}
+
+test('a running job is stopped when its cancel is journaled, and ends as canceled', async () => {
+  const seen = planUntilStopped();
+  const runner = runnerWith(plan);
+  await reconcile();
+  runner.targetReady('shop');
+  await expect.poll(() => seen.started).toBe(1);
+  journal.update((ledger) => cancelAttempt(ledger, JOB, 1, eventsNow({ now: () => time.wall })));
+  await expect.poll(() => job()?.state).toBe('finished');
+  expect(job()).toMatchObject({ lastType: 'canceled', error: { code: 'JOB_CANCELED' } });
+  expect(seen.stopped).toMatchObject([{ code: 'JOB_CANCELED' }]);
+});
+
+test('R13: a running job that the journal has finished is stopped, and its own end changes nothing', async () => {
+  const seen = planUntilStopped();
+  const runner = runnerWith(plan);
+  await reconcile();
+  runner.targetReady('shop');
+  await expect.poll(() => seen.started).toBe(1);
+  const outcome = { type: 'failed', error: null, result: null } as const;
+  const { after } = journal.update((ledger) => finishJob(ledger, KEY, outcome, eventsNow({ now: () => time.wall })));
+  await expect.poll(() => runner.runningKeys.size).toBe(0);
+  expect(seen.stopped).toHaveLength(1);
+  expect(journal.ledger).toBe(after);
+});
+
+test('a job that reaches its deadline is stopped and ends with JOB_DEADLINE, and its target is free', async () => {
+  const seen = planUntilStopped();
   const generations = new Set<number>();
-  const runner = runnerWith(plan, 100, { onEvent: () => void generations.add(runner.generation('shop')) });
-  runner.allowStart();
+  const runner = runnerWith(plan, 100);
+  journal.subscribe(() => void generations.add(activity.generation('shop')));
+  await reconcile();
   runner.targetReady('shop');
   expect(runner.runningKeys.size).toBe(1);
   await expect.poll(() => job()?.state).toBe('finished');
   expect(job()).toMatchObject({ lastType: 'failed', error: { code: 'JOB_DEADLINE' } });
-  expect(stopped).toHaveLength(1);
+  expect(seen.stopped).toHaveLength(1);
   // Before the end can be told, a look that began earlier is known to be one of the past.
   expect([...generations]).toEqual([0, 1]);
   await expect.poll(() => runner.runningKeys.size).toBe(0);
@@ -165,7 +209,7 @@ test.for([rotation, { ...plan, command: 'restore', planHash: 'a'.repeat(64) }] a
   'I12: a job that was accepted is refused when the file does not allow it any more as it begins: %j',
   async (spec) => {
     const runner = runnerWith(spec);
-    runner.allowStart();
+    await reconcile();
     // The question is on its way when the file is read again.
     targets = targetsOf(configWith({ rotate: false, restore: [] }), journal);
     replace({ repository: hangs });
@@ -177,20 +221,20 @@ test.for([rotation, { ...plan, command: 'restore', planHash: 'a'.repeat(64) }] a
   },
 );
 
-test('a job whose target has left the file is rejected as it begins', () => {
-  const runner = runnerWith(plan);
+test('a job whose target is no longer in the file is rejected as it starts', async () => {
+  runnerWith(plan);
   targets = new Map();
-  runner.allowStart();
+  await reconcile();
   expect(job()).toMatchObject({ state: 'finished', lastType: 'rejected', error: { code: 'NOT_FOUND' } });
 });
 
 test('D1: while the clocks disagree the control plane is asked when the timer says so, whatever else happens', async () => {
   const runner = runnerWith(rotation, 600_000, { askAgainMs: 200 });
-  runner.allowStart();
+  await reconcile();
   runner.targetReady('shop');
   questions[0]?.resolve({ granted: false, ttlMs: 0, reason: 'clock' });
   await settle();
-  for (let round = 0; round < 5; round += 1) runner.pump();
+  for (let round = 0; round < 5; round += 1) runner.targetReady('shop');
   await settle();
   expect(questions).toHaveLength(1);
   await expect.poll(() => questions.length).toBe(2);

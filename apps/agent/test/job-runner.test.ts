@@ -6,8 +6,10 @@ import { temporaryFolder } from '@lastgood/testkit';
 import { pino } from 'pino';
 import { expect, test } from 'vitest';
 import { agentConfigSchema } from '../src/config/agent-config.ts';
+import { Activity } from '../src/jobs/activity.ts';
 import { JobRunner } from '../src/jobs/job-runner.ts';
 import { targetsOf } from '../src/jobs/targets.ts';
+import { eventsNow } from '../src/journal/event-factory.ts';
 import { Journal } from '../src/journal/journal.ts';
 
 const JOB = '01a20b1a-d025-7344-a564-47d7db15294a';
@@ -20,7 +22,7 @@ const config = agentConfigSchema.parse({
   targets: { shop: { engine: 'postgres', repository: 'local', connection: { host: '127.0.0.1', user: 'lastgood' } } },
 });
 
-/** A runner with one accepted job that begins when its target is ready and stays inside its repository until it is let go. */
+/** A runner with one accepted job that starts when its target is ready, and then waits for its repository until a test resolves it. */
 async function runnerWithJob(folder: string) {
   const journal = await Journal.open(join(folder, 'journal.sqlite'), 0);
   const asked: PromiseWithResolvers<Repository>[] = [];
@@ -39,11 +41,10 @@ async function runnerWithJob(folder: string) {
     log: pino({ enabled: false }),
     workDir: join(folder, 'jobs'),
     targets: () => targets,
-    requestGrant: () => Promise.reject(new Error('not connected')),
+    grants: { requestGrant: () => Promise.reject(new Error('not connected')) },
+    activity: new Activity(systemClock),
     controlNow: () => null,
     jumpedMs: () => 0,
-    onEvent: () => undefined,
-    onEnd: () => undefined,
   });
   const command = {
     seq: 1,
@@ -54,7 +55,8 @@ async function runnerWithJob(folder: string) {
     startBy: Date.now() + 600_000,
     deadlineMs: 600_000,
   } as const;
-  journal.save(acceptCommand(journal.ledger, command, runner.eventFactory, () => null).ledger);
+  journal.update((ledger) => acceptCommand(ledger, command, eventsNow(systemClock), () => null).ledger);
+  journal.update((ledger) => ({ ...ledger, reconciled: true }));
   return { runner, asked, journal };
 }
 
@@ -62,7 +64,6 @@ test('I10: leftovers are swept only while no job of the target runs', async () =
   await using folder = await temporaryFolder();
   const { runner, asked, journal } = await runnerWithJob(folder.path);
   using _journal = journal;
-  runner.allowStart();
   runner.targetReady('shop');
   await expect.poll(() => asked.length).toBe(1);
   expect(runner.runningJobs).toEqual(new Set([JOB]));
@@ -82,7 +83,6 @@ test('I10: no job of a target begins while its leftovers are swept', async () =>
   await using folder = await temporaryFolder();
   const { runner, asked, journal } = await runnerWithJob(folder.path);
   using _journal = journal;
-  runner.allowStart();
   const sweeping = Promise.withResolvers<void>();
   const done = runner.whileIdle('shop', () => sweeping.promise);
   runner.targetReady('shop');

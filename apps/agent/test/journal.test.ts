@@ -36,7 +36,7 @@ function life(first: AgentLedger): AgentLedger[] {
 async function writtenJournal(folder: string): Promise<{ file: string; ledger: AgentLedger }> {
   const file = join(folder, 'journal.sqlite');
   using journal = await Journal.open(file, 0);
-  for (const ledger of life(journal.ledger)) journal.save(ledger);
+  for (const ledger of life(journal.ledger)) journal.update(() => ledger);
   return { file, ledger: journal.ledger };
 }
 

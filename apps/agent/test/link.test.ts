@@ -2,12 +2,12 @@ import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { acceptCommand, emptyAgentLedger } from '@lastgood/protocol';
+import { acceptCommand } from '@lastgood/protocol';
 import { temporaryFolder } from '@lastgood/testkit';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import type { JobRunner } from '../src/jobs/job-runner.ts';
 import { Journal } from '../src/journal/journal.ts';
 import { backoffMs } from '../src/link/backoff.ts';
+import { ControlClock } from '../src/link/control-clock.ts';
 import { Link, type LinkParts } from '../src/link/link.ts';
 import { ScriptedControl } from './support/scripted-control.ts';
 
@@ -18,8 +18,8 @@ let control: ScriptedControl;
 let journal: Journal;
 let link: Link;
 let running: Promise<void>;
-/** What the link asked of the runner, and what it logged. */
-let asked: string[];
+let controlClock: ControlClock;
+/** What the link logged. */
 let waits: { reason: string; waitMs: number }[];
 let wall: number;
 let minted = 0;
@@ -29,7 +29,7 @@ beforeEach(async () => {
   control = cleanup.use(await ScriptedControl.open());
   const { path } = cleanup.use(await temporaryFolder());
   journal = cleanup.use(await Journal.open(join(path, 'journal.sqlite'), 0));
-  [asked, waits, wall] = [[], [], Date.now()];
+  [waits, wall] = [[], Date.now()];
 });
 afterEach(async () => {
   link.stop();
@@ -45,24 +45,17 @@ const eventFactory = () => ({
   },
 });
 function start(more: Partial<LinkParts> = {}): void {
-  const runner = {
-    runningKeys: new Set(),
-    progress: [],
-    get eventFactory() {
-      return eventFactory();
-    },
-    allowStart: () => void asked.push('start'),
-    pump: () => undefined,
-    cancel: () => undefined,
-  };
+  const clock = { now: () => wall, monotonic: () => performance.now() };
+  controlClock = new ControlClock(clock);
   link = new Link({
     url: () => control.url,
     identity: () => ({ headers: () => ({}) }) as never,
     journal,
-    runner: () => runner as unknown as JobRunner,
-    targets: () => new Map(),
+    refuse: () => null,
+    progress: () => [],
     inventory: async () => ({ targets: [], backups: [], removed: [], scanned: [], overtaken: () => new Set() }),
-    clock: { now: () => wall, monotonic: () => performance.now() },
+    clock,
+    controlClock,
     random: () => 0,
     log: { info: () => undefined, error: () => undefined, warn: (fields: never) => void waits.push(fields) } as never,
     ...more,
@@ -75,7 +68,7 @@ function acceptJob(): void {
   const spec = { command: 'backup', target: 'shop', databases: null, digests: false } as const;
   const times = { startBy: wall + 600_000, deadlineMs: 600_000 };
   const command = { seq: 1, type: 'job.start', jobId: JOB, attempt: 1, spec, ...times } as const;
-  journal.save(acceptCommand(emptyAgentLedger, command, eventFactory(), () => null).ledger);
+  journal.update((ledger) => acceptCommand(ledger, command, eventFactory(), () => null).ledger);
 }
 
 test('R14: nothing begins and no command is taken before the hello is answered', async () => {
@@ -92,9 +85,9 @@ test('R14: nothing begins and no command is taken before the hello is answered',
   };
   start();
   await expect.poll(() => control.count('hello')).toBe(1);
-  expect([asked, control.count('commands')]).toEqual([[], 0]);
+  expect([journal.ledger.reconciled, control.count('commands')]).toEqual([false, 0]);
   answer.resolve();
-  await expect.poll(() => [asked, control.count('commands')]).toEqual([['start'], 1]);
+  await expect.poll(() => [journal.ledger.reconciled, control.count('commands')]).toEqual([true, 1]);
 });
 
 test('K5: a report that is never answered ends the session, and the next one brings the events', async () => {
@@ -186,7 +179,7 @@ test('K6: a change while a session lives takes nothing from the jitter of the di
   control.heartbeatMs = 60;
   control.answers['heartbeat'] = () => undefined;
   start({ random: () => 0.9 });
-  await expect.poll(() => asked).toEqual(['start']);
+  await expect.poll(() => journal.ledger.reconciled).toBe(true);
   link.redial();
   await expect.poll(() => waits[0]?.waitMs).toBe(0.9 * 2_000);
   await delay(300);
@@ -199,7 +192,7 @@ test('D1: a jump of the clock of this host does not move what is known of the cl
   await expect.poll(() => control.count('heartbeat')).toBeGreaterThanOrEqual(1);
   control.answers['heartbeat'] = () => undefined;
   wall += 40 * DAY;
-  expect(Math.abs((link.controlNow ?? 0) - control.clock)).toBeLessThan(DAY);
+  expect(Math.abs((controlClock.now ?? 0) - control.clock)).toBeLessThan(DAY);
 });
 
 test('D1: each heartbeat and each begin tells the clock of this host as it is now', async () => {

@@ -21,16 +21,31 @@ CREATE TABLE `audit` (
 	`detail` text NOT NULL
 );
 --> statement-breakpoint
+CREATE TABLE `backup_contents` (
+	`backup_id` text NOT NULL,
+	`agent_id` text NOT NULL,
+	`target` text NOT NULL,
+	`kind` text NOT NULL,
+	`name` text NOT NULL,
+	PRIMARY KEY(`backup_id`, `kind`, `name`),
+	FOREIGN KEY (`backup_id`) REFERENCES `backups`(`backup_id`) ON UPDATE no action ON DELETE cascade
+);
+--> statement-breakpoint
+CREATE INDEX `backup_contents_name` ON `backup_contents` (`agent_id`,`target`,`kind`,`name`);--> statement-breakpoint
 CREATE TABLE `backups` (
 	`backup_id` text PRIMARY KEY NOT NULL,
 	`agent_id` text NOT NULL,
 	`target` text NOT NULL,
+	`job_id` text NOT NULL,
 	`sequence` integer NOT NULL,
 	`state` text NOT NULL,
+	`restorable` integer NOT NULL,
+	`restore_tested` integer NOT NULL,
 	`summary` text NOT NULL
 );
 --> statement-breakpoint
 CREATE INDEX `backups_target` ON `backups` (`agent_id`,`target`,`sequence`);--> statement-breakpoint
+CREATE INDEX `backups_job` ON `backups` (`job_id`);--> statement-breakpoint
 CREATE TABLE `commands` (
 	`agent_id` text NOT NULL,
 	`seq` integer NOT NULL,
@@ -54,11 +69,19 @@ CREATE TABLE `jobs` (
 	`created_at` integer NOT NULL,
 	`created_by` text NOT NULL,
 	`idempotency_key` text,
-	`ledger` text NOT NULL
+	`ended_at` integer,
+	`end_recorded_at` integer,
+	`restore_ms` integer,
+	`restored_database` text,
+	`tested_backup_id` text,
+	`job` text NOT NULL
 );
 --> statement-breakpoint
 CREATE INDEX `jobs_agent` ON `jobs` (`agent_id`,`created_at`);--> statement-breakpoint
 CREATE INDEX `jobs_created` ON `jobs` (`created_at`);--> statement-breakpoint
+CREATE INDEX `jobs_open` ON `jobs` (`agent_id`) WHERE "jobs"."ended_at" is null;--> statement-breakpoint
+CREATE INDEX `jobs_ended` ON `jobs` (`end_recorded_at`);--> statement-breakpoint
+CREATE INDEX `jobs_restores` ON `jobs` (`agent_id`,`target`,`ended_at`) WHERE "jobs"."restore_ms" is not null;--> statement-breakpoint
 CREATE UNIQUE INDEX `jobs_idempotency` ON `jobs` (`created_by`,`idempotency_key`);--> statement-breakpoint
 CREATE TABLE `ledgers` (
 	`agent_id` text PRIMARY KEY NOT NULL,

@@ -2,13 +2,16 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { type Clock, Failure } from '@lastgood/core';
 import { lockFolder, makePrivateFolder, writeFileDurably } from '@lastgood/host';
-import { newToken } from './api/tokens.ts';
-import { type Catalog, isLivingAdmin } from './catalog/catalog.ts';
+import { newToken } from './api/new-token.ts';
+import type { Catalog } from './catalog/catalog.ts';
 import { openSqliteCatalog } from './catalog/sqlite-catalog.ts';
-import { Fleet } from './fleet/fleet.ts';
+import { isValidAdmin } from './catalog/tokens.ts';
+import { LedgerStore } from './dispatch/ledger-store.ts';
+import { Maintenance } from './dispatch/maintenance.ts';
 import { HttpServer } from './http/server.ts';
 import { CONTROL_LIMITS, type ControlLimits } from './limits.ts';
 import type { Log } from './log.ts';
+import { AgentRegistry } from './sessions/agent-registry.ts';
 
 export interface ControlOptions {
   /** Everything the control plane keeps lies in this folder (mode 0700). */
@@ -17,9 +20,9 @@ export interface ControlOptions {
   readonly port?: number;
   readonly clock: Clock;
   readonly log: Log;
-  /** The data folder was put back from a copy: agents are asked for what they know before anything is sent to them. */
-  /** Make a token for the administrator though a valid one exists: it was lost. */
+  /** Create an admin token although a valid one exists, because that one was lost. */
   readonly newAdminToken?: boolean;
+  /** The data folder was restored from a copy: the journals of the agents are merged before anything is sent to them. */
   readonly restored?: boolean;
   readonly limits?: Partial<ControlLimits>;
 }
@@ -30,13 +33,13 @@ export interface Control {
 }
 
 /**
- * Makes a token for the administrator, in a file that only the owner of the folder can read: at the first start, and whenever
- * all that were made have expired, for otherwise nobody could get in any more.
+ * Creates an admin token in a file that only the owner of the folder can read: at the first start, and whenever no valid one is
+ * left, because otherwise nobody could create tokens any more.
  */
 async function adminToken(catalog: Catalog, file: string, now: number, log: Log, wanted: boolean): Promise<void> {
-  const tokens = await catalog.tokens();
-  const living = tokens.some((token) => isLivingAdmin(token, now));
-  if (living && !wanted) return;
+  const tokens = await catalog.tokens.list();
+  const valid = tokens.some((token) => isValidAdmin(token, now));
+  if (valid && !wanted) return;
   const { token, record } = newToken(
     { name: 'admin', kind: 'api', scope: 'admin', environment: null, host: null, expiresAt: null, usesLeft: null },
     now,
@@ -45,11 +48,10 @@ async function adminToken(catalog: Catalog, file: string, now: number, log: Log,
   // The file first: a crash between the two leaves a file with a token that is not valid, and the next start writes another.
   await writeFileDurably(file, `${token}\n`);
   await catalog.commit([
-    { type: 'token', token: record },
+    { type: 'token.create', token: record },
     { type: 'audit', entry },
   ]);
-  if (tokens.length > 0 && !living)
-    log.warn({ file }, 'no living token of an administrator was left: a new one is in the file');
+  if (tokens.length > 0 && !valid) log.warn({ file }, 'no valid admin token was left: a new one is in the file');
 }
 
 const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || /^127(\.\d+){3}$/.test(host);
@@ -65,19 +67,16 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   cleanup.defer(() => catalog.close());
   const adminTokenFile = join(dataDir, 'admin.token');
   await adminToken(catalog, adminTokenFile, clock.now(), log, options.newAdminToken === true);
-  const fleet = await Fleet.open(
-    catalog,
-    clock,
-    log,
-    limits.maintenanceMs,
-    options.restored === true ? { incarnation: randomUUID() } : undefined,
-  );
-  cleanup.defer(() => fleet.close());
-  const server = new HttpServer({ catalog, fleet, clock, log, limits });
+  const restored = options.restored === true ? { incarnation: randomUUID() } : undefined;
+  const ledgers = await LedgerStore.open(catalog, clock, restored);
+  const registry = await AgentRegistry.open(catalog, ledgers, clock, log);
+  const everyMs = limits.maintenanceMs;
+  cleanup.use(new Maintenance({ catalog, ledgers, clock, log, everyMs, checkSessions: () => registry.closeSilent() }));
+  const server = new HttpServer({ catalog, ledgers, registry, clock, log, limits });
   const bound = await server.listen(host, port).catch((error: unknown) => {
-    throw new Failure('ALREADY_RUNNING', `port ${port} of ${host} cannot be taken`, {
+    throw new Failure('ALREADY_RUNNING', `cannot listen on ${host}:${port}`, {
       cause: error,
-      remedy: 'Stop what listens there or give another --port.',
+      remedy: 'Stop the process that listens there, or choose another --port.',
     });
   });
   const open = cleanup.move();
@@ -87,7 +86,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     log.warn({ host }, 'listens on the network without TLS: tokens can be read on the way unless a proxy adds it');
   let closing: Promise<void> | undefined;
   const close = async (): Promise<void> => {
-    fleet.close();
+    registry.close();
     await server.close();
     await open.disposeAsync();
     log.info({}, 'the control plane has stopped');

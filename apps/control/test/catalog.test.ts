@@ -31,14 +31,14 @@ test('C1: the connection of the catalog is in WAL with synchronous=FULL, on the 
 test('a commit is made whole or not at all, and one that is refused takes no other with it', async () => {
   await using folder = await temporaryFolder();
   const catalog = await openSqliteCatalog(join(folder.path, 'catalog.sqlite'));
-  const used: Change = { type: 'useToken', id: 'nobody', at: 1 };
+  const used: Change = { type: 'token.use', id: 'nobody', at: 1 };
   const outcomes = await Promise.allSettled([
     catalog.commit([audit('one')]),
     catalog.commit([audit('two'), used]),
     catalog.commit([audit('three')]),
   ]);
   expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
-  expect((await catalog.audit(10)).map(({ subject }) => subject)).toEqual(['three', 'one']);
+  expect((await catalog.audit.list(10)).map(({ subject }) => subject)).toEqual(['three', 'one']);
   await catalog.close();
 });
 

@@ -3,11 +3,13 @@ import { join } from 'node:path';
 import { temporaryFolder } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
 import type { WebSocket } from 'ws';
-import type { AgentRecord, Catalog } from '../src/catalog/catalog.ts';
+import type { AgentRecord } from '../src/catalog/agents.ts';
+import type { Catalog } from '../src/catalog/catalog.ts';
 import { openSqliteCatalog } from '../src/catalog/sqlite-catalog.ts';
-import { Fleet } from '../src/fleet/fleet.ts';
-import { Session } from '../src/fleet/session.ts';
+import { LedgerStore } from '../src/dispatch/ledger-store.ts';
 import { CONTROL_LIMITS } from '../src/limits.ts';
+import { AgentRegistry } from '../src/sessions/agent-registry.ts';
+import { Session } from '../src/sessions/session.ts';
 import { helloInput } from './support/agent-socket.ts';
 import { StandingClock } from './support/control-harness.ts';
 
@@ -35,8 +37,8 @@ class Line extends EventEmitter {
   }
 }
 
-/** A fleet over a real catalog, where something may happen in the very moment in which a commit is queued. */
-async function openFleet(file: string) {
+/** A registry over a real catalog, where something may happen at the very moment in which a commit is queued. */
+async function openRegistry(file: string) {
   const clock = new StandingClock();
   const catalog = await openSqliteCatalog(file);
   const commit = catalog.commit.bind(catalog);
@@ -50,15 +52,17 @@ async function openFleet(file: string) {
       await queued;
     },
   });
-  const fleet = await Fleet.open(watched, clock, quiet, 3_600_000);
+  const ledgers = await LedgerStore.open(watched, clock);
+  const registry = await AgentRegistry.open(watched, ledgers, clock, quiet);
+  const parts = { registry, ledgers, catalog: watched, clock, limits: CONTROL_LIMITS };
   const connect = (): { line: Line; session: Session } => {
     const line = new Line();
-    const who = { agentId, connection: fleet.nextConnection() };
-    const session = new Session(who, line as unknown as WebSocket, fleet, watched, clock, CONTROL_LIMITS);
+    const who = { agentId, connection: registry.nextConnection() };
+    const session = new Session(who, line as unknown as WebSocket, parts);
     return { line, session };
   };
   return {
-    fleet,
+    registry,
     connect,
     hello: (instanceId: string) => helloInput(clock.now(), { instanceId }),
     /** Does this as soon as the next commit is queued, so that it is queued behind it. */
@@ -66,10 +70,10 @@ async function openFleet(file: string) {
       meanwhile = work;
     },
     async close(): Promise<AgentRecord | undefined> {
-      fleet.close();
+      registry.close();
       // What was queued before is written.
       await commit([]);
-      const [stored] = await catalog.agents();
+      const [stored] = await catalog.agents.list();
       await catalog.close();
       return stored;
     },
@@ -78,13 +82,13 @@ async function openFleet(file: string) {
 
 test('J4: the key of a host that is enrolled again stays, though the old agent goes away in that very moment', async () => {
   await using folder = await temporaryFolder();
-  const bench = await openFleet(join(folder.path, 'catalog.sqlite'));
-  await bench.fleet.enrolled(OLD, [{ type: 'agent', agent: OLD }]);
+  const bench = await openRegistry(join(folder.path, 'catalog.sqlite'));
+  await bench.registry.enroll(OLD, [{ type: 'agent.enroll', agent: OLD }]);
   const { line, session } = bench.connect();
   await session.hello(bench.hello('00000000-0000-4000-8000-000000000001'));
   bench.duringNextCommit(() => line.cut());
-  await bench.fleet.enrolled(NEW, [{ type: 'agent', agent: NEW }]);
-  const inMemory = bench.fleet.agent(agentId);
+  await bench.registry.enroll(NEW, [{ type: 'agent.enroll', agent: NEW }]);
+  const inMemory = bench.registry.agent(agentId);
   expect(inMemory).toMatchObject({ installId: 'new', publicKey: 'NEW', agentVersion: '0.1.0' });
   expect(inMemory?.lastSeenAt).not.toBeNull();
   expect(await bench.close()).toEqual(inMemory);
@@ -92,15 +96,15 @@ test('J4: the key of a host that is enrolled again stays, though the old agent g
 
 test('J4: a host stays quarantined, though an agent of it goes away in that very moment', async () => {
   await using folder = await temporaryFolder();
-  const bench = await openFleet(join(folder.path, 'catalog.sqlite'));
-  await bench.fleet.enrolled(OLD, [{ type: 'agent', agent: OLD }]);
+  const bench = await openRegistry(join(folder.path, 'catalog.sqlite'));
+  await bench.registry.enroll(OLD, [{ type: 'agent.enroll', agent: OLD }]);
   const [original, clone] = ['00000000-0000-4000-8000-000000000001', '00000000-0000-4000-8000-000000000002'];
   await bench.connect().session.hello(bench.hello(original));
   const { line, session } = bench.connect();
   await session.hello(bench.hello(clone));
   bench.duringNextCommit(() => line.cut());
   await expect(bench.connect().session.hello(bench.hello(original))).rejects.toMatchObject({ code: 'FORBIDDEN' });
-  const inMemory = bench.fleet.agent(agentId);
+  const inMemory = bench.registry.agent(agentId);
   expect(inMemory?.quarantinedAt).not.toBeNull();
   expect(await bench.close()).toEqual(inMemory);
 });

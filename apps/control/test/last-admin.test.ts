@@ -44,7 +44,7 @@ test('of two administrators who revoke each other at once one is left', async ()
   expect([one.status, other.status].toSorted()).toEqual([200, 401]);
 });
 
-test('a start that finds no living token of an administrator makes a new one in the file, and tells of it', async () => {
+test('a start without a valid admin token creates one in the file and logs it', async () => {
   await using bench = await ControlHarness.start();
   const [first = ''] = await adminIds(bench);
   const { token } = await bench.admin().createToken.mutate({ name: 'short', scope: 'admin', expiresInHours: 1 });
@@ -59,7 +59,7 @@ test('a start that finds no living token of an administrator makes a new one in 
   await bench.open();
   expect((await bench.call('query', 'tokens', {}, token)).status).toBe(401);
   expect((await bench.call('query', 'tokens', {}, bench.adminToken)).status).toBe(200);
-  expect(bench.logged.filter(({ message }) => message.startsWith('no living token'))).toHaveLength(1);
+  expect(bench.logged.filter(({ message }) => message.startsWith('no valid admin token'))).toHaveLength(1);
   const [entry] = await bench.admin().audit.query({ limit: 1 });
   expect(entry).toMatchObject({ actor: 'control', action: 'token.create', subject: 'admin' });
 });

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { JobView } from '@lastgood/protocol';
 import { expect, test } from 'vitest';
-import { LEASE_MS } from '../src/fleet/fleet.ts';
+import { LEASE_MS } from '../src/dispatch/times.ts';
 import { AgentSocket, until } from './support/agent-socket.ts';
 import { ControlHarness } from './support/control-harness.ts';
 

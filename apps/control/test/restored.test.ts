@@ -2,12 +2,11 @@ import { randomUUID } from 'node:crypto';
 import Database from 'better-sqlite3';
 import { expect, test } from 'vitest';
 import { openSqliteCatalog } from '../src/catalog/sqlite-catalog.ts';
-import { Fleet } from '../src/fleet/fleet.ts';
+import { LedgerStore } from '../src/dispatch/ledger-store.ts';
 import { AgentSocket, until } from './support/agent-socket.ts';
 import { ControlHarness } from './support/control-harness.ts';
 
 const HOSTS = ['db-1', 'db-2', 'db-3'];
-const quiet = { info: () => undefined, warn: () => undefined, error: () => undefined };
 
 /** Three hosts, each with a destructive job that was dispatched to it. */
 async function withDestructiveJobs(): Promise<ControlHarness> {
@@ -24,7 +23,7 @@ async function withDestructiveJobs(): Promise<ControlHarness> {
 function rows(bench: ControlHarness): { incarnation: unknown; frozen: unknown } {
   const sqlite = new Database(bench.catalogFile, { readonly: true });
   const incarnation = sqlite.prepare("select value from meta where key = 'incarnation'").pluck().get();
-  const frozen = sqlite.prepare("select count(*) from jobs where json_extract(ledger, '$.frozen')").pluck().get();
+  const frozen = sqlite.prepare("select count(*) from jobs where json_extract(job, '$.frozen')").pluck().get();
   sqlite.close();
   return { incarnation, frozen };
 }
@@ -43,8 +42,7 @@ test('R17, R18: wherever a start after a restore is cut off, the catalog has a n
     seen.push(rows(bench));
   };
   const incarnation = randomUUID();
-  const fleet = await Fleet.open(catalog, bench.clock, quiet, 60_000, { incarnation });
-  fleet.close();
+  await LedgerStore.open(catalog, bench.clock, { incarnation });
   await catalog.close();
   expect(seen).toEqual([{ incarnation, frozen: HOSTS.length }]);
 });

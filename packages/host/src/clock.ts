@@ -3,7 +3,7 @@ import type { Clock } from '@lastgood/core';
 
 export const systemClock: Clock = { now: () => Date.now(), monotonic: () => performance.now() };
 
-/** A UUIDv7 (RFC 9562): sorts by the time it was made. */
+/** Creates a UUIDv7 (RFC 9562), which sorts by creation time. `now` is in ms since the epoch. */
 export function uuidv7(now: number = Date.now()): string {
   const bytes = randomBytes(16);
   bytes.writeUIntBE(now, 0, 6);

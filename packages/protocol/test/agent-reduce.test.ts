@@ -27,11 +27,7 @@ const typesOf = (ledger: { outbox: readonly { type: string }[] }) => ledger.outb
 test('R2: a command that was taken before changes nothing', () => {
   const eventFactory = minting();
   const once = agentWith(backup, eventFactory);
-  expect(acceptCommand(once, start(1, ONE, backup), eventFactory, welcome)).toEqual({
-    ledger: once,
-    stop: null,
-    gap: false,
-  });
+  expect(acceptCommand(once, start(1, ONE, backup), eventFactory, welcome)).toEqual({ ledger: once, gap: false });
 });
 
 test('R2: an attempt that is in the journal is not taken again under a new number', () => {
@@ -50,7 +46,7 @@ test('R4: an older attempt than the one in the journal is not taken', () => {
 test('R8: a command after a missing one is refused', () => {
   const eventFactory = minting();
   const decision = acceptCommand(emptyAgentLedger, start(2, ONE, backup), eventFactory, welcome);
-  expect(decision).toEqual({ ledger: emptyAgentLedger, stop: null, gap: true });
+  expect(decision).toEqual({ ledger: emptyAgentLedger, gap: true });
 });
 
 test('R12: a noop moves the number and nothing else', () => {
@@ -115,14 +111,22 @@ test.each([
   expect(deniedOutcome(reason)).toMatchObject({ type, error: { code } });
 });
 
+test('R14: no job starts before the first hello of the process is answered', () => {
+  const reconciled = { ...agentWith(backup, minting()), reconciled: true };
+  expect(startableJobs(reconciled)).toHaveLength(1);
+  const restarted = recoverAfterCrash(reconciled, minting());
+  expect([restarted.reconciled, startableJobs(restarted)]).toEqual([false, []]);
+});
+
 test('one writer: of the jobs of a target one may begin, and none while one runs', () => {
   const eventFactory = minting();
   const other = { ...backup, target: 'crm' };
-  const both = accept(
+  const taken = accept(
     accept(agentWith(backup, eventFactory), start(2, TWO, backup), eventFactory),
     start(3, `${ONE.slice(0, -1)}3`, other),
     eventFactory,
   );
+  const both = { ...taken, reconciled: true };
   expect(startableJobs(both).map(({ spec, jobId }) => [spec.target, jobId])).toEqual([
     ['shop', ONE],
     ['crm', `${ONE.slice(0, -1)}3`],
@@ -130,7 +134,7 @@ test('one writer: of the jobs of a target one may begin, and none while one runs
   expect(startableJobs(markRunning(both, KEY, eventFactory)).map(({ spec }) => spec.target)).toEqual(['crm']);
 });
 
-test('a cancel ends what has not begun, stops what runs and leaves what has ended', () => {
+test('a cancel ends a job that has not started, marks a running one to be stopped, and leaves an ended one', () => {
   const eventFactory = minting();
   const accepted = agentWith(backup, eventFactory);
   const canceled = acceptCommand(
@@ -140,15 +144,13 @@ test('a cancel ends what has not begun, stops what runs and leaves what has ende
     welcome,
   );
   expect(typesOf(canceled.ledger)).toEqual(['accepted', 'canceled']);
-  expect(canceled.stop).toBeNull();
   const running = markRunning(accepted, KEY, eventFactory);
-  expect(cancelAttempt(running, ONE, 1, eventFactory)).toEqual({
-    ledger: running,
-    stop: { jobId: ONE, attempt: 1 },
-    gap: false,
-  });
+  const asked = cancelAttempt(running, ONE, 1, eventFactory);
+  expect(asked.jobs.get(KEY)).toMatchObject({ state: 'running', cancelRequested: true });
+  expect(asked.outbox).toBe(running.outbox);
+  expect(cancelAttempt(asked, ONE, 1, eventFactory)).toBe(asked);
   const ended = finishJob(running, KEY, expiredOutcome, eventFactory);
-  expect(cancelAttempt(ended, ONE, 1, eventFactory)).toEqual({ ledger: ended, stop: null, gap: false });
+  expect(cancelAttempt(ended, ONE, 1, eventFactory)).toBe(ended);
 });
 
 test('R7: events stay until their ids are confirmed', () => {

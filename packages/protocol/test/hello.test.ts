@@ -34,11 +34,10 @@ import {
 
 const KEY = jobKey(ONE, 1);
 const done = { type: 'succeeded', error: null, result: null } as const;
-const none: ReadonlySet<string> = new Set();
 const told = (control: ControlLedger, agent: AgentLedger) =>
   receiveReport(control, reportBatch(agent), NOW, LEASE).ledger;
-const adopt = (agent: AgentLedger, met: ReturnType<typeof meet>, running = none) =>
-  adoptHelloAnswer(agent, helloOf(agent).jobs, answerOf(met), running, minting('h'));
+const adopt = (agent: AgentLedger, met: ReturnType<typeof meet>) =>
+  adoptHelloAnswer(agent, helloOf(agent).jobs, answerOf(met), minting('h'));
 
 /** Both sides, with the job running and everything told. */
 function inStep(spec = backup) {
@@ -54,7 +53,7 @@ test('a hello begins a new session, is an acknowledgement and brings a lost job 
   const met = meet(lost, agent);
   expect(met).toMatchObject({ merged: null, reset: null, ledger: { epoch: 1, acked: 1, outbox: [] } });
   expect(jobOf(met.ledger)).toMatchObject({ state: 'running', leaseUntil: NOW + LEASE });
-  expect(adopt(agent, met)).toEqual({ ledger: agent, stop: [] });
+  expect(adopt(agent, met)).toEqual({ ...agent, reconciled: true });
 });
 
 test('a command that never arrived is sent again, nobody is accused', () => {
@@ -70,7 +69,7 @@ test('R13: a host set back before the job was taken hears of it and reports it a
     seq: 1,
     jobs: [{ jobId: ONE, lastEventNumber: 2, terminal: false, dispatched: true }],
   });
-  const after = adopt(emptyAgentLedger, met).ledger;
+  const after = adopt(emptyAgentLedger, met);
   expect(after).toMatchObject({ lastSeq: 1, incarnation: 'inc-1' });
   expect(after.jobs.get(KEY)).toMatchObject({ state: 'finished', eventNumber: 3, lastType: 'interrupted' });
   expect(jobOf(told(met.ledger, after))).toMatchObject({ state: 'queued', attempt: 2 });
@@ -81,8 +80,8 @@ test('R13: a host set back to before a job ended gives it up without a word', ()
   const ended = told(control, finishJob(agent, KEY, done, eventFactory));
   const met = meet(ended, agent);
   expect(met.reset?.jobs).toMatchObject([{ jobId: ONE, terminal: true }]);
-  const { ledger, stop } = adopt(agent, met, new Set([KEY]));
-  expect(stop).toEqual([{ jobId: ONE, attempt: 1 }]);
+  const ledger = adopt(agent, met);
+  expect(ledger.jobs.get(KEY)?.state).toBe('finished');
   expect(ledger.outbox).toEqual([]);
   expect(finishJob(ledger, KEY, done, minting())).toBe(ledger);
   expect(meet(met.ledger, ledger).reset).toBeNull();
@@ -127,8 +126,7 @@ test('R13: an attempt older than the recorded one is given up', () => {
     jobs: new Map([[ONE, { ...jobOf(control), attempt: 2, lastEventNumber: 0, lastEventId: null }]]),
   };
   const met = meet(newer, agent);
-  const { ledger, stop } = adopt(agent, met, new Set([KEY]));
-  expect(stop).toContainEqual({ jobId: ONE, attempt: 1 });
+  const ledger = adopt(agent, met);
   expect(ledger.jobs.get(KEY)?.state).toBe('finished');
   expect(ledger.outbox.every(({ attempt }) => attempt === 2)).toBe(true);
 });
@@ -138,7 +136,7 @@ test('R13: what is compared is what was told, though the journal has moved on si
   const ended = told(control, finishJob(agent, KEY, done, eventFactory));
   const met = meet(ended, accepted);
   const moved = finishJob(markRunning(accepted, KEY, minting('x')), KEY, done, minting('y'));
-  const { ledger } = adoptHelloAnswer(moved, helloOf(accepted).jobs, answerOf(met), none, minting('h'));
+  const ledger = adoptHelloAnswer(moved, helloOf(accepted).jobs, answerOf(met), minting('h'));
   expect(ledger.outbox).toEqual([]);
 });
 
@@ -149,7 +147,7 @@ test('R17: a restored catalog takes the agent at its word and numbers above what
   const met = meet(copy, ended);
   expect(met.merged).toEqual({ baseSeq: 9 });
   expect(jobOf(met.ledger)).toMatchObject({ state: 'succeeded', lastEventNumber: 3 });
-  const after = adopt(ended, met).ledger;
+  const after = adopt(ended, met);
   expect(after).toMatchObject({ incarnation: 'inc-2', lastSeq: 9 });
   expect(meet(met.ledger, after)).toMatchObject({ merged: null, reset: null });
 });
@@ -182,7 +180,7 @@ test('R18: a frozen job gets no grant, takes the agent verdict, and is over when
   const copy = afterCatalogRestore(withJob(emptyControl(), restore), 'inc-2');
   const met = meet(copy, accepted);
   expect(grantStart(met.ledger, ONE, 1, 'a', NOW)).toMatchObject({ granted: false, reason: 'frozen' });
-  const { ledger } = adopt(accepted, met);
+  const ledger = adopt(accepted, met);
   const verdict = finishJob(ledger, KEY, done, minting('v'));
   expect(jobOf(told(met.ledger, verdict)).state).toBe('succeeded');
   const unknown = meet(copy, emptyAgentLedger).ledger;

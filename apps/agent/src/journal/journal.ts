@@ -5,6 +5,8 @@ import { Failure } from '@lastgood/core';
 import { type AgentJob, type AgentLedger, emptyAgentLedger, type JobEvent } from '@lastgood/protocol';
 import Database from 'better-sqlite3';
 
+const CHECK_DISK = 'Check the disk of `dataDir` of the agent, and who can write there.';
+
 const SCHEMA = `
   create table if not exists meta (key text primary key, value text not null) strict;
   create table if not exists job (key text primary key, json text not null) strict;
@@ -18,7 +20,8 @@ function open(file: string): Database.Database {
     db.pragma('synchronous = FULL');
     db.exec(SCHEMA);
     const found = db.pragma('quick_check', { simple: true });
-    if (found !== 'ok') throw new Failure('IO_ERROR', `the journal is damaged: ${String(found).slice(0, 200)}`);
+    if (found !== 'ok')
+      throw new Failure('IO_ERROR', `the journal is damaged: ${String(found).slice(0, 200)}`, { remedy: CHECK_DISK });
     return db;
   } catch (error) {
     db.close();
@@ -31,23 +34,35 @@ const isDamage = (error: unknown): boolean =>
   error instanceof SyntaxError ||
   (error instanceof Error && 'code' in error && /^SQLITE_(CORRUPT|NOTADB|IOERR_SHORT_READ)/.test(String(error.code)));
 
-/** SQLite notices a torn page, not a changed byte in one: each record carries a checksum of its own (J5). */
+/** SQLite detects a torn page, but not a changed byte inside one: each record carries its own checksum (J5). */
 const seal = (key: string, text: string): string => `${crc32(`${key} ${text}`).toString(16).padStart(8, '0')} ${text}`;
 function unseal(key: string, sealed: string): string {
   const text = sealed.slice(9);
-  if (seal(key, text) !== sealed) throw new Failure('IO_ERROR', 'a record of the journal was changed');
+  if (seal(key, text) !== sealed)
+    throw new Failure('IO_ERROR', 'a record of the journal was changed', { remedy: CHECK_DISK });
   return text;
 }
 
+/** Hears of one committed change. */
+export type Subscriber = (before: AgentLedger, after: AgentLedger) => void;
+export interface Applied<T> {
+  readonly before: AgentLedger;
+  readonly after: AgentLedger;
+  readonly value: T;
+}
+
 /**
- * What the agent must not forget, in SQLite with synchronous=FULL: a step is on the disk before it is acknowledged or acted on.
- * A damaged file is put aside and an empty one begun (J5): the hello then tells the control plane that this host went back.
+ * What the agent must not forget, in SQLite with synchronous=FULL: a change is on the disk before it is acknowledged or acted on.
+ * A damaged file is set aside and an empty one is created (J5); the next hello then shows the control plane that this host was set back.
  */
 export class Journal implements Disposable {
   readonly #db: Database.Database;
-  /** Where a damaged predecessor was put, if there was one. */
+  /** Where a damaged predecessor was moved to, if there was one. */
   readonly damaged: string | undefined;
   #stored: AgentLedger;
+  readonly #subscribers = new Set<Subscriber>();
+  readonly #announcements: { readonly before: AgentLedger; readonly after: AgentLedger }[] = [];
+  #announcing = false;
 
   private constructor(db: Database.Database, damaged: string | undefined) {
     this.#db = db;
@@ -66,7 +81,8 @@ export class Journal implements Disposable {
     try {
       journal = new Journal(open(file), undefined);
     } catch (error) {
-      if (!isDamage(error)) throw new Failure('IO_ERROR', `the journal ${file} cannot be opened`, { cause: error });
+      if (!isDamage(error))
+        throw new Failure('IO_ERROR', `cannot open the journal ${file}`, { cause: error, remedy: CHECK_DISK });
       damaged = `${file}.damaged-${now}`;
       for (const suffix of ['', '-wal', '-shm'])
         if (existsSync(`${file}${suffix}`)) await rename(`${file}${suffix}`, `${damaged}${suffix}`);
@@ -98,52 +114,88 @@ export class Journal implements Disposable {
   get ledger(): AgentLedger {
     return this.#stored;
   }
-  /** What the open connection itself says of how it writes. */
+  /** How the open connection writes, read from the connection itself. */
   get durability(): { journalMode: unknown; synchronous: unknown } {
     const pragma = (name: string): unknown => this.#db.pragma(name, { simple: true });
     return { journalMode: pragma('journal_mode'), synchronous: pragma('synchronous') };
   }
 
-  /** Makes the ledger durable, in one transaction. What throws here changed nothing. */
-  save(ledger: AgentLedger): void {
+  /**
+   * Makes the next ledger durable in one transaction, then notifies the subscribers. A reducer that returns the same ledger
+   * changes nothing and notifies nobody. What throws here changed nothing: NO_SPACE, IO_ERROR.
+   */
+  apply<T>(reduce: (ledger: AgentLedger) => { readonly ledger: AgentLedger; readonly value: T }): Applied<T> {
     const before = this.#stored;
-    if (ledger === before) return;
-    const write = this.#db.transaction(() => {
-      if (ledger.incarnation !== null && ledger.incarnation !== before.incarnation)
-        this.#setNote('incarnation', ledger.incarnation);
-      if (ledger.lastSeq !== before.lastSeq) this.#setNote('lastSeq', String(ledger.lastSeq));
-      for (const [key, job] of ledger.jobs)
-        if (before.jobs.get(key) !== job)
-          this.#db
-            .prepare('insert into job (key, json) values (?, ?) on conflict (key) do update set json = excluded.json')
-            .run(key, seal(key, JSON.stringify(job)));
-      for (const key of before.jobs.keys())
-        if (!ledger.jobs.has(key)) this.#db.prepare('delete from job where key = ?').run(key);
-      let same = 0;
-      while (same < ledger.outbox.length && ledger.outbox[same] === before.outbox[same]) same += 1;
-      const kept = new Set(ledger.outbox.slice(same).map((event) => event.id));
-      const had = new Set(before.outbox.slice(same).map((event) => event.id));
-      for (const id of had) if (!kept.has(id)) this.#db.prepare('delete from outbox where id = ?').run(id);
-      for (const event of ledger.outbox.slice(same))
-        if (!had.has(event.id))
-          this.#db
-            .prepare('insert into outbox (id, json) values (?, ?)')
-            .run(event.id, seal(event.id, JSON.stringify(event)));
-    });
-    try {
-      write();
-    } catch (error) {
-      const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown';
-      throw new Failure(
-        code === 'SQLITE_FULL' ? 'NO_SPACE' : 'IO_ERROR',
-        `the journal could not be written (${code})`,
-        { cause: error },
-      );
+    const { ledger: after, value } = reduce(before);
+    if (after !== before) {
+      this.#save(before, after);
+      this.#stored = after;
+      this.#notify(before, after);
     }
-    this.#stored = ledger;
+    return { before, after, value };
   }
 
-  /** A small fact that outlives the process. */
+  /** The same for a reducer that has nothing else to return. */
+  update(reduce: (ledger: AgentLedger) => AgentLedger): Applied<undefined> {
+    return this.apply((ledger) => ({ ledger: reduce(ledger), value: undefined }));
+  }
+
+  /** Calls `subscriber` after each commit, in order, until the returned function is called. */
+  subscribe(subscriber: Subscriber): () => void {
+    this.#subscribers.add(subscriber);
+    return () => this.#subscribers.delete(subscriber);
+  }
+
+  /** A subscriber may apply a change itself: it is committed at once, and announced after the one before it. */
+  #notify(before: AgentLedger, after: AgentLedger): void {
+    this.#announcements.push({ before, after });
+    if (this.#announcing) return;
+    this.#announcing = true;
+    try {
+      for (let next = this.#announcements.shift(); next !== undefined; next = this.#announcements.shift())
+        for (const subscriber of this.#subscribers) subscriber(next.before, next.after);
+    } finally {
+      this.#announcing = false;
+    }
+  }
+
+  #save(before: AgentLedger, after: AgentLedger): void {
+    try {
+      this.#db.transaction(() => this.#write(before, after))();
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown';
+      const full = code === 'SQLITE_FULL';
+      throw new Failure(full ? 'NO_SPACE' : 'IO_ERROR', `cannot write the journal (${code})`, {
+        cause: error,
+        remedy: full ? 'Free space on the disk of `dataDir` of the agent.' : CHECK_DISK,
+      });
+    }
+  }
+
+  #write(before: AgentLedger, after: AgentLedger): void {
+    if (after.incarnation !== null && after.incarnation !== before.incarnation)
+      this.#setNote('incarnation', after.incarnation);
+    if (after.lastSeq !== before.lastSeq) this.#setNote('lastSeq', String(after.lastSeq));
+    for (const [key, job] of after.jobs)
+      if (before.jobs.get(key) !== job)
+        this.#db
+          .prepare('insert into job (key, json) values (?, ?) on conflict (key) do update set json = excluded.json')
+          .run(key, seal(key, JSON.stringify(job)));
+    for (const key of before.jobs.keys())
+      if (!after.jobs.has(key)) this.#db.prepare('delete from job where key = ?').run(key);
+    let same = 0;
+    while (same < after.outbox.length && after.outbox[same] === before.outbox[same]) same += 1;
+    const kept = new Set(after.outbox.slice(same).map((event) => event.id));
+    const had = new Set(before.outbox.slice(same).map((event) => event.id));
+    for (const id of had) if (!kept.has(id)) this.#db.prepare('delete from outbox where id = ?').run(id);
+    for (const event of after.outbox.slice(same))
+      if (!had.has(event.id))
+        this.#db
+          .prepare('insert into outbox (id, json) values (?, ?)')
+          .run(event.id, seal(event.id, JSON.stringify(event)));
+  }
+
+  /** A small value that outlives the process. */
   note(key: string): string | undefined {
     const row = this.#db.prepare<[string], { value: string }>('select value from meta where key = ?').get(key);
     return row === undefined ? undefined : unseal(key, row.value);

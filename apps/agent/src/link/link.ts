@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Clock, Failure } from '@lastgood/core';
+import { engines } from '@lastgood/engines';
 import {
   type AgentLedger,
   type AgentRouter,
@@ -10,23 +11,27 @@ import {
   confirmReported,
   type HelloAnswer,
   helloOf,
+  type JobSpec,
   LIMITS,
   PROTOCOL_VERSION,
+  type Progress,
   readCommand,
   reportBatch,
+  type WireError,
 } from '@lastgood/protocol';
 import { createTRPCClient, createWSClient, type TRPCClient, type TRPCWebSocketClient, wsLink } from '@trpc/client';
 import type { Identity } from '../config/identity.ts';
 import { faultPoint } from '../fault-point.ts';
 import { boundedInventory, type HostInventory } from '../inventory/bounded-inventory.ts';
-import type { JobRunner } from '../jobs/job-runner.ts';
-import { refusalOf, type Target } from '../jobs/targets.ts';
+import type { GrantAnswer, GrantSource } from '../jobs/grants.ts';
+import { eventsNow } from '../journal/event-factory.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Log } from '../log.ts';
 import { VERSION } from '../version.ts';
 import { agentSocketClass, Refused } from './agent-socket.ts';
 import { backoffMs } from './backoff.ts';
 import { coalesce } from './coalesce.ts';
+import type { ControlClock } from './control-clock.ts';
 import { safeJsonCodec } from './safe-json-codec.ts';
 
 /** What the link waits for. Times are shorter in tests, nothing else differs. */
@@ -55,26 +60,36 @@ export interface LinkParts {
   /** Asked for each dial: a host may be enrolled anew while its agent runs. */
   readonly identity: () => Identity;
   readonly journal: Journal;
-  readonly runner: () => JobRunner;
-  readonly targets: () => ReadonlyMap<string, Target>;
+  /** Why this host does not accept a job; null if it does. */
+  readonly refuse: (spec: JobSpec) => WireError | null;
+  readonly progress: () => readonly Progress[];
   readonly inventory: () => Promise<HostInventory>;
   readonly clock: Clock;
+  /** Learns the control plane's time from its answers. */
+  readonly controlClock: ControlClock;
   readonly random: () => number;
   readonly log: Log;
   readonly limits?: Partial<LinkLimits>;
 }
 type Client = TRPCClient<AgentRouter>;
 
-/** The connection to the control plane: dials, says hello, takes commands, reports, and begins again when it breaks. No job waits for it. */
-export class Link {
+const isRunning = (ledger: AgentLedger): boolean => [...ledger.jobs.values()].some((job) => job.state === 'running');
+/** True if a job that ran has ended: what the repositories hold may have changed. */
+const hasEnded = (before: AgentLedger, after: AgentLedger): boolean =>
+  [...before.jobs].some(([key, job]) => job.state === 'running' && after.jobs.get(key)?.state !== 'running');
+
+/**
+ * The connection to the control plane: dials, says hello, journals commands, reports what the journal holds, and starts again
+ * when it breaks. No job waits for it.
+ */
+export class Link implements GrantSource {
   readonly #parts: LinkParts;
   readonly #instanceId = randomUUID();
   readonly #stop = new AbortController();
   readonly #limits: LinkLimits;
-  /** What the control plane's clock said, and when on the monotonic clock, which no jump of this host's clock moves (D1). */
-  #controlClock: { readonly controlMs: number; readonly at: number } | undefined;
   #large: Promise<void> = Promise.resolve();
   #contactAt: number;
+  readonly #unsubscribe: () => void;
   #session:
     | { client: Client; sessionId: string; end: (why: string) => void; report: () => void; inventory: () => void }
     | undefined;
@@ -87,34 +102,23 @@ export class Link {
     this.#parts = parts;
     this.#limits = { ...LINK_LIMITS, ...parts.limits };
     this.#contactAt = parts.clock.monotonic();
+    this.#unsubscribe = parts.journal.subscribe((before, after) => this.#follow(before, after));
   }
 
-  /** The control plane's clock, as far as it was ever told. */
-  get controlNow(): number | null {
-    return this.#controlClock === undefined
-      ? null
-      : this.#controlClock.controlMs + this.#parts.clock.monotonic() - this.#controlClock.at;
+  /** What was journaled is reported, whoever journaled it. */
+  #follow(before: AgentLedger, after: AgentLedger): void {
+    if (after.outbox.length > 0 && after.outbox.at(-1) !== before.outbox.at(-1)) this.#session?.report();
+    if (hasEnded(before, after)) this.#session?.inventory();
   }
-  /** Takes the control plane's clock from an answer to what was sent at `sentAt`; on the way back half of the time went by. */
-  #recordControlClock(controlClock: number, sentAt: number): void {
-    const at = this.#parts.clock.monotonic();
-    this.#controlClock = { controlMs: controlClock + (at - sentAt) / 2, at };
-  }
+
   /** Milliseconds since the last answer of the control plane. */
   get sinceContactMs(): number {
     return this.#parts.clock.monotonic() - this.#contactAt;
   }
-  reportSoon(): void {
-    this.#session?.report();
-  }
   sendInventorySoon(): void {
     this.#session?.inventory();
   }
-  async requestGrant(
-    jobId: string,
-    attempt: number,
-    nonce: string,
-  ): Promise<{ granted: boolean; ttlMs: number; reason: string }> {
+  async requestGrant(jobId: string, attempt: number, nonce: string): Promise<GrantAnswer> {
     const session = this.#session;
     if (session === undefined) throw new Failure('CONTROL_UNREACHABLE', 'there is no connection');
     return await session.client.requestGrant.mutate(
@@ -131,6 +135,7 @@ export class Link {
 
   /** Ends the session, or the dial or hello on the way to one. */
   stop(): void {
+    this.#unsubscribe();
     this.#stop.abort();
   }
 
@@ -149,7 +154,7 @@ export class Link {
       const why = await this.#connect();
       let refused = false;
       if (why instanceof Refused) {
-        if (why.controlTime !== undefined) this.#recordControlClock(why.controlTime, clock.monotonic());
+        if (why.controlTime !== undefined) this.#parts.controlClock.record(why.controlTime, clock.monotonic());
         // A wrong clock of this host is no reason to stay away: the next signature carries the control plane's time.
         refused = why.reason !== 'clock' && [401, 403, 426].includes(why.status);
       }
@@ -170,7 +175,7 @@ export class Link {
     const ws: TRPCWebSocketClient = createWSClient({
       url,
       WebSocket: agentSocketClass(() =>
-        this.#parts.identity().headers(this.controlNow ?? this.#parts.clock.now()),
+        this.#parts.identity().headers(this.#parts.controlClock.now ?? this.#parts.clock.now()),
       ) as never,
       retryDelayMs: () => 1e9,
       keepAlive: { enabled: true, intervalMs: 20_000, pongTimeoutMs: 10_000 },
@@ -201,31 +206,35 @@ export class Link {
   /** Hello first, then commands, reports and heartbeats until the session ends. */
   async #live(client: Client, end: (why: string) => void, signal: AbortSignal): Promise<void> {
     const { journal, clock, log } = this.#parts;
-    const told = helloOf(journal.ledger);
+    const sent = helloOf(journal.ledger);
     const sentAt = clock.monotonic();
     const hello = await client.hello.mutate(
       {
-        ...told,
+        ...sent,
         instanceId: this.#instanceId,
-        capabilities: ['engine.postgres/1'],
+        capabilities: engines.map(({ name }) => `engine.${name}/1`),
         clock: clock.now(),
         agentVersion: VERSION,
         protocol: PROTOCOL_VERSION,
       },
       { signal: AbortSignal.any([signal, AbortSignal.timeout(LIMITS.helloMs)]) },
     );
-    this.#contact();
-    this.#recordControlClock(hello.controlClock, sentAt);
+    this.#answered(hello.controlClock, sentAt);
     this.#spreadMs = hello.spreadMs;
-    this.#adopt(told, hello);
-    log.info({ session: hello.sessionId, epoch: hello.epoch }, 'connected to the control plane');
     const { sessionId } = hello;
     const report = coalesce(() => this.#report(client, sessionId, signal), end);
     const inventory = coalesce(() => this.#sendInventory(client, sessionId, signal), end);
     this.#session = { client, sessionId, end, report, inventory };
     this.#redialWanted = false;
+    journal.update((ledger) => adoptHelloAnswer(ledger, sent.jobs, hello, eventsNow(clock)));
+    log.info({ session: sessionId, epoch: hello.epoch }, 'connected to the control plane');
     report();
     inventory();
+    this.#subscribe(client, sessionId, end);
+    await this.#heartbeats(client, hello, signal);
+  }
+
+  #subscribe(client: Client, sessionId: string, end: (why: string) => void): void {
     client.commands.subscribe(
       { sessionId },
       {
@@ -233,59 +242,39 @@ export class Link {
           try {
             this.#take(client, sessionId, command, end);
           } catch (error) {
-            end(`a command could not be taken: ${error instanceof Error ? error.message : String(error)}`);
+            end(`cannot take a command: ${error instanceof Error ? error.message : String(error)}`);
           }
         },
         onError: (error) => end(`commands ended: ${error.message}`),
         onComplete: () => end('commands ended'),
       },
     );
-    this.#parts.runner().allowStart();
-    await this.#heartbeats(client, hello, signal);
   }
 
   #contact(): void {
     this.#contactAt = this.#parts.clock.monotonic();
   }
-
-  #adopt(told: ReturnType<typeof helloOf>, hello: HelloAnswer): void {
-    const runner = this.#parts.runner();
-    const { ledger, stop } = adoptHelloAnswer(
-      this.#parts.journal.ledger,
-      told.jobs,
-      hello,
-      runner.runningKeys,
-      runner.eventFactory,
-    );
-    this.#parts.journal.save(ledger);
-    for (const { jobId, attempt } of stop) runner.cancel(jobId, attempt);
+  #answered(controlClock: number, sentAt: number): void {
+    this.#contact();
+    this.#parts.controlClock.record(controlClock, sentAt);
   }
 
-  /** Journal, then acknowledge, then act (R1). */
+  /** Journals a command, then acknowledges it (R1). What it starts or stops follows from the journal. */
   #take(client: Client, sessionId: string, raw: unknown, end: (why: string) => void): void {
     const read = readCommand(raw);
-    if (read === null) return end('a command that is none');
+    if (read === null) return end('received something that is not a command');
     const { command, refusal } = read;
-    const { journal, targets } = this.#parts;
-    const runner = this.#parts.runner();
-    const { ledger, stop, gap } = acceptCommand(
-      journal.ledger,
-      command,
-      runner.eventFactory,
-      (spec) => refusal ?? refusalOf(targets(), spec),
-    );
+    const { journal, clock, refuse } = this.#parts;
+    const { after, value: gap } = journal.apply((before) => {
+      const taken = acceptCommand(before, command, eventsNow(clock), (spec) => refusal ?? refuse(spec));
+      return { ledger: taken.ledger, value: taken.gap };
+    });
     if (gap) return end('a command is missing');
-    journal.save(ledger);
     if (command.type === 'job.start') faultPoint('accepted');
-    client.ack
-      .mutate({ sessionId, upToSeq: ledger.lastSeq }, { signal: AbortSignal.timeout(this.#limits.callMs) })
-      .then(
-        () => this.#contact(),
-        (error: Error) => end(`an acknowledgement failed: ${error.message}`),
-      );
-    if (stop !== null) runner.cancel(stop.jobId, stop.attempt);
-    this.reportSoon();
-    runner.pump();
+    client.ack.mutate({ sessionId, upToSeq: after.lastSeq }, { signal: AbortSignal.timeout(this.#limits.callMs) }).then(
+      () => this.#contact(),
+      (error: Error) => end(`an acknowledgement failed: ${error.message}`),
+    );
   }
 
   async #report(client: Client, sessionId: string, signal: AbortSignal): Promise<void> {
@@ -298,16 +287,15 @@ export class Link {
       );
       this.#contact();
       if (events.some((event) => event.type === 'succeeded' || event.type === 'failed')) faultPoint('reported');
-      const after: AgentLedger = confirmReported(journal.ledger, acceptedIds);
-      if (after === journal.ledger) throw new Failure('CONFLICT', 'the control plane took none of the events');
-      journal.save(after);
+      const { before, after } = journal.update((ledger) => confirmReported(ledger, acceptedIds));
+      if (after === before) throw new Failure('CONFLICT', 'the control plane accepted none of the events');
     }
   }
 
   async #sendInventory(client: Client, sessionId: string, signal: AbortSignal): Promise<void> {
     const inventory = await this.#parts.inventory();
     if (signal.aborted) return;
-    // Bounded when they leave: what a job has overtaken until then is not told.
+    // Bounded as it is sent: what a job has changed meanwhile is left out.
     await this.#alone(() =>
       client.inventory.mutate({ sessionId, ...boundedInventory(inventory) }, { signal: this.#callSignal(signal) }),
     );
@@ -317,7 +305,7 @@ export class Link {
   #callSignal(session: AbortSignal): AbortSignal {
     return AbortSignal.any([session, AbortSignal.timeout(this.#limits.callMs)]);
   }
-  /** What is said at once leaves as one frame, and two large calls do not fit into one. */
+  /** Calls that are made at once leave as one frame, and two large calls do not fit into one. */
   async #alone<T>(call: () => Promise<T>): Promise<T> {
     const before = this.#large;
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -329,15 +317,14 @@ export class Link {
 
   /** One at a time: a heartbeat that is not answered is not followed by another; two in a row end the session. */
   async #heartbeats(client: Client, { sessionId, heartbeatMs }: HelloAnswer, signal: AbortSignal): Promise<void> {
-    const { journal, clock } = this.#parts;
-    const runner = this.#parts.runner();
+    const { journal, clock, progress } = this.#parts;
     let missed = 0;
     let beatAt = clock.monotonic();
     let inventoryAt = clock.monotonic();
     while (!signal.aborted) {
       await delay(this.#limits.watchedMs, undefined, { signal }).catch(() => undefined);
       const now = clock.monotonic();
-      if (signal.aborted || (runner.runningKeys.size === 0 && now - beatAt < heartbeatMs)) continue;
+      if (signal.aborted || (!isRunning(journal.ledger) && now - beatAt < heartbeatMs)) continue;
       beatAt = now;
       if (now - inventoryAt > this.#limits.inventoryMs) {
         inventoryAt = now;
@@ -349,7 +336,7 @@ export class Link {
       const beat = {
         sessionId,
         ackSeq: journal.ledger.lastSeq,
-        progress: runner.progress,
+        progress: [...progress()],
         running,
         outboxDepth: journal.ledger.outbox.length,
         clock: clock.now(),
@@ -359,21 +346,13 @@ export class Link {
           signal: AbortSignal.any([signal, AbortSignal.timeout(heartbeatMs)]),
         });
         missed = 0;
-        this.#contact();
-        this.#recordControlClock(controlClock, now);
-        for (const { jobId, attempt } of cancel) this.#cancel(jobId, attempt);
+        this.#answered(controlClock, now);
+        for (const { jobId, attempt } of cancel)
+          journal.update((ledger) => cancelAttempt(ledger, jobId, attempt, eventsNow(clock)));
       } catch (error) {
         missed += 1;
         if (missed >= 2) throw error;
       }
     }
-  }
-
-  #cancel(jobId: string, attempt: number): void {
-    const runner = this.#parts.runner();
-    const { ledger, stop } = cancelAttempt(this.#parts.journal.ledger, jobId, attempt, runner.eventFactory);
-    this.#parts.journal.save(ledger);
-    if (stop !== null) runner.cancel(jobId, attempt);
-    this.reportSoon();
   }
 }

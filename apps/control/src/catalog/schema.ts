@@ -1,4 +1,4 @@
-import { sql } from 'drizzle-orm';
+import { isNotNull, isNull } from 'drizzle-orm';
 import { index, integer, primaryKey, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core';
 
 const json = <T>(name: string) => text(name, { mode: 'json' }).$type<T>();
@@ -42,12 +42,25 @@ export const jobs = sqliteTable(
     createdAt: integer('created_at').notNull(),
     createdBy: text('created_by').notNull(),
     idempotencyKey: text('idempotency_key'),
+    /** Null while the job is open. Open jobs are also in memory, ended ones only here. */
+    endedAt: integer('ended_at'),
+    /** When the end was recorded here, by the clock of the control plane; `endedAt` is by the clock of the host. */
+    endRecordedAt: integer('end_recorded_at'),
+    /** How long a restore took, or a restore test that passed; null for all other jobs. */
+    restoreMs: integer('restore_ms'),
+    /** The database that was restored. */
+    restoredDatabase: text('restored_database'),
+    /** The backup that passed a restore test. */
+    testedBackupId: text('tested_backup_id'),
     /** The job as the delivery ledger knows it. */
-    ledger: json<unknown>('ledger').notNull(),
+    job: json<unknown>('job').notNull(),
   },
   (table) => [
     index('jobs_agent').on(table.agentId, table.createdAt),
     index('jobs_created').on(table.createdAt),
+    index('jobs_open').on(table.agentId).where(isNull(table.endedAt)),
+    index('jobs_ended').on(table.endRecordedAt),
+    index('jobs_restores').on(table.agentId, table.target, table.endedAt).where(isNotNull(table.restoreMs)),
     uniqueIndex('jobs_idempotency').on(table.createdBy, table.idempotencyKey),
   ],
 );
@@ -75,14 +88,37 @@ export const backups = sqliteTable(
     backupId: text('backup_id').primaryKey(),
     agentId: text('agent_id').notNull(),
     target: text('target').notNull(),
+    /** The job that took the backup. It is kept as long as the backup. */
+    jobId: text('job_id').notNull(),
     sequence: integer('sequence').notNull(),
     state: text('state').notNull(),
+    /** False: a newer version made it, or what it depends on is gone. */
+    restorable: integer('restorable', { mode: 'boolean' }).notNull(),
+    /** It was loaded into a server and passed. */
+    restoreTested: integer('restore_tested', { mode: 'boolean' }).notNull(),
     summary: json<unknown>('summary').notNull(),
   },
   (table) => [
     index('backups_target').on(table.agentId, table.target, table.sequence),
-    /** The job that took the backup, which is kept as long as the backup. */
-    index('backups_job').on(sql`json_extract(${table.summary}, '$.jobId')`),
+    index('backups_job').on(table.jobId),
+  ],
+);
+
+/** What each backup holds, one row per database. */
+export const backupContents = sqliteTable(
+  'backup_contents',
+  {
+    backupId: text('backup_id')
+      .notNull()
+      .references(() => backups.backupId, { onDelete: 'cascade' }),
+    agentId: text('agent_id').notNull(),
+    target: text('target').notNull(),
+    kind: text('kind').notNull(),
+    name: text('name').notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.backupId, table.kind, table.name] }),
+    index('backup_contents_name').on(table.agentId, table.target, table.kind, table.name),
   ],
 );
 

@@ -9,16 +9,17 @@ import { createHTTPHandler } from '@trpc/server/adapters/standalone';
 import { getWSConnectionHandler } from '@trpc/server/adapters/ws';
 import { getHTTPStatusCodeFromError } from '@trpc/server/http';
 import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws';
-import { AdminService } from '../api/admin-service.ts';
-import { TokenCheck } from '../api/tokens.ts';
+import { createAdminApi } from '../api/admin-api.ts';
+import { TokenCheck } from '../api/token-check.ts';
 import type { Catalog } from '../catalog/catalog.ts';
-import { AgentAuth } from '../fleet/agent-auth.ts';
-import { enroll } from '../fleet/enrollment.ts';
-import type { Fleet } from '../fleet/fleet.ts';
-import { frameGate } from '../fleet/frame-validation.ts';
-import { Session } from '../fleet/session.ts';
+import type { LedgerStore } from '../dispatch/ledger-store.ts';
+import { enroll } from '../enrollment/enroll.ts';
 import type { ControlLimits } from '../limits.ts';
 import type { Log } from '../log.ts';
+import { AgentAuth } from '../sessions/agent-auth.ts';
+import type { AgentRegistry } from '../sessions/agent-registry.ts';
+import { validatingCodec } from '../sessions/frame-validation.ts';
+import { Session } from '../sessions/session.ts';
 import { VERSION } from '../version.ts';
 import { Connections } from './connections.ts';
 
@@ -59,7 +60,8 @@ function statusOfRefusal(error: unknown): 'UNAUTHORIZED' | 'SERVICE_UNAVAILABLE'
 
 export interface HttpParts {
   readonly catalog: Catalog;
-  readonly fleet: Fleet;
+  readonly ledgers: LedgerStore;
+  readonly registry: AgentRegistry;
   readonly clock: Clock;
   readonly log: Log;
   readonly limits: ControlLimits;
@@ -101,7 +103,7 @@ export class HttpServer {
 
   constructor(parts: HttpParts) {
     this.#parts = parts;
-    this.#auth = new AgentAuth(parts.clock, (agentId) => parts.fleet.agent(agentId));
+    this.#auth = new AgentAuth(parts.clock, (agentId) => parts.registry.agent(agentId));
     const tokens = new TokenCheck(parts.catalog, parts.clock);
     const admin = createHTTPHandler({
       router: adminRouter,
@@ -112,7 +114,7 @@ export class HttpServer {
         try {
           const actor = await tokens.actorOf(req.headers.authorization);
           this.#connections.markAuthenticated(req.socket);
-          return { scope: actor.scope, api: new AdminService(parts.catalog, parts.fleet, parts.clock, actor) };
+          return { scope: actor.scope, api: createAdminApi({ ...parts, actor }) };
         } catch (error) {
           throw new TRPCError({ code: statusOfRefusal(error), cause: error });
         }
@@ -162,10 +164,14 @@ export class HttpServer {
     if (pathname === '/enroll') {
       if (!this.#mayEnrol())
         return answer(response, 429, {
-          error: toWireError(new Failure('CONFLICT', 'too many enrollments; wait a minute')),
+          error: toWireError(
+            new Failure('CONFLICT', 'too many enrollments in this minute', {
+              remedy: 'Wait a minute, then repeat the enrollment.',
+            }),
+          ),
         });
-      const { catalog, fleet, clock } = this.#parts;
-      return answer(response, 200, await enroll(await jsonBody(request), catalog, fleet, clock));
+      const { catalog, registry, clock } = this.#parts;
+      return answer(response, 200, await enroll(await jsonBody(request), catalog, registry, clock));
     }
     const remedy = 'Calls go to /trpc/, agents to /agent and /enroll, checks of the health to /healthz.';
     return answer(response, 404, { error: toWireError(new Failure('NOT_FOUND', 'there is nothing here', { remedy })) });
@@ -173,12 +179,12 @@ export class HttpServer {
 
   /** 503 while nothing can be written: reads are served, but nothing is promised to anybody. */
   async #health(response: ServerResponse): Promise<void> {
-    const { catalog, fleet } = this.#parts;
+    const { catalog, registry } = this.#parts;
     await catalog.incarnation();
     const failing = await catalog.failing();
-    const members = fleet.members();
-    const online = members.filter(({ session }) => session?.alive).length;
-    const about = { version: VERSION, agents: { enrolled: members.length, online } };
+    const agents = registry.list();
+    const online = agents.filter(({ session }) => session?.alive).length;
+    const about = { version: VERSION, agents: { enrolled: agents.length, online } };
     if (failing === null) return answer(response, 200, { status: 'ok', ...about });
     return answer(response, 503, { status: 'failing', error: toWireError(failing), ...about });
   }
@@ -210,15 +216,14 @@ export class HttpServer {
     const admission = this.#auth.admit(request);
     if (!admission.ok) return refuse(admission.status, admission.reason);
     const { agentId } = admission.agent;
-    const { fleet, limits } = this.#parts;
+    const { registry, limits } = this.#parts;
     if ((this.#connectionsOf.get(agentId) ?? 0) >= limits.connectionsPerAgent) return refuse(429, 'connections');
     this.#connections.markAuthenticated(socket);
-    const connection = fleet.nextConnection();
+    const connection = registry.nextConnection();
     this.#sockets.handleUpgrade(request, socket, head, (opened) => this.#open(agentId, connection, opened, request));
   }
 
   #open(agentId: string, connection: number, socket: WebSocket, request: IncomingMessage): void {
-    const { fleet, catalog, clock, limits } = this.#parts;
     this.#connectionsOf.set(agentId, (this.#connectionsOf.get(agentId) ?? 0) + 1);
     socket.once('close', () => {
       const left = (this.#connectionsOf.get(agentId) ?? 1) - 1;
@@ -227,12 +232,12 @@ export class HttpServer {
     });
     // After a broken frame the library has sent its close code; what is left of the connection ends soon.
     socket.on('error', () => setTimeout(() => socket.terminate(), 1_000).unref());
-    const session = new Session({ agentId, connection }, socket, fleet, catalog, clock, limits);
+    const session = new Session({ agentId, connection }, socket, this.#parts);
     const serve = getWSConnectionHandler({
       wss: this.#sockets,
       router: agentRouter,
       createContext: () => ({ session, throttle: session.throttle }),
-      experimental_encoder: frameGate((reason) => session.close(CLOSE.badFrame, reason)),
+      experimental_encoder: validatingCodec((reason) => session.close(CLOSE.badFrame, reason)),
       keepAlive: { enabled: true, pingMs: 30_000, pongWaitMs: 15_000 },
       // Without a call it is a broken frame: the other side's doing, and told to it by the close code.
       onError: ({ error, path }) => path !== undefined && this.#logUnexpected(error.cause, path),

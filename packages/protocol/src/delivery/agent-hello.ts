@@ -1,12 +1,15 @@
-import { jobSpecSchema } from '../jobs/spec.ts';
+import { classOf, jobSpecSchema } from '../jobs/spec.ts';
 import { LIMITS } from '../limits.ts';
-import type { JournalJob } from '../session/hello.ts';
-import { type AgentJob, type AgentLedger, jobKey } from './agent-ledger.ts';
+import type { HelloAnswer, JournalJob, KnownJob } from '../session/hello.ts';
+import { appendEvent, dropEvents, failureEvent, putAgentJob } from './agent-events.ts';
+import { type AgentJob, type AgentLedger, type EventFactory, jobKey } from './agent-ledger.ts';
+import { isUnsettled } from './agent-report.ts';
 import { boundedError, boundedValue, sizeOf } from './event-size.ts';
+import { contradicts } from './history.ts';
 
-/** A hello must fit into one frame, whatever the journal holds; the rest of the frame is for what is not a job. */
+/** A hello must fit into one frame whatever the journal holds; the rest of the frame is for everything but jobs. */
 const HELLO_BYTES = LIMITS.frameBytes - 32 * 1024;
-/** An ended job tells its result once more, for a catalog that was restored from a copy; the lists of it were told before. */
+/** An ended job repeats its result, for a catalog that was restored from a copy. Its lists were reported in full before. */
 const OLD_RESULT_BYTES = 2 * 1024;
 
 function journalJobOf(job: AgentJob, withOutcome: boolean): JournalJob {
@@ -31,17 +34,10 @@ function journalJobOf(job: AgentJob, withOutcome: boolean): JournalJob {
   };
 }
 
-/** True when events of this attempt are still to be confirmed, or will come. */
-export function isUnsettled(ledger: AgentLedger, job: AgentJob): boolean {
-  const mine = (event: { jobId: string; attempt: number }): boolean =>
-    event.jobId === job.jobId && event.attempt === job.attempt;
-  return job.state !== 'finished' || ledger.outbox.some(mine);
-}
-
 /**
- * What the agent tells of its journal in the hello: what runs, waits or is unreported, then the newest of what has ended. How an
- * unreported job ended follows with its events, so that many large results cannot keep the agent from connecting. Keep `jobs`
- * until the answer is there: adoptHelloAnswer needs it.
+ * The part of a hello that comes from the journal: what runs, waits or is unreported, then the newest of what has ended. The
+ * outcome of an unreported job follows with its events, so many large results cannot keep the agent from connecting. Keep
+ * `jobs` until the answer arrives: adoptHelloAnswer needs it.
  */
 export function helloOf(ledger: AgentLedger): { lastSeq: number; incarnation: string | null; jobs: JournalJob[] } {
   const unreported = new Set(ledger.outbox.map((event) => jobKey(event.jobId, event.attempt)));
@@ -52,15 +48,78 @@ export function helloOf(ledger: AgentLedger): { lastSeq: number; incarnation: st
   const ranked = understood.map(([key, job]) => ({ job, rank: rankOf(key, job) }));
   ranked.sort((a, b) => a.rank - b.rank || (b.job.finishedAt ?? 0) - (a.job.finishedAt ?? 0));
   const jobs: JournalJob[] = [];
-  let room = HELLO_BYTES;
+  let budgetBytes = HELLO_BYTES;
   for (const { job, rank } of ranked) {
     const line = journalJobOf(job, rank === 3);
     const bytes = sizeOf(line) + 1;
-    // Of what has ended the newest without a gap; of all else as many as fit.
-    if (bytes > room && rank === 3) break;
-    if (bytes > room) continue;
-    room -= bytes;
+    // Of what has ended the newest without a gap; of everything else as many as fit.
+    if (bytes > budgetBytes && rank === 3) break;
+    if (bytes > budgetBytes) continue;
+    budgetBytes -= bytes;
     jobs.push(line);
   }
   return { lastSeq: ledger.lastSeq, incarnation: ledger.incarnation, jobs };
+}
+
+/** Replaces the history of an attempt with the control plane's version. Its own later events are dropped. */
+function adoptControlVersion(ledger: AgentLedger, known: KnownJob, eventFactory: EventFactory): AgentLedger {
+  const base: AgentJob = {
+    jobId: known.jobId,
+    attempt: known.attempt,
+    class: classOf(known.spec),
+    spec: known.spec,
+    startBy: known.startBy,
+    deadlineMs: known.deadlineMs,
+    state: 'finished',
+    cancelRequested: false,
+    eventNumber: known.lastEventNumber,
+    lastEventId: known.lastEventId,
+    // How it ended is no longer known here.
+    lastType: null,
+    error: null,
+    result: null,
+    finishedAt: eventFactory.now,
+  };
+  const cleared = dropEvents(putAgentJob(ledger, base), base);
+  if (known.terminal) return cleared;
+  const message = 'the journal of the host was set back while the job was open';
+  return appendEvent(cleared, base, eventFactory, 'finished', failureEvent('interrupted', 'JOB_INTERRUPTED', message));
+}
+
+/** Ends the open attempts of a job that the control plane no longer waits for. */
+function endOtherAttempts(ledger: AgentLedger, known: KnownJob, eventFactory: EventFactory): AgentLedger {
+  let next = ledger;
+  for (const job of ledger.jobs.values()) {
+    if (job.jobId !== known.jobId || job.state === 'finished') continue;
+    if (!(job.attempt < known.attempt || (job.attempt > known.attempt && known.terminal))) continue;
+    const ended: AgentJob = { ...job, state: 'finished', lastType: null, finishedAt: eventFactory.now };
+    next = dropEvents(putAgentJob(next, ended), ended);
+  }
+  return next;
+}
+
+/**
+ * Takes the answer to the hello whose jobs were `sentJobs`. An attempt that runs and is finished in the result must be stopped
+ * before anything else starts; its own end changes nothing any more (finishJob leaves finished jobs alone).
+ */
+export function adoptHelloAnswer(
+  ledger: AgentLedger,
+  sentJobs: readonly JournalJob[],
+  answer: HelloAnswer,
+  eventFactory: EventFactory,
+): AgentLedger {
+  const lastSeq = answer.reset?.seq ?? answer.merged?.baseSeq ?? ledger.lastSeq;
+  let next: AgentLedger = { ...ledger, incarnation: answer.incarnation, lastSeq, reconciled: true };
+  for (const known of answer.reset?.jobs ?? []) {
+    next = endOtherAttempts(next, known, eventFactory);
+    const sent = sentJobs.find((job) => job.jobId === known.jobId && job.attempt === known.attempt);
+    const own = ledger.jobs.get(jobKey(known.jobId, known.attempt));
+    // It was left out of a full hello, not forgotten: its events will follow.
+    if (sent === undefined && own !== undefined && isUnsettled(ledger, own)) continue;
+    const missing = sent === undefined && known.dispatched;
+    if (!missing && (sent === undefined || !contradicts(sent, known))) continue;
+    if (missing && known.terminal) continue;
+    next = adoptControlVersion(next, known, eventFactory);
+  }
+  return next;
 }

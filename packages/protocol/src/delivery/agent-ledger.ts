@@ -11,6 +11,8 @@ export interface AgentJob {
   readonly startBy: number;
   readonly deadlineMs: number;
   readonly state: 'accepted' | 'running' | 'finished';
+  /** A running attempt is to be stopped; it ends through finishJob. */
+  readonly cancelRequested: boolean;
   readonly eventNumber: number;
   readonly lastEventId: string | null;
   readonly lastType: EventType | null;
@@ -19,32 +21,38 @@ export interface AgentJob {
   readonly finishedAt: number | null;
 }
 /**
- * All that an agent must not forget, as one value. Every function below is pure: it takes a ledger and returns the next one;
- * the journal stores the difference in ONE transaction before anything is sent or started. Job objects are replaced, never
- * changed, so a difference is found by identity.
+ * Everything an agent must not forget, as one value. The reducers of this folder are pure: each takes a ledger and returns the
+ * next one. The journal stores the difference in one transaction before anything is sent or started. Job objects are replaced,
+ * never changed, so identity shows what differs.
  */
 export interface AgentLedger {
   readonly incarnation: string | null;
   readonly lastSeq: number;
+  /**
+   * A hello was answered since this process started, so the journal is known not to be an old copy. Never stored: every process
+   * starts with `false`.
+   */
+  readonly reconciled: boolean;
   /** Keyed by jobKey(). */
   readonly jobs: ReadonlyMap<string, AgentJob>;
   readonly outbox: readonly JobEvent[];
 }
-/** What the caller owns: wall clock and randomness. */
+/** The caller's wall clock and randomness. */
 export interface EventFactory {
   readonly now: number;
   readonly eventId: () => string;
 }
-export const jobKey = (jobId: string, attempt: number): string => `${jobId}#${attempt}`;
-export const emptyAgentLedger: AgentLedger = { incarnation: null, lastSeq: 0, jobs: new Map(), outbox: [] };
 export interface JobOutcome {
   readonly type: 'succeeded' | 'failed' | 'canceled' | 'expired' | 'rejected';
   readonly error: WireError | null;
   readonly result: JobEvent['result'];
 }
-/** `stop`: a running attempt whose process the caller must cancel; it finishes through finishJob with `canceled`. */
-export interface AcceptDecision {
-  readonly ledger: AgentLedger;
-  readonly stop: { jobId: string; attempt: number } | null;
-  readonly gap: boolean;
-}
+
+export const emptyAgentLedger: AgentLedger = {
+  incarnation: null,
+  lastSeq: 0,
+  reconciled: false,
+  jobs: new Map(),
+  outbox: [],
+};
+export const jobKey = (jobId: string, attempt: number): string => `${jobId}#${attempt}`;

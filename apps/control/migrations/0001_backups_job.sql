@@ -1,1 +1,0 @@
-CREATE INDEX `backups_job` ON `backups` (json_extract("summary", '$.jobId'));

@@ -1,0 +1,38 @@
+import { type AdminApi, PROTOCOL_VERSION } from '@lastgood/protocol';
+import { VERSION } from '../version.ts';
+import type { ApiParts } from './api-parts.ts';
+import { BackupsService } from './backups-service.ts';
+import { HostsService } from './hosts-service.ts';
+import { JobsService } from './jobs-service.ts';
+import { StatusService } from './status-service.ts';
+import { TargetsService } from './targets-service.ts';
+import { TokensService } from './tokens-service.ts';
+
+/** What one caller may do. Every change leaves an audit record in the same commit. */
+export function createAdminApi(parts: ApiParts): AdminApi {
+  const { actor, catalog } = parts;
+  const hosts = new HostsService(parts);
+  const targets = new TargetsService(parts);
+  const status = new StatusService(parts);
+  const backups = new BackupsService(parts);
+  const jobs = new JobsService(parts);
+  const tokens = new TokensService(parts);
+  return {
+    whoAmI: async () => ({ name: actor.name, scope: actor.scope, version: VERSION, protocol: PROTOCOL_VERSION }),
+    hosts: () => hosts.list(),
+    targets: (input) => targets.list(input),
+    status: (input) => status.list(input),
+    backups: (input) => backups.list(input),
+    selectBackup: (input) => backups.select(input),
+    hold: (input) => backups.hold(input),
+    jobs: (input) => jobs.list(input),
+    job: (jobId) => jobs.get(jobId),
+    createJob: (input) => jobs.create(input),
+    cancelJob: (jobId) => jobs.cancel(jobId),
+    tokens: () => tokens.list(),
+    createToken: (input) => tokens.create(input),
+    createEnrollToken: (input) => tokens.createEnroll(input),
+    revokeToken: (id) => tokens.revoke(id),
+    audit: ({ limit }) => catalog.audit.list(limit),
+  };
+}

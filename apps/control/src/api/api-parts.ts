@@ -1,0 +1,26 @@
+import type { Clock } from '@lastgood/core';
+import type { Scope } from '@lastgood/protocol';
+import type { Catalog, Change } from '../catalog/catalog.ts';
+import type { LedgerStore } from '../dispatch/ledger-store.ts';
+import type { AgentRegistry } from '../sessions/agent-registry.ts';
+
+/** The caller of a request. */
+export interface Actor {
+  readonly tokenId: string;
+  readonly name: string;
+  readonly scope: Scope;
+}
+/** What the services of the admin API work with, for one caller. */
+export interface ApiParts {
+  readonly catalog: Catalog;
+  readonly ledgers: LedgerStore;
+  readonly registry: AgentRegistry;
+  readonly clock: Clock;
+  readonly actor: Actor;
+}
+
+/** The audit record of a change, to be committed with it. */
+export const auditChange = ({ clock, actor }: ApiParts, action: string, subject: string, detail = ''): Change => ({
+  type: 'audit',
+  entry: { at: clock.now(), actor: actor.name, action, subject, detail },
+});

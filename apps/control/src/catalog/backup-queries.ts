@@ -1,0 +1,152 @@
+import type { BackupSummary } from '@lastgood/protocol';
+import { and, desc, eq, inArray, max } from 'drizzle-orm';
+import type { Db, Scoped } from './db.ts';
+import * as schema from './schema.ts';
+
+export interface BackupRecord {
+  readonly agentId: string;
+  readonly summary: BackupSummary;
+  readonly held: boolean;
+}
+export interface NewestGood {
+  readonly agentId: string;
+  readonly target: string;
+  readonly lastGood: BackupSummary;
+  readonly lastProven: BackupSummary | null;
+}
+/** The newest good backups of a target that hold one database. */
+export interface Coverage {
+  readonly database: string;
+  readonly lastGood: BackupSummary;
+  readonly lastProven: BackupSummary | null;
+}
+export interface BackupQueries {
+  get(backupId: string): Promise<BackupRecord | undefined>;
+  /** The newest first. */
+  list(scope: Scoped, limit: number): Promise<BackupRecord[]>;
+  /** The ids of the backups that are held, however old they are. */
+  held(scope: Scoped): Promise<string[]>;
+  /** The newest good backup of each target, and the newest good one that passed a restore test. */
+  newestGood(scope: Scoped): Promise<NewestGood[]>;
+  /** The same for each database that good backups of one target hold. */
+  coverage(agentId: string, target: string): Promise<Coverage[]>;
+}
+
+const { backups, backupContents, holds } = schema;
+
+const inScope = ({ agentId, target }: Scoped) =>
+  and(
+    agentId === undefined ? undefined : eq(backups.agentId, agentId),
+    target === undefined ? undefined : eq(backups.target, target),
+  );
+
+/** The good backups of a scope that its agent can restore: all, or only those that passed a restore test. */
+const goodOnes = (scope: Scoped, restoreTested: boolean) =>
+  and(
+    eq(backups.state, 'good'),
+    eq(backups.restorable, true),
+    inScope(scope),
+    restoreTested ? eq(backups.restoreTested, true) : undefined,
+  );
+
+function selectBackups(db: Db, where: ReturnType<typeof and>, limit: number): BackupRecord[] {
+  // Backup ids are time-sortable, so they order across targets; within a target the sequence agrees.
+  const rows = db
+    .select()
+    .from(backups)
+    .leftJoin(holds, eq(holds.backupId, backups.backupId))
+    .where(where)
+    .orderBy(desc(backups.backupId))
+    .limit(limit)
+    .all();
+  return rows.map((row) => ({
+    agentId: row.backups.agentId,
+    summary: row.backups.summary as BackupSummary,
+    held: row.holds !== null,
+  }));
+}
+
+function selectNewest(db: Db, scope: Scoped, restoreTested: boolean) {
+  const { agentId, target, summary } = backups;
+  // SQLite guarantees that the other columns come from the row that holds the maximum.
+  const rows = db
+    .select({ agentId, target, summary, sequence: max(backups.sequence) })
+    .from(backups)
+    .where(goodOnes(scope, restoreTested))
+    .groupBy(agentId, target)
+    .all();
+  return new Map(
+    rows.map((row) => [`${row.agentId}/${row.target}`, { ...row, summary: row.summary as BackupSummary }]),
+  );
+}
+
+/** The newest good backup of a target for each database. Its summaries are read once each, however many databases they hold. */
+function selectNewestByDatabase(
+  db: Db,
+  scope: Required<Scoped>,
+  restoreTested: boolean,
+): { database: string; backupId: string }[] {
+  return db
+    .select({ database: backupContents.name, backupId: backups.backupId, sequence: max(backups.sequence) })
+    .from(backupContents)
+    .innerJoin(backups, eq(backups.backupId, backupContents.backupId))
+    .where(
+      and(
+        eq(backupContents.agentId, scope.agentId),
+        eq(backupContents.target, scope.target),
+        eq(backupContents.kind, 'database'),
+        goodOnes({}, restoreTested),
+      ),
+    )
+    .groupBy(backupContents.name)
+    .all();
+}
+
+const SUMMARY_ROWS = 500;
+
+function selectSummaries(db: Db, ids: readonly string[]): Map<string, BackupSummary> {
+  const summaries = new Map<string, BackupSummary>();
+  for (let start = 0; start < ids.length; start += SUMMARY_ROWS) {
+    const rows = db
+      .select({ backupId: backups.backupId, summary: backups.summary })
+      .from(backups)
+      .where(inArray(backups.backupId, ids.slice(start, start + SUMMARY_ROWS)))
+      .all();
+    for (const { backupId, summary } of rows) summaries.set(backupId, summary as BackupSummary);
+  }
+  return summaries;
+}
+
+function selectCoverage(db: Db, scope: Required<Scoped>): Coverage[] {
+  const good = selectNewestByDatabase(db, scope, false);
+  const tested = new Map(selectNewestByDatabase(db, scope, true).map((row) => [row.database, row.backupId]));
+  const summaries = selectSummaries(db, [...new Set([...good.map(({ backupId }) => backupId), ...tested.values()])]);
+  return good.flatMap(({ database, backupId }) => {
+    const lastGood = summaries.get(backupId);
+    const lastProven = summaries.get(tested.get(database) ?? '') ?? null;
+    return lastGood === undefined ? [] : [{ database, lastGood, lastProven }];
+  });
+}
+
+export const backupQueries = (db: Db): BackupQueries => ({
+  get: async (backupId) => selectBackups(db, eq(backups.backupId, backupId), 1)[0],
+  list: async (scope, limit) => selectBackups(db, inScope(scope), limit),
+  held: async (scope) =>
+    db
+      .select({ backupId: holds.backupId })
+      .from(holds)
+      .innerJoin(backups, eq(backups.backupId, holds.backupId))
+      .where(inScope(scope))
+      .all()
+      .map((row) => row.backupId),
+  newestGood: async (scope) => {
+    const tested = selectNewest(db, scope, true);
+    return [...selectNewest(db, scope, false)].map(([key, { agentId, target, summary }]) => ({
+      agentId,
+      target,
+      lastGood: summary,
+      lastProven: tested.get(key)?.summary ?? null,
+    }));
+  },
+  coverage: async (agentId, target) => selectCoverage(db, { agentId, target }),
+});

@@ -1,0 +1,41 @@
+import { type Clock, Failure } from '@lastgood/core';
+import { type ControlLedger, createJob, type JobSpec, requestCancel } from '@lastgood/protocol';
+import type { AgentRecord } from '../catalog/agents.ts';
+import type { Change } from '../catalog/catalog.ts';
+import type { Decision, LedgerStore } from './ledger-store.ts';
+import { assertQueueCapacity } from './queue-limit.ts';
+
+/** Queues a job for an agent, together with `changes`. Throws BAD_INPUT or CONFLICT if the queue of the host has no room for it. */
+export async function queueJob(
+  ledgers: LedgerStore,
+  agent: AgentRecord,
+  job: { jobId: string; spec: JobSpec; startBy: number; deadlineMs: number },
+  origin: { createdBy: string; idempotencyKey: string; now: number },
+  changes: readonly Change[],
+): Promise<void> {
+  const { agentId } = agent;
+  const queue = (before: ControlLedger): Decision<undefined> => {
+    assertQueueCapacity(before, agent, job.spec);
+    const ledger = createJob(before, job);
+    const created = ledger.jobs.get(job.jobId);
+    if (created === undefined || ledger === before) throw new Failure('CONFLICT', `job ${job.jobId} exists already`);
+    const { createdBy, idempotencyKey, now: createdAt } = origin;
+    const record = { job: created, agentId, createdAt, createdBy, idempotencyKey };
+    return { ledger, value: undefined, changes: [{ type: 'job.create', record }, ...changes] };
+  };
+  await ledgers.apply(agentId, queue, [job.jobId]);
+}
+
+/** Cancels a job, or asks its agent to. */
+export async function cancelJob(
+  ledgers: LedgerStore,
+  clock: Clock,
+  { agentId, jobId }: { agentId: string; jobId: string },
+  changes: readonly Change[],
+): Promise<void> {
+  await ledgers.apply(agentId, (before) => ({
+    ledger: requestCancel(before, jobId, clock.now()),
+    value: undefined,
+    changes,
+  }));
+}

@@ -1,0 +1,62 @@
+import type { ErrorCode, WireError } from '../errors.ts';
+import { wireErrorOf } from '../errors.ts';
+import type { EventType, JobEvent } from '../jobs/event.ts';
+import { type AgentJob, type AgentLedger, type EventFactory, jobKey } from './agent-ledger.ts';
+import { boundedEvent } from './event-size.ts';
+
+export interface EventContent {
+  readonly type: EventType;
+  readonly error: WireError | null;
+  readonly result: JobEvent['result'];
+}
+
+export const plainEvent = (type: EventType): EventContent => ({ type, error: null, result: null });
+export const failureEvent = (type: EventType, code: ErrorCode, message: string): EventContent => ({
+  type,
+  error: wireErrorOf(code, message),
+  result: null,
+});
+
+export function putAgentJob(ledger: AgentLedger, job: AgentJob): AgentLedger {
+  return { ...ledger, jobs: new Map(ledger.jobs).set(jobKey(job.jobId, job.attempt), job) };
+}
+
+/** Removes the unconfirmed events of one attempt. */
+export function dropEvents(ledger: AgentLedger, { jobId, attempt }: Pick<AgentJob, 'jobId' | 'attempt'>): AgentLedger {
+  const outbox = ledger.outbox.filter((event) => event.jobId !== jobId || event.attempt !== attempt);
+  return outbox.length === ledger.outbox.length ? ledger : { ...ledger, outbox };
+}
+
+/** Appends one event, bounded in size, to the job and to the outbox, chained to the event before it. */
+export function appendEvent(
+  ledger: AgentLedger,
+  job: AgentJob,
+  eventFactory: EventFactory,
+  state: AgentJob['state'],
+  content: EventContent,
+): AgentLedger {
+  const id = eventFactory.eventId();
+  const eventNumber = job.eventNumber + 1;
+  const event: JobEvent = boundedEvent({
+    id,
+    previousEventId: job.lastEventId,
+    jobId: job.jobId,
+    attempt: job.attempt,
+    eventNumber,
+    type: content.type,
+    at: eventFactory.now,
+    error: content.error,
+    result: content.result,
+  });
+  const next: AgentJob = {
+    ...job,
+    state,
+    eventNumber,
+    lastEventId: id,
+    lastType: content.type,
+    error: event.error,
+    result: event.result,
+    finishedAt: state === 'finished' ? eventFactory.now : null,
+  };
+  return { ...putAgentJob(ledger, next), outbox: [...ledger.outbox, event] };
+}

@@ -1,0 +1,42 @@
+import type { JobEvent } from '../jobs/event.ts';
+import { LIMITS } from '../limits.ts';
+import { type AgentJob, type AgentLedger, jobKey } from './agent-ledger.ts';
+import { boundedEvent, sizeOf } from './event-size.ts';
+
+const REPORT_EVENTS = 256;
+
+/** True if events of this attempt are still to be confirmed, or will come. */
+export function isUnsettled(ledger: AgentLedger, job: AgentJob): boolean {
+  const ofJob = (event: JobEvent): boolean => event.jobId === job.jobId && event.attempt === job.attempt;
+  return job.state !== 'finished' || ledger.outbox.some(ofJob);
+}
+
+/** The oldest unconfirmed events that fit into one report, in order; at least one if there is any. */
+export function reportBatch(ledger: AgentLedger, maxBytes: number = LIMITS.reportBytes): JobEvent[] {
+  const batch: JobEvent[] = [];
+  let bytes = 0;
+  // An older version of the agent wrote events of any size.
+  for (const written of ledger.outbox.slice(0, REPORT_EVENTS)) {
+    const event = boundedEvent(written);
+    bytes += sizeOf(event) + 1;
+    if (batch.length > 0 && bytes > maxBytes) break;
+    batch.push(event);
+  }
+  return batch;
+}
+
+/** Removes the events that the control plane has confirmed. */
+export function confirmReported(ledger: AgentLedger, ids: readonly string[]): AgentLedger {
+  const confirmed = new Set(ids);
+  const outbox = ledger.outbox.filter((event) => !confirmed.has(event.id));
+  return outbox.length === ledger.outbox.length ? ledger : { ...ledger, outbox };
+}
+
+/** Removes attempts that ended before `before` and whose events are all confirmed. */
+export function forgetFinished(ledger: AgentLedger, before: number): AgentLedger {
+  const unreported = new Set(ledger.outbox.map((event) => jobKey(event.jobId, event.attempt)));
+  const kept = [...ledger.jobs].filter(
+    ([key, job]) => job.finishedAt === null || job.finishedAt >= before || unreported.has(key),
+  );
+  return kept.length === ledger.jobs.size ? ledger : { ...ledger, jobs: new Map(kept) };
+}

@@ -1,0 +1,86 @@
+import { wireErrorOf } from '../errors.ts';
+import { appendEvent, failureEvent, plainEvent } from './agent-events.ts';
+import type { AgentJob, AgentLedger, EventFactory, JobOutcome } from './agent-ledger.ts';
+
+/**
+ * The attempts that may start now, oldest first: at most one per target, none for a target where one runs. None at all before
+ * the first hello of this process was answered, because the journal may be an old copy (R14).
+ */
+export function startableJobs(ledger: AgentLedger): AgentJob[] {
+  if (!ledger.reconciled) return [];
+  const all = [...ledger.jobs.values()];
+  const busy = new Set(all.filter((job) => job.state === 'running').map((job) => job.spec.target));
+  return all.filter((job) => {
+    if (job.state !== 'accepted' || busy.has(job.spec.target)) return false;
+    busy.add(job.spec.target);
+    return true;
+  });
+}
+
+/**
+ * What to do with an accepted job. `grant` is `valid` only while its time, counted from *sending* the request on a monotonic
+ * clock, is not over; after that ask again with the same nonce. After `expire` finish the job with expiredOutcome or, if the
+ * grant was denied, with deniedOutcome.
+ */
+export function nextStep(
+  job: AgentJob,
+  { now, grant }: { now: number; grant: 'valid' | 'denied' | 'none' },
+): 'run' | 'ask' | 'expire' {
+  if (now > job.startBy || grant === 'denied') return 'expire';
+  if (job.class === 'safe' || grant === 'valid') return 'run';
+  return 'ask';
+}
+
+export const expiredOutcome: JobOutcome = {
+  type: 'expired',
+  error: wireErrorOf('JOB_EXPIRED', 'the job could not start before its start-by time'),
+  result: null,
+};
+
+/** The outcome of a job whose grant was denied, by the control plane's reason. */
+export function deniedOutcome(reason: string): JobOutcome {
+  if (reason === 'expired') return expiredOutcome;
+  if (reason === 'canceled') {
+    return {
+      type: 'canceled',
+      error: wireErrorOf('JOB_CANCELED', 'the job was canceled before it started'),
+      result: null,
+    };
+  }
+  if (reason === 'holds') {
+    const message = 'a backup was held after this rotation had been sent; nothing was removed';
+    return { type: 'failed', error: wireErrorOf('CONFLICT', message), result: null };
+  }
+  const message = `the control plane did not allow this attempt to start (${reason}); it was not started`;
+  return { type: 'failed', error: wireErrorOf('JOB_INTERRUPTED', message), result: null };
+}
+
+/** To be journaled before the first effect. Anything but an accepted attempt stays as it is; then nothing may be started. */
+export function markRunning(ledger: AgentLedger, key: string, eventFactory: EventFactory): AgentLedger {
+  const job = ledger.jobs.get(key);
+  return job?.state === 'accepted' ? appendEvent(ledger, job, eventFactory, 'running', plainEvent('running')) : ledger;
+}
+
+/** Ends an attempt. One that has already ended stays as it is. */
+export function finishJob(
+  ledger: AgentLedger,
+  key: string,
+  outcome: JobOutcome,
+  eventFactory: EventFactory,
+): AgentLedger {
+  const job = ledger.jobs.get(key);
+  return job === undefined || job.state === 'finished'
+    ? ledger
+    : appendEvent(ledger, job, eventFactory, 'finished', outcome);
+}
+
+/** At the start of the process, when nothing runs: what was running is reported as interrupted and never run again (R5). */
+export function recoverAfterCrash(ledger: AgentLedger, eventFactory: EventFactory): AgentLedger {
+  let next = ledger.reconciled ? { ...ledger, reconciled: false } : ledger;
+  for (const job of ledger.jobs.values()) {
+    if (job.state !== 'running') continue;
+    const event = failureEvent('interrupted', 'JOB_INTERRUPTED', 'the agent stopped while the job ran');
+    next = appendEvent(next, job, eventFactory, 'finished', event);
+  }
+  return next;
+}
