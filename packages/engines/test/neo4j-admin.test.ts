@@ -81,7 +81,7 @@ describe('while the server runs', () => {
     expect(await findDatabaseUser(store, 'nosuch')).toBeNull();
   });
 
-  test('A22: a mounted database is neither dumped nor checked, and is reported as in use', async () => {
+  test('a mounted database is neither dumped nor checked, and is reported as in use', async () => {
     expect(await codeOf(dumpDatabase(admin, 'neo4j', discard()))).toBe('DATABASE_REFUSED');
     expect(await codeOf(checkDatabase(admin, 'neo4j'))).toBe('DATABASE_REFUSED');
     expect(await readStoreInfo(admin, 'neo4j')).toEqual({ state: 'in-use' });

@@ -2,6 +2,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   type Neo4jServer,
+  type NoReflinkDisk,
   type ReflinkDisk,
   readLoadState,
   reflinkDisk,
@@ -51,7 +52,7 @@ const QUERY_MS = 120_000;
 const LONG_MS = 600_000;
 const DATABASES = ['neo4j', 'system'];
 const cleanup = new AsyncDisposableStack();
-let disk: ReflinkDisk;
+let disk: ReflinkDisk | NoReflinkDisk;
 let scratch: TemporaryFolder;
 let server: Neo4jServer;
 let admin: AdminContext;
@@ -75,10 +76,10 @@ const copyFolder = async (name: string): Promise<string> => {
   return path;
 };
 
-test('A22: a server under writes is copied within a short pause, and its recovered copy is restored to one consistent state', {
+test('a server under writes is copied within a short pause, and its recovered copy is restored to one consistent state', {
   timeout: LONG_MS,
 }, async ({ skip }) => {
-  if (disk.path === null) return skip(disk.reason ?? '');
+  if (disk.path === null) return skip(disk.reason);
   const process = await findServerProcess(admin.store);
   if (process === null) return expect.fail('the server was not found');
   await using load = await startWriteLoad(server);
@@ -171,7 +172,7 @@ describe('a copy that is not complete is never taken for a backup', () => {
   test('blocks that cannot be shared are an error, not a slow copy', async ({ skip }) => {
     const target = join(scratch.path, 'slow');
     const options = { databases: ['neo4j'], mode: 'reflink', signal: never } as const;
-    if (disk.path === null) return skip(disk.reason ?? '');
+    if (disk.path === null) return skip(disk.reason);
     expect(await codeOf(copyStore(admin.store, target, options))).toBe('IO_ERROR');
   });
 
@@ -199,7 +200,7 @@ test('the ways that this host offers are found, and the copies of a stopped serv
       .filter(({ possible }) => possible)
       .map(({ way }) => way),
   ).toEqual([...(disk.path === null ? [] : ['freeze-copy']), 'stop-copy-start', 'stop-dump-start']);
-  if (disk.path === null) return skip(disk.reason ?? '');
+  if (disk.path === null) return skip(disk.reason);
   const before = await readFingerprint(session, 'neo4j', { digests: true, queryMs: QUERY_MS });
   await server.stop();
   const options = { databases: DATABASES, mode: 'reflink', signal: never } as const;

@@ -85,7 +85,7 @@ test('the server stands still during the work and runs again afterwards, without
   await untilGone(state()?.watchdog ?? server);
 });
 
-test('A22: a killed agent leaves a running server', async () => {
+test('a killed agent leaves a running server', async () => {
   const { child, state } = await startAgent(600_000);
   expect(await isStopped()).toBe(true);
   child.kill('SIGKILL');
@@ -93,7 +93,7 @@ test('A22: a killed agent leaves a running server', async () => {
   await untilGone(state.watchdog);
 });
 
-test('A22: an agent that hangs leaves a running server when the pause is over', async () => {
+test('an agent that hangs leaves a running server when the pause is over', async () => {
   const began = performance.now();
   const { child, state } = await startAgent(1_500);
   child.kill('SIGSTOP');
@@ -102,7 +102,7 @@ test('A22: an agent that hangs leaves a running server when the pause is over', 
   await untilGone(state.watchdog);
 });
 
-test('A22: when agent and watchdog are killed, the recorded state continues the server, as often as it is used', async () => {
+test('when agent and watchdog are killed, the recorded state continues the server, as often as it is used', async () => {
   const { child, state } = await startAgent(600_000);
   process.kill(state.watchdog.pid, 'SIGKILL');
   await untilGone(state.watchdog);

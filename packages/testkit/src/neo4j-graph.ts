@@ -1,5 +1,3 @@
-import type { Neo4jServer } from './neo4j-server.ts';
-
 /** Cypher of one value of every property type that a Community 5 server stores, and of the values that are easily confused. */
 const EVERY_VALUE = `{
   large: 9007199254740993, one: 1, oneAsFloat: 1.0, least: -9223372036854775808,
@@ -32,6 +30,10 @@ const SCHEMA = [
 /** Labels and types whose names need care in a query: a backtick, a backslash with an escape, a space, a line break. */
 export const HOSTILE_NAMES = ['a`b', 'a\\u0060b', 'two words', 'line\nbreak', '``', 'quote\'"', '\\'];
 
+interface QueryRunner {
+  query(cypher: string, parameters?: Record<string, unknown>): Promise<Record<string, unknown>[]>;
+}
+
 export interface SeededGraph {
   readonly nodes: number;
   readonly relationships: number;
@@ -41,7 +43,7 @@ export interface SeededGraph {
  * Fills the database `neo4j` with a graph of every property type, hostile names, every kind of index and constraint of Community, and
  * `persons` people (1,000 by default) who know each other. Resolves when all indexes are online.
  */
-export async function seedGraph(server: Pick<Neo4jServer, 'query'>, persons = 1_000): Promise<SeededGraph> {
+export async function seedGraph(server: QueryRunner, persons = 1_000): Promise<SeededGraph> {
   for (const statement of SCHEMA) await server.query(statement);
   const bytes = { bytes: new Int8Array([0, -1, 127]), noBytes: new Int8Array([]) };
   await server.query(`CREATE (a:Every ${EVERY_VALUE})-[:EVERY ${EVERY_VALUE}]->(:Every:Second)`, bytes);

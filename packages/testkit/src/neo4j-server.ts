@@ -43,7 +43,7 @@ export interface Neo4jServer extends AsyncDisposable {
   readonly pluginsFolder: string;
   /** The user that runs the server; undefined when it is the one of this process. */
   readonly owner: { readonly uid: number; readonly gid: number } | undefined;
-  /** What an agent file says of this server. */
+  /** The connection of this server in an agent file. */
   readonly connection: Readonly<Record<string, string | number>>;
   /** Runs one statement that may write, in the database `neo4j` when none is named. Integers are bigint. */
   query(cypher: string, parameters?: Record<string, unknown>, database?: string): Promise<Record<string, unknown>[]>;

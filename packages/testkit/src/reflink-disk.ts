@@ -8,9 +8,14 @@ const TOOL_MS = 60_000;
 const SIZE = 512 * 1024 * 1024;
 
 export interface ReflinkDisk extends AsyncDisposable {
-  /** Where it is mounted; null when this machine cannot make one, and `reason` says why. */
-  readonly path: string | null;
-  readonly reason: string | null;
+  /** Where it is mounted. */
+  readonly path: string;
+  readonly reason: null;
+}
+/** Why this machine has none: a test that needs it is skipped with this reason. */
+export interface NoReflinkDisk extends AsyncDisposable {
+  readonly path: null;
+  readonly reason: string;
 }
 
 async function run(file: string, ...args: string[]): Promise<void> {
@@ -18,8 +23,12 @@ async function run(file: string, ...args: string[]): Promise<void> {
 }
 
 /** A file system whose files can share blocks (XFS on a loop device); needs root and xfsprogs. */
-export async function reflinkDisk(): Promise<ReflinkDisk> {
-  const none = (reason: string): ReflinkDisk => ({ path: null, reason, [Symbol.asyncDispose]: async () => undefined });
+export async function reflinkDisk(): Promise<ReflinkDisk | NoReflinkDisk> {
+  const none = (reason: string): NoReflinkDisk => ({
+    path: null,
+    reason,
+    [Symbol.asyncDispose]: async () => undefined,
+  });
   if (process.getuid?.() !== 0) return none('only root mounts a file system');
   await using starting = new AsyncDisposableStack();
   const folder = starting.use(await temporaryFolder());

@@ -165,7 +165,7 @@ const hasStore = (names: readonly string[]): boolean =>
     names.some((name) => pattern.test(name)),
   );
 
-/** Passes an archive on unchanged and checks it meanwhile. `report()` is valid once the stream has ended; damage is no error of the stream. */
+/** Passes an archive on unchanged and checks it meanwhile. `report()` is valid once the stream has ended; damage is not an error of the stream. */
 export class DumpArchiveTee extends Transform {
   readonly #check = new ArchiveCheck();
   #report: ArchiveReport = { state: 'damaged', fault: 'truncated' };
