@@ -87,18 +87,11 @@ async function runMainJob(client: AdminClient, server: Awaited<ReturnType<typeof
   const verified = await run(client, { command: 'verify', target: 'shop', backupId: backup.backup.backupId, level: 6 });
   if (!verified.passed)
     throw new Error(
-      `the backup did not reach level 6: ${verified.findings.map((finding) => finding.message).join('; ')}`,
+      `the backup did not reach level 6: ${verified.findings.map((finding) => formatFinding(finding)).join('; ')}`,
     );
   print(
     `${styleText('green', '✓')} restore-tested: level ${verified.reached}, equal to the source (${seconds(verified.durationMs)})`,
   );
-  say('proving it: all restored into a scratch server beside the source, every table compared (level 6)');
-  const proof = await run(client, { command: 'verify', target: 'shop', backupId: backup.backup.backupId, level: 6 });
-  if (!proof.passed)
-    throw new Error(
-      `the backup did not reach level 6: ${proof.findings.map((finding) => formatFinding(finding)).join('; ')}`,
-    );
-  say(`${styleText('green', '✓')} proven: level ${proof.reached}, equal to the source (${seconds(proof.durationMs)})`);
   await server.query('shop', 'drop table orders cascade');
   print(`${styleText('red', '✗')} dropped table orders on purpose`);
   const mode = { type: 'swap', database: 'shop' } as const;

@@ -58,4 +58,5 @@ export function ensureTestTools() {
   }
   const left = [...missingPackages(), ...missingLocales().map((name) => `locale ${name}.UTF-8`)];
   if (left.length > 0) console.error(`This machine lacks ${left.join(', ')}. Tests that need it will be skipped.`);
+  ensurePromtool();
 }

@@ -5,7 +5,7 @@ import { findPostgres } from './postgres-server.ts';
 export type LyingToolName = 'pg_dump' | 'pg_dumpall' | 'pg_restore' | 'psql';
 /** How a tool misbehaves. `afterBytes` counts the real tool's standard output; `Infinity` means all of it. */
 export type Lie =
-  /** Ends with `status` (default 1) after so many bytes (A2). */
+  /** Exits with `status` (default 1) after this many bytes (A2). */
   | { readonly lie: 'fails'; readonly afterBytes: number; readonly status?: number; readonly stderr?: string }
   /** Exits with 0 after this many bytes (A3). */
   | { readonly lie: 'truncates'; readonly afterBytes: number }
@@ -23,7 +23,7 @@ export type Lie =
 export interface LieOptions {
   /** The fault applies only to calls whose arguments contain this. `--version` works normally except with the fault `version`. */
   readonly when?: string;
-  /** Where the true tools are: the newest of this machine by default. */
+  /** The folder of the real tools; by default the newest PostgreSQL of this machine. */
   readonly binDir?: string;
 }
 

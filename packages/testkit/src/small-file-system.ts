@@ -8,7 +8,7 @@ import { temporaryFolder } from './temporary-folder.ts';
 export interface SmallFileSystem extends AsyncDisposable {
   readonly path: string;
   readonly reason: null;
-  /** Takes all space but `leaveBytes` (default none, exact to a page). */
+  /** Uses all space except `leaveBytes` (default 0, rounded to pages). */
   fill(leaveBytes?: number): Promise<void>;
   /** Frees the space that `fill` used. */
   free(): Promise<void>;

@@ -58,10 +58,10 @@ class Link {
   #forward(direction: Direction): void {
     const { from, to } = this.#ends(direction);
     from.on('data', (chunk: Buffer) => this.#pass(direction, chunk));
-    // A paused socket still reports its end or its error.
-    const tell = (what: () => void): void => {
-      if (this.#rules.held.has(direction)) this.#late[direction].push(what);
-      else what();
+    // A paused socket still emits its end and its error.
+    const passOn = (action: () => void): void => {
+      if (this.#rules.held.has(direction)) this.#deferred[direction].push(action);
+      else action();
     };
     from.on('end', () => passOn(() => to.end()));
     from.on('error', () => passOn(() => this.cut()));

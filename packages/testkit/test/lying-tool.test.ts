@@ -49,7 +49,7 @@ test('A2: a tool fails with its status after part or all of its output', async (
   const some = await outcome(await lying({ lie: 'fails', afterBytes: 100 }));
   expect(some).toMatchObject({ bytes: realOutput.slice(0, 100), code: 'TOOL_FAILED' });
   const all = await outcome(await lying({ lie: 'fails', afterBytes: Infinity, status: 3, stderr: "it's over" }));
-  expect(all).toMatchObject({ bytes: truth, code: 'TOOL_FAILED' });
+  expect(all).toMatchObject({ bytes: realOutput, code: 'TOOL_FAILED' });
   expect(all.message).toMatch(/ended with exit status 3: it's over$/);
 });
 

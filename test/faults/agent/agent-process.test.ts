@@ -154,7 +154,7 @@ test('J3: a job fails when no file descriptor is free, and the agent keeps runni
   expect((await fleet.run(backup)).state).toBe('succeeded');
 });
 
-async function untilFindings(hold: (findings: readonly Finding[]) => boolean): Promise<void> {
+async function untilFindings(matches: (findings: readonly Finding[]) => boolean): Promise<void> {
   await waitFor('the findings of the target', 60_000, forever, async () => {
     const [target] = await fleet.client.targets.query({});
     return target !== undefined && matches(target.findings) ? true : undefined;
@@ -175,7 +175,7 @@ test('J6: SIGHUP rejects an invalid agent file with a log line and a finding, an
     await waitFor('the refusal', 60_000, forever, async () =>
       fleet.agentLog.split('the agent file was refused').length > lines ? true : undefined,
     );
-    expect(fleet.agentLog.split('\n').findLast((line) => line.includes('was refused'))).toContain(says);
+    expect(fleet.agentLog.split('\n').findLast((line) => line.includes('was refused'))).toContain(message);
     await untilFindings((findings) => findings.some(({ code }) => code === 'AGENT_FILE_REFUSED'));
   }
   expect((await fleet.run(backup)).state).toBe('succeeded');

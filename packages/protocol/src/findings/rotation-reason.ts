@@ -19,13 +19,13 @@ export const ROTATION_REASONS = {
   KEEP_MINIMUM: 'below the minimum number',
   KEEP_SUSPECT: 'its size is suspect',
   KEEP_WITHIN: 'within {hours:count} hours of the newest',
-  KEEP_WINDOW_EDGE: 'reaches back to the start of the window',
-  MAXIMUM_REMOVED: 'a run removes at most {count:count} backups (host limit)',
+  KEEP_WINDOW_EDGE: 'covers the start of the window',
+  MAXIMUM_REMOVED: 'at most {count:count} are removed per run (host limit)',
   NEEDED: 'backup {backup} depends on it',
   NEWER_VERSION: 'made by a newer version',
   NO_GOOD_BACKUP: 'there is no good backup of this group',
-  NO_RULE: 'no rule is given, so all are kept',
-  OUTSIDE_RULES: 'outside of every rule',
+  NO_RULE: 'no retention rule is set',
+  OUTSIDE_RULES: 'not kept by any rule',
   YOUNGER_THAN_MINIMUM: 'younger than {hours:count} hours (host limit)',
 } as const;
 export type RotationReasonCode = keyof typeof ROTATION_REASONS;
