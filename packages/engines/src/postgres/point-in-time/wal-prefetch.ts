@@ -66,7 +66,7 @@ export class WalPrefetch {
     }
   }
 
-  /** Runs until everything is fetched. When a file cannot be had, the waiting script is told to end the recovery. */
+  /** Runs until everything is fetched. When a file cannot be had, the waiting script ends the recovery. */
   async run(signal: AbortSignal): Promise<void> {
     const { folder, files } = this.#options;
     const left = new Map(files.map((file) => [this.#nameOf(file), file]));
