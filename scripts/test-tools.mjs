@@ -1,8 +1,10 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import { ensureNeo4j, hasNeo4j, javaPackage, javaVersion } from './neo4j-programs.mjs';
 import { hasPostgres, installCommand, isDebian } from './postgres-programs.mjs';
 import { ensurePromtool } from './promtool-program.mjs';
+import { ensureRedisWheels, hasSystemRedis } from './redis-programs.mjs';
 
 /** Programs that the tests use, and Debian's packages of them. Only without PostgreSQL is there nothing to test at all. */
 const TOOLS = [
@@ -11,13 +13,16 @@ const TOOLS = [
   { program: 'ps', package: 'procps' },
   { program: 'cc', package: 'gcc libc6-dev' },
   { program: 'systemctl', package: 'systemd' },
+  { program: 'mkfs.xfs', package: 'xfsprogs' },
+  { program: 'python3', package: 'python3' },
+  { program: 'pip3', package: 'python3-pip' },
 ];
 /** Locales in which servers of the tests report their errors; the same as in packages/testkit/src/locales.ts. */
 const LOCALES = ['de_DE', 'fr_FR', 'pt_BR'];
 const LOCALE_SOURCES = '/usr/share/i18n/locales';
 
 const onPath = (program) =>
-  (process.env['PATH'] ?? '').split(delimiter).some((folder) => existsSync(join(folder, program)));
+  [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin'].some((folder) => existsSync(join(folder, program)));
 
 function missingLocales() {
   const { stdout } = spawnSync('locale', ['-a'], { encoding: 'utf8' });
@@ -26,7 +31,10 @@ function missingLocales() {
 }
 
 const missingPackages = () => [
+  ...(javaVersion() === null ? [javaPackage()] : []),
+  ...(hasNeo4j() || onPath('mvn') ? [] : ['maven']),
   ...(hasPostgres() ? [] : ['postgresql']),
+  ...(hasSystemRedis() ? [] : ['redis-server']),
   ...TOOLS.filter(({ program }) => !onPath(program)).flatMap((tool) => tool.package.split(' ')),
   ...(missingLocales().some((name) => !existsSync(join(LOCALE_SOURCES, name))) ? ['locales'] : []),
 ];
@@ -58,5 +66,7 @@ export function ensureTestTools() {
   }
   const left = [...missingPackages(), ...missingLocales().map((name) => `locale ${name}.UTF-8`)];
   if (left.length > 0) console.error(`This machine lacks ${left.join(', ')}. Tests that need it will be skipped.`);
+  ensureNeo4j();
+  ensureRedisWheels();
   ensurePromtool();
 }

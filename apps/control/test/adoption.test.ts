@@ -25,7 +25,9 @@ for (const order of ['newest first', 'oldest first', 'as they began'] as const)
       ...{ command: 'verify', backupId: one.backupId, level: 6, reached, passed, findings: [], durationMs: 1 },
       at: `2026-01-${day}T12:00:00.000Z`,
     });
-    const decisions = [{ backupId: removed.backupId, finishedAt: '', keep: false, reason: '' }];
+    const decisions = [
+      { backupId: removed.backupId, finishedAt: '', keep: false, reason: { code: 'OUTSIDE_RULES', params: {} } },
+    ];
     const rotated = { command: 'rotate', dryRun: false, decisions, keptCount: 2, removedCount: 1, freedBytes: 1 };
     const results = [
       ...[taken(removed), taken(broken), taken(mended), judged(removed, true, 10), judged(mended, false, 11, 3)],

@@ -194,7 +194,9 @@ test('a backup cannot be held while a rotation that may be removing it is under 
   expect(await hold(second.backupId, false)).toBe('done');
   expect((await admin.backups.query({})).filter(({ held }) => held)).toMatchObject([{ backupId: first.backupId }]);
   const one = tell(jobId, {});
-  const decisions = [{ backupId: second.backupId, finishedAt: '', keep: false, reason: '' }];
+  const decisions = [
+    { backupId: second.backupId, finishedAt: '', keep: false, reason: { code: 'OUTSIDE_RULES', params: {} } },
+  ];
   const result = { command: 'rotate', dryRun: false, decisions, keptCount: 1, removedCount: 1, freedBytes: 1 };
   const running = tell(jobId, { previousEventId: one.id, eventNumber: 2, type: 'running' });
   await run.agent.call('report', run.agent.session({ events: [one, running] }));
@@ -243,7 +245,9 @@ test('an agent can neither take over, judge nor remove the backups and jobs of a
   };
   const verdict = { level: 1, reached: 1, passed: false, findings: [], durationMs: 1, at: '2026-01-15T12:00:00Z' };
   await ends({ command: 'verify', backupId: mine.backupId, ...verdict });
-  const decisions = [{ backupId: mine.backupId, finishedAt: '', keep: false, reason: '' }];
+  const decisions = [
+    { backupId: mine.backupId, finishedAt: '', keep: false, reason: { code: 'OUTSIDE_RULES', params: {} } },
+  ];
   await ends({ command: 'rotate', dryRun: false, decisions, keptCount: 0, removedCount: 1, freedBytes: 1 });
   await evil.call('report', evil.session({ events: [tell(jobId, { type: 'rejected' })] }));
   await evil.end();

@@ -243,7 +243,7 @@ describe('with a server', () => {
     await server.query('postgres', 'insert into t values (1)');
     await server.query('postgres', 'select pg_switch_wal()');
   };
-  /** Repeats the comparison, with a clock that runs a hundred times faster, until a code is there. */
+  /** Checks repeatedly, with a clock that runs a hundred times faster, until a code is there. */
   const untilFound = async (code: string, stored: WalHoldings): Promise<void> => {
     let memory: StreamMemory | null = null;
     const thresholds = { waitingMicros: 600_000n, stallMicros: 300_000n };

@@ -155,7 +155,7 @@ function reasonsOf(input: RotationInput, finishedAt: ReadonlyMap<string, number>
   for (const group of Map.groupBy(members, (each) => each.group).values()) {
     const own = group.map(({ member }) => member);
     for (const [backupId, reason] of keepReasons(own, input))
-      found.set(backupId, [...(found.get(backupId) ?? []), { reason, database: own[0]?.database ?? null }]);
+      found.set(backupId, [...(found.get(backupId) ?? []), { reason, database: own[0]?.content ?? null }]);
   }
   const combined = ({ backupId, parts }: RotationCandidate): [string, RotationReason][] => {
     const [first, ...others] = found.get(backupId) ?? [];

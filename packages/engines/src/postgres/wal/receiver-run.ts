@@ -63,7 +63,7 @@ export class ReceiverRun {
     this.#received = start.lsn;
     this.#spooled = start.lsn;
     this.#stored = waiting.length === 0 ? start.lsn : 0n;
-    // A slot never moves back: what was acknowledged before stays acknowledged.
+    // A slot never moves back: what it confirmed before stays confirmed.
     this.#acknowledged = slot?.restartLsn ?? 0n;
     await this.#spool.recover(start.timeline, segmentAt(start.lsn, segmentBytes));
     await this.#fetchHistories(server);

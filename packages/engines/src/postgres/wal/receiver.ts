@@ -27,7 +27,7 @@ export async function dropReceiverSlot(
 
 /**
  * Receives WAL over a physical slot until the signal aborts, follows timelines, and stores segments through the sink in their order.
- * WAL is acknowledged to the server only after it is safe. Killed at any point, the next run continues from the repository and the spool.
+ * WAL is acknowledged to the server only after it is durable. Killed at any point, the next run continues from the repository and the spool.
  * Throws what connection, disk and sink throw; reconnecting with pauses is the caller's.
  */
 export async function receiveWal(options: ReceiverOptions, signal: AbortSignal): Promise<ReceiverOutcome> {

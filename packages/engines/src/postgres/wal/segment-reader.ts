@@ -32,7 +32,7 @@ export interface RestorePoint {
 }
 /** What a segment holds for the choice of recovery targets. */
 export interface SegmentContent {
-  /** Null when no transaction ended in it. A commit may be logged a little after its time, so times are not sorted. */
+  /** Null when no transaction ended in it. A commit may be logged a little after its time, so times are not monotonic. */
   readonly earliestXactAt: Micros | null;
   readonly latestXactAt: Micros | null;
   readonly commits: number;

@@ -22,7 +22,7 @@ export function parseTimelineHistory(text: string, timeline: number): TimelineHi
     const last = switches.at(-1);
     const next = { timeline: Number(id), switchLsn: parseLsn(lsn) };
     if (last !== undefined && (next.timeline <= last.timeline || next.switchLsn < last.switchLsn))
-      throw corrupt('its lines are not sorted');
+      throw corrupt('its lines are out of order');
     switches.push(next);
   }
   const parent = switches.at(-1);

@@ -1,0 +1,58 @@
+import { join } from 'node:path';
+import type { ToolCall } from '@lastgood/host';
+import type { Owner } from './store-folders.ts';
+import type { ToolHome } from './tool-home.ts';
+
+/** The programs of one installation of Neo4j, and how much of the host they may use. */
+export interface Neo4jRuntime {
+  readonly java: string;
+  /** The jars of the server: those of the same version as the store. */
+  readonly libFolder: string;
+  /** A class-data archive, which shortens starts. Java ignores one that does not fit. */
+  readonly classArchive: string | null;
+  readonly heapMb: number;
+  /** Off-heap memory of the page cache. */
+  readonly pageCacheMb: number;
+  readonly threads: number;
+}
+
+/** What `--add-opens` 5.x needs; packaged launchers take the same from `server.jvm.additional`. */
+const OPENS = ['java.nio', 'java.io', 'sun.nio.ch'].map((name) => `--add-opens=java.base/${name}=ALL-UNNAMED`);
+
+/** Options that Java, and launchers around it, would take from the environment of the agent. */
+const NO_OPTIONS = { JAVA_TOOL_OPTIONS: undefined, _JAVA_OPTIONS: undefined, JDK_JAVA_OPTIONS: undefined };
+
+/**
+ * The call of one Java program of Neo4j, in a home of its own. It runs the main class directly: `neo4j-admin` starts a second Java with
+ * the options of the production server, such as a heap of 31 GB or a port for monitoring that is in use.
+ */
+export function javaCall(
+  runtime: Neo4jRuntime,
+  home: ToolHome,
+  user: Owner | undefined,
+  main: readonly string[],
+): Pick<ToolCall, 'file' | 'args' | 'env' | 'cwd' | 'user'> {
+  const { java, libFolder, classArchive, heapMb, threads } = runtime;
+  return {
+    file: java,
+    args: [
+      `-Xmx${heapMb}m`,
+      '-XX:+UseSerialGC',
+      '-XX:TieredStopAtLevel=1',
+      '-XX:-UsePerfData',
+      '-XX:+ExitOnOutOfMemoryError',
+      `-XX:ActiveProcessorCount=${threads}`,
+      `-XX:ErrorFile=${join(home.path, 'crash.log')}`,
+      ...(classArchive === null ? [] : [`-XX:SharedArchiveFile=${classArchive}`, '-Xlog:cds=off']),
+      `-Djava.io.tmpdir=${join(home.path, 'tmp')}`,
+      '-Dfile.encoding=UTF-8',
+      ...OPENS,
+      '-cp',
+      join(libFolder, '*'),
+      ...main,
+    ],
+    env: { ...NO_OPTIONS, NEO4J_HOME: home.path, NEO4J_CONF: home.confFolder },
+    cwd: home.path,
+    ...(user === undefined ? {} : { user }),
+  };
+}

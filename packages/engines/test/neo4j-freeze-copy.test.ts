@@ -1,0 +1,216 @@
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  type Neo4jServer,
+  type NoReflinkDisk,
+  type ReflinkDisk,
+  readLoadState,
+  reflinkDisk,
+  seedGraph,
+  startNeo4j,
+  startWriteLoad,
+  type TemporaryFolder,
+  waitFor,
+} from '@lastgood/testkit';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import {
+  type AdminContext,
+  BoltSession,
+  checkDatabase,
+  compareFingerprints,
+  copyStore,
+  findServerProcess,
+  freezeWhile,
+  giveTo,
+  installPathsOf,
+  judgeWays,
+  loadDatabase,
+  makeScratchStore,
+  neo4jConnectionSchema,
+  probeWays,
+  readFingerprint,
+  readLogState,
+  readServerFacts,
+  readStoreInfo,
+  recoverCopy,
+  startScratchServer,
+} from '../src/neo4j/index.ts';
+import {
+  adminOf,
+  codeOf,
+  dumpOf,
+  never,
+  openFolder,
+  runtimeOf,
+  streamOf,
+  TOOL_MS,
+  targetOf,
+} from './support/neo4j-lab.ts';
+
+const QUERY_MS = 120_000;
+/** Only cuts off what hangs: while other tests run, each start takes long. */
+const LONG_MS = 600_000;
+const DATABASES = ['neo4j', 'system'];
+const cleanup = new AsyncDisposableStack();
+let disk: ReflinkDisk | NoReflinkDisk;
+let scratch: TemporaryFolder;
+let server: Neo4jServer;
+let admin: AdminContext;
+
+beforeAll(async () => {
+  disk = cleanup.use(await reflinkDisk());
+  scratch = cleanup.use(await openFolder());
+  server = await startNeo4j({
+    ...(disk.path === null ? {} : { home: join(disk.path, 'home') }),
+    settings: { 'db.checkpoint.interval.time': '1s' },
+  });
+  cleanup.use(server);
+  admin = adminOf(server, scratch.path);
+  await seedGraph(server, 100);
+});
+afterAll(() => cleanup.disposeAsync());
+
+const copyFolder = async (name: string): Promise<string> => {
+  const path = join(disk.path ?? scratch.path, name);
+  await mkdir(path, { mode: 0o711 });
+  return path;
+};
+
+test('a server under writes is copied within a short pause, and its recovered copy is restored to one consistent state', {
+  timeout: LONG_MS,
+}, async ({ skip }) => {
+  if (disk.path === null) return skip(disk.reason);
+  const process = await findServerProcess(admin.store);
+  if (process === null) return expect.fail('the server was not found');
+  await using load = await startWriteLoad(server);
+  await load.progress(30);
+  await untilCheckpoint();
+  const databases = await lastTransactions();
+  const acknowledged = load.acknowledged();
+  const target = await copyFolder('copy');
+  const { result, pauseMs } = await freezeWhile(
+    process,
+    { maxPauseMs: 30_000, signal: never, onArmed: async () => undefined },
+    (signal) => copyStore(admin.store, target, { databases: DATABASES, mode: 'reflink', signal }),
+  );
+  console.log(`paused for ${Math.round(pauseMs)} ms: ${result.files} files, ${result.bytes} bytes`);
+  expect(result.bytes).toBeGreaterThan(500_000);
+  // The writers go on: a freeze closes no connection.
+  await load.progress(10);
+  await load.stop();
+
+  const copy = { ...admin, store: result.folders };
+  if (server.owner !== undefined) await giveTo(target, server.owner);
+  expect((await readStoreInfo(copy, 'neo4j')).state).toBe('recovery-required');
+  const recovered = await recoverCopy(copy, databases);
+  expect(recovered.map(({ name }) => name)).toEqual(DATABASES);
+  for (const database of DATABASES) expect(await checkDatabase(copy, database)).toEqual({ state: 'consistent' });
+  const dump = await dumpOf(copy, 'neo4j');
+
+  const options = { runtime: runtimeOf(server), scratchFolder: scratch.path, user: server.owner, signal: never };
+  await using restored = await makeScratchStore(options);
+  await loadDatabase({ ...admin, store: restored.folders }, 'neo4j', streamOf(dump));
+  await using other = await startScratchServer(restored, 'neo4j', TOOL_MS, options);
+  expect(await other.waitUntilMounted(TOOL_MS)).toBe('online');
+  await using session = await BoltSession.open(other.bolt, never);
+  const state = await readLoadState((cypher) => session.rows('neo4j', cypher, {}, QUERY_MS) as never);
+  expect(state.sum).toBe(0);
+  for (const [index, { entries, last }] of state.writers.entries()) {
+    expect(entries).toBe(last);
+    expect(last).toBeGreaterThanOrEqual(acknowledged[index] ?? 0);
+  }
+  const { indexes, constraints } = await readFingerprint(session, 'neo4j', { digests: false, queryMs: QUERY_MS });
+  expect(indexes.filter(({ state: of }) => of !== 'ONLINE')).toEqual([]);
+  expect(constraints.map(({ name }) => name)).toEqual(['account_id', 'knows_key', 'person_id']);
+});
+
+/** Until the store files hold what was written so far, and the copy is not of the logs alone. */
+async function untilCheckpoint(): Promise<void> {
+  const [{ lastTransaction = null } = {}] = await lastTransactions();
+  await waitFor('a checkpoint', TOOL_MS, never, async () => {
+    const logs = await readLogState(join(admin.store.transactions, 'neo4j'));
+    return logs.state === 'read' && logs.checkpoint.transaction >= (lastTransaction ?? 0) ? true : undefined;
+  });
+}
+
+async function lastTransactions(): Promise<{ name: string; lastTransaction: number | null }[]> {
+  await using session = await BoltSession.open(await targetOf(server), never);
+  return await Promise.all(
+    DATABASES.map(async (name) => ({ name, lastTransaction: await session.lastTransaction(name, QUERY_MS) })),
+  );
+}
+
+describe('a copy that is not complete is never taken for a backup', () => {
+  test('one without its transaction logs, and one that lacks an acknowledged transaction', {
+    timeout: LONG_MS,
+  }, async () => {
+    await using load = await startWriteLoad(server, 1);
+    await load.progress(5);
+    await load.stop();
+    const [{ lastTransaction = null } = {}] = await lastTransactions();
+    await server.kill();
+    const takeCopy = async (name: string): Promise<AdminContext> => {
+      const options = { databases: DATABASES, mode: 'any', signal: never } as const;
+      return { ...admin, store: (await copyStore(admin.store, await copyFolder(name), options)).folders };
+    };
+    const [torn, short] = [await takeCopy('torn'), await takeCopy('short')];
+    await server.start();
+    await rm(join(torn.store.transactions, 'neo4j'), { recursive: true });
+    await mkdir(join(torn.store.transactions, 'neo4j'));
+    await expect(recoverCopy(torn, [{ name: 'neo4j', lastTransaction: null }])).rejects.toMatchObject({
+      code: 'TOOL_FAILED',
+      message: expect.stringMatching(/"neo4j" could not be recovered \((unreadable|recovery-required)\)/),
+    });
+    const tooMany = (lastTransaction ?? 0) + 1;
+    await expect(recoverCopy(short, [{ name: 'neo4j', lastTransaction: tooMany }])).rejects.toMatchObject({
+      code: 'TOOL_FAILED',
+      message: expect.stringContaining(`${tooMany} was acknowledged`),
+    });
+    expect(await readStoreInfo(short, 'neo4j')).toMatchObject({ state: 'clean' });
+  });
+
+  test('blocks that cannot be shared are an error, not a slow copy', async ({ skip }) => {
+    const target = join(scratch.path, 'slow');
+    const options = { databases: ['neo4j'], mode: 'reflink', signal: never } as const;
+    if (disk.path === null) return skip(disk.reason);
+    expect(await codeOf(copyStore(admin.store, target, options))).toBe('IO_ERROR');
+  });
+
+  test('a copy that is canceled ends with the reason', async () => {
+    const reason = new Error('canceled');
+    const options = { databases: ['neo4j'], mode: 'any', signal: AbortSignal.abort(reason) } as const;
+    await expect(copyStore(admin.store, join(scratch.path, 'canceled'), options)).rejects.toBe(reason);
+  });
+});
+
+test('the ways that this host offers are found, and the copies of a stopped server are clean', async ({ skip }) => {
+  const connection = neo4jConnectionSchema.parse({ ...server.connection, copyFolder: await copyFolder('copies') });
+  await using session = await BoltSession.open(await targetOf(server), never);
+  const facts = await readServerFacts(session, QUERY_MS);
+  const inputs = { server: facts, canControlService: true, maxPauseSeconds: 60 };
+  const found = await probeWays(installPathsOf(connection), inputs);
+  expect(found).toMatchObject({
+    edition: 'community',
+    hasOnlineBackup: false,
+    serverProcess: 'found',
+    maySignal: true,
+  });
+  expect(
+    judgeWays(found)
+      .filter(({ possible }) => possible)
+      .map(({ way }) => way),
+  ).toEqual([...(disk.path === null ? [] : ['freeze-copy']), 'stop-copy-start', 'stop-dump-start']);
+  if (disk.path === null) return skip(disk.reason);
+  const before = await readFingerprint(session, 'neo4j', { digests: true, queryMs: QUERY_MS });
+  await server.stop();
+  const options = { databases: DATABASES, mode: 'reflink', signal: never } as const;
+  const target = await copyFolder('stopped');
+  const { folders } = await copyStore(admin.store, target, options);
+  if (server.owner !== undefined) await giveTo(target, server.owner);
+  await server.start();
+  expect(await readLogState(join(folders.transactions, 'neo4j'))).toMatchObject({ state: 'read', isClean: true });
+  expect(await readStoreInfo({ ...admin, store: folders }, 'neo4j')).toMatchObject({ state: 'clean' });
+  await using again = await BoltSession.open(await targetOf(server), never);
+  const after = await readFingerprint(again, 'neo4j', { digests: true, queryMs: QUERY_MS });
+  expect(compareFingerprints(before, after)).toEqual([]);
+});

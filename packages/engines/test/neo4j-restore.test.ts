@@ -1,0 +1,227 @@
+import { chmod, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Neo4jServer, seedGraph, startNeo4j, type TemporaryFolder } from '@lastgood/testkit';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import {
+  type AdminContext,
+  BoltSession,
+  checkStaging,
+  compareFingerprints,
+  type GraphFingerprint,
+  hasAside,
+  listManagedStores,
+  loadStaging,
+  readFingerprint,
+  readLogState,
+  removeStore,
+  restoreNamesOf,
+  type StoreFolders,
+  swapBack,
+  swapIn,
+} from '../src/neo4j/index.ts';
+import { adminOf, codeOf, dumpOf, never, openFolder, streamOf, targetOf } from './support/neo4j-lab.ts';
+
+const JOB = '01890a5d-ac96-774b-bcce-b302099a8057';
+const QUERY_MS = 120_000;
+const names = restoreNamesOf('neo4j', JOB);
+const systemNames = restoreNamesOf('system', JOB);
+const BACKED_UP = { sha: 'as backed up' };
+
+let server: Neo4jServer;
+let scratch: TemporaryFolder;
+let admin: AdminContext;
+let store: StoreFolders;
+let before: GraphFingerprint;
+let dump: Buffer;
+let systemDump: Buffer;
+let lastTransaction: number;
+
+const fingerprint = async (): Promise<GraphFingerprint> => {
+  await using session = await BoltSession.open(await targetOf(server), never);
+  return await readFingerprint(session, 'neo4j', { digests: true, queryMs: QUERY_MS });
+};
+const expected = () => ({ lastTransaction, storeFormat: 'record-aligned-1.1' });
+
+/** A server with a backup of `neo4j` and `system`, and changes since. */
+beforeAll(async () => {
+  server = await startNeo4j();
+  scratch = await openFolder();
+  admin = adminOf(server, scratch.path);
+  store = admin.store;
+  await seedGraph(server, 100);
+  await server.query('CREATE (:Marker $values)', { values: BACKED_UP });
+  await server.query("CREATE USER alice SET PASSWORD 'of-the-backup' CHANGE NOT REQUIRED", {}, 'system');
+  before = await fingerprint();
+  await server.stop();
+  dump = await dumpOf(admin, 'neo4j');
+  systemDump = await dumpOf(admin, 'system');
+  await closeToOthers(join(store.data, 'databases', 'neo4j'));
+  await closeToOthers(join(store.transactions, 'neo4j'));
+  const logs = await readLogState(join(store.transactions, 'neo4j'));
+  lastTransaction = logs.state === 'read' ? logs.lastTransaction : -1;
+  await server.start();
+  await server.query("MATCH (m:Marker) SET m.sha = 'changed since'");
+  await server.query('CREATE (:Since)');
+  await server.query('DROP USER alice', {}, 'system');
+});
+afterAll(async () => {
+  await server[Symbol.asyncDispose]();
+  await scratch[Symbol.asyncDispose]();
+});
+
+/** Modes that no umask gives by chance. */
+async function closeToOthers(path: string): Promise<void> {
+  await chmod(path, 0o710);
+  for (const entry of await readdir(path, { withFileTypes: true }))
+    if (entry.isDirectory()) await closeToOthers(join(path, entry.name));
+    else await chmod(join(path, entry.name), 0o620);
+}
+const marker = async (): Promise<unknown> => (await server.query('MATCH (m:Marker) RETURN m.sha AS sha'))[0]?.['sha'];
+const users = async (): Promise<unknown[]> =>
+  (await server.query('SHOW USERS YIELD user', {}, 'system')).map(({ user }) => user).toSorted();
+
+describe('a restore', () => {
+  test('loads and checks beside the running server, which goes on as before', async () => {
+    await loadStaging(admin, names, streamOf(dump));
+    // Repeated after an interruption, it begins anew.
+    await loadStaging(admin, names, streamOf(dump));
+    expect(await checkStaging(admin, names, expected())).toEqual({ state: 'ready' });
+    expect(await listManagedStores(store)).toEqual([names.staging]);
+    expect(await marker()).toBe('changed since');
+  });
+
+  test('recognizes a staging store that is not the one of the backup', async () => {
+    expect(await checkStaging(admin, names, { ...expected(), lastTransaction: lastTransaction + 1 })).toEqual({
+      state: 'unexpected',
+      reason: 'transaction',
+    });
+    expect(await checkStaging(admin, names, { ...expected(), storeFormat: 'block-block-1.1' })).toEqual({
+      state: 'unexpected',
+      reason: 'format',
+    });
+    expect(await checkStaging(admin, systemNames, expected())).toEqual({ state: 'unexpected', reason: 'unreadable' });
+  });
+
+  test('gives the files to the user of the server, with the modes of the files that they replace', async () => {
+    for (const root of ['databases', 'transactions'])
+      for (const path of ['', ...(await readdir(join(store.data, root, names.staging)))]) {
+        const found = await stat(join(store.data, root, names.staging, path));
+        const owner = server.owner ?? { uid: process.getuid?.(), gid: process.getgid?.() };
+        expect({ uid: found.uid, gid: found.gid }).toEqual(owner);
+        expect(found.mode & 0o777, `${root}/${path}`).toBe(found.isDirectory() ? 0o710 : 0o620);
+      }
+  });
+
+  test('swaps nothing while the server runs', async () => {
+    expect(await codeOf(swapIn(store, names))).toBe('DATABASE_REFUSED');
+    expect(await codeOf(swapBack(store, names, true))).toBe('DATABASE_REFUSED');
+    expect(await listManagedStores(store)).toEqual([names.staging]);
+  });
+
+  test('swaps the stores in a short stop, with users and roles when `system` is part of it', async () => {
+    await loadStaging(admin, systemNames, streamOf(systemDump));
+    await server.stop();
+    await swapIn(store, names);
+    await swapIn(store, systemNames);
+    expect(await hasAside(store, names)).toBe(true);
+    await server.start();
+    expect(compareFingerprints(before, await fingerprint())).toEqual([]);
+    expect(await users()).toEqual(['alice', 'neo4j']);
+  });
+
+  test('is undone by swapping back, and keeps what it had brought', async () => {
+    await server.query("MATCH (m:Marker) SET m.sha = 'changed after the restore'");
+    await server.stop();
+    for (const each of [names, systemNames]) {
+      await swapBack(store, each, true);
+      await swapBack(store, each, true);
+    }
+    await server.start();
+    expect(await marker()).toBe('changed since');
+    expect(await users()).toEqual(['neo4j']);
+    expect(await listManagedStores(store)).toEqual([names.undone, systemNames.undone].toSorted());
+    expect(await hasAside(store, names)).toBe(false);
+    for (const name of await listManagedStores(store)) await removeStore(store, name);
+    expect(await listManagedStores(store)).toEqual([]);
+    expect(await marker()).toBe('changed since');
+  });
+
+  test('never removes a store that is not of a restore', async () => {
+    await expect(removeStore(store, 'neo4j')).rejects.toThrow('not a store of ours');
+    await expect(removeStore(store, 'lastgood-new-1')).rejects.toThrow('not a store of ours');
+  });
+
+  test('that is interrupted between any two renames starts the old or the new database, never a mixture', async () => {
+    await server.stop();
+    await loadStaging(admin, names, streamOf(dump));
+    // Undone after two of four renames: the store is new, its logs are old.
+    await rename(join(store.data, 'databases', 'neo4j'), join(store.data, 'databases', names.aside));
+    await rename(join(store.data, 'databases', names.staging), join(store.data, 'databases', 'neo4j'));
+    await swapBack(store, names, true);
+    await server.start();
+    expect(await marker()).toBe('changed since');
+    await server.stop();
+    await removeStore(store, names.undone);
+    await loadStaging(admin, names, streamOf(dump));
+    // Completed after one of four renames: there is no database of the name.
+    await rename(join(store.data, 'databases', 'neo4j'), join(store.data, 'databases', names.aside));
+    await swapIn(store, names);
+    await server.start();
+    expect(await marker()).toBe(BACKED_UP.sha);
+    await server.stop();
+  });
+});
+
+describe('the renames of a swap', () => {
+  const CONTENTS = ['databases', 'transactions'] as const;
+  /** A store of folders without contents, and the names that each root has after some of the four renames. */
+  async function fake(folder: string, renames: number, replaced: boolean): Promise<StoreFolders> {
+    const data = join(folder, `${renames}-${replaced}`);
+    for (const root of CONTENTS) {
+      await mkdir(join(data, root, names.staging, 'new'), { recursive: true });
+      if (replaced) await mkdir(join(data, root, 'neo4j', 'old'), { recursive: true });
+    }
+    const steps = CONTENTS.flatMap((root) =>
+      [...(replaced ? [['neo4j', names.aside]] : []), [names.staging, 'neo4j']].map(
+        ([from = '', to = '']) => [join(data, root, from), join(data, root, to)] as const,
+      ),
+    );
+    for (const [from, to] of steps.slice(0, renames)) await rename(from, to);
+    return { data, transactions: join(data, 'transactions') };
+  }
+  const contents = async ({ data }: StoreFolders): Promise<string[]> =>
+    (await readdir(data, { recursive: true })).filter((path) => path.split('/').length === 3).toSorted();
+  const both = (...paths: string[]): string[] =>
+    CONTENTS.flatMap((root) => paths.map((path) => `${root}/${path}`)).toSorted();
+
+  test.each([true, false])(
+    'are completed or reverted from wherever they stopped (a database replaced: %s)',
+    async (replaced) => {
+      await using folder = await openFolder();
+      for (let renames = 0; renames <= (replaced ? 4 : 2); renames += 1) {
+        const completed = await fake(join(folder.path, 'in'), renames, replaced);
+        for (let attempt = 1; attempt <= 2; attempt += 1) {
+          await swapIn(completed, names);
+          expect(await contents(completed)).toEqual(both('neo4j/new', ...(replaced ? [`${names.aside}/old`] : [])));
+        }
+        const reverted = await fake(join(folder.path, 'back'), renames, replaced);
+        for (let attempt = 1; attempt <= 2; attempt += 1) {
+          await swapBack(reverted, names, replaced);
+          const found = await contents(reverted);
+          expect(found.filter((path) => path.includes('/neo4j/'))).toEqual(replaced ? both('neo4j/old') : []);
+          expect(found.filter((path) => path.endsWith('/new'))).toHaveLength(2);
+        }
+      }
+    },
+  );
+
+  test('do not begin without a staging store, and never replace what was set aside before', async () => {
+    await using folder = await openFolder();
+    const empty = await fake(folder.path, 0, true);
+    await mkdir(join(empty.data, 'databases', names.aside));
+    expect(await codeOf(swapIn(empty, names))).toBe('RESTORE_FAILED');
+    expect(await contents(empty)).toEqual(both('neo4j/old', `${names.staging}/new`));
+    for (const root of CONTENTS) await rm(join(empty.data, root), { recursive: true });
+    expect(await codeOf(swapIn(empty, names))).toBe('RESTORE_FAILED');
+  });
+});
