@@ -46,6 +46,8 @@ esac
 [ -e "$folder/${READY}/$name" ] || printf '%s\\n' "$name" > "$folder/${WANTED}" || exit 126
 while [ ! -e "$folder/${READY}/$name" ]; do
   [ -e "$folder/${FAILED}" ] && exit 126
+  # A server that was killed does not end its restore_command.
+  kill -0 "$(head -n 1 postmaster.pid)" 2>/dev/null || exit 126
   sleep 0.05 2>/dev/null || sleep 1 || exit 126
 done
 printf '%s\\n' "$name" >> "$folder/${GIVEN}" || exit 126
