@@ -139,12 +139,21 @@ async function renameDurably(context: StoreContext, root: string, from: string, 
   await syncFolder(root);
 }
 
-/** Gives loaded files the modes that those of the database have which they replace. Without one they keep those of neo4j-admin. */
+/** Gives loaded files the modes that most of those have which they replace. Without a database before they keep those of neo4j-admin. */
 async function matchModes(context: StoreContext, like: string, path: string): Promise<void> {
   const folder = await stat(like).catch(() => null);
-  const files = await readdir(like, { withFileTypes: true }).catch(() => []);
-  const file = files.find((entry) => entry.isFile() && entry.name !== 'database_lock');
-  if (folder === null || file === undefined) return;
-  const { mode } = await stat(join(like, file.name));
-  await changeModes(context, path, { folders: folder.mode & 0o777, files: mode & 0o777 });
+  const entries = await readdir(like, { withFileTypes: true }).catch(() => []);
+  const files = entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => stat(join(like, entry.name)).catch(() => null));
+  const modes = (await Promise.all(files)).flatMap((found) => (found === null ? [] : [found.mode & 0o777]));
+  const mode = mostFrequent(modes);
+  if (folder === null || mode === undefined) return;
+  await changeModes(context, path, { folders: folder.mode & 0o777, files: mode });
+}
+
+function mostFrequent(values: readonly number[]): number | undefined {
+  const counts = new Map<number, number>();
+  for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
+  return [...counts].toSorted(([, a], [, b]) => b - a)[0]?.[0];
 }
