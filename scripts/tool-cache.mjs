@@ -1,8 +1,11 @@
-// Where programs are kept that tests need and no package of the system installs alone. Works on Node 18.
+// Where test tools that no package of the system brings are kept between runs. Works on Node 18.
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 
-/** The folder of all such programs, kept between runs. For root it is not the home folder, which other users cannot reach. */
+/**
+ * The folder of the tools. For root it is not the home folder: servers of the tests run as another user, who cannot reach it.
+ * packages/testkit looks into the same folder.
+ */
 export function toolCache() {
   const named = process.env['XDG_CACHE_HOME'];
   if (named !== undefined && named !== '') return join(named, 'lastgood-test-tools');

@@ -1,3 +1,4 @@
+import type { JobDescription, JobSpec } from '@lastgood/protocol';
 import type { Link } from './network.ts';
 import type { Oracle } from './oracle.ts';
 import type { Protocol } from './protocol-under-test.ts';
@@ -14,11 +15,43 @@ export class Crash extends Error {
   }
 }
 
+/** A schedule of one host; its occurrences are due at multiples of its interval. */
+export interface Schedule {
+  readonly scheduleId: string;
+  readonly agent: number;
+  readonly spec: JobSpec;
+  readonly everyMs: number;
+}
+/** Each host has a schedule of backups and one of rotations. */
+export const schedulesOf = (agents: number): Schedule[] =>
+  Array.from({ length: agents }, (_, agent) => agent).flatMap((agent): Schedule[] => {
+    const id = (n: number): string => `${(10 * agent + n).toString(16).padStart(8, '0')}-0000-4000-8000-000000000000`;
+    const backup: JobSpec = { command: 'backup', target: 'shop', databases: null, digests: true };
+    const rotate: JobSpec = { command: 'rotate', target: 'crm', retention: { minimum: 1 }, holds: [], dryRun: false };
+    return [
+      { scheduleId: id(1), agent, spec: backup, everyMs: 40_000 },
+      { scheduleId: id(2), agent, spec: rotate, everyMs: 70_000 },
+    ];
+  });
+/** How long after it is due an occurrence may start. */
+export const WINDOW_MS = 240_000;
+
+/** The job of an occurrence that is due, for either side that creates it: the newest, or so many before it. */
+export function occurrenceAt(schedule: Schedule, now: number, before: number): JobDescription {
+  const { scheduleId, spec, everyMs } = schedule;
+  const slot = Math.floor(now / everyMs) - before;
+  const due = slot * everyMs;
+  const jobId = `${scheduleId.slice(0, 24)}${slot.toString(16).padStart(12, '0')}`;
+  const origin = { kind: 'schedule', scheduleId, due } as const;
+  return { jobId, spec, origin, createdAt: now, startBy: due + WINDOW_MS, deadlineMs: 3_600_000 };
+}
+
 /** What the world offers to the processes in it. */
 export interface Environment {
   readonly protocol: Protocol;
   readonly random: Random;
   readonly oracle: Oracle;
+  readonly schedules: readonly Schedule[];
   /** True while nothing fails any more and all must come to rest. */
   readonly healed: boolean;
   /** True as long as no host and no catalog was ever set back. */

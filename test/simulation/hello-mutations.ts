@@ -13,19 +13,11 @@ export const helloWith =
     });
     for (const job of addMissing ? ledger.jobs.values() : []) {
       if (jobs.some(({ jobId }) => jobId === job.jobId)) continue;
-      const {
-        jobId,
-        attempt,
-        lastEventNumber: eventNumber,
-        lastEventId,
-        spec,
-        startBy,
-        deadlineMs,
-        error,
-        result,
-      } = job;
+      const { attempt, lastEventNumber: eventNumber, lastEventId, error, result } = job;
       const history = { eventNumber, lastEventId, lastType: null, open: false, running: false };
-      jobs.push({ jobId, attempt, ...history, spec, startBy, deadlineMs, error, result });
+      const { jobId, spec, origin, createdAt, startBy, deadlineMs, startedAt, endedAt } = job;
+      const described = { jobId, spec, origin, createdAt, startBy, deadlineMs };
+      jobs.push({ ...described, attempt, ...history, startedAt, endedAt, error, result });
     }
     return realProtocol.reduce.receiveHello(ledger, { ...input, jobs }, now, leaseMs, resetBytes);
   };

@@ -60,16 +60,16 @@ export const asNext = (ledger: ControlLedger, event: JobEvent, number: boolean):
     previousEventId: job.lastEventId,
   };
 };
-/** Applies events one by one after `change`; the agent hears of its own ids. */
+/** Applies events one by one after `change`; the agent gets its own ids back. */
 export const reportWith =
   (change: (ledger: ControlLedger, event: JobEvent) => JobEvent): Reducers['receiveReport'] =>
-  (ledger, events, now, leaseMs) => {
+  (ledger, { events, jobs }, now, leaseMs) => {
     let next = ledger;
     const acceptedIds: string[] = [];
     for (const event of events) {
-      const heard = real.receiveReport(next, [change(next, event)], now, leaseMs);
-      next = heard.ledger;
-      if (heard.diverged) return { ...heard, acceptedIds };
+      const received = real.receiveReport(next, { events: [change(next, event)], jobs }, now, leaseMs);
+      next = received.ledger;
+      if (received.diverged) return { ...received, acceptedIds };
       acceptedIds.push(event.id);
     }
     return { ledger: next, acceptedIds, diverged: false };
@@ -83,12 +83,12 @@ export const recoverAfterCrash: Reducers['recoverAfterCrash'] = (ledger) => ({
   ),
 });
 
-/** R9: a job of which nothing is heard is sent again. */
+/** R9: a job of which nothing is received is sent again. */
 export const expireLeases: Reducers['expireLeases'] = (ledger, now) => {
   let next = real.expireLeases(ledger, now);
   for (const job of next.jobs.values()) {
     if (job.state !== 'lost') continue;
-    const { jobId, spec, startBy, deadlineMs } = job;
+    const { jobId, spec, origin, createdAt, startBy, deadlineMs } = job;
     const attempt = job.attempt + 1;
     const seq = next.commandSeq + 1;
     const fresh = {
@@ -100,7 +100,7 @@ export const expireLeases: Reducers['expireLeases'] = (ledger, now) => {
       dispatched: false,
     } as const;
     const jobs = new Map(next.jobs).set(jobId, { ...job, ...fresh });
-    const start = { seq, type: 'job.start', jobId, attempt, spec, startBy, deadlineMs } as const;
+    const start = { seq, type: 'job.start', jobId, attempt, spec, origin, createdAt, startBy, deadlineMs } as const;
     next = { ...next, jobs, commandSeq: seq, outbox: [...next.outbox, start] };
   }
   return next;
@@ -116,10 +116,12 @@ export const requestCancel: Reducers['requestCancel'] = (ledger, jobId, now) => 
 };
 
 /** R12: what has ended stays in the outbox as it was sent. */
-export const receiveReportWithoutTombstones: Reducers['receiveReport'] = (ledger, events, now, leaseMs) => {
-  const heard = real.receiveReport(ledger, events, now, leaseMs);
-  const outbox = heard.ledger.outbox.map((command) => ledger.outbox.find(({ seq }) => seq === command.seq) ?? command);
-  return { ...heard, ledger: { ...heard.ledger, outbox } };
+export const receiveReportWithoutTombstones: Reducers['receiveReport'] = (ledger, report, now, leaseMs) => {
+  const received = real.receiveReport(ledger, report, now, leaseMs);
+  const outbox = received.ledger.outbox.map(
+    (command) => ledger.outbox.find(({ seq }) => seq === command.seq) ?? command,
+  );
+  return { ...received, ledger: { ...received.ledger, outbox } };
 };
 
 export const severalPerTarget: Reducers['startableJobs'] = (ledger: AgentLedger) =>

@@ -1,5 +1,6 @@
 import { type ControlJob, TERMINAL_STATES } from '@lastgood/protocol';
 import { asKnown, helloWith } from './hello-mutations.ts';
+import { localJobMutations } from './local-job-mutations.ts';
 import {
   acceptCommand,
   asNext,
@@ -17,8 +18,11 @@ import {
   unmergedAgain,
   withoutDuty,
 } from './mutated-reducers.ts';
-import { disasters, ordinary, rollbacks, zombies } from './world.ts';
+import { disasters, type Faults, ordinary, rollbacks, zombies } from './world.ts';
 
+/** Long, with many connections that speak up late, and without schedules. */
+const oldConnections: Faults = { ...zombies, schedules: 0, steps: 800, redial: 0.05, calamity: 0.02 };
+/** Every rule, removed one at a time. */
 export const mutations: readonly Mutation[] = [
   {
     rule: 'R1',
@@ -77,7 +81,9 @@ export const mutations: readonly Mutation[] = [
     rule: 'R6',
     without: 'destructive jobs begin without asking',
     faults: ordinary,
-    protocol: reduceWith({ nextStep: (job, when) => real.nextStep({ ...job, class: 'safe' }, when) }),
+    protocol: reduceWith({
+      nextStep: (ledger, job, when) => real.nextStep(ledger, { ...job, class: 'safe' }, when),
+    }),
   },
   { rule: 'R6', without: 'a grant never ends', faults: ordinary, protocol: withoutDuty('endGrants') },
   {
@@ -96,20 +102,20 @@ export const mutations: readonly Mutation[] = [
   {
     rule: 'R10',
     without: 'older sessions live on',
-    faults: zombies,
+    faults: oldConnections,
     protocol: withoutDuty('fenceSessions'),
   },
   {
     rule: 'R10',
     without: 'a hello that was held back on an older connection is believed',
-    faults: zombies,
+    faults: oldConnections,
     protocol: withoutDuty('refuseOlderLinks'),
   },
   {
     rule: 'R11',
     without: 'jobs begin after their start-by time',
     faults: ordinary,
-    protocol: reduceWith({ nextStep: (job, { grant }) => real.nextStep(job, { now: 0, grant }) }),
+    protocol: reduceWith({ nextStep: (ledger, job, { grant }) => real.nextStep(ledger, job, { now: 0, grant }) }),
   },
   {
     rule: 'R11',
@@ -132,7 +138,7 @@ export const mutations: readonly Mutation[] = [
   {
     rule: 'R12',
     without: 'the start of a job that has ended stays in the outbox',
-    faults: rollbacks,
+    faults: { ...rollbacks, schedules: 0 },
     protocol: reduceWith({ receiveReport: receiveReportWithoutTombstones }),
   },
   {
@@ -174,9 +180,9 @@ export const mutations: readonly Mutation[] = [
       receiveHello: (ledger, input, now, leaseMs) => {
         const asked = new Set([...ledger.jobs.values()].filter((job) => job.cancelRequested).map(({ jobId }) => jobId));
         const quiet = changeJobs(ledger, (job) => ({ ...job, cancelRequested: false }));
-        const heard = real.receiveHello(quiet, input, now, leaseMs);
-        const back = changeJobs(heard.ledger, (job) => ({ ...job, cancelRequested: asked.has(job.jobId) }));
-        return { ...heard, ledger: back };
+        const received = real.receiveHello(quiet, input, now, leaseMs);
+        const back = changeJobs(received.ledger, (job) => ({ ...job, cancelRequested: asked.has(job.jobId) }));
+        return { ...received, ledger: back };
       },
     }),
   },
@@ -194,9 +200,9 @@ export const mutations: readonly Mutation[] = [
     faults: rollbacks,
     protocol: reduceWith({
       receiveHello: (...input) => {
-        const heard = real.receiveHello(...input);
-        if (heard.reset === null || heard.reset.jobs.length < 2) return heard;
-        return { ...heard, reset: { ...heard.reset, jobs: heard.reset.jobs.slice(-1) }, more: true };
+        const received = real.receiveHello(...input);
+        if (received.reset === null || received.reset.jobs.length < 2) return received;
+        return { ...received, reset: { ...received.reset, jobs: received.reset.jobs.slice(-1) }, more: true };
       },
     }),
   },
@@ -271,13 +277,13 @@ export const mutations: readonly Mutation[] = [
     without: 'the end that a hello told is not completed by its event',
     faults: disasters,
     protocol: reduceWith({
-      receiveReport: (ledger, events, now, leaseMs) => {
-        const heard = real.receiveReport(ledger, events, now, leaseMs);
+      receiveReport: (ledger, report, now, leaseMs) => {
+        const received = real.receiveReport(ledger, report, now, leaseMs);
         const untold = (job: ControlJob): boolean => TERMINAL_STATES.has(job.state) && job.result === null;
         const before = [...ledger.jobs.values()].filter(untold);
-        const jobs = new Map(heard.ledger.jobs);
+        const jobs = new Map(received.ledger.jobs);
         for (const job of before) jobs.set(job.jobId, job);
-        return { ...heard, ledger: { ...heard.ledger, jobs } };
+        return { ...received, ledger: { ...received.ledger, jobs } };
       },
     }),
   },
@@ -289,8 +295,8 @@ export const mutations: readonly Mutation[] = [
       afterCatalogRestore: (ledger, incarnation) =>
         changeJobs(real.afterCatalogRestore(ledger, incarnation), (job) => ({ ...job, frozen: false })),
       receiveHello: (ledger, input, now, leaseMs) => {
-        const heard = real.receiveHello(ledger, input, now, leaseMs);
-        return { ...heard, ledger: changeJobs(heard.ledger, (job) => ({ ...job, frozen: false })) };
+        const received = real.receiveHello(ledger, input, now, leaseMs);
+        return { ...received, ledger: changeJobs(received.ledger, (job) => ({ ...job, frozen: false })) };
       },
     }),
   },
@@ -322,4 +328,5 @@ export const mutations: readonly Mutation[] = [
       },
     }),
   },
+  ...localJobMutations,
 ];

@@ -1,10 +1,10 @@
-import type { AgentCommand, HelloAnswer, HelloInput, JobEvent } from '@lastgood/protocol';
+import type { AgentCommand, HelloAnswer, HelloInput, JobReport } from '@lastgood/protocol';
 
 export type Up =
   | { type: 'hello'; input: HelloInput }
   | { type: 'ack'; upToSeq: number }
   | { type: 'begin'; jobId: string; attempt: number; nonce: string }
-  | { type: 'report'; events: JobEvent[] }
+  | { type: 'report'; report: JobReport }
   | { type: 'heartbeat'; running: { jobId: string; attempt: number }[]; outboxDepth: number };
 export type Down =
   | { type: 'hello'; answer: HelloAnswer }

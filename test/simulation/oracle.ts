@@ -29,8 +29,13 @@ interface Truth {
   readonly agent: number;
   readonly destructive: boolean;
   readonly effects: Effect[];
-  /** The life in which the agent knew the job when the catalog forgot it; null when nobody knew it. */
-  forgotten: { life: number | null } | null;
+  createdByControl: boolean;
+  /** How often the host had been set back when the job was first created. */
+  readonly firstLife: number;
+  /** The latest time at which its agent created it, by the agent's clock. */
+  bornAt: number | null;
+  /** The life in which only the agent knows the job, because the catalog never knew it or has lost it; null: nobody knows it. */
+  onlyAgent: { life: number | null } | null;
 }
 
 export interface StartOfEffect {
@@ -49,10 +54,42 @@ export class Oracle {
   readonly #granted = new Set<string>();
   readonly #control = new Map<number, ControlLedger>();
   readonly #applied = new Map<string, Set<string>>();
+  readonly #lives = new Map<number, number>();
   effects = 0;
 
+  /** The control plane has created a job; perhaps one that its agent has created as well. */
   created(jobId: string, agent: number, spec: JobSpec): void {
-    this.#jobs.set(jobId, { agent, destructive: classOf(spec) === 'destructive', effects: [], forgotten: null });
+    const known = this.#jobs.get(jobId);
+    if (known !== undefined) {
+      known.createdByControl = true;
+      return;
+    }
+    const destructive = classOf(spec) === 'destructive';
+    const unborn = { firstLife: this.#lives.get(agent) ?? 0, bornAt: null, onlyAgent: null };
+    this.#jobs.set(jobId, { agent, destructive, effects: [], createdByControl: true, ...unborn });
+  }
+
+  /** An agent has journaled a job of its own; once more if its host was set back to before it. */
+  born({ jobId, spec, createdAt }: AgentJob, agent: number, life: number): void {
+    const known = this.#control.get(agent)?.jobs.has(jobId) === true;
+    const truth = this.#jobs.get(jobId);
+    if (truth === undefined) {
+      const destructive = classOf(spec) === 'destructive';
+      const born = { firstLife: life, bornAt: createdAt, onlyAgent: { life } };
+      this.#jobs.set(jobId, { agent, destructive, effects: [], createdByControl: false, ...born });
+      return;
+    }
+    truth.bornAt = Math.max(truth.bornAt ?? createdAt, createdAt);
+    if (!known) truth.onlyAgent = { life };
+  }
+
+  /** A safe job that its agent has created may run again after the host was set back: nobody there knows that it ran. */
+  #mayRepeat(truth: Truth, life: number): boolean {
+    return !truth.destructive && truth.bornAt !== null && life > truth.firstLife;
+  }
+
+  hostSetBack(agent: number, life: number): void {
+    this.#lives.set(agent, life);
   }
 
   granted(agent: number, { jobId, attempt }: { jobId: string; attempt: number }, nonce: string): void {
@@ -98,7 +135,8 @@ export class Oracle {
       throw new Violation(`${key}: a destructive job begins without a live grant`);
     }
     if (hostClock > job.startBy) throw new Violation(`${key}: begins after its start-by time`);
-    const known = this.#control.get(agent)?.jobs.get(job.jobId);
+    const repeats = job.local && this.#mayRepeat(truth, life);
+    const known = repeats ? undefined : this.#control.get(agent)?.jobs.get(job.jobId);
     if (known !== undefined && TERMINAL_STATES.has(known.state)) {
       throw new Violation(`${key}: begins after it was recorded as ${known.state}`);
     }
@@ -124,7 +162,9 @@ export class Oracle {
   controlCommits(agent: number, after: ControlLedger): void {
     const before = this.#control.get(agent);
     this.#control.set(agent, after);
-    if (before === undefined || before.jobs === after.jobs) return;
+    if (before?.jobs === after.jobs) return;
+    for (const jobId of after.jobs.keys()) this.#truth(jobId).onlyAgent = null;
+    if (before === undefined) return;
     for (const [jobId, was] of before.jobs) {
       const is = after.jobs.get(jobId);
       if (is === undefined) throw new Violation(`${jobId}: the control plane lost the job`);
@@ -156,9 +196,9 @@ export class Oracle {
     this.#control.set(agent, copy);
     for (const [jobId, truth] of this.#jobs) {
       if (truth.agent !== agent) continue;
-      const told = [...journal.jobs.values()].some((job) => job.jobId === jobId);
+      const inJournal = [...journal.jobs.values()].some((job) => job.jobId === jobId);
       if (copy.jobs.has(jobId)) continue;
-      truth.forgotten = { life: told ? life : null };
+      truth.onlyAgent = { life: inJournal ? life : null };
     }
     for (const key of this.#applied.keys()) {
       const jobId = key.slice(0, key.indexOf('#'));
@@ -172,7 +212,7 @@ export class Oracle {
       if (truth.agent !== agent) continue;
       const job = control.jobs.get(jobId);
       if (job === undefined) {
-        if (truth.forgotten === null || truth.forgotten.life === life) throw new Violation(`${jobId}: the job is lost`);
+        if (truth.onlyAgent === null || truth.onlyAgent.life === life) throw new Violation(`${jobId}: the job is lost`);
         continue;
       }
       this.#checkEnd(job, truth, journal, life);
@@ -193,13 +233,20 @@ export class Oracle {
       );
     }
     this.#checkSuccess(key, job, own);
+    this.#checkTimes(key, job, truth);
     const here = truth.effects.filter((one) => one.life === life && one.attempt === job.attempt);
     const unbegun =
       job.lastEventNumber === 0 || (job.state === 'canceled' && job.lastEventNumber <= 2) || job.state === 'rejected';
-    if (unbegun && here.length > 0)
+    if (unbegun && here.length > 0 && !this.#mayRepeat(truth, life))
       throw new Violation(`${key}: ${job.state} before its start, and yet it took effect`);
     if (truth.effects.filter((one) => one.life === life).length > MAX_ATTEMPTS)
       throw new Violation(`${key}: begun too often`);
+  }
+
+  /** A job that only its agent created has the agent's times, not those of its adoption. */
+  #checkTimes(key: string, job: ControlJob, truth: Truth): void {
+    if (truth.createdByControl || truth.bornAt === null || job.createdAt <= truth.bornAt) return;
+    throw new Violation(`${key}: was created at ${truth.bornAt}, is recorded as created at ${job.createdAt}`);
   }
 
   /** A success that the agent has recorded is recorded by the control plane as a success, with the same result. */

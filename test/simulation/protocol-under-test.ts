@@ -7,6 +7,7 @@ export type Reducers = Pick<
   | 'adoptHelloAnswer'
   | 'acceptCommand'
   | 'cancelAttempt'
+  | 'createLocalJob'
   | 'startableJobs'
   | 'nextStep'
   | 'markRunning'

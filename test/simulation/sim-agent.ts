@@ -12,7 +12,7 @@ import {
   jobKey,
   wireErrorOf,
 } from '@lastgood/protocol';
-import { type Environment, GRANT_MS } from './environment.ts';
+import { type Environment, GRANT_MS, occurrenceAt } from './environment.ts';
 import type { Down, Link, Up } from './network.ts';
 
 interface Grant {
@@ -34,9 +34,13 @@ interface Process {
   readonly runs: Map<string, { stopping: boolean }>;
 }
 /** Each success has a result of its own, so that one that is lost or mixed up is noticed. */
-const doneWith = (told: string): JobOutcome => ({ type: 'succeeded', error: null, result: { told } });
+const doneWith = (what: string): JobOutcome => ({ type: 'succeeded', error: null, result: { what } });
 const broke: JobOutcome = { type: 'failed', error: wireErrorOf('TOOL_FAILED', 'the tool failed'), result: null };
 const stopped: JobOutcome = { type: 'canceled', error: wireErrorOf('JOB_CANCELED', 'it was stopped'), result: null };
+
+/** What this host does not allow. */
+const refuse = (spec: AgentJob['spec']) =>
+  spec.command === 'undo' ? wireErrorOf('HOST_LIMIT', 'not allowed here') : null;
 
 /** An agent: a journal that survives, a process that does not. The real reducers decide, this class only carries out. */
 export class SimAgent {
@@ -59,10 +63,17 @@ export class SimAgent {
 
   #commit(process: Process, ledger: AgentLedger): void {
     this.#env.mayCrash(this.index);
+    this.#noteBirths(this.disk, ledger);
     process.ledger = ledger;
     this.disk = ledger;
     this.#env.mayCrash(this.index);
     this.#follow(process);
+  }
+
+  #noteBirths(before: AgentLedger, after: AgentLedger): void {
+    if (before.jobs === after.jobs) return;
+    for (const [key, job] of after.jobs)
+      if (job.local && !before.jobs.has(key)) this.#env.oracle.born(job, this.index, this.life);
   }
 
   /** The runner follows the journal: what was overruled ends at once, what was canceled is asked to stop. */
@@ -110,6 +121,7 @@ export class SimAgent {
     this.die();
     this.disk = snapshot;
     this.life += 1;
+    this.#env.oracle.hostSetBack(this.index, this.life);
   }
 
   hangUp(): void {
@@ -164,8 +176,6 @@ export class SimAgent {
 
   #take(process: Process, command: Extract<Down, { type: 'command' }>['command']): void {
     const { reduce, duties } = this.#env.protocol;
-    const refuse = (spec: AgentJob['spec']) =>
-      spec.command === 'undo' ? wireErrorOf('HOST_LIMIT', 'not allowed here') : null;
     const { ledger, gap } = reduce.acceptCommand(process.ledger, command, this.#eventFactory, refuse);
     if (gap) {
       this.hangUp();
@@ -190,13 +200,26 @@ export class SimAgent {
     }
   }
 
+  /** A schedule of this host fires, connected or not. */
+  fire(): void {
+    const process = this.process;
+    const schedule = this.#env.random.pick(this.#env.schedules.filter(({ agent }) => agent === this.index));
+    if (process === null || schedule === undefined) return;
+    const { createdAt, ...job } = occurrenceAt(schedule, this.#eventFactory.now, this.#env.random.below(3));
+    if (createdAt > job.startBy) return;
+    const { ledger } = this.#env.protocol.reduce.createLocalJob(process.ledger, job, this.#eventFactory, refuse);
+    if (ledger === process.ledger) return;
+    this.#env.note(() => `agent ${this.index}: creates ${job.jobId}: ${job.spec.command} ${job.spec.target}`);
+    this.#commit(process, ledger);
+  }
+
   report(): void {
     const process = this.process;
     if (process === null || !process.live || process.reporting) return;
-    const events = this.#env.protocol.reduce.reportBatch(process.ledger, 700);
-    if (events.length === 0) return;
+    const report = this.#env.protocol.reduce.reportBatch(process.ledger, 700);
+    if (report.events.length === 0) return;
     process.reporting = true;
-    this.#send(process, { type: 'report', events });
+    this.#send(process, { type: 'report', report });
   }
 
   heartbeat(): void {
@@ -220,7 +243,8 @@ export class SimAgent {
     const grant = process.grants.get(key);
     const live = grant?.state === 'valid' && (!duties.endGrants || this.#env.now() < grant.sentAt + GRANT_MS);
     const state = live ? 'valid' : grant?.state === 'denied' ? 'denied' : 'none';
-    const step = reduce.nextStep(job, { now: this.#eventFactory.now, grant: state });
+    const step = reduce.nextStep(process.ledger, job, { now: this.#eventFactory.now, grant: state });
+    if (step === 'wait') return;
     if (step === 'ask') {
       this.#ask(process, job, grant);
     } else if (step === 'expire') {
@@ -280,10 +304,10 @@ export class SimAgent {
   }
 
   /** Forgets what ended some time ago and is confirmed. */
-  forget(): void {
+  forget(afterMs: number): void {
     const process = this.process;
     if (process === null) return;
-    const before = this.#eventFactory.now - 30_000;
+    const before = this.#eventFactory.now - afterMs;
     this.#commit(process, this.#env.protocol.reduce.forgetFinished(process.ledger, before));
   }
 

@@ -1,12 +1,13 @@
 import {
   type ControlLedger,
   type HelloInput,
-  type JobEvent,
+  type JobDescription,
+  type JobReport,
   type JobSpec,
   LIMITS,
   TERMINAL_STATES,
 } from '@lastgood/protocol';
-import { type Environment, LEASE_MS } from './environment.ts';
+import { type Environment, LEASE_MS, occurrenceAt, type Schedule } from './environment.ts';
 import type { Down, Link, Up } from './network.ts';
 
 interface Session {
@@ -122,15 +123,25 @@ export class SimControl {
   }
 
   create(agent: number, spec: JobSpec, startInMs: number): void {
-    const jobId = this.#env.newId('job');
-    this.#env.oracle.created(jobId, agent, spec);
-    this.#env.note(() => `control: creates ${jobId} for agent ${agent}: ${spec.command} ${spec.target}`);
-    const job = { jobId, spec, startBy: this.#now + startInMs, deadlineMs: 3_600_000 };
-    const before = this.#ledgerFor(agent, [jobId]);
+    const origin = { kind: 'command', by: 'a person' } as const;
+    const times = { createdAt: this.#now, startBy: this.#now + startInMs, deadlineMs: 3_600_000 };
+    this.#create(agent, { jobId: this.#env.newId('job'), spec, origin, ...times });
+  }
+
+  /** Somebody asks for the occurrence that is due, which its agent may create at the same time. */
+  runDue(schedule: Schedule): void {
+    this.#create(schedule.agent, occurrenceAt(schedule, this.#now, this.#env.random.below(3)));
+  }
+
+  #create(agent: number, job: JobDescription): void {
+    const before = this.#ledgerFor(agent, [job.jobId]);
     const ledger = this.#env.protocol.reduce.createJob(before, job);
+    if (ledger === before) return;
+    this.#env.oracle.created(job.jobId, agent, job.spec);
+    this.#env.note(() => `control: creates ${job.jobId} for agent ${agent}: ${job.spec.command} ${job.spec.target}`);
     // A person whose request died with the process repeats it: the job is only owed once it is stored.
     this.disk.set(agent, { ...ledger, jobs: new Map([...this.ledger(agent).jobs, ...ledger.jobs]) });
-    this.#memory.set(agent, ledger);
+    this.#memory.set(agent, this.#env.protocol.reduce.withoutEndedJobs(ledger));
     this.#env.oracle.controlCommits(agent, this.ledger(agent));
   }
 
@@ -202,17 +213,17 @@ export class SimControl {
       if (granted) this.#env.oracle.granted(agent, { jobId, attempt }, nonce);
       this.#answer(session, before, ledger, { type: 'begin', nonce, granted, reason });
     } else {
-      this.#receiveReport(session, message.events);
+      this.#receiveReport(session, message.report);
     }
   }
 
-  #receiveReport(session: Session, events: JobEvent[]): void {
+  #receiveReport(session: Session, report: JobReport): void {
     const { agent } = session;
     const before = this.#ledgerFor(
       agent,
-      events.map(({ jobId }) => jobId),
+      report.events.map(({ jobId }) => jobId),
     );
-    const received = this.#env.protocol.reduce.receiveReport(before, events, this.#now, LEASE_MS);
+    const received = this.#env.protocol.reduce.receiveReport(before, report, this.#now, LEASE_MS);
     if (received.diverged) {
       this.#env.oracle.accused(agent, this.#env.unharmed);
       this.#env.note(() => `control: another history from agent ${agent}`);

@@ -1,5 +1,5 @@
 import type { JobSpec } from '@lastgood/protocol';
-import { Crash, type Environment } from './environment.ts';
+import { Crash, type Environment, type Schedule, schedulesOf } from './environment.ts';
 import { canDeliverDown, canDeliverUp, type Link, newLink } from './network.ts';
 import { Oracle, Violation } from './oracle.ts';
 import type { Protocol } from './protocol-under-test.ts';
@@ -24,6 +24,10 @@ export interface Faults {
   readonly calamity: number;
   /** How often an agent forgets ended jobs; 0 where a catalog may be restored from a copy older than them. */
   readonly forget: number;
+  /** How long after its end, at least, a job is forgotten. */
+  readonly forgetAfterMs: number;
+  /** How many of the seeds have schedules. What only commands do would be rare if all had. */
+  readonly schedules: number;
 }
 /** Crashes and a bad network; hosts and catalog keep what they have committed. */
 export const ordinary: Faults = {
@@ -40,6 +44,8 @@ export const ordinary: Faults = {
   restore: 0,
   calamity: 0,
   forget: 0.3,
+  forgetAfterMs: 30_000,
+  schedules: 0.5,
 };
 /** Also hosts set back to snapshots and a catalog restored from copies. */
 export const disasters: Faults = { ...ordinary, rollback: 0.006, restore: 0.004, forget: 0 };
@@ -61,6 +67,7 @@ class World implements Environment {
   readonly protocol: Protocol;
   readonly random: Random;
   readonly oracle = new Oracle();
+  readonly schedules: readonly Schedule[];
   readonly #faults: Faults;
   readonly #agents: SimAgent[] = [];
   readonly #control: SimControl;
@@ -83,6 +90,7 @@ class World implements Environment {
     this.random = new Random(seed);
     this.#faults = faults;
     this.trace = trace;
+    this.schedules = this.random.chance(faults.schedules) ? schedulesOf(faults.agents) : [];
     for (let index = 0; index < faults.agents; index += 1) this.#agents.push(new SimAgent(index, this));
     this.#control = new SimControl(this, faults.agents);
   }
@@ -143,6 +151,11 @@ class World implements Environment {
   }
 
   #newJob(): void {
+    const schedule = this.random.pick(this.schedules);
+    if (schedule !== undefined && this.random.chance(0.15)) {
+      this.#control.runDue(schedule);
+      return;
+    }
     const target = this.random.chance(0.5) ? 'shop' : 'crm';
     const backupId = uuid(1);
     const specs: JobSpec[] = [
@@ -191,10 +204,12 @@ class World implements Environment {
       heartbeat: 1,
       work: 5,
       finish: 2,
+      fire: this.schedules.length > 0 ? 1.5 : 0,
       snapshot: 0.3,
       forget: this.#faults.forget,
     });
     if (what === 'snapshot') agent.snapshots.push(agent.disk);
+    else if (what === 'forget') this.#try(() => agent.forget(this.#faults.forgetAfterMs));
     else this.#try(() => agent[what]());
   }
 

@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { type Agent, type AgentOptions, enroll, readAgentConfig, startAgent } from '@lastgood/agent';
 import { type Control, startControl } from '@lastgood/control';
 import { systemClock } from '@lastgood/host';
-import type { JobSpec, JobView } from '@lastgood/protocol';
+import type { AgentJob, JobSpec, JobView } from '@lastgood/protocol';
 import { type AdminClient, adminClient, temporaryFolder, waitFor } from '@lastgood/testkit';
+import Database from 'better-sqlite3';
 
 const forever = new AbortController().signal;
 export const silent = { info: () => undefined, warn: () => undefined, error: () => undefined, fatal: () => undefined };
@@ -14,13 +15,13 @@ export const silent = { info: () => undefined, warn: () => undefined, error: () 
 export class InProcessFleet implements AsyncDisposable {
   readonly folder: string;
   readonly admin: AdminClient;
-  readonly control: Control;
   readonly #cleanup: AsyncDisposableStack;
+  #control: Control;
   #agent: Agent | undefined;
 
   private constructor(folder: string, control: Control, admin: AdminClient, cleanup: AsyncDisposableStack) {
     this.folder = folder;
-    this.control = control;
+    this.#control = control;
     this.admin = admin;
     this.#cleanup = cleanup;
   }
@@ -30,9 +31,9 @@ export class InProcessFleet implements AsyncDisposable {
     await using cleanup = new AsyncDisposableStack();
     const { path: folder } = cleanup.use(await temporaryFolder());
     const control = await startControl({ dataDir: join(folder, 'control'), clock: systemClock, log: silent as never });
-    cleanup.defer(() => control.close());
     const admin = await adminClient(control.url, control.adminTokenFile);
     const both = new InProcessFleet(folder, control, admin, cleanup.move());
+    both.#cleanup.defer(() => both.stopControl());
     await both.write((config) => {
       file(config);
       return config;
@@ -40,6 +41,30 @@ export class InProcessFleet implements AsyncDisposable {
     const { token } = await admin.createEnrollToken.mutate({ environment: 'test', host: 'db-1', expiresInHours: 1 });
     await enroll(await readAgentConfig(both.configFile), control.url, token);
     return both;
+  }
+
+  get control(): Control {
+    return this.#control;
+  }
+  async stopControl(): Promise<void> {
+    await this.#control.close();
+  }
+  /** Starts the control plane again at the same address. */
+  async startControl(): Promise<void> {
+    const port = Number(new URL(this.#control.url).port);
+    const dataDir = join(this.folder, 'control');
+    this.#control = await startControl({ dataDir, port, clock: systemClock, log: silent as never });
+  }
+
+  /** The first attempt of a job in the journal of the agent, read from the file. */
+  journaled(jobId: string): AgentJob | undefined {
+    const sqlite = new Database(this.journalFile, { readonly: true });
+    try {
+      const row = sqlite.prepare<[string], { json: string }>('select json from job where key = ?').get(`${jobId}#1`);
+      return row === undefined ? undefined : (JSON.parse(row.json.slice(9)) as AgentJob);
+    } finally {
+      sqlite.close();
+    }
   }
 
   get configFile(): string {

@@ -3,7 +3,15 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Clock, Failure, toWireError } from '@lastgood/core';
 import { lockFolder, makePrivateFolder } from '@lastgood/host';
-import { type Finding, forgetFinished, makeFinding } from '@lastgood/protocol';
+import {
+  createLocalJob,
+  type Finding,
+  forgetFinished,
+  type JobDescription,
+  type JobSpec,
+  makeFinding,
+  type WireError,
+} from '@lastgood/protocol';
 import { type AgentConfig, readAgentConfig } from './config/agent-config.ts';
 import { type Identity, readIdentity } from './config/identity.ts';
 import { InventoryCollector, PROBE_MS, probeContext } from './inventory/collector.ts';
@@ -13,6 +21,7 @@ import { refusalOf } from './jobs/host-limits.ts';
 import { JobRunner } from './jobs/job-runner.ts';
 import { recoverInterrupted } from './jobs/recover.ts';
 import { type Target, targetsOf } from './jobs/targets.ts';
+import { eventsNow } from './journal/event-factory.ts';
 import { Journal } from './journal/journal.ts';
 import { ControlClock } from './link/control-clock.ts';
 import { Link } from './link/link.ts';
@@ -40,6 +49,8 @@ export interface AgentOptions {
 export interface Agent {
   /** Resolves when the agent ended by itself, because nobody answered for a day. */
   readonly ended: Promise<void>;
+  /** Creates a job on this host without the control plane, as a schedule does. At most once per id (createLocalJob). */
+  createJob(job: Omit<JobDescription, 'createdAt'>): 'created' | 'known' | 'too-large';
   /** Reads the agent file again; an invalid one is refused with CONFIG_INVALID and the old one stays in force (J6). */
   reload(): Promise<void>;
   /** Ends what runs, waits for its tools, closes the journal. Tells what it had to leave behind: calls into disks that do not answer. */
@@ -175,6 +186,12 @@ class RunningAgent implements Agent {
     this.#link.redial();
   }
 
+  createJob(job: Omit<JobDescription, 'createdAt'>): 'created' | 'known' | 'too-large' {
+    const refuse = (spec: JobSpec): WireError | null => refusalOf(this.#targets, spec);
+    const events = eventsNow(this.#options.clock);
+    return this.#journal.apply((ledger) => createLocalJob(ledger, job, events, refuse)).value;
+  }
+
   async reload(): Promise<void> {
     try {
       const config = await readAgentConfig(this.#options.configFile);
@@ -240,6 +257,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   let closing: Promise<readonly string[]> | undefined;
   return {
     ended: agent.ended,
+    createJob: (job) => agent.createJob(job),
     reload: () => agent.reload(),
     close: () => {
       closing ??= agent.close().then(async (left) => {

@@ -184,7 +184,7 @@ test('D5: keeps what is held in the repository, and what a held backup depends o
   await repository.hold(target.ref, ids[1] ?? '', { reason: 'audit', by: 'alice', at: '2026-01-01T00:00:00Z' });
   const { decisions } = await bench.rotate({ keepLast: 1 });
   expect(await bench.left()).toEqual([0, 1, 4]);
-  expect(decisions.find(({ backupId }) => backupId === ids[1])?.reason).toBe('held');
+  expect(decisions.find(({ backupId }) => backupId === ids[1])?.reason).toEqual({ code: 'HELD', params: {} });
 });
 
 test('D6: removes a whole chain in one rotation, what depends on a backup before it', async () => {

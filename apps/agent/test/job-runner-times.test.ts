@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { EngineContext, Repository } from '@lastgood/core';
 import { acceptCommand, cancelAttempt, finishJob, type JobSpec, jobKey } from '@lastgood/protocol';
-import { temporaryFolder } from '@lastgood/testkit';
+import { aStartCommand, temporaryFolder } from '@lastgood/testkit';
 import { pino } from 'pino';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { agentConfigSchema } from '../src/config/agent-config.ts';
@@ -84,8 +84,7 @@ function runnerWith(spec: JobSpec, deadlineMs = 600_000, more: Partial<JobRunner
     jumpedMs: () => 0,
     ...more,
   });
-  const times = { startBy: time.wall + 600_000, deadlineMs };
-  const command = { seq: 1, type: 'job.start', jobId: JOB, attempt: 1, spec, ...times } as const;
+  const command = aStartCommand(JOB, { spec, startBy: time.wall + 600_000, deadlineMs });
   journal.update((ledger) => acceptCommand(ledger, command, eventsNow(clock), () => null).ledger);
   // Jobs of these tests may never end; none of them writes into a journal that is closed.
   cleanup.defer(() => void runner.stop());

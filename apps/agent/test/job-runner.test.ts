@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { Failure, type Repository } from '@lastgood/core';
 import { systemClock } from '@lastgood/host';
 import { acceptCommand } from '@lastgood/protocol';
-import { temporaryFolder } from '@lastgood/testkit';
+import { aStartCommand, temporaryFolder } from '@lastgood/testkit';
 import { pino } from 'pino';
 import { expect, test } from 'vitest';
 import { agentConfigSchema } from '../src/config/agent-config.ts';
@@ -46,15 +46,7 @@ async function runnerWithJob(folder: string) {
     controlNow: () => null,
     jumpedMs: () => 0,
   });
-  const command = {
-    seq: 1,
-    type: 'job.start',
-    jobId: JOB,
-    attempt: 1,
-    spec: { command: 'verify', target: 'shop', backupId: JOB, level: 0 },
-    startBy: Date.now() + 600_000,
-    deadlineMs: 600_000,
-  } as const;
+  const command = aStartCommand(JOB, { spec: { command: 'verify', target: 'shop', backupId: JOB, level: 0 } });
   journal.update((ledger) => acceptCommand(ledger, command, eventsNow(systemClock), () => null).ledger);
   journal.update((ledger) => ({ ...ledger, reconciled: true }));
   return { runner, asked, journal };

@@ -1,7 +1,7 @@
 import { copyFile, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type AgentLedger, acceptCommand, finishJob, jobKey, markRunning, reportBatch } from '@lastgood/protocol';
-import { temporaryFolder } from '@lastgood/testkit';
+import { aStartCommand, temporaryFolder } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
 import { Journal } from '../src/journal/journal.ts';
 
@@ -18,15 +18,7 @@ const key = jobKey(JOB, 1);
 
 /** The ledgers of one job's life, in order. */
 function life(first: AgentLedger): AgentLedger[] {
-  const command = {
-    seq: 1,
-    type: 'job.start',
-    jobId: JOB,
-    attempt: 1,
-    spec: { command: 'backup', target: 'shop', databases: null, digests: false },
-    startBy: 10_000,
-    deadlineMs: 60_000,
-  } as const;
+  const command = aStartCommand(JOB, { startBy: 10_000, deadlineMs: 60_000 });
   const accepted = acceptCommand(first, command, eventFactory(), () => null).ledger;
   const running = markRunning(accepted, key, eventFactory());
   return [accepted, running, finishJob(running, key, { type: 'succeeded', error: null, result: null }, eventFactory())];
@@ -46,7 +38,7 @@ test('what was saved is there after the next start', async () => {
   using again = await Journal.open(file, 1);
   expect(again.damaged).toBeUndefined();
   expect(again.ledger).toEqual(ledger);
-  expect(reportBatch(again.ledger)).toHaveLength(3);
+  expect(reportBatch(again.ledger).events).toHaveLength(3);
 });
 
 test('R1, R7: a step of the journal is on the disk before anybody hears of it', async () => {

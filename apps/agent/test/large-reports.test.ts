@@ -9,6 +9,7 @@ import {
   markRunning,
   sizeOf,
 } from '@lastgood/protocol';
+import { aStartCommand } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
 import { InProcessFleet } from '../../../test/support/in-process-fleet.ts';
 import { Journal } from '../src/journal/journal.ts';
@@ -40,9 +41,8 @@ test('K5: unreported results that are together larger than a frame let the agent
     using journal = await Journal.open(both.journalFile, Date.now());
     for (const jobId of jobs) {
       const { ledger } = journal;
-      const start = { seq: ledger.lastSeq + 1, type: 'job.start', jobId, attempt: 1, spec: rotation } as const;
-      const times = { startBy: Date.now() + 600_000, deadlineMs: 600_000 };
-      const accepted = acceptCommand(ledger, { ...start, ...times }, eventFactory, () => null).ledger;
+      const start = aStartCommand(jobId, { seq: ledger.lastSeq + 1, spec: rotation });
+      const accepted = acceptCommand(ledger, start, eventFactory, () => null).ledger;
       const key = jobKey(jobId, 1);
       const ended = finishJob(
         markRunning(accepted, key, eventFactory),

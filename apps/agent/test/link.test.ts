@@ -3,7 +3,7 @@ import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { acceptCommand } from '@lastgood/protocol';
-import { temporaryFolder } from '@lastgood/testkit';
+import { aStartCommand, temporaryFolder } from '@lastgood/testkit';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { Journal } from '../src/journal/journal.ts';
 import { backoffMs } from '../src/link/backoff.ts';
@@ -65,10 +65,7 @@ function start(more: Partial<LinkParts> = {}): void {
 }
 /** Puts a job into the journal whose events are to be reported. */
 function acceptJob(): void {
-  const spec = { command: 'backup', target: 'shop', databases: null, digests: false } as const;
-  const times = { startBy: wall + 600_000, deadlineMs: 600_000 };
-  const command = { seq: 1, type: 'job.start', jobId: JOB, attempt: 1, spec, ...times } as const;
-  journal.update((ledger) => acceptCommand(ledger, command, eventFactory(), () => null).ledger);
+  journal.update((ledger) => acceptCommand(ledger, aStartCommand(JOB), eventFactory(), () => null).ledger);
 }
 
 test('R14: nothing begins and no command is taken before the hello is answered', async () => {

@@ -86,6 +86,7 @@ CREATE UNIQUE INDEX `jobs_idempotency` ON `jobs` (`created_by`,`idempotency_key`
 CREATE TABLE `ledgers` (
 	`agent_id` text PRIMARY KEY NOT NULL,
 	`merged_incarnation` text,
+	`complete_since` integer,
 	`epoch` integer NOT NULL,
 	`command_seq` integer NOT NULL,
 	`acked` integer NOT NULL

@@ -1,17 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import type { BackupSummary, JournalJob } from '@lastgood/protocol';
+import { aJournalJob } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
 import { AgentSocket } from './support/agent-socket.ts';
 import { summary } from './support/backup-summary.ts';
 import { ControlHarness } from './support/control-harness.ts';
 
-const backup = { command: 'backup' as const, target: 'shop', databases: null, digests: false };
-
 /** Jobs of a journal whose events another catalog has confirmed, with these results. */
 const ended = (results: readonly object[]): JournalJob[] =>
   results.map((result) => ({
-    ...{ jobId: randomUUID(), attempt: 1, eventNumber: 3, lastEventId: randomUUID(), lastType: 'succeeded' as const },
-    ...{ open: false, running: false, spec: backup, startBy: 0, deadlineMs: 1, error: null },
+    ...aJournalJob(randomUUID(), { eventNumber: 3, lastEventId: randomUUID(), lastType: 'succeeded', open: false }),
     result: result as JournalJob['result'],
   }));
 
@@ -27,7 +25,9 @@ for (const order of ['newest first', 'oldest first', 'as they began'] as const)
       ...{ command: 'verify', backupId: one.backupId, level: 6, reached, passed, findings: [], durationMs: 1 },
       at: `2026-01-${day}T12:00:00.000Z`,
     });
-    const decisions = [{ backupId: removed.backupId, finishedAt: '', keep: false, reason: '' }];
+    const decisions = [
+      { backupId: removed.backupId, finishedAt: '', keep: false, reason: { code: 'OUTSIDE_RULES', params: {} } },
+    ];
     const rotated = { command: 'rotate', dryRun: false, decisions, keptCount: 2, removedCount: 1, freedBytes: 1 };
     const results = [
       ...[taken(removed), taken(broken), taken(mended), judged(removed, true, 10), judged(mended, false, 11, 3)],

@@ -8,7 +8,7 @@ import {
   LIMITS,
   type TargetInventory,
 } from '@lastgood/protocol';
-import { aBackupSummary, someDatabases, temporaryFolder } from '@lastgood/testkit';
+import { aBackupSummary, aJobDescription, someDatabases, temporaryFolder } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
 import { databaseStatuses } from '../src/api/database-status.ts';
 import type { Coverage } from '../src/catalog/backup-queries.ts';
@@ -72,7 +72,7 @@ test.for(['O\'Brien "x"', ' spaced name ', 'host=127.0.0.1', '{"a":1}', 'a\nb'])
 function endedJob(endedAt: number, result: object, target = 'shop'): ControlJob {
   const jobId = randomUUID();
   const spec = { command: 'backup', target, databases: null, digests: false } as const;
-  const ledger = createJob(emptyControlLedger('a', 'inc-1'), { jobId, spec, startBy: 1, deadlineMs: 1 });
+  const ledger = createJob(emptyControlLedger('a', 'inc-1'), aJobDescription(jobId, { spec }));
   const job = ledger.jobs.get(jobId);
   if (job === undefined) throw new TypeError('no job');
   return { ...job, state: 'succeeded', endedAt, result: result as ControlJob['result'] };
@@ -81,7 +81,7 @@ function endedJob(endedAt: number, result: object, target = 'shop'): ControlJob 
 async function restoreTimesOf(jobs: readonly ControlJob[]): Promise<RestoreTime[]> {
   await using folder = await temporaryFolder();
   const catalog = await openSqliteCatalog(join(folder.path, 'catalog.sqlite'));
-  const origin = { agentId: 'a', createdAt: 1, createdBy: 'test', idempotencyKey: null };
+  const origin = { agentId: 'a', createdBy: 'test', idempotencyKey: null };
   await catalog.commit(jobs.map((job) => ({ type: 'job.create', record: { job, ...origin } })));
   const times = await catalog.jobs.restoreTimes('a', 'shop');
   await catalog.close();

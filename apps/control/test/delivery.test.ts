@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { CLOSE, type JobSpec, type JournalJob } from '@lastgood/protocol';
+import { CLOSE, type JobSpec } from '@lastgood/protocol';
+import { aJournalJob } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
 import { AgentSocket, helloInput, until } from './support/agent-socket.ts';
 import { summary } from './support/backup-summary.ts';
@@ -90,20 +91,7 @@ test('a report whose connection dies before its answer counts once when it is se
     instanceId: run.instanceId,
     incarnation: null,
     lastSeq: 1,
-    jobs: [
-      {
-        ...{
-          jobId,
-          attempt: 1,
-          eventNumber: 1,
-          lastEventId: event.id,
-          lastType: 'accepted',
-          open: true,
-          running: false,
-        },
-        ...{ spec: backup, startBy: 0, deadlineMs: 1, error: null, result: null },
-      },
-    ],
+    jobs: [aJournalJob(jobId, { lastEventId: event.id })],
   });
   expect(accepted(await next.call('report', next.session({ events: [event] })))).toEqual([event.id]);
   expect(await run.state(jobId)).toBe('accepted');
@@ -206,7 +194,9 @@ test('a backup cannot be held while a rotation that may be removing it is under 
   expect(await hold(second.backupId, false)).toBe('done');
   expect((await admin.backups.query({})).filter(({ held }) => held)).toMatchObject([{ backupId: first.backupId }]);
   const one = tell(jobId, {});
-  const decisions = [{ backupId: second.backupId, finishedAt: '', keep: false, reason: '' }];
+  const decisions = [
+    { backupId: second.backupId, finishedAt: '', keep: false, reason: { code: 'OUTSIDE_RULES', params: {} } },
+  ];
   const result = { command: 'rotate', dryRun: false, decisions, keptCount: 1, removedCount: 1, freedBytes: 1 };
   const running = tell(jobId, { previousEventId: one.id, eventNumber: 2, type: 'running' });
   await run.agent.call('report', run.agent.session({ events: [one, running] }));
@@ -255,20 +245,13 @@ test('an agent can neither take over, judge nor remove the backups and jobs of a
   };
   const verdict = { level: 1, reached: 1, passed: false, findings: [], durationMs: 1, at: '2026-01-15T12:00:00Z' };
   await ends({ command: 'verify', backupId: mine.backupId, ...verdict });
-  const decisions = [{ backupId: mine.backupId, finishedAt: '', keep: false, reason: '' }];
+  const decisions = [
+    { backupId: mine.backupId, finishedAt: '', keep: false, reason: { code: 'OUTSIDE_RULES', params: {} } },
+  ];
   await ends({ command: 'rotate', dryRun: false, decisions, keptCount: 0, removedCount: 1, freedBytes: 1 });
   await evil.call('report', evil.session({ events: [tell(jobId, { type: 'rejected' })] }));
   await evil.end();
-  const told = {
-    jobId,
-    attempt: 1,
-    eventNumber: 9,
-    lastEventId: 'x',
-    lastType: 'failed',
-    open: false,
-    running: false,
-  } as const;
-  const jobs: JournalJob[] = [{ ...told, spec: backup, startBy: 0, deadlineMs: 1, error: null, result: null }];
+  const jobs = [aJournalJob(jobId, { eventNumber: 9, lastEventId: 'x', lastType: 'failed', open: false })];
   const liar = await AgentSocket.connect(run.bench, await run.bench.enroll('db-2'), { jobs });
   expect(liar.sessionId).not.toBe('');
   expect(await admin.backups.query({})).toMatchObject([{ backupId: mine.backupId, state: 'good', host: 'db-1' }]);

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { type ControlJob, createJob, emptyControlLedger, requestCancel } from '@lastgood/protocol';
-import { temporaryFolder } from '@lastgood/testkit';
+import { aJobDescription, temporaryFolder } from '@lastgood/testkit';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { AgentRecord } from '../src/catalog/agents.ts';
 import type { Catalog } from '../src/catalog/catalog.ts';
@@ -12,7 +12,6 @@ import { LedgerStore } from '../src/dispatch/ledger-store.ts';
 import { StandingClock } from './support/control-harness.ts';
 
 const DAY = 86_400_000;
-const spec = { command: 'backup', target: 'shop', databases: null, digests: false } as const;
 let cleanup: AsyncDisposableStack;
 let catalog: Catalog;
 let ledgers: LedgerStore;
@@ -36,9 +35,7 @@ beforeEach(async () => {
 afterEach(() => cleanup.disposeAsync());
 
 async function queue(jobId = randomUUID() as string): Promise<string> {
-  const now = clock.now();
-  const job = { jobId, spec, startBy: now + 60_000, deadlineMs: 60_000 };
-  await queueJob(ledgers, one, job, { createdBy: 'test', idempotencyKey: randomUUID(), now }, []);
+  await queueJob(ledgers, one, aJobDescription(jobId, {}, clock.now()), randomUUID(), []);
   return jobId;
 }
 /** A job that was canceled before it was sent. */
@@ -92,7 +89,7 @@ test('the id of an ended job makes no second job', async () => {
 
 test('the job of one host cannot be taken over by another one', async () => {
   const jobId = await queue();
-  const other = createJob(emptyControlLedger(two.agentId, 'inc-1'), { jobId, spec, startBy: 1, deadlineMs: 1 });
+  const other = createJob(emptyControlLedger(two.agentId, 'inc-1'), aJobDescription(jobId));
   const takeOver = ledgers.apply(two.agentId, (ledger) => ({
     ledger: { ...ledger, jobs: other.jobs },
     value: undefined,

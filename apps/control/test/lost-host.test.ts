@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { JobSpec, JobView } from '@lastgood/protocol';
+import { aJournalJob } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
 import { AgentSocket, until } from './support/agent-socket.ts';
 import { ControlHarness } from './support/control-harness.ts';
@@ -51,20 +52,6 @@ async function leftBehind(...specs: JobSpec[]) {
   const view = async (index: number): Promise<JobView> => await bench.admin().job.query({ jobId: jobIds[index] ?? '' });
   return { bench, identity, jobIds, view };
 }
-const told = (jobId: string, spec: JobSpec, startBy: number) => ({
-  ...{
-    jobId,
-    attempt: 1,
-    eventNumber: 1,
-    lastEventId: 'e1',
-    lastType: 'accepted' as const,
-    open: true,
-    running: false,
-    spec,
-  },
-  ...{ startBy, deadlineMs: 60_000, error: null, result: null },
-});
-
 test('R11: what would have needed a grant by its start-by time is over, and stays so whatever its host says later', async () => {
   const { bench, identity, jobIds, view } = await leftBehind(rotate);
   await using _ = bench;
@@ -73,7 +60,7 @@ test('R11: what would have needed a grant by its start-by time is over, and stay
   expect(over).toMatchObject({ state: 'expired', overdue: false, error: { code: 'JOB_EXPIRED' } });
   // Also a clock that is set back opens it no more.
   bench.clock.advance(-START_BY);
-  const jobs = [told(jobId, rotate, over.startBy)];
+  const jobs = [aJournalJob(jobId, { spec: rotate, startBy: over.startBy })];
   const agent = await AgentSocket.connect(bench, identity, { lastSeq: 1, jobs });
   const asked = await agent.call('requestGrant', agent.session({ jobId, attempt: 1, nonce: 'n1' }));
   expect(asked?.result?.data).toMatchObject({ granted: false, reason: 'expired' });

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { CLOSE, type HelloAnswer, type JournalJob, LIMITS } from '@lastgood/protocol';
+import { aJournalJob } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
 import { AgentSocket } from './support/agent-socket.ts';
 import { ControlHarness, type Identity } from './support/control-harness.ts';
@@ -40,24 +41,13 @@ test('K3: jobs that are made at once do not fill a host beyond the frame of its 
   expect(sizeOf(waiting.map((job) => job.spec))).toBeLessThan(LIMITS.frameBytes / 2);
 });
 
-/** What an agent tells of seven jobs that no catalog knows. */
-const told = (): JournalJob[] =>
-  Array.from({ length: 7 }, () => ({
-    ...{
-      jobId: randomUUID(),
-      attempt: 1,
-      eventNumber: 1,
-      lastEventId: 'e1',
-      lastType: 'accepted' as const,
-      open: true,
-    },
-    ...{ running: false, spec, startBy: 0, deadlineMs: 1, error: null, result: null },
-  }));
+/** Seven jobs of a journal that no catalog knows. */
+const unknownJobs = (): JournalJob[] => Array.from({ length: 7 }, () => aJournalJob(randomUUID(), { spec }));
 
 test('K3: a host that has lost more than fits into one answer connects, and hears of the rest at its next hello', async () => {
   await using bench = await ControlHarness.start();
   const identity = await bench.enroll();
-  const jobs = [told(), told(), told()];
+  const jobs = [unknownJobs(), unknownJobs(), unknownJobs()];
   for (const some of jobs) await (await strict(bench, identity, some)).agent.end();
   const open = jobs.flat().length;
   const heard = new Set<string>();

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { CLOSE, type JournalJob } from '@lastgood/protocol';
+import { aJournalJob } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
 import { AgentSocket, helloInput, until } from './support/agent-socket.ts';
 import { ControlHarness } from './support/control-harness.ts';
@@ -18,11 +19,9 @@ const event = (jobId: string, more: object = {}) => ({
   ...more,
 });
 
-/** What an agent says of a job that it has taken and told nothing of. */
-const journal = (jobId: string): JournalJob => ({
-  ...{ jobId, attempt: 1, eventNumber: 0, lastEventId: null, lastType: null, open: true, running: false },
-  ...{ spec: { ...backup }, startBy: 0, deadlineMs: 1, error: null, result: null },
-});
+/** A job that an agent has taken and reported nothing about. */
+const journal = (jobId: string): JournalJob =>
+  aJournalJob(jobId, { eventNumber: 0, lastEventId: null, lastType: null });
 
 test('R10: a call that waited behind a newer hello changes nothing and closes its connection as superseded', async () => {
   await using bench = await ControlHarness.start();

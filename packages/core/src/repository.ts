@@ -53,7 +53,7 @@ export interface Repository {
   readonly id: string;
   /** Checks mount, marker, owner and modes before each job. Throws REPOSITORY_NOT_MOUNTED or REPOSITORY_UNSAFE. */
   check(): Promise<void>;
-  /** Null when the store has no limit. */
+  /** Bytes that can still be stored. Null when the store has no limit. */
   freeBytes(): Promise<number | null>;
   /**
    * Starts a backup. This and every other change throws REPOSITORY_FOREIGN when the target's folder belongs to another system id or
@@ -63,6 +63,7 @@ export interface Repository {
   /** `backups` have a manifest and every object it lists, by name, kind and size; whatever else is there is `broken`, and says why. */
   list(ref: TargetRef): Promise<{ backups: StoredBackup[]; broken: BrokenBackup[] }>;
   read(ref: TargetRef, backupId: string): Promise<StoredBackup>;
+  /** Throws NEWER_FORMAT for a backup that this version cannot restore. */
   open(ref: TargetRef, backupId: string): Promise<ArtifactSource>;
   /**
    * Level 0 checks presence and sizes; level 1 also re-reads and hashes the stored bytes. Findings name the object and, where possible,

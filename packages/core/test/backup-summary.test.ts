@@ -18,7 +18,7 @@ test('keeps the group of a database when other databases are added or dropped', 
 });
 
 test('puts a backup without contents into one group of its method, with the size of all objects', () => {
-  expect(partsOf(aManifest({}))).toEqual([{ group: expect.any(String), database: null, producedBytes: 1_000 }]);
+  expect(partsOf(aManifest({}))).toEqual([{ group: expect.any(String), content: null, producedBytes: 1_000 }]);
   const [logical] = partsOf(aManifest({}));
   const [physical] = partsOf(aManifest({}, { method: 'physical' }));
   expect(logical?.group).not.toBe(physical?.group);

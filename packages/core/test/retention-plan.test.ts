@@ -15,7 +15,7 @@ const NOW = Date.parse('2026-06-30T12:00:00Z');
 
 /** The parts of a backup of these databases, each of the same size. */
 const holding = (databases: string, producedBytes = 1_000_000): { parts: GroupPart[] } => ({
-  parts: databases.split(' ').map((database) => ({ group: database, database, producedBytes })),
+  parts: databases.split(' ').map((database) => ({ group: database, content: database, producedBytes })),
 });
 /** A good backup that finished this many days ago. Later backups have higher sequences. */
 const aged = (days: number, more: Partial<RotationCandidate> = {}): RotationCandidate => ({

@@ -10,3 +10,4 @@ export * from './service/service-control.ts';
 export * from './service/service-definition.ts';
 export type { ServiceReport, StartBlock } from './service/service-manager.ts';
 export * from './trusted-program.ts';
+export * from './uuid.ts';

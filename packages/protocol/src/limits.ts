@@ -1,17 +1,19 @@
-/** Raised with every change of the messages; the control plane speaks its own version and the two before (docs/protocol.md). */
+/** Raised with every change of the messages; the control plane supports its own version and the two before (docs/protocol.md). */
 export const PROTOCOL_VERSION = 1;
 export const LIMITS = {
   frameBytes: 256 * 1024,
   reportBytes: 128 * 1024,
+  /** The spec of a job. */
+  specBytes: 32 * 1024,
   eventBytes: 8 * 1024,
-  /** One event with the result of a backup or a rotation: their lists of databases and decisions are what they are for. */
+  /** One event with the result of a backup or a rotation, whose lists of databases and decisions are their purpose. */
   largeEventBytes: 96 * 1024,
   commandWindow: 32,
   inFlightCalls: 32,
   helloMs: 10_000,
   /** Targets of one host. */
   targets: 256,
-  /** Databases of one target that an agent tells of. */
+  /** Databases of one target that an agent reports. */
   inventoryDatabases: 200,
   maxBufferedBytes: 1024 * 1024,
 } as const;

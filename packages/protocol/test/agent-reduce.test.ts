@@ -94,12 +94,12 @@ test('R6, R11: a job begins in time, a destructive one with a live grant only', 
   const destructive = agentWith(restore, minting()).jobs.get(KEY);
   if (safe === undefined || destructive === undefined) throw new Error('no job');
   const late = safe.startBy + 1;
-  expect(nextStep(safe, { now: NOW, grant: 'none' })).toBe('run');
-  expect(nextStep(safe, { now: late, grant: 'none' })).toBe('expire');
-  expect(nextStep(destructive, { now: NOW, grant: 'none' })).toBe('ask');
-  expect(nextStep(destructive, { now: NOW, grant: 'valid' })).toBe('run');
-  expect(nextStep(destructive, { now: NOW, grant: 'denied' })).toBe('expire');
-  expect(nextStep(destructive, { now: late, grant: 'valid' })).toBe('expire');
+  expect(nextStep(emptyAgentLedger, safe, { now: NOW, grant: 'none' })).toBe('run');
+  expect(nextStep(emptyAgentLedger, safe, { now: late, grant: 'none' })).toBe('expire');
+  expect(nextStep(emptyAgentLedger, destructive, { now: NOW, grant: 'none' })).toBe('ask');
+  expect(nextStep(emptyAgentLedger, destructive, { now: NOW, grant: 'valid' })).toBe('run');
+  expect(nextStep(emptyAgentLedger, destructive, { now: NOW, grant: 'denied' })).toBe('expire');
+  expect(nextStep(emptyAgentLedger, destructive, { now: late, grant: 'valid' })).toBe('expire');
 });
 
 test.each([
@@ -163,9 +163,9 @@ test('R7: events stay until their ids are confirmed', () => {
 test('a report holds the oldest events that fit, and at least one', () => {
   const eventFactory = minting();
   const ledger = finishJob(markRunning(agentWith(backup, eventFactory), KEY, eventFactory), KEY, done, eventFactory);
-  expect(reportBatch(ledger, 1).map(({ id }) => id)).toEqual(['e1']);
-  expect(reportBatch(ledger).map(({ id }) => id)).toEqual(['e1', 'e2', 'e3']);
-  expect(reportBatch(emptyAgentLedger)).toEqual([]);
+  expect(reportBatch(ledger, 1).events.map(({ id }) => id)).toEqual(['e1']);
+  expect(reportBatch(ledger).events.map(({ id }) => id)).toEqual(['e1', 'e2', 'e3']);
+  expect(reportBatch(emptyAgentLedger)).toEqual({ events: [], jobs: [] });
 });
 
 test('finished jobs are forgotten when they are old and confirmed, others never', () => {

@@ -13,7 +13,19 @@ import {
   requestCancel,
 } from '@lastgood/protocol';
 import { expect, test } from 'vitest';
-import { backup, controlWith, emptyControl, jobOf, LEASE, NOW, ONE, restore, TWO, withJob } from './ledgers.ts';
+import {
+  backup,
+  controlWith,
+  emptyControl,
+  jobOf,
+  LEASE,
+  NOW,
+  ONE,
+  reportOf,
+  restore,
+  TWO,
+  withJob,
+} from './ledgers.ts';
 
 const event = (n: number, type: EventType, more: Partial<JobEvent> = {}): JobEvent => ({
   id: `${more.attempt ?? 1}-${n}`,
@@ -27,7 +39,7 @@ const event = (n: number, type: EventType, more: Partial<JobEvent> = {}): JobEve
   result: null,
   ...more,
 });
-const report = (ledger: ControlLedger, ...events: JobEvent[]) => receiveReport(ledger, events, NOW, LEASE);
+const report = (ledger: ControlLedger, ...events: JobEvent[]) => receiveReport(ledger, reportOf(...events), NOW, LEASE);
 const running = (spec = backup) => report(controlWith(spec), event(1, 'accepted'), event(2, 'running')).ledger;
 
 test('a job id that exists already makes no second job', () => {

@@ -23,7 +23,15 @@ function looks(known: number): number {
       running: false,
     };
     return {
-      ...{ ...line, spec: backup, startBy: NOW, deadlineMs: 1, error: null, result: null },
+      ...{
+        ...line,
+        spec: backup,
+        origin: { kind: 'command', by: 'test' },
+        createdAt: NOW,
+        startBy: NOW,
+        deadlineMs: 1,
+      },
+      ...{ startedAt: null, endedAt: null, error: null, result: null },
       get jobId() {
         count += 1;
         return jobId(n);

@@ -12,6 +12,9 @@ import {
   type HelloAnswer,
   type HelloInput,
   helloOf,
+  type JobEvent,
+  type JobOrigin,
+  type JobReport,
   type JobSpec,
   receiveHello,
 } from '@lastgood/protocol';
@@ -26,6 +29,9 @@ export const restore: JobSpec = {
   mode: { type: 'swap', database: 'shop' },
   planHash: '0'.repeat(64),
 };
+const byTest: JobOrigin = { kind: 'command', by: 'test' };
+/** Report of events without jobs of the agent's own. */
+export const reportOf = (...events: JobEvent[]): JobReport => ({ events, jobs: [] });
 export const jobId = (n: number): string => `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`;
 export const ONE = jobId(1);
 export const TWO = jobId(2);
@@ -47,6 +53,8 @@ export const start = (seq: number, id: string, spec: JobSpec, attempt = 1): Agen
   jobId: id,
   attempt,
   spec,
+  origin: byTest,
+  createdAt: NOW,
   startBy: NOW + 60_000,
   deadlineMs: 60_000,
 });
@@ -58,8 +66,8 @@ export const agentWith = (spec: JobSpec, eventFactory: EventFactory): AgentLedge
   accept({ ...emptyAgentLedger, incarnation: 'inc-1' }, start(1, ONE, spec), eventFactory);
 
 export const emptyControl = (): ControlLedger => emptyControlLedger('agent-1', 'inc-1');
-export const withJob = (ledger: ControlLedger, spec: JobSpec, id = ONE): ControlLedger =>
-  createJob(ledger, { jobId: id, spec, startBy: NOW + 60_000, deadlineMs: 60_000 });
+export const withJob = (ledger: ControlLedger, spec: JobSpec, id = ONE, origin: JobOrigin = byTest): ControlLedger =>
+  createJob(ledger, { jobId: id, spec, origin, createdAt: NOW, startBy: NOW + 60_000, deadlineMs: 60_000 });
 /** A control plane that has dispatched one job over. */
 export const controlWith = (spec: JobSpec): ControlLedger => dispatch(withJob(emptyControl(), spec), 0, 32).ledger;
 export const jobOf = (ledger: ControlLedger, id = ONE): ControlJob => {

@@ -31,7 +31,8 @@ const openLine = (id: string): JournalJob => ({
     running: true,
     spec: small,
   },
-  ...{ startBy: NOW, deadlineMs: 1, error: null, result: null },
+  ...{ origin: { kind: 'command', by: 'test' }, createdAt: NOW, startBy: NOW, deadlineMs: 1 },
+  ...{ startedAt: null, endedAt: null, error: null, result: null },
 });
 const known = (id: string, spec: JobSpec, more: Partial<ControlJob>): ControlJob => ({
   ...jobOf(withJob(emptyControl(), spec, id), id),

@@ -36,6 +36,7 @@ import {
   minting,
   NOW,
   ONE,
+  reportOf,
   restore,
   start,
 } from './ledgers.ts';
@@ -206,8 +207,8 @@ test('whatever a journal holds, its hello and each of its reports fit into a fra
   expect(helloInputSchema.parse(hello).jobs.filter(({ open }) => open)).toHaveLength(30);
   let reports = 0;
   for (let rest = ledger; rest.outbox.length > 0; reports += 1) {
-    const events = reportBatch(rest);
-    expect(sizeOf(reportInputSchema.parse({ sessionId: 's', events }))).toBeLessThan(FRAME);
+    const { events, jobs } = reportBatch(rest);
+    expect(sizeOf(reportInputSchema.parse({ sessionId: 's', events, jobs }))).toBeLessThan(FRAME);
     expect(events.length).toBeGreaterThan(0);
     rest = confirmReported(
       rest,
@@ -226,7 +227,7 @@ test('the end that a hello told without its result is completed by the report, o
   const heard = receiveReport(met, reportBatch(agent), NOW, LEASE);
   expect(heard.acceptedIds).toHaveLength(3);
   expect(jobOf(heard.ledger)).toMatchObject({ state: 'succeeded', result: rotated(3) });
-  const other = reportBatch(agent).map((event) => ({ ...event, result: rotated(4) }));
+  const other = reportOf(...reportBatch(agent).events.map((event) => ({ ...event, result: rotated(4) })));
   expect(jobOf(receiveReport(heard.ledger, other, NOW, LEASE).ledger).result).toEqual(rotated(3));
 });
 

@@ -55,7 +55,7 @@ for (const [when, before] of [
   ['a backup whose folders were made by one that was killed', async () => await publish(repository)],
 ] as const)
   test.skipIf(!strace)(
-    `B1, I2: of ${when} every folder, object and name is durable before the manifest has its name (needs strace)`,
+    `B1, I2: every folder, object and name of ${when} is durable before the manifest gets its name (needs strace)`,
     async () => {
       await before();
       const calls = await callsOf('publish');
@@ -69,7 +69,7 @@ for (const [when, before] of [
   );
 
 test.skipIf(!strace)(
-  'B1, D9: a purge makes it durable that the manifest is gone before any data goes, and all of that before the tombstone (needs strace)',
+  'B1, D9: a purge removes the manifest durably before the data, and the data before the tombstone (needs strace)',
   async () => {
     await repository.remove(ref, await publish(repository), 0);
     const calls = await callsOf('purge');

@@ -82,7 +82,7 @@ test('A1, A16, B1: a backup without manifest is never listed, and a sweep remove
   expect(await readdir(join(folderOf(live), '..'))).toEqual([live]);
 });
 
-test('A16: what was killed at its first or its last step is swept, or is whole', async () => {
+test('A16: a backup killed at its first step is swept, one killed at its last step is whole', async () => {
   const [first, last] = [uuidv7(), await publishOne()];
   await begin(first);
   await unlink(join(folderOf(first), 'incomplete'));
@@ -93,7 +93,7 @@ test('A16: what was killed at its first or its last step is swept, or is whole',
   expect(await readdir(folderOf(last))).toEqual(['data', 'manifest.json']);
 });
 
-test('B12: a backup that lost its manifest is told of, and no sweep removes what is left of it', async () => {
+test('B12: a backup that lost its manifest is reported, and no sweep removes what is left of it', async () => {
   const backupId = await publishOne();
   const before = await readdir(join(folderOf(backupId), 'data'));
   await unlink(join(folderOf(backupId), 'manifest.json'));
@@ -105,7 +105,7 @@ test('B12: a backup that lost its manifest is told of, and no sweep removes what
   });
 });
 
-test('a verdict that cannot be read hides the backup from nobody, and the next verification mends it', async () => {
+test('a verdict that cannot be read does not hide the backup, and the next verification replaces it', async () => {
   const backupId = await publishOne();
   await repository.recordVerified(ref, backupId, { level: 6, at: '2026-01-01T00:00:00Z', passed: true });
   await truncate(join(folderOf(backupId), 'verified.json'), 5);
@@ -121,7 +121,7 @@ test('a verdict that cannot be read hides the backup from nobody, and the next v
   expect((await repository.read(ref, backupId)).verified).toMatchObject({ level: 1 });
 });
 
-test('a verdict that cannot be read keeps no backup from being removed', async () => {
+test('a backup whose verdict cannot be read can be removed', async () => {
   const backupId = await publishOne();
   await writeFile(join(folderOf(backupId), 'verified.json'), '{', { mode: 0o600 });
   await repository.remove(ref, backupId, 0);
@@ -165,7 +165,7 @@ test('B5: a repository whose marker is gone or changed counts as not mounted', a
   expect(await codeOf(openFolderRepository({ understood, path, mustBeMount: path }))).toBe('REPOSITORY_NOT_MOUNTED');
 });
 
-test('a folder that holds anything else is not made a repository', async () => {
+test('refuses to make a repository of a folder that holds anything else', async () => {
   const other = join(path, 'other');
   await mkdir(other, { mode: 0o700 });
   await writeFile(join(other, 'letter.txt'), 'x');
@@ -237,7 +237,7 @@ test.for(['flip', 'zero', 'headerFlip', 'truncate', 'append', 'empty', 'swap'] a
   },
 );
 
-test('B13: the path of a backup holds ids and schema-checked words only', async () => {
+test('B13: the path of a backup consists of ids and checked names only', async () => {
   const writer = await begin();
   const object = await writer.add({ ...dump, contents: 'Shop "ä" ../../etc' }, from(content));
   expect(object.name).toBe('data/0001.dump.zst');

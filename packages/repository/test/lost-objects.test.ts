@@ -48,7 +48,7 @@ for (const [what, harm] of [
   ['lost its last byte', async (object: string) => truncate(object, (await readFile(object)).length - 1)],
   ['lies in a folder that is gone', (object: string) => rm(join(object, '..'), { recursive: true })],
 ] as const)
-  test(`B11: a backup of which an object ${what} is listed as broken, by the name of the object, and never as good`, async () => {
+  test(`B11: a backup with an object that ${what} is listed as broken, with the name of the object, and never as good`, async () => {
     const [kept, lost] = [await publish(repository), await publish(repository)];
     await harm(folder(lost, 'data', '0001.dump.zst'));
     expect(await listed()).toEqual({
@@ -77,7 +77,7 @@ test('D2: a broken backup keeps its number, and two never share one', async () =
   expect((await repository.read(ref, third)).manifest.sequence).toBe(3);
 });
 
-test('D9: a tombstone that cannot be read removes its backup alone: it is told of, never purged, and hinders nothing else', async () => {
+test('D9: a tombstone that cannot be read hides only its own backup, is reported, and is never purged', async () => {
   const [kept, damaged, gone] = [await publish(repository), await removed(), await removed()];
   await truncate(tombstone(damaged), 7);
   expect(await listed()).toEqual({
@@ -95,7 +95,7 @@ test('D9: a tombstone that cannot be read removes its backup alone: it is told o
   expect((await listed()).good).toEqual([kept, damaged, next].sort());
 });
 
-test('A16: what was given up after its manifest had its name is removed manifest first, and the rest of it is swept', async () => {
+test('A16: a backup that was given up after its manifest was stored is swept, and one that is whole is kept', async () => {
   const backupId = uuidv7();
   const writer = await begin(repository, backupId);
   await writer.add(dump, from(Buffer.from('rows')));
@@ -109,7 +109,7 @@ test('A16: what was given up after its manifest had its name is removed manifest
   expect(await readdir(folder(kept))).toEqual(['data', 'manifest.json']);
 });
 
-test('B11, A16: a marked backup that lacks one object of many is neither good nor swept: what is left of it may be needed', async () => {
+test('B11, A16: a marked backup that lacks one of its objects is reported as broken and not swept', async () => {
   const backupId = await publish(repository);
   await writeFile(folder(backupId, 'incomplete'), '', { mode: 0o600 });
   await unlink(folder(backupId, 'data', '0002.sql.zst'));
@@ -118,7 +118,7 @@ test('B11, A16: a marked backup that lacks one object of many is neither good no
   expect(await listed()).toMatchObject({ good: [], broken: [{ backupId }] });
 });
 
-test('A16: a partial file that is left alone is swept, and is no lost manifest', async () => {
+test('A16: a partial file alone is swept, and is not taken for a lost manifest', async () => {
   const backupId = uuidv7();
   await (await begin(repository, backupId)).add(dump, from(Buffer.from('rows')));
   for (const name of ['incomplete', 'data/0001.dump.zst']) await unlink(folder(backupId, name));
@@ -129,7 +129,7 @@ test('A16: a partial file that is left alone is swept, and is no lost manifest',
 
 for (const what of ['list', 'broken', 'sweep', 'purge'] as const)
   test.skipIf(!strace)(
-    `A7: a manifest that the disk does not answer for is not gone: "${what}" loses nothing by it (needs strace)`,
+    `A7: "${what}" never takes a manifest for missing when the disk reports an I/O error (needs strace)`,
     async () => {
       const [kept, gone] = [await publish(repository), await removed()];
       for (const at of what === 'purge' ? [folder(gone)] : [folder(kept, 'manifest.json'), folder(gone)]) {
@@ -138,7 +138,7 @@ for (const what of ['list', 'broken', 'sweep', 'purge'] as const)
         if (what === 'broken' && at === folder(kept, 'manifest.json')) expect(said).toContain('IO_ERROR');
         if (what === 'purge') expect(said).toContain('IO_ERROR');
       }
-      // With its mark, one that seems to have no manifest would be taken for unfinished.
+      // With the mark, a backup that seems to have no manifest would be taken for incomplete.
       await writeFile(folder(kept, 'incomplete'), '', { mode: 0o600 });
       const lie = ['-o', '/dev/null', '-P', folder(kept, 'manifest.json'), '-e', 'inject=statx:error=EIO'];
       if (what === 'sweep') expect(await inChild(lie, path, what)).toMatchObject({ code: 'IO_ERROR' });
@@ -147,7 +147,7 @@ for (const what of ['list', 'broken', 'sweep', 'purge'] as const)
   );
 
 test.skipIf(!strace)(
-  'A7: folders and files that the disk does not answer for make a call fail, and are never taken for missing (needs strace)',
+  'A7: an I/O error on a folder or a file fails the call, and is never taken for a missing one (needs strace)',
   async () => {
     const backupId = await publish(repository);
     const lie = (at: string, call = 'statx') => ['-o', '/dev/null', '-P', at, '-e', `inject=${call}:error=EIO`];
@@ -165,7 +165,7 @@ test.skipIf(!strace)(
 );
 
 test.skipIf(!strace)(
-  'A7, A16: a backup that fails while its folder cannot be written tells the first cause, and is swept later (needs strace)',
+  'A7, A16: a backup that fails on a read-only folder reports the first cause, and is swept later (needs strace)',
   async () => {
     const lie = ['-o', '/dev/null', '-e', 'inject=unlink,unlinkat,rmdir:error=EROFS'];
     const failing = ['-e', 'inject=rename,renameat,renameat2:error=EIO:when=3'];
@@ -175,7 +175,7 @@ test.skipIf(!strace)(
   },
 );
 
-test('D9, D10: one object that cannot be removed stops the purge of no other, is named, and stays for the next purge', async () => {
+test('D9, D10: an object that cannot be removed is named, stops the purge of no other backup, and is purged next time', async () => {
   const [stuck, gone] = [await removed(), await removed()];
   const object = folder(stuck, 'data', '0001.dump.zst');
   await unlink(object);

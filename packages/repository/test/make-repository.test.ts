@@ -14,7 +14,7 @@ beforeEach(async () => {
 });
 afterEach(() => cleanup.disposeAsync());
 
-test('several that make one repository at once all get the same, and nothing of the others stays', async () => {
+test('several processes that create one repository at the same time get the same one, and leave nothing else behind', async () => {
   for (let round = 0; round < 10; round += 1) {
     const path = join(base, `shared-${round}`);
     await mkdir(path, { mode: 0o700 });
@@ -27,7 +27,7 @@ test('several that make one repository at once all get the same, and nothing of 
   }
 });
 
-test("the store's clock is read from one file of each writer, which stays and is in nobody's way", async () => {
+test('each writer reads the clock of the store from a file of its own, which is not part of the repository', async () => {
   const path = join(base, 'repository');
   await createFolderRepository({ understood, path });
   const [a, b] = await Promise.all(['a', 'b'].map((writer) => openFolderRepository({ understood, path, writer })));

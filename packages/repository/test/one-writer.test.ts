@@ -25,10 +25,10 @@ const owner = (): string => join(targetOf(path), 'owner.json');
 const ownerText = async (): Promise<unknown> => JSON.parse(await readFile(owner(), 'utf8'));
 const FOREIGN = { code: 'REPOSITORY_FOREIGN', remedy: expect.stringContaining('owner.json: the next backup takes') };
 
-test('A15, B14: what another installation writes is not changed by us, and can be read by everybody', async () => {
+test('A15, B14: others can read what an installation writes, and change nothing', async () => {
   const backupId = await publish(ours);
-  const unfinished = uuidv7();
-  await (await begin(ours, unfinished)).add(dump, from(Buffer.from('rows')));
+  const incomplete = uuidv7();
+  await (await begin(ours, incomplete)).add(dump, from(Buffer.from('rows')));
   await ours.remove(ref, await publish(ours), 0);
   const verdict = { level: 1, at: '2026-01-01T00:00:00Z', passed: false } as const;
   for (const repository of [theirs, await openFolderRepository({ understood, path })])
@@ -77,7 +77,7 @@ test('F3: the backups of a server that was replaced are refused until their owne
   });
 });
 
-test("B14: a target that was disowned on purpose is the next writer's, with all its backups", async () => {
+test('B14: a target that was disowned on purpose belongs to the next writer, with all its backups', async () => {
   const before = await publish(ours);
   await expect(theirs.checkOwner(ref, 'sys')).rejects.toMatchObject({ code: 'REPOSITORY_FOREIGN' });
   await expect(ours.checkOwner(ref, 'another server')).rejects.toMatchObject({ code: 'REPOSITORY_FOREIGN' });

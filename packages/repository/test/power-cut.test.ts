@@ -62,7 +62,7 @@ async function workUntilCut(path: string, target: string, steps: number, waitMs:
 }
 
 test.skipIf(disk.path === null)(
-  `B1: whatever was acknowledged is there after a power cut, and nothing half (${CUTS} cuts, seed ${SEED}${disk.reason === null ? '' : `; ${disk.reason}`})`,
+  `B1: after a power cut, everything acknowledged is there, and nothing partial (${CUTS} cuts, seed ${SEED}${disk.reason === null ? '' : `; ${disk.reason}`})`,
   async () => {
     if (disk.path === null) return;
     const path = join(disk.path, 'repository');

@@ -89,7 +89,7 @@ test('a backup whose bytes may have been read back from memory says so, and a ve
   }
 });
 
-test('J1: a read-back ends with its job, and leaves nothing; until then it tells how far it is', async () => {
+test('J1: a read-back reports its progress, and ends with its job without leaving anything', async () => {
   const stop = new AbortController();
   const backupId = uuidv7();
   const seen: number[] = [];
@@ -111,7 +111,7 @@ test('J1: a read-back ends with its job, and leaves nothing; until then it tells
   expect(existsSync(folderOf(path, backupId))).toBe(false);
 });
 
-test('A2: a tool that fails while the store is behind it leaves nothing, and the process lives', async () => {
+test('A2: a tool that fails while the store is still writing leaves nothing behind', async () => {
   const backupId = uuidv7();
   const writer = await begin(repository, backupId);
   const adding = writer.add(dump, async (sink) => {
@@ -124,7 +124,7 @@ test('A2: a tool that fails while the store is behind it leaves nothing, and the
 });
 
 test.skipIf(small.path === null)(
-  `A6, B17: a full store fails the backup at any moment, keeps the older ones, and takes the next when there is space${small.reason ?? ''}`,
+  `A6, B17: a full disk fails the backup at any moment, keeps the older ones, and takes the next one when there is space${small.reason ?? ''}`,
   async () => {
     if (small.path === null) return;
     const root = join(small.path, 'repository');

@@ -136,12 +136,13 @@ export class JobRunner {
     const target = this.#parts.targets().get(job.spec.target);
     const { clock, journal, controlNow } = this.#parts;
     const { grant, reason } = this.#grants.stateOf(key);
-    const step = nextStep(job, { now: controlNow() ?? clock.now(), grant });
+    const step = nextStep(journal.ledger, job, { now: controlNow() ?? clock.now(), grant });
     if (step === 'expire') return this.#finish(key, grant === 'denied' ? deniedOutcome(reason) : expiredOutcome);
     // The file may have changed since the job was accepted: its limits are checked where the job starts (I12).
     const refusal = refusalOf(this.#parts.targets(), job.spec);
     if (refusal !== null || target === undefined)
       return this.#finish(key, { type: 'rejected', error: refusal, result: null });
+    if (step === 'wait') return;
     if (step === 'ask') return this.#grants.ask(job);
     if (this.#running.size >= MAX_RUNNING || !this.#ready.has(target.name)) return;
     if (this.#sweeping.has(target.name) || this.#isAtWork(target.name)) return;

@@ -13,6 +13,9 @@ const SCHEMA = `
   create table if not exists outbox (position integer primary key autoincrement, id text not null unique, json text not null) strict;
 `;
 
+/** Prefix of the notes that hold the newest due instant of each schedule. */
+const LAST_DUE = 'lastDue:';
+
 function open(file: string): Database.Database {
   const db = new Database(file);
   try {
@@ -108,6 +111,11 @@ export class Journal implements Disposable {
       lastSeq,
       jobs: new Map(jobs.map(({ key, json }) => [key, JSON.parse(unseal(key, json)) as AgentJob])),
       outbox: outbox.map(({ id, json }) => JSON.parse(unseal(id, json)) as JobEvent),
+      lastDue: new Map(
+        notes
+          .filter(({ key }) => key.startsWith(LAST_DUE))
+          .map(({ key, value }) => [key.slice(LAST_DUE.length), Number(unseal(key, value))]),
+      ),
     };
   }
 
@@ -176,6 +184,8 @@ export class Journal implements Disposable {
     if (after.incarnation !== null && after.incarnation !== before.incarnation)
       this.#setNote('incarnation', after.incarnation);
     if (after.lastSeq !== before.lastSeq) this.#setNote('lastSeq', String(after.lastSeq));
+    for (const [scheduleId, due] of after.lastDue)
+      if (before.lastDue.get(scheduleId) !== due) this.#setNote(`${LAST_DUE}${scheduleId}`, String(due));
     for (const [key, job] of after.jobs)
       if (before.jobs.get(key) !== job)
         this.#db

@@ -280,10 +280,10 @@ export class Link implements GrantSource {
   async #report(client: Client, sessionId: string, signal: AbortSignal): Promise<void> {
     const { journal } = this.#parts;
     for (;;) {
-      const events = reportBatch(journal.ledger);
+      const { events, jobs } = reportBatch(journal.ledger);
       if (events.length === 0 || signal.aborted) return;
       const { acceptedIds } = await this.#alone(() =>
-        client.report.mutate({ sessionId, events }, { signal: this.#callSignal(signal) }),
+        client.report.mutate({ sessionId, events, jobs }, { signal: this.#callSignal(signal) }),
       );
       this.#contact();
       if (events.some((event) => event.type === 'succeeded' || event.type === 'failed')) faultPoint('reported');

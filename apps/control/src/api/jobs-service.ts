@@ -26,7 +26,7 @@ export class JobsService {
     this.#parts = parts;
   }
 
-  #view({ agentId, createdAt, createdBy, job: stored }: JobRecord): JobView {
+  #view({ agentId, createdBy, job: stored }: JobRecord): JobView {
     const { registry, ledgers, clock } = this.#parts;
     const agent = registry.agent(agentId);
     // Memory is ahead of the row by leases alone.
@@ -43,7 +43,7 @@ export class JobsService {
       spec: job.spec,
       state,
       attempt: job.attempt,
-      createdAt,
+      createdAt: job.createdAt,
       startedAt: job.startedAt,
       endedAt,
       createdBy,
@@ -105,11 +105,13 @@ export class JobsService {
     const spec = await this.#withHolds(agent.agentId, input.spec);
     const now = clock.now();
     const jobId = uuidv7(now);
-    const job = { jobId, spec, startBy: now + input.startByMs, deadlineMs: input.deadlineMs };
+    const origin = { kind: 'command', by: actor.name } as const;
+    const times = { createdAt: now, startBy: now + input.startByMs, deadlineMs: input.deadlineMs };
+    const job = { jobId, spec, origin, ...times };
     const subject = `${agent.environment}/${agent.host}/${spec.target}`;
-    const origin = { createdBy: actor.name, idempotencyKey: input.idempotencyKey, now };
+    const audit = auditChange(this.#parts, `job.${spec.command}`, subject, jobId);
     try {
-      await queueJob(ledgers, agent, job, origin, [auditChange(this.#parts, `job.${spec.command}`, subject, jobId)]);
+      await queueJob(ledgers, agent, job, input.idempotencyKey, [audit]);
     } catch (error) {
       // The same call may have come twice at once.
       const created = await this.#knownJob(agent, input);

@@ -7,7 +7,6 @@ import * as schema from './schema.ts';
 export interface JobRecord {
   readonly job: ControlJob;
   readonly agentId: string;
-  readonly createdAt: number;
   readonly createdBy: string;
   readonly idempotencyKey: string | null;
 }
@@ -40,7 +39,6 @@ const NAMED_ROWS = 500;
 const recordOf = (row: typeof jobs.$inferSelect): JobRecord => ({
   job: row.job as ControlJob,
   agentId: row.agentId,
-  createdAt: row.createdAt,
   createdBy: row.createdBy,
   idempotencyKey: row.idempotencyKey,
 });
@@ -71,9 +69,9 @@ export const columnsOf = (job: ControlJob, now: number) => ({
 });
 
 export const jobAppliers: Appliers<JobChange> = {
-  'job.create': (db, { record: { job, agentId, createdAt, createdBy, idempotencyKey } }) => {
+  'job.create': (db, { record: { job, agentId, createdBy, idempotencyKey } }) => {
     db.insert(jobs)
-      .values({ ...columnsOf(job, createdAt), agentId, createdAt, createdBy, idempotencyKey })
+      .values({ ...columnsOf(job, job.createdAt), agentId, createdAt: job.createdAt, createdBy, idempotencyKey })
       .run();
   },
   'job.forget': (db, { jobIds }) => {

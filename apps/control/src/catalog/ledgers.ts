@@ -1,5 +1,5 @@
 import { Failure } from '@lastgood/core';
-import type { AgentCommand, ControlJob, ControlLedger } from '@lastgood/protocol';
+import { type AgentCommand, type ControlJob, type ControlLedger, creatorOf } from '@lastgood/protocol';
 import { and, eq, isNull } from 'drizzle-orm';
 import type { Appliers, Db } from './db.ts';
 import { columnsOf } from './jobs.ts';
@@ -27,10 +27,10 @@ function saveJobs(db: Db, { before, after, now }: LedgerChange): void {
   for (const [jobId, job] of after.jobs) {
     if (before?.jobs.get(jobId) === job) continue;
     const columns = columnsOf(job, now);
-    // A job that only the agent knew (the catalog was lost) gets a row as well.
+    // A job that only the agent knew gets its row here: its agent has created it, or the catalog was lost.
     const { changes } = db
       .insert(schema.jobs)
-      .values({ ...columns, agentId, createdAt: now, createdBy: 'agent', idempotencyKey: null })
+      .values({ ...columns, agentId, createdAt: job.createdAt, createdBy: creatorOf(job.origin), idempotencyKey: null })
       .onConflictDoUpdate({ target: schema.jobs.jobId, set: columns, setWhere: eq(schema.jobs.agentId, agentId) })
       .run();
     if (changes === 0) throw new Failure('CONFLICT', `job ${jobId} belongs to another host`);
@@ -57,8 +57,8 @@ function saveOutbox(db: Db, before: ControlLedger | null, { agentId, outbox }: C
 
 export const ledgerAppliers: Appliers<LedgerChange> = {
   ledger: (db, change) => {
-    const { agentId, mergedIncarnation, epoch, commandSeq, acked } = change.after;
-    const counters = { agentId, mergedIncarnation, epoch, commandSeq, acked };
+    const { agentId, mergedIncarnation, completeSince, epoch, commandSeq, acked } = change.after;
+    const counters = { agentId, mergedIncarnation, completeSince, epoch, commandSeq, acked };
     db.insert(schema.ledgers)
       .values(counters)
       .onConflictDoUpdate({ target: schema.ledgers.agentId, set: counters })

@@ -26,6 +26,7 @@ export const agents = sqliteTable(
 export const ledgers = sqliteTable('ledgers', {
   agentId: text('agent_id').primaryKey(),
   mergedIncarnation: text('merged_incarnation'),
+  completeSince: integer('complete_since'),
   epoch: integer('epoch').notNull(),
   commandSeq: integer('command_seq').notNull(),
   acked: integer('acked').notNull(),

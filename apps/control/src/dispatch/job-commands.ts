@@ -1,5 +1,5 @@
 import { type Clock, Failure } from '@lastgood/core';
-import { type ControlLedger, createJob, type JobSpec, requestCancel } from '@lastgood/protocol';
+import { type ControlLedger, createJob, creatorOf, type JobDescription, requestCancel } from '@lastgood/protocol';
 import type { AgentRecord } from '../catalog/agents.ts';
 import type { Change } from '../catalog/catalog.ts';
 import type { Decision, LedgerStore } from './ledger-store.ts';
@@ -9,8 +9,8 @@ import { assertQueueCapacity } from './queue-limit.ts';
 export async function queueJob(
   ledgers: LedgerStore,
   agent: AgentRecord,
-  job: { jobId: string; spec: JobSpec; startBy: number; deadlineMs: number },
-  origin: { createdBy: string; idempotencyKey: string; now: number },
+  job: JobDescription,
+  idempotencyKey: string,
   changes: readonly Change[],
 ): Promise<void> {
   const { agentId } = agent;
@@ -19,8 +19,7 @@ export async function queueJob(
     const ledger = createJob(before, job);
     const created = ledger.jobs.get(job.jobId);
     if (created === undefined || ledger === before) throw new Failure('CONFLICT', `job ${job.jobId} exists already`);
-    const { createdBy, idempotencyKey, now: createdAt } = origin;
-    const record = { job: created, agentId, createdAt, createdBy, idempotencyKey };
+    const record = { job: created, agentId, createdBy: creatorOf(job.origin), idempotencyKey };
     return { ledger, value: undefined, changes: [{ type: 'job.create', record }, ...changes] };
   };
   await ledgers.apply(agentId, queue, [job.jobId]);

@@ -2,7 +2,6 @@ import { Failure } from '@lastgood/core';
 import { type ControlLedger, type JobSpec, LIMITS, sizeOf } from '@lastgood/protocol';
 import type { AgentRecord } from '../catalog/agents.ts';
 
-const MAX_SPEC_BYTES = 32 * 1024;
 const MAX_WAITING_BYTES = LIMITS.frameBytes / 2;
 /** What a journal reports about a job beside its spec. */
 const JOB_OVERHEAD_BYTES = 512;
@@ -13,8 +12,8 @@ const JOB_OVERHEAD_BYTES = 512;
  */
 export function assertQueueCapacity(ledger: ControlLedger, { environment, host }: AgentRecord, spec: JobSpec): void {
   const size = sizeOf(spec);
-  if (size > MAX_SPEC_BYTES)
-    throw new Failure('BAD_INPUT', `the job has ${size} bytes, the limit is ${MAX_SPEC_BYTES}`, {
+  if (size > LIMITS.specBytes)
+    throw new Failure('BAD_INPUT', `the job has ${size} bytes, the limit is ${LIMITS.specBytes}`, {
       remedy: 'Name fewer databases, or release backups that need not be held any more.',
     });
   const waiting = [...ledger.jobs.values()].filter((job) => job.endedAt === null);

@@ -271,8 +271,10 @@ export class Session implements AgentSession, AgentConnection {
 
   async report(input: Report): Promise<{ acceptedIds: string[] }> {
     this.#fence(input.sessionId);
-    const decide: Decide<ReturnType<typeof receiveReport>> = (before) => {
-      const received = receiveReport(before, input.events, this.#parts.clock.now(), LEASE_MS);
+    const decide: Decide<ReturnType<typeof receiveReport>> = (before, foreign) => {
+      // The id of a job belongs to the host that reported it first.
+      const jobs = input.jobs.filter(({ jobId }) => !foreign.has(jobId));
+      const received = receiveReport(before, { events: input.events, jobs }, this.#parts.clock.now(), LEASE_MS);
       const { ledger } = received;
       return { ledger, value: received, changes: changesOf(this.#agentId, before, ledger) };
     };

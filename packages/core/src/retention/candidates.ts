@@ -7,13 +7,13 @@ import type { GroupPart, RotationCandidate } from './plan.ts';
 export function partsOf({ engine, method, contents, objects }: Manifest): GroupPart[] {
   const whole = {
     group: JSON.stringify([engine, method, null]),
-    database: null,
+    content: null,
     producedBytes: objects.reduce((sum, object) => sum + object.produced.size, 0),
   };
   if (contents.length === 0) return [whole];
   return contents.map(({ kind, name, bytes }) => ({
     group: JSON.stringify([engine, method, kind, name]),
-    database: name,
+    content: name,
     producedBytes: bytes,
   }));
 }

@@ -9,10 +9,10 @@ const FIRST_INSTANT = Date.parse('2026-01-01T00:00:00Z');
 
 /** The part of a backup that belongs to one database (or to the whole target). Retention counts the backups of each group. */
 export interface GroupPart {
-  /** Same engine, kind and database. */
+  /** Same engine, method and content. */
   readonly group: string;
-  /** For display; null when the backup covers the whole target. */
-  readonly database: string | null;
+  /** The name of the content, for display; null when the backup covers the whole target. */
+  readonly content: string | null;
   readonly producedBytes: number;
 }
 export interface RotationCandidate extends Judged {
@@ -84,7 +84,7 @@ function finishTimesOf(backups: readonly RotationCandidate[], now: number): Map<
 /** One backup as its group sees it. */
 interface Member extends Omit<RotationCandidate, 'parts' | 'finishedAt' | 'dependsOn'> {
   readonly finished: number;
-  readonly database: string | null;
+  readonly content: string | null;
   readonly producedBytes: number;
 }
 
@@ -146,16 +146,16 @@ function reasonsOf(input: RotationInput, finishedAt: ReadonlyMap<string, number>
   const { backups } = input;
   const members = backups.flatMap(({ parts, dependsOn: _dependsOn, ...backup }) => {
     const finished = finishedAt.get(backup.backupId) ?? input.now;
-    return parts.map(({ group, database, producedBytes }) => ({
+    return parts.map(({ group, content, producedBytes }) => ({
       group,
-      member: { ...backup, finished, database, producedBytes },
+      member: { ...backup, finished, content, producedBytes },
     }));
   });
   const found = new Map<string, GroupReason[]>();
   for (const group of Map.groupBy(members, (each) => each.group).values()) {
     const own = group.map(({ member }) => member);
     for (const [backupId, reason] of keepReasons(own, input))
-      found.set(backupId, [...(found.get(backupId) ?? []), { reason, database: own[0]?.database ?? null }]);
+      found.set(backupId, [...(found.get(backupId) ?? []), { reason, database: own[0]?.content ?? null }]);
   }
   const combined = ({ backupId, parts }: RotationCandidate): [string, RotationReason][] => {
     const [first, ...others] = found.get(backupId) ?? [];

@@ -1,8 +1,20 @@
 import type { WireError } from '../errors.ts';
-import { classOf, type JobSpec } from '../jobs/spec.ts';
+import type { JobDescription } from '../jobs/description.ts';
+import type { JobSpec } from '../jobs/spec.ts';
+import { LIMITS } from '../limits.ts';
 import type { AgentCommand } from '../session/command.ts';
-import { appendEvent, failureEvent, plainEvent, putAgentJob } from './agent-events.ts';
+import {
+  appendEvent,
+  dropEvents,
+  endedSilently,
+  failureEvent,
+  newAgentJob,
+  noteOccurrence,
+  plainEvent,
+  putAgentJob,
+} from './agent-events.ts';
 import { type AgentJob, type AgentLedger, type EventFactory, jobKey } from './agent-ledger.ts';
+import { sizeOf } from './event-size.ts';
 
 /** Cancels one attempt: at once if it has not started, otherwise by asking the runner to stop it. */
 export function cancelAttempt(
@@ -18,33 +30,51 @@ export function cancelAttempt(
   return appendEvent(ledger, job, eventFactory, 'finished', event);
 }
 
+type Refuse = (spec: JobSpec) => WireError | null;
+
+/** Journals the first event of an attempt: accepted, or rejected with the reason of this host. */
+function receiveAttempt(ledger: AgentLedger, job: AgentJob, eventFactory: EventFactory, refuse: Refuse): AgentLedger {
+  const error = refuse(job.spec);
+  const noted = noteOccurrence(ledger, job);
+  return error === null
+    ? appendEvent(noted, job, eventFactory, 'accepted', plainEvent('accepted'))
+    : appendEvent(noted, job, eventFactory, 'finished', { type: 'rejected', error, result: null });
+}
+
 function acceptStart(
   ledger: AgentLedger,
-  { jobId, attempt, spec, startBy, deadlineMs }: Extract<AgentCommand, { type: 'job.start' }>,
+  command: Extract<AgentCommand, { type: 'job.start' }>,
   eventFactory: EventFactory,
-  refuse: (spec: JobSpec) => WireError | null,
+  refuse: Refuse,
 ): AgentLedger {
-  for (const job of ledger.jobs.values()) if (job.jobId === jobId && job.attempt >= attempt) return ledger;
-  const job: AgentJob = {
-    jobId,
-    attempt,
-    class: classOf(spec),
-    spec,
-    startBy,
-    deadlineMs,
-    state: 'accepted',
-    cancelRequested: false,
-    eventNumber: 0,
-    lastEventId: null,
-    lastType: null,
-    error: null,
-    result: null,
-    finishedAt: null,
-  };
-  const error = refuse(spec);
-  return error === null
-    ? appendEvent(ledger, job, eventFactory, 'accepted', plainEvent('accepted'))
-    : appendEvent(ledger, job, eventFactory, 'finished', { type: 'rejected', error, result: null });
+  const { jobId, attempt } = command;
+  const others = [...ledger.jobs.values()].filter((job) => job.jobId === jobId);
+  if (others.some((job) => job.attempt >= attempt)) return ledger;
+  let next = ledger;
+  // The control plane no longer waits for an older attempt that was created here and has not started.
+  for (const job of others)
+    if (job.state === 'accepted') next = dropEvents(putAgentJob(next, endedSilently(job, eventFactory.now)), job);
+  return receiveAttempt(next, newAgentJob(command, attempt, false), eventFactory, refuse);
+}
+
+/**
+ * Creates a job on this host, without the control plane. The caller journals the ledger before anything else happens; the
+ * report brings the job to the control plane. `known`: the job, or a later occurrence of its schedule, was here before, so it
+ * changes nothing. `too-large`: its spec is larger than LIMITS.specBytes.
+ */
+export function createLocalJob(
+  ledger: AgentLedger,
+  description: Omit<JobDescription, 'createdAt'>,
+  eventFactory: EventFactory,
+  refuse: Refuse,
+): { ledger: AgentLedger; value: 'created' | 'known' | 'too-large' } {
+  const { jobId, spec, origin } = description;
+  for (const job of ledger.jobs.values()) if (job.jobId === jobId) return { ledger, value: 'known' };
+  const last = origin.kind === 'schedule' ? ledger.lastDue.get(origin.scheduleId) : undefined;
+  if (origin.kind === 'schedule' && last !== undefined && origin.due <= last) return { ledger, value: 'known' };
+  if (sizeOf(spec) > LIMITS.specBytes) return { ledger, value: 'too-large' };
+  const job = newAgentJob({ ...description, createdAt: eventFactory.now }, 1, true);
+  return { ledger: receiveAttempt(ledger, job, eventFactory, refuse), value: 'created' };
 }
 
 /**
@@ -55,7 +85,7 @@ export function acceptCommand(
   ledger: AgentLedger,
   command: AgentCommand,
   eventFactory: EventFactory,
-  refuse: (spec: JobSpec) => WireError | null,
+  refuse: Refuse,
 ): { ledger: AgentLedger; gap: boolean } {
   if (command.seq <= ledger.lastSeq) return { ledger, gap: false };
   if (command.seq !== ledger.lastSeq + 1) return { ledger, gap: true };

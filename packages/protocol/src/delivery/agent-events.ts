@@ -1,6 +1,8 @@
 import type { ErrorCode, WireError } from '../errors.ts';
 import { wireErrorOf } from '../errors.ts';
+import type { JobDescription } from '../jobs/description.ts';
 import type { EventType, JobEvent } from '../jobs/event.ts';
+import { classOf } from '../jobs/spec.ts';
 import { type AgentJob, type AgentLedger, type EventFactory, jobKey } from './agent-ledger.ts';
 import { boundedEvent } from './event-size.ts';
 
@@ -17,9 +19,54 @@ export const failureEvent = (type: EventType, code: ErrorCode, message: string):
   result: null,
 });
 
+/** An attempt without a history. */
+export function newAgentJob(
+  { jobId, spec, origin, createdAt, startBy, deadlineMs }: JobDescription,
+  attempt: number,
+  local: boolean,
+): AgentJob {
+  return {
+    jobId,
+    attempt,
+    class: classOf(spec),
+    spec,
+    origin,
+    createdAt,
+    startBy,
+    deadlineMs,
+    local,
+    state: 'accepted',
+    cancelRequested: false,
+    eventNumber: 0,
+    lastEventId: null,
+    lastType: null,
+    error: null,
+    result: null,
+    startedAt: null,
+    finishedAt: null,
+  };
+}
+
+/** Records that the occurrence of a job is known here. */
+export function noteOccurrence(ledger: AgentLedger, { origin }: Pick<JobDescription, 'origin'>): AgentLedger {
+  if (origin.kind !== 'schedule') return ledger;
+  const { scheduleId, due } = origin;
+  const last = ledger.lastDue.get(scheduleId);
+  if (last !== undefined && last >= due) return ledger;
+  return { ...ledger, lastDue: new Map(ledger.lastDue).set(scheduleId, due) };
+}
+
 export function putAgentJob(ledger: AgentLedger, job: AgentJob): AgentLedger {
   return { ...ledger, jobs: new Map(ledger.jobs).set(jobKey(job.jobId, job.attempt), job) };
 }
+
+/** The end of an attempt that the control plane no longer waits for: without an event. */
+export const endedSilently = (job: AgentJob, now: number): AgentJob => ({
+  ...job,
+  state: 'finished',
+  lastType: null,
+  finishedAt: now,
+});
 
 /** Removes the unconfirmed events of one attempt. */
 export function dropEvents(ledger: AgentLedger, { jobId, attempt }: Pick<AgentJob, 'jobId' | 'attempt'>): AgentLedger {
@@ -56,6 +103,7 @@ export function appendEvent(
     lastType: content.type,
     error: event.error,
     result: event.result,
+    startedAt: content.type === 'running' ? eventFactory.now : job.startedAt,
     finishedAt: state === 'finished' ? eventFactory.now : null,
   };
   return { ...putAgentJob(ledger, next), outbox: [...ledger.outbox, event] };

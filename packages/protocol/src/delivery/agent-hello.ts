@@ -1,9 +1,17 @@
-import { classOf, jobSpecSchema } from '../jobs/spec.ts';
+import { jobSpecSchema } from '../jobs/spec.ts';
 import { LIMITS } from '../limits.ts';
 import type { HelloAnswer, JournalJob, KnownJob } from '../session/hello.ts';
-import { appendEvent, dropEvents, failureEvent, putAgentJob } from './agent-events.ts';
+import {
+  appendEvent,
+  dropEvents,
+  endedSilently,
+  failureEvent,
+  newAgentJob,
+  noteOccurrence,
+  putAgentJob,
+} from './agent-events.ts';
 import { type AgentJob, type AgentLedger, type EventFactory, jobKey } from './agent-ledger.ts';
-import { isUnsettled } from './agent-report.ts';
+import { descriptionOf, isUnsettled } from './agent-report.ts';
 import { boundedError, boundedValue, sizeOf } from './event-size.ts';
 import { contradicts } from './history.ts';
 
@@ -13,24 +21,19 @@ const HELLO_BYTES = LIMITS.frameBytes - 32 * 1024;
 const OLD_RESULT_BYTES = 2 * 1024;
 
 function journalJobOf(job: AgentJob, withOutcome: boolean): JournalJob {
-  const { jobId, attempt, eventNumber, lastEventId, lastType, spec, startBy, deadlineMs } = job;
-  const open = job.state !== 'finished';
-  const running = job.state === 'running';
-  const error = withOutcome ? boundedError(job.error, OLD_RESULT_BYTES) : null;
-  const result = withOutcome ? boundedValue(job.result, OLD_RESULT_BYTES) : null;
+  const { attempt, eventNumber, lastEventId, lastType, startedAt, finishedAt } = job;
   return {
-    jobId,
+    ...descriptionOf(job),
     attempt,
     eventNumber,
     lastEventId,
     lastType,
-    open,
-    running,
-    spec,
-    startBy,
-    deadlineMs,
-    error,
-    result,
+    open: job.state !== 'finished',
+    running: job.state === 'running',
+    startedAt,
+    endedAt: finishedAt,
+    error: withOutcome ? boundedError(job.error, OLD_RESULT_BYTES) : null,
+    result: withOutcome ? boundedValue(job.result, OLD_RESULT_BYTES) : null,
   };
 }
 
@@ -46,7 +49,9 @@ export function helloOf(ledger: AgentLedger): { lastSeq: number; incarnation: st
   const rankOf = (key: string, { state }: AgentJob): number =>
     state === 'running' ? 0 : state === 'accepted' ? 1 : unreported.has(key) ? 2 : 3;
   const ranked = understood.map(([key, job]) => ({ job, rank: rankOf(key, job) }));
-  ranked.sort((a, b) => a.rank - b.rank || (b.job.finishedAt ?? 0) - (a.job.finishedAt ?? 0));
+  // An open or unreported job of this agent that is left out is adopted from its report; one of the control plane is not.
+  const isLate = ({ job, rank }: (typeof ranked)[number]): number => (job.local && rank < 3 ? 1 : 0);
+  ranked.sort((a, b) => a.rank - b.rank || isLate(a) - isLate(b) || (b.job.finishedAt ?? 0) - (a.job.finishedAt ?? 0));
   const jobs: JournalJob[] = [];
   let budgetBytes = HELLO_BYTES;
   for (const { job, rank } of ranked) {
@@ -64,23 +69,14 @@ export function helloOf(ledger: AgentLedger): { lastSeq: number; incarnation: st
 /** Replaces the history of an attempt with the control plane's version. Its own later events are dropped. */
 function adoptControlVersion(ledger: AgentLedger, known: KnownJob, eventFactory: EventFactory): AgentLedger {
   const base: AgentJob = {
-    jobId: known.jobId,
-    attempt: known.attempt,
-    class: classOf(known.spec),
-    spec: known.spec,
-    startBy: known.startBy,
-    deadlineMs: known.deadlineMs,
+    ...newAgentJob(known, known.attempt, false),
     state: 'finished',
-    cancelRequested: false,
     eventNumber: known.lastEventNumber,
     lastEventId: known.lastEventId,
     // How it ended is no longer known here.
-    lastType: null,
-    error: null,
-    result: null,
     finishedAt: eventFactory.now,
   };
-  const cleared = dropEvents(putAgentJob(ledger, base), base);
+  const cleared = dropEvents(putAgentJob(noteOccurrence(ledger, known), base), base);
   if (known.terminal) return cleared;
   const message = 'the journal of the host was set back while the job was open';
   return appendEvent(cleared, base, eventFactory, 'finished', failureEvent('interrupted', 'JOB_INTERRUPTED', message));
@@ -92,8 +88,7 @@ function endOtherAttempts(ledger: AgentLedger, known: KnownJob, eventFactory: Ev
   for (const job of ledger.jobs.values()) {
     if (job.jobId !== known.jobId || job.state === 'finished') continue;
     if (!(job.attempt < known.attempt || (job.attempt > known.attempt && known.terminal))) continue;
-    const ended: AgentJob = { ...job, state: 'finished', lastType: null, finishedAt: eventFactory.now };
-    next = dropEvents(putAgentJob(next, ended), ended);
+    next = dropEvents(putAgentJob(next, endedSilently(job, eventFactory.now)), job);
   }
   return next;
 }

@@ -1,15 +1,14 @@
 import type { WireError } from '../errors.ts';
+import type { JobDescription } from '../jobs/description.ts';
 import type { EventType, JobEvent } from '../jobs/event.ts';
-import type { JobClass, JobSpec } from '../jobs/spec.ts';
+import type { JobClass } from '../jobs/spec.ts';
 
 /** One attempt of a job in the agent's journal. `accepted` waits for its turn; `running` was journaled before the first effect. */
-export interface AgentJob {
-  readonly jobId: string;
+export interface AgentJob extends JobDescription {
   readonly attempt: number;
   readonly class: JobClass;
-  readonly spec: JobSpec;
-  readonly startBy: number;
-  readonly deadlineMs: number;
+  /** This agent has created it; the control plane learns of it from the report. */
+  readonly local: boolean;
   readonly state: 'accepted' | 'running' | 'finished';
   /** A running attempt is to be stopped; it ends through finishJob. */
   readonly cancelRequested: boolean;
@@ -18,6 +17,7 @@ export interface AgentJob {
   readonly lastType: EventType | null;
   readonly error: WireError | null;
   readonly result: JobEvent['result'];
+  readonly startedAt: number | null;
   readonly finishedAt: number | null;
 }
 /**
@@ -36,6 +36,8 @@ export interface AgentLedger {
   /** Keyed by jobKey(). */
   readonly jobs: ReadonlyMap<string, AgentJob>;
   readonly outbox: readonly JobEvent[];
+  /** The newest due instant of each schedule whose job was in this journal: no occurrence is created twice. */
+  readonly lastDue: ReadonlyMap<string, number>;
 }
 /** The caller's wall clock and randomness. */
 export interface EventFactory {
@@ -54,5 +56,6 @@ export const emptyAgentLedger: AgentLedger = {
   reconciled: false,
   jobs: new Map(),
   outbox: [],
+  lastDue: new Map(),
 };
 export const jobKey = (jobId: string, attempt: number): string => `${jobId}#${attempt}`;

@@ -1,3 +1,4 @@
+import type { JobDescription } from '../jobs/description.ts';
 import type { JobEvent } from '../jobs/event.ts';
 import { LIMITS } from '../limits.ts';
 import { type AgentJob, type AgentLedger, jobKey } from './agent-ledger.ts';
@@ -5,24 +6,38 @@ import { boundedEvent, sizeOf } from './event-size.ts';
 
 const REPORT_EVENTS = 256;
 
+export function descriptionOf({ jobId, spec, origin, createdAt, startBy, deadlineMs }: JobDescription): JobDescription {
+  return { jobId, spec, origin, createdAt, startBy, deadlineMs };
+}
+
 /** True if events of this attempt are still to be confirmed, or will come. */
 export function isUnsettled(ledger: AgentLedger, job: AgentJob): boolean {
   const ofJob = (event: JobEvent): boolean => event.jobId === job.jobId && event.attempt === job.attempt;
   return job.state !== 'finished' || ledger.outbox.some(ofJob);
 }
 
-/** The oldest unconfirmed events that fit into one report, in order; at least one if there is any. */
-export function reportBatch(ledger: AgentLedger, maxBytes: number = LIMITS.reportBytes): JobEvent[] {
-  const batch: JobEvent[] = [];
+/**
+ * The oldest unconfirmed events that fit into one report, in order; at least one if there is any. With the events of jobs that
+ * this agent has created goes what these jobs are, every time: the control plane may have lost what it was sent before.
+ */
+export function reportBatch(
+  ledger: AgentLedger,
+  maxBytes: number = LIMITS.reportBytes,
+): { events: JobEvent[]; jobs: JobDescription[] } {
+  const events: JobEvent[] = [];
+  const jobs = new Map<string, JobDescription>();
   let bytes = 0;
   // An older version of the agent wrote events of any size.
   for (const written of ledger.outbox.slice(0, REPORT_EVENTS)) {
     const event = boundedEvent(written);
-    bytes += sizeOf(event) + 1;
-    if (batch.length > 0 && bytes > maxBytes) break;
-    batch.push(event);
+    const job = ledger.jobs.get(jobKey(event.jobId, event.attempt));
+    const described = job?.local === true && !jobs.has(job.jobId) ? descriptionOf(job) : undefined;
+    bytes += sizeOf(event) + 1 + (described === undefined ? 0 : sizeOf(described) + 1);
+    if (events.length > 0 && bytes > maxBytes) break;
+    events.push(event);
+    if (described !== undefined) jobs.set(described.jobId, described);
   }
-  return batch;
+  return { events, jobs: [...jobs.values()] };
 }
 
 /** Removes the events that the control plane has confirmed. */

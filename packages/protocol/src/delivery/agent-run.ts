@@ -3,15 +3,18 @@ import { appendEvent, failureEvent, plainEvent } from './agent-events.ts';
 import type { AgentJob, AgentLedger, EventFactory, JobOutcome } from './agent-ledger.ts';
 
 /**
- * The attempts that may start now, oldest first: at most one per target, none for a target where one runs. None at all before
- * the first hello of this process was answered, because the journal may be an old copy (R14).
+ * Before the first hello of a process is answered, its journal may be an old copy, so nothing of it may start (R14). Safe jobs
+ * that the agent has created itself do not wait: schedules are carried out without the control plane.
  */
+const mayStart = (ledger: AgentLedger, job: AgentJob): boolean =>
+  job.state === 'accepted' && (ledger.reconciled || (job.local && job.class === 'safe'));
+
+/** The attempts that may start now, oldest first: at most one per target, none for a target where one runs. */
 export function startableJobs(ledger: AgentLedger): AgentJob[] {
-  if (!ledger.reconciled) return [];
   const all = [...ledger.jobs.values()];
   const busy = new Set(all.filter((job) => job.state === 'running').map((job) => job.spec.target));
   return all.filter((job) => {
-    if (job.state !== 'accepted' || busy.has(job.spec.target)) return false;
+    if (!mayStart(ledger, job) || busy.has(job.spec.target)) return false;
     busy.add(job.spec.target);
     return true;
   });
@@ -19,16 +22,18 @@ export function startableJobs(ledger: AgentLedger): AgentJob[] {
 
 /**
  * What to do with an accepted job. `grant` is `valid` only while its time, counted from *sending* the request on a monotonic
- * clock, is not over; after that ask again with the same nonce. After `expire` finish the job with expiredOutcome or, if the
- * grant was denied, with deniedOutcome.
+ * clock, is not over; after that ask again with the same nonce. `wait`: the control plane does not know yet the job for which it
+ * is to be asked. After `expire` finish the job with expiredOutcome or, if the grant was denied, with deniedOutcome.
  */
 export function nextStep(
+  ledger: AgentLedger,
   job: AgentJob,
   { now, grant }: { now: number; grant: 'valid' | 'denied' | 'none' },
-): 'run' | 'ask' | 'expire' {
+): 'run' | 'ask' | 'wait' | 'expire' {
   if (now > job.startBy || grant === 'denied') return 'expire';
   if (job.class === 'safe' || grant === 'valid') return 'run';
-  return 'ask';
+  const isReported = !ledger.outbox.some(({ jobId, attempt }) => jobId === job.jobId && attempt === job.attempt);
+  return job.local && !isReported ? 'wait' : 'ask';
 }
 
 export const expiredOutcome: JobOutcome = {

@@ -4,9 +4,9 @@ type Reported = Pick<JournalJob, 'jobId' | 'attempt' | 'eventNumber' | 'lastEven
 type Known = Pick<KnownJob, 'jobId' | 'attempt' | 'lastEventNumber' | 'lastEventId' | 'terminal' | 'diverged'>;
 
 /**
- * True when what an agent told of an attempt can not be an earlier or later moment of the history that the control plane
- * recorded: the agent's host went back in time. Both sides use this one rule, the agent on what it SENT with its hello (its
- * ledger may have moved on since).
+ * True if what an agent reports about an attempt cannot be an earlier or later moment of the history that the control plane
+ * recorded: the agent's host was set back. Both sides use this one rule, the agent on what it sent with its hello (its ledger
+ * may have moved on since).
  */
 export function contradicts(reported: Reported, known: Known): boolean {
   if (reported.attempt !== known.attempt) return reported.open && (reported.attempt < known.attempt || known.terminal);

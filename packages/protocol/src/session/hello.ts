@@ -2,24 +2,22 @@ import { z } from 'zod';
 import { wireErrorSchema } from '../errors.ts';
 import { uuidSchema } from '../ids.ts';
 import { attemptSchema, eventIdSchema, sequenceSchema } from '../jobs/counters.ts';
+import { jobDescriptionSchema } from '../jobs/description.ts';
 import { eventTypeSchema } from '../jobs/event.ts';
-import { jobSpecSchema } from '../jobs/spec.ts';
 
-/** What an agent says of one attempt it has in its journal. */
-export const journalJobSchema = z.object({
-  jobId: uuidSchema,
+/** One attempt of a job in the journal of an agent. Times are by the agent's clock. */
+export const journalJobSchema = jobDescriptionSchema.extend({
   attempt: attemptSchema,
   eventNumber: z.int().min(0),
   lastEventId: eventIdSchema.nullable(),
   lastType: eventTypeSchema.nullable(),
   open: z.boolean(),
   running: z.boolean(),
-  spec: jobSpecSchema,
-  startBy: z.number(),
-  deadlineMs: z.number(),
+  startedAt: z.number().nullable(),
+  endedAt: z.number().nullable(),
   /**
-   * The terminal event's error and result, so that a control plane restored from an old copy learns them again; cut short, and
-   * null as long as that event is unconfirmed, for then it brings them.
+   * The terminal event's error and result, so that a control plane restored from an old copy learns them again. Bounded in size,
+   * and null as long as that event is unconfirmed, because then it brings them.
    */
   error: wireErrorSchema.nullable(),
   result: z.json().nullable(),
@@ -38,17 +36,14 @@ export const helloInputSchema = z.object({
 });
 export type HelloInput = z.infer<typeof helloInputSchema>;
 
-export const knownJobSchema = z.object({
-  jobId: uuidSchema,
+/** One job as the control plane knows it (the newest attempt). */
+export const knownJobSchema = jobDescriptionSchema.extend({
   attempt: attemptSchema,
   lastEventNumber: z.int().min(0),
   lastEventId: eventIdSchema.nullable(),
   terminal: z.boolean(),
   dispatched: z.boolean(),
   diverged: z.boolean(),
-  spec: jobSpecSchema,
-  startBy: z.number(),
-  deadlineMs: z.number(),
 });
 export type KnownJob = z.infer<typeof knownJobSchema>;
 
@@ -61,9 +56,9 @@ export const helloAnswerSchema = z.object({
   heartbeatMs: z.number(),
   leaseMs: z.number(),
   spreadMs: z.number(),
-  /** The control plane was restored from a copy and has taken the agent's word; the agent adopts this sequence. */
+  /** The control plane was restored from a copy and has adopted the agent's history; the agent adopts this sequence. */
   merged: z.object({ baseSeq: sequenceSchema }).nullable(),
-  /** The agent's host was rolled back; the agent adopts this sequence and ends what it does not know. */
+  /** The agent's host was set back; the agent adopts this sequence and ends what it does not know. */
   reset: z.object({ seq: sequenceSchema, jobs: z.array(knownJobSchema) }).nullable(),
 });
 export type HelloAnswer = z.infer<typeof helloAnswerSchema>;

@@ -1,13 +1,14 @@
 import { z } from 'zod';
 import { uuidSchema } from '../ids.ts';
 import { attemptSchema, sequenceSchema } from '../jobs/counters.ts';
+import { jobDescriptionSchema } from '../jobs/description.ts';
 import { jobEventSchema } from '../jobs/event.ts';
 import { progressSchema } from '../jobs/progress.ts';
 
 /** Every call within a session carries its id. */
 export const inSession = { sessionId: z.string() };
 export const ackInputSchema = z.object({ ...inSession, upToSeq: sequenceSchema });
-/** The agent's wall clock as it sends, so that one that was repaired is believed again without a new session. */
+/** The agent's wall clock as it sends, so that a corrected clock counts without a new session. */
 const clock = z.number().optional();
 export const grantInputSchema = z.object({
   ...inSession,
@@ -17,7 +18,12 @@ export const grantInputSchema = z.object({
   clock,
 });
 export const grantAnswerSchema = z.object({ granted: z.boolean(), ttlMs: z.number(), reason: z.string() });
-export const reportInputSchema = z.object({ ...inSession, events: z.array(jobEventSchema).min(1).max(256) });
+export const reportInputSchema = z.object({
+  ...inSession,
+  events: z.array(jobEventSchema).min(1).max(256),
+  /** What the jobs are that the agent has created itself, so that the control plane can adopt them. */
+  jobs: z.array(jobDescriptionSchema).max(256).default([]),
+});
 export const reportAnswerSchema = z.object({ acceptedIds: z.array(z.string()) });
 export const heartbeatInputSchema = z.object({
   ...inSession,

@@ -1,12 +1,15 @@
 import { uuidv7 } from '@lastgood/host';
 import { expect, test } from 'vitest';
+import { FaultyStore } from '../object-store/faulty-store.ts';
 import {
   backupPrefix,
   begin,
   crashEverywhere,
   DUMP,
   dump,
+  facts,
   listed,
+  METHOD,
   namesOf,
   publish,
   type RepositoryUnderTest,
@@ -42,7 +45,9 @@ export function describeCrashes(make: () => Promise<RepositoryUnderTest>): void 
     // Writes the marker, two objects and the manifest, and removes the marker.
     expect(steps).toBeGreaterThanOrEqual(5);
   });
+}
 
+export function describeCrashesOfRemoval(make: () => Promise<RepositoryUnderTest>): void {
   test('A16: after a crash at any step of abandoning a backup, a sweep leaves nothing', async () => {
     const steps = await crashEverywhere(
       make,
@@ -60,6 +65,31 @@ export function describeCrashes(make: () => Promise<RepositoryUnderTest>): void 
       },
     );
     expect(steps).toBeGreaterThanOrEqual(3);
+  });
+
+  test('A16: after a crash at any step of abandoning a backup with a manifest, no broken backup is listed', async () => {
+    const steps = await crashEverywhere(
+      make,
+      async () => undefined,
+      async (_repository, _prepared, under, store) => {
+        const lossy = new FaultyStore(store);
+        lossy.inject = ({ operation, name }) =>
+          operation === 'put' && name.endsWith('/manifest.json') ? { type: 'lost acknowledgement' } : undefined;
+        const writer = await begin(await under.open(lossy, { writer: 'ours', understood: [METHOD] }));
+        await writer.add(dump, writeBytes(DUMP));
+        await writer.publish(facts, '2026-01-01T00:00:01Z').catch(() => writer.abandon());
+      },
+      async (repository, under, _prepared, crash) => {
+        const where = JSON.stringify(crash);
+        expect((await listed(repository)).broken, where).toEqual([]);
+        await repository.sweep(ref, new Set());
+        const { good, broken } = await listed(repository);
+        expect(broken, where).toEqual([]);
+        for (const backupId of good) expect(await verify(repository, backupId), where).toEqual([]);
+        if (good.length === 0) expect(await namesOf(under.store, 'test/db-1/shop/backups/'), where).toEqual([]);
+      },
+    );
+    expect(steps).toBeGreaterThanOrEqual(6);
   });
 
   test('D9: after a crash at any step of a removal, readers see the complete backup or none, and a later purge finishes', async () => {

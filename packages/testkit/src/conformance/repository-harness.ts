@@ -156,7 +156,7 @@ export interface Crash {
 export async function crashEverywhere<T>(
   make: () => Promise<RepositoryUnderTest>,
   prepare: (repository: Repository) => Promise<T>,
-  work: (repository: Repository, prepared: T) => Promise<unknown>,
+  work: (repository: Repository, prepared: T, under: RepositoryUnderTest, store: FaultyStore) => Promise<unknown>,
   check: (repository: Repository, under: RepositoryUnderTest, prepared: T, crash: Crash) => Promise<void>,
 ): Promise<number> {
   const options = { writer: 'ours', understood: [METHOD] };
@@ -174,7 +174,7 @@ export async function crashEverywhere<T>(
         faulty.kill(when);
         return undefined;
       };
-      await work(repository, prepared).catch((error: unknown) => {
+      await work(repository, prepared, under, faulty).catch((error: unknown) => {
         if (!(error instanceof Failure)) throw error;
       });
       if (!crashed) return count - 1;

@@ -1,7 +1,7 @@
 import type { Repository } from '@lastgood/core';
 import { afterEach, beforeEach, describe } from 'vitest';
 import { FaultyStore } from '../object-store/faulty-store.ts';
-import { describeCrashes, describeSegmentCrashes } from './repository-crashes.ts';
+import { describeCrashes, describeCrashesOfRemoval, describeSegmentCrashes } from './repository-crashes.ts';
 import { describeDamage, describeListing } from './repository-damage.ts';
 import { METHOD, type RepositoryUnderTest } from './repository-harness.ts';
 import { describeFailedPublication, describePublication } from './repository-publication.ts';
@@ -25,6 +25,7 @@ export function describeRepository(name: string, make: () => Promise<RepositoryU
     describePublication(parts);
     describeFailedPublication(parts);
     describeCrashes(make);
+    describeCrashesOfRemoval(make);
     describeDamage(parts);
     describeRemoval(parts);
     describeHolds(parts);

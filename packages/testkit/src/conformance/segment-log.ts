@@ -12,6 +12,7 @@ const LOG = 'test/db-1/shop/logs/wal/';
 
 export function describeSegmentLog(parts: Parts): void {
   describeAppend(parts);
+  describeRepeatedAppend(parts);
   describeDamagedSegments(parts);
   describeOldSegments(parts);
 }
@@ -59,6 +60,28 @@ function describeAppend({ under, faulty, repository }: Parts): void {
       if (succeeded.length === 0) await log().append(segment, segmentOf('one'));
     }
   });
+
+  test('I5: a writer that stalls right before its claim does not replace what another one appends meanwhile', async () => {
+    const stalled = Promise.withResolvers<void>();
+    const resumed = Promise.withResolvers<void>();
+    faulty().inject = ({ operation, name }) => {
+      if (operation !== 'put' || !name.endsWith('/0001.json')) return undefined;
+      stalled.resolve();
+      return { type: 'wait', until: resumed.promise };
+    };
+    const first = codeOf(log().append('0001', segmentOf('one')));
+    await stalled.promise;
+    const other = await under().open(under().store, { writer: 'ours', understood: [METHOD] });
+    const second = await codeOf(other.log(ref, 'wal').append('0001', segmentOf('two')));
+    resumed.resolve();
+    const codes = [await first, second];
+    expect(codes.filter((code) => code === 'succeeded')).toHaveLength(1);
+    expect(await readSegment(log(), '0001')).toBe(second === 'succeeded' ? 'two' : 'one');
+  });
+}
+
+function describeRepeatedAppend({ faulty, repository }: Parts): void {
+  const log = (): SegmentLog => repository().log(ref, 'wal');
 
   test('G4: a repeated append succeeds after a lost acknowledgment', async () => {
     for (const part of ['.zst', '.json']) {

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import type { Stats } from 'node:fs';
 import { mkdir, rmdir } from 'node:fs/promises';
 import { dirname, join, resolve, sep } from 'node:path';
 import { Readable, type Writable } from 'node:stream';
@@ -25,7 +26,15 @@ import {
 } from '@lastgood/host';
 import { streamFile } from './file-stream.ts';
 import { checkMount, type FolderLocation } from './mount.ts';
-import { checkRoot, isAbsent, isSafeFolder, namesIn, openStored, statIfPresent } from './safe-path.ts';
+import {
+  assertSafeFolder,
+  checkRoot,
+  isAbsent,
+  isSafeFolder,
+  namesIn,
+  openStored,
+  statIfPresent,
+} from './safe-path.ts';
 
 /** How often a put begins anew because its folder was removed, empty, while it was on its way there. */
 const MAX_TRIES = 10;
@@ -169,14 +178,15 @@ export class FolderStore implements ObjectStore {
       if (result?.status !== 'fulfilled') yield { name, stat: null };
       else if (result.value?.isFile())
         yield { name, stat: { size: result.value.size, modifiedAt: result.value.mtimeMs } };
-      else if (result.value !== undefined) yield* this.#listBelow(name);
+      else if (result.value !== undefined) yield* this.#listBelow(name, result.value);
     }
   }
 
   /** What lies in a folder; or its own name when it cannot be read, so that nobody takes its objects for missing. */
-  async *#listBelow(name: string): AsyncGenerator<ListedObject> {
+  async *#listBelow(name: string, found: Stats): AsyncGenerator<ListedObject> {
     try {
-      if (await isSafeFolder(this.locate(name))) yield* this.#listFolder(`${name}/`);
+      assertSafeFolder(this.locate(name), found);
+      yield* this.#listFolder(`${name}/`);
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
       yield { name, stat: null };

@@ -1,0 +1,61 @@
+import type { ControlJob, ControlLedger } from '@lastgood/protocol';
+import { changeJobs, type Mutation, real, reduceWith } from './mutated-reducers.ts';
+import { type Faults, ordinary, zombies } from './world.ts';
+
+const scheduled: Faults = { ...ordinary, schedules: 1 };
+/** Agents that soon forget what has ended. */
+const forgetful: Faults = { ...scheduled, forget: 2, forgetAfterMs: 0 };
+const command = { kind: 'command', by: 'a person' } as const;
+
+/** Lets a reducer see the occurrences of schedules as jobs that only the control plane creates. */
+function asCommands(ledger: ControlLedger, reduce: (ledger: ControlLedger) => ControlLedger): ControlLedger {
+  const origins = new Map([...ledger.jobs.values()].map(({ jobId, origin }) => [jobId, origin]));
+  const bare = changeJobs(ledger, (job): ControlJob => ({ ...job, origin: command }));
+  return changeJobs(reduce(bare), (job) => ({ ...job, origin: origins.get(job.jobId) ?? job.origin }));
+}
+
+/** The rules for jobs that an agent creates itself, removed one at a time. */
+export const localJobMutations: readonly Mutation[] = [
+  {
+    rule: 'R2',
+    without: 'an occurrence that was forgotten is created again',
+    faults: forgetful,
+    protocol: reduceWith({
+      createLocalJob: (ledger, ...rest) => real.createLocalJob({ ...ledger, lastDue: new Map() }, ...rest),
+    }),
+  },
+  {
+    rule: 'R12',
+    without: 'the cancel of an occurrence that was not sent is local',
+    faults: scheduled,
+    protocol: reduceWith({
+      requestCancel: (ledger, jobId, now) => asCommands(ledger, (bare) => real.requestCancel(bare, jobId, now)),
+    }),
+  },
+  {
+    rule: 'R12',
+    without: 'an occurrence that was not sent expires at the control plane',
+    faults: scheduled,
+    protocol: reduceWith({ expireLeases: (ledger, now) => asCommands(ledger, (bare) => real.expireLeases(bare, now)) }),
+  },
+  {
+    rule: 'R17',
+    without: 'the report of a job that only the agent knows is confirmed and dropped',
+    faults: scheduled,
+    protocol: reduceWith({
+      receiveReport: (ledger, { events }, now, leaseMs) =>
+        real.receiveReport(ledger, { events, jobs: [] }, now, leaseMs),
+    }),
+  },
+  {
+    rule: 'R18',
+    without: 'an occurrence from the lost days of a catalog may start',
+    faults: { ...zombies, schedules: 1 },
+    protocol: reduceWith({
+      receiveHello: (...input) => {
+        const received = real.receiveHello(...input);
+        return { ...received, ledger: { ...received.ledger, completeSince: null } };
+      },
+    }),
+  },
+];
