@@ -21,6 +21,7 @@ import {
   findDatabaseUser,
   findServerProcess,
   loadDatabase,
+  prepareCopy,
   readLogState,
   readStoreInfo,
   restoreNamesOf,
@@ -173,8 +174,10 @@ describe('a stopped server', () => {
 
   test('A24: a damaged store is dumped all the same, and the check of store and archive finds it', async () => {
     await using folder = await openFolder();
-    const copy = await copyStore(admin.store, folder.path, { databases: ['neo4j'], mode: 'any', signal: never });
-    const damaged = { ...admin, store: copy.folders, user: undefined };
+    await chown(folder.path, server.owner?.uid ?? -1, server.owner?.gid ?? -1);
+    const store = await prepareCopy(admin, folder.path);
+    await copyStore(admin, store, { databases: ['neo4j'], mode: 'any' });
+    const damaged = { ...admin, store };
     await using file = await open(join(folder.path, 'databases/neo4j/neostore.relationshipstore.db'), 'r+');
     await file.write(Buffer.alloc(512, 0xa5), 0, 512, 1_024);
     const archive = await dumpOf(damaged, 'neo4j');

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   BoltSession,
   type BoltTarget,
+  boltReadiness,
   boltTargetOf,
   compareFingerprints,
   type GraphFingerprint,
@@ -83,6 +84,9 @@ describe('sessions', () => {
     const portOf = (service: typeof other): number => (service.address() as { port: number }).port;
     expect(await pingBolt('127.0.0.1', portOf(other), 5_000, never)).toBe('not-bolt');
     expect(await pingBolt('127.0.0.1', portOf(silent), 100, never)).toBe('unreachable');
+    const isReady = (port: number): Promise<boolean> => boltReadiness({ host: '127.0.0.1', port })(never);
+    expect([await isReady(server.port), await isReady(closed)]).toEqual([true, false]);
+    expect(await codeOf(isReady(portOf(other)))).toBe('DATABASE_UNREACHABLE');
     other.close();
     silent.close();
   });

@@ -1,5 +1,6 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { chown, mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Failure } from '@lastgood/core';
 import {
   type Neo4jServer,
   type NoReflinkDisk,
@@ -20,13 +21,15 @@ import {
   compareFingerprints,
   copyStore,
   findServerProcess,
+  flushFileSystem,
   freezeWhile,
-  giveTo,
   installPathsOf,
   judgeWays,
   loadDatabase,
   makeScratchStore,
+  measureStore,
   neo4jConnectionSchema,
+  prepareCopy,
   probeWays,
   readFingerprint,
   readLogState,
@@ -73,6 +76,7 @@ afterAll(() => cleanup.disposeAsync());
 const copyFolder = async (name: string): Promise<string> => {
   const path = join(disk.path ?? scratch.path, name);
   await mkdir(path, { mode: 0o711 });
+  await chown(path, server.owner?.uid ?? -1, server.owner?.gid ?? -1);
   return path;
 };
 
@@ -87,20 +91,21 @@ test('a server under writes is copied within a short pause, and its recovered co
   await untilCheckpoint();
   const databases = await lastTransactions();
   const acknowledged = load.acknowledged();
-  const target = await copyFolder('copy');
-  const { result, pauseMs } = await freezeWhile(
+  const store = await prepareCopy(admin, await copyFolder('copy'));
+  await flushFileSystem(admin, admin.store.data);
+  const { pauseMs } = await freezeWhile(
     process,
     { maxPauseMs: 30_000, signal: never, onArmed: async () => undefined },
-    (signal) => copyStore(admin.store, target, { databases: DATABASES, mode: 'reflink', signal }),
+    (signal) => copyStore({ ...admin, signal }, store, { databases: DATABASES, mode: 'reflink' }),
   );
-  console.log(`paused for ${Math.round(pauseMs)} ms: ${result.files} files, ${result.bytes} bytes`);
-  expect(result.bytes).toBeGreaterThan(500_000);
+  const { files, bytes } = await measureStore(store, 'neo4j');
+  console.log(`paused for ${Math.round(pauseMs)} ms: ${files} files, ${bytes} bytes`);
+  expect(bytes).toBeGreaterThan(500_000);
   // The writers go on: a freeze closes no connection.
   await load.progress(10);
   await load.stop();
 
-  const copy = { ...admin, store: result.folders };
-  if (server.owner !== undefined) await giveTo(target, server.owner);
+  const copy = { ...admin, store };
   expect((await readStoreInfo(copy, 'neo4j')).state).toBe('recovery-required');
   const recovered = await recoverCopy(copy, databases);
   expect(recovered.map(({ name }) => name)).toEqual(DATABASES);
@@ -150,13 +155,14 @@ describe('a copy that is not complete is never taken for a backup', () => {
     const [{ lastTransaction = null } = {}] = await lastTransactions();
     await server.kill();
     const takeCopy = async (name: string): Promise<AdminContext> => {
-      const options = { databases: DATABASES, mode: 'any', signal: never } as const;
-      return { ...admin, store: (await copyStore(admin.store, await copyFolder(name), options)).folders };
+      const copied = await prepareCopy(admin, await copyFolder(name));
+      await copyStore(admin, copied, { databases: DATABASES, mode: 'any' });
+      return { ...admin, store: copied };
     };
     const [torn, short] = [await takeCopy('torn'), await takeCopy('short')];
     await server.start();
-    await rm(join(torn.store.transactions, 'neo4j'), { recursive: true });
-    await mkdir(join(torn.store.transactions, 'neo4j'));
+    for (const name of await readdir(join(torn.store.transactions, 'neo4j')))
+      await rm(join(torn.store.transactions, 'neo4j', name));
     await expect(recoverCopy(torn, [{ name: 'neo4j', lastTransaction: null }])).rejects.toMatchObject({
       code: 'TOOL_FAILED',
       message: expect.stringMatching(/"neo4j" could not be recovered \((unreadable|recovery-required)\)/),
@@ -170,16 +176,17 @@ describe('a copy that is not complete is never taken for a backup', () => {
   });
 
   test('blocks that cannot be shared are an error, not a slow copy', async ({ skip }) => {
-    const target = join(scratch.path, 'slow');
-    const options = { databases: ['neo4j'], mode: 'reflink', signal: never } as const;
     if (disk.path === null) return skip(disk.reason);
-    expect(await codeOf(copyStore(admin.store, target, options))).toBe('IO_ERROR');
+    await using elsewhere = await openFolder();
+    await chown(elsewhere.path, server.owner?.uid ?? -1, server.owner?.gid ?? -1);
+    const target = await prepareCopy(admin, elsewhere.path);
+    expect(await codeOf(copyStore(admin, target, { databases: ['neo4j'], mode: 'reflink' }))).toBe('TOOL_FAILED');
   });
 
   test('a copy that is canceled ends with the reason', async () => {
-    const reason = new Error('canceled');
-    const options = { databases: ['neo4j'], mode: 'any', signal: AbortSignal.abort(reason) } as const;
-    await expect(copyStore(admin.store, join(scratch.path, 'canceled'), options)).rejects.toBe(reason);
+    const target = await prepareCopy(admin, await copyFolder('canceled'));
+    const canceled = { ...admin, signal: AbortSignal.abort(new Failure('JOB_CANCELED', 'canceled')) };
+    expect(await codeOf(copyStore(canceled, target, { databases: ['neo4j'], mode: 'any' }))).toBe('JOB_CANCELED');
   });
 });
 
@@ -188,7 +195,7 @@ test('the ways that this host offers are found, and the copies of a stopped serv
   await using session = await BoltSession.open(await targetOf(server), never);
   const facts = await readServerFacts(session, QUERY_MS);
   const inputs = { server: facts, canControlService: true, maxPauseSeconds: 60 };
-  const found = await probeWays(installPathsOf(connection), inputs);
+  const found = await probeWays(installPathsOf(connection), inputs, admin);
   expect(found).toMatchObject({
     edition: 'community',
     hasOnlineBackup: false,
@@ -203,10 +210,8 @@ test('the ways that this host offers are found, and the copies of a stopped serv
   if (disk.path === null) return skip(disk.reason);
   const before = await readFingerprint(session, 'neo4j', { digests: true, queryMs: QUERY_MS });
   await server.stop();
-  const options = { databases: DATABASES, mode: 'reflink', signal: never } as const;
-  const target = await copyFolder('stopped');
-  const { folders } = await copyStore(admin.store, target, options);
-  if (server.owner !== undefined) await giveTo(target, server.owner);
+  const folders = await prepareCopy(admin, await copyFolder('stopped'));
+  await copyStore(admin, folders, { databases: DATABASES, mode: 'reflink' });
   await server.start();
   expect(await readLogState(join(folders.transactions, 'neo4j'))).toMatchObject({ state: 'read', isClean: true });
   expect(await readStoreInfo({ ...admin, store: folders }, 'neo4j')).toMatchObject({ state: 'clean' });

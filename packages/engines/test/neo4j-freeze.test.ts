@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { waitFor } from '@lastgood/testkit';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { type FreezeState, freezeWhile, thawServer } from '../src/neo4j/index.ts';
+import { type FreezeState, freezeStateSchema, freezeWhile, thawServer } from '../src/neo4j/index.ts';
 import {
   identifyProcess,
   isSameProcess,
@@ -61,7 +61,7 @@ async function startAgent(maxPauseMs: number, program?: string[]): Promise<Agent
     output += text;
   });
   await waitFor('the frozen server', WAIT_MS, never, async () => (output.includes('\nfrozen\n') ? true : undefined));
-  return { child, state: JSON.parse(output.split('\n')[0] ?? '') };
+  return { child, state: freezeStateSchema.parse(JSON.parse(output.split('\n')[0] ?? '')) };
 }
 const freeze = <T>(work: (signal: AbortSignal) => Promise<T>, maxPauseMs = 60_000, signal = never) => {
   let state: FreezeState | undefined;

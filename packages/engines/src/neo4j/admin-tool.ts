@@ -6,7 +6,8 @@ import { captureTool, freeBytes, runTool, type ToolCall } from '@lastgood/host';
 import { z } from 'zod';
 import { DumpArchiveTee, type IntactArchive } from './dump-archive.ts';
 import { javaCall, type Neo4jRuntime } from './java-call.ts';
-import type { Owner, StoreFolders } from './store-folders.ts';
+import type { StoreContext } from './owner-commands.ts';
+import type { StoreFolders } from './store-folders.ts';
 import { findDatabaseUser } from './store-lock.ts';
 import { makeToolHome, type ToolHome } from './tool-home.ts';
 
@@ -19,14 +20,10 @@ const FULL_BYTES = 1024 * 1024;
 const MAX_INFO_BYTES = 1024 * 1024;
 
 /** What every command of neo4j-admin needs. */
-export interface AdminContext {
+export interface AdminContext extends StoreContext {
   readonly runtime: Neo4jRuntime;
-  readonly store: StoreFolders;
-  /** Who runs the command, when the agent is root: files that a command makes belong to them. */
-  readonly user: Owner | undefined;
-  /** Where commands have their homes; `user` must be able to reach it. */
+  /** Where commands have their homes; `user`, who runs them, must be able to reach it. */
   readonly scratchFolder: string;
-  readonly signal: AbortSignal;
   readonly timeoutMs: number;
   /** A command without output for this long has failed. */
   readonly stallMs: number;

@@ -1,16 +1,15 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Failure } from '@lastgood/core';
+import { z } from 'zod';
 import { startWatchdog } from './freeze-watchdog.ts';
-import { isSameProcess, type ProcessIdentity, readExecutionState } from './process-identity.ts';
+import { isSameProcess, type ProcessIdentity, processIdentitySchema, readExecutionState } from './process-identity.ts';
 
 const STOP_WITHIN_MS = 2_000;
 const POLL_MS = 2;
 
 /** What a later process needs to continue the server: written to the journal before the server is stopped. */
-export interface FreezeState {
-  readonly server: ProcessIdentity;
-  readonly watchdog: ProcessIdentity;
-}
+export const freezeStateSchema = z.object({ server: processIdentitySchema, watchdog: processIdentitySchema });
+export type FreezeState = Readonly<z.infer<typeof freezeStateSchema>>;
 export interface FreezeOptions {
   readonly maxPauseMs: number;
   readonly signal: AbortSignal;

@@ -8,6 +8,8 @@ export * from './fingerprint.ts';
 export * from './freeze.ts';
 export * from './install-paths.ts';
 export * from './java-call.ts';
+export * from './mount-state.ts';
+export * from './owner-commands.ts';
 export * from './probe-ways.ts';
 export * from './recover-copy.ts';
 export * from './restore-files.ts';

@@ -1,8 +1,8 @@
-import { mkdir, readdir, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { readdir } from 'node:fs/promises';
 import { freeBytes } from '@lastgood/host';
 import type { WayFacts } from './backup-ways.ts';
 import type { InstallPaths } from './install-paths.ts';
+import { makeOwnedFolders, type OwnerContext } from './owner-commands.ts';
 import type { ProcessIdentity } from './process-identity.ts';
 import type { ServerFacts } from './server-facts.ts';
 import { canReflink, measureStore } from './store-copy.ts';
@@ -18,9 +18,9 @@ export interface WayInputs {
 }
 
 /** Finds out which ways of a backup are possible on this host. Makes the copy folder, and leaves nothing in it. */
-export async function probeWays(paths: InstallPaths, inputs: WayInputs): Promise<WayFacts> {
+export async function probeWays(paths: InstallPaths, inputs: WayInputs, owner: OwnerContext): Promise<WayFacts> {
   const { store, copyFolder, libFolder } = paths;
-  await mkdir(copyFolder, { recursive: true, mode: 0o700 }).catch(() => undefined);
+  await makeOwnedFolders(owner, copyFolder);
   const server = await findServerProcess(store);
   const jars = await readdir(libFolder).catch(() => []);
   const sizes = await Promise.all(inputs.server.databases.map(({ name }) => measureStore(store, name)));
@@ -29,12 +29,12 @@ export async function probeWays(paths: InstallPaths, inputs: WayInputs): Promise
     hasOnlineBackup: jars.some((name) => ONLINE_BACKUP_JAR.test(name)),
     serverProcess: server === null ? 'not-found' : 'found',
     maySignal: server !== null && (await maySignal(server)),
-    canReflink: await canReflink(store, copyFolder),
+    canReflink: await canReflink({ store, ...owner }, copyFolder),
     isLinux: process.platform === 'linux',
     canControlService: inputs.canControlService,
     files: sizes.reduce((sum, { files }) => sum + files, 0),
     storeBytes: sizes.reduce((sum, { bytes }) => sum + bytes, 0),
-    freeBytes: await freeBytes(await existing(copyFolder)),
+    freeBytes: await freeBytes(copyFolder),
     maxPauseSeconds: inputs.maxPauseSeconds,
   };
 }
@@ -46,9 +46,4 @@ async function maySignal({ pid }: ProcessIdentity): Promise<boolean> {
   } catch {
     return false;
   }
-}
-
-async function existing(path: string): Promise<string> {
-  const found = await stat(path).catch(() => null);
-  return found === null && path !== dirname(path) ? await existing(dirname(path)) : path;
 }

@@ -1,11 +1,9 @@
 import { readdir, readFile } from 'node:fs/promises';
+import { z } from 'zod';
 
-/** A process of this host. Its start time distinguishes it from a later process with the same id. */
-export interface ProcessIdentity {
-  readonly pid: number;
-  /** Clock ticks after the start of the host. */
-  readonly startTime: string;
-}
+/** A process of this host. Its start time (clock ticks after the start of the host) distinguishes it from a later one with the same id. */
+export const processIdentitySchema = z.object({ pid: z.int().positive(), startTime: z.string().regex(/^\d+$/) });
+export type ProcessIdentity = Readonly<z.infer<typeof processIdentitySchema>>;
 
 /** The fields of /proc/PID/stat behind the name of the program, which may hold spaces and parentheses; null without such a process. */
 async function readStat(path: string): Promise<string[] | null> {

@@ -1,9 +1,6 @@
-import { chown, readdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import { Failure } from '@lastgood/core';
 import { type AdminContext, readStoreInfo } from './admin-tool.ts';
 import { scratchSettings, startServerProcess } from './server-process.ts';
-import type { Owner } from './store-folders.ts';
 import { makeToolHome } from './tool-home.ts';
 
 /** What a copy must contain for each of its databases. */
@@ -18,17 +15,9 @@ export interface RecoveredDatabase {
   readonly lastTransaction: number;
 }
 
-/** Gives a folder and everything in it to one user. Symbolic links are not followed. */
-export async function giveTo(path: string, { uid, gid }: Owner): Promise<void> {
-  await chown(path, uid, gid);
-  for (const entry of await readdir(path, { withFileTypes: true }))
-    if (entry.isDirectory()) await giveTo(join(path, entry.name), { uid, gid });
-    else if (entry.isFile()) await chown(join(path, entry.name), uid, gid);
-}
-
 /**
  * Recovers a copy of a running server's files: replays the transaction logs into the store, by starting a server without any connector,
- * which ends by itself afterwards. `copy.store` is the copy. The exit status of that server means nothing, so that each database is then
+ * which ends by itself afterwards. `copy.store` is the copy, `copy.user` its owner. The exit status of that server means nothing, so that each database is then
  * judged by `readStoreInfo`. Throws TOOL_FAILED for a database that is not clean, or lacks acknowledged transactions.
  */
 export async function recoverCopy(
@@ -36,7 +25,6 @@ export async function recoverCopy(
   databases: readonly ExpectedDatabase[],
 ): Promise<RecoveredDatabase[]> {
   const { runtime, store, user, scratchFolder, signal, timeoutMs } = copy;
-  if (user !== undefined) await giveTo(store.data, user);
   const home = databases.find(({ name }) => name !== 'system')?.name ?? 'neo4j';
   {
     await using tool = await makeToolHome(scratchFolder, user, {

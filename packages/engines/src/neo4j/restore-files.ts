@@ -1,9 +1,10 @@
-import { chmod, lstat, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { lstat, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { Bug, Failure } from '@lastgood/core';
-import { storeFailure, syncFolder } from '@lastgood/host';
+import { syncFolder } from '@lastgood/host';
 import { type AdminContext, type CheckReport, checkDatabase, loadDatabase, readStoreInfo } from './admin-tool.ts';
+import { changeModes, flushFileSystem, removeTree, renameOwned, type StoreContext } from './owner-commands.ts';
 import { parseManagedName, type RestoreNames } from './restore-names.ts';
 import { databasesOf, type StoreFolders } from './store-folders.ts';
 import { findDatabaseUser } from './store-lock.ts';
@@ -21,12 +22,12 @@ const exists = (path: string): Promise<boolean> =>
  * `admin.user` must be the owner of the store. A damaged archive harms nothing: it leaves a staging store, which `removeStore` removes.
  */
 export async function loadStaging(admin: AdminContext, names: RestoreNames, archive: Readable): Promise<void> {
-  await removeStore(admin.store, names.staging);
+  await removeStore(admin, names.staging);
   await loadDatabase(admin, names.staging, archive);
   for (const root of rootsOf(admin.store)) {
-    await matchModes(join(root, names.database), join(root, names.staging));
-    await syncTree(join(root, names.staging));
-    await syncFolder(root);
+    await matchModes(admin, join(root, names.database), join(root, names.staging));
+    // neo4j-admin leaves it to the operating system when the files are written to disk.
+    await flushFileSystem(admin, root);
   }
 }
 
@@ -58,9 +59,9 @@ export async function checkStaging(
  * May be repeated after an interruption at any point, and be reverted by `swapBack` at any point. Throws DATABASE_REFUSED while the
  * database is in use, and RESTORE_FAILED when the staging store is missing or the aside name is taken.
  */
-export async function swapIn(store: StoreFolders, names: RestoreNames): Promise<void> {
-  await refuseInUse(store, names.database);
-  for (const root of rootsOf(store)) {
+export async function swapIn(context: StoreContext, names: RestoreNames): Promise<void> {
+  await refuseInUse(context.store, names.database);
+  for (const root of rootsOf(context.store)) {
     const [live, staging, aside] = pathsIn(root, names);
     if (!(await exists(staging))) {
       // This root is done, unless nothing was ever loaded.
@@ -69,9 +70,9 @@ export async function swapIn(store: StoreFolders, names: RestoreNames): Promise<
     }
     if (await exists(live)) {
       if (await exists(aside)) throw new Failure('RESTORE_FAILED', `cannot set ${live} aside: ${aside} exists`);
-      await renameDurably(root, live, aside);
+      await renameDurably(context, root, live, aside);
     }
-    await renameDurably(root, staging, live);
+    await renameDurably(context, root, staging, live);
   }
 }
 
@@ -79,17 +80,17 @@ export async function swapIn(store: StoreFolders, names: RestoreNames): Promise<
  * Brings back what `swapIn` set aside; what it had brought is kept under the undone name. Works for a complete swap and for one that was
  * interrupted, and may be repeated. `replaced` tells whether there was a database before. The server must be stopped.
  */
-export async function swapBack(store: StoreFolders, names: RestoreNames, replaced: boolean): Promise<void> {
-  await refuseInUse(store, names.database);
-  for (const root of rootsOf(store)) {
+export async function swapBack(context: StoreContext, names: RestoreNames, replaced: boolean): Promise<void> {
+  await refuseInUse(context.store, names.database);
+  for (const root of rootsOf(context.store)) {
     const [live, staging, aside, undone] = pathsIn(root, names);
     const isSwapped = replaced ? await exists(aside) : !(await exists(staging));
     if (!isSwapped) continue;
     if (await exists(live)) {
       if (await exists(undone)) throw new Failure('RESTORE_FAILED', `cannot move ${live} away: ${undone} exists`);
-      await renameDurably(root, live, undone);
+      await renameDurably(context, root, live, undone);
     }
-    if (replaced) await renameDurably(root, aside, live);
+    if (replaced) await renameDurably(context, root, aside, live);
   }
 }
 
@@ -100,11 +101,11 @@ export async function hasAside(store: StoreFolders, names: RestoreNames): Promis
 }
 
 /** Removes a store that a restore made or set aside. Nothing else: another name is a defect. May be repeated. */
-export async function removeStore(store: StoreFolders, name: string): Promise<void> {
+export async function removeStore(context: StoreContext, name: string): Promise<void> {
   if (parseManagedName(name) === null) throw new Bug(`${name} is not a store of ours`);
-  await refuseInUse(store, name);
-  for (const root of rootsOf(store)) {
-    await rm(join(root, name), { recursive: true, force: true, maxRetries: 3 });
+  await refuseInUse(context.store, name);
+  for (const root of rootsOf(context.store)) {
+    await removeTree(context, join(root, name));
     await syncFolder(root);
   }
 }
@@ -133,44 +134,26 @@ async function refuseInUse(store: StoreFolders, database: string): Promise<void>
     });
 }
 
-async function renameDurably(root: string, from: string, to: string): Promise<void> {
-  try {
-    await rename(from, to);
-  } catch (error) {
-    throw storeFailure(error, to);
-  }
+async function renameDurably(context: StoreContext, root: string, from: string, to: string): Promise<void> {
+  await renameOwned(context, from, to);
   await syncFolder(root);
 }
 
-/** Gives loaded files the modes that those of the database have which they replace. Without one they keep those of neo4j-admin. */
-async function matchModes(like: string, path: string): Promise<void> {
+/** Gives loaded files the modes that most of those have which they replace. Without a database before they keep those of neo4j-admin. */
+async function matchModes(context: StoreContext, like: string, path: string): Promise<void> {
   const folder = await stat(like).catch(() => null);
-  const files = await readdir(like, { withFileTypes: true }).catch(() => []);
-  const file = files.find((entry) => entry.isFile() && entry.name !== 'database_lock');
-  if (folder === null || file === undefined) return;
-  const fileMode = (await stat(join(like, file.name))).mode & 0o777;
-  const apply = async (at: string): Promise<void> => {
-    await chmod(at, folder.mode & 0o777);
-    for (const entry of await readdir(at, { withFileTypes: true }))
-      if (entry.isDirectory()) await apply(join(at, entry.name));
-      else await chmod(join(at, entry.name), fileMode);
-  };
-  await apply(path);
+  const entries = await readdir(like, { withFileTypes: true }).catch(() => []);
+  const files = entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => stat(join(like, entry.name)).catch(() => null));
+  const modes = (await Promise.all(files)).flatMap((found) => (found === null ? [] : [found.mode & 0o777]));
+  const mode = mostFrequent(modes);
+  if (folder === null || mode === undefined) return;
+  await changeModes(context, path, { folders: folder.mode & 0o777, files: mode });
 }
 
-/** Makes every file below a folder durable: neo4j-admin leaves that to the operating system. */
-async function syncTree(path: string): Promise<void> {
-  for (const entry of await readdir(path, { withFileTypes: true })) {
-    const child = join(path, entry.name);
-    if (entry.isDirectory()) await syncTree(child);
-    else {
-      await using file = await open(child, 'r').catch((error: unknown) => {
-        throw storeFailure(error, child);
-      });
-      await file.sync().catch((error: unknown) => {
-        throw storeFailure(error, child);
-      });
-    }
-  }
-  await syncFolder(path);
+function mostFrequent(values: readonly number[]): number | undefined {
+  const counts = new Map<number, number>();
+  for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
+  return [...counts].toSorted(([, a], [, b]) => b - a)[0]?.[0];
 }

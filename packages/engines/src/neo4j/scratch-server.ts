@@ -1,12 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { chown, mkdir, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Bug, Failure } from '@lastgood/core';
 import { BoltSession, type BoltTarget } from './bolt-session.ts';
 import type { Neo4jRuntime } from './java-call.ts';
+import { type MountState, waitUntilMounted } from './mount-state.ts';
 import { scratchSettings, startServerProcess } from './server-process.ts';
 import { foldersBelow, type Owner, type StoreFolders } from './store-folders.ts';
 import { makeToolHome } from './tool-home.ts';
@@ -29,7 +29,6 @@ export interface ScratchOptions {
 
 /** A folder for the data of a scratch server. */
 export interface ScratchStore extends AsyncDisposable {
-  readonly path: string;
   readonly folders: StoreFolders;
   /** Of the servers on this store: Neo4j keeps it in the database `system`. */
   readonly password: string;
@@ -37,29 +36,20 @@ export interface ScratchStore extends AsyncDisposable {
 
 /** Makes an empty store, to load archives into before a scratch server is started on it. */
 export async function makeScratchStore({ scratchFolder, user }: ScratchOptions): Promise<ScratchStore> {
-  const home = await makeToolHome(scratchFolder, user, {});
-  const data = join(home.path, 'data');
-  const folders = foldersBelow(data);
-  for (const folder of [data, join(data, 'databases'), folders.transactions, join(data, 'dbms')]) {
-    await mkdir(folder, { mode: 0o700 });
-    if (user !== undefined) await chown(folder, user.uid, user.gid);
-  }
   const password = randomBytes(24).toString('hex');
-  const auth = join(data, 'dbms', 'auth.ini');
-  await writeFile(auth, credentialsLine(password), { mode: 0o600 });
-  if (user !== undefined) await chown(auth, user.uid, user.gid);
-  return { path: home.path, folders, password, [Symbol.asyncDispose]: () => home[Symbol.asyncDispose]() };
+  const folders = ['data', 'data/databases', 'data/transactions', 'data/dbms'].map((path) => ({ path }));
+  const auth = { path: 'data/dbms/auth.ini', text: credentialsLine(password) };
+  const home = await makeToolHome(scratchFolder, user, {}, [...folders, auth]);
+  return {
+    folders: foldersBelow(join(home.path, 'data')),
+    password,
+    [Symbol.asyncDispose]: () => home[Symbol.asyncDispose](),
+  };
 }
-
-/**
- * What became of a database at the start of its server: `failed` is one that the server could not mount. The reason is in the log of
- * the server alone, for it may hold data.
- */
-export type MountState = 'online' | 'failed';
 
 export interface ScratchServer extends AsyncDisposable {
   readonly bolt: BoltTarget;
-  /** Waits until the database of the store is online, or the server has given up on it. Throws JOB_DEADLINE. */
+  /** `waitUntilMounted` for the database of the store. */
   waitUntilMounted(timeoutMs: number): Promise<MountState>;
 }
 
@@ -132,30 +122,6 @@ async function canLogIn(bolt: BoltTarget, signal: AbortSignal): Promise<boolean>
   } catch (error) {
     if (error instanceof Failure && error.code === 'DATABASE_UNREACHABLE') return false;
     throw error;
-  }
-}
-
-async function waitUntilMounted(
-  bolt: BoltTarget,
-  database: string,
-  timeoutMs: number,
-  signal: AbortSignal,
-): Promise<MountState> {
-  const until = performance.now() + timeoutMs;
-  await using session = await BoltSession.open(bolt, signal);
-  for (;;) {
-    const [row] = await session.rows(
-      'system',
-      'SHOW DATABASES YIELD name, currentStatus, statusMessage WHERE name = $database RETURN currentStatus AS status, statusMessage AS message',
-      { database },
-      timeoutMs,
-    );
-    if (row?.['status'] === 'online') return 'online';
-    // A server that has given up says why; one that is at it says nothing.
-    if (typeof row?.['message'] === 'string' && row['message'] !== '') return 'failed';
-    if (performance.now() > until)
-      throw new Failure('JOB_DEADLINE', `database "${database}" was not mounted within ${timeoutMs} ms`);
-    await delay(POLL_MS, undefined, { signal });
   }
 }
 
