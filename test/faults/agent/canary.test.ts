@@ -66,7 +66,7 @@ describe.for(LOCALES)('a server that reports errors in %s', (locale) => {
       const fleet = cleanup.use(await Fleet.start(path, owner, { targets: { all: server.connection, wrong } }));
       // A superuser gets English from every server: once is enough.
       const failed = await failEverything(fleet, server, locale === 'de_DE.UTF-8');
-      expect(failed).toBeGreaterThan(Object.keys(BROKEN).length + 6);
+      expect(failed).toBeGreaterThanOrEqual(Object.keys(BROKEN).length + 6);
       await fleet.untilOnline();
       expect(await seenOf(fleet)).not.toContain(CANARY);
       // The server itself wrote the value again and again: there was something to leave out.

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import type { JobSpec } from '@lastgood/protocol';
+import { formatFinding, type JobSpec } from '@lastgood/protocol';
 import { type PostgresServer, startPostgres, temporaryFolder, waitFor } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Fleet } from '../../support/fleet.ts';
@@ -43,7 +43,7 @@ test('E9: five targets on an unresponsive disk do not affect other targets and a
       return targets.length === DEAD.length ? targets : undefined;
     },
   );
-  for (const { findings } of reported) expect(findings.join()).toContain('does not answer');
+  for (const { findings } of reported) expect(findings.map(formatFinding).join()).toContain('does not answer');
   const { error } = await fleet.ended(await fleet.send(backupOf('d1')));
   expect(error).toMatchObject({ code: 'IO_ERROR', message: expect.stringContaining('does not answer') });
   expect((await fleet.ended(await fleet.send(backupOf('shop')))).state).toBe('succeeded');

@@ -158,7 +158,12 @@ function serveNewerControl(
 
 test('K10: acknowledges unknown commands and rejects unknown jobs with COMMAND_UNSUPPORTED', async () => {
   const jobId = '01a20b1a-d025-7344-a564-47d7db15294a';
-  const times = { startBy: Date.now() + 3_600_000, deadlineMs: 1_000 };
+  const common = {
+    origin: { kind: 'command', by: 'operator' },
+    createdAt: Date.now(),
+    startBy: Date.now() + 3_600_000,
+    deadlineMs: 1_000,
+  };
   const server = createServer();
   const { calls } = serveNewerControl(server, [
     { seq: 1, type: 'sched.set', rev: 12 },
@@ -168,7 +173,7 @@ test('K10: acknowledges unknown commands and rejects unknown jobs with COMMAND_U
       jobId,
       attempt: 1,
       spec: { command: 'teleport', target: 'shop', destination: 'mars' },
-      ...times,
+      ...common,
     },
     {
       seq: 3,
@@ -176,7 +181,7 @@ test('K10: acknowledges unknown commands and rejects unknown jobs with COMMAND_U
       jobId: jobId.replace('01', '02'),
       attempt: 1,
       spec: { command: 'backup', target: 'shop', kind: 'physical' },
-      ...times,
+      ...common,
     },
   ]);
   try {
