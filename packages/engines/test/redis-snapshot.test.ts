@@ -101,7 +101,7 @@ describe('a snapshot fails', () => {
     const failure = await failureOf(snapshot(server));
     expect(failure).toMatchObject({ code: 'TOOL_FAILED' });
     expect(failure.remedy).toContain('data folder');
-    // The file of the last save is still there: its presence proves nothing.
+    // The file of the last save is still there: its presence does not show that a save succeeded.
     expect((await stat(rdbOf(server))).ino).toBe(before.ino);
     await chmod(server.dataDir, 0o700);
     await snapshot(server);

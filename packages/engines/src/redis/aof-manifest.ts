@@ -27,7 +27,7 @@ export function parseAofManifest(text: string): AofFileEntry[] {
   if (entries.filter(({ type }) => type === 'base').length > 1) throw invalid('it lists two base files');
   const increments = entries.filter(({ type }) => type === 'incremental');
   if (increments.some(({ sequence }, index) => sequence <= (increments[index - 1]?.sequence ?? 0)))
-    throw invalid('its incremental files are not in order');
+    throw invalid('the sequence numbers of its incremental files do not ascend');
   return entries;
 }
 

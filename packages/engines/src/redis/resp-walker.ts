@@ -16,7 +16,7 @@ export interface RespReport {
   readonly bytes: number;
   /** The file up to here consists of complete commands and complete transactions. */
   readonly completeBytes: number;
-  /** `truncated`: it ends within a command or a transaction. `damaged`: it goes on with something that is no command. */
+  /** `truncated`: it ends within a command or a transaction. `damaged`: something other than a command follows. */
   readonly state: 'whole' | 'truncated' | 'damaged';
 }
 

@@ -38,11 +38,11 @@ export async function digestValue(type: Exclude<ValueType, 'module'>, request: V
 
 function bufferOf(reply: unknown): Buffer {
   if (Buffer.isBuffer(reply)) return reply;
-  throw new Bug('a reply that is no text');
+  throw new Bug('the reply is not a text');
 }
 function listOf(reply: unknown): unknown[] {
   if (Array.isArray(reply)) return reply;
-  throw new Bug('a reply that is no list');
+  throw new Bug('the reply is not a list');
 }
 const buffersOf = (reply: unknown): Buffer[] => listOf(reply).map(bufferOf);
 /** A text or number of a reply, or null. */
