@@ -37,7 +37,7 @@ class LooksBench implements AsyncDisposable {
       generation: (name) => (name === 'shop' ? this.generation : 0),
       remarks: () => [],
       signal: this.stop.signal,
-      readMs: 300,
+      readMs: 2_000,
     });
   }
 

@@ -99,7 +99,7 @@ describe('a time', () => {
   ] as const)('%s', ([, segments, minutes, expected], { expect }) => {
     expect(shortly(time(minutes), sourceOf(segments))).toBe(expected);
   });
-  test('a refusal says what can be reached', () => {
+  test('a refusal contains what can be reached', () => {
     expect(planRecovery(time(7.5), null, sourceOf(HOLE))).toMatchObject({
       code: 'in-gap',
       lastAt: minute(6.9),

@@ -32,6 +32,8 @@ beforeEach(async () => {
   data = join(path, 'data');
   fetched = [];
   await mkdir(join(data, 'pg_wal'), { recursive: true });
+  // The server runs as long as this process does.
+  await writeFile(join(data, 'postmaster.pid'), `${process.pid}\n${data}\n`);
   prefetch = new WalPrefetch({
     folder,
     files,
@@ -95,6 +97,13 @@ describe('restore_command', () => {
     const waiting = restore(name(7));
     await fetchAll();
     expect(await waiting).toBe(126);
+  });
+  test('I10: a script whose server was killed ends', async () => {
+    const waiting = restore(name(5));
+    await writeFile(join(data, 'postmaster.pid'), '4194300\n');
+    expect(await waiting).toBe(126);
+    await rm(join(data, 'postmaster.pid'));
+    expect(await restore(name(5))).toBe(126);
   });
   test('what the plan does not read is absent: 1', async () => {
     expect(await restore(name(8))).toBe(1);

@@ -310,6 +310,8 @@ describe('with a server', () => {
     await vi.waitFor(
       async () => {
         await pass();
+        // An archiver that has failed three times sleeps a minute: a reload wakes it.
+        await server.query('postgres', 'select pg_reload_conf()');
         expect((await archive.sink.names()).length).toBeGreaterThan(before + 1);
       },
       { timeout: 30_000, interval: 200 },

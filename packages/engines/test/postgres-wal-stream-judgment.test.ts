@@ -282,7 +282,7 @@ describe('with a server', () => {
     expect(Number(view.at / 1_000_000n) - Number(row?.['at'])).toBeLessThan(5);
     expect(view.flushLsn).toBeGreaterThan(0n);
   });
-  test('an archive_command that only says yes is found out', async () => {
+  test('an archive_command that stores nothing is detected', async () => {
     const view = await readServerWal(session);
     await segment();
     await segment();

@@ -66,6 +66,8 @@ export class PhysicalHarness implements AsyncDisposable {
   readonly systemId: string;
   readonly majorVersion: number;
   state: ReceiverState | undefined;
+  /** The folder of the last recovery, also of one that failed. */
+  lastFolder = '';
   readonly #folder: string;
   readonly #cleanup: AsyncDisposableStack;
   readonly #stop = new AbortController();
@@ -238,6 +240,7 @@ export class PhysicalHarness implements AsyncDisposable {
     const base = this.bases.find(({ id }) => id === plan.backupId);
     if (base === undefined) throw new Error('no such base');
     const { path: folder } = this.#cleanup.use(await temporaryFolder());
+    this.lastFolder = folder;
     const { uid, gid } = await stat(this.server.dataDir);
     const owner = uid === process.getuid?.() ? null : { uid, gid };
     for (const each of [folder]) await chown(each, uid, gid);

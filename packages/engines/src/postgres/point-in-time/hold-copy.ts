@@ -16,7 +16,7 @@ export async function holdCopy(dataFolder: string): Promise<void> {
   await edit(dataFolder, (text) => `${withoutHold(text)}${[BEGIN, ...HELD, END].join('\n')}\n`);
 }
 
-/** Lets the restored server archive and replicate as its configuration says, from its next start on. */
+/** Lets the restored server archive and replicate by its own configuration, from its next start on. */
 export async function releaseCopy(dataFolder: string): Promise<void> {
   await edit(dataFolder, withoutHold);
 }

@@ -15,7 +15,7 @@ import {
   type RecoveryTarget,
 } from './target.ts';
 
-/** A commit gets its time a moment before its position: an observation says nothing about the last second before it. */
+/** A commit gets its time a moment before its position: an observation does not cover the last second before it. */
 const OBSERVATION_MARGIN: Micros = 1_000_000n;
 
 const refuse = (refusal: RecoveryRefusal): RecoveryDecision => ({ kind: 'refusal', ...refusal });
@@ -31,7 +31,7 @@ interface Base {
 }
 
 /**
- * Chooses backup, timeline, WAL files and the stop of a recovery, or says why the target cannot be reached. Nothing is left to
+ * Chooses backup, timeline, WAL files and the stop of a recovery, or returns why the target cannot be reached. Nothing is left to
  * PostgreSQL's own choice: a target before the end of the backup, or WAL that is missing, ends with the wrong state and no error.
  * `timeline` null means the newest one.
  */

@@ -15,7 +15,7 @@ const quote = (text: string): string => {
 };
 
 /**
- * The program of `restore_command`. PostgreSQL takes exit status 1 to 125 for the end of the WAL: it promotes and says nothing. So 1 is
+ * The program of `restore_command`. PostgreSQL takes exit status 1 to 125 for the end of the WAL: it promotes without an error. So 1 is
  * only for what the plan does not read, and everything else that is not a success is 126, which ends the recovery.
  * Files are moved, never linked: the server writes over a linked file when it recycles it.
  */
@@ -46,6 +46,8 @@ esac
 [ -e "$folder/${READY}/$name" ] || printf '%s\\n' "$name" > "$folder/${WANTED}" || exit 126
 while [ ! -e "$folder/${READY}/$name" ]; do
   [ -e "$folder/${FAILED}" ] && exit 126
+  # A server that was killed does not end its restore_command.
+  kill -0 "$(head -n 1 postmaster.pid)" 2>/dev/null || exit 126
   sleep 0.05 2>/dev/null || sleep 1 || exit 126
 done
 printf '%s\\n' "$name" >> "$folder/${GIVEN}" || exit 126

@@ -23,7 +23,7 @@ export type RecoveryStop =
   | { readonly kind: 'time'; readonly at: Micros }
   /** Before the first record that begins at this position or later. */
   | { readonly kind: 'before-lsn'; readonly lsn: Lsn }
-  /** After the last record that is stored. Without a target, PostgreSQL takes damage for the end of the WAL and says nothing. */
+  /** After the last record that is stored. Without a target, PostgreSQL takes damage for the end of the WAL and reports no error. */
   | { readonly kind: 'end'; readonly lastRecordLsn: Lsn }
   | { readonly kind: 'transaction'; readonly xid: string; readonly lsn: Lsn }
   | { readonly kind: 'name'; readonly name: string; readonly lsn: Lsn }

@@ -122,7 +122,7 @@ class Unpacker {
     this.#folders.add(path);
   }
 
-  /** Makes the links of the tablespaces, and compares them with what the backup says it has. */
+  /** Makes the links of the tablespaces, and compares them with the list in the backup. */
   async link(oids: readonly string[]): Promise<void> {
     const { dataFolder, owner } = this.#options;
     const map = join(dataFolder, TABLESPACE_MAP);

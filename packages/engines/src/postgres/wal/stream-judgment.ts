@@ -20,7 +20,7 @@ export type StreamFinding =
   | { readonly code: 'wal-archive-failing'; readonly failures: number; readonly name: string | null }
   /** Files have been waiting for `archive_command` for too long. */
   | { readonly code: 'wal-archive-stalled'; readonly waiting: number; readonly since: Micros }
-  /** The server says that it archived segments, and the repository does not have them: they went somewhere else. */
+  /** The server reports segments as archived that the repository does not have: they went somewhere else. */
   | { readonly code: 'wal-archived-elsewhere'; readonly missingFrom: Lsn; readonly since: Micros }
   | { readonly code: 'wal-slot-missing' }
   | { readonly code: 'wal-slot-uncapped' }

@@ -27,6 +27,7 @@ import {
 import { streamFile } from './file-stream.ts';
 import { checkMount, type FolderLocation } from './mount.ts';
 import {
+  assertRoot,
   assertSafeFolder,
   checkRoot,
   isAbsent,
@@ -255,13 +256,24 @@ export class FolderStore implements ObjectStore {
 
   /** False when a folder on the way to an object or a prefix is missing; each that is there is checked. */
   async #hasFolder(name: string): Promise<boolean> {
-    await checkRoot(this.#options.path);
-    let path = this.#options.path;
-    for (const part of foldersOf(name)) {
-      path = join(path, part);
-      if (!(await isSafeFolder(path))) return false;
+    const paths = this.#foldersTo(name);
+    // All at once, and judged from the top: one after the other would cost a round to the thread pool each.
+    const found = await Promise.allSettled(paths.map(statIfPresent));
+    for (const [index, path] of paths.entries()) {
+      const result = found[index];
+      if (result?.status === 'rejected') throw result.reason;
+      if (index === 0) assertRoot(path, result?.value);
+      if (result?.value === undefined || result.value.isFile()) return false;
+      assertSafeFolder(path, result.value);
     }
     return true;
+  }
+
+  /** The root and the folders below it on the way to an object or a prefix. */
+  #foldersTo(name: string): string[] {
+    const paths = [this.#options.path];
+    for (const part of foldersOf(name)) paths.push(join(paths.at(-1) ?? '', part));
+    return paths;
   }
 
   /**
@@ -269,11 +281,10 @@ export class FolderStore implements ObjectStore {
    * before its name was durable, so it is made durable as well. False when one was removed meanwhile.
    */
   async #makeFolder(name: string): Promise<boolean> {
-    await checkRoot(this.#options.path);
-    let path = this.#options.path;
-    for (const part of foldersOf(name)) {
-      const parent = path;
-      path = join(path, part);
+    const [root = '', ...folders] = this.#foldersTo(name);
+    if (folders.every((path) => this.#durable.has(path)) && (await this.#hasFolder(name))) return true;
+    await checkRoot(root);
+    for (const path of folders) {
       const made = await mkdir(path, { mode: 0o700 }).then(
         () => true,
         (error: NodeJS.ErrnoException) => {
@@ -283,7 +294,7 @@ export class FolderStore implements ObjectStore {
         },
       );
       if (made === undefined || !(await this.#isFolderInPlace(path))) return false;
-      if (made || !this.#durable.has(path)) await syncFolder(parent);
+      if (made || !this.#durable.has(path)) await syncFolder(dirname(path));
       this.#durable.add(path);
     }
     return true;

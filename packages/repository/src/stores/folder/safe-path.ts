@@ -47,11 +47,15 @@ export async function isSafeFolder(path: string): Promise<boolean> {
   return true;
 }
 
-/** The root of a store: REPOSITORY_NOT_MOUNTED when it is missing. */
-export async function checkRoot(path: string): Promise<void> {
-  const found = await statIfPresent(path);
+/** Throws REPOSITORY_NOT_MOUNTED when the root of a store is missing, REPOSITORY_UNSAFE when it is not safe to use. */
+export function assertRoot(path: string, found: Stats | undefined): void {
   if (found === undefined) throw new Failure('REPOSITORY_NOT_MOUNTED', `${path} does not exist`);
   assertSafeFolder(path, found);
+}
+
+/** assertRoot for a path. */
+export async function checkRoot(path: string): Promise<void> {
+  assertRoot(path, await statIfPresent(path));
 }
 
 /** Opens a stored file for reading, never through a symbolic link, only a regular file; undefined when there is none. */
