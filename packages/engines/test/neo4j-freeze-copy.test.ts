@@ -16,6 +16,7 @@ import {
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   type AdminContext,
+  assessWays,
   BoltSession,
   checkDatabase,
   compareFingerprints,
@@ -24,7 +25,6 @@ import {
   flushFileSystem,
   freezeWhile,
   installPathsOf,
-  judgeWays,
   loadDatabase,
   makeScratchStore,
   measureStore,
@@ -203,7 +203,7 @@ test('the ways that this host offers are found, and the copies of a stopped serv
     maySignal: true,
   });
   expect(
-    judgeWays(found)
+    assessWays(found)
       .filter(({ possible }) => possible)
       .map(({ way }) => way),
   ).toEqual([...(disk.path === null ? [] : ['freeze-copy']), 'stop-copy-start', 'stop-dump-start']);

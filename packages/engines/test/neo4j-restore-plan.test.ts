@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import {
+  assessWays,
   type BackupWay,
-  judgeWays,
   parseManagedName,
   planRestore,
   type RestoreSource,
@@ -135,10 +135,10 @@ describe('the ways of a backup', () => {
     maxPauseSeconds: 600,
   };
   const limitationsOf = (way: BackupWay, changes: Partial<WayFacts>): readonly string[] =>
-    judgeWays({ ...facts, ...changes }).find((found) => found.way === way)?.limitations ?? ['no such way'];
+    assessWays({ ...facts, ...changes }).find((found) => found.way === way)?.limitations ?? ['no such way'];
 
-  test('are judged best first, with the pause that each is expected to take', () => {
-    const found = judgeWays(facts);
+  test('are assessed best first, with the pause that each is expected to take', () => {
+    const found = assessWays(facts);
     expect(found.map(({ way, possible }) => [way, possible])).toEqual([
       ['online-backup', false],
       ['freeze-copy', true],

@@ -1,10 +1,11 @@
-import { chmod, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
+import { chmod, mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Neo4jServer, seedGraph, startNeo4j, type TemporaryFolder } from '@lastgood/testkit';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   type AdminContext,
   BoltSession,
+  changeModes,
   checkStaging,
   compareFingerprints,
   type GraphFingerprint,
@@ -24,6 +25,7 @@ import { adminOf, codeOf, dumpOf, never, openFolder, streamOf, targetOf } from '
 
 const JOB = '01890a5d-ac96-774b-bcce-b302099a8057';
 const QUERY_MS = 120_000;
+const root = process.getuid?.() === 0;
 const names = restoreNamesOf('neo4j', JOB);
 const systemNames = restoreNamesOf('system', JOB);
 const BACKED_UP = { sha: 'as backed up' };
@@ -104,13 +106,13 @@ describe('a restore', () => {
   });
 
   test('gives the files to the user of the server, with the modes of the files that they replace', async () => {
-    for (const root of ['databases', 'transactions'])
-      for (const path of ['', ...(await readdir(join(store.data, root, names.staging)))]) {
+    for (const kind of ['databases', 'transactions'])
+      for (const path of ['', ...(await readdir(join(store.data, kind, names.staging)))]) {
         if (path === 'database_lock') continue; // Made by the check.
-        const found = await stat(join(store.data, root, names.staging, path));
+        const found = await stat(join(store.data, kind, names.staging, path));
         const owner = server.owner ?? { uid: process.getuid?.(), gid: process.getgid?.() };
         expect({ uid: found.uid, gid: found.gid }).toEqual(owner);
-        expect(found.mode & 0o777, `${root}/${path}`).toBe(found.isDirectory() ? 0o710 : 0o620);
+        expect(found.mode & 0o777, `${kind}/${path}`).toBe(found.isDirectory() ? 0o710 : 0o620);
       }
   });
 
@@ -217,6 +219,20 @@ describe('the renames of a swap', () => {
       }
     },
   );
+
+  test.skipIf(!root)(`change files with the rights of their owner alone${root ? '' : ' (needs root)'}`, async () => {
+    await using folder = await openFolder();
+    const fakeStore = await fake(folder.path, 0, true);
+    const planted = join(fakeStore.data, 'databases', names.staging, 'planted');
+    await writeFile(planted, 'of root', { mode: 0o600 });
+    const nobody = { store: fakeStore, user: server.owner, signal: never };
+    expect(await codeOf(changeModes(nobody, planted, { folders: 0o777, files: 0o666 }))).toBe('TOOL_FAILED');
+    expect(await codeOf(removeStore(nobody, names.staging))).toBe('TOOL_FAILED');
+    expect(await codeOf(swapIn(nobody, names))).toBe('RESTORE_FAILED');
+    expect((await stat(planted)).mode & 0o777).toBe(0o600);
+    const stores = both('neo4j/old', `${names.staging}/new`);
+    expect(await contents(fakeStore)).toEqual([...stores, `databases/${names.staging}/planted`].toSorted());
+  });
 
   test('do not begin without a staging store, and never replace what was set aside before', async () => {
     await using folder = await openFolder();

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { Failure } from '@lastgood/core';
+import { toolCache } from './tool-cache.ts';
 
 /** The version that scripts/neo4j-programs.mjs installs. */
 export const NEO4J_VERSION = '5.26.30';
@@ -21,13 +21,6 @@ export const CLASS_ARCHIVE = 'classes.jsa';
 export const NEO4J_JAVA_FLAGS = ['java.nio', 'java.io', 'sun.nio.ch'].map(
   (name) => `--add-opens=java.base/${name}=ALL-UNNAMED`,
 );
-
-/** The same folder as in scripts/tool-cache.mjs. */
-function toolCache(): string {
-  const named = process.env['XDG_CACHE_HOME'];
-  if (named !== undefined && named !== '') return join(named, 'lastgood-test-tools');
-  return process.getuid?.() === 0 ? '/var/cache/lastgood-test-tools' : join(homedir(), '.cache', 'lastgood-test-tools');
-}
 
 /** The Neo4j Community that `npm test` installs. Throws TOOL_NOT_FOUND when it, or Java, is missing. */
 export function neo4jPrograms(): Neo4jPrograms {

@@ -99,7 +99,7 @@ function limitationsOf(way: BackupWay, facts: WayFacts): WayLimitation[] {
 }
 
 /** All ways in their order, with what prevents each. The first possible one is the best. */
-export function judgeWays(facts: WayFacts): WayCapability[] {
+export function assessWays(facts: WayFacts): WayCapability[] {
   return BACKUP_WAYS.map((way) => {
     const limitations = limitationsOf(way, facts);
     return {

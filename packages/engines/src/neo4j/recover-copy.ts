@@ -18,7 +18,7 @@ export interface RecoveredDatabase {
 /**
  * Recovers a copy of a running server's files: replays the transaction logs into the store, by starting a server without any connector,
  * which ends by itself afterwards. `copy.store` is the copy, `copy.user` its owner. The exit status of that server means nothing, so that each database is then
- * judged by `readStoreInfo`. Throws TOOL_FAILED for a database that is not clean, or lacks acknowledged transactions.
+ * checked with `readStoreInfo`. Throws TOOL_FAILED for a database that is not clean, or lacks acknowledged transactions.
  */
 export async function recoverCopy(
   copy: AdminContext,
@@ -34,11 +34,14 @@ export async function recoverCopy(
     await startServerProcess(runtime, tool, store, user, signal, timeoutMs).ended;
   }
   const recovered: RecoveredDatabase[] = [];
-  for (const expected of databases) recovered.push(await judge(copy, expected));
+  for (const expected of databases) recovered.push(await checkRecovered(copy, expected));
   return recovered;
 }
 
-async function judge(copy: AdminContext, { name, lastTransaction }: ExpectedDatabase): Promise<RecoveredDatabase> {
+async function checkRecovered(
+  copy: AdminContext,
+  { name, lastTransaction }: ExpectedDatabase,
+): Promise<RecoveredDatabase> {
   const info = await readStoreInfo(copy, name);
   if (info.state !== 'clean')
     throw new Failure('TOOL_FAILED', `the copy of database "${name}" could not be recovered (${info.state})`);

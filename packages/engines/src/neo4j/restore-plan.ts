@@ -96,9 +96,9 @@ export function planRestore(source: RestoreSource, target: RestoreTarget, wanted
     findings: [
       ...wanted.filter((name) => !chosen.some((database) => database.name === name)).map(notInBackup),
       ...compareVersions(source.serverVersion, target.serverVersion),
-      ...chosen.flatMap((database) => judgeDatabase(database, target)),
+      ...chosen.flatMap((database) => assessDatabase(database, target)),
       ...(chosen.some(({ name }) => name === SYSTEM_DATABASE) ? [] : [keepsUsers]),
-      ...judgeHost(target, spaceNeeded, expectedDowntimeSeconds),
+      ...assessHost(target, spaceNeeded, expectedDowntimeSeconds),
       ...source.plugins.filter((name) => !hasPlugin(target.plugins, name)).map(pluginMissing),
     ],
   };
@@ -133,7 +133,7 @@ function compareVersions(backup: string, server: string): RestoreFinding[] {
   return runs[0] === made[0] && runs[1] < made[1] ? [warning('server-patch-older-than-backup', params)] : [];
 }
 
-function judgeDatabase({ name, storeFormat }: BackedUpDatabase, target: RestoreTarget): RestoreFinding[] {
+function assessDatabase({ name, storeFormat }: BackedUpDatabase, target: RestoreTarget): RestoreFinding[] {
   const found: RestoreFinding[] = [];
   if (target.edition !== 'enterprise' && !COMMUNITY_FORMATS.test(storeFormat))
     found.push(refusal('store-format-unsupported', { database: name, storeFormat }));
@@ -143,7 +143,7 @@ function judgeDatabase({ name, storeFormat }: BackedUpDatabase, target: RestoreT
   return found;
 }
 
-function judgeHost(target: RestoreTarget, needed: number, downtime: number): RestoreFinding[] {
+function assessHost(target: RestoreTarget, needed: number, downtime: number): RestoreFinding[] {
   const found: RestoreFinding[] = [];
   if (target.freeBytes < needed) found.push(refusal('no-space', { needed, free: target.freeBytes }));
   if (!target.canControlService) found.push(refusal('no-service-control', {}));
