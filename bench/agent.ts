@@ -47,4 +47,4 @@ for (const gigabytes of [0.2, 2, 4]) {
     startSeconds.toFixed(2),
   ]);
 }
-await report('agent', ['database', 'agent at rest MB', 'agent peak MB', 'start to online s'], rows);
+await report('agent', ['database', 'idle agent MB', 'agent peak MB', 'start to online s'], rows);

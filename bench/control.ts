@@ -9,7 +9,7 @@ import { type ClientOptions, WebSocket } from 'ws';
 import { percentile, report, residentBytes } from './report.ts';
 
 const AGENTS = Number(process.env['AGENTS'] ?? 1000);
-/** Commands sent one at a time, for the latency of one alone. */
+/** The number of commands that are sent one at a time. */
 const ALONE = 200;
 const forever = new AbortController().signal;
 
@@ -58,7 +58,7 @@ async function enroll(url: string, token: string, host: string): Promise<Identit
   return { agentId, installId, host, key: privateKey };
 }
 
-/** One simulated agent: a real session over a real socket; acknowledges each command as it arrives. */
+/** Connects a simulated agent with a real session over a real socket. It acknowledges each command when it arrives. */
 async function connect(url: string, identity: Identity, onCommand: (jobId: string) => void): Promise<() => void> {
   class AgentSocket extends WebSocket {
     constructor(address: string, protocols?: string | string[]) {
@@ -167,7 +167,7 @@ const closers = await Promise.all(identities.map((identity) => connect(url, iden
 const connectSeconds = (performance.now() - connectStart) / 1000;
 const connected = await residentBytes(control.pid);
 
-/** One command to one host, from the request to its durable acknowledgement. */
+/** Sends one command to one host and records when it was requested. */
 async function command(host: string): Promise<void> {
   const start = performance.now();
   const job = await client.createJob.mutate({
@@ -201,10 +201,10 @@ await report(
     'connected in s',
     'one command: p50 ms',
     'p99 ms',
-    'a command to all at once: p50 ms',
+    'one command to every agent at once: p50 ms',
     'p99 ms',
     'all in s',
-    'memory at rest MB',
+    'idle memory MB',
     'KB per connected agent',
     'peak MB',
   ],

@@ -3,14 +3,14 @@ import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { root } from '@lastgood/testkit';
 
-/** Seconds that all cores of the machine have worked since boot: counts tool, server and our own process alike. */
+/** CPU seconds that all cores of the machine have used since boot, by all processes. */
 export async function machineCpuSeconds(): Promise<number> {
   const fields = (await readFile('/proc/stat', 'utf8')).split('\n')[0]?.trim().split(/\s+/).slice(1).map(Number) ?? [];
   const idle = (fields[3] ?? 0) + (fields[4] ?? 0);
   const guest = (fields[8] ?? 0) + (fields[9] ?? 0);
   return (fields.reduce((sum, field) => sum + field, 0) - idle - guest) / 100;
 }
-/** Resident bytes of a process now and at its peak. */
+/** The current and the peak resident memory of a process, in bytes. */
 export async function residentBytes(pid: number): Promise<{ now: number; peak: number }> {
   const status = await readFile(`/proc/${pid}/status`, 'utf8');
   const field = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1] ?? 0) * 1024;
@@ -29,7 +29,7 @@ export async function measure(work: () => Promise<unknown>): Promise<Measured> {
 export const percentile = (values: readonly number[], p: number): number =>
   [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor((values.length * p) / 100))] ?? Number.NaN;
 
-/** Prints a table and puts it between its marks in docs/performance.md. */
+/** Prints a table and writes it between its markers in docs/performance.md. */
 export async function report(
   section: string,
   head: readonly string[],
@@ -41,7 +41,7 @@ export async function report(
   console.log(`\n${section}\n${table}\n${note}`);
   const file = join(root, 'docs/performance.md');
   const text = await readFile(file, 'utf8');
-  const marks = new RegExp(`(<!-- ${section} -->\\n)[\\s\\S]*?(<!-- /${section} -->)`);
-  if (!marks.test(text)) throw new TypeError(`docs/performance.md has no place for ${section}`);
-  await writeFile(file, text.replace(marks, `$1${table}\n\n${note}\n$2`));
+  const markers = new RegExp(`(<!-- ${section} -->\\n)[\\s\\S]*?(<!-- /${section} -->)`);
+  if (!markers.test(text)) throw new TypeError(`docs/performance.md has no markers for ${section}`);
+  await writeFile(file, text.replace(markers, `$1${table}\n\n${note}\n$2`));
 }

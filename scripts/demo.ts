@@ -4,7 +4,7 @@ import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs, styleText } from 'node:util';
-import type { JobResult, JobSpec } from '@lastgood/protocol';
+import { formatFinding, type JobResult, type JobSpec } from '@lastgood/protocol';
 import {
   type AdminClient,
   adminClient,
@@ -24,10 +24,10 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal
 
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
 const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
-const say = (text: string): void =>
+const print = (text: string): void =>
   console.log(`${styleText('dim', seconds(performance.now() - started).padStart(7))}  ${text}`);
 
-/** Sends one job, waits for its end and gives its result; throws with cause and remedy when it did not succeed. */
+/** Runs one job and returns its result. Throws with cause and remedy when the job does not succeed. */
 async function run<C extends JobSpec['command']>(
   client: AdminClient,
   spec: Extract<JobSpec, { command: C }>,
@@ -64,12 +64,12 @@ async function writeAgentFile(folder: string, url: string, connection: object): 
       },
     },
   };
-  // JSON is YAML, and needs no quoting rules of our own.
+  // JSON is valid YAML and needs no quoting rules.
   await writeFile(file, JSON.stringify(config, null, 2), { mode: 0o600 });
   return file;
 }
 
-async function tour(client: AdminClient, server: Awaited<ReturnType<typeof startPostgres>>): Promise<void> {
+async function runMainJob(client: AdminClient, server: Awaited<ReturnType<typeof startPostgres>>): Promise<void> {
   const digest = async (): Promise<string> => {
     const rows = await server.query(
       'shop',
@@ -78,22 +78,26 @@ async function tour(client: AdminClient, server: Awaited<ReturnType<typeof start
     return JSON.stringify(rows);
   };
   const before = await digest();
-  say('backing up every database: dumps, globals and a fingerprint of every table, each from one snapshot');
+  print('backing up all databases: dumps, globals and a fingerprint of every table, each database from one snapshot');
   const backup = await run(client, { command: 'backup', target: 'shop', databases: null, digests: true });
-  say(
-    `${styleText('green', '✓')} backup ${backup.backup.backupId}: ${megabytes(backup.backup.producedBytes)} stored as ${megabytes(backup.backup.storedBytes)}, read back and equal (${seconds(backup.durationMs)})`,
+  print(
+    `${styleText('green', '✓')} backup ${backup.backup.backupId}: ${megabytes(backup.backup.producedBytes)} stored as ${megabytes(backup.backup.storedBytes)}, read back and compared (${seconds(backup.durationMs)})`,
   );
-  say('proving it: all restored into a scratch server beside the source, every table compared (level 6)');
-  const proof = await run(client, { command: 'verify', target: 'shop', backupId: backup.backup.backupId, level: 6 });
-  if (!proof.passed)
-    throw new Error(`the backup did not reach level 6: ${proof.findings.map((finding) => finding.message).join('; ')}`);
-  say(`${styleText('green', '✓')} proven: level ${proof.reached}, equal to the source (${seconds(proof.durationMs)})`);
+  print('restore test: restoring into a scratch server and comparing every table with the source (level 6)');
+  const verified = await run(client, { command: 'verify', target: 'shop', backupId: backup.backup.backupId, level: 6 });
+  if (!verified.passed)
+    throw new Error(
+      `the backup did not reach level 6: ${verified.findings.map((finding) => formatFinding(finding)).join('; ')}`,
+    );
+  print(
+    `${styleText('green', '✓')} restore-tested: level ${verified.reached}, equal to the source (${seconds(verified.durationMs)})`,
+  );
   await server.query('shop', 'drop table orders cascade');
-  say(`${styleText('red', '✗')} table orders dropped, on purpose`);
+  print(`${styleText('red', '✗')} dropped table orders on purpose`);
   const mode = { type: 'swap', database: 'shop' } as const;
   const { plan } = await run(client, { command: 'plan', target: 'shop', backupId: backup.backup.backupId, mode });
-  say(
-    `plan ${plan.hash.slice(0, 12)}: reads ${megabytes(plan.readBytes)}, replaces ${plan.overwrites.join(', ') || 'nothing'}; the old database stays aside for undo`,
+  print(
+    `plan ${plan.hash.slice(0, 12)}: reads ${megabytes(plan.readBytes)}, replaces ${plan.overwrites.join(', ') || 'nothing'}; the old database is set aside for undo`,
   );
   const restore = await run(client, {
     command: 'restore',
@@ -103,24 +107,24 @@ async function tour(client: AdminClient, server: Awaited<ReturnType<typeof start
     planHash: plan.hash,
   });
   const after = await digest();
-  if (after !== before) throw new Error('the restored table differs from the lost one');
-  say(
-    `${styleText('green', '✓')} restored and swapped in: ${restore.tables} tables, ${restore.rows} rows (${seconds(restore.durationMs)}); table orders is equal to the lost one`,
+  if (after !== before) throw new Error('the restored table differs from the original');
+  print(
+    `${styleText('green', '✓')} restored by swap: ${restore.tables} tables, ${restore.rows} rows (${seconds(restore.durationMs)}); table orders equals the original`,
   );
   const rows: [string, string][] = [
     ['backup', seconds(backup.durationMs)],
-    ['proof by restore (level 6)', seconds(proof.durationMs)],
-    ['restore, measured (RTO of this database)', seconds(restore.durationMs)],
-    ['old database kept as', restore.oldKeptAs ?? '-'],
+    ['restore test (level 6)', seconds(verified.durationMs)],
+    ['restore time (measured)', seconds(restore.durationMs)],
+    ['old database set aside as', restore.oldKeptAs ?? '-'],
   ];
-  const instant = new Date(backup.backup.snapshotAt).toLocaleString('sv', { timeZoneName: 'longOffset' });
-  console.log(`\n${styleText('bold', 'If it died now, we could go back to')} ${instant}`);
+  const instant = new Date(backup.backup.recoveryPoint).toLocaleString('sv', { timeZoneName: 'longOffset' });
+  console.log(`\n${styleText('bold', 'Recovery point if the server died now:')} ${instant}`);
   for (const [name, value] of rows) console.log(`  ${name.padEnd(44)}${value}`);
 }
 
 const PREFIX = 'lastgood-demo-';
-/** A demonstration that was killed leaves its folder; its processes died with it. */
-async function sweepOthers(): Promise<void> {
+/** Removes the folders of killed demos. Their processes died with them. */
+async function sweepKilledDemos(): Promise<void> {
   for (const name of await readdir(tmpdir())) {
     const pid = new RegExp(`^${PREFIX}(\\d+)-`).exec(name)?.[1];
     if (pid !== undefined && !existsSync(`/proc/${pid}`))
@@ -131,18 +135,18 @@ async function sweepOthers(): Promise<void> {
 await using cleanup = new AsyncDisposableStack();
 let failed = false;
 try {
-  await sweepOthers();
+  await sweepKilledDemos();
   const folder = await mkdtemp(join(tmpdir(), `${PREFIX}${process.pid}-`));
-  // The server runs as another user and has to get to its own folder; every folder in here is closed by itself.
+  // The server runs as another user and must reach its own folder. Every folder in here is private.
   await chmod(folder, 0o711);
   cleanup.defer(() => rm(folder, { recursive: true, force: true }));
   process.env['TMPDIR'] = folder;
-  say('starting a throw-away PostgreSQL with sample data');
+  print('starting a throw-away PostgreSQL with sample data');
   const server = cleanup.use(await startPostgres({}));
   await seedShop(server, 'shop', { rows: 20_000 });
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
-  say(`starting the control plane on ${url} and an agent, each a process of its own`);
+  print(`starting the control plane on ${url} and an agent as separate processes`);
   cleanup.use(
     await startProcess(
       'control',
@@ -171,13 +175,13 @@ try {
   );
   await enrolled.ended;
   cleanup.use(await startProcess('agent', [join(root, 'apps/agent/src/main.ts'), 'run', '--config', config], stopping));
-  await waitFor('the agent to announce its target', 30_000, stopping.signal, async () =>
+  await waitFor('the agent to report its target', 30_000, stopping.signal, async () =>
     (await client.targets.query({})).some((target) => target.online && target.state === 'ok') ? true : undefined,
   );
-  await tour(client, server);
+  await runMainJob(client, server);
   if (!options.once) {
     console.log(
-      `\nIt stays up. In another terminal:\n  export PATH="${join(root, 'bin')}:$PATH" LASTGOOD_URL=${url} LASTGOOD_TOKEN_FILE=${tokenFile}\n  lastgood status\nCtrl-C removes all of it.`,
+      `\nThe demo keeps running. In another terminal:\n  export PATH="${join(root, 'bin')}:$PATH" LASTGOOD_URL=${url} LASTGOOD_TOKEN_FILE=${tokenFile}\n  lastgood status\nCtrl-C removes everything.`,
     );
     const keepAlive = setInterval(() => undefined, 60_000);
     await new Promise<void>((resolve) =>

@@ -2,37 +2,61 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { hasPostgres, installCommand, isDebian } from './postgres-programs.mjs';
+import { ensurePromtool } from './promtool-program.mjs';
 
-/** Programs that tests use, and Debian's packages of them. Only without PostgreSQL there is nothing to test at all. */
+/** Programs that the tests use, and Debian's packages of them. Only without PostgreSQL is there nothing to test at all. */
 const TOOLS = [
   { program: 'zstd', package: 'zstd' },
   { program: 'strace', package: 'strace' },
   { program: 'ps', package: 'procps' },
   { program: 'cc', package: 'gcc libc6-dev' },
+  { program: 'systemctl', package: 'systemd' },
 ];
+/** Locales in which servers of the tests report their errors; the same as in packages/testkit/src/locales.ts. */
+const LOCALES = ['de_DE', 'fr_FR', 'pt_BR'];
+const LOCALE_SOURCES = '/usr/share/i18n/locales';
 
 const onPath = (program) =>
   (process.env['PATH'] ?? '').split(delimiter).some((folder) => existsSync(join(folder, program)));
+
+function missingLocales() {
+  const { stdout } = spawnSync('locale', ['-a'], { encoding: 'utf8' });
+  const found = (stdout ?? '').split('\n').map((name) => name.toLowerCase().replace('-', ''));
+  return LOCALES.filter((name) => !found.includes(`${name.toLowerCase()}.utf8`));
+}
+
 const missingPackages = () => [
   ...(hasPostgres() ? [] : ['postgresql']),
   ...TOOLS.filter(({ program }) => !onPath(program)).flatMap((tool) => tool.package.split(' ')),
+  ...(missingLocales().some((name) => !existsSync(join(LOCALE_SOURCES, name))) ? ['locales'] : []),
 ];
 
-/** Installs missing packages that the tests need, as root on Debian; otherwise prints how to. Exits when PostgreSQL is missing. */
-export function ensureTestTools() {
-  const packages = missingPackages();
+function installPackages(packages) {
   if (packages.length === 0) return;
+  console.log(`installing ${packages.join(', ')} (apt-get install)`);
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  spawnSync('apt-get', ['update', '-q'], { stdio: 'inherit', env });
+  spawnSync('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...packages], { stdio: 'inherit', env });
+}
+
+function compileLocales(names) {
+  if (names.length === 0) return;
+  console.log(`compiling the locales ${names.map((name) => `${name}.UTF-8`).join(', ')} (localedef)`);
+  for (const name of names)
+    spawnSync('localedef', ['-i', name, '-f', 'UTF-8', `${name}.UTF-8`], { stdio: ['ignore', 'ignore', 'inherit'] });
+}
+
+/** Installs what the tests need and is missing, as root on Debian; otherwise prints how to. Exits when PostgreSQL is missing. */
+export function ensureTestTools() {
   if (process.getuid?.() === 0 && isDebian()) {
-    console.log(`installing ${packages.join(', ')} (apt-get install)`);
-    const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-    spawnSync('apt-get', ['update', '-q'], { stdio: 'inherit', env });
-    spawnSync('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...packages], { stdio: 'inherit', env });
+    installPackages(missingPackages());
+    compileLocales(missingLocales());
   }
   if (!hasPostgres()) {
     console.error(`The tests need PostgreSQL's programs. Install them with: ${installCommand()}`);
     process.exit(69);
   }
-  const left = missingPackages();
-  if (left.length > 0)
-    console.error(`Tests that need these packages of the system will be skipped: ${left.join(', ')}`);
+  const left = [...missingPackages(), ...missingLocales().map((name) => `locale ${name}.UTF-8`)];
+  if (left.length > 0) console.error(`This machine lacks ${left.join(', ')}. Tests that need it will be skipped.`);
+  ensurePromtool();
 }

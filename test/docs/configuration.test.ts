@@ -10,11 +10,13 @@ const page = readFileSync(join(root, 'docs/configuration.md'), 'utf8');
 interface Schema {
   readonly properties?: Record<string, Schema>;
   readonly additionalProperties?: Schema | boolean;
+  readonly oneOf?: readonly Schema[];
 }
 /** Every key that a file may have, as the page writes it. */
-function keysOf({ properties = {}, additionalProperties }: Schema, path: readonly string[]): string[] {
+function keysOf({ properties = {}, additionalProperties, oneOf = [] }: Schema, path: readonly string[]): string[] {
+  if (oneOf.length > 0) return [...new Set(oneOf.flatMap((schema) => keysOf(schema, path)))];
   const nested = Object.entries(properties).flatMap(([name, schema]) => keysOf(schema, [...path, name]));
-  if (typeof additionalProperties === 'object' && additionalProperties.properties !== undefined)
+  if (typeof additionalProperties === 'object' && (additionalProperties.properties ?? additionalProperties.oneOf))
     return keysOf(additionalProperties, [...path, '<name>']);
   return nested.length > 0 ? nested : [path.join('.')];
 }

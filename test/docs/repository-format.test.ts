@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createPostgresEngine } from '@lastgood/engines/postgres';
+import { createPostgresEngine, postgresMethods } from '@lastgood/engines/postgres';
 import { captureTool, systemClock, uuidv7 } from '@lastgood/host';
 import { createFolderRepository } from '@lastgood/repository';
 import { type PostgresServer, root, seedShop, startPostgres, temporaryFolder } from '@lastgood/testkit';
@@ -41,7 +41,7 @@ test.skipIf(!zstd)(
     await using folder = await temporaryFolder();
     await seedShop(source, 'shop', { rows: 1_000 });
     const path = join(folder.path, 'repository');
-    const repository = await createFolderRepository({ path });
+    const repository = await createFolderRepository({ understood: postgresMethods, path });
     const backupId = uuidv7();
     const writer = await repository.begin(
       {
@@ -68,8 +68,8 @@ test.skipIf(!zstd)(
 
     const place = { REPOSITORY: path, ENVIRONMENT: 'prod', HOST: 'db-1', TARGET: 'shop', BACKUP: backupId };
     const checked = await shell(fresh, linesOf('check'), place);
-    expect(checked).toContain('"database":"shop"\n"name":"data/0001.dump.zst"\n"role":"dump"');
-    expect(checked).toContain('"database":null\n"name":"data/0004.sql.zst"\n"role":"globals"');
+    expect(checked).toContain('"contents":"shop"\n"name":"data/0001.dump.zst"\n"role":"dump"');
+    expect(checked).toContain('"contents":null\n"name":"data/0004.sql.zst"\n"role":"globals"');
     expect(checked.match(/: OK$/gm)).toHaveLength(4);
 
     await shell(fresh, `${linesOf('check')}\n${linesOf('restore')}`, place);

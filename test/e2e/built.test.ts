@@ -1,4 +1,4 @@
-/** What `npm run build` makes is what people run: the main job once more, with the agent as one bundled file. */
+/** Repeats the main job with the bundled agent that `npm run build` creates. */
 import { join } from 'node:path';
 import { root, seedShop, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, expect, test } from 'vitest';
@@ -7,7 +7,7 @@ import { Fleet } from '../support/fleet.ts';
 const cleanup = new AsyncDisposableStack();
 afterAll(() => cleanup.disposeAsync());
 
-test('the built agent backs up, proves at level 6, swaps a restore in and takes it back', async () => {
+test('the built agent backs up, verifies at level 6, restores by swap and undoes the swap', async () => {
   const server = cleanup.use(await startPostgres());
   await seedShop(server, 'shop', { rows: 500 });
   const { path } = cleanup.use(await temporaryFolder());
@@ -17,8 +17,8 @@ test('the built agent backs up, proves at level 6, swaps a restore in and takes 
   if (backup.result?.command !== 'backup') throw new TypeError(JSON.stringify(backup.error));
   const { backupId } = backup.result.backup;
   for (const level of [4, 6] as const) {
-    const proof = await fleet.run({ command: 'verify', target: 'shop', backupId, level });
-    expect(proof).toMatchObject({ state: 'succeeded', result: { passed: true, reached: level, findings: [] } });
+    const verified = await fleet.run({ command: 'verify', target: 'shop', backupId, level });
+    expect(verified).toMatchObject({ state: 'succeeded', result: { passed: true, reached: level, findings: [] } });
   }
   const mode = { type: 'swap', database: 'shop' } as const;
   const planned = await fleet.run({ command: 'plan', target: 'shop', backupId, mode });

@@ -4,7 +4,7 @@ import { type PostgresServer, seedShop, startPostgres, temporaryFolder } from '@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { commandLine, type Ran } from '../support/command-line.ts';
 import { Fleet } from '../support/fleet.ts';
-import { leavingsOf } from '../support/leftovers.ts';
+import { findLeftovers } from '../support/leftovers.ts';
 
 const cleanup = new AsyncDisposableStack();
 let server: PostgresServer;
@@ -25,32 +25,32 @@ const orders = (database: string): Promise<unknown> =>
     database,
     "select count(*) as n, md5(string_agg(md5(o::text), '' order by md5(o::text))) as d from orders o",
   );
-const json = <T>(ran: Ran): T => {
+const parseOutput = <T>(ran: Ran): T => {
   expect([ran.status, ran.stderr, ran.status === 0 ? '' : ran.stdout]).toEqual([0, '', '']);
   return JSON.parse(ran.stdout) as T;
 };
 
-test('backup, proof, copy, swap, undo and dry rotation, as the README tells them', async () => {
+test('runs the README workflow: backup, verify, restore to a copy, swap, undo and a dry run of rotate', async () => {
   const before = await orders('shop');
   const backup = await lastgood('backup', 'shop', '--database', 'shop', '--digests');
   expect(backup.status).toBe(0);
   expect(backup.stdout).toMatch(/^backup [0-9a-f-]{36}\n {2}databases {3}shop\n/);
-  const proof = await lastgood('verify', 'shop', 'latest', '--level', '6');
-  expect([proof.status, proof.stdout]).toEqual([0, expect.stringContaining('reached level 6 of 6')]);
+  const verified = await lastgood('verify', 'shop', 'latest', '--level', '6');
+  expect([verified.status, verified.stdout]).toEqual([0, expect.stringContaining('reached level 6 of 6')]);
   const copy = await lastgood('restore', 'shop', '--to-new', 'shop_copy');
   expect([copy.status, copy.stdout]).toEqual([0, expect.stringContaining('into "shop_copy"')]);
   expect(await orders('shop_copy')).toEqual(before);
   await server.query('shop', 'drop table orders cascade');
-  const swapped = json<JobView>(await lastgood('--json', 'restore', 'shop', '--swap', '--confirm', 'shop'));
+  const swapped = parseOutput<JobView>(await lastgood('--json', 'restore', 'shop', '--swap', '--confirm', 'shop'));
   expect(await orders('shop')).toEqual(before);
   const undone = await lastgood('undo', 'shop', swapped.jobId, '--confirm', 'shop');
   expect([undone.status, undone.stdout]).toEqual([0, expect.stringContaining('from before the restore again')]);
   await expect(orders('shop')).rejects.toThrow('orders');
-  json(await lastgood('--json', 'restore', 'shop', '--swap', '--confirm', 'shop'));
+  parseOutput(await lastgood('--json', 'restore', 'shop', '--swap', '--confirm', 'shop'));
   expect(await orders('shop')).toEqual(before);
   const dry = await lastgood('rotate', 'shop', '--keep-last', '1', '--dry-run');
   expect([dry.status, dry.stdout]).toEqual([0, expect.stringContaining('the last good backup')]);
-  // The copy is a database of the server that no backup holds yet.
+  // No backup contains the copy yet.
   const status = await lastgood('status');
   expect(status.status).toBe(4);
   expect(status.stdout).toMatch(/test\/db-1\/shop +shop +ok +.* level 6/);
@@ -59,10 +59,10 @@ test('backup, proof, copy, swap, undo and dry rotation, as the README tells them
   expect((await lastgood('status')).status).toBe(0);
 });
 
-describe('a side that is killed with SIGKILL in the middle and started again', () => {
+describe('jobs while a process is killed with SIGKILL and restarted', () => {
   test.for(['agent', 'control plane'] as const)(
-    '%s: backup, verify and rotate from the command line end well',
-    async (side) => {
+    '%s: backup, verify and rotate succeed from the command line',
+    async (killed) => {
       for (const args of [
         ['backup', 'shop', '--database', 'shop', '--digests'],
         ['verify', 'shop', '--level', '6'],
@@ -70,32 +70,32 @@ describe('a side that is killed with SIGKILL in the middle and started again', (
       ]) {
         const since = Date.now();
         const running = lastgood('--json', ...args);
-        await underWay(args[0] ?? '', since);
-        if (side === 'agent') {
+        await untilRunning(args[0] ?? '', since);
+        if (killed === 'agent') {
           await fleet.killAgent();
           await fleet.startAgent();
         } else {
           await fleet.killControl();
           await fleet.startControl();
         }
-        const job = json<JobView>(await running);
+        const job = parseOutput<JobView>(await running);
         expect(job.state).toBe('succeeded');
-        // The death of the control plane is nothing to a job that runs: it is not begun again.
-        if (side === 'control plane') expect(job.attempt).toBe(1);
+        // A running job continues without the control plane: there is no second attempt.
+        if (killed === 'control plane') expect(job.attempt).toBe(1);
       }
-      expect(await leavingsOf(fleet, server)).toEqual([]);
+      expect(await findLeftovers(fleet, server)).toEqual([]);
     },
   );
 
-  test('agent: a swap restore that was under way is reported as interrupted, the data is whole, and it can be sent again', async () => {
+  test('agent: a swap restore is reported as interrupted, the data is intact, and a new restore succeeds', async () => {
     const before = await orders('shop');
     const since = Date.now();
     const running = lastgood('restore', 'shop', '--swap', '--confirm', 'shop');
-    await underWay('restore', since);
+    await untilRunning('restore', since);
     await fleet.killAgent();
     await fleet.startAgent();
     const ran = await running;
-    // Whether the kill came before or after the swap, there is one whole database under the name.
+    // The kill may come before or after the swap. In both cases the database is intact.
     if (ran.status !== 0) expect([ran.status, ran.stderr]).toEqual([2, expect.stringContaining('JOB_INTERRUPTED')]);
     expect(await orders('shop')).toEqual(before);
     expect((await lastgood('restore', 'shop', '--swap', '--confirm', 'shop')).status).toBe(0);
@@ -103,10 +103,10 @@ describe('a side that is killed with SIGKILL in the middle and started again', (
   });
 
   test.for(['agent', 'control plane'] as const)(
-    '%s: a restore to a new name and an undo end honestly, leave whole databases and nothing half-made',
-    async (side) => {
+    '%s: a restore to a new name and an undo report their outcome, keep databases intact and leave no leftovers',
+    async (killed) => {
       const killAndStart = async (): Promise<void> => {
-        if (side === 'agent') {
+        if (killed === 'agent') {
           await fleet.killAgent();
           await fleet.startAgent();
         } else {
@@ -114,62 +114,62 @@ describe('a side that is killed with SIGKILL in the middle and started again', (
           await fleet.startControl();
         }
       };
-      const honest = (ran: Ran): void => {
-        if (side === 'control plane') expect(ran.status).toBe(0);
+      const expectOutcome = (ran: Ran): void => {
+        if (killed === 'control plane') expect(ran.status).toBe(0);
         else if (ran.status !== 0)
           expect([ran.status, ran.stderr]).toEqual([2, expect.stringContaining('JOB_INTERRUPTED')]);
       };
       const before = await orders('shop');
-      const copy = `copy_${side.slice(0, 5)}`;
+      const copy = `copy_${killed.slice(0, 5)}`;
       let since = Date.now();
       let running = lastgood('restore', 'shop', '--to-new', copy);
-      await underWay('restore', since);
+      await untilRunning('restore', since);
       await killAndStart();
       const copied = await running;
-      honest(copied);
+      expectOutcome(copied);
       if (copied.status !== 0) expect((await lastgood('restore', 'shop', '--to-new', copy)).status).toBe(0);
       expect(await orders(copy)).toEqual(before);
 
-      const swapped = json<JobView>(await lastgood('--json', 'restore', 'shop', '--swap', '--confirm', 'shop'));
+      const swapped = parseOutput<JobView>(await lastgood('--json', 'restore', 'shop', '--swap', '--confirm', 'shop'));
       since = Date.now();
       running = lastgood('undo', 'shop', swapped.jobId, '--confirm', 'shop');
-      await underWay('undo', since);
+      await untilRunning('undo', since);
       await killAndStart();
-      honest(await running);
+      expectOutcome(await running);
       expect(await orders('shop')).toEqual(before);
       await fleet.untilOnline();
       expect((await lastgood('restore', 'shop', '--swap', '--confirm', 'shop')).status).toBe(0);
       expect(await orders('shop')).toEqual(before);
-      expect(await leavingsOf(fleet, server)).toEqual([]);
+      expect(await findLeftovers(fleet, server)).toEqual([]);
     },
   );
 
-  test('control plane: a swap restore goes on without it, and the command line hears of its end', async () => {
+  test('control plane: a swap restore continues without it, and the command line reports its outcome', async () => {
     const before = await orders('shop');
     const since = Date.now();
     const running = lastgood('--json', 'restore', 'shop', '--swap', '--confirm', 'shop');
-    await underWay('restore', since);
+    await untilRunning('restore', since);
     await fleet.killControl();
     await fleet.startControl();
-    const restored = json<JobView>(await running);
+    const restored = parseOutput<JobView>(await running);
     expect(await orders('shop')).toEqual(before);
     await fleet.untilOnline();
     expect((await lastgood('undo', 'shop', restored.jobId, '--confirm', 'shop')).status).toBe(0);
   });
 });
 
-const BEFORE = new Set(['queued', 'dispatched', 'accepted']);
-/** Waits until the newest job is that command and runs. */
-async function underWay(command: string, since: number): Promise<void> {
+const NOT_RUNNING = new Set(['queued', 'dispatched', 'accepted']);
+/** Waits until the newest job has this command and is running. */
+async function untilRunning(command: string, since: number): Promise<void> {
   for (let attempt = 0; attempt < 2_000; attempt += 1) {
     const [newest] = await fleet.client.jobs.query({ limit: 1 }).catch(() => []);
-    if (newest?.command === command && !BEFORE.has(newest.state) && newest.createdAt >= since) return;
+    if (newest?.command === command && !NOT_RUNNING.has(newest.state) && newest.createdAt >= since) return;
     await delay(5);
   }
-  throw new Error(`no ${command} came under way`);
+  throw new Error(`${command} did not start`);
 }
 
-describe('bad input is refused with a code, changes nothing and starts nothing', () => {
+describe('bad input is refused with a code and starts no job', () => {
   const refused: [string[], number, string][] = [
     [['backup', 'nowhere'], 2, 'NOT_FOUND'],
     [['backup', '../etc'], 64, 'BAD_INPUT'],
@@ -187,7 +187,7 @@ describe('bad input is refused with a code, changes nothing and starts nothing',
     [['--url', 'http://127.0.0.1:1', 'hosts'], 2, 'CONTROL_UNREACHABLE'],
     [['--url', 'ftp://x', 'hosts'], 64, 'BAD_INPUT'],
   ];
-  test.for(refused)('lastgood %j ends with %i %s', async ([args, status, code]) => {
+  test.for(refused)('lastgood %j exits with %i and %s', async ([args, status, code]) => {
     const before = (await fleet.client.jobs.query({ limit: 1000 })).length;
     const ran = await lastgood('--json', ...args);
     expect([ran.status, JSON.parse(ran.stdout)]).toEqual([
@@ -197,7 +197,7 @@ describe('bad input is refused with a code, changes nothing and starts nothing',
     expect((await fleet.client.jobs.query({ limit: 1000 })).length).toBe(before);
   });
 
-  test('F1: a swap that nobody confirmed, or confirmed with another name, changes nothing', async () => {
+  test('F1: a swap without confirmation, or confirmed with another name, changes nothing', async () => {
     const before = await orders('shop');
     for (const confirm of [[], ['--confirm', 'Shop']]) {
       const ran = await lastgood('restore', 'shop', '--swap', ...confirm);
@@ -206,19 +206,21 @@ describe('bad input is refused with a code, changes nothing and starts nothing',
     expect(await orders('shop')).toEqual(before);
   });
 
-  test('an unknown command is wrong usage, with a suggestion', async () => {
+  test('rejects an unknown command and suggests a similar one', async () => {
     const ran = await lastgood('bakup');
     expect([ran.status, ran.stderr]).toEqual([64, expect.stringContaining('Did you mean backup?')]);
   });
 });
 
-test('a token with a small scope sees, and may do no more', async () => {
-  const { token } = json<{ token: string }>(await lastgood('--json', 'tokens', 'create', 'viewer', '--scope', 'read'));
+test('a read token may query and do nothing else', async () => {
+  const { token } = parseOutput<{ token: string }>(
+    await lastgood('--json', 'tokens', 'create', 'viewer', '--scope', 'read'),
+  );
   const viewer = commandLine({ url: fleet.url, token });
   expect((await viewer('hosts')).status).toBe(0);
   expect((await viewer('--json', 'backup', 'shop')).stdout).toContain('FORBIDDEN');
   expect((await viewer('--json', 'tokens', 'list')).stdout).toContain('FORBIDDEN');
-  const { id } = json<{ id: string; name: string }[]>(await lastgood('--json', 'tokens')).find(
+  const { id } = parseOutput<{ id: string; name: string }[]>(await lastgood('--json', 'tokens')).find(
     (entry) => entry.name === 'viewer',
   ) ?? { id: '' };
   expect((await lastgood('tokens', 'revoke', id)).status).toBe(0);

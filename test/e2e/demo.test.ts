@@ -8,12 +8,12 @@ import { expect, test } from 'vitest';
 
 const forever = new AbortController().signal;
 
-/** The demonstration of `npm start`, up and with its folder, in a folder for temporary files of its own. */
+/** Starts the demo of `npm start` with its own folder for temporary files and waits until it is up. Returns the demo's data folder. */
 async function startDemo(
   tmp: string,
   command: readonly string[] = [process.execPath, join(root, 'scripts/demo.ts')],
 ): Promise<{ child: ChildProcess; folder: string }> {
-  // The server of the demonstration runs as another user and passes through.
+  // The PostgreSQL server of the demo runs as another user and needs access.
   await chmod(tmp, 0o711);
   const [file = '', ...args] = command;
   const child = spawn(file, args, {
@@ -25,15 +25,15 @@ async function startDemo(
   child.stdout?.setEncoding('utf8').on('data', (text: string) => {
     printed += text;
   });
-  const folder = await waitFor('the demonstration', 120_000, forever, async () => {
-    if (child.exitCode !== null) throw new TypeError(`it ended early:\n${printed}`);
+  const folder = await waitFor('the demo', 120_000, forever, async () => {
+    if (child.exitCode !== null) throw new TypeError(`the demo ended early:\n${printed}`);
     const token = /LASTGOOD_TOKEN_FILE=(\S+)/.exec(printed)?.[1];
     return token === undefined ? undefined : dirname(dirname(token));
   });
   return { child, folder };
 }
 
-/** Processes that work in the folder: control plane, agent, servers. */
+/** The processes that use the folder: control plane, agent, servers. */
 const processesIn = (folder: string): string[] =>
   readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
@@ -45,7 +45,7 @@ const processesIn = (folder: string): string[] =>
       }
     });
 
-test('the demonstration removes everything when its terminal is closed', async () => {
+test('the demo removes everything when its terminal is closed', async () => {
   await using tmp = await temporaryFolder();
   const { child, folder } = await startDemo(tmp.path);
   expect(processesIn(folder).length).toBeGreaterThan(2);
@@ -54,18 +54,18 @@ test('the demonstration removes everything when its terminal is closed', async (
   expect([existsSync(folder), processesIn(folder)]).toEqual([false, []]);
 });
 
-test('the demonstration ends when whoever started it is gone, as npm is after a signal', async () => {
+test('the demo ends when its parent process is gone, as npm is after a signal', async () => {
   await using tmp = await temporaryFolder();
   const shell = `${process.execPath} ${join(root, 'scripts/start.mjs')}; true`;
   const { child, folder } = await startDemo(tmp.path, ['/bin/sh', '-c', shell]);
   child.kill('SIGKILL');
   await once(child, 'exit');
-  await waitFor('the demonstration to end', 60_000, forever, async () =>
+  await waitFor('the demo to end', 60_000, forever, async () =>
     existsSync(folder) || processesIn(folder).length > 0 ? undefined : true,
   );
 });
 
-test('a demonstration that is killed leaves no process, and the next one removes its folder', async () => {
+test('a killed demo leaves no process, and the next one removes its folder', async () => {
   await using tmp = await temporaryFolder();
   const killed = await startDemo(tmp.path);
   killed.child.kill('SIGKILL');

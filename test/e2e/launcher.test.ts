@@ -20,14 +20,14 @@ class Launched implements AsyncDisposable {
         this.printed += text;
       });
   }
-  async says(pattern: RegExp): Promise<RegExpExecArray> {
+  async untilPrinted(pattern: RegExp): Promise<RegExpExecArray> {
     return await waitFor(`${pattern}`, 30_000, forever, async () => {
-      if (this.child.exitCode !== null) throw new TypeError(`it ended: ${this.printed}`);
+      if (this.child.exitCode !== null) throw new TypeError(`the process ended: ${this.printed}`);
       return pattern.exec(this.printed) ?? undefined;
     });
   }
-  /** Ends with the status of a signal that was sent to what the shell started. */
-  async signalled(signal: NodeJS.Signals): Promise<number | null> {
+  /** Sends a signal and returns the exit status. */
+  async stop(signal: NodeJS.Signals): Promise<number | null> {
     this.child.kill(signal);
     await this.ended;
     return this.child.exitCode;
@@ -40,11 +40,11 @@ class Launched implements AsyncDisposable {
 const childrenOf = async (pid: number | undefined): Promise<string> =>
   (await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')).trim();
 
-test('J1: what `lastgood` starts is one process, which gets the signals of whoever supervises it', async () => {
+test('J1: `lastgood` starts a daemon as one process, which receives the signals of its supervisor', async () => {
   await using folder = await temporaryFolder();
   const data = join(folder.path, 'control');
   await using control = new Launched(['control', '--data', data, '--port', '0']);
-  const [, url = ''] = await control.says(/"url":"([^"]+)"|(?=never)/);
+  const [, url = ''] = await control.untilPrinted(/"url":"([^"]+)"|(?=never)/);
   expect(await childrenOf(control.child.pid)).toBe('');
   const token = (await readFile(join(data, 'admin.token'), 'utf8')).trim();
   const env = { LASTGOOD_URL: url, LASTGOOD_TOKEN: token };
@@ -61,20 +61,20 @@ test('J1: what `lastgood` starts is one process, which gets the signals of whoev
   };
   await writeFile(config, JSON.stringify(agentFile), { mode: 0o600 });
   const tokenFile = join(folder.path, 'enroll.token');
-  const made = execFileSync(launcher, ['tokens', 'enroll', 'test', 'db-1'], {
+  const issued = execFileSync(launcher, ['tokens', 'enroll', 'test', 'db-1'], {
     env: { ...process.env, ...env },
     stdio: 'pipe',
   });
-  await writeFile(tokenFile, made, { mode: 0o600 });
+  await writeFile(tokenFile, issued, { mode: 0o600 });
   execFileSync(launcher, ['agent', 'enroll', '--config', config, '--url', url, '--token-file', tokenFile], {
     stdio: 'pipe',
   });
 
   await using agent = new Launched(['agent', '--config', config]);
-  await agent.says(/connected to the control plane/);
+  await agent.untilPrinted(/connected to the control plane/);
   expect(await childrenOf(agent.child.pid)).toBe('');
   agent.child.kill('SIGHUP');
-  await agent.says(/the agent file was read again/);
-  expect(await agent.signalled('SIGTERM')).toBe(0);
-  expect(await control.signalled('SIGTERM')).toBe(0);
+  await agent.untilPrinted(/the agent file was read again/);
+  expect(await agent.stop('SIGTERM')).toBe(0);
+  expect(await control.stop('SIGTERM')).toBe(0);
 });

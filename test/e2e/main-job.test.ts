@@ -4,7 +4,7 @@ import type { JobResult, JobView } from '@lastgood/protocol';
 import { lyingTool, seedShop, startPostgres, temporaryFolder, waitFor } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Fleet } from '../support/fleet.ts';
-import { leavingsOf, runningTools } from '../support/leftovers.ts';
+import { findLeftovers, runningTools } from '../support/leftovers.ts';
 
 type Server = Awaited<ReturnType<typeof startPostgres>>;
 let server: Server;
@@ -36,24 +36,24 @@ async function freshBackup(): Promise<string> {
     .backup.backupId;
 }
 
-test('a backup is proven equal to its source at level 6', async () => {
+test('a verification at level 6 finds the backup equal to its source', async () => {
   const backupId = await freshBackup();
-  const proof = resultOf(await fleet.run({ command: 'verify', target: 'shop', backupId, level: 6 }), 'verify');
-  expect(proof).toMatchObject({ passed: true, reached: 6, findings: [] });
+  const verified = resultOf(await fleet.run({ command: 'verify', target: 'shop', backupId, level: 6 }), 'verify');
+  expect(verified).toMatchObject({ passed: true, reached: 6, findings: [] });
   expect((await fleet.client.targets.query({}))[0]?.lastProven).toMatchObject({
     backupId,
     verified: { level: 6, passed: true },
   });
 });
 
-test('a shallow look later on does not take back what a deep one has proven', async () => {
+test('a later verification at a lower level does not replace a restore test', async () => {
   const backupId = await freshBackup();
   await fleet.run({ command: 'verify', target: 'shop', backupId, level: 6 });
   await fleet.run({ command: 'verify', target: 'shop', backupId, level: 1 });
   expect((await fleet.client.targets.query({}))[0]?.lastProven).toMatchObject({ backupId, verified: { level: 6 } });
 });
 
-test('a restore to a new name leaves the source alone and equals it', async () => {
+test('a restore to a new name equals the source and does not change it', async () => {
   const backupId = await freshBackup();
   const mode = { type: 'new', database: 'shop', as: 'shop_copy' } as const;
   const { plan } = resultOf(await fleet.run({ command: 'plan', target: 'shop', backupId, mode }), 'plan');
@@ -65,7 +65,7 @@ test('a restore to a new name leaves the source alone and equals it', async () =
   expect(await content('shop_copy')).toEqual(await content('shop'));
 });
 
-test('a swap restore brings a lost table back, and undo brings the loss back', async () => {
+test('a swap restore brings back a lost table, and undo reverts the swap', async () => {
   const backupId = await freshBackup();
   const before = await content('shop');
   await server.query('shop', 'drop table orders cascade');
@@ -98,7 +98,7 @@ test('a restore whose plan has changed is refused and changes nothing', async ()
   expect(await content('shop')).toEqual(before);
 });
 
-test('rotate as a dry run gives a reason for every backup and removes none', async () => {
+test('a dry run of rotate gives a reason for every backup and removes none', async () => {
   const before = await fleet.client.backups.query({});
   const result = resultOf(
     await fleet.run({
@@ -116,7 +116,7 @@ test('rotate as a dry run gives a reason for every backup and removes none', asy
 });
 
 test.for(['accepted', 'running', 'engine-done', 'published', 'finished', 'reported'])(
-  'A16, J8: an agent that dies at the point "%s" of a backup leaves none or a whole one, and the job settles',
+  'A16, J8: after an agent dies at the point "%s" of a backup, no partial backup exists and the job succeeds',
   async (point) => {
     await fleet.killAgent();
     await fleet.startAgent({ LASTGOOD_FAULT: point });
@@ -132,25 +132,25 @@ test.for(['accepted', 'running', 'engine-done', 'published', 'finished', 'report
   },
 );
 
-test('C1, K3: a control plane killed while a backup runs learns its end after a restart', async () => {
+test('C1, K3: a control plane killed during a backup records its outcome after a restart', async () => {
   await fleet.untilOnline();
   const jobId = await fleet.send({ command: 'backup', target: 'shop', databases: ['shop'], digests: true });
-  await fleet.until(jobId, 'the backup to be under way', (job) => job.state !== 'queued');
+  await fleet.until(jobId, 'the backup to start', (job) => job.state !== 'queued');
   await fleet.killControl();
   await fleet.startControl();
   expect((await fleet.ended(jobId)).state).toBe('succeeded');
 });
 
-/** Changes the connection of the target in the agent file; the agent is not running. */
+/** Changes the connection of the target in the agent file. The agent must not run. */
 async function connectWith(connection: object): Promise<void> {
   const config = JSON.parse(await readFile(fleet.configFile, 'utf8'));
   config.targets.shop.connection = connection;
   await writeFile(fleet.configFile, JSON.stringify(config), { mode: 0o600 });
 }
-const halfMade = async (): Promise<number> =>
+const countStaging = async (): Promise<number> =>
   (await server.query('postgres', "select 1 from pg_database where strpos(datname, '__lastgood_new_') > 0")).length;
 
-test('F2: an agent killed in the middle of a restore leaves the old data, and says that the restore was interrupted', async () => {
+test('F2: an agent killed during a restore keeps the old data and reports the restore as interrupted', async () => {
   const backupId = await freshBackup();
   const before = await content('shop');
   const mode = { type: 'swap', database: 'shop' } as const;
@@ -163,21 +163,21 @@ test('F2: an agent killed in the middle of a restore leaves the old data, and sa
   await fleet.startAgent();
   await fleet.untilOnline();
   const jobId = await fleet.send({ command: 'restore', target: 'shop', backupId, mode, planHash: plan.hash });
-  await waitFor('the restore to hang in its loading', 60_000, forever, async () =>
+  await waitFor('pg_restore to hang', 60_000, forever, async () =>
     (await runningTools(server)).some((line) => line.startsWith('sleep infinity')) ? true : undefined,
   );
-  expect(await halfMade()).toBe(1);
+  expect(await countStaging()).toBe(1);
   await fleet.killAgent();
   await connectWith(server.connection);
   await fleet.startAgent();
   expect(await fleet.ended(jobId)).toMatchObject({ state: 'failed', error: { code: 'JOB_INTERRUPTED' } });
   expect(await content('shop')).toEqual(before);
-  await waitFor('the half-made database to be swept', 60_000, forever, async () =>
-    (await halfMade()) === 0 ? true : undefined,
+  await waitFor('the staging database to be removed', 60_000, forever, async () =>
+    (await countStaging()) === 0 ? true : undefined,
   );
 });
 
-test('I10: after all of it no process, scratch server, unpublished file or half-made database is left', async () => {
+test('I10: afterwards no process, scratch server, unpublished file or staging database is left', async () => {
   await fleet.untilOnline();
-  expect(await leavingsOf(fleet, server)).toEqual([]);
+  expect(await findLeftovers(fleet, server)).toEqual([]);
 });

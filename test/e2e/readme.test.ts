@@ -13,7 +13,7 @@ interface Shell {
   readonly status: number | null;
   readonly output: string;
 }
-/** What a person pastes into a terminal. */
+/** Runs a line as if a user pasted it into a terminal. */
 async function paste(exported: string, line: string): Promise<Shell> {
   const child = spawn('bash', ['-c', `${exported}\n${line}`], { stdio: ['ignore', 'pipe', 'inherit'] });
   let output = '';
@@ -24,7 +24,7 @@ async function paste(exported: string, line: string): Promise<Shell> {
   return { status, output };
 }
 
-test('the five minutes of the README work word for word, and Ctrl-C removes everything', async () => {
+test('the commands of the README work as written, and Ctrl-C removes everything', async () => {
   expect(blocks).toHaveLength(2);
   const child = spawn('npm', ['start'], { cwd: root, stdio: ['ignore', 'pipe', 'inherit'], detached: true });
   const ended = once(child, 'close');

@@ -21,7 +21,7 @@ export const localJobMutations: readonly Mutation[] = [
     without: 'an occurrence that was forgotten is created again',
     faults: forgetful,
     protocol: reduceWith({
-      createLocalJob: (ledger, ...rest) => real.createLocalJob({ ...ledger, lastDue: new Map() }, ...rest),
+      createLocalJob: (ledger, ...rest) => real.createLocalJob({ ...ledger, mintedIds: new Map() }, ...rest),
     }),
   },
   {

@@ -23,6 +23,8 @@ export interface FleetOptions {
   /** The port of a proxy through which the agent reaches the control plane. */
   readonly through?: number;
   readonly allow?: object;
+  /** Connections of more targets, by name. */
+  readonly targets?: Readonly<Record<string, object>>;
 }
 
 /** Control plane and agent as separate processes over one folder; both can be killed and started again. */
@@ -60,15 +62,18 @@ export class Fleet implements AsyncDisposable {
       labels: {},
       dataDir: join(folder, 'agent'),
       repositories: { local: { type: 'folder', path: join(folder, 'repository') } },
-      targets: {
-        shop: {
-          engine: 'postgres',
-          labels: {},
-          repository: 'local',
-          connection,
-          allow: options.allow ?? { restore: ['new', 'swap', 'inPlace'], rotate: true },
-        },
-      },
+      targets: Object.fromEntries(
+        Object.entries({ shop: connection, ...options.targets }).map(([name, each]) => [
+          name,
+          {
+            engine: 'postgres',
+            labels: {},
+            repository: 'local',
+            connection: each,
+            allow: options.allow ?? { restore: ['new', 'swap', 'inPlace'], rotate: true },
+          },
+        ]),
+      ),
     };
     await writeFile(fleet.configFile, JSON.stringify(config), { mode: 0o600 });
     const { token } = await fleet.client.createEnrollToken.mutate({
@@ -101,6 +106,10 @@ export class Fleet implements AsyncDisposable {
   /** What the agent has logged since it was started. */
   get agentLog(): string {
     return this.#agent?.printed() ?? '';
+  }
+  /** What the control plane has logged since it was started. */
+  get controlLog(): string {
+    return this.#control?.printed() ?? '';
   }
   /** Asks the agent to end, and gives its exit status. */
   async stopAgent(): Promise<number | null> {

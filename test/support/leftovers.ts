@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { PostgresServer } from '@lastgood/testkit';
 import type { Fleet } from './fleet.ts';
 
-/** The command lines of the tools that run for agents against this server; their environment names it. */
+/** The command lines of the tools that agents run against this server, found by their environment. */
 export async function runningTools(server: PostgresServer): Promise<string[]> {
   const found: string[] = [];
   for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
@@ -15,8 +15,8 @@ export async function runningTools(server: PostgresServer): Promise<string[]> {
   return found.filter((line) => line !== '');
 }
 
-/** What jobs of this fleet left behind, now that none runs: processes, scratch servers, unpublished files, half-made databases (I10). */
-export async function leavingsOf(fleet: Fleet, server: PostgresServer): Promise<string[]> {
+/** The leftovers of the jobs of this fleet when no job runs: processes, scratch servers, unpublished files, partially restored databases (I10). */
+export async function findLeftovers(fleet: Fleet, server: PostgresServer): Promise<string[]> {
   const files = await readdir(join(fleet.folder, 'repository'), { recursive: true });
   const backups = files.filter((path) => /\/backups\/[^/]+$/.test(path));
   const scratch = (await readdir(tmpdir())).filter((name) =>
@@ -26,7 +26,7 @@ export async function leavingsOf(fleet: Fleet, server: PostgresServer): Promise<
     'postgres',
     "select datname from pg_database where strpos(datname, '__lastgood_new_') > 0",
   );
-  // A look at a target comes and goes at any time; a job's folder is named after its attempt.
+  // The folder of a job ends with its attempt number. Other folders belong to probes, which may run at any time.
   const jobs = (await readdir(join(fleet.folder, 'agent', 'jobs')).catch(() => [])).filter((name) =>
     /\.\d+$/.test(name),
   );

@@ -24,6 +24,9 @@ const MAY_IMPORT: ImportTable = {
   'apps/cli': ['protocol', 'core'],
 };
 
+/** Products and their tools. Only the registry of packages/engines knows them. */
+const ENGINE_NAME = /postgres|neo4j|redis|valkey|\bpg_[a-z]+|\bpsql\b/i;
+
 const importersOf = (name: string): string[] =>
   shipped.filter((file) => importsOf(file).some((each) => each.name === name)).map(({ path }) => path);
 
@@ -65,4 +68,16 @@ test('only packages/host runs tools', () => {
 test('only the catalog and the journal use SQLite', () => {
   const importers = [...importersOf('better-sqlite3'), ...importersOf('drizzle-orm')];
   expect(importers.filter((path) => !/^apps\/(control\/src\/catalog|agent\/src\/journal)\//.test(path))).toEqual([]);
+});
+
+test('no app and no package but packages/engines names an engine', () => {
+  const free = /^(?:apps\/[^/]+|packages\/(?:protocol|core|host|repository))\/src\//;
+  const named = shipped
+    .filter(({ path }) => free.test(path))
+    .flatMap(({ path, text }) =>
+      text
+        .split('\n')
+        .flatMap((line, index) => (ENGINE_NAME.test(line) ? [`${path}:${index + 1} ${line.trim()}`] : [])),
+    );
+  expect(named).toEqual([]);
 });

@@ -3,15 +3,24 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Clock, Failure, toWireError } from '@lastgood/core';
 import { lockFolder, makePrivateFolder } from '@lastgood/host';
-import { createLocalJob, forgetFinished, type JobDescription, type JobSpec, type WireError } from '@lastgood/protocol';
+import {
+  createLocalJob,
+  type Finding,
+  forgetFinished,
+  type JobDescription,
+  type JobSpec,
+  makeFinding,
+  type WireError,
+} from '@lastgood/protocol';
 import { type AgentConfig, readAgentConfig } from './config/agent-config.ts';
 import { type Identity, readIdentity } from './config/identity.ts';
 import { InventoryCollector, PROBE_MS, probeContext } from './inventory/collector.ts';
 import { Activity } from './jobs/activity.ts';
 import { ClockWatch } from './jobs/clock-watch.ts';
+import { refusalOf } from './jobs/host-limits.ts';
 import { JobRunner } from './jobs/job-runner.ts';
 import { recoverInterrupted } from './jobs/recover.ts';
-import { refusalOf, type Target, targetsOf } from './jobs/targets.ts';
+import { type Target, targetsOf } from './jobs/targets.ts';
 import { eventsNow } from './journal/event-factory.ts';
 import { Journal } from './journal/journal.ts';
 import { ControlClock } from './link/control-clock.ts';
@@ -64,7 +73,7 @@ class RunningAgent implements Agent {
   readonly #watching: NodeJS.Timeout;
   #tasks: Promise<unknown>[] = [];
   /** Why the agent file on the disk is not the one in force; told with every target, so that it is seen where people look (J6). */
-  #refusedFile: string | undefined;
+  #refusedFile: Finding | undefined;
 
   constructor(options: AgentOptions, config: AgentConfig, journal: Journal, identity: Identity) {
     this.#options = options;
@@ -203,7 +212,7 @@ class RunningAgent implements Agent {
         if (before.get(target.name) !== target) this.#tasks.push(this.#prepare(target));
     } catch (error) {
       const { code, message } = toWireError(error);
-      this.#refusedFile = `${code}: the agent file was changed and refused, the old one stays in force: ${message}`;
+      this.#refusedFile = makeFinding('AGENT_FILE_REFUSED', null, { error: code, reason: message });
       throw error;
     } finally {
       // Only now: the file may name another address.

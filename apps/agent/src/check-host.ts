@@ -3,13 +3,13 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Clock, toWireError } from '@lastgood/core';
-import { createPostgresEngine } from '@lastgood/engines/postgres';
+import { engineNamed, supportedMethods } from '@lastgood/engines';
 import { checkPrivateToBe, LOST_AND_FOUND } from '@lastgood/host';
-import { ERROR_CATALOG, errorCodes } from '@lastgood/protocol';
+import { type Finding, formatFinding, remedyOfFinding } from '@lastgood/protocol';
 import { checkMount, openFolderRepository } from '@lastgood/repository';
 import type { AgentConfig } from './config/agent-config.ts';
 import { readIdentity } from './config/identity.ts';
-import { checkKnown, knownRepository } from './jobs/targets.ts';
+import { checkKnown, knownRepository } from './repositories/repository-note.ts';
 
 const LOOK_MS = 30_000;
 
@@ -30,15 +30,15 @@ async function checkRepository(name: string, config: AgentConfig): Promise<Found
   const about = `repository ${name}`;
   try {
     const { path, mustBeMount } = config.repositories[name] ?? { path: '' };
-    const place = { path, mustBeMount };
-    await checkMount(place);
+    const location = { path, mustBeMount, understood: supportedMethods };
+    await checkMount(location);
     const known = await knownRepository(config, name);
     const names = existsSync(path) ? (await readdir(path)).filter((each) => each !== LOST_AND_FOUND) : [];
     if (known === undefined && names.length === 0) {
       await checkPrivateToBe(path);
       return { name: about, inOrder: true, text: `${path} becomes a repository with the first backup` };
     }
-    const repository = await openFolderRepository(place);
+    const repository = await openFolderRepository(location);
     checkKnown(path, known, repository);
     return { name: about, inOrder: true, text: `${path} is repository ${repository.id}` };
   } catch (error) {
@@ -46,10 +46,10 @@ async function checkRepository(name: string, config: AgentConfig): Promise<Found
   }
 }
 
-/** Findings of a server begin with a code; what to do about it follows in a line of its own. */
-function withRemedy(finding: string): string {
-  const code = errorCodes.find((each) => finding.startsWith(`${each}: `));
-  return code === undefined ? finding : `${finding}\n  ${ERROR_CATALOG[code].remedy}`;
+/** What to do about a finding follows in a line of its own. */
+function withRemedy(finding: Finding): string {
+  const remedy = remedyOfFinding(finding);
+  return remedy === null ? formatFinding(finding) : `${formatFinding(finding)}\n    ${remedy}`;
 }
 
 /** Refuses REPOSITORY_FOREIGN when the first backup would be; a host that is not enrolled yet, or a repository that is still to be made, refuses nothing. */
@@ -59,7 +59,12 @@ async function checkOwner(config: AgentConfig, name: string, systemId: string | 
   const identity = await readIdentity(config).catch(() => undefined);
   if (identity === undefined || repository === undefined || systemId === null) return;
   const { path, mustBeMount } = repository;
-  const opened = await openFolderRepository({ path, mustBeMount, writer: identity.installId }).catch(() => undefined);
+  const opened = await openFolderRepository({
+    path,
+    mustBeMount,
+    writer: identity.installId,
+    understood: supportedMethods,
+  }).catch(() => undefined);
   await opened?.checkOwner({ environment, host, target: name }, systemId);
 }
 
@@ -73,10 +78,12 @@ async function checkTarget(name: string, config: AgentConfig, clock: Clock, work
       progress: () => undefined,
       log: () => undefined,
     };
-    const probed = await createPostgresEngine(config.targets[name]?.connection).probe(context);
+    const target = config.targets[name];
+    const engine = engineNamed(target?.engine ?? '');
+    const probed = await engine.create(target?.connection).probe(context);
     await checkOwner(config, name, probed.systemId);
     const inOrder = probed.state === 'ok';
-    const words = `${probed.state}, PostgreSQL ${probed.version ?? 'unknown'}, ${probed.databases.length} databases`;
+    const words = `${probed.state}, ${engine.title} ${probed.version ?? 'unknown'}, ${probed.databases.length} databases`;
     return {
       name: about,
       inOrder,
@@ -87,7 +94,7 @@ async function checkTarget(name: string, config: AgentConfig, clock: Clock, work
   }
 }
 
-/** InventoryCollector at everything that an agent file names: changes nothing, and is done within half a minute for each server. */
+/** Checks everything that an agent file names. Changes nothing, and takes at most half a minute for each server. */
 export async function checkHost(config: AgentConfig, clock: Clock): Promise<Found[]> {
   const workDir = await mkdtemp(join(tmpdir(), 'lastgood-check-'));
   try {

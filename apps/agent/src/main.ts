@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { Failure, toWireError } from '@lastgood/core';
+import { supportedMethods } from '@lastgood/engines';
 import { systemClock } from '@lastgood/host';
 import { ERROR_CATALOG } from '@lastgood/protocol';
 import { openFolderRepository } from '@lastgood/repository';
@@ -51,7 +52,7 @@ async function adopt(config: AgentConfig, name: string): Promise<void> {
   const options = target === undefined ? undefined : config.repositories[target.repository];
   if (options === undefined) throw new Failure('NOT_FOUND', `the agent file has no target "${name}"`);
   const { path, mustBeMount } = options;
-  const repository = await openFolderRepository({ path, mustBeMount });
+  const repository = await openFolderRepository({ path, mustBeMount, understood: supportedMethods });
   const owned = await repository.disown({ environment: config.environment, host: config.host, target: name });
   process.stdout.write(
     owned

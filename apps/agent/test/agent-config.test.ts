@@ -46,23 +46,28 @@ test('a short file is enough, and what it leaves out is cautious', async () => {
   expect(repositories['local']?.graceHours).toBe(24);
 });
 
-test('every problem is told at once, with file, line, column and path', async () => {
+test('reports every problem at once, with file, line, column and path', async () => {
   const text = VALID.replace('environment: prod', 'environment: Prod')
     .replace('user: lastgood', 'usr: x')
     .replace('repository: local', 'repository: constructor');
-  const { code, lines } = await answerTo(text.replace('engine: postgres', 'engine: oracle'));
+  const { code, lines } = await answerTo(text);
   expect(code).toBe('CONFIG_INVALID');
   expect(lines.map((line) => line.split(' ').slice(0, 2))).toEqual(
     expect.arrayContaining([
       ['agent.yaml:3:14', 'environment'],
-      ['agent.yaml:9:13', 'targets.shop.engine'],
       ['agent.yaml:10:17', 'targets.shop.repository'],
       ['agent.yaml:11:17', 'targets.shop.connection.user'],
     ]),
   );
   expect(lines).toContainEqual(
-    expect.stringMatching(/^agent\.yaml:11:\d\d targets\.shop\.connection\.usr is no setting of this file$/),
+    expect.stringMatching(/^agent\.yaml:11:\d\d targets\.shop\.connection\.usr unknown key$/),
   );
+});
+
+test('names the known engines when a target has an unknown one', async () => {
+  const { code, lines } = await answerTo(VALID.replace('engine: postgres', 'engine: oracle'));
+  expect(code).toBe('CONFIG_INVALID');
+  expect(lines).toEqual(['agent.yaml:9:13 targets.shop.engine unknown engine; use one of: postgres']);
 });
 
 test.for([

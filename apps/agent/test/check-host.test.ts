@@ -1,14 +1,15 @@
 import { mkdir, readdir, rename, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { toWireError } from '@lastgood/core';
+import { postgresMethods } from '@lastgood/engines/postgres';
 import { systemClock, uuidv7 } from '@lastgood/host';
 import { createFolderRepository } from '@lastgood/repository';
 import { startPostgres, temporaryFolder } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
 import { checkHost, type Found } from '../src/check-host.ts';
 import { agentConfigSchema } from '../src/config/agent-config.ts';
-import { openRepository } from '../src/jobs/targets.ts';
 import { Journal } from '../src/journal/journal.ts';
+import { openRepository } from '../src/repositories/open-repository.ts';
 import { enrollAs } from './support/enrolled.ts';
 
 test('a check says of everything that the file names whether it is in order, with the remedy, and makes nothing', async () => {
@@ -18,7 +19,7 @@ test('a check says of everything that the file names whether it is in order, wit
     string,
     string,
   ];
-  const { id } = await createFolderRepository({ path: made });
+  const { id } = await createFolderRepository({ understood: postgresMethods, path: made });
   await mkdir(foreign, { mode: 0o700 });
   await writeFile(join(foreign, 'theirs'), '');
   const passfile = join(folder.path, 'open');
@@ -49,7 +50,7 @@ test('a check says of everything that the file names whether it is in order, wit
   expect(found.get('repository made')?.text).toContain(id);
   expect(found.get('repository foreign')?.text).toMatch(/^REPOSITORY_NOT_MOUNTED: .* has no lastgood.json/);
   expect(found.get('repository unmounted')?.text).toContain('is not a mount point');
-  expect(found.get('target away')?.text).toMatch(/DATABASE_UNREACHABLE: .*\n {2}Check that the server runs/);
+  expect(found.get('target away')?.text).toMatch(/DATABASE_UNREACHABLE: .*\n {4}Check that the server runs/);
   expect(found.get('target open')?.text).toContain('DATA_FOLDER_UNSAFE');
 });
 
@@ -74,7 +75,7 @@ test('B5: a check finds what the first backup would: a disk that is away, anothe
     await rename(at(name), at(`${name}-before`));
   }
   await mkdir(at('away'), { mode: 0o700 });
-  await createFolderRepository({ path: at('other') });
+  await createFolderRepository({ understood: postgresMethods, path: at('other') });
   await mkdir(join(at('disk'), 'lost+found'), { recursive: true, mode: 0o755 });
   await symlink(at('disk'), at('theirs'));
   const found = new Map((await checkHost(config, systemClock)).map((each) => [each.name, each.text]));
@@ -115,7 +116,7 @@ test('B14: a check finds that the folder of a target is written by another insta
   const target = async (): Promise<Found | undefined> =>
     (await checkHost(config, systemClock)).find(({ name }) => name === 'target shop');
   expect(await target()).toMatchObject({ inOrder: true });
-  const theirs = await createFolderRepository({ path, writer: 'theirs' });
+  const theirs = await createFolderRepository({ understood: postgresMethods, path, writer: 'theirs' });
   const ref = { environment: 'test', host: 'here', target: 'shop' };
   const about = { ref, jobId: uuidv7(), attempt: 1, engine: 'postgres', lastgoodVersion: '0' } as const;
   await theirs.begin({ ...about, backupId: uuidv7(), startedAt: '2026-01-01T00:00:00Z' }, 'another server');

@@ -76,12 +76,14 @@ class LooksBench implements AsyncDisposable {
     const repository = await this.target(name).repository();
     const more = { jobId: uuidv7(), attempt: 1, engine: engine.name, startedAt: at, lastgoodVersion: '0' };
     const writer = await repository.begin({ ref, backupId, ...more }, '1');
-    await writer.add({ role: 'dump', database: 'shop', extension: 'dump' }, (sink) =>
+    await writer.add({ role: 'dump', contents: 'shop', extension: 'dump' }, (sink) =>
       pipeline(Readable.from(['bytes']), sink),
     );
     const tool = { name: 'pg_dump', version: '15.1' };
     const server = { version: '15.1', systemId: '1' };
-    await writer.publish({ kind: 'logical', snapshotAt: at, tool, server, facts: {}, warnings: [] }, at);
+    const contents = [{ kind: 'database', name: 'shop', bytes: 5 }];
+    const facts = { method: 'logical', recoveryPoint: at, contents, dependsOn: [], logRange: null, engineFacts: {} };
+    await writer.publish({ ...facts, tool, server, warnings: [] }, at);
     return backupId;
   }
 
@@ -133,7 +135,10 @@ test('B4: a repository that cannot be read says nothing of its backups, and is a
   const told = boundedInventory(await bench.collector.collect());
   expect(told.scanned).toEqual(['old', 'crm']);
   expect(told.backups).toHaveLength(1);
-  expect(told.targets[0]?.findings.at(-1)).toBe('REPOSITORY_NOT_MOUNTED: the disk is away');
+  expect(told.targets[0]?.findings.at(-1)).toMatchObject({
+    code: 'REPOSITORY_NOT_MOUNTED',
+    params: { message: 'the disk is away' },
+  });
 });
 
 test('B4: a repository that never answers is left behind; the collector at all others go out, and so does the agent', async () => {
@@ -152,7 +157,10 @@ test('B4: a repository that never answers is left behind; the collector at all o
     expect(told.scanned).toEqual(['crm']);
     expect(told.backups).toHaveLength(1);
     for (const index of [0, 1])
-      expect(told.targets[index]?.findings.at(-1)).toBe('IO_ERROR: the repository "local" does not answer');
+      expect(told.targets[index]?.findings.at(-1)).toMatchObject({
+        code: 'IO_ERROR',
+        params: { message: 'the repository "local" does not answer' },
+      });
   }
   // One call at a time waits for a dead disk: each of them holds a thread of the process.
   expect(asked).toHaveLength(1);

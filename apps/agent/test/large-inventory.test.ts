@@ -1,5 +1,13 @@
 import { randomUUID } from 'node:crypto';
-import { type BackupSummary, inventoryInputSchema, LIMITS, sizeOf, type TargetInventory } from '@lastgood/protocol';
+import {
+  type BackupSummary,
+  inventoryInputSchema,
+  LIMITS,
+  makeFinding,
+  sizeOf,
+  type TargetInventory,
+} from '@lastgood/protocol';
+import { aBackupSummary, someDatabases } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
 import { InProcessFleet } from '../../../test/support/in-process-fleet.ts';
 import { parseAgentConfig } from '../src/config/agent-config.ts';
@@ -19,25 +27,13 @@ const inventory = (n: number, databases: number, more: Partial<TargetInventory> 
   findings: [],
   ...more,
 });
-const backup = (n: number, target: string, databases: string[] = ['shop']): BackupSummary => ({
-  backupId: `01a20b1a-0000-7000-8000-${String(n).padStart(12, '0')}`,
-  target,
-  repository: 'local',
-  engine: 'postgres',
-  kind: 'logical',
-  sequence: n,
-  jobId: randomUUID(),
-  startedAt: '2026-01-15T12:00:00.000Z',
-  snapshotAt: '2026-01-15T12:00:00.000Z',
-  finishedAt: '2026-01-15T12:00:00.000Z',
-  databases,
-  producedBytes: 1,
-  storedBytes: 1,
-  manifestSha256: 'a'.repeat(64),
-  state: 'good',
-  verified: null,
-  warnings: [],
-});
+const backup = (n: number, target: string, databases: string[] = ['shop']): BackupSummary =>
+  aBackupSummary({
+    backupId: `01a20b1a-0000-7000-8000-${String(n).padStart(12, '0')}`,
+    target,
+    sequence: n,
+    contents: someDatabases(...databases),
+  });
 const factsOf = (targets: TargetInventory[], more: Partial<HostInventory> = {}): HostInventory => ({
   targets,
   backups: [],
@@ -47,7 +43,9 @@ const factsOf = (targets: TargetInventory[], more: Partial<HostInventory> = {}):
   ...more,
 });
 const huge = { note: 'x'.repeat(255), role: 'y'.repeat(255), owner: 'é'.repeat(255) };
-const wordy = times(40, () => 'the server says something at great length '.repeat(12));
+const wordy = times(40, () =>
+  makeFinding('BACKUP_UNREADABLE', null, { error: 'IO_ERROR', reason: 'something at great length '.repeat(12) }),
+);
 
 test.for<[string, HostInventory]>([
   ['25 targets of 200 databases', factsOf(times(25, (n) => inventory(n, 200)))],
@@ -90,7 +88,7 @@ test.for<[string, HostInventory]>([
   if (facts.backups.length > 0) expect(told.backups.at(-1)?.backupId).toBe(facts.backups.at(-1)?.backupId);
   for (const [index, target] of told.targets.entries()) {
     const whole = sizeOf(facts.targets[index]) === sizeOf(target);
-    expect(whole || target.findings.some((finding) => finding.includes('left out'))).toBe(true);
+    expect(whole || target.findings.some(({ code }) => code === 'INVENTORY_TRUNCATED')).toBe(true);
   }
   expect(told.complete).toBe(
     told.backups.length === facts.backups.length && told.removed.length === facts.removed.length,
@@ -98,7 +96,7 @@ test.for<[string, HostInventory]>([
 });
 
 test('what fits is told as it is', () => {
-  const facts = factsOf([inventory(1, 200, { labels: huge, findings: ['a finding'] })], {
+  const facts = factsOf([inventory(1, 200, { labels: huge, findings: [makeFinding('SERVER_REFUSED', null)] })], {
     backups: [backup(1, 'target-1')],
   });
   expect(boundedInventory(facts)).toMatchObject({ targets: facts.targets, backups: facts.backups, complete: true });
@@ -112,7 +110,7 @@ test('one backup that is larger than its share is cut in its lists and leaves no
   );
   const told = boundedInventory(factsOf([inventory(1, 1)], { backups: [backup(1, 'target-1'), large] }));
   expect(told.backups.map(({ sequence }) => sequence)).toEqual([1, 2]);
-  expect(told.backups[1]?.databases.length).toBeGreaterThan(1_000);
+  expect(told.backups[1]?.contents.length).toBeGreaterThan(1_000);
 });
 
 test('a host with 257 targets is refused in its file', () => {

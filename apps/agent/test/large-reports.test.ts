@@ -25,7 +25,7 @@ const decisions = Array.from({ length: 300 }, () => ({
   backupId: randomUUID(),
   finishedAt: '2026-01-15T12:00:00.000Z',
   keep: true,
-  reason: 'one of the newest 24 of its group, which are kept whatever their age',
+  reason: { code: 'KEEP_LAST', params: { count: 24, database: 'shop_of_prod' } },
 }));
 const result = { command: 'rotate', dryRun: true, decisions, keptCount: 300, removedCount: 0, freedBytes: 0 };
 

@@ -3,8 +3,8 @@ import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { temporaryFolder } from '@lastgood/testkit';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { openRepository } from '../src/jobs/targets.ts';
 import { Journal } from '../src/journal/journal.ts';
+import { openRepository } from '../src/repositories/open-repository.ts';
 import { enrollAs } from './support/enrolled.ts';
 
 const ref = { environment: 'test', host: 'db-1', target: 'shop' };

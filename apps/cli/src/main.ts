@@ -1,6 +1,6 @@
 import { Failure } from '@lastgood/core';
 import { ERROR_CATALOG } from '@lastgood/protocol';
-import { CommanderError } from 'commander';
+import { type Command, CommanderError } from 'commander';
 import { failureOf } from './client.ts';
 import { reportFailure } from './output.ts';
 import { buildProgram } from './program.ts';
@@ -35,7 +35,22 @@ function usage(error: CommanderError, json: boolean): number {
   if (error.exitCode === 0) return 0;
   if (error.code === 'commander.help' && !json) return ERROR_CATALOG.BAD_INPUT.exit;
   const message = error.code === 'commander.help' ? 'a command is missing' : error.message.replace(/^error: /, '');
-  return reportFailure(new Failure('BAD_INPUT', message, { remedy: '`lastgood --help` lists the commands.' }), json);
+  return reportFailure(new Failure('BAD_INPUT', message, { remedy: helpFor(process.argv.slice(2)) }), json);
+}
+
+/** Which help to read: that of the command that was typed, as far as there is one. */
+function helpFor(args: readonly string[]): string {
+  let command: Command = program;
+  const path = ['lastgood'];
+  for (const arg of args) {
+    const next = command.commands.find((each) => each.name() === arg);
+    if (next === undefined) continue;
+    command = next;
+    path.push(arg);
+  }
+  return command === program
+    ? '`lastgood --help` lists the commands.'
+    : `\`${path.join(' ')} --help\` shows its arguments and options.`;
 }
 
 const daemon = ['agent', 'control'].includes(process.argv[2] ?? '');

@@ -12,8 +12,8 @@ export interface Output {
   answer(value: unknown, lines: () => readonly string[]): void;
   /** What happens meanwhile; never on standard output, unless as JSON lines. */
   note(text: string): void;
-  /** A line that replaces the one before on a terminal. */
-  status(text: string): void;
+  /** A line that replaces the one before on a terminal. Elsewhere it is a line of its own when `stage` is another than before. */
+  status(text: string, stage: string): void;
 }
 
 export function terminalOutput(json: boolean): Output {
@@ -23,7 +23,7 @@ export function terminalOutput(json: boolean): Output {
     if (drawn) stderr.write('\r\u001b[K');
     drawn = false;
   };
-  let last = '';
+  let lastStage = '';
   return {
     json,
     answer(value, lines) {
@@ -35,15 +35,15 @@ export function terminalOutput(json: boolean): Output {
       clear();
       if (!json) stderr.write(`${safeText(text)}\n`);
     },
-    status(line) {
+    status(line, stage) {
       if (json) return;
       const text = safeText(line);
       if (stderr.isTTY) {
         clear();
         stderr.write(text.slice(0, Math.max(20, (stderr.columns ?? 80) - 1)));
         drawn = true;
-      } else if (text.split(' ')[0] !== last.split(' ')[0]) stderr.write(`${text}\n`);
-      last = text;
+      } else if (stage !== lastStage) stderr.write(`${text}\n`);
+      lastStage = stage;
     },
   };
 }

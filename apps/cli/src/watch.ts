@@ -76,7 +76,8 @@ async function follow(jobId: string, options: WatchOptions): Promise<JobView> {
     told = seen;
     if (job.endedAt !== null) return job;
     if (job.overdue) throw givenUp(job);
-    output.status(job.progress === null ? stateOf(job) : progressLine(job.progress));
+    if (job.progress === null) output.status(stateOf(job), job.state);
+    else output.status(progressLine(job.progress), job.progress.phase);
     await delay(ASK_MS, undefined, { signal });
   }
 }

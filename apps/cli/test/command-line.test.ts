@@ -2,7 +2,8 @@ import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { text } from 'node:stream/consumers';
-import type { JobResult, JobView, RestorePlanSummary } from '@lastgood/protocol';
+import { type JobResult, type JobView, makeRefusal, type RestorePlanSummary } from '@lastgood/protocol';
+import { someDatabases } from '@lastgood/testkit';
 import { afterEach, expect, test } from 'vitest';
 import { BACKUP_ID, backup, ESCAPE, jobIdOf, OTHER_BACKUP_ID, type Served, serve } from './fake-control.ts';
 import { run, start } from './lastgood.ts';
@@ -98,19 +99,27 @@ test.for([[['--swap']], [['--in-place']], [['--swap', '--confirm', 'shop']], [['
   },
 );
 
+const notAllowed = makeRefusal('RESTORE_NOT_ALLOWED', { kind: 'target', name: 'shop' }, { mode: 'swap' });
+const exists = makeRefusal('DATABASE_EXISTS', { kind: 'database', name: 'shop' });
+
 test('a refused plan starts no restore, whatever is confirmed', async () => {
-  const served = keep(await restoring({ refusals: ['the agent does not allow it'] }));
+  const served = keep(await restoring({ refusals: [notAllowed, exists] }));
   const ran = await run(served.url, 'restore', 'shop', '--database', 'shop', '--swap', '--confirm', "it's");
   expect([ran.status, served.created.length]).toEqual([3, 1]);
-  expect(ran.stderr).toContain('error HOST_LIMIT: the agent does not allow it');
+  expect(ran.stderr).toContain('error HOST_LIMIT: the agent file of the host does not allow to restore target "shop"');
+  expect(ran.stderr).toContain('; database "shop" already exists');
+  expect(ran.stderr).toContain('what to do: Add the way to `allow.restore`');
 });
 
-test('a plan that is only looked at ends with 0, a refused one with 3', async () => {
+test('a plan that is only shown ends with 0, a refused one with the exit status of what refuses it', async () => {
   const fine = keep(await restoring());
   expect((await run(fine.url, 'restore', 'shop', '--database', 'shop', '--swap', '--plan-only')).status).toBe(0);
-  const refused = keep(await restoring({ refusals: ['no'] }));
+  const refused = keep(await restoring({ refusals: [notAllowed] }));
   expect((await run(refused.url, 'restore', 'shop', '--database', 'shop', '--swap', '--plan-only')).status).toBe(3);
   expect([fine.created.length, refused.created.length]).toEqual([1, 1]);
+  const full = makeRefusal('SERVER_SPACE_LOW', null, { needed: 2, free: 1 });
+  const impossible = keep(await restoring({ refusals: [full] }));
+  expect((await run(impossible.url, 'restore', 'shop', '--database', 'shop', '--swap', '--plan-only')).status).toBe(2);
 });
 
 test.for([
@@ -133,7 +142,7 @@ test('the latest backup is the newest good one for a restore, and one that is su
 });
 
 test('the latest backup to restore a database from is the newest that holds it, for a dropped one is in none of late', async () => {
-  const served = keep(await serve(() => ({ state: 'failed', endedAt: 1 }), { databases: ['crm'] }));
+  const served = keep(await serve(() => ({ state: 'failed', endedAt: 1 }), { contents: someDatabases('crm') }));
   await run(served.url, 'restore', 'shop', '--database', 'shop', '--to-new', 'x');
   await run(served.url, 'restore', 'shop', '--database', 'crm', '--to-new', 'x');
   expect(served.created.map((created) => 'backupId' in created.spec && created.spec.backupId)).toEqual([
@@ -291,6 +300,13 @@ test('Ctrl-C does not wait for a control plane that hangs', async () => {
   await once(hanging, 'request');
   child.kill('SIGINT');
   expect((await once(child, 'close'))[0]).toBe(130);
+});
+
+test('wrong use of a command points to the help of that command', async () => {
+  const served = keep(await restoring());
+  const ran = await run(served.url, 'tokens', 'create', 'ci');
+  expect([ran.status, ran.stderr]).toEqual([64, expect.stringContaining("required option '--scope <scope>'")]);
+  expect(ran.stderr).toContain('what to do: `lastgood tokens create --help` shows its arguments and options.');
 });
 
 test('wrong usage ends with 64, names what is near, and is JSON for scripts', async () => {

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { ERROR_CATALOG } from '@lastgood/protocol';
+import { ERROR_CATALOG, FINDING_CATALOG, ROTATION_REASONS } from '@lastgood/protocol';
 import type { Command } from 'commander';
 import { expect, test } from 'vitest';
 import { buildProgram } from '../src/index.ts';
@@ -38,4 +38,14 @@ test('docs/cli.md tells of no command that does not exist', () => {
 test('every error code is in docs/errors.md with its exit status and its remedy, and no other is', () => {
   const rows = [...page('errors.md').matchAll(/^\| `([A-Z_]+)` \| (\d+) \| (.*) \|$/gm)].map((row) => row.slice(1));
   expect(rows).toEqual(Object.entries(ERROR_CATALOG).map(([code, { exit, remedy }]) => [code, String(exit), remedy]));
+});
+
+test('every finding and every reason of a rotation is in docs/findings.md with its message, and no other is', () => {
+  const rows = [...page('findings.md').matchAll(/^\| `([A-Z_]+)` \| (.*) \|$/gm)].map((row) => [row[1], row[2]]);
+  const findings = Object.entries(FINDING_CATALOG).map(([code, { message, remedy, severity, ...rest }]) => {
+    const second = 'refusal' in rest ? `\`${rest.refusal}\`` : severity;
+    return [code, `${second} | ${message} | ${remedy ?? ''}`];
+  });
+  const reasons = Object.entries(ROTATION_REASONS);
+  expect(rows).toEqual([...findings, ...reasons]);
 });

@@ -1,12 +1,15 @@
 import { once } from 'node:events';
+import { requireBackup } from '@lastgood/core';
 import {
   type AdminApi,
   adminRouter,
   type BackupView,
+  findingOfError,
   type JobView,
   type TargetStatus,
   type TargetView,
 } from '@lastgood/protocol';
+import { aBackupSummary, someDatabases } from '@lastgood/testkit';
 import { createHTTPServer } from '@trpc/server/adapters/standalone';
 
 export const BACKUP_ID = '0b8f2c1e-7a55-4c53-9b8e-0a6f4c8f9d11';
@@ -15,23 +18,11 @@ export const ESCAPE = '\u001b]0;owned\u0007\u009b2J\nspoofed';
 const AT = '2026-11-23T22:00:00Z';
 
 export const backup = (backupId: string, sequence: number): BackupView => ({
-  backupId,
-  target: 'shop',
-  repository: 'local',
-  engine: 'postgres',
-  kind: 'logical',
-  sequence,
-  jobId: BACKUP_ID,
-  startedAt: AT,
-  snapshotAt: AT,
-  finishedAt: AT,
-  databases: ['shop', `evil${ESCAPE}`],
+  ...aBackupSummary({ backupId, sequence, jobId: BACKUP_ID, startedAt: AT, recoveryPoint: AT, finishedAt: AT }),
+  contents: someDatabases('shop', `evil${ESCAPE}`),
   producedBytes: 1000,
   storedBytes: 100,
-  manifestSha256: 'a'.repeat(64),
-  state: 'good',
   verified: { level: 6, at: AT, passed: true },
-  warnings: [],
   environment: 'test',
   host: 'db-1',
   held: false,
@@ -46,7 +37,7 @@ export const target: TargetView = {
   systemId: '1',
   sizeBytes: 1000,
   databases: [{ name: `evil${ESCAPE}`, sizeBytes: 1 }],
-  findings: [`finding${ESCAPE}`],
+  findings: [findingOfError({ code: 'BUG', message: `finding${ESCAPE}`, remedy: '' }, null)],
   environment: 'test',
   host: 'db-1',
   online: true,
@@ -61,14 +52,14 @@ export const targetStatus: TargetStatus = {
   target: 'shop',
   online: true,
   state: 'ok',
-  findings: [`finding${ESCAPE}`],
+  findings: [findingOfError({ code: 'BUG', message: `finding${ESCAPE}`, remedy: '' }, null)],
   problems: [],
   databases: [
     {
       database: `evil${ESCAPE}`,
       onServer: true,
-      goesBackTo: { backupId: BACKUP_ID, snapshotAt: AT },
-      proven: { backupId: BACKUP_ID, snapshotAt: AT, at: AT, level: 6 },
+      goesBackTo: { backupId: BACKUP_ID, recoveryPoint: AT },
+      proven: { backupId: BACKUP_ID, recoveryPoint: AT, at: AT, level: 6 },
       restoreMs: 2100,
     },
   ],
@@ -135,6 +126,7 @@ export async function serve(
     },
     status: async () => (told === null ? [] : [{ ...targetStatus, ...told }]),
     backups: async () => [{ ...backup(BACKUP_ID, 2), ...newest }, backup(OTHER_BACKUP_ID, 1)],
+    selectBackup: async (query) => requireBackup(await api.backups({ limit: 100 }), query),
     jobs: async () => created.map((_, index) => view(index, 0)),
     job: async (jobId) => {
       asked += 1;

@@ -1,4 +1,11 @@
-import type { JobResult, JobView, Progress, RestorePlanSummary } from '@lastgood/protocol';
+import {
+  type JobResult,
+  type JobView,
+  makeFinding,
+  makeRefusal,
+  type Progress,
+  type RestorePlanSummary,
+} from '@lastgood/protocol';
 import { expect, test } from 'vitest';
 import { planLines, progressLine, resultLines, stateOf } from '../src/format/job-lines.ts';
 import { safeText, shellWord } from '../src/format/safe-text.ts';
@@ -127,8 +134,8 @@ const plan: RestorePlanSummary = {
   overwrites: ['shop'],
   missingRoles: ['clerk'],
   missingExtensions: [],
-  warnings: ['w'],
-  refusals: ['r'],
+  warnings: [makeFinding('SESSIONS_WILL_END', { kind: 'database', name: 'shop\u001b[2J' }, { sessions: 3 })],
+  refusals: [makeRefusal('SERVER_IS_STANDBY', null)],
 };
 test('a plan shows what is read, replaced, missing, the space, the versions, and hides no escape', () => {
   const text = planLines(plan).join('\n');
@@ -139,8 +146,8 @@ test('a plan shows what is read, replaced, missing, the space, the versions, and
     'replaces    shop (kept aside for undo)',
     'roles       missing: clerk',
     'extensions  missing: nothing',
-    'warning     w',
-    'refused     r',
+    'warning     database "shop\\u001b[2J" has 3 open sessions, which will be ended',
+    'refused     the server is a standby\n              Restore on its primary.',
     '"shop\\u001b[2J"',
   ])
     expect(text).toContain(part);
@@ -154,13 +161,13 @@ test('findings of a verification are listed with level and object', () => {
     level: 2,
     reached: 1,
     passed: false,
-    findings: [{ level: 2, object: 'shop.dump', message: 'does not decode' }],
+    findings: [{ level: 2, object: 'shop.dump', ...makeFinding('OBJECT_DAMAGED_NEAR_BLOCK', null, { block: 7 }) }],
     durationMs: 400,
     at: '2026-11-23T22:00:00Z',
   });
   expect(lines).toEqual([
     `FAILED: backup ${progress.jobId} reached level 1 of 2 (0.4 s)`,
-    '  level 2  shop.dump: does not decode',
+    '  level 2  shop.dump: the stored bytes differ from the manifest; the first damage is in or before block 7 (of 1 MiB)',
   ]);
 });
 

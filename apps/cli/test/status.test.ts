@@ -1,4 +1,4 @@
-import type { DatabaseStatus, TargetStatus } from '@lastgood/protocol';
+import type { DatabaseStatus, Finding, TargetStatus } from '@lastgood/protocol';
 import { afterEach, expect, test } from 'vitest';
 import { serve, targetStatus } from './fake-control.ts';
 import { run } from './lastgood.ts';
@@ -14,30 +14,53 @@ const keep = <T extends AsyncDisposable>(entry: T): T => {
 
 const [covered] = targetStatus.databases;
 const database = (changed: object): DatabaseStatus => ({ ...(covered as DatabaseStatus), database: 'crm', ...changed });
+const problem = (code: string, message = 'x'): Finding => ({
+  code,
+  severity: 'error',
+  subject: null,
+  params: { message },
+});
 test.for<[string, Partial<TargetStatus>, number, string]>([
   ['all is covered', {}, 0, ' ok '],
   ['no good backup holds a database', { databases: [database({ goesBackTo: null, proven: null })] }, 4, 'NOWHERE'],
   ['a backup was never proven', { databases: [database({ proven: null })] }, 0, 'NEVER'],
   ['a dropped database is in a backup still', { databases: [database({ onServer: false })] }, 0, 'not on the server'],
-  ['the server does not answer', { state: 'unreachable', problems: ['it is gone'] }, 4, 'unreachable'],
-  ['the host is offline', { online: false, hostState: 'offline', problems: ['since May'] }, 4, 'host offline'],
-  ['nothing is known of the target', { databases: [], problems: ['no database is known'] }, 4, 'no database is known'],
+  ['the server does not answer', { state: 'unreachable', problems: [problem('SERVER_UNREACHABLE')] }, 4, 'unreachable'],
+  [
+    'the host is offline',
+    { online: false, hostState: 'offline', problems: [problem('HOST_OFFLINE')] },
+    4,
+    'host offline',
+  ],
+  [
+    'nothing is known of the target',
+    { databases: [], problems: [problem('DATABASES_UNKNOWN')] },
+    4,
+    'no database is known',
+  ],
   [
     'the repository is not mounted',
-    { problems: ['REPOSITORY_NOT_MOUNTED: /x'] },
+    { problems: [problem('REPOSITORY_NOT_MOUNTED', '/x')] },
     4,
     'test/db-1/shop: REPOSITORY_NOT_MOUNTED: /x',
   ],
-  ['the repository is foreign', { problems: ['REPOSITORY_FOREIGN: x'] }, 4, ' NOT IN ORDER '],
+  ['the repository is foreign', { problems: [problem('REPOSITORY_FOREIGN')] }, 4, ' NOT IN ORDER '],
   [
     'an agent never came',
-    { target: null, state: null, online: false, hostState: 'never', databases: [], problems: ['was never here'] },
+    {
+      target: null,
+      state: null,
+      online: false,
+      hostState: 'never',
+      databases: [],
+      problems: [problem('HOST_NEVER_CONNECTED')],
+    },
     4,
-    'test/db-1: was never here',
+    'test/db-1: the agent of this host has never connected',
   ],
   [
     'a host has no targets',
-    { target: null, state: null, databases: [], problems: ['told of no target'] },
+    { target: null, state: null, databases: [], problems: [problem('HOST_WITHOUT_TARGETS')] },
     4,
     ' no targets ',
   ],

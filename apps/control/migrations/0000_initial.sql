@@ -39,6 +39,7 @@ CREATE TABLE `backups` (
 	`job_id` text NOT NULL,
 	`sequence` integer NOT NULL,
 	`state` text NOT NULL,
+	`restorable` integer NOT NULL,
 	`restore_tested` integer NOT NULL,
 	`summary` text NOT NULL
 );

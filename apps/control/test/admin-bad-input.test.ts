@@ -19,6 +19,11 @@ const SAMPLES: Readonly<Record<Name, readonly object[]>> = {
   targets: [{ target: 'shop' }],
   status: [{ target: 'shop' }],
   backups: [{ target: 'shop', limit: 5 }],
+  selectBackup: [
+    { target: 'shop', wanted: { type: 'latest' }, purpose: 'verify', content: 'shop' },
+    { target: 'shop', wanted: { type: 'at', atMs: 1 }, purpose: 'restore', content: null },
+    { target: 'shop', wanted: { type: 'id', part: 'abcd' }, purpose: 'restore', content: null },
+  ],
   jobs: [{ target: 'shop', limit: 5 }],
   job: [{ jobId: id }],
   createJob: [

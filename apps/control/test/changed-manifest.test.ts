@@ -1,19 +1,26 @@
 import { randomUUID } from 'node:crypto';
-import type { BackupSummary, JobSpec } from '@lastgood/protocol';
+import { type BackupSummary, type JobSpec, makeFinding } from '@lastgood/protocol';
+import { aBackupSummary, someDatabases } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
-import { MANIFEST_CHANGED, reconcileBackup } from '../src/catalog/reconcile-backup.ts';
+import { reconcileBackup } from '../src/catalog/reconcile-backup.ts';
 import { AgentSocket, until } from './support/agent-socket.ts';
 import { ControlHarness } from './support/control-harness.ts';
 
-const first: BackupSummary = {
-  ...{ backupId: randomUUID(), target: 'shop', repository: 'local', engine: 'postgres', kind: 'logical', sequence: 7 },
-  ...{ jobId: randomUUID(), startedAt: '2026-01-15T12:00:00Z', snapshotAt: '2026-01-15T12:00:00Z' },
-  ...{ finishedAt: '2026-01-15T12:00:01Z', databases: ['shop'], producedBytes: 10, storedBytes: 5 },
-  ...{ manifestSha256: 'a'.repeat(64), state: 'good', verified: null, warnings: ['a role has no password'] },
+const first = aBackupSummary({
+  sequence: 7,
+  manifestSha256: 'a'.repeat(64),
+  warnings: [makeFinding('ROLE_PASSWORDS_LEFT_OUT', null)],
+});
+const other: BackupSummary = {
+  ...first,
+  manifestSha256: 'b'.repeat(64),
+  contents: someDatabases('shop', 'more'),
+  sequence: 9,
+  warnings: [],
 };
-const other = { ...first, manifestSha256: 'b'.repeat(64), databases: ['shop', 'more'], sequence: 9, warnings: [] };
 const passed = { level: 6, at: '2026-01-16T12:00:00Z', passed: true };
-const changed: BackupSummary = { ...first, state: 'bad', warnings: [...first.warnings, MANIFEST_CHANGED] };
+const mark = makeFinding('MANIFEST_CHANGED', { kind: 'backup', name: first.backupId });
+const changed: BackupSummary = { ...first, state: 'bad', warnings: [...first.warnings, mark] };
 
 test.for([
   { what: 'one that is new', known: undefined, told: first, kept: first },

@@ -8,7 +8,7 @@ import {
   LIMITS,
   type TargetInventory,
 } from '@lastgood/protocol';
-import { aJobDescription, temporaryFolder } from '@lastgood/testkit';
+import { aBackupSummary, aJobDescription, someDatabases, temporaryFolder } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
 import { databaseStatuses } from '../src/api/database-status.ts';
 import type { Coverage } from '../src/catalog/backup-queries.ts';
@@ -16,26 +16,8 @@ import type { RestoreTime } from '../src/catalog/jobs.ts';
 import { openSqliteCatalog } from '../src/catalog/sqlite-catalog.ts';
 
 const AT = '2026-11-23T22:00:00Z';
-const summary = (sequence: number, databases: string[], changed: Partial<BackupSummary> = {}): BackupSummary => ({
-  backupId: randomUUID(),
-  target: 'shop',
-  repository: 'local',
-  engine: 'postgres',
-  kind: 'logical',
-  sequence,
-  jobId: randomUUID(),
-  startedAt: AT,
-  snapshotAt: AT,
-  finishedAt: AT,
-  databases,
-  producedBytes: 1,
-  storedBytes: 1,
-  manifestSha256: 'a'.repeat(64),
-  state: 'good',
-  verified: null,
-  warnings: [],
-  ...changed,
-});
+const summary = (sequence: number, databases: string[], changed: Partial<BackupSummary> = {}): BackupSummary =>
+  aBackupSummary({ sequence, contents: someDatabases(...databases), recoveryPoint: AT, ...changed });
 const passed = (level: number): Pick<BackupSummary, 'verified'> => ({ verified: { level, at: AT, passed: true } });
 
 /** What the catalog says after it was told of these backups. */
@@ -61,6 +43,13 @@ test('what is bad, suspect or missing answers for no database', async () => {
   const states = ['bad', 'suspect', 'missing'] as const;
   const covered = await coverageOf(states.map((state, index) => summary(index + 1, ['shop'], { state })));
   expect([...covered]).toEqual([]);
+});
+
+test('a backup that its agent cannot restore answers for no database', async () => {
+  const reason = { code: 'NEWER_FORMAT' as const, params: { part: 'method', name: 'physical' } };
+  const older = summary(1, ['shop']);
+  const covered = await coverageOf([older, summary(2, ['shop', 'crm'], { restorable: { ok: false, reason } })]);
+  expect([...covered.values()].map(({ lastGood }) => lastGood.backupId)).toEqual([older.backupId]);
 });
 
 test('a backup is proven from level 4 on, and an older proof counts until a newer one is proven', async () => {
@@ -182,7 +171,7 @@ test('the contents of a backup leave the catalog with it', async () => {
   expect(await catalog.backups.coverage('a', 'shop')).toHaveLength(1);
   await catalog.commit([{ type: 'backup.removed', agentId: 'a', backupIds: [backup.backupId] }]);
   expect(await catalog.backups.coverage('a', 'shop')).toEqual([]);
-  await catalog.commit([{ type: 'backup.taken', agentId: 'a', backup: { ...backup, databases: ['crm'] } }]);
+  await catalog.commit([{ type: 'backup.taken', agentId: 'a', backup: { ...backup, contents: someDatabases('crm') } }]);
   expect((await catalog.backups.coverage('a', 'shop')).map(({ database }) => database)).toEqual(['crm']);
   await catalog.close();
 });

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { BackupSummary, JobSpec } from '@lastgood/protocol';
+import { aBackupSummary } from '@lastgood/testkit';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { AgentSocket } from './support/agent-socket.ts';
 import { ControlHarness } from './support/control-harness.ts';
@@ -13,25 +14,7 @@ beforeEach(async () => {
 afterEach(() => bench[Symbol.asyncDispose]());
 
 const id = (n: number): string => `00000000-0000-7000-8000-00000000000${n}`;
-const backup = (n: number, target = 'shop'): BackupSummary => ({
-  backupId: id(n),
-  target,
-  repository: 'local',
-  engine: 'postgres',
-  kind: 'logical',
-  sequence: n,
-  jobId: randomUUID(),
-  startedAt: '2026-01-01T00:00:00Z',
-  snapshotAt: '2026-01-01T00:00:00Z',
-  finishedAt: '2026-01-01T00:00:00Z',
-  databases: ['shop'],
-  producedBytes: 1,
-  storedBytes: 1,
-  manifestSha256: '0'.repeat(64),
-  state: 'good',
-  verified: null,
-  warnings: [],
-});
+const backup = (n: number, target = 'shop'): BackupSummary => aBackupSummary({ backupId: id(n), target, sequence: n });
 const inventory = (name: string): object => ({
   name,
   engine: 'postgres',

@@ -1,5 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import type { TargetInventory, TargetStatus } from '@lastgood/protocol';
+import {
+  type ErrorCode,
+  type Finding,
+  findingOfError,
+  makeFinding,
+  type TargetInventory,
+  type TargetStatus,
+} from '@lastgood/protocol';
 import { expect, test } from 'vitest';
 import { AgentSocket, until } from './support/agent-socket.ts';
 import { summary } from './support/backup-summary.ts';
@@ -10,17 +17,19 @@ const ok: TargetInventory = {
   ...{ systemId: null, sizeBytes: 1, databases: [{ name: 'shop', sizeBytes: 1 }], findings: [] },
 };
 const statusOf = async (bench: ControlHarness): Promise<TargetStatus[]> => await bench.admin().status.query({});
-const never = 'the agent of this host was never here';
+const host = (name: string) => ({ kind: 'host', name: `test/${name}` }) as const;
+const target = { kind: 'target', name: 'shop' } as const;
 const bare = { target: null, state: null, findings: [], databases: [], environment: 'test' };
-const silence = 'the host has told of no target';
+const silence = makeFinding('HOST_WITHOUT_TARGETS', host('db-1'));
+const never = makeFinding('HOST_NEVER_CONNECTED', host('db-1'));
 
 test('N5: a host that was enrolled and never came is in the status, and not in order', async () => {
   await using bench = await ControlHarness.start();
   expect(await statusOf(bench)).toEqual([]);
   await bench.enroll('db-1');
-  const [host, ...others] = await statusOf(bench);
+  const [only, ...others] = await statusOf(bench);
   expect(others).toEqual([]);
-  expect(host).toEqual({ ...bare, host: 'db-1', online: false, hostState: 'never', problems: [never, silence] });
+  expect(only).toEqual({ ...bare, host: 'db-1', online: false, hostState: 'never', problems: [never, silence] });
 });
 
 test('N5: a host that tells of no target is in the status, and not in order', async () => {
@@ -42,20 +51,28 @@ test('N5: a host that tells of no target is in the status, and not in order', as
   const gone = await until('the end', async () =>
     (await statusOf(bench)).find(({ hostState }) => hostState === 'offline'),
   );
-  expect(gone.problems[0]).toMatch(/^the host is offline since 2026-01-15T12:/);
+  expect(gone.problems[0]).toMatchObject({
+    code: 'HOST_OFFLINE',
+    params: { since: expect.stringContaining('2026-01-15T12:') },
+  });
 });
 
-test.for<[string, Partial<TargetInventory>, string[]]>([
+const failed = (code: ErrorCode): Finding => findingOfError({ code, message: 'x', remedy: 'y' }, null);
+const setAside = makeFinding('SET_ASIDE_DATABASE', { kind: 'database', name: 'x' }, { size: '1 MB' });
+const unmounted = failed('REPOSITORY_NOT_MOUNTED');
+test.for<[string, Partial<TargetInventory>, Finding[]]>([
   ['all is well', {}, []],
-  ['something is only good to know', { findings: ['database "x" is kept aside by a restore'] }, []],
+  ['something is only good to know', { findings: [setAside] }, []],
+  ['its repository cannot be read', { findings: [unmounted, setAside] }, [unmounted]],
+  ["its backups are another server's", { findings: [failed('REPOSITORY_FOREIGN')] }, [failed('REPOSITORY_FOREIGN')]],
+  ['its agent file is refused', { findings: [failed('CONFIG_INVALID')] }, [failed('CONFIG_INVALID')]],
   [
-    'its repository cannot be read',
-    { findings: ['REPOSITORY_NOT_MOUNTED: /backup is not a mount point', 'CAPITALS: no code'] },
-    ['REPOSITORY_NOT_MOUNTED: /backup is not a mount point'],
+    'a newer agent found what is not known here',
+    { findings: [{ code: 'OF_TOMORROW', severity: 'error', subject: null, params: {} }] },
+    [{ code: 'OF_TOMORROW', severity: 'error', subject: null, params: {} }],
   ],
-  ["its backups are another server's", { findings: ['REPOSITORY_FOREIGN: x'] }, ['REPOSITORY_FOREIGN: x']],
-  ['its agent file is refused', { findings: ['CONFIG_INVALID: x'] }, ['CONFIG_INVALID: x']],
-  ['its server does not answer', { state: 'unreachable' }, ['the database server is unreachable']],
+  ['its server does not answer', { state: 'unreachable' }, [makeFinding('SERVER_UNREACHABLE', target)]],
+  ['its server refuses the agent', { state: 'refused' }, [makeFinding('SERVER_REFUSED', target)]],
 ])('B5: a target is in order or says why not: %s', async ([, told, problems]) => {
   await using bench = await ControlHarness.start();
   const agent = await AgentSocket.connect(bench, await bench.enroll('db-1'));
@@ -72,7 +89,7 @@ test('a target that knows of no database and has no good backup is not in order'
     await agent.call('inventory', agent.session(facts));
   };
   await tell([summary(randomUUID(), { state: 'bad' })]);
-  const problems = ['no database is known, and no good backup'];
+  const problems = [makeFinding('DATABASES_UNKNOWN', target)];
   expect(await statusOf(bench)).toMatchObject([{ databases: [], problems }]);
   await tell([summary(randomUUID())]);
   expect(await statusOf(bench)).toMatchObject([{ databases: [{ database: 'shop' }], problems: [] }]);

@@ -1,43 +1,72 @@
-import type { BackupSummary, Finding, Manifest, TargetRef } from '@lastgood/protocol';
+import type {
+  BackupSummary,
+  Finding,
+  Manifest,
+  Restorable,
+  TargetRef,
+  VerificationFinding,
+  WireError,
+} from '@lastgood/protocol';
 import type { ArtifactSink, ArtifactSource, BackupFacts, EngineContext } from './engine.ts';
+import type { SegmentLog } from './segment-log.ts';
 
 export interface NewBackup {
   readonly ref: TargetRef;
   readonly backupId: string;
   readonly jobId: string;
   readonly attempt: number;
-  readonly engine: Manifest['engine'];
+  readonly engine: string;
   readonly startedAt: string;
   readonly lastgoodVersion: string;
 }
 export interface BackupWriter extends ArtifactSink {
   /** Writes the manifest last; from then on the backup exists. Returns the manifest as read back. */
   publish(facts: BackupFacts, finishedAt: string): Promise<{ manifest: Manifest; manifestSha256: string }>;
-  /** Removes everything of an unpublished backup; what a failing disk does not let go is left to the sweep, and nothing is thrown. */
+  /** Removes an unpublished backup. Never throws: what cannot be removed now is left to the sweep. */
   abandon(): Promise<void>;
+}
+/** Why a backup must not be removed. `by` and `at` are null when the hold exists but cannot be read. */
+export interface Hold {
+  readonly reason: string;
+  readonly by: string | null;
+  readonly at: string | null;
 }
 export interface StoredBackup {
   readonly manifest: Manifest;
   readonly manifestSha256: string;
   readonly verified: BackupSummary['verified'];
+  readonly held: Hold | null;
+  /** Whether this version can restore it. A backup that it cannot restore is listed, and never removed. */
+  readonly restorable: Restorable;
   /** What is wrong beside the backup, such as a verdict that cannot be read; it joins the warnings of its summary. */
-  readonly remark?: string;
+  readonly remark?: Finding;
 }
-/** One repository. Names typed by people are schema-checked words; every path below is made by us and never follows a symlink. */
+/** A backup that cannot be relied on, with the failure that reading it ended with. */
+export interface BrokenBackup {
+  readonly backupId: string;
+  readonly error: WireError;
+  /** It was removed by a rotation, and its bytes were never purged. */
+  readonly removed: boolean;
+}
+/** One repository. Names from users are validated against a schema; paths are generated and never follow a symbolic link. */
 export interface Repository {
   readonly id: string;
-  /** Mount check, marker, owner and modes. Throws REPOSITORY_NOT_MOUNTED, REPOSITORY_UNSAFE. Called before each job. */
+  /** Checks mount, marker, owner and modes before each job. Throws REPOSITORY_NOT_MOUNTED or REPOSITORY_UNSAFE. */
   check(): Promise<void>;
-  freeBytes(): Promise<number>;
-  /** Refuses REPOSITORY_FOREIGN when the target's folder belongs to another system id, or is written by another installation: so does all that changes it. `run` stops the read-back, and hears how far it is. */
+  /** Null when the store has no limit. */
+  freeBytes(): Promise<number | null>;
+  /**
+   * Starts a backup. This and every other change throws REPOSITORY_FOREIGN when the target's folder belongs to another system id or
+   * another installation writes to it. `run` cancels the read-back and receives its progress.
+   */
   begin(backup: NewBackup, systemId: string, run?: Pick<EngineContext, 'signal' | 'progress'>): Promise<BackupWriter>;
   /** `backups` have a manifest and every object it lists, by name, kind and size; whatever else is there is `broken`, and says why. */
-  list(ref: TargetRef): Promise<{ backups: StoredBackup[]; broken: { backupId: string; reason: string }[] }>;
+  list(ref: TargetRef): Promise<{ backups: StoredBackup[]; broken: BrokenBackup[] }>;
   read(ref: TargetRef, backupId: string): Promise<StoredBackup>;
   open(ref: TargetRef, backupId: string): Promise<ArtifactSource>;
   /**
-   * Levels 0 and 1: present with the right sizes; stored bytes re-read and hashed; names object and 1 MiB block of damage when it can.
-   * `remark` hears what is no finding, and yet lessens what the answer is worth.
+   * Level 0 checks presence and sizes; level 1 also re-reads and hashes the stored bytes. Findings name the object and, where possible,
+   * the damaged 1 MiB block. `remark` receives what limits the result without being a finding, such as a read from the page cache.
    */
   verify(
     ref: TargetRef,
@@ -46,21 +75,33 @@ export interface Repository {
     signal: AbortSignal,
     progress: (doneBytes: number) => void,
     remark?: (text: string) => void,
-  ): Promise<readonly Finding[]>;
+  ): Promise<readonly VerificationFinding[]>;
   /** Keeps the verdict of a verification beside the backup (verified.json), outside the manifest. */
   recordVerified(ref: TargetRef, backupId: string, verdict: NonNullable<BackupSummary['verified']>): Promise<void>;
-  /** Tombstone first, manifest second, data last; only paths the manifest lists. */
+  /** Protects a backup from removal until it is released. Returns false when it is already held: the first hold stays. */
+  hold(ref: TargetRef, backupId: string, hold: { reason: string; by: string; at: string }): Promise<boolean>;
+  /** Releases a hold. Returns false when the backup was not held. */
+  release(ref: TargetRef, backupId: string): Promise<boolean>;
+  /**
+   * Marks a backup as removed with a tombstone and returns the bytes that its purge will free. Throws BACKUP_HELD, BACKUP_NEEDED
+   * (another backup depends on it) or NEWER_FORMAT.
+   */
   remove(ref: TargetRef, backupId: string, now: number): Promise<number>;
-  /** Finishes tombstones older than the grace. What cannot be removed stops no other; it is thrown at the end. */
+  /**
+   * Deletes the data of backups whose grace period is over: the manifest first, then the objects that it lists, then the tombstone.
+   * Skips held backups. A failure does not stop the other deletions; its error is thrown at the end.
+   */
   purge(ref: TargetRef, now: number, graceMs: number): Promise<number>;
-  /** Removes what unpublished backups left behind that no live job owns. */
+  /** Removes the leftovers of unpublished backups, except those of running jobs. */
   sweep(ref: TargetRef, liveBackupIds: ReadonlySet<string>): Promise<readonly string[]>;
-  /** The store's own clock: modification time of a marker just written. */
+  /** Returns a log stream of a target. Throws BAD_INPUT when `streamId` is not valid. */
+  log(ref: TargetRef, streamId: string): SegmentLog;
+  /** The time by the store's own clock. */
   storeNow(): Promise<number>;
-  /** Throws REPOSITORY_FOREIGN when a backup of this system from here would be refused. */
+  /** Throws REPOSITORY_FOREIGN when this installation may not back up this system here. */
   checkOwner(ref: TargetRef, systemId: string): Promise<void>;
-  /** Takes the target's folder from whoever writes there, for the next backup to make it its own; false when nobody did. */
+  /** Removes the owner of the target's folder; the next backup becomes its owner. Returns false when it had none. */
   disown(ref: TargetRef): Promise<boolean>;
-  /** The ids of backups that were removed and whose grace is not over. */
+  /** The ids of removed backups whose grace period is not over. */
   removed(ref: TargetRef): Promise<string[]>;
 }

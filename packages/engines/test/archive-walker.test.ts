@@ -53,7 +53,7 @@ test('A3: tells an archive that was cut at any byte from a whole one', () => {
   expect(undetected).toEqual([]);
 });
 
-test('A3: refuses what is no archive, bytes behind its end, and an empty table of contents', () => {
+test('A3: refuses what is not an archive, bytes behind its end, and an empty table of contents', () => {
   const refused = (bytes: Buffer): string | undefined => {
     try {
       return walk(bytes).missing() ?? undefined;

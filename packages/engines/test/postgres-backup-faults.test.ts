@@ -83,14 +83,14 @@ for (const [signal, afterBytes] of [
   ['SEGV', 300_000],
   ['TERM', Infinity],
 ] as const)
-  test(`A1, A17: pg_dump that SIG${signal} ends after ${afterBytes} bytes is no backup`, async () => {
+  test(`A1, A17: pg_dump that SIG${signal} ends after ${afterBytes} bytes is not a backup`, async () => {
     await lie({ lie: 'dies', afterBytes, signal });
     const failure = await failureOf(bench.backup());
     expect(failure).toMatchObject({ code: 'TOOL_FAILED', message: expect.stringContaining(`SIG${signal}`) });
     await expectNoTrace();
   });
 
-test('A17: pg_dump that is killed by its process id amid its rows is no backup', async () => {
+test('A17: pg_dump that is killed by its process id amid its rows is not a backup', async () => {
   await lie(honest);
   let killed = 0;
   const progress = ({ phase, doneBytes }: { phase: string; doneBytes: number }): void => {
@@ -107,10 +107,10 @@ test('A17: pg_dump that is killed by its process id amid its rows is no backup',
 });
 
 for (const afterBytes of [0, 20_000, Infinity])
-  test(`A2: pg_dump that ends with 1 after ${afterBytes} bytes is no backup, and its last words are kept`, async () => {
+  test(`A2: pg_dump that ends with 1 after ${afterBytes} bytes is not a backup, and a message that is not known is not shown`, async () => {
     await lie({ lie: 'fails', afterBytes, stderr: 'pg_dump: error: the disk of the server is on fire' });
     const failure = await failureOf(bench.backup());
-    expect(failure).toMatchObject({ code: 'TOOL_FAILED', message: expect.stringContaining('on fire') });
+    expect(failure).toMatchObject({ code: 'TOOL_FAILED', message: 'pg_dump ended with exit status 1' });
     await expectNoTrace();
   });
 
@@ -120,19 +120,19 @@ test('A2: a server that ends the session of pg_dump is named as the cause', asyn
   await expectNoTrace();
 });
 
-test('A3: pg_dump that ends well before its archive is whole is no backup, wherever it stops', async () => {
+test('A3: pg_dump that ends well before its archive is whole is not a backup, wherever it stops', async () => {
   const cuts = [0, 1, 4, 5, 11, 20, 60, 3_000, 20_000, wholeBytes - 5, wholeBytes - 1];
   for (let part = 1; part < 12; part += 1) cuts.push(Math.floor((wholeBytes * part) / 12));
   for (const afterBytes of cuts) {
     await lie({ lie: 'truncates', afterBytes });
     const failure = await failureOf(bench.backup());
     expect([afterBytes, failure.code]).toEqual([afterBytes, 'TOOL_FAILED']);
-    expect(failure.message).toMatch(/not whole|no archive/);
+    expect(failure.message).toMatch(/not whole|not an archive/);
   }
   await expectNoTrace();
 });
 
-test('A3: pg_dumpall that ends well before its last line is no backup', async () => {
+test('A3: pg_dumpall that ends well before its last line is not a backup', async () => {
   await lie(honest);
   for (const afterBytes of [0, 200, 900]) {
     await lie({ lie: 'truncates', afterBytes }, 'pg_dumpall');
@@ -142,21 +142,26 @@ test('A3: pg_dumpall that ends well before its last line is no backup', async ()
   await lie(honest, 'pg_dumpall');
 });
 
-test('A3: a dump that leaves out a table of its own snapshot is no backup, and the table is named', async () => {
+test('A3: a dump that leaves out a table of its own snapshot is not a backup, and the table is named', async () => {
   await lie(honest);
   await script('pg_dump', `exec ${server.binDir}/pg_dump "$@" --exclude-table-data="*.customers"`);
   expect((await failureOf(bench.backup())).message).toMatch(/customers|lists \d+ tables/);
   await expectNoTrace();
 });
 
-test('A4: what the tools warn of is in the manifest, few and short', async () => {
-  await lie({ lie: 'chatters', line: 'pg_dump: warning: "orders" is out of order', lines: 3 });
+test('A4: warnings of the tools are in the manifest: known ones by their meaning, others by their number', async () => {
+  await lie({
+    lie: 'chatters',
+    line: 'pg_dump: warning: subscriptions not dumped because current user is not a superuser',
+    lines: 1,
+  });
   await lie({ lie: 'chatters', line: 'x'.repeat(5_000), lines: 50_000 }, 'pg_dumpall');
   const { warnings, backupId } = await bench.backup();
   before.push(backupId);
-  expect(warnings).toContain('shop: pg_dump: warning: "orders" is out of order');
-  expect(warnings.length).toBeLessThanOrEqual(60);
-  expect(Math.max(...warnings.map((warning) => warning.length))).toBeLessThanOrEqual(300);
+  expect(warnings).toMatchObject([
+    { code: 'SUBSCRIPTIONS_LEFT_OUT', subject: { kind: 'database', name: 'shop' } },
+    { code: 'TOOL_OUTPUT_LEFT_OUT', params: { tool: 'pg_dumpall', lines: 50_000 } },
+  ]);
   await lie(honest, 'pg_dumpall');
 });
 
@@ -214,7 +219,7 @@ test('A10: client tools that must not be used against this server are refused wi
     [`pg_dump (PostgreSQL) ${major - 1}.20 (Debian ${major - 1}.20-1)`, 'older than the server'],
     ['pg_dump (PostgreSQL) 12.22', 'older than the server'],
     ...defective.map(([branch, minor]) => [`pg_dump (PostgreSQL) ${branch}.${minor}`, 'known defects'] as const),
-    ['nonsense', 'is no version'],
+    ['nonsense', 'not a version'],
   ] as const) {
     await lie({ lie: 'version', text: version });
     expect(await failureOf(bench.backup())).toMatchObject({
@@ -231,7 +236,7 @@ test('A10: tools that lack security fixes are used with a warning', async () => 
   await lie({ lie: 'version', text: `pg_dump (PostgreSQL) ${major}.${behind[major]}` });
   const { warnings, backupId } = await bench.backup();
   before.push(backupId);
-  expect(warnings.join()).toContain('lack security fixes');
+  expect(warnings).toMatchObject([{ code: 'CLIENT_TOOLS_OUTDATED' }]);
   await lie(honest);
 });
 

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { makeFinding } from '@lastgood/protocol';
 import { type PostgresServer, seedShop, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { globalsOf } from '../src/postgres/artifacts.ts';
@@ -48,7 +49,7 @@ test('F7: on an empty server the roles come back with their members, memberships
   expect(plan.missingRoles).toEqual(['Night "shift"', 'clerk', 'shop "reader" - 1', 'shop_owner']);
   const wanted = { mode, jobId: backupId, planHash: plan.hash };
   const { warnings } = await elsewhere.engine.restore(wanted, source, await elsewhere.context());
-  expect(warnings.filter((warning) => warning.includes('left out'))).toEqual([]);
+  expect(warnings.filter(({ code }) => code === 'ROLE_STATEMENT_LEFT_OUT')).toEqual([]);
   expect(await other.query('postgres', asked)).toEqual(await server.query('postgres', asked));
   expect(
     await other.query(
@@ -58,7 +59,7 @@ test('F7: on an empty server the roles come back with their members, memberships
   ).toEqual([{ most: 0, template: true }]);
 });
 
-test('F7: a line inside of a role setting or comment is never run as a statement, in a restore or in a proof', async () => {
+test('F7: a line inside of a role setting or comment is never run as a statement, neither in a restore nor in a restore test', async () => {
   const globals = await globalsOf(await bench.repository.open(ref, backupId), new AbortController().signal);
   expect(globals).toMatch(/^ALTER ROLE clerk WITH SUPERUSER;$/m);
   const { make, adorn } = roleStatements(globals, ['clerk'], new Set(['shop_owner']), null);
@@ -87,7 +88,12 @@ test('F7: a role that is there already is not changed, and a setting that the se
   const { hash } = await elsewhere.engine.plan(mode, source, await elsewhere.context());
   const wanted = { mode, jobId: later, planHash: hash };
   const { warnings } = await elsewhere.engine.restore(wanted, source, await elsewhere.context());
-  expect(warnings.join('\n')).toMatch(/left out of the roles: .*invalid value for parameter "work_mem": "…"/);
+  expect(warnings).toContainEqual(
+    expect.objectContaining({
+      code: 'ROLE_STATEMENT_LEFT_OUT',
+      params: { reason: expect.stringContaining('invalid parameter value: parameter "work_mem"') },
+    }),
+  );
   expect(
     await other.query(
       'postgres',
@@ -120,8 +126,8 @@ test('F2: a half-restored database that was already marked as a template is swep
 test('a database that is a template is backed up, and one that accepts no connections is named as left out', async () => {
   await server.query('postgres', 'create database shut allow_connections false');
   const manifest = await bench.backup({ databases: null });
-  expect(manifest.objects.map((object) => object.database)).toContain('shop');
-  expect(manifest.warnings).toContain('database "shut" accepts no connections: it is not in this backup');
+  expect(manifest.objects.map((object) => object.contents)).toContain('shop');
+  expect(manifest.warnings).toContainEqual(makeFinding('DATABASE_NOT_CONNECTABLE', { kind: 'database', name: 'shut' }));
 });
 
 test('F7: a database returns to its own tablespace, and to the default one with a warning where that is missing', async () => {
@@ -142,7 +148,9 @@ test('F7: a database returns to its own tablespace, and to the default one with 
   await using elsewhere = await EngineHarness.open(other, {}, join(bench.folder, 'repository'));
   const source = await elsewhere.repository.open(ref, ofFast);
   const plan = await elsewhere.engine.plan({ type: 'swap', database: 'fast' }, source, await elsewhere.context());
-  expect(plan.warnings.join()).toContain('tablespace Fast disk, where the database was, is missing');
+  expect(plan.warnings).toContainEqual(
+    makeFinding('DATABASE_TABLESPACE_MISSING', { kind: 'tablespace', name: 'Fast disk' }),
+  );
   await elsewhere.restore(ofFast, { type: 'swap', database: 'fast' });
   expect(await other.query('postgres', place)).toEqual([{ name: 'pg_default' }]);
 });

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Properties, settingsOf } from '../src/postgres/properties.ts';
 import { EngineHarness } from './support/engine-harness.ts';
 
-/** What the owner of one database, who is no superuser, may do to a backup, a proof or a restore: nothing but lose his own. */
+/** What the owner of one database, not a superuser, can do to a backup, a restore test or a restore: only lose their own data. */
 const cleanup = new AsyncDisposableStack();
 let server: PostgresServer;
 let bench: EngineHarness;

@@ -2,8 +2,8 @@ import { createServer } from 'node:net';
 import { Failure } from '@lastgood/core';
 import { type PostgresServer, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { Session } from '../src/postgres/connection.ts';
 import { postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
+import { Session } from '../src/postgres/session.ts';
 import { EngineHarness } from './support/engine-harness.ts';
 
 const cleanup = new AsyncDisposableStack();
@@ -35,7 +35,7 @@ const IMPOSTORS = `
   create view evil.pg_class as select * from pg_catalog.pg_class where evil.caught('pg_class');
   grant select on all tables in schema evil to public`;
 
-test("A11: what a database's owner puts before PostgreSQL's own functions, operators and catalogs is never run by a backup, proof or restore", async () => {
+test("A11: what a database's owner puts before PostgreSQL's own functions, operators and catalogs is never run by a backup, restore test or restore", async () => {
   await server.query('postgres', 'create database hostile owner mallory');
   await server.queryAs('mallory', 'x', 'hostile', IMPOSTORS);
   for (const whose of ['database hostile', 'role lg_super in database hostile'])
@@ -83,7 +83,7 @@ test('A11: settings of the role and of the database change nothing that is read,
   expect(await bench.verify(6, again.backupId)).toEqual({ reached: 6, findings: [] });
 });
 
-test('A24: a server that is told to give damaged pages as empty ones is not backed up', async () => {
+test('A24: a server that is set to read damaged pages as empty ones is not backed up', async () => {
   await server.query('postgres', 'create database rescued');
   for (const setting of ['zero_damaged_pages', 'ignore_checksum_failure']) {
     await server.query('postgres', `alter database rescued set ${setting} = on`);
@@ -120,6 +120,9 @@ async function startPooler(): Promise<number> {
 test('a pooler that takes no settings at the start of a session is refused with what to do', async () => {
   const connection = postgresConnectionSchema.parse({ ...server.connection, port: await startPooler() });
   const refused = await Session.open(connection, 'postgres', never).catch((error: unknown) => error);
-  expect(refused).toMatchObject({ code: 'DATABASE_REFUSED', message: expect.stringContaining('startup parameter') });
+  expect(refused).toMatchObject({
+    code: 'DATABASE_REFUSED',
+    message: expect.stringContaining('settings of the session'),
+  });
   expect(refused instanceof Failure && refused.remedy).toContain('pooler');
 });

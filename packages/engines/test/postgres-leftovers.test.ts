@@ -4,7 +4,7 @@ import type { ArtifactSource } from '@lastgood/core';
 import { uuidv7 } from '@lastgood/host';
 import { type PostgresServer, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { Session } from '../src/postgres/connection.ts';
+import { Session } from '../src/postgres/session.ts';
 import { asideName } from '../src/postgres/swap.ts';
 import { lockStagingDatabase } from '../src/postgres/sweep.ts';
 import { EngineHarness, ref } from './support/engine-harness.ts';
@@ -47,7 +47,7 @@ test('F2: a restore that is canceled amid its load leaves nothing, though the da
   expect(await halfMade()).toEqual([]);
 });
 
-test('subscriptions come back turned off, in a proof and in a restored database', async () => {
+test('subscriptions come back disabled, in a restore test and in a restored database', async () => {
   const { backupId } = await bench.backup({ databases: ['fed'] });
   expect(await bench.verify(6, backupId)).toEqual({ reached: 6, findings: [] });
   await bench.restore(backupId, { type: 'new', database: 'fed', as: 'fed_copy' });
@@ -143,7 +143,7 @@ test('a prepared transaction that came while a restore was loading refuses the s
     if (phase === 'restore') preparing ??= server.query('pending', prepare);
   });
   await expect(bench.engine.restore({ mode, jobId: uuidv7(), planHash: hash }, source, context)).rejects.toMatchObject({
-    code: 'RESTORE_FAILED',
+    code: 'TARGET_BUSY',
     message: expect.stringContaining("prepared transactions: 'payment 7'"),
   });
   await preparing;

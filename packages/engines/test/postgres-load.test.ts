@@ -22,7 +22,7 @@ const ours = async (): Promise<unknown[]> =>
     "select datname as left from pg_database where datname ~ '__lastgood_' union all select application_name from pg_stat_activity where application_name ~ '^lastgood load'",
   );
 
-test('an index that takes longer to build than a stall is no stall, in a restore and in a proof', async () => {
+test('an index that takes longer to build than a stall does not count as one, in a restore and in a restore test', async () => {
   await server.query('postgres', 'create database slow');
   await server.query(
     'slow',

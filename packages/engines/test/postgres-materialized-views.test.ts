@@ -1,5 +1,5 @@
 import { uuidv7 } from '@lastgood/host';
-import type { RestoreMode } from '@lastgood/protocol';
+import type { Finding, RestoreMode } from '@lastgood/protocol';
 import { type PostgresServer, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { EngineHarness, lacking, ref } from './support/engine-harness.ts';
@@ -19,14 +19,14 @@ async function make(database: string, ...statements: string[]): Promise<string> 
   for (const sql of statements) await server.query(database, sql);
   return (await bench.backup({ databases: [database] })).backupId;
 }
-async function restore(backupId: string, mode: RestoreMode): Promise<string[]> {
+async function restore(backupId: string, mode: RestoreMode): Promise<Finding[]> {
   const source = await bench.repository.open(ref, backupId);
   const { hash } = await bench.engine.plan(mode, source, await bench.context());
   const request = { mode, jobId: uuidv7(), planHash: hash };
   return (await bench.engine.restore(request, source, await bench.context())).warnings;
 }
-/** Proves to level 6; what was said besides the verdict. */
-async function prove(backupId: string): Promise<string[]> {
+/** Verifies to level 6; returns what was logged besides the verdict. */
+async function verifyAndLog(backupId: string): Promise<string[]> {
   const said: string[] = [];
   const context = { ...(await bench.context()), log: (message: string) => void said.push(message) };
   expect(await bench.verify(6, backupId, context)).toEqual({ reached: 6, findings: [] });
@@ -34,11 +34,11 @@ async function prove(backupId: string): Promise<string[]> {
 }
 const TABLE = 'create table t (a int); insert into t values (1), (2)';
 
-test('an event trigger that keeps a log of DDL notes nothing of a proof or of a restore', async () => {
+test('an event trigger that keeps a log of DDL logs nothing of a restore test or restore', async () => {
   const audit = `create table ddl_log (tag text); create function note() returns event_trigger language plpgsql as
     'begin insert into public.ddl_log values (tg_tag); end'; create event trigger note on ddl_command_end execute function note()`;
   const backupId = await make('audited', TABLE, 'create materialized view v as select a from t', audit);
-  expect(await prove(backupId)).toEqual([]);
+  expect(await verifyAndLog(backupId)).toEqual([]);
   expect(await restore(backupId, { type: 'new', database: 'audited', as: 'audited_copy' })).toEqual([]);
   expect(await restore(backupId, { type: 'inPlace', database: 'audited' })).toEqual([]);
   for (const database of ['audited', 'audited_copy']) {
@@ -49,11 +49,11 @@ test('an event trigger that keeps a log of DDL notes nothing of a proof or of a 
   }
 });
 
-test('an event trigger that forbids DDL hinders no proof and no restore, and forbids afterwards as before', async () => {
+test('an event trigger that forbids DDL prevents neither a restore test nor a restore, and forbids DDL afterwards as before', async () => {
   const forbid = `create function forbid() returns event_trigger language plpgsql as 'begin raise exception ''no ddl here''; end';
     create event trigger forbid on ddl_command_start execute function forbid(); alter event trigger forbid enable always`;
   const backupId = await make('frozen', TABLE, 'create materialized view v as select a from t', forbid);
-  expect(await prove(backupId)).toEqual([]);
+  expect(await verifyAndLog(backupId)).toEqual([]);
   expect(await restore(backupId, { type: 'new', database: 'frozen', as: 'frozen_copy' })).toEqual([]);
   expect(await server.query('frozen_copy', 'select count(*)::int as n from v')).toEqual([{ n: 2 }]);
   expect(await server.query('frozen_copy', 'select evtenabled as e from pg_event_trigger')).toEqual([{ e: 'A' }]);
@@ -74,7 +74,7 @@ test('a view over functions that rely on the search_path is filled, after the vi
     'create materialized view app.early as select app.again() as n',
     'create materialized view app.never as select 1 as a with no data',
   );
-  expect(await prove(backupId)).toEqual([]);
+  expect(await verifyAndLog(backupId)).toEqual([]);
   expect(await restore(backupId, { type: 'swap', database: 'pathed' })).toEqual([]);
   expect(await server.query('pathed', 'select (select n from early)::int, (select n from later)::int as m')).toEqual([
     { n: 2, m: 2 },
@@ -92,13 +92,16 @@ test('a view that cannot be filled is a warning of the restore and no verdict on
   );
   await server.query('broken_view', "create or replace function risky() returns int language sql as 'select 1/0'");
   const { backupId } = await bench.backup({ databases: ['broken_view'] });
-  const reason = expect.stringMatching(/materialized view public\.v could not be filled .*division by zero/);
-  expect(await prove(backupId)).toEqual([reason]);
+  const reason = expect.stringContaining('division by zero');
+  const warning = { code: 'VIEW_NOT_REFRESHED', subject: { name: 'public.v' }, params: { reason } };
+  expect(await verifyAndLog(backupId)).toEqual([
+    expect.stringMatching(/materialized view "public\.v".*division by zero/),
+  ]);
   for (const mode of [
     { type: 'new', database: 'broken_view', as: 'broken_copy' },
     { type: 'inPlace', database: 'broken_view' },
   ] as const) {
-    expect(await restore(backupId, mode)).toEqual([reason]);
+    expect(await restore(backupId, mode)).toMatchObject([warning]);
     expect(
       await server.query(mode.type === 'new' ? mode.as : mode.database, 'select count(*)::int as n from sound'),
     ).toEqual([{ n: 2 }]);
@@ -110,20 +113,20 @@ test("a view of a superuser is not filled under the search_path of a database's 
 }) => {
   skip(...(await lacking(server, 'views that keep to a search_path')));
   await server.query('postgres', "create role sly login password 's'");
-  await server.query('postgres', 'create database lure owner sly');
-  await server.query('lure', "create function pick() returns text language sql as 'select 1::text'");
-  await server.query('lure', "create function public.through() returns text language sql as 'select pick()'");
-  await server.query('lure', 'create materialized view v as select public.through() as a');
+  await server.query('postgres', 'create database bait owner sly');
+  await server.query('bait', "create function pick() returns text language sql as 'select 1::text'");
+  await server.query('bait', "create function public.through() returns text language sql as 'select pick()'");
+  await server.query('bait', 'create materialized view v as select public.through() as a');
   await server.queryAs(
     'sly',
     's',
-    'lure',
-    "create schema evil; create function evil.pick() returns text language plpgsql as 'begin return current_user; end'; alter database lure set search_path = evil, public",
+    'bait',
+    "create schema evil; create function evil.pick() returns text language plpgsql as 'begin return current_user; end'; alter database bait set search_path = evil, public",
   );
-  const { backupId } = await bench.backup({ databases: ['lure'] });
-  expect(await restore(backupId, { type: 'new', database: 'lure', as: 'lure_copy' })).toEqual([
-    expect.stringContaining('code of sly'),
-    expect.stringContaining('materialized view public.v could not be filled'),
+  const { backupId } = await bench.backup({ databases: ['bait'] });
+  expect(await restore(backupId, { type: 'new', database: 'bait', as: 'bait_copy' })).toMatchObject([
+    { code: 'UNTRUSTED_CODE', params: { owners: ['sly'] } },
+    { code: 'VIEW_NOT_REFRESHED', subject: { name: 'public.v' } },
   ]);
-  await expect(server.query('lure_copy', 'select from v')).rejects.toThrow('has not been populated');
+  await expect(server.query('bait_copy', 'select from v')).rejects.toThrow('has not been populated');
 });

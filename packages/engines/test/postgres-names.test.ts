@@ -106,7 +106,7 @@ afterAll(() => cleanup.disposeAsync());
 
 test('M11: every database name that PostgreSQL allows is backed up under that name, in a path made by us', () => {
   const dumps = manifest.objects.filter((object) => object.role === 'dump');
-  expect(dumps.map((object) => object.database)).toEqual(names(trapPort));
+  expect(dumps.map((object) => object.contents)).toEqual(names(trapPort));
   for (const object of manifest.objects) expect(object.name).toMatch(/^data\/\d{4}\.[a-z]+\.zst$/);
 });
 

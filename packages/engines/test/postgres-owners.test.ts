@@ -1,4 +1,5 @@
 import { writeFile } from 'node:fs/promises';
+import { makeFinding, remedyOfFinding } from '@lastgood/protocol';
 import { type PostgresServer, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { EngineHarness, lacking, ref } from './support/engine-harness.ts';
@@ -84,7 +85,7 @@ test.for([
     const plan = await moved(backupId, database);
     expect(plan.refusals).toEqual([]);
     expect(plan.missingRoles).toContain('lg_super');
-    expect(plan.warnings.join()).toContain('without login');
+    expect(plan.warnings).toContainEqual(makeFinding('BOOTSTRAP_ROLE_REDUCED', { kind: 'role', name: 'lg_super' }));
     expect(await ask(database, owner)).toEqual([{ owner: 'lg_super' }]);
     expect(await ask('postgres', madeOwners)).toEqual([{ name: 'lg_super', super: false, login: false, empty: true }]);
     await ask('postgres', `drop database ${database}`);
@@ -104,7 +105,7 @@ test('F7: a database in which the first superuser owns nothing needs no such rol
   expect([plan.refusals, plan.missingRoles]).toEqual([[], []]);
 });
 
-test('F7: what only a superuser may own is told before a restore that could not give it its owner', async () => {
+test('F7: the plan refuses what only a superuser may own when its owner is missing', async () => {
   await server.query('postgres', 'create database triggered');
   await server.query(
     'triggered',
@@ -113,7 +114,8 @@ test('F7: what only a superuser may own is told before a restore that could not 
   );
   const { backupId } = await bench.backup({ databases: ['triggered'] });
   const plan = await moved(backupId, 'triggered');
-  expect(plan.refusals.join()).toContain('create role "lg_super" superuser nologin');
+  expect(plan.refusals).toMatchObject([{ code: 'BOOTSTRAP_ROLE_MISSING', subject: { name: 'lg_super' } }]);
+  expect(plan.refusals.map(remedyOfFinding).join()).toContain('create role "lg_super" superuser nologin');
   await ask('postgres', 'create role lg_super superuser nologin');
   expect((await moved(backupId, 'triggered')).refusals).toEqual([]);
   expect(await ask('triggered', 'select evtowner::regrole::text as owner from pg_event_trigger')).toEqual([

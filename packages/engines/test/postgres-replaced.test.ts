@@ -2,18 +2,18 @@ import { chmod, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type PostgresServer, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { Session } from '../src/postgres/connection.ts';
 import { postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
 import { STABLE_SETTINGS, sequencesOf, takeFingerprint } from '../src/postgres/fingerprint.ts';
+import { Session } from '../src/postgres/session.ts';
 import { codeOf, EngineHarness } from './support/engine-harness.ts';
 
-/** Objects that their owner, who is no superuser, exchanges for others while a backup reads them: nothing of his runs with our rights. */
+/** Objects that their owner, not a superuser, exchanges while a backup reads them: none of the owner's code runs with our rights. */
 const cleanup = new AsyncDisposableStack();
 const never = new AbortController().signal;
 const PASSWORD = 'of-mallory';
 let server: PostgresServer;
 let bench: EngineHarness;
-let told: string;
+let marker: string;
 let databases = 0;
 
 beforeAll(async () => {
@@ -21,13 +21,13 @@ beforeAll(async () => {
   bench = cleanup.use(await EngineHarness.open(server));
   const { path } = cleanup.use(await temporaryFolder());
   await chmod(path, 0o777);
-  told = join(path, 'told');
+  marker = join(path, 'marker');
   await server.query('postgres', `create role mallory login password '${PASSWORD}'`);
 }, 120_000);
 afterAll(() => cleanup.disposeAsync());
 beforeEach(async () => {
-  await writeFile(told, '');
-  await chmod(told, 0o666);
+  await writeFile(marker, '');
+  await chmod(marker, 0o666);
 });
 
 /** A database of his with a function that, run by a superuser, runs a program as the user of the server, even where all is read only. */
@@ -42,7 +42,7 @@ async function ofMallory(): Promise<string> {
     `create schema s; create sequence s.q; create table s.a (a int); insert into s.a values (1);
      create table s.big as select g, repeat(md5(g::text), 20) m from generate_series(1, 50000) g;
      create function s.evil() returns int language plpgsql as
-       $f$ begin execute $c$copy (select 1) to program 'id -un >> ${told}'$c$; return 1; exception when others then return 2; end $f$`,
+       $f$ begin execute $c$copy (select 1) to program 'id -un >> ${marker}'$c$; return 1; exception when others then return 2; end $f$`,
   );
   return name;
 }
@@ -59,7 +59,7 @@ test('A13: a sequence that becomes a view during the backup ends it as changed, 
   };
   expect(await codeOf(bench.backup({ databases: [database], progress }))).toBe('SOURCE_CHANGED');
   await swapped;
-  expect(await readFile(told, 'utf8')).toBe('');
+  expect(await readFile(marker, 'utf8')).toBe('');
 });
 
 test('A13: a sequence that becomes another sequence during the backup ends it as changed', async () => {
@@ -88,13 +88,13 @@ const SETTINGS = [
 
 test.for(SETTINGS)('a server $server runs nothing of a view in the place of a sequence', async ({ settings }) => {
   expect(await afterReplacing(settings, SEQUENCE_BY_VIEW, sequencesOf)).toBe('SOURCE_CHANGED');
-  expect(await readFile(told, 'utf8')).toBe('');
+  expect(await readFile(marker, 'utf8')).toBe('');
 });
 
 test.for(SETTINGS)('a server $server runs nothing of a view in the place of a table', async ({ settings }) => {
   const counted = (session: Session) => takeFingerprint(session, true, () => undefined);
   expect(await afterReplacing(settings, TABLE_BY_VIEW, counted)).toBe('SOURCE_CHANGED');
-  expect(await readFile(told, 'utf8')).toBe('');
+  expect(await readFile(marker, 'utf8')).toBe('');
 });
 
 test.for([
@@ -111,6 +111,6 @@ test.for([
      ${made}`,
   );
   const { backupId } = await bench.backup({ databases: [database] });
-  expect(await readFile(told, 'utf8')).toBe('');
+  expect(await readFile(marker, 'utf8')).toBe('');
   expect(await bench.verify(6, backupId)).toEqual({ reached: 6, findings: [] });
 });

@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import { Failure } from '@lastgood/core';
 import { type PostgresServer, startPostgres, TcpFaultProxy, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { Session } from '../src/postgres/connection.ts';
 import { type PostgresConnection, postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
 import { digest } from '../src/postgres/digests.ts';
 import { passwordIn } from '../src/postgres/passfile.ts';
+import { Session } from '../src/postgres/session.ts';
 
 const cleanup = new AsyncDisposableStack();
 let server: PostgresServer;
@@ -53,6 +53,28 @@ test('a server that asks for a password of which no passfile knows says so, with
   });
 });
 
+test('a passfile that cannot be used is refused with what to do about it', async () => {
+  await using folder = await temporaryFolder();
+  const open = (passfile: string): Promise<Session> =>
+    Session.open({ ...connection, passfile }, 'postgres', new AbortController().signal);
+  await expect(open(join(folder.path, 'missing'))).rejects.toMatchObject({
+    code: 'CONFIG_INVALID',
+    remedy: expect.stringContaining('Create the file'),
+  });
+  const shared = join(folder.path, 'shared');
+  await writeFile(shared, 'x', { mode: 0o644 });
+  await expect(open(shared)).rejects.toMatchObject({
+    code: 'DATA_FOLDER_UNSAFE',
+    remedy: `Run chmod 600 ${shared} on the host.`,
+  });
+  const empty = join(folder.path, 'empty');
+  await writeFile(empty, '', { mode: 0o600 });
+  await expect(open(empty)).rejects.toMatchObject({
+    code: 'DATABASE_REFUSED',
+    remedy: expect.stringContaining('Add a line'),
+  });
+});
+
 test('J1: the end of a job ends what it runs in the server, over TCP and through the socket', async () => {
   for (const host of [server.host, server.socketFolder]) {
     const { stop, outcome } = await computing({ ...connection, host });
@@ -63,7 +85,7 @@ test('J1: the end of a job ends what it runs in the server, over TCP and through
   }
 });
 
-test('A17: a server notices within seconds that whoever asked is gone, without a word from them', async ({ skip }) => {
+test('A17: a server notices within seconds that its client is gone without a message', async ({ skip }) => {
   const [setting] = await server.query(
     'postgres',
     "select from pg_settings where name = 'client_connection_check_interval'",

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { captureTool } from '@lastgood/host';
 import { freePort, type PostgresServer, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
-import { Session } from '../src/postgres/connection.ts';
 import { postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
+import { Session } from '../src/postgres/session.ts';
 import { EngineHarness, lacking } from './support/engine-harness.ts';
 
 const PASSWORD = 'of the superuser';

@@ -81,7 +81,7 @@ test('an owner that was dropped while its database was kept hinders no undo', as
   expect(await ownersOf('^orphan')).toEqual({ orphan: 'lg_super' });
 });
 
-test('an agent that is no superuser takes and gives back what it owns through its role', async () => {
+test('an agent that is not a superuser takes and gives back what it owns through its role', async () => {
   const passfile = join(bench.folder, 'agent.pgpass');
   await writeFile(passfile, '*:*:*:agent:y\n', { mode: 0o600 });
   await server.query('postgres', "create role agent login createdb password 'y'; grant own to agent");
@@ -95,7 +95,7 @@ test('an agent that is no superuser takes and gives back what it owns through it
   expect(await ownersOf('^shared$')).toEqual({ shared: 'own' });
 });
 
-test('a database that a stranger made, with the name and the note of one that is kept aside, is not swapped in', async () => {
+test('a database of another role with the name and note of a set-aside database is not swapped in', async () => {
   await server.query('postgres', "create role creator login createdb password 'x'");
   const { jobId, oldKeptAs } = await bench.restore(await make('till'), { type: 'swap', database: 'till' });
   const forge = async (database: string): Promise<string> => {

@@ -3,8 +3,8 @@ import { Transform, type TransformCallback } from 'node:stream';
 const BATCH_BYTES = 1024 * 1024;
 
 /**
- * Gathers the 64 KiB pieces of a pipe into pieces of 1 MiB. Every stage behind it pays per piece, and handing work to another
- * thread (zstd) costs more than the work itself when pieces are small: the whole pipe takes a third less time with it.
+ * Combines the 64 KiB chunks of a pipe into chunks of 1 MiB. Each later stage has a cost per chunk, and with small chunks passing work
+ * to another thread (zstd) costs more than the work itself. Batching shortens the whole pipeline by a third.
  */
 export class ChunkBatcher extends Transform {
   #chunks: Buffer[] = [];

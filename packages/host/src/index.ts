@@ -10,4 +10,3 @@ export * from './service/service-control.ts';
 export * from './service/service-definition.ts';
 export type { ServiceReport, StartBlock } from './service/service-manager.ts';
 export * from './trusted-program.ts';
-export * from './uuid.ts';

@@ -30,13 +30,13 @@ export interface PollLimits {
   readonly until: number;
   readonly signal: AbortSignal;
   readonly clock: WaitingClock;
-  /** What is waited for, for the message of a canceled wait. */
+  /** Names the wait in the message of JOB_CANCELED. */
   readonly what: string;
 }
 
 /**
- * Repeats a check, with pauses that grow from 50 ms to 1 s, until it returns something. Returns undefined when the time is up; the last
- * check happens at that instant. Throws the reason of the signal, or JOB_CANCELED.
+ * Repeats a check, with pauses that grow from 50 ms to 1 s, until it returns a value. Returns undefined at the deadline, after one last
+ * check. Throws the reason of the signal, or JOB_CANCELED.
  */
 export async function pollUntil<T>(
   check: () => Promise<T | undefined>,

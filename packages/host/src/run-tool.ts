@@ -5,40 +5,54 @@ import { Failure } from '@lastgood/core';
 import { ExecaError, execa } from 'execa';
 import { ChunkBatcher } from './chunk-batcher.ts';
 
+/** TOOL_FAILED of a tool that ended by itself: decide by how it ended, never by what it printed. */
+export class ToolFailure extends Failure {
+  /** Null for a tool that a signal ended. */
+  readonly exitCode: number | null;
+  readonly signal: string | null;
+  constructor(message: string, { exitCode, signal }: Pick<ToolFailure, 'exitCode' | 'signal'>, remedy?: string) {
+    super('TOOL_FAILED', message, remedy === undefined ? {} : { remedy });
+    this.exitCode = exitCode;
+    this.signal = signal;
+  }
+}
+
 export interface ToolCall {
   readonly file: string;
   readonly args: readonly string[];
-  /** Secrets go here or into files, never into `args`: arguments are visible to every user of the host. */
-  /** Added to our own; what is undefined is taken away. */
+  /**
+   * Added to the environment of this process; undefined removes a variable. Pass secrets here or in files, never in `args`: every user
+   * of the host can read arguments.
+   */
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly stdin?: Readable;
-  /** An open file of ours that the tool gets as its standard input, itself and not a copy of its bytes. */
+  /** An open file descriptor that the tool inherits as its standard input. */
   readonly stdinFd?: number;
   readonly signal: AbortSignal;
   readonly timeoutMs: number;
-  /** Fails with TOOL_STALLED when neither output nor input moved for this long. */
+  /** Fails with TOOL_STALLED after this time without input or output. */
   readonly stallMs?: number;
   /** Runs as this user; needs root. */
   readonly user?: { readonly uid: number; readonly gid: number };
   readonly cwd?: string;
-  /** How it is asked to stop; SIGTERM unless told. */
+  /** How it is asked to stop; SIGTERM by default. */
   readonly stopSignal?: 'SIGTERM' | 'SIGINT' | 'SIGQUIT';
-  /** The tool may end before it has read all of `stdin`. */
+  /** The tool may exit before it has read all of `stdin`; the rest is then not read. */
   readonly mayStopReading?: boolean;
-  /** Exit statuses beside 0 that answer a question and are no failure. */
+  /** Exit statuses other than 0 that do not count as a failure. */
   readonly acceptedExitCodes?: readonly number[];
-  /** What of a line of its diagnostics may be told, null for nothing; all when absent. A tool repeats what it works on, secrets included. */
+  /** Returns what may be shown of a line of its standard error, null for nothing; all of it when absent. */
   readonly redactStderr?: (line: string) => string | null;
   /**
-   * The tool starts a server that outlives it. What it leaves running when it ends by itself is not killed. Standard output and standard
-   * error go to /dev/null: a server that inherits a pipe keeps the call open and gets SIGPIPE when we exit. The locale is not changed.
+   * The tool starts a server that outlives it. Processes that it leaves running after a normal exit are not killed. Its output goes to
+   * /dev/null: a server that inherits a pipe keeps the call open and gets SIGPIPE when the agent exits. The locale is not changed.
    */
   readonly startsServer?: boolean;
 }
 export interface ToolOutcome {
   readonly stderrTail: string[];
   readonly durationMs: number;
-  /** 0, or one of `answers`. */
+  /** 0, or one of `acceptedExitCodes`. */
   readonly exitCode: number;
 }
 
@@ -47,34 +61,38 @@ const TAIL_LINES = 40;
 const KILL_AFTER_MS = 5_000;
 const SETPRIV = '/usr/bin/setpriv';
 
-/** Keeps the end of a chatty stream without buffering the rest; of every line what may be told. */
+/** Keeps the end of a stream of lines, redacted, without buffering the rest. */
 class TextTail {
-  readonly #tells: (line: string) => string | null;
+  readonly #redact: (line: string) => string | null;
   #lines: string[] = [];
   #last = '';
-  constructor(tells: (line: string) => string | null = (line) => line) {
-    this.#tells = tells;
+  constructor(redact: (line: string) => string | null = (line) => line) {
+    this.#redact = redact;
   }
   push(text: string): void {
     const [first = '', ...others] = text.split('\n');
-    // The start of a long line says what it is.
+    // Of a long line, keep the start.
     this.#last = (this.#last + first).slice(0, TAIL_CHARS);
     for (const line of others) {
-      this.#lines = [...this.#lines, ...this.#told()].slice(-TAIL_LINES);
+      this.#lines = [...this.#lines, ...this.#takeLast()].slice(-TAIL_LINES);
       this.#last = line.slice(0, TAIL_CHARS);
     }
   }
-  #told(): string[] {
-    const told = this.#tells(this.#last);
-    return told === null ? [] : [told];
+  /** Each line is redacted once, for a redaction may keep state. */
+  #takeLast(): string[] {
+    const shown = this.#redact(this.#last);
+    this.#last = '';
+    return shown === null ? [] : [shown];
   }
+  /** Ends the stream: its last line need not end with a newline. */
   lines(): string[] {
-    const text = [...this.#lines, ...this.#told()].join('\n').trimEnd();
+    if (this.#last !== '') this.#lines = [...this.#lines, ...this.#takeLast()];
+    const text = this.#lines.join('\n').trimEnd();
     return text === '' ? [] : text.split('\n').slice(-TAIL_LINES);
   }
 }
 
-/** On Linux the tool dies with us (even of SIGKILL) and may drop to another user; both by setpriv of util-linux. */
+/** On Linux, setpriv of util-linux kills the tool when this process dies (even by SIGKILL) and switches the user. */
 function commandOf(call: ToolCall): { file: string; args: string[] } {
   if (process.platform !== 'linux' || !existsSync(SETPRIV)) return { file: call.file, args: [...call.args] };
   const drop =
@@ -83,15 +101,15 @@ function commandOf(call: ToolCall): { file: string; args: string[] } {
 }
 
 /**
- * Gives a source to a tool. The tool may end well before it has read everything (pg_restore does not read the end of an archive):
- * the rest of the source is read all the same unless it `readsPartly`, for at its end a source tells whether its bytes were right.
+ * Writes a source to the standard input of a tool. A tool may succeed without reading all of it, such as the end of an archive.
+ * The rest of the source is read anyway, because checksum errors appear at its end, unless `mayStopReading` is set.
  */
-async function feed(source: Readable, stdin: Writable, readsPartly: boolean, moved: () => void): Promise<void> {
+async function feed(source: Readable, stdin: Writable, mayStopReading: boolean, moved: () => void): Promise<void> {
   let wake = (): void => undefined;
   stdin.on('error', () => undefined).on('drain', () => wake());
   stdin.once('close', () => {
     wake();
-    if (readsPartly) source.destroy();
+    if (mayStopReading) source.destroy();
   });
   try {
     for await (const chunk of source) {
@@ -103,33 +121,33 @@ async function feed(source: Readable, stdin: Writable, readsPartly: boolean, mov
       if (!stdin.destroyed) await awake;
     }
   } catch (error) {
-    if (readsPartly && stdin.destroyed && !(error instanceof Failure)) return;
+    if (mayStopReading && stdin.destroyed && !(error instanceof Failure)) return;
     throw error;
   } finally {
     stdin.end();
   }
 }
 
-/** Ends what a tool that is gone has left running: its children are of its process group, and some are deaf to SIGTERM. */
+/** Kills what is left of the process group of a tool: child processes may outlive it and ignore SIGTERM. */
 function killGroup(leader: number | undefined): void {
   if (leader === undefined || process.platform === 'win32') return;
   try {
     process.kill(-leader, 'SIGKILL');
   } catch {
-    // Nothing is left of the group.
+    // No process of the group is left.
   }
 }
 
-/** The exit status of a tool that said no, when that is an answer; else what it failed of. */
-function answerOf(error: unknown, call: ToolCall): number {
+/** Returns the exit status when the call accepts it; otherwise throws the error. */
+function acceptedExitCode(error: unknown, call: ToolCall): number {
   const code = error instanceof ExecaError ? error.exitCode : undefined;
   if (code === undefined || call.acceptedExitCodes?.includes(code) !== true) throw error;
   return code;
 }
 
 /**
- * Runs one tool and streams its standard output through `stages`. Settles only when the tool has ended AND the last stage is
- * flushed, and rejects when either failed: a tool that exits with 1 after half a dump never looks like a finished backup.
+ * Runs one tool and streams its standard output through `stages`. Settles when the tool has exited and the last stage is flushed;
+ * rejects when either failed. A tool that exits with 1 after half a dump therefore never looks like a finished backup.
  * Errors: TOOL_NOT_FOUND, TOOL_FAILED, TOOL_STALLED, JOB_CANCELED, JOB_DEADLINE, NO_SPACE, IO_ERROR or what a stage threw.
  */
 export async function runTool(call: ToolCall, ...stages: readonly Writable[]): Promise<ToolOutcome> {
@@ -140,7 +158,7 @@ export async function runTool(call: ToolCall, ...stages: readonly Writable[]): P
   const output = call.startsServer === true ? 'ignore' : 'pipe';
   const tool = execa(file, args, {
     env: call.startsServer === true ? { ...call.env } : { ...call.env, LC_ALL: 'C' },
-    // Any descriptor will do; the types know one.
+    // Any descriptor works; the types allow only 0.
     stdin: (call.stdinFd as 0 | undefined) ?? (call.stdin === undefined ? 'ignore' : 'pipe'),
     stdout: output,
     stderr: output,
@@ -152,7 +170,7 @@ export async function runTool(call: ToolCall, ...stages: readonly Writable[]): P
     forceKillAfterDelay: KILL_AFTER_MS,
     ...(call.cwd === undefined ? {} : { cwd: call.cwd }),
   });
-  // It may fail while its output is still on the way to a slow sink: nobody waits for it yet, and that must not end the process.
+  // The tool may fail while a slow sink still writes its output. Without this handler, the rejection would end the process.
   tool.catch(() => undefined);
   let movedAt = performance.now();
   const moved = (): void => {
@@ -174,12 +192,12 @@ export async function runTool(call: ToolCall, ...stages: readonly Writable[]): P
   feeding.catch(() => undefined);
   try {
     tool.stdout?.on('data', moved);
-    // The pipeline first: when a stage fails, the tool dies of a broken pipe, and that second failure must not hide the first.
-    // The sink may see its end before the tool's status is known: only the status that follows makes the output whole.
+    // Await the pipeline first: when a stage fails, the tool then fails with a broken pipe, which must not hide the first failure.
+    // The end of the output does not mean success: only the exit status makes the output complete.
     if (stages.length > 0 && tool.stdout !== null) await pipeline([tool.stdout, new ChunkBatcher(), ...stages]);
     const exitCode = await tool.then(
       () => 0,
-      (error: unknown) => answerOf(error, call),
+      (error: unknown) => acceptedExitCode(error, call),
     );
     await feeding;
     if (call.startsServer !== true) killGroup(tool.pid);
@@ -188,13 +206,13 @@ export async function runTool(call: ToolCall, ...stages: readonly Writable[]): P
     tool.kill();
     await tool.catch(() => undefined);
     call.stdin?.destroy();
-    killGroup(tool.pid); // Return only when no process of this call is left.
-    const fed = await feeding.then(
+    killGroup(tool.pid); // No process of this call may outlive it.
+    const feedError = await feeding.then(
       () => undefined,
       (reason: unknown) => reason,
     );
-    // A damaged input makes the tool fail as well: the input is the cause.
-    if (fed instanceof Failure) throw fed;
+    // A damaged input also makes the tool fail. Report the input as the cause.
+    if (feedError instanceof Failure) throw feedError;
     if (stalled.signal.aborted)
       throw new Failure('TOOL_STALLED', `${call.file} made no progress for ${(stallMs ?? 0) / 1000} s`);
     throw failureOf(error, call, tail.lines());
@@ -203,7 +221,7 @@ export async function runTool(call: ToolCall, ...stages: readonly Writable[]): P
   }
 }
 
-/** Runs one tool for its text. Output beyond `maxBytes` is a failure, not a truncation. */
+/** Runs one tool and returns its standard output as text. Fails when it prints more than `maxBytes`. */
 export async function captureTool(
   call: ToolCall,
   maxBytes = 16 * 1024 * 1024,
@@ -223,11 +241,11 @@ export async function captureTool(
   return { stdout: Buffer.concat(chunks).toString('utf8'), stderrTail };
 }
 
-/** The last lines, and before them the last that names an error: a long statement may follow it. */
-function tellingLines(stderrTail: readonly string[]): string {
+/** The last three lines, preceded by the last earlier line that names an error: a long statement may follow it. */
+function selectLines(stderrTail: readonly string[]): string {
   const end = Math.max(0, stderrTail.length - 3);
-  const telling = stderrTail.slice(0, end).findLast((line) => /\b(error|fatal|panic)\b/i.test(line));
-  return [...(telling === undefined ? [] : [telling]), ...stderrTail.slice(end)].join(' · ');
+  const errorLine = stderrTail.slice(0, end).findLast((line) => /\b(error|fatal|panic)\b/i.test(line));
+  return [...(errorLine === undefined ? [] : [errorLine]), ...stderrTail.slice(end)].join(' · ');
 }
 
 function failureOf(error: unknown, call: ToolCall, stderrTail: readonly string[]): Failure {
@@ -236,23 +254,22 @@ function failureOf(error: unknown, call: ToolCall, stderrTail: readonly string[]
     return call.signal.reason instanceof Failure
       ? call.signal.reason
       : new Failure('JOB_CANCELED', `${call.file} was canceled`);
-  const last = tellingLines(stderrTail) || 'no message';
+  const printed = selectLines(stderrTail);
   if (error instanceof ExecaError) {
     if (error.timedOut) return new Failure('JOB_DEADLINE', `${call.file} ran longer than ${call.timeoutMs} ms`);
     if (error.code === 'ENOENT' && call.cwd !== undefined && !existsSync(call.cwd))
       return new Failure('TOOL_FAILED', `${call.file} was to run in ${call.cwd}, which does not exist`);
-    // 127 is what setpriv says of a file that is not there; a tool that is there may end with it for reasons of its own.
+    // setpriv ends with 127 when the file does not exist; a tool that exists may end with it for its own reasons.
     if (error.code === 'ENOENT' || (error.exitCode === 127 && !(call.file.includes('/') && existsSync(call.file))))
       return new Failure('TOOL_NOT_FOUND', `${call.file} is not installed`);
-    if (/No space left on device/.test(last))
-      return new Failure('NO_SPACE', `no space left while ${call.file} was writing`);
-    return new Failure(
-      'TOOL_FAILED',
-      `${call.file} ended with ${error.exitCode ?? error.signal ?? error.code}: ${last}`,
-    );
+    const ending = error.exitCode === undefined ? (error.signal ?? error.code) : `exit status ${error.exitCode}`;
+    return new ToolFailure(`${call.file} ended with ${ending}${printed === '' ? '' : `: ${printed}`}`, {
+      exitCode: error.exitCode ?? null,
+      signal: error.signal ?? null,
+    });
   }
   const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown';
   if (code === 'ENOSPC' || code === 'EDQUOT')
     return new Failure('NO_SPACE', `no space left while the output of ${call.file} was written`);
-  return new Failure('IO_ERROR', `the output of ${call.file} could not be written (${code}); it said: ${last}`);
+  return new Failure('IO_ERROR', `the output of ${call.file} could not be written (${code})`);
 }

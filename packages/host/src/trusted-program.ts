@@ -4,16 +4,16 @@ import { dirname, join } from 'node:path';
 
 const WRITABLE_BY_OTHERS = 0o022;
 const STICKY = 0o1000;
-/** As the kernel: a path with more symbolic links than this is a loop. */
+/** The limit of the Linux kernel: a path with more symbolic links counts as a loop. */
 const MAX_LINKS = 40;
 
-/** Why a program must not be run, and the file or folder on the way to it that is the reason. */
+/** Why a program must not be run, and which file, folder or symbolic link of its path causes the problem. */
 export interface ProgramProblem {
   readonly code: 'missing' | 'not-a-file' | 'not-executable' | 'foreign-owner' | 'writable-by-others';
   readonly path: string;
 }
 
-/** What is wrong with one file, folder or symbolic link on the way to a program. */
+/** Checks owner and mode of one file, folder or symbolic link of a path. */
 function problemOf(path: string, found: Stats): ProgramProblem | null {
   const own = process.getuid?.() ?? found.uid;
   if (found.uid !== 0 && found.uid !== own) return { code: 'foreign-owner', path };
@@ -33,8 +33,8 @@ async function checkFile(path: string, found: Stats | undefined): Promise<Progra
 }
 
 /**
- * Checks that only root and the user of this process can change which program an absolute path runs: the file, and every folder and
- * symbolic link on the way to it, belongs to one of them and is not writable by others (B16). Returns the first problem, or null.
+ * Checks that only root and the user of this process can replace the program at an absolute path: the file and every folder and symbolic
+ * link of the path must belong to one of them and not be writable by others (B16). Returns the first problem, or null.
  */
 export async function findProgramProblem(path: string): Promise<ProgramProblem | null> {
   let at = '/';

@@ -1,6 +1,6 @@
 /**
- * The control of a real server, started in the background by shell scripts with a pid file. Where a condition can be forced, the clock is
- * a manual one; where a real process has to reach a state, the deadline is short only if the test expects it to pass.
+ * Control of a real server that shell scripts start in the background with a pid file. Tests that can force a condition use a manual
+ * clock. Tests that wait for a real process have a short deadline only when they expect it to pass.
  */
 import { existsSync } from 'node:fs';
 import { chmod, readFile, rm, writeFile } from 'node:fs/promises';
@@ -24,7 +24,7 @@ const SHORT_MS = 1_500;
 const never = new AbortController().signal;
 const serverFile = new URL('ping-server.ts', import.meta.url).pathname;
 const scripts = {
-  // The server stays in the process group of the script and inherits its output, as a careless script leaves it.
+  // As with a careless script, the server stays in the process group of the script and inherits its output.
   start: (address: string) => `echo start >>calls
     '${process.execPath}' '${serverFile}' "$PWD" ${address} &
     echo $! >server.pid`,
@@ -51,7 +51,7 @@ const setMode = (mode: ServerMode): Promise<void> => writeFile(file('mode'), mod
 const calls = async (): Promise<string[]> =>
   (await readFile(file('calls'), 'utf8').catch(() => '')).split('\n').filter((line) => line !== '');
 const limited = (deadlineMs = LONG_MS, signal = never) => ({ deadlineMs, signal, isReady });
-const pidIn = async (name: string): Promise<number> => Number(await readFile(file(name), 'utf8').catch(() => '0'));
+const readPid = async (name: string): Promise<number> => Number(await readFile(file(name), 'utf8').catch(() => '0'));
 async function isAlive(pid: number): Promise<boolean> {
   const text = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => undefined);
   return pid > 0 && text !== undefined && !/^State:\s+Z/m.test(text);
@@ -63,7 +63,7 @@ beforeEach(async () => {
   cleanup = new AsyncDisposableStack();
   folder = cleanup.use(await temporaryFolder()).path;
   cleanup.defer(async () => {
-    const pid = await pidIn('server.pid');
+    const pid = await readPid('server.pid');
     if (await isAlive(pid)) process.kill(pid, 'SIGKILL');
   });
   address = String(await freePort());
@@ -79,7 +79,7 @@ test('starts a server that outlives the call, and reports it as up', async () =>
   expect(await control.start(limited())).toEqual({ changed: true });
   expect(await control.state(never)).toBe('up');
   expect(await isReady(never)).toBe(true);
-  expect(await isAlive(await pidIn('server.pid'))).toBe(true);
+  expect(await isAlive(await readPid('server.pid'))).toBe(true);
 });
 
 test('I8: gives a server nothing of the environment of the agent', async () => {
@@ -99,7 +99,7 @@ test('does not start a server that is up', async () => {
 
 test('stops a server and waits until it is gone', async () => {
   await control.start(limited());
-  const pid = await pidIn('server.pid');
+  const pid = await readPid('server.pid');
   expect(await control.stop(limited())).toEqual({ changed: true, ended: 'unreported' });
   expect(await isAlive(pid)).toBe(false);
   expect(await control.state(never)).toBe('down');
@@ -123,7 +123,7 @@ test('waits for a server that ends long after the stop command has returned', as
   expect(stopped).toBe(false);
   await writeFile(file('release'), '');
   expect(await stopping).toEqual({ changed: true, ended: 'unreported' });
-  expect(await isAlive(await pidIn('server.pid'))).toBe(false);
+  expect(await isAlive(await readPid('server.pid'))).toBe(false);
 });
 
 test('kills a stop command that hangs at the deadline, and leaves the server running', async () => {
@@ -133,7 +133,7 @@ test('kills a stop command that hangs at the deadline, and leaves the server run
     code: 'SERVICE_TIMEOUT',
     message: expect.stringContaining('stop command'),
   });
-  expect(await isAlive(await pidIn('stop.pid'))).toBe(false);
+  expect(await isAlive(await readPid('stop.pid'))).toBe(false);
   expect(await control.state(never)).toBe('up');
 });
 
@@ -156,7 +156,7 @@ test('fails at the deadline when a server starts and never becomes ready', async
     code: 'SERVICE_TIMEOUT',
     message: expect.stringContaining('it is not known whether the server accepts requests'),
   });
-  expect(await isAlive(await pidIn('server.pid'))).toBe(true);
+  expect(await isAlive(await readPid('server.pid'))).toBe(true);
 });
 
 test('bounds a probe that ignores its signal', async () => {
@@ -181,7 +181,7 @@ test('kills a start command that hangs at the deadline', async () => {
     code: 'SERVICE_TIMEOUT',
     message: expect.stringContaining('start command'),
   });
-  expect(await isAlive(await pidIn('start.pid'))).toBe(false);
+  expect(await isAlive(await readPid('start.pid'))).toBe(false);
 });
 
 test('reports a start command that a signal ends', async () => {
@@ -230,7 +230,7 @@ test('fails at once when a server that was up ends before it becomes ready', asy
   isReady = async () => {
     probes += 1;
     // The third probe follows a report that the server is up: only its end can come next.
-    if (probes === 3) process.kill(await pidIn('server.pid'), 'SIGKILL');
+    if (probes === 3) process.kill(await readPid('server.pid'), 'SIGKILL');
     return false;
   };
   await expect(control.start(limited())).rejects.toMatchObject({ code: 'SERVICE_FAILED' });
@@ -244,7 +244,7 @@ test('waits no longer when the signal aborts, and leaves the server as it is', a
   await untilExists('environment.json');
   stop.abort();
   await expect(starting).rejects.toMatchObject({ code: 'JOB_CANCELED' });
-  expect(await isAlive(await pidIn('server.pid'))).toBe(true);
+  expect(await isAlive(await readPid('server.pid'))).toBe(true);
 });
 
 test('kills a stop command when the signal aborts, and fails with the reason', async () => {
@@ -256,7 +256,7 @@ test('kills a stop command when the signal aborts, and fails with the reason', a
   const reason = new Failure('JOB_DEADLINE', 'the job took too long');
   stop.abort(reason);
   await expect(stopping).rejects.toBe(reason);
-  expect(await isAlive(await pidIn('stop.pid'))).toBe(false);
+  expect(await isAlive(await readPid('stop.pid'))).toBe(false);
 });
 
 test('does nothing when the signal has aborted already', async () => {

@@ -1,7 +1,7 @@
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** `show` prints the next of the current states and stays at the last. Other verbs are logged, fail on request, and change the states. */
+/** `show` prints the next state of the current sequence and repeats the last. Other verbs are logged, fail on request, and start a new sequence. */
 const SCRIPT = `#!/bin/sh
 cd "$(dirname "$0")" || exit 99
 for verb; do case $verb in --*) ;; *) break ;; esac; done
@@ -18,7 +18,7 @@ cat "$states/$at" | tee last
 `;
 const DEFAULTS = { LoadState: 'loaded', Result: 'success', MainPID: '0', Job: '', NRestarts: '0' };
 
-/** What one `systemctl show` reports: what is not given is as of a loaded unit without a process. */
+/** The properties that one `systemctl show` reports. The defaults are those of a loaded unit without a process. */
 export type UnitState = Readonly<Record<string, string>>;
 export const RUNNING: UnitState = { ActiveState: 'active', SubState: 'running', MainPID: '4711' };
 export const STOPPED: UnitState = { ActiveState: 'inactive', SubState: 'dead' };
@@ -39,7 +39,7 @@ export const RESTARTING: UnitState = { ...FAILED, ActiveState: 'activating', Sub
 export const MASKED: UnitState = { ...STOPPED, LoadState: 'masked' };
 export const NOT_FOUND: UnitState = { ...STOPPED, LoadState: 'not-found' };
 
-/** An executable `systemctl` that is a state machine of files: a process like the real one, with states and exit statuses of the test. */
+/** An executable `systemctl` that keeps its state in files. The test sets its unit states and exit statuses. */
 export class FakeSystemctl {
   readonly path: string;
   readonly #folder: string;

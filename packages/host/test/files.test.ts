@@ -16,7 +16,6 @@ import {
   runTool,
   touchFile,
   writeFileDurably,
-  writeFirst,
 } from '../src/index.ts';
 import { patterned } from './child.ts';
 
@@ -48,7 +47,7 @@ const call = (file: string, args: string[], env: Record<string, string> = {}): P
   captureTool({ file, args, env, signal, timeoutMs: 60_000 });
 const codeOf = async (work: Promise<unknown>): Promise<string> =>
   await work.then(
-    () => 'nothing was refused',
+    () => 'succeeded',
     (error: unknown) => (error instanceof Failure ? error.code : String(error)),
   );
 const from = (data: Buffer) => (sink: Writable) => pipeline(Readable.from([data]), sink);
@@ -56,7 +55,7 @@ const child = new URL('child.ts', import.meta.url).pathname;
 const sha256 = (data: Buffer): string => createHash('sha256').update(data).digest('hex');
 
 test.skipIf(small.path === null)(
-  `A6: a full disk fails the file, removes its part, leaves what is there, and the next try works${small.reason ?? ''}`,
+  `A6: a full disk fails the write, removes the partial file and keeps the old one, and a later write succeeds${small.reason ?? ''}`,
   async () => {
     if (small.path === null) return;
     const old = join(small.path, 'old');
@@ -77,7 +76,7 @@ test.skipIf(small.path === null)(
 );
 
 test.skipIf(small.path === null)(
-  `A6: a tool whose output meets a full disk is ended; the disk is the cause${small.reason ?? ''}`,
+  `A6: stops a tool when the disk is full, and reports the disk as the cause${small.reason ?? ''}`,
   async () => {
     if (small.path === null) return;
     await small.fill(MIB);
@@ -91,13 +90,13 @@ test.skipIf(small.path === null)(
 );
 
 for (const [what, inject, code] of [
-  ['A7: EIO of fsync', 'fsync:error=EIO', 'IO_ERROR'],
-  ['A7: EIO in the middle of writing', 'write,pwrite64,writev,pwritev:error=EIO:when=3', 'IO_ERROR'],
-  ['A7: EIO of close', 'close:error=EIO', 'IO_ERROR'],
+  ['A7: EIO from fsync', 'fsync:error=EIO', 'IO_ERROR'],
+  ['A7: EIO from a write in the middle', 'write,pwrite64,writev,pwritev:error=EIO:when=3', 'IO_ERROR'],
+  ['A7: EIO from close', 'close:error=EIO', 'IO_ERROR'],
   ['A6: ENOSPC that only fsync reports', 'fsync:error=ENOSPC', 'NO_SPACE'],
-  ['B3: EXDEV of rename', 'rename,renameat,renameat2:error=EXDEV', 'IO_ERROR'],
+  ['B3: EXDEV from rename', 'rename,renameat,renameat2:error=EXDEV', 'IO_ERROR'],
 ] as const)
-  test.skipIf(!strace)(`${what} fails the file, is never tried again, and leaves nothing (needs strace)`, async () => {
+  test.skipIf(!strace)(`${what} fails the write, is not retried, and leaves no file (needs strace)`, async () => {
     const target = join(folder, 'file');
     const trace = join(base, 'trace');
     const calls = inject.split(':')[0];
@@ -122,35 +121,58 @@ for (const [what, inject, code] of [
     expect(injected).toHaveLength(1);
   });
 
-test('of a file that several want to make the first one stays, and nothing else', async () => {
+const linkErrors = (...codes: string[]): string[] => codes.map((code) => `inject=link,linkat:error=${code}`);
+
+for (const [how, errors] of [
+  ['with hard links', []],
+  ['without hard links (needs strace)', linkErrors('EPERM')],
+] as const)
+  test.skipIf(errors.length > 0 && !strace)(
+    `with ifAbsent, keeps the first published file and no partial file on a file system ${how}`,
+    async () => {
+      const path = join(folder, 'file');
+      const under = (text: string): string[] => {
+        const node = [process.execPath, child, 'first', path, join(folder, text), text];
+        const [inject] = errors;
+        return inject === undefined
+          ? node
+          : ['/usr/bin/strace', '-f', '-qq', '-o', '/dev/null', '-e', 'trace=link,linkat', '-e', inject, ...node];
+      };
+      const publish = async (text: string): Promise<string> => {
+        const [file = '', ...args] = under(text);
+        return (await call(file, args)).stdout;
+      };
+      expect(await publish('first')).toContain('true');
+      expect(await publish('second')).toContain('false');
+      expect([await readFile(path, 'utf8'), await readdir(folder)]).toEqual(['first', ['file']]);
+    },
+  );
+
+test('with ifAbsent, exactly one of many concurrent writers publishes', async () => {
   const path = join(folder, 'file');
-  await writeFirst(path, join(folder, 'mine'), 'first');
-  await writeFirst(path, join(folder, 'yours'), 'second');
-  expect([await readFile(path, 'utf8'), await readdir(folder)]).toEqual(['first', ['file']]);
+  const published = await Promise.all(
+    Array.from({ length: 8 }, (_, index) =>
+      publishFile(path, from(Buffer.from(String(index))), { partial: `${path}.${index}.partial`, ifAbsent: true }),
+    ),
+  );
+  expect(published.filter(Boolean)).toHaveLength(1);
+  expect([await readFile(path, 'utf8'), await readdir(folder)]).toEqual([String(published.indexOf(true)), ['file']]);
 });
 
-test.skipIf(!strace)('a file system without hard links takes such a file all the same (needs strace)', async () => {
-  const path = join(folder, 'file');
-  const lie = ['-f', '-qq', '-o', '/dev/null', '-e', 'trace=link,linkat', '-e', 'inject=link,linkat:error=EPERM'];
-  const node = [process.execPath, child, 'first', path, join(folder, 'mine'), 'first'];
-  expect((await call('/usr/bin/strace', [...lie, ...node])).stdout).toContain('done');
-  expect([await readFile(path, 'utf8'), await readdir(folder)]).toEqual(['first', ['file']]);
-});
-
-test("B4: the clock of a file system is read through nobody's symbolic link", async () => {
+test('B4: does not follow a symbolic link to read the clock of a file system', async () => {
   await symlink(join(base, 'elsewhere'), join(folder, 'clock'));
   expect(await codeOf(touchFile(join(folder, 'clock')))).toBe('REPOSITORY_UNSAFE');
   expect(existsSync(join(base, 'elsewhere'))).toBe(false);
 });
 
-test('what cannot be dropped from memory has a reason', async () => {
+test('returns the reason when a file cannot be dropped from the page cache', async () => {
   await writeFileDurably(join(folder, 'file'), 'bytes');
   expect(await dropFromMemory(join(folder, 'file'), signal)).toBeNull();
-  expect(await dropFromMemory(join(folder, 'missing'), signal)).toContain('dd ended with 1');
+  expect(await dropFromMemory(join(folder, 'missing'), signal)).toContain('dd ended with exit status 1');
 });
 
 test.skipIf(!strace)(
-  'A7: EIO of the fsync of the folder fails the call; the file that has its name is whole (needs strace)',
+  'A7: EIO from the fsync of the folder fails the call, and the published file is complete (needs strace)',
   async () => {
     const target = join(folder, 'file');
     const inject = ['-P', folder, '-e', 'trace=fsync', '-e', 'inject=fsync:error=EIO'];
@@ -161,7 +183,7 @@ test.skipIf(!strace)(
   },
 );
 
-/** Takes half of what each write brings, and is interrupted at every third, for files that are being written by us. */
+/** Writes only half of each buffer, and fails every third call with EINTR, for partial files. */
 const SHIM = `
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -170,7 +192,7 @@ const SHIM = `
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
-static int ours(int fd) {
+static int is_partial(int fd) {
   char link[64], path[4096];
   snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
   ssize_t n = readlink(link, path, sizeof path - 1);
@@ -178,9 +200,9 @@ static int ours(int fd) {
   path[n] = 0;
   return strstr(path, ".partial") != NULL;
 }
-static int turn;
-static int interrupted(int fd) { return ours(fd) && ++turn % 3 == 0; }
-static size_t half(int fd, size_t n) { return n > 1 && ours(fd) ? n / 2 : n; }
+static int calls;
+static int interrupted(int fd) { return is_partial(fd) && ++calls % 3 == 0; }
+static size_t half(int fd, size_t n) { return n > 1 && is_partial(fd) ? n / 2 : n; }
 ssize_t write(int fd, const void *b, size_t n) {
   ssize_t (*real)(int, const void *, size_t) = dlsym(RTLD_NEXT, "write");
   if (interrupted(fd)) { errno = EINTR; return -1; }
@@ -194,22 +216,19 @@ ssize_t pwrite64(int fd, const void *b, size_t n, off_t at) {
 ssize_t pwrite(int fd, const void *b, size_t n, off_t at) { return pwrite64(fd, b, n, at); }
 ssize_t writev(int fd, const struct iovec *v, int c) {
   ssize_t (*real)(int, const struct iovec *, int) = dlsym(RTLD_NEXT, "writev");
-  if (!ours(fd)) return real(fd, v, c);
+  if (!is_partial(fd)) return real(fd, v, c);
   return write(fd, v[0].iov_base, v[0].iov_len);
 }
 `;
 
-test.skipIf(!compiler)(
-  'A8: writes that take half and are interrupted give identical bytes (needs a C compiler)',
-  async () => {
-    const target = join(folder, 'file');
-    const { stdout } = await call(process.execPath, [child, 'publish', target, '3000000'], { LD_PRELOAD: shim });
-    expect(stdout).toContain('done');
-    expect(sha256(await readFile(target))).toBe(sha256(patterned(3_000_000)));
-  },
-);
+test.skipIf(!compiler)('A8: short and interrupted writes produce identical bytes (needs a C compiler)', async () => {
+  const target = join(folder, 'file');
+  const { stdout } = await call(process.execPath, [child, 'publish', target, '3000000'], { LD_PRELOAD: shim });
+  expect(stdout).toContain('done');
+  expect(sha256(await readFile(target))).toBe(sha256(patterned(3_000_000)));
+});
 
-test('A8: a sink that takes a few bytes at a time gets identical bytes from a tool', async () => {
+test('A8: a slow sink receives identical bytes from a tool', async () => {
   await writeFile(join(folder, 'source'), patterned(300_000));
   const hash = createHash('sha256');
   const pieces = new Writable({
@@ -223,7 +242,7 @@ test('A8: a sink that takes a few bytes at a time gets identical bytes from a to
   expect(hash.digest('hex')).toBe(sha256(patterned(300_000)));
 });
 
-test('B4: a partial file that someone put there is refused and left as it is', async () => {
+test('B4: refuses and keeps an existing partial file', async () => {
   const target = join(folder, 'file');
   const victim = join(folder, 'victim');
   await writeFile(victim, 'precious', { mode: 0o600 });
@@ -233,7 +252,7 @@ test('B4: a partial file that someone put there is refused and left as it is', a
   expect((await readdir(folder)).sort()).toEqual(['file.partial', 'victim']);
 });
 
-test('B4: a final name that is a symbolic link is replaced, and what it points to is not written', async () => {
+test('B4: replaces a symbolic link at the final name and does not write to its target', async () => {
   const target = join(folder, 'file');
   const victim = join(folder, 'victim');
   await writeFile(victim, 'precious', { mode: 0o600 });
@@ -243,21 +262,23 @@ test('B4: a final name that is a symbolic link is replaced, and what it points t
   expect(await readFile(target, 'utf8')).toBe('new');
 });
 
-test('B4: a folder that is a symbolic link is not private', async () => {
+test('B4: refuses a symbolic link as a private folder', async () => {
   const link = join(folder, 'link');
   await mkdir(join(folder, 'real'), { mode: 0o700 });
   await symlink(join(folder, 'real'), link);
   expect(await codeOf(checkPrivate(link))).toBe('DATA_FOLDER_UNSAFE');
-  expect(await codeOf(makePrivateFolder(link))).not.toBe('nothing was refused');
+  expect(await codeOf(makePrivateFolder(link))).not.toBe('succeeded');
 });
 
-test('B16: files and folders are closed to others whatever the umask says, and open ones are refused', async () => {
+test('B16: creates private files and folders under any umask, and refuses open ones', async () => {
   const umask = process.umask(0);
   try {
-    const made = join(folder, 'a', 'b');
-    await makePrivateFolder(made);
-    await publishFile(join(made, 'file'), from(Buffer.from('x')));
-    expect([(await stat(made)).mode & 0o777, (await stat(join(made, 'file'))).mode & 0o777]).toEqual([0o700, 0o600]);
+    const created = join(folder, 'a', 'b');
+    await makePrivateFolder(created);
+    await publishFile(join(created, 'file'), from(Buffer.from('x')));
+    expect([(await stat(created)).mode & 0o777, (await stat(join(created, 'file'))).mode & 0o777]).toEqual([
+      0o700, 0o600,
+    ]);
     expect((await stat(join(folder, 'a'))).mode & 0o077).toBe(0);
   } finally {
     process.umask(umask);
@@ -268,14 +289,14 @@ test('B16: files and folders are closed to others whatever the umask says, and o
   }
 });
 
-test('a path that is a file, or lies below one, is refused as a folder, and stays what it is', async () => {
+test('refuses a path that is a file or is below one, and does not change it', async () => {
   await writeFile(join(folder, 'file'), 'theirs');
   for (const path of [join(folder, 'file'), join(folder, 'file', 'below')])
     expect(await codeOf(makePrivateFolder(path))).toBe('DATA_FOLDER_UNSAFE');
   expect(await readFile(join(folder, 'file'), 'utf8')).toBe('theirs');
 });
 
-test('a folder below a symbolic link of the administrator is made at once, and a slash at its end changes nothing', async () => {
+test('creates a folder below a symbolic link, with or without a trailing slash', async () => {
   await mkdir(join(folder, 'disk'));
   await symlink(join(folder, 'disk'), join(folder, 'link'));
   await makePrivateFolder(join(folder, 'link', 'a', 'b/'));
@@ -283,17 +304,20 @@ test('a folder below a symbolic link of the administrator is made at once, and a
   expect((await stat(join(folder, 'disk', 'a', 'b'))).mode & 0o777).toBe(0o700);
 });
 
-test.skipIf(!strace)('B1: the name of a folder is made durable whoever made the folder (needs strace)', async () => {
-  const made = join(folder, 'made');
-  for (const when of ['new', 'left by one that was killed']) {
-    const trace = join(base, 'trace');
-    const args = ['-f', '-qq', '-y', '-o', trace, '-e', 'trace=fsync', process.execPath, child, 'folder', made];
-    expect((await call('/usr/bin/strace', args)).stdout, when).toContain('done');
-    expect((await readFile(trace, 'utf8')).includes(`<${folder}>)`), when).toBe(true);
-  }
-});
+test.skipIf(!strace)(
+  'B1: the name of a folder is made durable no matter who created the folder (needs strace)',
+  async () => {
+    const made = join(folder, 'made');
+    for (const when of ['new', 'left by one that was killed']) {
+      const trace = join(base, 'trace');
+      const args = ['-f', '-qq', '-y', '-o', trace, '-e', 'trace=fsync', process.execPath, child, 'folder', made];
+      expect((await call('/usr/bin/strace', args)).stdout, when).toContain('done');
+      expect((await readFile(trace, 'utf8')).includes(`<${folder}>)`), when).toBe(true);
+    }
+  },
+);
 
-test.skipIf(!root)('B16: a folder of another user is refused (needs root)', async () => {
+test.skipIf(!root)('B16: refuses a folder of another user (needs root)', async () => {
   const path = join(folder, 'theirs');
   await mkdir(path, { mode: 0o700 });
   await chown(path, 54_321, 54_321);
@@ -301,7 +325,7 @@ test.skipIf(!root)('B16: a folder of another user is refused (needs root)', asyn
   expect(await codeOf(makePrivateFolder(path))).toBe('DATA_FOLDER_UNSAFE');
 });
 
-test('B16: a folder that holds anything is not closed by us, however open it is; nor is one that everybody shares', async () => {
+test('B16: refuses a folder with content and a shared folder, and does not change their modes', async () => {
   await using folder = await temporaryFolder();
   const foreign = join(folder.path, 'foreign');
   await mkdir(foreign);

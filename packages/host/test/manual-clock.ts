@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import type { WaitingClock } from '../src/index.ts';
 
-/** A clock that passes only while somebody sleeps: a wait of an hour takes no time, and how long it took is exact. */
+/** A clock that advances only during `sleep`: a wait of an hour takes no real time, and its duration is exact. */
 export class ManualClock implements WaitingClock {
   #ms = 0;
   now(): number {

@@ -1,12 +1,12 @@
 /**
  * A small server for tests of service control: listens on an address and returns PONG. Arguments: its folder and its address (a port of
- * 127.0.0.1 or the path of a socket). The file `mode` in the folder says how it behaves.
+ * 127.0.0.1 or the path of a socket). The file `mode` in the folder selects its behavior.
  */
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 
-/** `mute`: never responds. `deaf`: ignores SIGTERM. `lingers`: ends after SIGTERM when the file `release` exists. `crashes`: ends at once. */
+/** `mute`: never responds. `deaf`: ignores SIGTERM. `lingers`: ends after SIGTERM once the file `release` exists. `crashes`: exits with 1. */
 export type ServerMode = 'normal' | 'mute' | 'deaf' | 'lingers' | 'crashes';
 
 const isPort = (address: string): boolean => /^\d+$/.test(address);

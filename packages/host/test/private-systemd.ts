@@ -9,26 +9,26 @@ import { captureTool } from '../src/index.ts';
 const SYSTEMD = '/lib/systemd/systemd';
 const CGROUPS = '/sys/fs/cgroup';
 const BOOT_MS = 20_000;
-/** Where the namespace sees `folder`; only this, /run and the control groups can be written there. */
+/** The path of `folder` in the namespace. Only this, /run and the control groups are writable there. */
 export const SHARED = '/run/shared';
 
-/** A systemd that runs as process 1 of namespaces of its own: it sees no other process, mount, socket or network than its own. */
+/** A systemd that runs as process 1 in its own namespaces, isolated from the processes, mounts, sockets and network of the host. */
 export interface PrivateSystemd extends AsyncDisposable {
   readonly reason: null;
   /** A systemctl that talks to it. */
   readonly systemctlPath: string;
-  /** A folder that it sees as SHARED. */
+  /** A folder that is mounted at SHARED in the namespace. */
   readonly folder: string;
-  /** Runs a program next to it. */
+  /** Runs a program in the namespaces and returns its output. */
   run(...command: readonly string[]): Promise<string>;
 }
-/** Why there can be none on this machine: tests that need it are skipped with this reason. */
+/** Why it cannot run on this machine. Tests that need it are skipped with this reason. */
 export interface NoPrivateSystemd extends AsyncDisposable {
   readonly reason: string;
 }
-const none = (reason: string): NoPrivateSystemd => ({ reason, [Symbol.asyncDispose]: () => Promise.resolve() });
+const unavailable = (reason: string): NoPrivateSystemd => ({ reason, [Symbol.asyncDispose]: () => Promise.resolve() });
 
-/** Runs inside the new namespaces, where it becomes systemd. */
+/** Runs in the new namespaces and then executes systemd. */
 const bootScript = (folder: string, version2: boolean): string => `set -e
 mount -t tmpfs tmpfs /run
 mkdir -p /run/units /run/lock ${SHARED}
@@ -50,7 +50,7 @@ async function isGone(pid: number): Promise<boolean> {
   const text = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => undefined);
   return text === undefined || /^State:\s+Z/m.test(text);
 }
-/** Removes a control group and those that systemd made in it. */
+/** Removes a control group and the groups that systemd created in it. */
 async function removeGroups(path: string): Promise<void> {
   for (const entry of await readdir(path, { withFileTypes: true }))
     if (entry.isDirectory()) await removeGroups(join(path, entry.name));
@@ -65,21 +65,22 @@ async function until(check: () => Promise<boolean>): Promise<boolean> {
   return false;
 }
 
-/** Boots a systemd that knows only these units (name to content; null for a masked one), when this machine lets us. */
+/** Boots a systemd with only these units (name to content; null for a masked one), if this machine supports it. */
 export async function startPrivateSystemd(
   units: Readonly<Record<string, string | null>>,
 ): Promise<PrivateSystemd | NoPrivateSystemd> {
-  if (process.getuid?.() !== 0) return none('namespaces for systemd need root');
-  if (!existsSync(SYSTEMD) || !existsSync('/usr/bin/nsenter')) return none('systemd or util-linux is not installed');
+  if (process.getuid?.() !== 0) return unavailable('namespaces for systemd need root');
+  if (!existsSync(SYSTEMD) || !existsSync('/usr/bin/nsenter'))
+    return unavailable('systemd or util-linux is not installed');
   await using starting = new AsyncDisposableStack();
   const { path: folder } = starting.use(await temporaryFolder());
   const version2 = existsSync(join(CGROUPS, 'cgroup.controllers'));
   const group = join(CGROUPS, version2 ? '' : 'systemd', `lastgood-test-${basename(folder)}`);
-  const made = await mkdir(group).then(
+  const created = await mkdir(group).then(
     () => true,
     () => false,
   );
-  if (!made) return none('control groups cannot be made');
+  if (!created) return unavailable('cannot create control groups');
   starting.defer(() => removeGroups(group));
   await mkdir(join(folder, 'units'));
   const all = { 'test.target': '[Unit]\nDefaultDependencies=no\n', ...units };
@@ -123,7 +124,7 @@ export async function startPrivateSystemd(
     );
   });
   if (!booted)
-    return none(
+    return unavailable(
       `systemd does not run in namespaces here: ${await readFile(join(folder, 'log'), 'utf8').catch(() => 'no log')}`,
     );
   for (const [name, content] of Object.entries(units))

@@ -28,14 +28,14 @@ const sh = (script: string, more: Partial<ToolCall> = {}): ToolCall => ({
 const failureOf = async (work: Promise<unknown>): Promise<Failure> =>
   await work.then(
     () => {
-      throw new Error('nothing was refused');
+      throw new Error('expected a failure');
     },
     (error: unknown) => {
       if (error instanceof Failure) return error;
       throw error;
     },
   );
-/** Counts bytes and remembers whether it was told that all had come. */
+/** Counts bytes and remembers whether its end was reported. */
 class Counter extends Writable {
   bytes = 0;
   ended = false;
@@ -48,13 +48,14 @@ class Counter extends Writable {
     done();
   }
 }
-/** A process that ended but was not yet waited for by its new parent counts as gone. */
+/** False also for a zombie: a process that has ended and that its parent has not yet reaped. */
 async function isAlive(pid: number): Promise<boolean> {
   const found = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined);
   return found !== undefined && found.slice(found.lastIndexOf(')') + 2).split(' ')[0] !== 'Z';
 }
-const gone = (pid: number): Promise<void> => vi.waitFor(async () => expect(await isAlive(pid)).toBe(false), 10_000);
-const pidIn = (path: string): Promise<number> =>
+const untilGone = (pid: number): Promise<void> =>
+  vi.waitFor(async () => expect(await isAlive(pid)).toBe(false), 10_000);
+const readPid = (path: string): Promise<number> =>
   vi.waitFor(async () => {
     const pid = Number((await readFile(path, 'utf8')).trim());
     expect(pid).toBeGreaterThan(0);
@@ -62,14 +63,14 @@ const pidIn = (path: string): Promise<number> =>
   }, 10_000);
 
 for (const signal of ['KILL', 'TERM', 'SEGV', 'INT', 'PIPE'])
-  test(`A1, A17: a tool that SIG${signal} ends after half its output is a failure that names the signal`, async () => {
+  test(`A1, A17: fails and names SIG${signal} when it ends a tool in the middle of its output`, async () => {
     const sink = new Counter();
     const failure = await failureOf(runTool(sh(`head -c ${3 * MIB} /dev/zero; kill -${signal} $$`), sink));
     expect(failure.code).toBe('TOOL_FAILED');
     expect(failure.message).toContain(`SIG${signal}`);
   });
 
-test('A1: a file that a killed tool was writing is never published', async () => {
+test('A1: never publishes the file of a killed tool', async () => {
   const path = join(folder, 'a1');
   const publishing = publishFile(path, async (sink) => {
     await runTool(sh(`head -c ${MIB} /dev/zero; kill -KILL $$`), sink);
@@ -78,64 +79,64 @@ test('A1: a file that a killed tool was writing is never published', async () =>
   expect((await readdir(folder)).filter((name) => name.startsWith('a1'))).toEqual([]);
 });
 
-test('A2: a tool that ends with 1 after its stream ended cleanly is a failure with its last words', async () => {
+test('A2: fails with the last messages of a tool that exits with 1 after a complete stream', async () => {
   const path = join(folder, 'a2');
   const publishing = publishFile(path, async (sink) => {
     await runTool(sh(`head -c ${2 * MIB} /dev/zero; exec >&-; echo 'error: lost the server' >&2; exit 1`), sink);
   });
   const failure = await failureOf(publishing);
-  expect(failure).toMatchObject({ code: 'TOOL_FAILED', message: expect.stringContaining('ended with 1') });
+  expect(failure).toMatchObject({ code: 'TOOL_FAILED', message: expect.stringContaining('ended with exit status 1') });
   expect(failure.message).toContain('lost the server');
   expect((await readdir(folder)).filter((name) => name.startsWith('a2'))).toEqual([]);
 });
 
-test('A5: a tool that makes no progress is ended with its children, also those that ignore SIGTERM', async () => {
-  const [child, deaf] = [join(folder, 'stalled-child'), join(folder, 'stalled-deaf')];
+test('A5: kills a stalled tool and its children, even those that ignore SIGTERM', async () => {
+  const [child, stubborn] = [join(folder, 'stalled-child'), join(folder, 'stalled-stubborn')];
   const script = `sleep infinity & echo $! > ${child}
-    (trap '' TERM; exec >&- 2>&-; echo "$(exec sh -c 'echo $PPID')" > ${deaf}; while :; do sleep 1; done) &
+    (trap '' TERM; exec >&- 2>&-; echo "$(exec sh -c 'echo $PPID')" > ${stubborn}; while :; do sleep 1; done) &
     head -c 10 /dev/zero; wait`;
   const sink = new Counter();
   const failing = failureOf(runTool(sh(script, { stallMs: 1_500 }), sink));
-  const pids = [await pidIn(child), await pidIn(deaf)];
+  const pids = [await readPid(child), await readPid(stubborn)];
   expect(await failing).toMatchObject({ code: 'TOOL_STALLED' });
-  for (const pid of pids) await gone(pid);
+  for (const pid of pids) await untilGone(pid);
 });
 
-test('A5: a tool that runs beyond its time is ended with its children, though it keeps writing', async () => {
+test('A5: kills a tool and its children at the deadline, even while it writes', async () => {
   const child = join(folder, 'late-child');
   const failing = failureOf(
     runTool(sh(`sleep infinity & echo $! > ${child}; exec yes`, { timeoutMs: 1_500, stallMs: 60_000 }), new Counter()),
   );
-  const pid = await pidIn(child);
+  const pid = await readPid(child);
   expect(await failing).toMatchObject({ code: 'JOB_DEADLINE' });
-  await gone(pid);
+  await untilGone(pid);
 });
 
-test('A5: a stopped tool, which no SIGTERM reaches, is killed', async () => {
+test('A5: kills a tool that is stopped by SIGSTOP', async () => {
   const path = join(folder, 'stopped');
   const failing = failureOf(runTool(sh(`echo $$ > ${path}; kill -STOP $$; sleep 60`, { stallMs: 1_000 })));
-  const pid = await pidIn(path);
+  const pid = await readPid(path);
   expect(await failing).toMatchObject({ code: 'TOOL_STALLED' });
-  await gone(pid);
+  await untilGone(pid);
 });
 
-test('A5: bytes, and lines of diagnostics alone, count as progress', async () => {
+test('A5: standard error alone counts as progress', async () => {
   const script = 'for i in 1 2 3 4 5 6; do sleep 0.5; echo working >&2; done; echo done';
   const { stdout } = await captureTool(sh(script, { stallMs: 1_500 }));
   expect(stdout).toBe('done\n');
 });
 
-test('a canceled job ends its tool and says so', async () => {
+test('ends the tool of a canceled job with JOB_CANCELED', async () => {
   const path = join(folder, 'canceled');
   const stop = new AbortController();
   const failing = failureOf(runTool(sh(`echo $$ > ${path}; exec sleep infinity`, { signal: stop.signal })));
-  const pid = await pidIn(path);
+  const pid = await readPid(path);
   stop.abort();
   expect((await failing).code).toBe('JOB_CANCELED');
-  await gone(pid);
+  await untilGone(pid);
 });
 
-test('A18: 400 MB of output pass without being held in memory, whatever the sink does', async () => {
+test('A18: streams 400 MB of output to a slow sink in bounded memory', async () => {
   const before = process.memoryUsage().rss;
   let most = 0;
   class Sampler extends Counter {
@@ -150,7 +151,7 @@ test('A18: 400 MB of output pass without being held in memory, whatever the sink
   expect(most).toBeLessThan(150 * MIB);
 });
 
-test('A18: of 50 MB of diagnostics only the end is kept, in few lines', async () => {
+test('A18: keeps only the last lines of 50 MB of standard error', async () => {
   const before = process.memoryUsage().rss;
   const { stderrTail } = await runTool(sh("yes 'a warning that repeats itself' | head -c 50000000 >&2; echo last >&2"));
   expect(stderrTail.length).toBeLessThanOrEqual(40);
@@ -160,25 +161,25 @@ test('A18: of 50 MB of diagnostics only the end is kept, in few lines', async ()
   expect(oneLine.join('').length).toBeLessThanOrEqual(64 * 1024);
 });
 
-test('output beyond what a caller takes as text is a failure, not a truncation', async () => {
+test('captureTool fails when the output exceeds its limit', async () => {
   expect(await failureOf(captureTool(sh('head -c 100000 /dev/zero'), 99_999))).toMatchObject({
     code: 'TOOL_FAILED',
     message: expect.stringContaining('more than 99999'),
   });
 });
 
-test('A6: a sink that is full ends the tool, and the first cause is named', async () => {
+test('A6: a full sink ends the tool and is reported as the cause', async () => {
   const path = join(folder, 'full-child');
   const full = new Writable({
     write: (_chunk, _encoding, done) => done(Object.assign(new Error('full'), { code: 'ENOSPC' })),
   });
   const failing = failureOf(runTool(sh(`echo $$ > ${path}; exec yes`), full));
-  const pid = await pidIn(path);
+  const pid = await readPid(path);
   expect(await failing).toMatchObject({ code: 'NO_SPACE' });
-  await gone(pid);
+  await untilGone(pid);
 });
 
-test('a damaged input is the cause that is named, not the tool that chokes on it', async () => {
+test('reports a damaged input as the cause, not the tool that fails because of it', async () => {
   const damaged = Readable.from(
     (async function* () {
       yield Buffer.alloc(1000);
@@ -190,7 +191,7 @@ test('a damaged input is the cause that is named, not the tool that chokes on it
   });
 });
 
-test('a tool that ends well before it has read its input is fine, and the input is read to its end all the same', async () => {
+test('a tool may succeed without reading all of its input, which is read to the end unless mayStopReading is set', async () => {
   for (let round = 0; round < 20; round += 1) {
     let read = 0;
     const source = Readable.from(
@@ -211,7 +212,7 @@ test('a tool that ends well before it has read its input is fine, and the input 
   expect(endless.destroyed).toBe(true);
 });
 
-test('an input that turns out to be damaged behind what the tool read is a failure', async () => {
+test('fails when the input is damaged after the part that the tool has read', async () => {
   const damaged = Readable.from(
     (async function* () {
       for (let round = 0; round < 40; round += 1) yield Buffer.alloc(64 * 1024);
@@ -222,7 +223,7 @@ test('an input that turns out to be damaged behind what the tool read is a failu
   expect(failure.code).toBe('BACKUP_CORRUPT');
 });
 
-test('J3: a tool that is missing, not executable or no program is a typed failure', async () => {
+test('J3: fails with a code when a tool is missing, not executable or not a program', async () => {
   const [plain, odd] = [join(folder, 'plain'), join(folder, 'odd')];
   await writeFile(plain, '#!/bin/sh\n', { mode: 0o644 });
   await writeFile(odd, 'no_such_command_of_a_program', { mode: 0o755 });
@@ -232,7 +233,10 @@ test('J3: a tool that is missing, not executable or no program is a typed failur
     code: 'TOOL_FAILED',
     message: expect.stringContaining('ermission denied'),
   });
-  expect(await call(odd)).toMatchObject({ code: 'TOOL_FAILED', message: expect.stringContaining('ended with 127') });
+  expect(await call(odd)).toMatchObject({
+    code: 'TOOL_FAILED',
+    message: expect.stringContaining('ended with exit status 127'),
+  });
   expect(await failureOf(runTool(sh('true', { cwd: join(folder, 'nowhere') })))).toMatchObject({
     code: 'TOOL_FAILED',
     message: expect.stringContaining('nowhere'),
@@ -244,7 +248,7 @@ const node = (...args: string[]): ToolCall => ({ ...sh(''), file: process.execPa
 const lines = async (call: ToolCall): Promise<unknown> => JSON.parse((await captureTool(call)).stdout);
 
 test.skipIf(!existsSync('/usr/bin/prlimit'))(
-  'J3: without file descriptors (EMFILE) a call fails typed, and the next works (needs prlimit)',
+  'J3: fails with a code when no file descriptor is free (EMFILE), and the next call succeeds (needs prlimit)',
   async () => {
     const call = node('descriptors');
     const limited = { ...call, file: '/usr/bin/prlimit', args: ['--nofile=128', call.file, ...call.args] };
@@ -255,55 +259,55 @@ test.skipIf(!existsSync('/usr/bin/prlimit'))(
 );
 
 test.skipIf(!existsSync('/usr/bin/prlimit') || process.getuid?.() !== 0)(
-  'J3: without processes (EAGAIN) a call fails typed and its caller lives (needs prlimit and root)',
+  'J3: fails with a code when no process can be created (EAGAIN) (needs prlimit and root)',
   async () => {
-    // Root has no such limit: the caller is a user of its own.
+    // The limit does not apply to root, so the caller runs as another user.
     const user = { uid: 54_321, gid: 54_321 };
     expect(await lines({ ...node('processes'), user })).toEqual([expect.stringMatching(/^TOOL_FAILED: .*EAGAIN/)]);
   },
 );
 
-test('M19: a tool dies with its parent, even when that is killed', async () => {
+test('M19: a tool dies with its parent, even after SIGKILL', async () => {
   const path = join(folder, 'orphan');
   const stop = new AbortController();
   const parent = runTool({ ...node('hold', path), signal: stop.signal });
   parent.catch(() => undefined);
-  const pid = await pidIn(path);
+  const pid = await readPid(path);
   const status = await readFile(`/proc/${pid}/status`, 'utf8');
   const parentPid = Number(/^PPid:\s+(\d+)$/m.exec(status)?.[1]);
   process.kill(parentPid, 'SIGKILL');
-  await gone(pid);
+  await untilGone(pid);
   expect(await failureOf(parent)).toMatchObject({ code: 'TOOL_FAILED', message: expect.stringContaining('SIGKILL') });
 });
 
-test('M12: a secret of the environment is in no argument of any process and in no error', async () => {
+test('M12: a secret in the environment appears in no process arguments and no error', async () => {
   const secret = randomBytes(16).toString('hex');
   const path = join(folder, 'with-secret');
   const failing = failureOf(
-    runTool(sh(`echo $$ > ${path}; read line; exit 7`, { env: { PGPASSWORD: secret }, stdin: released() })),
+    runTool(sh(`echo $$ > ${path}; read line; exit 7`, { env: { PGPASSWORD: secret }, stdin: waitForRelease() })),
   );
-  await pidIn(path);
+  await readPid(path);
   for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name)))
     expect(await readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => '')).not.toContain(secret);
   release();
   const failure = await failing;
-  expect(failure).toMatchObject({ code: 'TOOL_FAILED', message: expect.stringContaining('ended with 7') });
+  expect(failure).toMatchObject({ code: 'TOOL_FAILED', message: expect.stringContaining('ended with exit status 7') });
   expect(JSON.stringify([failure.message, failure.stack, failure.wireError])).not.toContain(secret);
 });
 let release = (): void => undefined;
-function released(): Readable {
-  const held = new Promise<void>((resolve) => {
+function waitForRelease(): Readable {
+  const released = new Promise<void>((resolve) => {
     release = resolve;
   });
   return Readable.from(
     (async function* () {
-      await held;
+      await released;
       yield Buffer.from('go\n');
     })(),
   );
 }
 
-test('I10: a tool that ends well and leaves a child in the background leaves none', async () => {
+test('I10: kills the background child of a tool that succeeds', async () => {
   await using folder = await temporaryFolder();
   const file = join(folder.path, 'pid');
   await captureTool({
@@ -317,8 +321,8 @@ test('I10: a tool that ends well and leaves a child in the background leaves non
 });
 function readStateOf(pid: string): string {
   try {
-    // A child that is dead and not yet waited for by init is gone as well.
-    return /^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8')) ? 'gone' : 'there';
+    // A zombie that init has not yet reaped counts as gone.
+    return /^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8')) ? 'gone' : 'alive';
   } catch {
     return 'gone';
   }

@@ -15,7 +15,7 @@ let cleanup: AsyncDisposableStack;
 let folder: string;
 let settings: Partial<CapabilitySettings>;
 
-/** A host that systemd runs, with one unit, and an agent that runs as root in a control group. */
+/** Prepares a host that runs systemd with one unit, and an agent that runs as root in a control group. */
 async function given(state: UnitState, cgroup = '0::/\n'): Promise<void> {
   const { path: systemctlPath } = await FakeSystemctl.create(join(folder, 'fake'), state);
   await mkdir(join(folder, 'systemd'));

@@ -1,7 +1,7 @@
 /**
- * Decisions about systemd units. A unit runs as a state machine of files behind a real executable `systemctl`, because most machines that
- * run these tests have no systemd as process 1, and because states that pass in milliseconds have to be held. What the fake reports was
- * taken from systemd 252; real-systemd.test.ts runs the same operations with a real one where that is possible.
+ * Decisions about systemd units, tested with a fake executable `systemctl`: most test machines do not run systemd as process 1, and some
+ * states last only milliseconds. The reports of the fake were recorded from systemd 252. real-systemd.test.ts runs the same operations
+ * with a real systemd where possible.
  */
 import { join } from 'node:path';
 import { Failure } from '@lastgood/core';
@@ -228,13 +228,13 @@ for (const [what, block, code] of [
   });
 }
 
-test('does not take a unit that does not exist for one that is down', async () => {
+test('does not report a unit that does not exist as down', async () => {
   await given(NOT_FOUND);
   const gone = { ...limited(), isReady: async () => false };
   await expect(control.stop(gone)).rejects.toMatchObject({ code: 'SERVICE_NOT_FOUND' });
 });
 
-test('takes a masked unit that is down for stopped', async () => {
+test('reports a masked unit that is down as stopped', async () => {
   await given(MASKED);
   expect(await control.stop(limited())).toEqual({ changed: false, ended: 'unreported' });
 });
@@ -245,7 +245,7 @@ for (const operation of ['start', 'stop'] as const)
     await expect(control[operation](limited())).rejects.toMatchObject({
       code: 'SERVICE_FAILED',
       message: 'db.service is active, but it runs no process of its own',
-      remedy: expect.stringContaining('postgresql@15-main.service'),
+      remedy: expect.stringContaining('cluster@main.service'),
     });
     expect(await systemctl.calls()).toEqual([]);
   });
@@ -279,7 +279,7 @@ for (const [exitCode, code] of [
   });
 }
 
-test('succeeds when systemctl refuses and the unit is in the wanted state all the same', async () => {
+test('succeeds when systemctl fails but the unit is in the wanted state', async () => {
   await given(RUNNING, STOPPED);
   await systemctl.exitWith('stop', 5);
   expect(await control.stop(limited())).toMatchObject({ changed: true });

@@ -5,7 +5,7 @@ import { afterAll, beforeEach, expect, test } from 'vitest';
 import { findProgramProblem } from '../src/index.ts';
 
 const root = process.getuid?.() === 0;
-const SOMEBODY = 65_534;
+const OTHER_USER = 65_534;
 const cleanup = new AsyncDisposableStack();
 let folder: string;
 let program: string;
@@ -23,7 +23,7 @@ test('accepts a program in folders that only root and this user can write, below
   expect(await findProgramProblem(program)).toBeNull();
 });
 
-test('accepts a program of the system', async () => {
+test('accepts a system program', async () => {
   expect(await findProgramProblem('/bin/sh')).toBeNull();
 });
 
@@ -39,10 +39,10 @@ test('B16: refuses a program in a folder in which others could replace it', asyn
 });
 
 test.skipIf(!root)('B16: refuses a program or a folder of another user (needs root)', async () => {
-  await lchown(program, SOMEBODY, SOMEBODY);
+  await lchown(program, OTHER_USER, OTHER_USER);
   expect(await findProgramProblem(program)).toEqual({ code: 'foreign-owner', path: program });
   await lchown(program, 0, 0);
-  await lchown(join(folder, 'bin'), SOMEBODY, SOMEBODY);
+  await lchown(join(folder, 'bin'), OTHER_USER, OTHER_USER);
   expect(await findProgramProblem(program)).toEqual({ code: 'foreign-owner', path: join(folder, 'bin') });
 });
 
@@ -52,7 +52,7 @@ test('follows symbolic links, absolute and relative', async () => {
   expect(await findProgramProblem(join(folder, 'link'))).toBeNull();
 });
 
-test('B16: checks what a symbolic link leads through, not only where it ends', async () => {
+test('B16: checks the folders of every symbolic link, not only the final target', async () => {
   await mkdir(join(folder, 'open'));
   await symlink(program, join(folder, 'open', 'hop'));
   await symlink(join(folder, 'open', 'hop'), join(folder, 'link'));
@@ -65,7 +65,7 @@ test('B16: checks what a symbolic link leads through, not only where it ends', a
 
 test.skipIf(!root)('B16: refuses a symbolic link of another user (needs root)', async () => {
   await symlink(program, join(folder, 'link'));
-  await lchown(join(folder, 'link'), SOMEBODY, SOMEBODY);
+  await lchown(join(folder, 'link'), OTHER_USER, OTHER_USER);
   expect(await findProgramProblem(join(folder, 'link'))).toEqual({ code: 'foreign-owner', path: join(folder, 'link') });
 });
 

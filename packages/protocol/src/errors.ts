@@ -7,21 +7,21 @@ import { z } from 'zod';
 export const ERROR_CATALOG = {
   BUG: { exit: 1, remedy: 'This is a defect of Lastgood. Report it with the log of the host named in the job.' },
   BAD_INPUT: { exit: 64, remedy: 'Correct the value that the message names and repeat the call.' },
-  CONFIG_INVALID: { exit: 64, remedy: 'Correct the lines that the message names; the running configuration was kept.' },
+  CONFIG_INVALID: { exit: 64, remedy: 'Correct what the message names in the configuration.' },
   UNAUTHENTICATED: {
     exit: 2,
     remedy: 'Give a valid token with --token-file or LASTGOOD_TOKEN_FILE; `lastgood tokens create` makes one.',
   },
   FORBIDDEN: { exit: 3, remedy: 'Use a token whose scope allows this, or ask an administrator for one.' },
   NOT_FOUND: { exit: 2, remedy: 'List what exists with `lastgood targets`, `lastgood backups` or `lastgood jobs`.' },
-  CONFLICT: { exit: 2, remedy: 'Wait for the other job to end (`lastgood jobs`), then try again.' },
+  CONFLICT: { exit: 2, remedy: 'Another change came first. Look at the current state, then try again.' },
   CONTROL_UNREACHABLE: {
     exit: 2,
     remedy: 'Check that the control plane runs (`lastgood control`) and the address in --url.',
   },
   AGENT_OFFLINE: {
     exit: 2,
-    remedy: 'Start the agent of that host (`lastgood agent`); the job waits until its start-by time.',
+    remedy: 'Start the agent of that host (`lastgood agent`); it reports what became of its jobs.',
   },
   ENROLL_TOKEN_INVALID: {
     exit: 2,
@@ -34,11 +34,11 @@ export const ERROR_CATALOG = {
   COMMAND_UNSUPPORTED: { exit: 2, remedy: 'Upgrade the agent of that host; it does not know this command.' },
   ALREADY_RUNNING: {
     exit: 2,
-    remedy: 'Another process holds this data folder. Stop it first; the message names its pid.',
+    remedy: 'Stop the process that the message names first.',
   },
   DATA_FOLDER_UNSAFE: {
     exit: 2,
-    remedy: 'Give the folder to the user that runs Lastgood, with mode 0700 (files 0600).',
+    remedy: 'Correct owner and mode of the path that the message names: 0700 for folders, 0600 for files.',
   },
   HOST_LIMIT: { exit: 3, remedy: "The agent's own file does not allow this; change `allow` there, on the host." },
   NOT_CONFIRMED: { exit: 3, remedy: 'Repeat with --confirm and the exact name that the plan shows.' },
@@ -64,7 +64,11 @@ export const ERROR_CATALOG = {
     exit: 2,
     remedy: 'Install client tools of at least the major version of the server, without known data-loss defects.',
   },
-  TOOL_FAILED: { exit: 2, remedy: 'Read the last lines of the tool in the message; the job left nothing behind.' },
+  TOOL_FAILED: {
+    exit: 2,
+    remedy:
+      'Look for what ended the tool (the log of the server, a full disk, the out-of-memory killer), then try again.',
+  },
   TOOL_STALLED: { exit: 2, remedy: 'The tool made no progress. Look for locks on the database or a hanging disk.' },
   SERVICE_NOT_FOUND: {
     exit: 2,
@@ -90,12 +94,20 @@ export const ERROR_CATALOG = {
     exit: 2,
     remedy: 'Check that the server runs and that the connection in the agent file is right.',
   },
-  DATABASE_REFUSED: { exit: 2, remedy: 'Grant the role what the message names, then try again.' },
+  DATABASE_REFUSED: { exit: 2, remedy: 'Grant the role of the agent what the message names, then try again.' },
+  DATABASE_ERROR: {
+    exit: 2,
+    remedy: 'Read the whole message in the log of the server; it was left out here, because it may contain data.',
+  },
+  TARGET_BUSY: {
+    exit: 2,
+    remedy: 'Wait until other sessions of the database have released what the message names, then try again.',
+  },
   SOURCE_CHANGED: { exit: 2, remedy: 'The schema changed under the dump. The job can be sent again.' },
-  NO_SPACE: { exit: 2, remedy: 'Free space in the repository (or `lastgood rotate`), then repeat the backup.' },
+  NO_SPACE: { exit: 2, remedy: 'Free space on the disk that the message names, then try again.' },
   IO_ERROR: {
     exit: 2,
-    remedy: 'The repository reported an input/output error; check the disk before trusting it again.',
+    remedy: 'Check the disk or network file system that the message names before you rely on it again.',
   },
   REPOSITORY_NOT_MOUNTED: {
     exit: 2,
@@ -104,6 +116,10 @@ export const ERROR_CATALOG = {
   REPOSITORY_UNSAFE: {
     exit: 2,
     remedy: 'Remove the symlink or repair owner and mode (0700/0600) of the path that the message names.',
+  },
+  OBJECT_EXISTS: {
+    exit: 2,
+    remedy: 'Another process stored this object first. Check that one agent writes to the target.',
   },
   REPOSITORY_FOREIGN: {
     exit: 2,
@@ -117,19 +133,32 @@ export const ERROR_CATALOG = {
     exit: 4,
     remedy: 'The manifest was damaged or edited. Treat the backup as lost and take a new one.',
   },
-  BACKUP_IN_USE: { exit: 2, remedy: 'Another job uses this backup. Wait for it to end.' },
+  BACKUP_HELD: { exit: 3, remedy: 'Release the backup first if it is to be removed; a hold is set deliberately.' },
+  BACKUP_NEEDED: {
+    exit: 3,
+    remedy: 'Remove the backups that the message names first; they cannot be restored without it.',
+  },
+  NEWER_FORMAT: {
+    exit: 2,
+    remedy: 'Upgrade Lastgood on this host: the backup was made by a newer version. The backup itself is unharmed.',
+  },
+  SEGMENT_CONFLICT: {
+    exit: 4,
+    remedy: 'Two servers write to one log stream. Stop the one that is not in service, then take a new backup.',
+  },
   CLOCK_UNTRUSTED: {
     exit: 3,
     remedy: 'The clocks of host, control plane and repository disagree. Repair them; nothing was deleted.',
   },
   TARGET_NOT_EMPTY: {
     exit: 3,
-    remedy: 'Choose a new name, or swap (`--swap`), or consent by name to replace what is there.',
+    remedy: 'Choose another name, or replace the database with `--swap`.',
   },
   RESTORE_FAILED: { exit: 2, remedy: 'The old data is untouched. The message lists what the engine refused.' },
   UNDO_IMPOSSIBLE: {
     exit: 2,
-    remedy: 'The old database is no longer kept under its aside name. Restore from a backup instead.',
+    remedy:
+      'Look at the databases of the server before you change anything; `lastgood status` lists what restores set aside.',
   },
 } as const satisfies Record<string, { readonly exit: number; readonly remedy: string }>;
 

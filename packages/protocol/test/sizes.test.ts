@@ -4,6 +4,7 @@ import {
   boundedValue,
   confirmReported,
   emptyAgentLedger,
+  type Finding,
   finishJob,
   helloInputSchema,
   helloOf,
@@ -12,6 +13,8 @@ import {
   jobKey,
   jobResultSchema,
   LIMITS,
+  makeFinding,
+  makeRefusal,
   markRunning,
   receiveReport,
   reportBatch,
@@ -45,7 +48,7 @@ const decisionsOf = (count: number) =>
     backupId: jobId(n),
     finishedAt: '2026-01-15T12:00:00.000Z',
     keep: n >= 50,
-    reason: 'one of the newest 24 of its group, which are kept whatever their age',
+    reason: { code: 'KEEP_LAST', params: { count: 24, database: 'shop_of_prod' } },
   }));
 const rotated = (count: number, removedCount = 50) => ({
   command: 'rotate',
@@ -57,24 +60,28 @@ const rotated = (count: number, removedCount = 50) => ({
 });
 const texts = (count: number, length: number): string[] =>
   Array.from({ length: count }, (_, n) => `${n}`.repeat(length));
+const warnings = (count: number, length: number): Finding[] =>
+  texts(count, length).map((reason) => makeFinding('VERDICT_UNREADABLE', null, { reason }));
 const summary = {
   backupId: ONE,
   target: 'shop',
   repository: 'local',
   engine: 'postgres',
-  kind: 'logical',
+  method: 'logical',
   sequence: 1,
   jobId: ONE,
   startedAt: '2026-01-15T12:00:00.000Z',
-  snapshotAt: '2026-01-15T12:00:00.000Z',
+  recoveryPoint: '2026-01-15T12:00:00.000Z',
   finishedAt: '2026-01-15T12:00:00.000Z',
-  databases: texts(1_000, 50),
+  contents: texts(1_000, 50).map((name) => ({ kind: 'database', name, bytes: 1 })),
+  dependsOn: [],
+  restorable: { ok: true },
   producedBytes: 1,
   storedBytes: 1,
   manifestSha256: 'a'.repeat(64),
   state: 'good',
   verified: null,
-  warnings: texts(500, 400),
+  warnings: warnings(500, 400),
 };
 const plan = {
   hash: 'b'.repeat(64),
@@ -92,10 +99,14 @@ const plan = {
   overwrites: texts(300, 20),
   missingRoles: texts(300, 20),
   missingExtensions: texts(300, 20),
-  warnings: texts(300, 200),
-  refusals: texts(1, 9_000),
+  warnings: warnings(300, 200),
+  refusals: [makeRefusal('PREPARED_TRANSACTIONS', null, { transactions: texts(1, 9_000) })],
 };
-const finding = { level: 4, object: 'data/0001.dump.zst', message: 'm'.repeat(3_000) };
+const finding = {
+  level: 4,
+  object: 'data/0001.dump.zst',
+  ...makeFinding('DUMP_REFUSED', null, { reason: 'm'.repeat(3_000) }),
+};
 const LARGE = {
   backup: { command: 'backup', backup: summary, durationMs: 7 },
   verify: {
@@ -116,7 +127,7 @@ const LARGE = {
     database: 'shop',
     into: 'shop',
     oldKeptAs: 'shop__lastgood_old_1',
-    warnings: texts(300, 300),
+    warnings: warnings(300, 300),
     tables: 3,
     rows: 4,
     durationMs: 7,
@@ -159,7 +170,7 @@ test('a plan that is cut never looks as if nothing was refused, and a backup kee
   expect(cutPlan.plan.refusals).toHaveLength(1);
   expect(cutPlan.plan.hash).toBe(plan.hash);
   const cutBackup = boundedValue(LARGE.backup as never, 2_048) as never as { backup: typeof summary };
-  const { databases: _databases, warnings: _warnings, ...facts } = summary;
+  const { contents: _contents, warnings: _warnings, ...facts } = summary;
   expect(cutBackup.backup).toMatchObject(facts);
 });
 

@@ -1,3 +1,8 @@
-export { createFolderRepository, openFolderRepository } from './folder/folder-repository.ts';
-export { checkMount, type FolderRepositoryOptions } from './folder/repository-marker.ts';
-export { summaryOf } from './summary.ts';
+export { createRepository, openRepository, type RepositoryOptions } from './format/repository.ts';
+export {
+  createFolderRepository,
+  type FolderRepositoryOptions,
+  openFolderRepository,
+} from './stores/folder/folder-repository.ts';
+export { FolderStore } from './stores/folder/folder-store.ts';
+export { checkMount } from './stores/folder/mount.ts';

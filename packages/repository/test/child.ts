@@ -2,7 +2,7 @@
 import { buffer } from 'node:stream/consumers';
 import { Failure, type Repository } from '@lastgood/core';
 import { openFolderRepository } from '../src/index.ts';
-import { begin, dump, facts, from, globals, never, publish, ref } from './store.ts';
+import { begin, dump, facts, from, globals, never, publish, ref, understood } from './store.ts';
 
 async function call(repository: Repository, what: string, backupId: string): Promise<unknown> {
   switch (what) {
@@ -39,7 +39,7 @@ async function call(repository: Repository, what: string, backupId: string): Pro
 }
 
 const [path = '', what = '', backupId = ''] = process.argv.slice(2);
-const said = await openFolderRepository({ path })
+const said = await openFolderRepository({ understood, path })
   .then((repository) => call(repository, what, backupId))
   .catch((error: unknown) =>
     error instanceof Failure ? { code: error.code, message: error.message } : `not typed: ${String(error)}`,

@@ -6,7 +6,7 @@ import type { Repository } from '@lastgood/core';
 import { temporaryFolder } from '@lastgood/testkit';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createFolderRepository } from '../src/index.ts';
-import { inChild, publish, ref } from './store.ts';
+import { inChild, publish, ref, understood } from './store.ts';
 
 const strace = existsSync('/usr/bin/strace');
 let cleanup: AsyncDisposableStack;
@@ -18,21 +18,22 @@ beforeEach(async () => {
   cleanup = new AsyncDisposableStack();
   base = cleanup.use(await temporaryFolder()).path;
   path = join(base, 'repository');
-  repository = await createFolderRepository({ path });
+  repository = await createFolderRepository({ understood, path });
 });
 afterEach(() => cleanup.disposeAsync());
 
 /** The calls of one piece of work in their order, as `sync <path>`, `name <path>` or `gone <path>`, below the repository; ids are `ID`. */
 async function callsOf(what: string): Promise<string[]> {
   const trace = join(base, 'trace');
-  const calls = 'trace=fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat';
+  const calls = 'trace=fsync,fdatasync,rename,renameat,renameat2,link,linkat,unlink,unlinkat,rmdir';
   await inChild(['-y', '-s', '4096', '-o', trace, '-e', calls], path, what);
   return (await readFile(trace, 'utf8')).split('\n').flatMap((line) => {
     const below = line.lastIndexOf(path);
     if (below < 0 || !/ = 0( |$)/.test(line)) return [];
     const at = /^[^"<>]*/.exec(line.slice(below + path.length))?.[0] ?? '';
-    const kind = /sync\(/.test(line) ? 'sync' : /rename/.test(line) ? 'name' : 'gone';
-    return [`${kind} ${at.slice(1).replaceAll(/[0-9a-f]{8}-[0-9a-f-]{27}/g, 'ID') || '.'}`];
+    const kind = /sync\(/.test(line) ? 'sync' : /rename|[ (]link/.test(line) ? 'name' : 'gone';
+    const name = at.slice(1).replaceAll(/[0-9a-f]{8}-[0-9a-f-]{27}/g, 'ID');
+    return [`${kind} ${name.replace(/\.[0-9a-f]{8}\.partial$/, '.partial') || '.'}`];
   });
 }
 
@@ -63,7 +64,7 @@ for (const [when, before] of [
         expectOrder(calls, `sync ${folder}`, ...manifest);
       for (const object of ['0001.dump.zst', '0002.sql.zst'].map((name) => `${BACKUP}/data/${name}`))
         expectOrder(calls, `sync ${object}.partial`, `name ${object}`, `sync ${BACKUP}/data`, ...manifest);
-      expectOrder(calls, ...manifest, `gone ${BACKUP}/unfinished`, `sync ${BACKUP}`);
+      expectOrder(calls, ...manifest, `gone ${BACKUP}/incomplete`, `sync ${BACKUP}`);
     },
   );
 

@@ -6,7 +6,7 @@ import { uuidv7 } from '@lastgood/host';
 import { temporaryFolder } from '@lastgood/testkit';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { createFolderRepository } from '../src/index.ts';
-import { begin, dump, failureOf, folderOf, from, inChild, never, publish, ref, targetOf } from './store.ts';
+import { begin, dump, failureOf, folderOf, from, inChild, never, publish, ref, targetOf, understood } from './store.ts';
 
 const strace = existsSync('/usr/bin/strace');
 const cleanup = new AsyncDisposableStack();
@@ -19,7 +19,7 @@ beforeAll(async () => {
 });
 beforeEach(async () => {
   path = join(base, uuidv7());
-  repository = await createFolderRepository({ path });
+  repository = await createFolderRepository({ understood, path });
 });
 afterAll(() => cleanup.disposeAsync());
 
@@ -27,7 +27,8 @@ const folder = (backupId: string, ...below: string[]): string => join(folderOf(p
 const tombstone = (backupId: string): string => join(targetOf(path), 'tombstones', `${backupId}.json`);
 async function listed(): Promise<{ good: string[]; broken: { backupId: string; reason: string }[] }> {
   const { backups, broken } = await repository.list(ref);
-  return { good: backups.map(({ manifest }) => manifest.backupId), broken };
+  const reasons = broken.map(({ backupId, error: { code, message } }) => ({ backupId, reason: `${code}: ${message}` }));
+  return { good: backups.map(({ manifest }) => manifest.backupId), broken: reasons };
 }
 async function removed(): Promise<string> {
   const backupId = await publish(repository);
@@ -101,7 +102,7 @@ test('A16: what was given up after its manifest had its name is removed manifest
   await writer.abandon();
   expect(existsSync(folder(backupId))).toBe(false);
   const [rest, kept] = [await publish(repository), await publish(repository)];
-  for (const each of [rest, kept]) await writeFile(folder(each, 'unfinished'), '', { mode: 0o600 });
+  for (const each of [rest, kept]) await writeFile(folder(each, 'incomplete'), '', { mode: 0o600 });
   for (const name of await readdir(folder(rest, 'data'))) await unlink(folder(rest, 'data', name));
   expect((await listed()).good).toEqual([kept]);
   expect(await repository.sweep(ref, new Set())).toEqual([rest]);
@@ -110,18 +111,18 @@ test('A16: what was given up after its manifest had its name is removed manifest
 
 test('B11, A16: a marked backup that lacks one object of many is neither good nor swept: what is left of it may be needed', async () => {
   const backupId = await publish(repository);
-  await writeFile(folder(backupId, 'unfinished'), '', { mode: 0o600 });
+  await writeFile(folder(backupId, 'incomplete'), '', { mode: 0o600 });
   await unlink(folder(backupId, 'data', '0002.sql.zst'));
   expect(await repository.sweep(ref, new Set())).toEqual([]);
-  expect(await readdir(folder(backupId))).toEqual(['data', 'manifest.json', 'unfinished']);
+  expect(await readdir(folder(backupId))).toEqual(['data', 'incomplete', 'manifest.json']);
   expect(await listed()).toMatchObject({ good: [], broken: [{ backupId }] });
 });
 
 test('A16: a partial file that is left alone is swept, and is no lost manifest', async () => {
   const backupId = uuidv7();
   await (await begin(repository, backupId)).add(dump, from(Buffer.from('rows')));
-  for (const name of ['unfinished', 'data/0001.dump.zst']) await unlink(folder(backupId, name));
-  await writeFile(folder(backupId, 'data', '0003.dump.zst.partial'), 'x', { mode: 0o600 });
+  for (const name of ['incomplete', 'data/0001.dump.zst']) await unlink(folder(backupId, name));
+  await writeFile(folder(backupId, 'data', '0003.dump.zst.0a1b2c3d.partial'), 'x', { mode: 0o600 });
   expect(await listed()).toEqual({ good: [], broken: [] });
   expect(await repository.sweep(ref, new Set())).toEqual([backupId]);
 });
@@ -138,7 +139,7 @@ for (const what of ['list', 'broken', 'sweep', 'purge'] as const)
         if (what === 'purge') expect(said).toContain('IO_ERROR');
       }
       // With its mark, one that seems to have no manifest would be taken for unfinished.
-      await writeFile(folder(kept, 'unfinished'), '', { mode: 0o600 });
+      await writeFile(folder(kept, 'incomplete'), '', { mode: 0o600 });
       const lie = ['-o', '/dev/null', '-P', folder(kept, 'manifest.json'), '-e', 'inject=statx:error=EIO'];
       if (what === 'sweep') expect(await inChild(lie, path, what)).toMatchObject({ code: 'IO_ERROR' });
       expect((await listed()).good).toEqual([kept]);
@@ -167,7 +168,7 @@ test.skipIf(!strace)(
   'A7, A16: a backup that fails while its folder cannot be written tells the first cause, and is swept later (needs strace)',
   async () => {
     const lie = ['-o', '/dev/null', '-e', 'inject=unlink,unlinkat,rmdir:error=EROFS'];
-    const failing = ['-e', 'inject=rename,renameat,renameat2:error=EIO:when=5'];
+    const failing = ['-e', 'inject=rename,renameat,renameat2:error=EIO:when=3'];
     const said = await inChild([...lie, ...failing], path, 'give up');
     expect(said).toMatchObject({ code: 'IO_ERROR', message: expect.stringContaining('manifest.json: EIO') });
     expect(await repository.sweep(ref, new Set())).toHaveLength(1);

@@ -6,7 +6,7 @@ import { uuidv7 } from '@lastgood/host';
 import { temporaryFolder } from '@lastgood/testkit';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createFolderRepository, openFolderRepository } from '../src/index.ts';
-import { begin, dump, facts, failureOf, from, never, publish, ref, targetOf } from './store.ts';
+import { begin, dump, facts, failureOf, from, never, publish, ref, targetOf, understood } from './store.ts';
 
 let cleanup: AsyncDisposableStack;
 let path: string;
@@ -16,8 +16,8 @@ let theirs: Repository;
 beforeEach(async () => {
   cleanup = new AsyncDisposableStack();
   path = join(cleanup.use(await temporaryFolder()).path, 'repository');
-  ours = await createFolderRepository({ path, writer: 'ours' });
-  theirs = await openFolderRepository({ path, writer: 'theirs' });
+  ours = await createFolderRepository({ understood, path, writer: 'ours' });
+  theirs = await openFolderRepository({ understood, path, writer: 'theirs' });
 });
 afterEach(() => cleanup.disposeAsync());
 
@@ -31,7 +31,7 @@ test('A15, B14: what another installation writes is not changed by us, and can b
   await (await begin(ours, unfinished)).add(dump, from(Buffer.from('rows')));
   await ours.remove(ref, await publish(ours), 0);
   const verdict = { level: 1, at: '2026-01-01T00:00:00Z', passed: false } as const;
-  for (const repository of [theirs, await openFolderRepository({ path })])
+  for (const repository of [theirs, await openFolderRepository({ understood, path })])
     for (const change of [
       () => begin(repository),
       () => repository.remove(ref, backupId, 0),

@@ -2,14 +2,14 @@
 import { randomBytes } from 'node:crypto';
 import { writeSync } from 'node:fs';
 import { createFolderRepository } from '../src/index.ts';
-import { dump, facts, from, globals, ref as shop } from './store.ts';
+import { dump, facts, from, globals, ref as shop, understood } from './store.ts';
 
 const [path = '', target = ''] = process.argv.slice(2);
 const ref = { ...shop, target };
 const tell = (step: string, id: string): number => writeSync(1, `${step} ${id}\n`);
 const uuid = (n: number): string => `01a20000-0000-7000-8000-${n.toString(16).padStart(12, '0')}`;
 
-const repository = await createFolderRepository({ path });
+const repository = await createFolderRepository({ understood, path });
 const made: string[] = [];
 for (let n = 1; ; n += 1) {
   const backupId = uuid(n);

@@ -8,7 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { powerCutDisk } from '@lastgood/testkit';
 import { afterAll, expect, test } from 'vitest';
 import { openFolderRepository } from '../src/index.ts';
-import { never, publish, ref as shop, targetOf } from './store.ts';
+import { never, publish, ref as shop, targetOf, understood } from './store.ts';
 
 const cleanup = new AsyncDisposableStack();
 const disk = cleanup.use(await powerCutDisk());
@@ -76,7 +76,7 @@ test.skipIf(disk.path === null)(
       const { before, last } = await workUntilCut(path, target, steps, waitMs);
       await disk.mountAgain();
       const where = `round ${round} of seed ${SEED}`;
-      const repository = await openFolderRepository({ path });
+      const repository = await openFolderRepository({ understood, path });
       const swept = await repository.sweep(ref, new Set());
       expect(await repository.sweep(ref, new Set()), where).toEqual([]);
       const { backups, broken } = await repository.list(ref);
@@ -104,7 +104,7 @@ test.skipIf(disk.path === null)(
       ).toEqual([]);
     }
     // The disk works on, and so does the repository.
-    expect(await publish(await openFolderRepository({ path }))).toBeTruthy();
+    expect(await publish(await openFolderRepository({ understood, path }))).toBeTruthy();
   },
   180_000,
 );
@@ -117,7 +117,7 @@ test.skipIf(disk.path === null)(
     const { begin, dump, from } = await import('./store.ts');
     const { randomBytes } = await import('node:crypto');
     const { readFile } = await import('node:fs/promises');
-    const repository = await createFolderRepository({ path: join(disk.path, 'read-back') });
+    const repository = await createFolderRepository({ understood, path: join(disk.path, 'read-back') });
     const readFromDisk = async (): Promise<number> =>
       Number(/^read_bytes: (\d+)$/m.exec(await readFile('/proc/self/io', 'utf8'))?.[1]);
     const writer = await begin(repository);

@@ -1,21 +1,35 @@
 /** What the tests of this package share: one target's backups, made as an agent makes them. */
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { type BackupFacts, type BackupWriter, Failure, type Repository } from '@lastgood/core';
+import {
+  type BackupFacts,
+  type BackupMethodSupport,
+  type BackupWriter,
+  Failure,
+  type Repository,
+} from '@lastgood/core';
 import { captureTool, uuidv7 } from '@lastgood/host';
 
 export const ref = { environment: 'test', host: 'db-1', target: 'shop' };
-export const dump = { role: 'dump', database: 'shop', extension: 'dump' } as const;
-export const globals = { role: 'globals', database: null, extension: 'sql' } as const;
+export const dump = { role: 'dump', contents: 'shop', extension: 'dump' } as const;
+export const globals = { role: 'globals', contents: null, extension: 'sql' } as const;
 export const facts: BackupFacts = {
-  kind: 'logical',
-  snapshotAt: '2026-01-01T00:00:00Z',
+  method: 'logical',
+  recoveryPoint: '2026-01-01T00:00:00Z',
+  contents: [{ kind: 'database', name: 'shop', bytes: 16 }],
+  dependsOn: [],
+  logRange: null,
   tool: { name: 'pg_dump', version: '15.18' },
   server: { version: '15.18', systemId: 'sys' },
-  facts: {},
+  engineFacts: {},
   warnings: [],
 };
+/** What this version can restore, as the tests see it. */
+export const understood: readonly BackupMethodSupport[] = [
+  { engine: 'postgres', method: 'logical', roles: ['dump', 'globals'] },
+];
 export const never = new AbortController().signal;
 
 export const from = (bytes: Buffer) => (sink: Writable) => pipeline(Readable.from([bytes]), sink);
@@ -25,6 +39,12 @@ export const folderOf = (path: string, backupId: string): string => join(targetO
 export async function begin(repository: Repository, backupId = uuidv7(), systemId = 'sys'): Promise<BackupWriter> {
   const about = { jobId: uuidv7(), attempt: 1, engine: 'postgres', lastgoodVersion: '0.1.0' } as const;
   return await repository.begin({ ref, backupId, startedAt: '2026-01-01T00:00:00Z', ...about }, systemId);
+}
+
+/** The partial file that a put of an object is writing. */
+export async function partialOf(folder: string, object: string): Promise<string> {
+  const names = await readdir(folder).catch(() => []);
+  return join(folder, names.find((name) => name.startsWith(`${object}.`) && name.endsWith('.partial')) ?? '');
 }
 
 /** A published backup of two objects. */

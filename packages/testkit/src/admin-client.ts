@@ -4,7 +4,7 @@ import { createTRPCClient, httpLink, type TRPCClient } from '@trpc/client';
 
 export type AdminClient = TRPCClient<AdminRouter>;
 
-/** A client of the admin API with the token of `tokenFile`. */
+/** Creates a client of the admin API with the token in `tokenFile`. */
 export async function adminClient(url: string, tokenFile: string): Promise<AdminClient> {
   const token = (await readFile(tokenFile, 'utf8')).trim();
   return createTRPCClient<AdminRouter>({

@@ -3,39 +3,39 @@ import { join } from 'node:path';
 import { findPostgres } from './postgres-server.ts';
 
 export type LyingToolName = 'pg_dump' | 'pg_dumpall' | 'pg_restore' | 'psql';
-/** How a tool misbehaves. Bytes are bytes of the real tool's standard output; `Infinity` is all of it. */
+/** How a tool misbehaves. `afterBytes` counts the real tool's standard output; `Infinity` means all of it. */
 export type Lie =
-  /** Ends with `status` (1 unless told) after so many bytes (A2). */
+  /** Exits with `status` (default 1) after this many bytes (A2). */
   | { readonly lie: 'fails'; readonly afterBytes: number; readonly status?: number; readonly stderr?: string }
-  /** Ends with 0 after so many bytes, as if that were all (A3). */
+  /** Exits with 0 after this many bytes (A3). */
   | { readonly lie: 'truncates'; readonly afterBytes: number }
-  /** Is ended by a signal after so many bytes (A1, A17). */
+  /** Is killed by a signal after this many bytes (A1, A17). */
   | { readonly lie: 'dies'; readonly afterBytes: number; readonly signal: 'KILL' | 'TERM' | 'SEGV' | 'INT' }
-  /** Keeps its output open and never ends (A5); may ignore SIGTERM, as a process that hangs in the kernel. */
+  /** Keeps its output open and never exits (A5). May ignore SIGTERM, like a process that hangs in the kernel. */
   | { readonly lie: 'hangs'; readonly afterBytes: number; readonly ignoresTerm?: boolean }
-  /** Prints lines to standard error: without end, or so many and then works as it should (A4). */
+  /** Prints lines to standard error and then works normally; `lines: Infinity` never stops (A4). */
   | { readonly lie: 'chatters'; readonly line: string; readonly lines: number }
-  /** Works as it should after a while in which it did nothing. */
+  /** Waits, then works normally. */
   | { readonly lie: 'dawdles'; readonly seconds: number }
-  /** Answers `--version` with this text (A10). */
+  /** Prints this text for `--version` (A10). */
   | { readonly lie: 'version'; readonly text: string };
 
 export interface LieOptions {
-  /** The tool lies only in calls with an argument that contains this; `--version` is always answered truly unless it is the lie. */
+  /** The fault applies only to calls whose arguments contain this. `--version` works normally except with the fault `version`. */
   readonly when?: string;
-  /** Where the true tools are: the newest of this machine unless told. */
+  /** The folder of the real tools; by default the newest PostgreSQL of this machine. */
   readonly binDir?: string;
 }
 
 const quote = (text: string): string => `'${text.replaceAll("'", String.raw`'\''`)}'`;
 const part = (bytes: number): string => (bytes === Infinity ? 'cat' : `head -c ${Math.trunc(bytes)}`);
 
-/** The end of the script, which runs when it is time to lie. */
+/** The part of the script that applies the fault. */
 function scriptOf(lie: Lie): string {
   switch (lie.lie) {
     case 'fails': {
-      const words = lie.stderr === undefined ? '' : `printf '%s\\n' ${quote(lie.stderr)} >&2\n`;
-      return `"$real" "$@" | ${part(lie.afterBytes)}\n${words}exit ${lie.status ?? 1}`;
+      const message = lie.stderr === undefined ? '' : `printf '%s\\n' ${quote(lie.stderr)} >&2\n`;
+      return `"$real" "$@" | ${part(lie.afterBytes)}\n${message}exit ${lie.status ?? 1}`;
     }
     case 'truncates':
       return `"$real" "$@" 2>/dev/null | ${part(lie.afterBytes)}\nexit 0`;
@@ -56,8 +56,8 @@ function scriptOf(lie: Lie): string {
   }
 }
 
-/** Fills a folder with links to every true tool, so that it can be the `binDir` of an engine, whose servers run as another user. */
-async function linkTrueTools(folder: string, binDir: string): Promise<void> {
+/** Fills a folder with links to the real tools, readable by every user: an engine can use it as `binDir`, and its servers run as another user. */
+async function linkRealTools(folder: string, binDir: string): Promise<void> {
   await chmod(folder, 0o755);
   for (const name of await readdir(binDir))
     await symlink(join(binDir, name), join(folder, name)).catch((error: NodeJS.ErrnoException) => {
@@ -66,9 +66,8 @@ async function linkTrueTools(folder: string, binDir: string): Promise<void> {
 }
 
 /**
- * Writes an executable script into `folder` that stands in for a tool of PostgreSQL and misbehaves; the other tools there are
- * links to the true ones, so `folder`, which is opened for every user, can serve as `binDir`.
- * A second call changes how the tool lies. Returns the path of the script.
+ * Writes an executable script into `folder` that replaces a PostgreSQL tool and misbehaves. The other tools there are links to the real
+ * ones, and every user can read `folder`, so it can serve as `binDir`. A second call changes the fault. Returns the path of the script.
  */
 export async function lyingTool(
   folder: string,
@@ -77,17 +76,17 @@ export async function lyingTool(
   options: LieOptions = {},
 ): Promise<string> {
   const binDir = options.binDir ?? findPostgres();
-  await linkTrueTools(folder, binDir);
+  await linkRealTools(folder, binDir);
   const file = join(folder, name);
   const isVersion = 'case " $* " in *" --version "*|*" -V "*) version=1;; *) version=0;; esac';
-  const honest = lie.lie === 'version' ? '[ $version = 0 ]' : '[ $version = 1 ]';
+  const worksNormally = lie.lie === 'version' ? '[ $version = 0 ]' : '[ $version = 1 ]';
   const matches =
     options.when === undefined ? '' : `case " $* " in *${quote(options.when)}*) ;; *) exec "$real" "$@";; esac`;
   const lines = [
     '#!/bin/sh',
     `real=${quote(join(binDir, name))}`,
     isVersion,
-    `if ${honest}; then exec "$real" "$@"; fi`,
+    `if ${worksNormally}; then exec "$real" "$@"; fi`,
   ];
   await rm(file, { force: true });
   await writeFile(file, [...lines, matches, scriptOf(lie), ''].join('\n'), { mode: 0o755, flag: 'wx' });

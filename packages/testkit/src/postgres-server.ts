@@ -4,9 +4,9 @@ import { appendFile, chown, mkdir, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Failure } from '@lastgood/core';
-import { captureTool, runTool } from '@lastgood/host';
+import { captureTool, runTool, ToolFailure } from '@lastgood/host';
 import pg from 'pg';
-import { freePort } from './free-port.ts';
+import { freePort, isTaken } from './free-port.ts';
 import { temporaryFolder } from './temporary-folder.ts';
 
 const never = new AbortController().signal;
@@ -14,18 +14,20 @@ const DAY_MS = 86_400_000;
 const SUPERUSER = 'lg_super';
 const READY_WITHIN_MS = 60_000;
 const PORT_ATTEMPTS = 5;
-/** A socket address of Linux holds 108 bytes with its end. */
+/** A socket address of Linux has 108 bytes, including the final NUL. */
 const SOCKET_PATH_BYTES = 107;
 
 export interface PostgresOptions {
+  /** The language of the server's messages; that of initdb's locale (C) unless given. See `missingLocales`. */
+  readonly lcMessages?: string;
   /** Lines for postgresql.conf. */
   readonly extraConf?: string;
   readonly superuserPassword?: string;
-  /** The name of the superuser that initdb makes. */
+  /** The name of the superuser that initdb creates. */
   readonly superuser?: string;
-  /** More arguments of initdb. */
+  /** Additional arguments of initdb. */
   readonly initdbArgs?: readonly string[];
-  /** Where ports come from; the next is asked for when one is taken. */
+  /** Returns the next port to try. Called again when a port is taken. */
   readonly nextPort?: () => Promise<number>;
 }
 export interface PostgresServer extends AsyncDisposable {
@@ -33,12 +35,12 @@ export interface PostgresServer extends AsyncDisposable {
   readonly port: number;
   readonly user: string;
   readonly binDir: string;
-  /** For libpq, readable by this process alone. */
+  /** The libpq password file, readable by this user only. */
   readonly passfile: string;
   readonly dataDir: string;
-  /** The folder of the unix socket: libpq takes it as a host. */
+  /** The folder of the unix socket; libpq accepts it as a host. */
   readonly socketFolder: string;
-  /** What an agent file says of this server. */
+  /** The connection to this server, as in an agent file. */
   readonly connection: {
     host: string;
     port: number;
@@ -49,9 +51,9 @@ export interface PostgresServer extends AsyncDisposable {
     scratchUser: string;
   };
   query(database: string, sql: string, values?: unknown[]): Promise<Record<string, unknown>[]>;
-  /** The same through another role. */
+  /** Like `query`, as another role. */
   queryAs(user: string, password: string, database: string, sql: string): Promise<Record<string, unknown>[]>;
-  /** A fast shutdown that ends when the process is gone. The data stays until the server is disposed. */
+  /** Shuts the server down (fast mode) and waits for its process to end. The data remains until the server is disposed. */
   stop(): Promise<void>;
 }
 
@@ -64,7 +66,7 @@ function versionsIn(base: string, pattern: RegExp): string[] {
   return found.sort((a, b) => b.version - a.version).map(({ name }) => join(base, name, 'bin'));
 }
 
-/** The folder of the newest PostgreSQL server programs of this machine, or the one that LASTGOOD_TEST_POSTGRES names. */
+/** Finds the folder of the newest PostgreSQL server programs of this machine. LASTGOOD_TEST_POSTGRES overrides it. */
 export function findPostgres(): string {
   const folders = [
     ...(process.env['LASTGOOD_TEST_POSTGRES'] ?? '').split(delimiter),
@@ -72,32 +74,31 @@ export function findPostgres(): string {
     ...versionsIn('/usr', /^pgsql-(\d+)$/),
     ...(process.env['PATH'] ?? '').split(delimiter),
   ];
-  const found = folders.find((path) => path.startsWith('/') && ['initdb', 'postgres', 'pg_dump'].every(inside(path)));
+  const found = folders.find(
+    (path) => path.startsWith('/') && ['initdb', 'postgres', 'pg_dump'].every((name) => existsSync(join(path, name))),
+  );
   if (found === undefined)
-    throw new Failure('TOOL_NOT_FOUND', 'no PostgreSQL server programs here (Debian: apt-get install postgresql)');
+    throw new Failure('TOOL_NOT_FOUND', 'no PostgreSQL server programs found (Debian: apt-get install postgresql)');
   return found;
 }
-function inside(path: string): (name: string) => boolean {
-  return (name) => existsSync(join(path, name));
-}
 
-interface Unprivileged {
+interface ServerUser {
   readonly name: string;
   readonly ids: { readonly uid: number; readonly gid: number };
 }
-/** The user that runs servers when we are root, for databases refuse root. */
-async function unprivileged(): Promise<Unprivileged | undefined> {
+/** The user that runs servers when the test runs as root: PostgreSQL refuses to run as root. */
+async function findUnprivilegedUser(): Promise<ServerUser | undefined> {
   if (process.getuid?.() !== 0) return undefined;
   for (const name of ['postgres', 'nobody']) {
-    const ask = async (flag: string): Promise<number> =>
+    const readId = async (flag: string): Promise<number> =>
       Number((await captureTool({ file: 'id', args: [flag, name], signal: never, timeoutMs: 10_000 })).stdout);
-    const ids = await Promise.all([ask('-u'), ask('-g')]).catch(() => undefined);
+    const ids = await Promise.all([readId('-u'), readId('-g')]).catch(() => undefined);
     if (ids !== undefined) return { name, ids: { uid: ids[0], gid: ids[1] } };
   }
   throw new Failure('CONFIG_INVALID', 'neither user postgres nor nobody exists');
 }
 
-/** Files of one cluster: `folder` belongs to the user of the server, the password file of the clients to us. */
+/** The files of one cluster. `folder` belongs to the user of the server, `passfile` to this user. */
 interface Cluster {
   readonly binDir: string;
   readonly folder: string;
@@ -105,13 +106,13 @@ interface Cluster {
   readonly passfile: string;
   readonly superuser: string;
   readonly password: string;
-  readonly as: { cwd: string; user?: Unprivileged['ids'] };
+  readonly as: { cwd: string; user?: ServerUser['ids'] };
 }
 
 async function initialize(
   folder: string,
   ownFolder: string,
-  user: Unprivileged | undefined,
+  user: ServerUser | undefined,
   options: PostgresOptions,
 ): Promise<Cluster> {
   if (Buffer.byteLength(join(folder, '.s.PGSQL.65535')) > SOCKET_PATH_BYTES)
@@ -145,6 +146,7 @@ async function initialize(
     'synchronous_commit = off',
     'max_connections = 40',
     'log_min_messages = fatal',
+    ...(options.lcMessages === undefined ? [] : [`lc_messages = '${options.lcMessages}'`]),
     options.extraConf ?? '',
   ];
   await appendFile(join(dataDir, 'postgresql.conf'), `${conf.join('\n')}\n`);
@@ -157,7 +159,7 @@ interface Login {
   readonly password: string;
   readonly database: string;
 }
-async function ask(login: Login, sql: string, values: unknown[] = []): Promise<Record<string, unknown>[]> {
+async function runQuery(login: Login, sql: string, values: unknown[] = []): Promise<Record<string, unknown>[]> {
   const client = new pg.Client({ host: '127.0.0.1', connectionTimeoutMillis: 20_000, ...login });
   client.on('error', () => undefined);
   await client.connect();
@@ -173,7 +175,7 @@ interface Running {
   readonly port: number;
   stop(): Promise<void>;
 }
-/** Starts the server on one port and waits until it answers; throws what the server said when it ends instead. */
+/** Starts the server on a port and waits until it accepts queries. Throws the server's messages when it exits instead. */
 async function startOn(cluster: Cluster, port: number): Promise<Running> {
   const stopper = new AbortController();
   const running = runTool({
@@ -193,18 +195,18 @@ async function startOn(cluster: Cluster, port: number): Promise<Running> {
     await running.catch(() => undefined);
   };
   const login = { port, user: cluster.superuser, password: cluster.password, database: 'postgres' };
-  const last = performance.now() + READY_WITHIN_MS;
+  const deadline = performance.now() + READY_WITHIN_MS;
   for (;;) {
-    const probe = ask(login, 'select 1').then(
+    const probe = runQuery(login, 'select 1').then(
       () => true,
       () => false,
     );
-    // Whoever else holds the port may never answer: the end of our server is an answer too.
+    // Another process on the port may never answer: the end of our server is an answer as well.
     if (await Promise.race([probe, running.then(() => false).catch(() => false)])) return { port, stop };
     if (ended !== undefined) throw ended;
-    if (performance.now() > last) {
+    if (performance.now() > deadline) {
       await stop();
-      throw new Failure('DATABASE_UNREACHABLE', 'PostgreSQL did not answer within a minute of its start');
+      throw new Failure('DATABASE_UNREACHABLE', 'PostgreSQL was not ready within a minute after its start');
     }
     await delay(25);
   }
@@ -212,19 +214,20 @@ async function startOn(cluster: Cluster, port: number): Promise<Running> {
 
 async function startOnFreePort(cluster: Cluster, nextPort: () => Promise<number>): Promise<Running> {
   for (let attempt = 1; ; attempt += 1) {
+    const port = await nextPort();
     try {
-      return await startOn(cluster, await nextPort());
+      return await startOn(cluster, port);
     } catch (error) {
-      const taken = error instanceof Failure && /could not (bind|create any TCP)/.test(error.message);
-      if (!taken || attempt === PORT_ATTEMPTS) throw error;
+      // Not by its message: it is in the language of the server.
+      if (attempt === PORT_ATTEMPTS || !(error instanceof ToolFailure) || !(await isTaken(port))) throw error;
     }
   }
 }
 
-/** A real PostgreSQL on 127.0.0.1 and a private socket, as an unprivileged user; gone with its data when disposed, and with us when we die. */
+/** Starts a real PostgreSQL server as an unprivileged user, on 127.0.0.1 and a private socket. It ends with this process; disposing also removes its data. */
 export async function startPostgres(options: PostgresOptions = {}): Promise<PostgresServer> {
   await using starting = new AsyncDisposableStack();
-  const user = await unprivileged();
+  const user = await findUnprivilegedUser();
   const folder = starting.use(await temporaryFolder());
   const own = starting.use(await temporaryFolder());
   const cluster = await initialize(folder.path, own.path, user, options);
@@ -240,8 +243,8 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Post
     passfile,
     dataDir,
     socketFolder: folder.path,
-    query: (database, sql, values) => ask({ port, user: superuser, password, database }, sql, values),
-    queryAs: (role, secret, database, sql) => ask({ port, user: role, password: secret, database }, sql),
+    query: (database, sql, values) => runQuery({ port, user: superuser, password, database }, sql, values),
+    queryAs: (role, secret, database, sql) => runQuery({ port, user: role, password: secret, database }, sql),
     stop,
     connection: {
       host: '127.0.0.1',

@@ -5,19 +5,19 @@ import { temporaryFolder } from './temporary-folder.ts';
 
 const SIZE = 64 * 1024 * 1024;
 const TOOL_MS = 60_000;
-/** EXT4_IOC_SHUTDOWN with NOLOGFLUSH: what is in memory never reaches the disk, as when the power goes. */
+/** EXT4_IOC_SHUTDOWN with NOLOGFLUSH: data in memory never reaches the disk, as in a power cut. */
 const CUT = 'open(F, "<", $ARGV[0]) or die $!; $how = pack("L", 2); ioctl(F, 0x8004587d, $how) or die $!';
 
 export interface PowerCutDisk extends AsyncDisposable {
-  /** Where it is mounted; null when this machine cannot make one, and `reason` says why. */
+  /** The mount point; null when this machine cannot create such a disk, with the reason in `reason`. */
   readonly path: string | null;
   readonly reason: string | null;
   /**
-   * From now on every call on the disk fails, and nothing that was not synced is on it. Of a sync that is on its way meanwhile the
-   * kernel may say that it went well (seen with Linux 6.18 and one bare fsync): what is said while this runs is not to be believed.
+   * Cuts the power: every later call on the disk fails, and unsynced data is lost. The kernel may report success for a sync that runs at
+   * the same time (seen with Linux 6.18 and a single fsync), so do not trust calls that end during the cut.
    */
   cut(): Promise<void>;
-  /** After a cut: mounts what is on the disk. */
+  /** Mounts the disk again after a cut. */
   mountAgain(): Promise<void>;
 }
 
@@ -25,16 +25,16 @@ async function run(file: string, ...args: string[]): Promise<void> {
   await captureTool({ file, args, signal: new AbortController().signal, timeoutMs: TOOL_MS });
 }
 
-/** A file system of its own (ext4 on a loop device) whose power can be cut; needs root. */
+/** Creates an ext4 file system on a loop device whose power can be cut. Needs root. */
 export async function powerCutDisk(): Promise<PowerCutDisk> {
-  const none = (reason: string): PowerCutDisk => ({
+  const unavailable = (reason: string): PowerCutDisk => ({
     path: null,
     reason,
     cut: async () => undefined,
     mountAgain: async () => undefined,
     [Symbol.asyncDispose]: async () => undefined,
   });
-  if (process.getuid?.() !== 0) return none('only root mounts a file system');
+  if (process.getuid?.() !== 0) return unavailable('mounting a file system needs root');
   await using starting = new AsyncDisposableStack();
   const folder = starting.use(await temporaryFolder());
   const [image, path] = [join(folder.path, 'image'), join(folder.path, 'disk')];
@@ -47,7 +47,9 @@ export async function powerCutDisk(): Promise<PowerCutDisk> {
     await run('mkfs.ext4', '-q', '-F', image);
     await mount();
   } catch (error) {
-    return none(`no ext4 on a loop device: ${error instanceof Error ? error.message : String(error)}`);
+    return unavailable(
+      `cannot create ext4 on a loop device: ${error instanceof Error ? error.message : String(error)}`,
+    );
   }
   starting.defer(() => run('umount', path).catch(() => undefined));
   const cleanup = starting.move();

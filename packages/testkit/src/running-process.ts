@@ -7,14 +7,14 @@ const SETPRIV = '/usr/bin/setpriv';
 export interface RunningProcess extends AsyncDisposable {
   readonly pid: number;
   readonly child: ChildProcess;
-  /** Resolves when it exited with 0; rejects with the last lines of its output otherwise. */
+  /** Resolves when the program exits with 0 or was ended by `kill`; otherwise rejects with the end of its output. */
   readonly ended: Promise<void>;
   kill(signal: NodeJS.Signals): Promise<void>;
-  /** The last lines of its output. */
+  /** Returns the end of its output. */
   printed(): string;
 }
 
-/** Starts a program. An unexpected exit aborts `stopping`, when given. */
+/** Starts a program. An unexpected exit aborts `stopping`. */
 export async function startProcess(
   name: string,
   args: string[],
@@ -22,21 +22,21 @@ export async function startProcess(
   env: Record<string, string> = {},
 ): Promise<RunningProcess> {
   // The program dies with the process that started it, even after SIGKILL.
-  const dying = existsSync(SETPRIV) ? [SETPRIV, '--pdeathsig', 'TERM', '--', process.execPath] : [process.execPath];
-  const [file = process.execPath, ...before] = dying;
+  const command = existsSync(SETPRIV) ? [SETPRIV, '--pdeathsig', 'TERM', '--', process.execPath] : [process.execPath];
+  const [file = process.execPath, ...before] = command;
   const child = spawn(file, [...before, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
     env: { ...process.env, ...env },
   });
   let tail = '';
-  let wanted = false;
+  let isEnding = false;
   for (const stream of [child.stdout, child.stderr])
     stream.setEncoding('utf8').on('data', (text: string) => {
-      tail = (tail + text).slice(-64_000);
+      tail = (tail + text).slice(-1_000_000);
     });
   const exit = once(child, 'close').then(([code, signal]) => {
-    if (code === 0 || wanted) return;
+    if (code === 0 || isEnding) return;
     const reason = new Error(`${name} ended with ${String(code ?? signal)}: ${tail.slice(-4000).trim()}`);
     reason.name = 'ProcessEnded';
     stopping?.abort(reason);
@@ -45,7 +45,7 @@ export async function startProcess(
   exit.catch(() => undefined);
   await once(child, 'spawn');
   const kill = async (signal: NodeJS.Signals): Promise<void> => {
-    wanted = true;
+    isEnding = true;
     if (child.exitCode === null && child.signalCode === null) child.kill(signal);
     await exit;
   };

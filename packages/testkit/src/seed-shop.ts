@@ -6,7 +6,7 @@ const ROLES = `do $$ begin
   if not exists (select from pg_roles where rolname = 'shop "reader" - 1') then create role "shop ""reader"" - 1" login password 'read:er'; end if;
 end $$`;
 
-/** One of everything that a dump must carry: types, names, and objects that live beside tables. */
+/** Examples of everything that a dump must contain: types, names, and objects other than tables. */
 const SCHEMA = String.raw`
 create schema "Odd Schema";
 create schema "host=evil dbname=x";
@@ -77,7 +77,7 @@ comment on table orders is 'the table that is lost; it''s "important"';
 alter default privileges for role shop_owner grant select on tables to "shop ""reader"" - 1";
 `;
 
-/** What a server has only when its packages are installed or its build allows it. */
+/** Extensions that a server has only when its packages are installed or its build includes them. */
 const EXTENSIONS: Readonly<Record<string, string>> = {
   hstore: `create table with_hstore (h hstore); insert into with_hstore values ('a=>1, "b c"=>NULL, "q\\""=>""')`,
   citext: `create table with_citext (c citext unique); insert into with_citext values ('MiXeD')`,
@@ -101,7 +101,7 @@ async function seedExtensions(server: PostgresServer, database: string): Promise
   if (xml?.['n'] === 1) await server.query(database, XML);
 }
 
-/** Makes a database with every kind of content a dump must carry; table `orders` gets `rows` rows. */
+/** Creates a database with every kind of content that a dump must contain. Table `orders` gets `rows` rows. */
 export async function seedShop(server: PostgresServer, database: string, { rows }: { rows: number }): Promise<void> {
   const name = pg.escapeIdentifier(database);
   await server.query('postgres', ROLES);

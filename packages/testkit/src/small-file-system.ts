@@ -4,16 +4,16 @@ import { Failure } from '@lastgood/core';
 import { captureTool, freeBytes } from '@lastgood/host';
 import { temporaryFolder } from './temporary-folder.ts';
 
-/** A file system of its own that is soon full (A6, L2). */
+/** A small separate file system for disk-full tests (A6, L2). */
 export interface SmallFileSystem extends AsyncDisposable {
   readonly path: string;
   readonly reason: null;
-  /** Takes all space but `leaveBytes` (none unless told, and exact to a page). */
+  /** Uses all space except `leaveBytes` (default 0, rounded to pages). */
   fill(leaveBytes?: number): Promise<void>;
-  /** Gives back what `fill` took. */
+  /** Frees the space that `fill` used. */
   free(): Promise<void>;
 }
-/** Why there is none on this machine: a test that needs it is skipped with this reason. */
+/** Why this machine cannot create one. Tests that need it are skipped with this reason. */
 export interface NoSmallFileSystem extends AsyncDisposable {
   readonly path: null;
   readonly reason: string;
@@ -26,26 +26,26 @@ const CHUNK = 256 * PAGE;
 async function call(file: string, ...args: string[]): Promise<void> {
   await captureTool({ file, args, signal: new AbortController().signal, timeoutMs: 30_000 });
 }
-const none = (reason: string): NoSmallFileSystem => ({
+const unavailable = (reason: string): NoSmallFileSystem => ({
   path: null,
   reason,
   [Symbol.asyncDispose]: () => Promise.resolve(),
 });
 
-/** Mounts a private tmpfs of this size, when we may; unmounted when disposed, even while files in it are open. */
+/** Mounts a private tmpfs of this size if permitted. Disposing unmounts it, even while files in it are open. */
 export async function smallFileSystem(
   sizeBytes: number,
   options: { readonly inodes?: number } = {},
 ): Promise<SmallFileSystem | NoSmallFileSystem> {
-  if (process.platform !== 'linux') return none('a tmpfs needs Linux');
-  if (process.getuid?.() !== 0) return none('mounting a tmpfs needs root');
+  if (process.platform !== 'linux') return unavailable('a tmpfs needs Linux');
+  if (process.getuid?.() !== 0) return unavailable('mounting a tmpfs needs root');
   await using starting = new AsyncDisposableStack();
   const { path } = starting.use(await temporaryFolder());
   const inodes = options.inodes === undefined ? '' : `,nr_inodes=${Math.trunc(options.inodes)}`;
   try {
     await call('mount', '-t', 'tmpfs', '-o', `size=${Math.trunc(sizeBytes)},mode=0700${inodes}`, 'lastgood-test', path);
   } catch (error) {
-    return none(error instanceof Failure ? error.message : 'mount failed');
+    return unavailable(error instanceof Failure ? error.message : 'mount failed');
   }
   starting.defer(() => call('umount', '-l', path));
   const ballast = join(path, BALLAST);

@@ -10,27 +10,27 @@ export interface ProxyTarget {
 export interface CutAfter {
   readonly direction: Direction;
   readonly bytes: number;
-  /** How the receiver learns of it: a reset, or an end that looks like a polite goodbye. */
+  /** How the receiver sees the cut: a reset (default), or a normal end of the stream. */
   readonly by?: 'reset' | 'end';
 }
 const BOTH: readonly Direction[] = ['toServer', 'toClient'];
 
-/** What every connection of a proxy asks before it forwards a chunk. */
+/** The current faults of a proxy, which every connection checks before it forwards a chunk. */
 interface Rules {
   readonly held: ReadonlySet<Direction>;
   readonly cutAfter: CutAfter | undefined;
-  passed(direction: Direction, bytes: number): void;
+  onForwarded(direction: Direction, bytes: number): void;
 }
 
-/** One client and its connection to the server. Held sockets are not read, so the sender fills its buffers and waits. */
+/** One client connection and its connection to the server. Held sockets are not read, so the sender fills its buffers and waits. */
 class Link {
   readonly client: Socket;
   readonly server: Socket;
   readonly #rules: Rules;
   readonly #bytes: Record<Direction, number> = { toServer: 0, toClient: 0 };
   readonly #full = new Set<Direction>();
-  /** What the other side may learn only when the direction is no longer held. */
-  readonly #late: Record<Direction, (() => void)[]> = { toServer: [], toClient: [] };
+  /** Ends and errors to pass on when the direction is no longer held. */
+  readonly #deferred: Record<Direction, (() => void)[]> = { toServer: [], toClient: [] };
   #ended = false;
 
   constructor(client: Socket, server: Socket, rules: Rules) {
@@ -39,13 +39,13 @@ class Link {
     this.#rules = rules;
     for (const direction of BOTH) this.#forward(direction);
   }
-  /** Stops or continues reading as the rules say now. */
+  /** Stops or continues reading according to the current rules. */
   follow(): void {
     for (const direction of BOTH) {
       const { from } = this.#ends(direction);
       if (this.#rules.held.has(direction) || this.#full.has(direction)) from.pause();
       else from.resume();
-      if (!this.#rules.held.has(direction)) for (const tell of this.#late[direction].splice(0)) tell();
+      if (!this.#rules.held.has(direction)) for (const passOn of this.#deferred[direction].splice(0)) passOn();
     }
   }
   cut(): void {
@@ -58,13 +58,13 @@ class Link {
   #forward(direction: Direction): void {
     const { from, to } = this.#ends(direction);
     from.on('data', (chunk: Buffer) => this.#pass(direction, chunk));
-    // A paused socket tells of its end or its error all the same.
-    const tell = (what: () => void): void => {
-      if (this.#rules.held.has(direction)) this.#late[direction].push(what);
-      else what();
+    // A paused socket still emits its end and its error.
+    const passOn = (action: () => void): void => {
+      if (this.#rules.held.has(direction)) this.#deferred[direction].push(action);
+      else action();
     };
-    from.on('end', () => tell(() => to.end()));
-    from.on('error', () => tell(() => this.cut()));
+    from.on('end', () => passOn(() => to.end()));
+    from.on('error', () => passOn(() => this.cut()));
     to.on('drain', () => {
       this.#full.delete(direction);
       this.follow();
@@ -74,17 +74,17 @@ class Link {
     if (this.#ended) return;
     const { to } = this.#ends(direction);
     const rule = this.#rules.cutAfter?.direction === direction ? this.#rules.cutAfter : undefined;
-    const room = rule === undefined ? chunk.length : Math.max(0, rule.bytes - this.#bytes[direction]);
-    const part = chunk.subarray(0, Math.min(chunk.length, room));
+    const limit = rule === undefined ? chunk.length : Math.max(0, rule.bytes - this.#bytes[direction]);
+    const part = chunk.subarray(0, Math.min(chunk.length, limit));
     this.#bytes[direction] += part.length;
-    this.#rules.passed(direction, part.length);
-    if (rule !== undefined && this.#bytes[direction] >= rule.bytes) return this.#cutBehind(direction, part, rule);
+    this.#rules.onForwarded(direction, part.length);
+    if (rule !== undefined && this.#bytes[direction] >= rule.bytes) return this.#cutAfterWriting(direction, part, rule);
     if (to.write(part)) return;
     this.#full.add(direction);
     this.follow();
   }
-  /** The last bytes before the cut arrive: the end or the reset follows when the kernel has taken them. */
-  #cutBehind(direction: Direction, part: Buffer, rule: CutAfter): void {
+  /** Delivers the last bytes before the cut: the end or the reset follows when the kernel has accepted them. */
+  #cutAfterWriting(direction: Direction, part: Buffer, rule: CutAfter): void {
     const { from, to } = this.#ends(direction);
     this.#ended = true;
     if (rule.by === 'end') {
@@ -95,8 +95,8 @@ class Link {
 }
 
 /**
- * A network that fails on demand, between clients and one port of 127.0.0.1. Faults hold until `resume`; connections that were
- * cut stay cut. `held` connections look alive to both sides, as in a silent partition; one direction alone may be held.
+ * A TCP proxy in front of one port that injects network faults. Faults last until `resume`; connections that were cut stay cut. A held
+ * connection stays open but forwards nothing, as in a silent partition. `hold` can affect one direction only.
  */
 export class TcpFaultProxy implements AsyncDisposable {
   readonly host = '127.0.0.1';
@@ -135,7 +135,7 @@ export class TcpFaultProxy implements AsyncDisposable {
   bytes(direction: Direction): number {
     return this.#bytes[direction];
   }
-  /** Waits until `isTrue` says so; it is asked whenever bytes passed or a connection came or went. */
+  /** Waits until `isTrue` returns true. It is evaluated after each forwarded chunk and each opened or closed connection. */
   async until(isTrue: (proxy: TcpFaultProxy) => boolean): Promise<void> {
     while (!isTrue(this)) {
       const { promise, resolve } = Promise.withResolvers<void>();
@@ -144,25 +144,25 @@ export class TcpFaultProxy implements AsyncDisposable {
       this.#waiters.delete(resolve);
     }
   }
-  /** Resets every open connection on both sides; new ones are served. */
+  /** Resets every open connection on both sides. New connections are accepted. */
   cut(): void {
     for (const link of this.#links) link.cut();
   }
-  /** Forwards nothing more and keeps every connection open: both directions unless one is named. */
+  /** Stops forwarding and keeps every connection open; in both directions unless one is given. */
   hold(...directions: Direction[]): void {
     for (const direction of directions.length === 0 ? BOTH : directions) this.#held.add(direction);
     this.#follow();
   }
-  /** New connections are refused as if nobody listened; open ones live on. */
+  /** Refuses new connections, as if nothing listened on the port. Open connections continue. */
   refuse(): void {
     this.#listener?.close();
     this.#listener = undefined;
   }
-  /** Every connection, open or new, is cut once it has forwarded this many bytes in the direction, counted from its start. */
+  /** Cuts every connection, open or new, once it has forwarded this many bytes in the direction since it was opened. */
   cutAfter(rule: CutAfter): void {
     this.#cutAfter = rule;
   }
-  /** Ends every fault: held bytes flow, new connections are served. */
+  /** Ends all faults: forwards held bytes and accepts new connections. */
   async resume(): Promise<void> {
     this.#cutAfter = undefined;
     this.#held.clear();
@@ -187,7 +187,7 @@ export class TcpFaultProxy implements AsyncDisposable {
         get cutAfter() {
           return proxy.#cutAfter;
         },
-        passed: (direction, bytes) => {
+        onForwarded: (direction, bytes) => {
           this.#bytes[direction] += bytes;
           this.#changed();
         },

@@ -14,7 +14,7 @@ const never = new AbortController().signal;
 const isGone = async (pid: number): Promise<boolean> =>
   /State:\s+Z/.test(await readFile(`/proc/${pid}/status`, 'utf8').catch(() => 'State: Z'));
 
-test('a server answers on 127.0.0.1 and on its socket to the password file, and to nobody without a password', async () => {
+test('a server accepts the password file on 127.0.0.1 and on its socket, and refuses a missing or wrong password', async () => {
   await using server = await startPostgres({ extraConf: "application_name = 'it''s ours'" });
   expect(await server.query('postgres', 'select $1::int + 1 as n', [41])).toEqual([{ n: 42 }]);
   expect(await server.query('postgres', "select current_setting('application_name') as a")).toEqual([
@@ -40,7 +40,7 @@ test('a server answers on 127.0.0.1 and on its socket to the password file, and 
   expect(await server.query('postgres', listens)).toEqual([{ setting: '127.0.0.1' }]);
 });
 
-test('the files of a server are closed to others and gone with it', async () => {
+test('the files of a server are private and removed with it', async () => {
   const server = await startPostgres({ superuserPassword: 'with:colon\\and backslash' });
   expect((await stat(server.passfile)).mode & 0o777).toBe(0o600);
   expect((await stat(server.passfile)).uid).toBe(process.getuid?.());
@@ -50,7 +50,7 @@ test('the files of a server are closed to others and gone with it', async () => 
   expect([server.passfile, dirname(server.passfile), server.socketFolder].filter(existsSync)).toEqual([]);
 });
 
-test('a stopped server is gone though clients hold it, refuses connections, and may be stopped again', async () => {
+test('a server stops while clients are connected, and may be stopped twice', async () => {
   await using server = await startPostgres();
   const pid = Number((await readFile(join(server.dataDir, 'postmaster.pid'), 'utf8')).split('\n')[0]);
   const sleeping = server.query('postgres', 'select pg_sleep(600)').catch((error: unknown) => String(error));
@@ -63,7 +63,7 @@ test('a stopped server is gone though clients hold it, refuses connections, and 
   await server.stop();
 });
 
-test('a port that another process took is left alone and the next one is used', async () => {
+test('uses the next port when another process has the first', async () => {
   const mute = createServer(() => undefined).listen(0, '127.0.0.1');
   await once(mute, 'listening');
   const address = mute.address();
@@ -75,11 +75,11 @@ test('a port that another process took is left alone and the next one is used', 
   mute.close();
 });
 
-test('a server that cannot start says why and leaves no folder', async () => {
+test('a server that cannot start reports the reason and leaves no folder', async () => {
   await using parent = await temporaryFolder();
   const long = join(parent.path, 'x'.repeat(90));
   for (const path of [parent.path, long]) await mkdir(path, { recursive: true });
-  await chmod(parent.path, 0o755); // The user of the server comes through here.
+  await chmod(parent.path, 0o755); // The user of the server needs access.
   const before = process.env['TMPDIR'];
   process.env['TMPDIR'] = parent.path;
   try {
@@ -93,7 +93,7 @@ test('a server that cannot start says why and leaves no folder', async () => {
   expect(await readdir(parent.path, { recursive: true })).toEqual(['x'.repeat(90)]);
 });
 
-test('I10: a server dies with the process that started it, even of SIGKILL', async () => {
+test('I10: a server dies with the process that started it, even after SIGKILL', async () => {
   const index = join(import.meta.dirname, '../src/index.ts');
   const code = `const { startPostgres } = await import(${JSON.stringify(index)}); const s = await startPostgres(); console.log(s.dataDir + ' ' + s.passfile);`;
   const child = spawn(process.execPath, ['--input-type=module', '-e', code], { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -108,7 +108,7 @@ test('I10: a server dies with the process that started it, even of SIGKILL', asy
   await captureTool({ file: 'rm', args: ['-rf', ...folders], signal: never, timeoutMs: 20_000 });
 });
 
-test('a temporary folder is private, short, and gone when disposed', async () => {
+test('a temporary folder is private, has a short path and is removed when disposed', async () => {
   let path = '';
   {
     await using folder = await temporaryFolder();

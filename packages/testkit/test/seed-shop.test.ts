@@ -23,11 +23,11 @@ async function tool(name: string, ...args: string[]): Promise<{ stdout: string; 
     timeoutMs: 60_000,
   });
 }
-/** The whole database as text, without the random key of \restrict. */
+/** The dump of a database as text, without the random key of \restrict. */
 const asText = async (database: string): Promise<string> =>
   (await tool('pg_dump', '--create', `--dbname=${database}`)).stdout.replace(/^\\(un)?restrict .*$/gm, '');
 
-test('the shop comes back from pg_dump and pg_restore without a word and with the same text', async () => {
+test('pg_dump and pg_restore reproduce the shop without messages', async () => {
   await using folder = await temporaryFolder();
   const file = join(folder.path, 'shop.dump');
   const before = await asText('shop');
@@ -38,7 +38,7 @@ test('the shop comes back from pg_dump and pg_restore without a word and with th
   expect((await asText('shop')).split('\n')).toEqual(before.split('\n'));
 });
 
-test('the shop has one of everything that a dump must carry', async () => {
+test('the shop contains every kind of object that a dump must contain', async () => {
   const kinds = await server.query(
     'shop',
     'select distinct relkind::text || relpersistence::text as k from pg_class where oid >= 16384',
@@ -63,7 +63,7 @@ test('the shop has one of everything that a dump must carry', async () => {
   expect(loose).toEqual([{ n: 'NaN' }, { n: '123456789012345678901234567890.123456789' }]);
 });
 
-test('two shops live on one server', async () => {
+test('one server can have two shops', async () => {
   await seedShop(server, 'the "second" shop', { rows: 0 });
   expect(await server.query('the "second" shop', 'select count(*)::int as n from orders')).toEqual([{ n: 0 }]);
 });

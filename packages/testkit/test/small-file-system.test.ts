@@ -7,7 +7,7 @@ import { smallFileSystem } from '../src/index.ts';
 
 const MIB = 1024 * 1024;
 
-test('A6: a small file system is full when it should be, and works again when space is freed', async ({ skip }) => {
+test('A6: a small file system fills up, and accepts writes again when space is freed', async ({ skip }) => {
   await using disk = await smallFileSystem(2 * MIB);
   if (disk.path === null) return skip(disk.reason);
   const file = join(disk.path, 'data');
@@ -34,18 +34,18 @@ test('L2: a small file system runs out of inodes', async ({ skip }) => {
   await writeFile(join(path, '3'), '');
 });
 
-test('a small file system is unmounted though a file in it is open', async ({ skip }) => {
+test('a small file system is unmounted while a file in it is open', async ({ skip }) => {
   const disk = await smallFileSystem(MIB);
   if (disk.path === null) return skip(disk.reason);
   expect(await readFile('/proc/mounts', 'utf8')).toContain(disk.path);
-  const held = await open(join(disk.path, 'held'), 'wx');
+  const openFile = await open(join(disk.path, 'open'), 'wx');
   await disk[Symbol.asyncDispose]();
   expect(await readFile('/proc/mounts', 'utf8')).not.toContain(disk.path);
   expect(existsSync(disk.path)).toBe(false);
-  await held.close();
+  await openFile.close();
 });
 
-test('where it cannot be mounted, a reason is given', async () => {
+test('reports the reason when it cannot be mounted', async () => {
   await using disk = await smallFileSystem(Number.NaN);
   expect(disk.path).toBe(null);
   expect(disk.reason).not.toBe('');

@@ -6,22 +6,22 @@ import { captureTool, runTool } from '@lastgood/host';
 import { expect, test } from 'vitest';
 import { seedShop, startPostgres, TcpFaultProxy } from '../src/index.ts';
 
-/** Answers every byte with the same byte, and keeps what it was sent. */
+/** Starts a server that returns every byte and records what it received. */
 async function echo() {
   const sockets = new Set<Socket>();
-  const seen: Buffer[] = [];
-  const left: (() => void)[] = [];
-  let gone = 0;
+  const received: Buffer[] = [];
+  const waiters: (() => void)[] = [];
+  let closed = 0;
   const server = createServer((socket) => {
     sockets.add(socket);
     socket.on('close', () => {
-      gone += 1;
-      for (const wake of left.splice(0)) wake();
+      closed += 1;
+      for (const wake of waiters.splice(0)) wake();
     });
     socket
       .on('error', () => undefined)
       .on('data', (chunk: Buffer) => {
-        seen.push(chunk);
+        received.push(chunk);
         socket.write(chunk);
       });
   }).listen(0, '127.0.0.1');
@@ -29,10 +29,10 @@ async function echo() {
   const address = server.address();
   return {
     port: typeof address === 'object' && address !== null ? address.port : 0,
-    seen: () => Buffer.concat(seen).toString(),
-    /** Waits until so many clients are gone. */
-    isLeft: async (count: number) => {
-      while (gone < count) await new Promise<void>((resolve) => left.push(resolve));
+    received: () => Buffer.concat(received).toString(),
+    /** Waits until this many clients have disconnected. */
+    untilClosed: async (count: number) => {
+      while (closed < count) await new Promise<void>((resolve) => waiters.push(resolve));
     },
     [Symbol.asyncDispose]: async () => {
       for (const socket of sockets) socket.destroy();
@@ -50,24 +50,24 @@ const errorOf = async (socket: Socket): Promise<string> => {
   const [error] = (await once(socket, 'error')) as [NodeJS.ErrnoException];
   return error.code ?? '';
 };
-const said = async (socket: Socket, text: string): Promise<string> => {
+const exchange = async (socket: Socket, text: string): Promise<string> => {
   socket.write(text);
   const [chunk] = (await once(socket, 'data')) as [Buffer];
   return chunk.toString();
 };
 
-test('without a fault bytes pass both ways, counted, and an end is passed on', async () => {
+test('without a fault, forwards and counts bytes in both directions and passes on the end', async () => {
   await using server = await echo();
   await using proxy = await TcpFaultProxy.open({ port: server.port });
   const socket = await client(proxy.port);
-  expect(await said(socket, 'hello')).toBe('hello');
+  expect(await exchange(socket, 'hello')).toBe('hello');
   expect([proxy.bytes('toServer'), proxy.bytes('toClient'), proxy.connections, proxy.accepted]).toEqual([5, 5, 1, 1]);
   socket.end();
   await once(socket, 'end');
   await proxy.until((p) => p.connections === 0);
 });
 
-test('10 MiB pass a slow reader whole', async () => {
+test('forwards 10 MiB to a slow reader completely', async () => {
   const data = Buffer.alloc(10 * 1024 * 1024, 'ab\0');
   const server = createServer((socket) => socket.resume().end(data)).listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -82,46 +82,46 @@ test('10 MiB pass a slow reader whole', async () => {
   server.close();
 });
 
-test('K3: a cut resets every open connection on both sides, and the next one is served', async () => {
+test('K3: cut resets every open connection on both sides, and new connections are accepted', async () => {
   await using server = await echo();
   await using proxy = await TcpFaultProxy.open({ port: server.port });
   const [one, two] = [await client(proxy.port), await client(proxy.port)];
-  await Promise.all([said(one, 'x'), said(two, 'x')]);
+  await Promise.all([exchange(one, 'x'), exchange(two, 'x')]);
   const errors = Promise.all([errorOf(one), errorOf(two)]);
   proxy.cut();
   expect(await errors).toEqual(['ECONNRESET', 'ECONNRESET']);
-  await server.isLeft(2);
+  await server.untilClosed(2);
   const next = await client(proxy.port);
-  expect(await said(next, 'again')).toBe('again');
+  expect(await exchange(next, 'again')).toBe('again');
   next.destroy();
 });
 
-test('K1: a held connection says nothing to either side, hides that one is gone, and flows on after resume', async () => {
+test('K1: hold stops all traffic, hides disconnects, and forwards held bytes after resume', async () => {
   await using server = await echo();
   await using proxy = await TcpFaultProxy.open({ port: server.port });
-  const [socket, leaver] = [await client(proxy.port), await client(proxy.port)];
+  const [socket, closing] = [await client(proxy.port), await client(proxy.port)];
   const broken = await client(proxy.port);
-  await Promise.all([socket, leaver, broken].map((one) => said(one, '.')));
+  await Promise.all([socket, closing, broken].map((one) => exchange(one, '.')));
   proxy.hold();
   broken.resetAndDestroy();
   socket.write('held');
-  leaver.destroy();
+  closing.destroy();
   const late = await client(proxy.port);
   late.write('late');
   await proxy.until((p) => p.accepted === 4);
-  // Another connection around the proxy answers meanwhile: the held bytes had their chance.
-  const around = await client(server.port);
-  await said(around, '-');
-  expect([server.seen(), proxy.bytes('toServer')]).toEqual(['...-', 3]);
+  // A connection that bypasses the proxy gets a response, so the held bytes had time to arrive.
+  const direct = await client(server.port);
+  await exchange(direct, '-');
+  expect([server.received(), proxy.bytes('toServer')]).toEqual(['...-', 3]);
   expect([socket.destroyed, late.destroyed, proxy.connections]).toEqual([false, false, 4]);
-  const answers = Promise.all([once(socket, 'data'), once(late, 'data')]);
+  const responses = Promise.all([once(socket, 'data'), once(late, 'data')]);
   await proxy.resume();
-  expect((await answers).map(String)).toEqual(['held', 'late']);
+  expect((await responses).map(String)).toEqual(['held', 'late']);
   await proxy.until((p) => p.connections === 2);
-  for (const one of [socket, late, around]) one.destroy();
+  for (const one of [socket, late, direct]) one.destroy();
 });
 
-test('K2: one direction is held alone', async () => {
+test('K2: hold can stop one direction only', async () => {
   await using server = await echo();
   await using proxy = await TcpFaultProxy.open({ port: server.port });
   const socket = await client(proxy.port);
@@ -129,29 +129,29 @@ test('K2: one direction is held alone', async () => {
   socket.write('one way');
   await proxy.until((p) => p.bytes('toServer') === 7);
   expect(proxy.bytes('toClient')).toBe(0);
-  const answer = once(socket, 'data');
+  const response = once(socket, 'data');
   await proxy.resume();
-  expect(String(await answer)).toBe('one way');
+  expect(String(await response)).toBe('one way');
   socket.destroy();
 });
 
-test('new connections are refused while open ones live, until resume on the same port', async () => {
+test('refuse rejects new connections and keeps open ones, until resume on the same port', async () => {
   await using server = await echo();
   await using proxy = await TcpFaultProxy.open({ port: server.port });
   const open = await client(proxy.port);
-  await said(open, 'x');
+  await exchange(open, 'x');
   proxy.refuse();
   expect(await errorOf(connect({ host: '127.0.0.1', port: proxy.port }))).toBe('ECONNREFUSED');
-  expect(await said(open, 'y')).toBe('y');
+  expect(await exchange(open, 'y')).toBe('y');
   await proxy.resume();
   const next = await client(proxy.port);
-  expect(await said(next, 'z')).toBe('z');
+  expect(await exchange(next, 'z')).toBe('z');
   open.destroy();
   next.destroy();
 });
 
 test.for(['reset', 'end'] as const)(
-  'a connection is cut by %s after exactly so many bytes to the client',
+  'cutAfter cuts a connection with %s after exactly this many bytes to the client',
   async (by) => {
     await using server = await echo();
     await using proxy = await TcpFaultProxy.open({ port: server.port });
@@ -174,24 +174,24 @@ test.for(['reset', 'end'] as const)(
   },
 );
 
-test('cut after bytes to the server: no byte more arrives there', async () => {
+test('cutAfter forwards no more bytes to the server', async () => {
   await using server = await echo();
   await using proxy = await TcpFaultProxy.open({ port: server.port });
   proxy.cutAfter({ direction: 'toServer', bytes: 3 });
   const socket = await client(proxy.port);
   socket.write('abcdef');
   await errorOf(socket);
-  await server.isLeft(1);
-  expect(server.seen()).toBe('abc');
+  await server.untilClosed(1);
+  expect(server.received()).toBe('abc');
 });
 
-test('a server that is not there looks like a cut', async () => {
+test('resets the client when the server refuses the connection', async () => {
   await using proxy = await TcpFaultProxy.open({ port: 1 });
   const socket = connect({ host: '127.0.0.1', port: proxy.port });
   expect(await errorOf(socket)).toBe('ECONNRESET');
 });
 
-test('A1, A5: pg_dump through the proxy is whole, fails after a cut, and waits while held', async () => {
+test('A1, A5: pg_dump through the proxy is complete, fails after a cut, and waits while held', async () => {
   await using postgres = await startPostgres();
   await seedShop(postgres, 'shop', { rows: 20_000 });
   await using proxy = await TcpFaultProxy.open({ port: postgres.port });
@@ -210,9 +210,9 @@ test('A1, A5: pg_dump through the proxy is whole, fails after a cut, and waits w
   const half = Math.round(proxy.bytes('toClient') / 3);
   const before = proxy.bytes('toClient');
   const stop = new AbortController();
-  const held = runTool(dump(stop.signal));
+  const waiting = runTool(dump(stop.signal));
   await proxy.until((p) => p.bytes('toClient') > before + half / 2);
   proxy.hold();
   stop.abort();
-  await expect(held).rejects.toMatchObject({ code: 'JOB_CANCELED' });
+  await expect(waiting).rejects.toMatchObject({ code: 'JOB_CANCELED' });
 });

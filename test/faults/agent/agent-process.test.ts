@@ -2,11 +2,11 @@ import { execFile } from 'node:child_process';
 import { appendFile, chmod, mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import type { JobSpec } from '@lastgood/protocol';
+import type { Finding, JobSpec } from '@lastgood/protocol';
 import { lyingTool, type PostgresServer, seedShop, startPostgres, temporaryFolder, waitFor } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Fleet } from '../../support/fleet.ts';
-import { leavingsOf, runningTools } from '../../support/leftovers.ts';
+import { findLeftovers, runningTools } from '../../support/leftovers.ts';
 
 const forever = new AbortController().signal;
 const run = promisify(execFile);
@@ -22,7 +22,7 @@ beforeAll(async () => {
   const { path } = cleanup.use(await temporaryFolder());
   tools = join(path, 'tools');
   await mkdir(tools);
-  await honest();
+  await makeDumpWork();
   fleet = cleanup.use(
     await Fleet.start(
       path,
@@ -33,9 +33,9 @@ beforeAll(async () => {
 });
 afterAll(() => cleanup.disposeAsync());
 
-/** The dump works as it should; every other lie about it is over. */
-const honest = (): Promise<string> => lyingTool(tools, 'pg_dump', { lie: 'chatters', line: '', lines: 0 });
-const hangs = (): Promise<string> => lyingTool(tools, 'pg_dump', { lie: 'hangs', afterBytes: 1_000 });
+/** Makes pg_dump work normally again. */
+const makeDumpWork = (): Promise<string> => lyingTool(tools, 'pg_dump', { lie: 'chatters', line: '', lines: 0 });
+const makeDumpHang = (): Promise<string> => lyingTool(tools, 'pg_dump', { lie: 'hangs', afterBytes: 1_000 });
 const backups = (): string => join(fleet.folder, 'repository', 'test', 'db-1', 'shop', 'backups');
 const stored = async (): Promise<string[]> => (await readdir(backups()).catch(() => [])).sort();
 async function untilHanging(): Promise<void> {
@@ -44,7 +44,7 @@ async function untilHanging(): Promise<void> {
   );
 }
 
-test('A15: of two backups of one target the second waits for the first; there is one writer', async () => {
+test('A15: a second backup of a target waits until the first has ended', async () => {
   const [first, second] = await Promise.all([fleet.send(backup), fleet.send(backup)]);
   const jobs = [await fleet.ended(first), await fleet.ended(second)].toSorted(
     (a, b) => (a.startedAt ?? 0) - (b.startedAt ?? 0),
@@ -54,13 +54,13 @@ test('A15: of two backups of one target the second waits for the first; there is
   expect(await stored()).toHaveLength(2);
 });
 
-test('A15: a canceled backup whose tool is slow to die lets no second one in before it is gone', async () => {
+test('A15: a second backup waits until the tool of a canceled backup has ended', async () => {
   await lyingTool(tools, 'pg_dump', { lie: 'hangs', afterBytes: 1_000, ignoresTerm: true });
   const before = await stored();
   const first = await fleet.send(backup);
   await untilHanging();
   await fleet.client.cancelJob.mutate({ jobId: first });
-  await honest();
+  await makeDumpWork();
   const second = await fleet.send(backup);
   expect((await fleet.ended(second)).state).toBe('succeeded');
   expect(await fleet.ended(first)).toMatchObject({ state: 'canceled', error: { code: 'JOB_CANCELED' } });
@@ -68,44 +68,46 @@ test('A15: a canceled backup whose tool is slow to die lets no second one in bef
   expect(await stored()).toHaveLength(before.length + 1);
 });
 
-test('A5: a backup that reaches its deadline ends with its tools, its locks and its files', async () => {
-  await hangs();
+test('A5: a backup that reaches its deadline fails and leaves no tools, locks or files', async () => {
+  await makeDumpHang();
   const before = await stored();
   const jobId = await fleet.send(backup, { deadlineMs: 5_000 });
   await untilHanging();
-  // The transaction of the snapshot, and with it every lock on the source.
-  const held = async (): Promise<number> =>
+  // The snapshot transaction, which holds every lock on the source.
+  const countTransactions = async (): Promise<number> =>
     (
       await server.query(
         'postgres',
         "select 1 from pg_stat_activity where application_name like 'lastgood%' and state like 'idle in transaction%'",
       )
     ).length;
-  expect(await held()).toBeGreaterThan(0);
+  expect(await countTransactions()).toBeGreaterThan(0);
   expect(await fleet.ended(jobId)).toMatchObject({ state: 'failed', error: { code: 'JOB_DEADLINE' } });
-  await waitFor('the locks to be free', 60_000, forever, async () => ((await held()) === 0 ? true : undefined));
-  expect(await leavingsOf(fleet, server)).toEqual([]);
+  await waitFor('the locks to be released', 60_000, forever, async () =>
+    (await countTransactions()) === 0 ? true : undefined,
+  );
+  expect(await findLeftovers(fleet, server)).toEqual([]);
   expect(await stored()).toEqual(before);
-  await honest();
+  await makeDumpWork();
   expect((await fleet.run(backup)).state).toBe('succeeded');
 });
 
-test('J1: SIGTERM in the middle of a backup ends its tool, leaves nothing, exits with 0; a restart runs it again', async () => {
-  await hangs();
+test('J1: SIGTERM during a backup ends its tool and the agent exits with 0; after a restart the backup runs again', async () => {
+  await makeDumpHang();
   const before = await stored();
   const jobId = await fleet.send(backup);
   await untilHanging();
   expect(await fleet.stopAgent()).toBe(0);
-  expect(await leavingsOf(fleet, server)).toEqual([]);
+  expect(await findLeftovers(fleet, server)).toEqual([]);
   expect(await stored()).toEqual(before);
-  await honest();
+  await makeDumpWork();
   await fleet.startAgent();
   expect(await fleet.ended(jobId)).toMatchObject({ state: 'succeeded', attempt: 2 });
   expect(await stored()).toHaveLength(before.length + 1);
 });
 
-test('J1, M19: SIGKILL in the middle of a backup takes its tool along; a restart sweeps and runs it again', async () => {
-  await hangs();
+test('J1, M19: SIGKILL during a backup also ends its tool; after a restart the agent sweeps and runs the backup again', async () => {
+  await makeDumpHang();
   const before = await stored();
   const jobId = await fleet.send(backup);
   await untilHanging();
@@ -113,15 +115,15 @@ test('J1, M19: SIGKILL in the middle of a backup takes its tool along; a restart
   await waitFor('the tool to die with its agent', 60_000, forever, async () =>
     (await runningTools(server)).length === 0 ? true : undefined,
   );
-  await honest();
+  await makeDumpWork();
   await fleet.startAgent();
   expect(await fleet.ended(jobId)).toMatchObject({ state: 'succeeded', attempt: 2 });
-  expect(await leavingsOf(fleet, server)).toEqual([]);
+  expect(await findLeftovers(fleet, server)).toEqual([]);
   expect(await stored()).toHaveLength(before.length + 1);
 });
 
-test('J8: an error that nobody catches ends the agent with status 1 and its tools; a restart runs the job again', async () => {
-  await hangs();
+test('J8: an uncaught error ends the agent with status 1 and its tools; after a restart the job runs again', async () => {
+  await makeDumpHang();
   const before = await stored();
   await fleet.stopAgent();
   await fleet.startAgent({ LASTGOOD_FAULT: 'throw:running' });
@@ -132,14 +134,14 @@ test('J8: an error that nobody catches ends the agent with status 1 and its tool
     (await runningTools(server)).length === 0 ? true : undefined,
   );
   expect((await fleet.client.job.query({ jobId })).endedAt).toBeNull();
-  await honest();
+  await makeDumpWork();
   await fleet.startAgent();
   expect(await fleet.ended(jobId)).toMatchObject({ state: 'succeeded', attempt: 2 });
-  expect(await leavingsOf(fleet, server)).toEqual([]);
+  expect(await findLeftovers(fleet, server)).toEqual([]);
   expect(await stored()).toHaveLength(before.length + 1);
 });
 
-test('J3: without file descriptors a job fails and the agent lives', async () => {
+test('J3: a job fails when no file descriptor is free, and the agent keeps running', async () => {
   await fleet.untilOnline();
   const limits = await readFile(`/proc/${fleet.agentPid}/limits`, 'utf8');
   const usual = /Max open files +(\d+)/.exec(limits)?.[1] ?? '';
@@ -152,16 +154,16 @@ test('J3: without file descriptors a job fails and the agent lives', async () =>
   expect((await fleet.run(backup)).state).toBe('succeeded');
 });
 
-async function untilFindings(hold: (findings: readonly string[]) => boolean): Promise<void> {
+async function untilFindings(matches: (findings: readonly Finding[]) => boolean): Promise<void> {
   await waitFor('the findings of the target', 60_000, forever, async () => {
     const [target] = await fleet.client.targets.query({});
-    return target !== undefined && hold(target.findings) ? true : undefined;
+    return target !== undefined && matches(target.findings) ? true : undefined;
   });
 }
 
-test('J6: a half-written agent file is refused at SIGHUP, loudly, and the old one stays in force', async () => {
+test('J6: SIGHUP rejects an invalid agent file with a log line and a finding, and keeps the previous one', async () => {
   const text = await readFile(fleet.configFile, 'utf8');
-  for (const [bad, says] of [
+  for (const [bad, message] of [
     [text.slice(0, text.length / 2), 'agent.yaml:1:'],
     ['', 'agent.yaml'],
     [text.replace('"repository":"local"', '"repository":"nowhere"'), 'no repository is named'],
@@ -173,8 +175,8 @@ test('J6: a half-written agent file is refused at SIGHUP, loudly, and the old on
     await waitFor('the refusal', 60_000, forever, async () =>
       fleet.agentLog.split('the agent file was refused').length > lines ? true : undefined,
     );
-    expect(fleet.agentLog.split('\n').findLast((line) => line.includes('was refused'))).toContain(says);
-    await untilFindings((findings) => findings.some((finding) => finding.includes('the old one stays in force')));
+    expect(fleet.agentLog.split('\n').findLast((line) => line.includes('was refused'))).toContain(message);
+    await untilFindings((findings) => findings.some(({ code }) => code === 'AGENT_FILE_REFUSED'));
   }
   expect((await fleet.run(backup)).state).toBe('succeeded');
   await writeFile(fleet.configFile, text);
@@ -184,7 +186,7 @@ test('J6: a half-written agent file is refused at SIGHUP, loudly, and the old on
   expect((await fleet.run(backup)).state).toBe('succeeded');
 });
 
-test('the agent refuses what its file does not allow, and starts nothing', async () => {
+test('the agent rejects jobs that its file does not allow', async () => {
   const backupId = (await stored()).at(-1) ?? '';
   for (const spec of [
     {
@@ -217,9 +219,9 @@ test('the agent refuses what its file does not allow, and starts nothing', async
 });
 
 test.for(['cut', 'garbled', 'emptied'] as const)(
-  'J5: a journal that was %s is put aside or read to its last good step, and the jobs settle',
+  'J5: an agent whose journal was %s starts, and its jobs succeed',
   async (how) => {
-    await hangs();
+    await makeDumpHang();
     const jobId = await fleet.send(backup);
     await untilHanging();
     await fleet.killAgent();
@@ -229,14 +231,14 @@ test.for(['cut', 'garbled', 'emptied'] as const)(
     if (how === 'cut') await truncate(journal, 5_000);
     else if (how === 'emptied') await truncate(journal, 0);
     else await writeFile(journal, Buffer.alloc(8_192, 0x5a));
-    await honest();
+    await makeDumpWork();
     await fleet.startAgent();
     expect((await fleet.ended(jobId)).state).toBe('succeeded');
     expect((await fleet.run(backup)).state).toBe('succeeded');
   },
 );
 
-test('B16: an agent file that others can write is refused, and nothing starts', async () => {
+test('B16: the agent does not start when other users can write its file', async () => {
   await fleet.killAgent();
   await appendFile(fleet.configFile, '\n');
   await chmod(fleet.configFile, 0o666);

@@ -19,7 +19,7 @@ beforeAll(async () => {
   await fleet.stopAgent();
   const dead = join(fleet.folder, 'dead');
   await mkdir(dead, { mode: 0o700 });
-  // Whoever opens it waits until somebody writes, as in a network disk whose server is gone.
+  // Opening this file blocks until another process writes to it, like a network disk whose server is gone.
   await promisify(execFile)('mkfifo', ['-m', '600', join(dead, 'lastgood.json')]);
   const config = JSON.parse(await readFile(fleet.configFile, 'utf8'));
   config.repositories.dead = { type: 'folder', path: dead };
@@ -31,20 +31,25 @@ afterAll(() => cleanup.disposeAsync());
 
 const backupOf = (target: string): JobSpec => ({ command: 'backup', target, databases: ['shop'], digests: false });
 
-test('E9: five targets on a disk that does not answer hinder no other: its jobs run, and the dead ones are told', async () => {
+test('E9: five targets on an unresponsive disk do not affect other targets and are reported', async () => {
   const { state } = await fleet.ended(await fleet.send(backupOf('shop')));
   expect(state).toBe('succeeded');
-  const told = await waitFor('the dead targets to be told', 120_000, new AbortController().signal, async () => {
-    const targets = (await fleet.client.targets.query({})).filter(({ name }) => DEAD.includes(name));
-    return targets.length === DEAD.length ? targets : undefined;
-  });
-  for (const { findings } of told) expect(findings.join()).toContain('does not answer');
+  const reported = await waitFor(
+    'the findings of the targets on the unresponsive disk',
+    120_000,
+    new AbortController().signal,
+    async () => {
+      const targets = (await fleet.client.targets.query({})).filter(({ name }) => DEAD.includes(name));
+      return targets.length === DEAD.length ? targets : undefined;
+    },
+  );
+  for (const { findings } of reported) expect(findings.join()).toContain('does not answer');
   const { error } = await fleet.ended(await fleet.send(backupOf('d1')));
   expect(error).toMatchObject({ code: 'IO_ERROR', message: expect.stringContaining('does not answer') });
   expect((await fleet.ended(await fleet.send(backupOf('shop')))).state).toBe('succeeded');
 });
 
-test('J1: an agent with a call into a dead disk ends when it is asked to, and says why it ends hard', async () => {
+test('J1: an agent that waits for an unresponsive disk ends on SIGTERM and logs why it did not end cleanly', async () => {
   await fleet.stopAgent();
   expect(fleet.agentLog).toContain('something does not answer');
 });

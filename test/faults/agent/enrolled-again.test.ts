@@ -16,7 +16,7 @@ beforeAll(async () => {
 }, 120_000);
 afterAll(() => cleanup.disposeAsync());
 
-test('an agent that a new control plane does not know says what to do, and is there once its host is enrolled anew, without a restart', async () => {
+test('an agent unknown to a new control plane logs the remedy, and connects without a restart once its host is enrolled again', async () => {
   const backup: JobSpec = { command: 'backup', target: 'shop', databases: ['shop'], digests: false };
   const { state } = await fleet.run(backup);
   expect(state).toBe('succeeded');
@@ -29,14 +29,14 @@ test('an agent that a new control plane does not know says what to do, and is th
     host: 'db-1',
     expiresInHours: 1,
   });
-  const tokenFile = join(fleet.folder, 'anew.token');
+  const tokenFile = join(fleet.folder, 'new.token');
   await writeFile(tokenFile, token, { mode: 0o600 });
   const program = join(root, 'apps/agent/src/main.ts');
   const args = ['enroll', '--config', fleet.configFile, '--url', fleet.url, '--token-file', tokenFile];
   await (await startProcess('enroll', [program, ...args], undefined)).ended;
   await fleet.untilOnline();
   await fleet.untilLogged('this host was enrolled anew');
-  // The repository's backups fill the new catalog, and the next one goes into the same folder.
+  // The new catalog lists the backups of the repository, and the next backup goes to the same folder.
   expect((await fleet.run(backup)).state).toBe('succeeded');
   expect((await fleet.client.backups.query({ target: 'test/db-1/shop' })).map((each) => each.state)).toEqual([
     'good',

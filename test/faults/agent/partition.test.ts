@@ -20,8 +20,8 @@ beforeAll(async () => {
   fleet = cleanup.use(await Fleet.start(path, server.connection, { port, through: proxy.port }));
 });
 afterAll(() => cleanup.disposeAsync());
-// A fresh agent has no failed tries behind it, and so waits least before it connects again. A whole job tells that it is there:
-// "online" is said at its hello, before it listens to commands.
+// A new agent has no failed attempts and so reconnects with the shortest delay. A host is online after its hello, before it receives
+// commands, so a complete job is run to make sure that the session works.
 beforeEach(async () => {
   await fleet.killAgent();
   await proxy.resume();
@@ -33,7 +33,7 @@ beforeEach(async () => {
 
 const stored = async (): Promise<string[]> =>
   (await readdir(join(fleet.folder, 'repository', 'test', 'db-1', 'shop', 'backups')).catch(() => [])).sort();
-const known = async (): Promise<string[]> =>
+const cataloged = async (): Promise<string[]> =>
   (await fleet.client.backups.query({ limit: 1000 })).map((found) => found.backupId).sort();
 async function untilStored(count: number): Promise<void> {
   await waitFor(`${count} backups in the repository`, 60_000, forever, async () => {
@@ -45,7 +45,7 @@ async function untilStored(count: number): Promise<void> {
   });
 }
 
-test('K1: in a silent partition a job goes on, and its result arrives once when the network is back', async () => {
+test('K1: a job continues in a silent partition, and its result arrives once afterwards', async () => {
   const before = (await stored()).length;
   const jobId = await fleet.send(backup);
   await fleet.until(jobId, 'the job to reach the agent', (job) => job.state !== 'queued');
@@ -55,10 +55,10 @@ test('K1: in a silent partition a job goes on, and its result arrives once when 
   await proxy.resume();
   expect(await fleet.ended(jobId)).toMatchObject({ state: 'succeeded', attempt: 1 });
   expect((await stored()).length).toBe(before + 1);
-  expect(await known()).toEqual(await stored());
+  expect(await cataloged()).toEqual(await stored());
 });
 
-test('K2: what the agent says is lost in a one-way partition: the command takes effect once', async () => {
+test('K2: a command takes effect once when messages from the agent are lost', async () => {
   const before = (await stored()).length;
   proxy.hold('toServer');
   const jobId = await fleet.send(backup);
@@ -70,7 +70,7 @@ test('K2: what the agent says is lost in a one-way partition: the command takes 
   expect((await stored()).length).toBe(before + 1);
 });
 
-test('K2: what the agent is told is lost in a one-way partition: a backup that ended meanwhile is recorded once', async () => {
+test('K2: a backup is recorded once when messages to the agent are lost', async () => {
   const before = (await stored()).length;
   const jobId = await fleet.send(backup);
   await fleet.until(jobId, 'the job to reach the agent', (job) => !['queued', 'dispatched'].includes(job.state));
@@ -81,10 +81,10 @@ test('K2: what the agent is told is lost in a one-way partition: a backup that e
   await fleet.startAgent();
   expect(await fleet.ended(jobId)).toMatchObject({ state: 'succeeded', attempt: 1 });
   expect((await stored()).length).toBe(before + 1);
-  expect(await known()).toEqual(await stored());
+  expect(await cataloged()).toEqual(await stored());
 });
 
-test('K4: a connection that is cut again and again while jobs come and go doubles and loses nothing', async () => {
+test('K4: repeated cuts neither lose nor repeat jobs', async () => {
   const before = (await stored()).length;
   const jobs: string[] = [];
   for (let round = 0; round < 3; round += 1) {
@@ -97,8 +97,8 @@ test('K4: a connection that is cut again and again while jobs come and go double
   expect((await stored()).length).toBe(before + jobs.length);
 });
 
-test('K5: forty results behind a stalled reader all arrive', async () => {
-  const backupId = (await known()).at(-1) ?? '';
+test('K5: forty results arrive after the connection to the control plane was stalled', async () => {
+  const backupId = (await cataloged()).at(-1) ?? '';
   proxy.hold('toServer');
   const jobs: string[] = [];
   for (let round = 0; round < 40; round += 1)

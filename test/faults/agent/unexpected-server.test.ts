@@ -26,40 +26,42 @@ async function listening(server: Server | HttpServer): Promise<number> {
   if (address === null || typeof address === 'string') throw new TypeError('no port');
   return address.port;
 }
-/** Starts the agent, with its identity, against something that is not the control plane. */
-async function against(port: number): Promise<void> {
+/** Starts the enrolled agent with another server in place of its control plane. */
+async function startAgentAgainst(port: number): Promise<void> {
   const config = JSON.parse(await readFile(fleet.configFile, 'utf8'));
   config.control.url = `http://127.0.0.1:${port}`;
   await writeFile(fleet.configFile, JSON.stringify(config), { mode: 0o600 });
   await fleet.startAgent();
 }
-const waits = (): { reason: string; waitMs: number }[] =>
+const failedAttempts = (): { reason: string; waitMs: number }[] =>
   fleet.agentLog
     .split('\n')
     .filter((line) => line.includes('no connection to the control plane'))
     .map((line) => JSON.parse(line));
-async function untilTried(times: number): Promise<{ reason: string; waitMs: number }[]> {
-  return await waitFor(`${times} tries`, 20_000, forever, async () => (waits().length >= times ? waits() : undefined));
+async function untilAttempts(count: number): Promise<{ reason: string; waitMs: number }[]> {
+  return await waitFor(`${count} attempts`, 20_000, forever, async () =>
+    failedAttempts().length >= count ? failedAttempts() : undefined,
+  );
 }
 
-test('a port that takes connections and never answers is given up and tried again', async () => {
+test('reconnects to a server that accepts connections and never responds', async () => {
   const sockets = new Set<Socket>();
   const server = createTcpServer((socket) => void sockets.add(socket.on('error', () => undefined)));
   try {
-    await against(await listening(server));
-    await untilTried(1);
-    await waitFor('a second try', 60_000, forever, async () => (sockets.size > 1 ? true : undefined));
+    await startAgentAgainst(await listening(server));
+    await untilAttempts(1);
+    await waitFor('a second attempt', 60_000, forever, async () => (sockets.size > 1 ? true : undefined));
   } finally {
     for (const socket of sockets) socket.destroy();
     server.close();
   }
 });
 
-test('a proxy that answers with its own page is an error to try again, not the end of the process', async () => {
+test('retries when a proxy returns its own page', async () => {
   const server = createServer((_request, response) => response.end('<html>sign in</html>'));
   try {
-    await against(await listening(server));
-    const [first] = await untilTried(2);
+    await startAgentAgainst(await listening(server));
+    const [first] = await untilAttempts(2);
     expect(first?.reason).toContain('refused with 200');
     expect(first?.waitMs).toBeLessThanOrEqual(60_000);
   } finally {
@@ -73,24 +75,24 @@ test.for([
   ['bytes', Buffer.from([0, 255, 1, 2])],
   ['a number', '42'],
   ['null', 'null'],
-  ['an answer to a call that nobody made', '{"id":99,"result":{"type":"data","data":1}}'],
+  ['a response to an unknown call', '{"id":99,"result":{"type":"data","data":1}}'],
   ['a frame above the limit', 'x'.repeat(300_000)],
   ['an empty frame', ''],
   ['deep nesting', '['.repeat(50_000)],
-] as const)('a server that sends %s after the upgrade does not end the process', async ([, frame]) => {
+] as const)('keeps running when a server sends %s after the upgrade', async ([, frame]) => {
   const server = createServer();
   const sockets = new WebSocketServer({ server });
   sockets.on('connection', (socket) => {
     socket.on('error', () => undefined);
     socket.on('message', () => {
       socket.send(frame);
-      // A server that is no control plane does not answer the hello; it hangs up some time.
+      // Such a server does not respond to the hello. It closes the connection later.
       setTimeout(() => socket.close(), 100);
     });
   });
   try {
-    await against(await listening(server));
-    const [first] = await untilTried(1);
+    await startAgentAgainst(await listening(server));
+    const [first] = await untilAttempts(1);
     expect(first?.waitMs).toBeLessThanOrEqual(60_000);
     process.kill(fleet.agentPid, 0);
   } finally {
@@ -100,26 +102,23 @@ test.for([
   }
 });
 
-test.for([401, 403, 426])(
-  'K10: refused with %i the agent waits minutes, not seconds, before it asks again',
-  async (status) => {
-    const server = createServer((_request, response) =>
-      response.writeHead(status, { 'x-reason': status === 426 ? 'protocol' : 'unknown' }).end(),
-    );
-    try {
-      await against(await listening(server));
-      const [first] = await untilTried(1);
-      expect(first?.reason).toContain(`refused with ${status}`);
-      expect(first?.waitMs).toBeGreaterThanOrEqual(5 * 60_000);
-    } finally {
-      server.closeAllConnections();
-      server.close();
-    }
-  },
-);
+test.for([401, 403, 426])('K10: waits at least five minutes before it retries after status %i', async (status) => {
+  const server = createServer((_request, response) =>
+    response.writeHead(status, { 'x-reason': status === 426 ? 'protocol' : 'unknown' }).end(),
+  );
+  try {
+    await startAgentAgainst(await listening(server));
+    const [first] = await untilAttempts(1);
+    expect(first?.reason).toContain(`refused with ${status}`);
+    expect(first?.waitMs).toBeGreaterThanOrEqual(5 * 60_000);
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+});
 
-/** A control plane of tomorrow: takes every call, and sends commands that nobody knows yet. */
-function controlOfTomorrow(
+/** A newer control plane: accepts every call and sends commands that this version does not know. */
+function serveNewerControl(
   server: HttpServer,
   commands: readonly object[],
 ): { calls: { path: string; input: unknown }[] } {
@@ -128,7 +127,7 @@ function controlOfTomorrow(
   const hello = {
     sessionId: 's',
     epoch: 1,
-    incarnation: 'tomorrow',
+    incarnation: 'newer',
     protocol: 1,
     controlClock: now,
     heartbeatMs: 15_000,
@@ -138,37 +137,37 @@ function controlOfTomorrow(
       for (const { id, params } of [JSON.parse(String(data))].flat()) {
         if (params === undefined) continue;
         calls.push({ path: params.path, input: params.input });
-        const answer = (result: object): void => socket.send(JSON.stringify({ id, result }));
+        const respond = (result: object): void => socket.send(JSON.stringify({ id, result }));
         if (params.path === 'commands') {
-          answer({ type: 'started' });
-          for (const command of commands) answer({ type: 'data', data: command });
+          respond({ type: 'started' });
+          for (const command of commands) respond({ type: 'data', data: command });
         } else if (params.path === 'hello')
-          answer({
+          respond({
             type: 'data',
             data: { ...hello, leaseMs: 90_000, spreadMs: 0, merged: { baseSeq: 0 }, reset: null },
           });
         else if (params.path === 'report') {
           const acceptedIds = params.input.events.map((event: { id: string }) => event.id);
-          answer({ type: 'data', data: { acceptedIds } });
-        } else answer({ type: 'data', data: { controlClock: now, cancel: [] } });
+          respond({ type: 'data', data: { acceptedIds } });
+        } else respond({ type: 'data', data: { controlClock: now, cancel: [] } });
       }
     }),
   );
   return { calls };
 }
 
-test('K10: commands of tomorrow are acknowledged; jobs among them are rejected as not supported', async () => {
+test('K10: acknowledges unknown commands and rejects unknown jobs with COMMAND_UNSUPPORTED', async () => {
   const jobId = '01a20b1a-d025-7344-a564-47d7db15294a';
   const times = { startBy: Date.now() + 3_600_000, deadlineMs: 1_000 };
   const server = createServer();
-  const { calls } = controlOfTomorrow(server, [
+  const { calls } = serveNewerControl(server, [
     { seq: 1, type: 'sched.set', rev: 12 },
     {
       seq: 2,
       type: 'job.start',
       jobId,
       attempt: 1,
-      spec: { command: 'teleport', target: 'shop', whither: 'mars' },
+      spec: { command: 'teleport', target: 'shop', destination: 'mars' },
       ...times,
     },
     {
@@ -181,17 +180,17 @@ test('K10: commands of tomorrow are acknowledged; jobs among them are rejected a
     },
   ]);
   try {
-    await against(await listening(server));
+    await startAgentAgainst(await listening(server));
     await waitFor('the acknowledgement', 60_000, forever, async () =>
       calls.some(({ path, input }) => path === 'ack' && (input as { upToSeq: number }).upToSeq === 3)
         ? true
         : undefined,
     );
     const events = await waitFor('both reports', 60_000, forever, async () => {
-      const told = calls.flatMap(({ path, input }) =>
+      const events = calls.flatMap(({ path, input }) =>
         path === 'report' ? (input as { events: { type: string; error: { code: string } }[] }).events : [],
       );
-      return told.length >= 2 ? told : undefined;
+      return events.length >= 2 ? events : undefined;
     });
     expect(events.map(({ type, error }) => [type, error.code])).toEqual([
       ['rejected', 'COMMAND_UNSUPPORTED'],
@@ -203,10 +202,10 @@ test('K10: commands of tomorrow are acknowledged; jobs among them are rejected a
   }
 });
 
-test('an agent that starts before its control plane connects when that comes up', async () => {
+test('an agent that starts before its control plane connects once that is up', async () => {
   await fleet.killControl();
-  await against(Number(new URL(fleet.url).port));
-  await untilTried(1);
+  await startAgentAgainst(Number(new URL(fleet.url).port));
+  await untilAttempts(1);
   await fleet.startControl();
   await fleet.untilOnline();
 });

@@ -14,13 +14,13 @@ const disk = cleanup.use(await powerCutDisk());
 afterAll(() => cleanup.disposeAsync());
 
 interface Started {
-  /** The address, or how the process ended before it had one. */
+  /** Null when the process ended before it listened. */
   readonly url: string | null;
   readonly stderr: () => string;
   readonly kill: (signal: NodeJS.Signals) => Promise<number | null>;
 }
 
-/** Starts the control plane as a process, when asked under strace, and waits until it is up or gone. */
+/** Starts the control plane, under strace when `inject` is given, and waits until it listens or has ended. */
 async function start(dataDir: string, inject?: string, output = '/dev/null'): Promise<Started> {
   const program = [main, '--data', dataDir, '--port', '0'];
   const file = join(dataDir, 'catalog.sqlite');
@@ -48,8 +48,8 @@ async function start(dataDir: string, inject?: string, output = '/dev/null'): Pr
     url,
     stderr: () => stderr,
     kill: async (signal) => {
-      // Under strace it is the process below that has to go; the lock names it.
-      const pid = inject === undefined ? child.pid : Number(await holderOf(dataDir));
+      // Under strace, the signal must go to the child process. The lock file names it.
+      const pid = inject === undefined ? child.pid : Number(await readLockHolder(dataDir));
       if (pid !== undefined && child.exitCode === null) process.kill(pid, signal);
       const [code] = (await ended) as [number | null];
       return code;
@@ -57,9 +57,9 @@ async function start(dataDir: string, inject?: string, output = '/dev/null'): Pr
   };
 }
 
-/** The process that the lock of a data folder names. */
-async function holderOf(dataDir: string): Promise<string> {
-  return /process (\d+) /.exec(await readFile(join(dataDir, 'lock'), 'utf8'))?.[1] ?? 'nobody';
+/** The process id in the lock file of a data folder. */
+async function readLockHolder(dataDir: string): Promise<string> {
+  return /process (\d+) /.exec(await readFile(join(dataDir, 'lock'), 'utf8'))?.[1] ?? 'none';
 }
 
 function inspect(dataDir: string): { integrity: unknown; migrations: unknown; incarnations: unknown } {
@@ -94,33 +94,35 @@ async function sweep(
   for (const point of points) {
     const dataDir = join(folder, `${call}-${point}`);
     await prepare(dataDir);
-    const broken = await start(dataDir, `inject=${call}:signal=KILL:when=${point}`);
-    if (broken.url === null) killed += 1;
-    else await broken.kill('SIGKILL');
-    const again = await start(dataDir);
-    expect({ point, url: again.url, stderr: again.url === null ? again.stderr() : '' }).toMatchObject({
+    const interrupted = await start(dataDir, `inject=${call}:signal=KILL:when=${point}`);
+    if (interrupted.url === null) killed += 1;
+    else await interrupted.kill('SIGKILL');
+    const restarted = await start(dataDir);
+    expect({ point, url: restarted.url, stderr: restarted.url === null ? restarted.stderr() : '' }).toMatchObject({
       url: expect.stringMatching(/^http/),
     });
-    await again.kill('SIGKILL');
+    await restarted.kill('SIGKILL');
     expect({ point, ...inspect(dataDir) }).toEqual({ point, integrity: 'ok', migrations: MIGRATIONS, incarnations: 1 });
     await rm(dataDir, { recursive: true });
-    // Beyond the last write of the start there is nothing more to cut.
-    if (broken.url !== null) break;
+    // The start made fewer calls than this: there are no further points.
+    if (interrupted.url !== null) break;
   }
   return killed;
 }
 
 test.skipIf(strace !== '')(
-  `C2: killed at any write or sync of the first migration, the next start migrates to the end (${strace || 'strace'})`,
+  `C2: after SIGKILL at any write or sync of the first migration, the next start completes it (${strace || 'strace'})`,
   async () => {
     await using folder = await temporaryFolder();
-    const fresh = async (): Promise<void> => undefined;
-    expect(await sweep(folder.path, 'pwrite64', [1, 2, 3, 5, 8, 13, 21, 34, 42, 50, 60], fresh)).toBeGreaterThan(5);
-    expect(await sweep(folder.path, 'fsync,fdatasync', [1, 2, 3, 4, 5, 6], fresh)).toBeGreaterThan(1);
+    const noPreparation = async (): Promise<void> => undefined;
+    expect(
+      await sweep(folder.path, 'pwrite64', [1, 2, 3, 5, 8, 13, 21, 34, 42, 50, 60], noPreparation),
+    ).toBeGreaterThan(5);
+    expect(await sweep(folder.path, 'fsync,fdatasync', [1, 2, 3, 4, 5, 6], noPreparation)).toBeGreaterThan(1);
   },
 );
 
-test('C1: SIGKILL loses nothing that was acknowledged, however often', async () => {
+test('C1: repeated SIGKILL loses no acknowledged change', async () => {
   await using folder = await temporaryFolder();
   const dataDir = join(folder.path, 'control');
   const acknowledged = new Set<string>();
@@ -130,24 +132,24 @@ test('C1: SIGKILL loses nothing that was acknowledged, however often', async () 
     const known = new Set((await admin.tokens.query()).map(({ id }) => id));
     for (const id of acknowledged) expect(known).toContain(id);
     let killing: Promise<unknown> | undefined;
-    const one = async (n: number): Promise<void> => {
-      const made = await admin.createToken
+    const createToken = async (n: number): Promise<void> => {
+      const created = await admin.createToken
         .mutate({ name: `round ${round} ${n}`, scope: 'read', expiresInHours: 1 })
         .catch(() => undefined);
-      if (made !== undefined) acknowledged.add(made.view.id);
-      // In the midst of calls that are on their way.
+      if (created !== undefined) acknowledged.add(created.view.id);
+      // Kills while other calls are in progress.
       if (n === 30) killing = control.kill('SIGKILL');
     };
     await Promise.all(
       Array.from({ length: 4 }, async (_, lane) => {
-        for (let n = lane; n < 60; n += 4) await one(n);
+        for (let n = lane; n < 60; n += 4) await createToken(n);
       }),
     );
     await killing;
   }
   expect(acknowledged.size).toBeGreaterThan(100);
   expect(inspect(dataDir).integrity).toBe('ok');
-  // Each has its record of the same commit.
+  // Each token has its audit record, written in the same transaction.
   const sqlite = new Database(join(dataDir, 'catalog.sqlite'), { readonly: true });
   const orphans = sqlite
     .prepare(`select count(*) from tokens t where not exists (select 1 from audit a where a.detail like t.id || '%')`)
@@ -158,7 +160,7 @@ test('C1: SIGKILL loses nothing that was acknowledged, however often', async () 
 });
 
 test.skipIf(disk.path === null)(
-  `C1, B1: a power cut loses nothing that was acknowledged${disk.reason === null ? '' : ` (${disk.reason})`}`,
+  `C1, B1: a power cut loses no acknowledged change${disk.reason === null ? '' : ` (${disk.reason})`}`,
   async () => {
     if (disk.path === null) return;
     const dataDir = join(disk.path, 'control');
@@ -172,15 +174,15 @@ test.skipIf(disk.path === null)(
       const lane = async (): Promise<void> => {
         while (cutting === undefined) {
           const name = `token ${acknowledged.size}`;
-          const made = await admin.createToken
+          const created = await admin.createToken
             .mutate({ name, scope: 'read', expiresInHours: 1 })
             .catch(() => undefined);
-          // What is answered while the power goes may not have reached the disk.
-          if (made !== undefined && cutting === undefined) acknowledged.add(made.view.id);
+          // A change that is acknowledged during the cut may not be on the disk.
+          if (created !== undefined && cutting === undefined) acknowledged.add(created.view.id);
           if (acknowledged.size >= known.size - 1 + calls) cutting ??= disk.cut();
         }
       };
-      // The very first cut comes once the address is known and before anything else was asked for.
+      // The first cut comes after the start and before any call.
       if (calls === 0) cutting = disk.cut();
       await Promise.all(Array.from({ length: 4 }, lane));
       await cutting;
@@ -192,37 +194,34 @@ test.skipIf(disk.path === null)(
   },
 );
 
-test('a second process on the same data folder is refused with the pid of the first, which goes on', async () => {
+test('a second process on the same data folder fails with the pid of the first, which keeps running', async () => {
   await using folder = await temporaryFolder();
   const dataDir = join(folder.path, 'control');
   const first = await start(dataDir);
   const second = await start(dataDir);
   expect(second.url).toBeNull();
   expect(second.stderr()).toContain('ALREADY_RUNNING');
-  expect(second.stderr()).toContain(await holderOf(dataDir));
+  expect(second.stderr()).toContain(await readLockHolder(dataDir));
   expect((await fetch(`${first.url}/healthz`)).status).toBe(200);
-  // Killed, its lock is taken over; asked to end, it ends with 0.
+  // After SIGKILL the next process gets the lock. After SIGTERM it exits with 0.
   await first.kill('SIGKILL');
   const third = await start(dataDir);
   expect(third.url).not.toBeNull();
   expect(await third.kill('SIGTERM')).toBe(0);
 });
 
-test.skipIf(strace !== '')(
-  `C1: every acknowledged change is behind a sync of the log (${strace || 'strace'})`,
-  async () => {
-    await using folder = await temporaryFolder();
-    const dataDir = join(folder.path, 'control');
-    await (await start(dataDir)).kill('SIGTERM');
-    const calls = join(folder.path, 'calls');
-    const traced = await start(dataDir, 'trace=fsync,fdatasync', calls);
-    const admin = await adminClient(traced.url ?? '', join(dataDir, 'admin.token'));
-    const syncs = async (): Promise<number> => (await readFile(calls, 'utf8')).split('\n').length;
-    for (let n = 0; n < 5; n += 1) {
-      const before = await syncs();
-      await admin.createToken.mutate({ name: `t${n}`, scope: 'read', expiresInHours: 1 });
-      expect(await syncs()).toBeGreaterThan(before);
-    }
-    await traced.kill('SIGKILL');
-  },
-);
+test.skipIf(strace !== '')(`C1: syncs the log before it acknowledges a change (${strace || 'strace'})`, async () => {
+  await using folder = await temporaryFolder();
+  const dataDir = join(folder.path, 'control');
+  await (await start(dataDir)).kill('SIGTERM');
+  const calls = join(folder.path, 'calls');
+  const traced = await start(dataDir, 'trace=fsync,fdatasync', calls);
+  const admin = await adminClient(traced.url ?? '', join(dataDir, 'admin.token'));
+  const syncs = async (): Promise<number> => (await readFile(calls, 'utf8')).split('\n').length;
+  for (let n = 0; n < 5; n += 1) {
+    const before = await syncs();
+    await admin.createToken.mutate({ name: `t${n}`, scope: 'read', expiresInHours: 1 });
+    expect(await syncs()).toBeGreaterThan(before);
+  }
+  await traced.kill('SIGKILL');
+});

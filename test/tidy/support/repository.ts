@@ -21,7 +21,9 @@ export const files: readonly string[] = runGit('ls-files', '-z', '--cached', '--
   .filter((path) => path !== '' && exists(path));
 
 export const isShipped = (path: string): boolean => /^(apps|packages)\/[^/]+\/src\//.test(path);
-export const isTest = (path: string): boolean => path.endsWith('.test.ts');
+/** A conformance suite holds tests that the test files of several packages run. */
+export const isTest = (path: string): boolean =>
+  path.endsWith('.test.ts') || path.startsWith('packages/testkit/src/conformance/');
 
 export const pages = files.filter((path) => path.endsWith('.md'));
 export const sources = files

@@ -1,10 +1,10 @@
 import { readFile, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
-import { Failure } from '@lastgood/core';
-import { postgresConnectionSchema } from '@lastgood/engines/postgres';
+import { type EngineDefinition, Failure } from '@lastgood/core';
+import { type ConfigProblem, formatProblems, problemsOfIssues, YamlText } from '@lastgood/core/config-file';
+import { engines } from '@lastgood/engines';
 import { LIMITS, nameSchema } from '@lastgood/protocol';
-import { LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 
 const MAX_FILE_BYTES = 1024 * 1024;
@@ -25,24 +25,35 @@ const repositorySchema = z.strictObject({
     .describe('How long the bytes of a removed backup stay before they are purged.'),
 });
 
-const allowSchema = z.strictObject({
-  restore: z
-    .array(z.enum(['new', 'swap', 'inPlace']))
-    .default(['new'])
-    .describe('The ways in which the control plane may have this target restored.'),
+const limitsSchema = z.strictObject({
   rotate: z.boolean().default(false).describe('Whether the control plane may have backups removed.'),
   minimumKept: z.int().min(1).default(1).describe('Never fewer good backups than this per group.'),
   maxRemovedPerRun: z.int().min(1).max(400).default(50),
   minimumAgeHours: z.number().min(0).default(0).describe('Nothing younger is ever removed.'),
 });
 
-const targetSchema = z.strictObject({
-  engine: z.literal('postgres'),
-  labels,
-  repository: nameSchema.describe('The name of a repository of this file.'),
-  connection: postgresConnectionSchema,
-  allow: allowSchema.prefault({}),
-});
+/** The target of one engine: its connection, and which of its ways to restore are allowed. */
+const targetSchemaOf = ({ name, connectionSchema, restoreWays }: EngineDefinition) =>
+  z.strictObject({
+    engine: z.literal(name),
+    labels,
+    repository: nameSchema.describe('The name of a repository of this file.'),
+    connection: connectionSchema,
+    allow: limitsSchema
+      .extend({
+        restore: z
+          .array(z.enum(restoreWays.map((way) => way.name)))
+          .default([restoreWays[0].name])
+          .describe('The ways in which the control plane may have this target restored.'),
+      })
+      .prefault({}),
+  });
+const [firstEngine, ...otherEngines] = engines;
+const targetSchema = z.discriminatedUnion(
+  'engine',
+  [targetSchemaOf(firstEngine), ...otherEngines.map(targetSchemaOf)],
+  { error: `unknown engine; use one of: ${engines.map(({ name }) => name).join(', ')}` },
+);
 
 /** The agent file: what exists on this host, what its names mean and what the control plane may do here. */
 export const agentConfigSchema = z.strictObject({
@@ -101,34 +112,19 @@ async function readTrusted(file: string): Promise<string> {
 }
 
 export function parseAgentConfig(text: string, file: string): AgentConfig {
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, maxAliasCount: 0 } as Parameters<
-    typeof parseDocument
-  >[1]);
-  const at = (offset: number): string => {
-    const { line, col } = lines.linePos(offset);
-    return `${file}:${line}:${col}`;
-  };
-  const problemsOfText = [...document.errors, ...document.warnings];
-  if (problemsOfText.length > 0)
-    throw new Failure(
-      'CONFIG_INVALID',
-      problemsOfText.map((error) => `${at(error.pos[0])} ${error.message.split('\n')[0]}`).join('\n'),
-    );
-  const content: unknown = document.toJS();
+  const yaml = new YamlText(text);
+  if (yaml.problems.length > 0) throw new Failure('CONFIG_INVALID', formatProblems(file, yaml.problems));
+  const { content } = yaml;
   const parsed = agentConfigSchema.safeParse(content);
-  const issues = (parsed.error?.issues ?? []).flatMap((issue) =>
-    issue.code === 'unrecognized_keys'
-      ? issue.keys.map((key) => ({ path: [...issue.path, key], message: 'is no setting of this file' }))
-      : [{ path: issue.path, message: issue.message }],
-  );
+  const issues = problemsOfIssues(parsed.error?.issues ?? []);
   const problems = [...issues, ...unknownRepositories(content), ...looseMounts(content)];
   if (!parsed.success || problems.length > 0)
     throw new Failure(
       'CONFIG_INVALID',
-      problems
-        .map(({ path, message }) => `${at(offsetOf(document, path))} ${path.map(String).join('.')} ${message}`)
-        .join('\n'),
+      formatProblems(
+        file,
+        problems.map((problem) => yaml.locate(problem)),
+      ),
     );
   return parsed.data;
 }
@@ -139,7 +135,7 @@ const referencesSchema = z.object({
 });
 
 /** Targets that name a repository which the file does not have; told along with whatever else is wrong. */
-function unknownRepositories(content: unknown): { path: PropertyKey[]; message: string }[] {
+function unknownRepositories(content: unknown): ConfigProblem[] {
   const { data } = referencesSchema.safeParse(content);
   return Object.entries(data?.targets ?? {}).flatMap(([name, { repository }]) =>
     Object.hasOwn(data?.repositories ?? {}, repository)
@@ -153,21 +149,11 @@ const mountsSchema = z.object({
 });
 
 /** A mount point that the repository does not lie on says nothing about the repository. */
-function looseMounts(content: unknown): { path: PropertyKey[]; message: string }[] {
+function looseMounts(content: unknown): ConfigProblem[] {
   const { data } = mountsSchema.safeParse(content);
   return Object.entries(data?.repositories ?? {}).flatMap(([name, { path, mustBeMount }]) =>
     mustBeMount === undefined || `${resolve(path)}/`.startsWith(`${resolve(mustBeMount)}/`.replace('//', '/'))
       ? []
       : [{ path: ['repositories', name, 'mustBeMount'], message: `is neither ${path} nor a folder above it` }],
   );
-}
-
-/** Where the nearest thing that exists on the way to `path` stands in the file. */
-function offsetOf(document: ReturnType<typeof parseDocument>, path: readonly PropertyKey[]): number {
-  for (let length = path.length; length >= 0; length -= 1) {
-    const node: unknown = document.getIn(path.slice(0, length), true);
-    if (typeof node === 'object' && node !== null && 'range' in node && Array.isArray(node.range))
-      return Number(node.range[0]);
-  }
-  return 0;
 }

@@ -136,7 +136,7 @@ export async function enroll(config: AgentConfig, url: string, token: string): P
   if (!response.ok) {
     const refusal = z.object({ error: wireErrorSchema }).safeParse(answer);
     throw refusal.success
-      ? new Failure(refusal.data.error.code, refusal.data.error.message)
+      ? new Failure(refusal.data.error.code, refusal.data.error.message, { remedy: refusal.data.error.remedy })
       : new Failure('CONTROL_UNREACHABLE', `${url} answered with ${response.status}`);
   }
   const { agentId } = enrollAnswerSchema.parse(answer);

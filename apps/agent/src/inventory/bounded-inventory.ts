@@ -3,8 +3,10 @@ import {
   type BackupSummary,
   boundedText,
   boundedValue,
+  type Finding,
   type inventoryInputSchema,
   LIMITS,
+  makeFinding,
   sizeOf,
   type TargetInventory,
 } from '@lastgood/protocol';
@@ -16,7 +18,9 @@ const FACTS_BYTES = LIMITS.frameBytes - 48 * 1024;
 const TARGETS_BYTES = FACTS_BYTES / 2;
 const LEAST_TARGET_BYTES = 640;
 const REMOVED_BYTES = FACTS_BYTES / 8;
-const CUT = 'not all of this target is told of here, it would be too much: databases, findings or labels are left out';
+const TRUNCATED = makeFinding('INVENTORY_TRUNCATED', null);
+const FINDING_BYTES = 1_024;
+const SHORT_FINDING_BYTES = 400;
 
 export interface HostInventory {
   readonly targets: readonly TargetInventory[];
@@ -41,6 +45,13 @@ function fitting<T>(items: readonly T[], bytes: number): T[] {
   return items.slice(0, end === -1 ? items.length : end);
 }
 
+/** A finding of at most so many bytes: its long texts and lists are cut. */
+export function boundedFinding(finding: Finding, maxBytes = FINDING_BYTES): Finding {
+  if (sizeOf(finding) <= maxBytes) return finding;
+  const room = maxBytes - sizeOf({ ...finding, params: {} });
+  return { ...finding, params: (boundedValue(finding.params, room) ?? {}) as Finding['params'] };
+}
+
 function boundedTarget(target: TargetInventory, bytes: number): TargetInventory {
   if (sizeOf(target) <= bytes) return target;
   const short = (text: string | null): string | null => (text === null ? null : boundedText(text, 64));
@@ -50,16 +61,16 @@ function boundedTarget(target: TargetInventory, bytes: number): TargetInventory 
     systemId: short(target.systemId),
     labels: {},
     databases: [],
-    findings: [CUT],
+    findings: [TRUNCATED],
   };
   const room = bytes - sizeOf(bare);
   const findings = fitting(
-    target.findings.map((finding) => boundedText(finding, 256)),
+    target.findings.map((finding) => boundedFinding(finding, SHORT_FINDING_BYTES)),
     room / 2,
   );
   const labels = fitting(Object.entries(target.labels), (room - sizeOf(findings)) / 2);
   const databases = fitting(target.databases, room - sizeOf(findings) - sizeOf(labels));
-  return { ...bare, labels: Object.fromEntries(labels), databases, findings: [CUT, ...findings] };
+  return { ...bare, labels: Object.fromEntries(labels), databases, findings: [TRUNCATED, ...findings] };
 }
 
 /** Every target of the host; when they are too large together, those above their share lose the ends of their lists. */

@@ -1,15 +1,23 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Clock, type EngineContext, Failure } from '@lastgood/core';
+import { type Clock, type EngineContext, Failure, summariesOf } from '@lastgood/core';
 import { makePrivateFolder } from '@lastgood/host';
-import { type BackupSummary, LIMITS, type TargetInventory } from '@lastgood/protocol';
-import { summariesOf, type Target } from '../jobs/targets.ts';
+import {
+  type BackupSummary,
+  type Finding,
+  findingOfError,
+  LIMITS,
+  makeFinding,
+  type TargetInventory,
+} from '@lastgood/protocol';
+import type { Target } from '../jobs/targets.ts';
 import { SerialQueue } from '../serial-queue.ts';
-import type { HostInventory } from './bounded-inventory.ts';
+import { boundedFinding, type HostInventory } from './bounded-inventory.ts';
 
 export const PROBE_MS = 30_000;
 /** A repository that has not been read by then is told as one that does not answer. */
 const READ_MS = 60_000;
+const MAX_BROKEN = 5;
 
 /** A context for short looks that belong to no job. */
 export async function probeContext(
@@ -37,7 +45,7 @@ export interface InventoryCollectorParts {
   /** Changes when a job of the target ends (JobRunner). */
   readonly generation: (target: string) => number;
   /** What is told with every target. */
-  readonly remarks: () => readonly string[];
+  readonly remarks: () => readonly Finding[];
   /** The agent stops. */
   readonly signal: AbortSignal;
   readonly readMs?: number;
@@ -47,13 +55,14 @@ interface Scan {
   /** Null: the repository could not be read, which says nothing of its backups. */
   readonly backups: readonly BackupSummary[] | null;
   readonly removed: readonly string[];
-  readonly findings: readonly string[];
+  readonly findings: readonly Finding[];
   readonly generation: number;
 }
 type Probed = Awaited<ReturnType<Target['engine']['probe']>>;
 
-const told = (error: unknown, otherwise: string): string =>
-  error instanceof Failure ? `${error.code}: ${error.message}` : `BUG: ${otherwise}`;
+/** A failure of a check as a finding; what nobody expected is named by what was checked. */
+const findingOf = (error: unknown, what: string): Finding =>
+  findingOfError((error instanceof Failure ? error : new Failure('BUG', what)).wireError, null);
 
 /** InventoryCollector at the targets of this host: what their servers say, and what their repositories hold. */
 export class InventoryCollector {
@@ -117,7 +126,7 @@ export class InventoryCollector {
       systemId: null,
       sizeBytes: null,
       databases: [],
-      findings: [told(error, 'the server could not be asked')],
+      findings: [findingOf(error, 'the server could not be asked')],
     }));
     this.#probes.set(target.name, work);
     return await work;
@@ -132,23 +141,27 @@ export class InventoryCollector {
         const { backups, broken } = await repository.list(target.ref);
         // In this order: what is removed in between is in both, and removed counts.
         const removed = await repository.removed(target.ref);
-        const findings = broken.slice(0, 5).map(({ backupId, reason }) => `backup ${backupId}: ${reason}`);
+        const findings: Finding[] = broken
+          .slice(0, MAX_BROKEN)
+          .map(({ backupId, error: { code, message } }) =>
+            makeFinding('BACKUP_UNREADABLE', { kind: 'backup', name: backupId }, { error: code, reason: message }),
+          );
         if (systemId !== null)
           await repository
             .checkOwner(target.ref, systemId)
-            .catch((error: unknown) => findings.push(told(error, 'the owner of its backups is unknown')));
+            .catch((error: unknown) => findings.push(findingOf(error, 'the owner of its backups is unknown')));
         return { target: name, backups: summariesOf(backups, config.repository), removed, findings, generation };
       });
     } catch (error) {
-      const findings = [told(error, 'the repository could not be read')];
+      const findings = [findingOf(error, 'the repository could not be read')];
       return { target: name, backups: null, removed: [], findings, generation: 0 };
     }
   }
 
   #inventory({ name, engine, config }: Target, probed: Probed, scan: Scan): TargetInventory {
-    const untold = probed.databases.length - LIMITS.inventoryDatabases;
-    const more = `${untold} more databases are not told of here; a backup of the whole target holds them`;
-    const findings = [...this.#parts.remarks(), ...probed.findings, ...(untold > 0 ? [more] : []), ...scan.findings];
+    const unlisted = probed.databases.length - LIMITS.inventoryDatabases;
+    const more = unlisted > 0 ? [makeFinding('DATABASES_NOT_LISTED', null, { count: unlisted })] : [];
+    const findings = [...this.#parts.remarks(), ...probed.findings, ...more, ...scan.findings];
     return {
       name,
       engine: engine.name,
@@ -156,7 +169,7 @@ export class InventoryCollector {
       repository: config.repository,
       ...probed,
       databases: probed.databases.slice(0, LIMITS.inventoryDatabases),
-      findings: findings.map((finding) => finding.slice(0, 500)),
+      findings: findings.map((finding) => boundedFinding(finding)),
     };
   }
 }

@@ -1,11 +1,6 @@
-import type { Clock } from '@lastgood/core';
+import type { Clock, JobProgress } from '@lastgood/core';
 import { jobKey, type Progress } from '@lastgood/protocol';
 
-export interface ProgressNote {
-  readonly phase: string;
-  readonly doneBytes: number;
-  readonly totalBytes: number | null;
-}
 interface Slot {
   readonly progress: Progress;
   readonly seen: { readonly at: number; readonly bytes: number };
@@ -31,12 +26,15 @@ export class Activity {
   }
 
   /** Replaces the progress of an attempt; progress is a slot, never a queue. */
-  note({ jobId, attempt }: { jobId: string; attempt: number }, { phase, doneBytes, totalBytes }: ProgressNote): void {
+  note(
+    { jobId, attempt }: { jobId: string; attempt: number },
+    { phase, doneBytes, totalBytes, doneItems, totalItems }: JobProgress,
+  ): void {
     const key = jobKey(jobId, attempt);
     const at = this.#clock.monotonic();
     const slot = this.#slots.get(key);
     // Each phase has a rate of its own.
-    const before = slot?.progress.phase.split(' ')[0] === phase.split(' ')[0] ? slot : undefined;
+    const before = slot?.progress.phase === phase ? slot : undefined;
     const seen = before?.seen ?? { at, bytes: doneBytes };
     const elapsed = (at - seen.at) / 1000;
     const measured = elapsed > 1;
@@ -46,9 +44,10 @@ export class Activity {
     const progress = {
       jobId,
       attempt,
-      phase: phase.slice(0, 64),
+      phase,
       doneBytes,
       totalBytes,
+      ...(doneItems === undefined || totalItems === undefined ? {} : { doneItems, totalItems }),
       bytesPerSecond: Math.round(bytesPerSecond),
       at: this.#clock.now(),
     };

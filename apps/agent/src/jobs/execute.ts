@@ -1,11 +1,32 @@
-import { type Clock, type EngineContext, Failure, planRotation, standingVerdict, unreachable } from '@lastgood/core';
+import {
+  type Clock,
+  candidatesOf,
+  type EngineContext,
+  expectedBytes,
+  Failure,
+  planRotation,
+  standingVerdict,
+  summariesOf,
+  unreachable,
+} from '@lastgood/core';
 import { uuidv7 } from '@lastgood/host';
-import type { Finding, JobResult, JobSpec, VerificationLevel } from '@lastgood/protocol';
+import {
+  type FindingCode,
+  formatReason,
+  type JobResult,
+  type JobSpec,
+  makeReason,
+  makeRefusal,
+  type VerificationFinding,
+  type VerificationLevel,
+} from '@lastgood/protocol';
 import { faultPoint } from '../fault-point.ts';
 import { VERSION } from '../version.ts';
-import { candidatesOf, expectedBytes, summariesOf, type Target } from './targets.ts';
+import type { Target } from './targets.ts';
 
 const MAX_FINDINGS = 20;
+/** The verdict is kept beside the manifest: without one there is no place for it. */
+const MANIFEST_UNREADABLE: FindingCode = 'MANIFEST_UNREADABLE';
 
 export interface Execution {
   readonly target: Target;
@@ -28,10 +49,11 @@ async function backup(spec: Spec<'backup'>, { target, jobId, attempt, context }:
   const { backups } = await repository.list(target.ref);
   const expected = expectedBytes(backups, spec.databases ?? server.databases);
   const free = await repository.freeBytes();
-  if (free < expected)
+  if (free !== null && free < expected)
     throw new Failure(
       'NO_SPACE',
-      `these databases took ${expected} bytes when they were last backed up, ${free} are free`,
+      `these databases took ${expected} bytes when they were last backed up, ${free} bytes are free in the repository`,
+      { remedy: 'Free space in the repository, by `lastgood rotate` for example, then repeat the backup.' },
     );
   const writer = await repository.begin(
     {
@@ -67,10 +89,10 @@ async function verify(spec: Spec<'verify'>, { target, context }: Execution): Pro
   const started = context.clock.monotonic();
   const repository = await target.repository();
   const { backupId, level } = spec;
-  // Of a manifest that cannot be read the levels below tell what is wrong with it.
+  // A manifest that cannot be read is a finding of level 0.
   const stored = await repository.read(target.ref, backupId).catch(() => undefined);
   if (stored !== undefined) target.engine.checkLevel(level, stored.manifest);
-  const own: Finding[] = [
+  const own: VerificationFinding[] = [
     ...(await repository.verify(
       target.ref,
       backupId,
@@ -91,9 +113,9 @@ async function verify(spec: Spec<'verify'>, { target, context }: Execution): Pro
   const passed = own.length === 0;
   const found = { level: reached, at, passed };
   const stands = standingVerdict(stored?.verified ?? null, found);
-  if (stands !== stored?.verified && own.every((finding) => finding.object !== 'manifest.json'))
+  if (stands !== stored?.verified && own.every(({ code }) => code !== MANIFEST_UNREADABLE))
     await repository.recordVerified(target.ref, backupId, stands).catch((error: unknown) => {
-      // A host that took over from a lost one verifies before it makes the folder its own; the answer is told all the same.
+      // A host that took over from a lost one verifies before it makes the folder its own; the result is reported all the same.
       if (!(error instanceof Failure && error.code === 'REPOSITORY_FOREIGN')) throw error;
       context.log(`the verdict was not kept with the backup: ${error.message}`);
     });
@@ -112,11 +134,12 @@ async function verify(spec: Spec<'verify'>, { target, context }: Execution): Pro
 async function rotate(spec: Spec<'rotate'>, { target, context, controlNow, jumpedMs }: Execution): Promise<JobResult> {
   const repository = await target.repository();
   const { backups, broken } = await repository.list(target.ref);
+  const held = backups.flatMap((backup) => (backup.held === null ? [] : [backup.manifest.backupId]));
   const now = context.clock.now();
   const plan = planRotation({
     backups: candidatesOf(backups),
     retention: spec.retention,
-    holds: new Set(spec.holds),
+    holds: new Set([...spec.holds, ...held]),
     inUse: new Set(),
     now,
     storeNow: await repository.storeNow(),
@@ -124,24 +147,24 @@ async function rotate(spec: Spec<'rotate'>, { target, context, controlNow, jumpe
     jumpedMs,
     hostLimits: target.config.allow,
   });
-  if (plan.refused !== null && !spec.dryRun) throw new Failure('CLOCK_UNTRUSTED', plan.refused);
+  if (plan.refused !== null && !spec.dryRun) throw new Failure('CLOCK_UNTRUSTED', formatReason(plan.refused));
   const removed = plan.decisions.filter((decision) => !decision.keep);
   let freedBytes = 0;
   if (!spec.dryRun) {
     // What was removed earlier goes first: on a full disk that makes the room for the tombstones of the others.
     freedBytes = await repository.purge(target.ref, now, target.graceMs);
-    for (const decision of removed) {
+    for (const backupId of plan.removals) {
       context.signal.throwIfAborted();
-      await repository.remove(target.ref, decision.backupId, now);
+      await repository.remove(target.ref, backupId, now);
     }
     if (target.graceMs === 0) freedBytes += await repository.purge(target.ref, now, 0);
   }
   const kept = plan.decisions.filter((decision) => decision.keep);
-  const unread = broken.map(({ backupId, reason }) => ({
+  const unread = broken.map(({ backupId, error: { code, message } }) => ({
     backupId,
     finishedAt: '',
     keep: true,
-    reason: `broken: ${reason}`,
+    reason: makeReason('BROKEN', { error: code, message }),
   }));
   return {
     command: 'rotate',
@@ -168,13 +191,13 @@ export async function execute(spec: JobSpec, execution: Execution): Promise<JobR
       const source = await (await target.repository()).open(target.ref, spec.backupId);
       const plan = await target.engine.plan(spec.mode, source, context);
       const allowed = target.config.allow.restore.includes(spec.mode.type);
-      const refusals = allowed
-        ? plan.refusals
-        : [
-            ...plan.refusals,
-            `the file of this host does not allow to restore "${target.name}" this way (${spec.mode.type})`,
-          ];
-      return { command: 'plan', plan: { ...plan, refusals } };
+      if (allowed) return { command: 'plan', plan };
+      const refusal = makeRefusal(
+        'RESTORE_NOT_ALLOWED',
+        { kind: 'target', name: target.name },
+        { mode: spec.mode.type },
+      );
+      return { command: 'plan', plan: { ...plan, refusals: [refusal, ...plan.refusals] } };
     }
     case 'restore': {
       const source = await (await target.repository()).open(target.ref, spec.backupId);

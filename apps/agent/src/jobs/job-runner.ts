@@ -1,6 +1,6 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Clock, Failure, toWireError } from '@lastgood/core';
+import { type Clock, Failure, type JobProgress, toWireError } from '@lastgood/core';
 import { makePrivateFolder } from '@lastgood/host';
 import {
   type AgentJob,
@@ -19,10 +19,11 @@ import { faultPoint } from '../fault-point.ts';
 import { eventsNow } from '../journal/event-factory.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Log } from '../log.ts';
-import type { Activity, ProgressNote } from './activity.ts';
+import type { Activity } from './activity.ts';
 import { execute } from './execute.ts';
 import { type GrantSource, Grants } from './grants.ts';
-import { refusalOf, type Target } from './targets.ts';
+import { refusalOf } from './host-limits.ts';
+import type { Target } from './targets.ts';
 
 const MAX_RUNNING = 2;
 const ASK_AGAIN_MS = 5_000;
@@ -203,7 +204,7 @@ export class JobRunner {
     { folder, signal, log }: { folder: string; signal: AbortSignal; log: (message: string) => void },
   ): Promise<JobResult> {
     const { clock, controlNow, jumpedMs, activity } = this.#parts;
-    const progress = (note: ProgressNote): void => activity.note(job, note);
+    const progress = (note: JobProgress): void => activity.note(job, note);
     return await execute(job.spec, {
       target,
       jobId: job.jobId,

@@ -1,9 +1,9 @@
-import type { Clock } from '@lastgood/core';
+import { type Clock, summariesOf } from '@lastgood/core';
 import { type AgentJob, finishJob, type JobOutcome, jobKey, recoverAfterCrash } from '@lastgood/protocol';
 import { eventsNow } from '../journal/event-factory.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Log } from '../log.ts';
-import { summariesOf, type Target } from './targets.ts';
+import type { Target } from './targets.ts';
 
 /** The outcome of a backup whose manifest was published before the process died; undefined if there is none. */
 async function publishedOutcome(job: AgentJob, target: Target): Promise<JobOutcome | undefined> {

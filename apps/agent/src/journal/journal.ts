@@ -5,14 +5,16 @@ import { Failure } from '@lastgood/core';
 import { type AgentJob, type AgentLedger, emptyAgentLedger, type JobEvent } from '@lastgood/protocol';
 import Database from 'better-sqlite3';
 
+const CHECK_DISK = 'Check the disk of `dataDir` of the agent, and who can write there.';
+
 const SCHEMA = `
   create table if not exists meta (key text primary key, value text not null) strict;
   create table if not exists job (key text primary key, json text not null) strict;
   create table if not exists outbox (position integer primary key autoincrement, id text not null unique, json text not null) strict;
 `;
 
-/** Prefix of the notes that hold the newest due instant of each schedule. */
-const LAST_DUE = 'lastDue:';
+/** Prefix of the notes that hold the ids of jobs that this agent may create. */
+const MINTED = 'minted:';
 
 function open(file: string): Database.Database {
   const db = new Database(file);
@@ -21,7 +23,8 @@ function open(file: string): Database.Database {
     db.pragma('synchronous = FULL');
     db.exec(SCHEMA);
     const found = db.pragma('quick_check', { simple: true });
-    if (found !== 'ok') throw new Failure('IO_ERROR', `the journal is damaged: ${String(found).slice(0, 200)}`);
+    if (found !== 'ok')
+      throw new Failure('IO_ERROR', `the journal is damaged: ${String(found).slice(0, 200)}`, { remedy: CHECK_DISK });
     return db;
   } catch (error) {
     db.close();
@@ -38,7 +41,8 @@ const isDamage = (error: unknown): boolean =>
 const seal = (key: string, text: string): string => `${crc32(`${key} ${text}`).toString(16).padStart(8, '0')} ${text}`;
 function unseal(key: string, sealed: string): string {
   const text = sealed.slice(9);
-  if (seal(key, text) !== sealed) throw new Failure('IO_ERROR', 'a record of the journal was changed');
+  if (seal(key, text) !== sealed)
+    throw new Failure('IO_ERROR', 'a record of the journal was changed', { remedy: CHECK_DISK });
   return text;
 }
 
@@ -80,7 +84,8 @@ export class Journal implements Disposable {
     try {
       journal = new Journal(open(file), undefined);
     } catch (error) {
-      if (!isDamage(error)) throw new Failure('IO_ERROR', `cannot open the journal ${file}`, { cause: error });
+      if (!isDamage(error))
+        throw new Failure('IO_ERROR', `cannot open the journal ${file}`, { cause: error, remedy: CHECK_DISK });
       damaged = `${file}.damaged-${now}`;
       for (const suffix of ['', '-wal', '-shm'])
         if (existsSync(`${file}${suffix}`)) await rename(`${file}${suffix}`, `${damaged}${suffix}`);
@@ -106,10 +111,10 @@ export class Journal implements Disposable {
       lastSeq,
       jobs: new Map(jobs.map(({ key, json }) => [key, JSON.parse(unseal(key, json)) as AgentJob])),
       outbox: outbox.map(({ id, json }) => JSON.parse(unseal(id, json)) as JobEvent),
-      lastDue: new Map(
+      mintedIds: new Map(
         notes
-          .filter(({ key }) => key.startsWith(LAST_DUE))
-          .map(({ key, value }) => [key.slice(LAST_DUE.length), Number(unseal(key, value))]),
+          .filter(({ key }) => key.startsWith(MINTED))
+          .map(({ key, value }) => [key.slice(MINTED.length), Number(unseal(key, value))]),
       ),
     };
   }
@@ -167,8 +172,10 @@ export class Journal implements Disposable {
       this.#db.transaction(() => this.#write(before, after))();
     } catch (error) {
       const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown';
-      throw new Failure(code === 'SQLITE_FULL' ? 'NO_SPACE' : 'IO_ERROR', `cannot write the journal (${code})`, {
+      const full = code === 'SQLITE_FULL';
+      throw new Failure(full ? 'NO_SPACE' : 'IO_ERROR', `cannot write the journal (${code})`, {
         cause: error,
+        remedy: full ? 'Free space on the disk of `dataDir` of the agent.' : CHECK_DISK,
       });
     }
   }
@@ -177,8 +184,7 @@ export class Journal implements Disposable {
     if (after.incarnation !== null && after.incarnation !== before.incarnation)
       this.#setNote('incarnation', after.incarnation);
     if (after.lastSeq !== before.lastSeq) this.#setNote('lastSeq', String(after.lastSeq));
-    for (const [scheduleId, due] of after.lastDue)
-      if (before.lastDue.get(scheduleId) !== due) this.#setNote(`${LAST_DUE}${scheduleId}`, String(due));
+    if (after.mintedIds !== before.mintedIds) this.#writeMintedIds(before, after);
     for (const [key, job] of after.jobs)
       if (before.jobs.get(key) !== job)
         this.#db
@@ -196,6 +202,13 @@ export class Journal implements Disposable {
         this.#db
           .prepare('insert into outbox (id, json) values (?, ?)')
           .run(event.id, seal(event.id, JSON.stringify(event)));
+  }
+
+  #writeMintedIds(before: AgentLedger, after: AgentLedger): void {
+    for (const [jobId, at] of after.mintedIds)
+      if (before.mintedIds.get(jobId) !== at) this.#setNote(`${MINTED}${jobId}`, String(at));
+    for (const jobId of before.mintedIds.keys())
+      if (!after.mintedIds.has(jobId)) this.#db.prepare('delete from meta where key = ?').run(`${MINTED}${jobId}`);
   }
 
   /** A small value that outlives the process. */

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Clock, Failure } from '@lastgood/core';
+import { engines } from '@lastgood/engines';
 import {
   type AgentLedger,
   type AgentRouter,
@@ -211,7 +212,7 @@ export class Link implements GrantSource {
       {
         ...sent,
         instanceId: this.#instanceId,
-        capabilities: ['engine.postgres/1'],
+        capabilities: engines.map(({ name }) => `engine.${name}/1`),
         clock: clock.now(),
         agentVersion: VERSION,
         protocol: PROTOCOL_VERSION,

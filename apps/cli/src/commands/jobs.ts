@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { Failure } from '@lastgood/core';
+import { Failure, failureOfRefusals } from '@lastgood/core';
 import {
   ERROR_CATALOG,
   type JobResult,
@@ -15,7 +15,7 @@ import { safeText, shellWord } from '../format/safe-text.ts';
 import { table } from '../format/table.ts';
 import { ageInHours, duration, instant, shortInstant, wholeNumber } from '../format/units.ts';
 import { askPatiently, failureOfJob, watchJob } from '../watch.ts';
-import { checkedSelector, fullName, jobIdOf, oneBackup, oneTarget } from './resolve.ts';
+import { checkedSelector, databasesOf, fullName, jobIdOf, oneBackup, oneTarget } from './resolve.ts';
 
 const FOUND_SOMETHING = ERROR_CATALOG.BACKUP_CORRUPT.exit;
 
@@ -105,7 +105,7 @@ export async function verify(
   const target = await oneTarget(client, selector);
   const {
     backup: { backupId },
-  } = await oneBackup(client, fullName(target), wanted, 'check');
+  } = await oneBackup(client, fullName(target), wanted, 'verify');
   const { job, result } = await run(
     context,
     fullName(target),
@@ -202,12 +202,12 @@ export async function restore(
   const { output } = context;
   const target = await oneTarget(client, selector);
   const found = await oneBackup(client, fullName(target), wanted, 'restore', options.database);
-  if (found.passedOver !== undefined)
+  if (found.passedOver !== null)
     output.note(
-      `Newer ones are suspect or bad and passed over, the newest is ${shortId(found.passedOver.backupId)} of ${instant(found.passedOver.snapshotAt)}; it can be named instead of "latest".`,
+      `Newer ones are suspect or bad and passed over, the newest is ${shortId(found.passedOver.backupId)} of ${instant(found.passedOver.recoveryPoint)}; it can be named instead of "latest".`,
     );
   const { backup } = found;
-  const mode = modeOf(options, backup.databases);
+  const mode = modeOf(options, databasesOf(backup));
   const planned = await run(context, fullName(target), {
     command: 'plan',
     target: target.name,
@@ -217,14 +217,10 @@ export async function restore(
   const plan: RestorePlanSummary = planned.result.plan;
   if (options.planOnly === true) {
     output.answer(planned.job, () => planLines(plan));
-    return plan.refusals.length > 0 ? ERROR_CATALOG.HOST_LIMIT.exit : 0;
+    return plan.refusals.length > 0 ? ERROR_CATALOG[failureOfRefusals(plan.refusals).code].exit : 0;
   }
   for (const line of planLines(plan)) output.note(line);
-  if (plan.refusals.length > 0)
-    throw new Failure(
-      plan.refusals.some((refusal) => /already exists/.test(refusal)) ? 'TARGET_NOT_EMPTY' : 'HOST_LIMIT',
-      plan.refusals.join('; '),
-    );
+  if (plan.refusals.length > 0) throw failureOfRefusals(plan.refusals);
   if (mode.type !== 'new')
     await consent(
       context,

@@ -1,9 +1,11 @@
 import { Failure } from '@lastgood/core';
-import { type BackupView, type TargetView, uuidSchema } from '@lastgood/protocol';
+import { type BackupView, type SelectedBackup, type TargetView, uuidSchema } from '@lastgood/protocol';
 import type { AdminClient } from '../client.ts';
 import { LEAST_PART } from '../format/ids.ts';
 
 const MAX_LISTED = 1000;
+/** Longer than any id. */
+const MAX_ID = 64;
 /** Environment, host and target are words of at most 63 letters. */
 const MAX_SELECTOR = 200;
 
@@ -29,58 +31,25 @@ export async function oneTarget(client: AdminClient, selector: string): Promise<
 export const fullName = (target: { environment: string; host: string; name: string }): string =>
   `${target.environment}/${target.host}/${target.name}`;
 
-export interface ChosenBackup {
-  readonly backup: BackupView;
-  /** The newest one, when `latest` passed it over because it is not good. */
-  readonly passedOver: BackupView | undefined;
-}
+/** The names of what a backup holds. */
+export const databasesOf = ({ contents }: Pick<BackupView, 'contents'>): string[] => contents.map(({ name }) => name);
 
-/**
- * A backup of a target by its id, by the end or beginning of it, or `latest`: to check, the newest that is good or suspect;
- * to restore, the newest good one, for a suspect one may lack what the restore is for, that holds `database` when one is named:
- * a database that was dropped is missing in the newest backups.
- */
+/** The backup of a target that was asked for: `latest`, or one by the beginning or end of its id. The control plane decides. */
 export async function oneBackup(
   client: AdminClient,
   target: string,
   wanted: string,
-  purpose: 'check' | 'restore',
+  purpose: 'verify' | 'restore',
   database?: string,
-): Promise<ChosenBackup> {
-  const backups = await client.backups.query({ target, limit: MAX_LISTED });
-  if (wanted === 'latest') {
-    const newestFirst = backups
-      .toSorted((a, b) => b.sequence - a.sequence)
-      .filter((backup) => database === undefined || backup.databases.includes(database))
-      .filter((backup) => backup.state !== 'missing');
-    const fits = ({ state }: BackupView): boolean => state === 'good' || (purpose === 'check' && state === 'suspect');
-    const newest = newestFirst.find(fits);
-    if (newest === undefined)
-      throw new Failure(
-        'NOT_FOUND',
-        `target ${target} has no good backup${database === undefined ? '' : ` of database "${database}"`}`,
-      );
-    if (purpose === 'restore' && database === undefined) refuseSeveral(target, newest, newestFirst);
-    const [first] = newestFirst;
-    return { backup: newest, passedOver: first === newest ? undefined : first };
-  }
-  const backup = oneMatching(backups, (candidate) => candidate.backupId, wanted, `backup of target ${target}`);
-  return { backup, passedOver: undefined };
-}
-
-/**
- * "The latest" means another database after each backup where they are backed up one by one: which one is not for us to guess,
- * unless it is the one that the target is named after.
- */
-function refuseSeveral(target: string, newest: BackupView, backups: readonly BackupView[]): void {
-  if (newest.databases.length === 1 && newest.databases[0] === newest.target) return;
-  const good = backups.filter(({ state }) => state === 'good');
-  const databases = [...new Set(good.flatMap((backup) => backup.databases))].toSorted();
-  if (databases.length > 1)
-    throw new Failure(
-      'BAD_INPUT',
-      `the backups of target ${target} hold ${databases.length} databases; name one with --database: ${databases.join(', ')}`,
-    );
+): Promise<SelectedBackup> {
+  if (wanted !== 'latest' && wanted.length < LEAST_PART)
+    throw new Failure('BAD_INPUT', `"${wanted}" is too short: give at least ${LEAST_PART} characters of the id`);
+  return await client.selectBackup.query({
+    target,
+    wanted: wanted === 'latest' ? { type: 'latest' } : { type: 'id', part: wanted.slice(0, MAX_ID) },
+    purpose,
+    content: database ?? null,
+  });
 }
 
 /** The one thing whose id is `wanted`, or begins or ends so. */

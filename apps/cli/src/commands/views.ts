@@ -1,9 +1,16 @@
-import { type BackupView, ERROR_CATALOG, type TargetStatus, type TargetView } from '@lastgood/protocol';
+import {
+  type BackupView,
+  ERROR_CATALOG,
+  findingKey,
+  formatFinding,
+  type TargetStatus,
+  type TargetView,
+} from '@lastgood/protocol';
 import type { CommandContext } from '../command-context.ts';
 import { shortId } from '../format/ids.ts';
 import { table } from '../format/table.ts';
 import { ageInHours, bytes, duration, shortInstant, wholeNumber } from '../format/units.ts';
-import { backupIdOf, checkedSelector, fullName } from './resolve.ts';
+import { backupIdOf, checkedSelector, databasesOf, fullName } from './resolve.ts';
 
 const ago = (at: string | number): string => `${duration(Math.max(0, Date.now() - new Date(at).getTime()))} ago`;
 const verifiedText = (verified: BackupView['verified']): string =>
@@ -41,7 +48,7 @@ export async function status(
     databases: target.databases.map((database) => ({
       ...database,
       exposureMs:
-        database.goesBackTo === null ? null : Math.max(0, Date.now() - Date.parse(database.goesBackTo.snapshotAt)),
+        database.goesBackTo === null ? null : Math.max(0, Date.now() - Date.parse(database.goesBackTo.recoveryPoint)),
     })),
   }));
   const rows = answers.flatMap((target) => {
@@ -53,15 +60,16 @@ export async function status(
       onServer === false && target.problems.length === 0 ? 'not on the server' : statusText(target),
       goesBackTo === null
         ? 'NOWHERE: no good backup'
-        : `${isOld(exposureMs) ? 'OLD: ' : ''}${shortInstant(goesBackTo.snapshotAt)} (${ago(goesBackTo.snapshotAt)})`,
+        : `${isOld(exposureMs) ? 'OLD: ' : ''}${shortInstant(goesBackTo.recoveryPoint)} (${ago(goesBackTo.recoveryPoint)})`,
       restoreMs === null ? 'not measured' : duration(restoreMs),
       proven === null ? 'NEVER' : `level ${proven.level}, ${ago(proven.at)}`,
     ]);
   });
-  const findings = answers.flatMap((target) =>
-    // What is not in order first; a finding with a code is among it.
-    [...new Set([...target.problems, ...target.findings])].map((text) => `${statusName(target)}: ${text}`),
-  );
+  const findings = answers.flatMap((target) => {
+    // Problems first; findings of severity error are among them.
+    const all = new Map([...target.problems, ...target.findings].map((finding) => [findingKey(finding), finding]));
+    return [...all.values()].map((finding) => `${statusName(target)}: ${formatFinding(finding)}`);
+  });
   context.output.answer(answers, () => [
     ...table(
       ['target', 'database', 'state', 'could go back to', 'restore took', 'last proven'],
@@ -106,10 +114,12 @@ export async function targets(context: CommandContext, selector: string | undefi
     stateText(target),
     target.databases.map((database) => database.name).join(', ') || '-',
     target.sizeBytes === null ? '-' : bytes(target.sizeBytes),
-    target.lastGood === null ? 'none' : ago(target.lastGood.snapshotAt),
+    target.lastGood === null ? 'none' : ago(target.lastGood.recoveryPoint),
     target.lastProven === null ? 'never' : verifiedText(target.lastProven.verified),
   ]);
-  const findings = list.flatMap((target) => target.findings.map((finding) => `${fullName(target)}: ${finding}`));
+  const findings = list.flatMap((target) =>
+    target.findings.map((finding) => `${fullName(target)}: ${formatFinding(finding)}`),
+  );
   context.output.answer(list, () => [
     ...table(
       ['target', 'engine', 'state', 'databases', 'size', 'last good', 'last proven'],
@@ -134,10 +144,10 @@ export async function backups(
   const rows = list.map((backup) => [
     shortId(backup.backupId),
     `${backup.environment}/${backup.host}/${backup.target}`,
-    shortInstant(backup.snapshotAt),
-    backup.databases.join(', '),
+    shortInstant(backup.recoveryPoint),
+    databasesOf(backup).join(', '),
     bytes(backup.storedBytes),
-    backup.held ? `${backup.state}, held` : backup.state,
+    [backup.state, ...(backup.restorable.ok ? [] : ['not restorable']), ...(backup.held ? ['held'] : [])].join(', '),
     verifiedText(backup.verified),
   ]);
   context.output.answer(list, () => [

@@ -1,5 +1,14 @@
 import { unreachable } from '@lastgood/core';
-import type { JobResult, JobView, Progress, RestorePlanSummary } from '@lastgood/protocol';
+import {
+  type Finding,
+  formatFinding,
+  formatReason,
+  type JobResult,
+  type JobView,
+  type Progress,
+  type RestorePlanSummary,
+  remedyOfFinding,
+} from '@lastgood/protocol';
 import { shortId } from './ids.ts';
 import { safeText } from './safe-text.ts';
 import { table } from './table.ts';
@@ -7,8 +16,9 @@ import { bytes, duration, instant, shortInstant } from './units.ts';
 
 /** One line of what a job does now: phase, bytes, rate and the time that is left. */
 export function progressLine(progress: Progress): string {
-  const { phase, doneBytes, totalBytes, bytesPerSecond } = progress;
-  const parts = [safeText(phase)];
+  const { phase, doneBytes, totalBytes, bytesPerSecond, doneItems, totalItems } = progress;
+  const items = doneItems === undefined || totalItems === undefined ? '' : ` ${doneItems} of ${totalItems}`;
+  const parts = [`${safeText(phase)}${items}`];
   if (doneBytes > 0)
     parts.push(
       totalBytes !== null && totalBytes > 0 ? `${bytes(doneBytes)} of about ${bytes(totalBytes)}` : bytes(doneBytes),
@@ -17,6 +27,13 @@ export function progressLine(progress: Progress): string {
   if (bytesPerSecond > 0 && totalBytes !== null && totalBytes > doneBytes)
     parts.push(`about ${duration(((totalBytes - doneBytes) / bytesPerSecond) * 1000)} left`);
   return parts.join(' · ');
+}
+
+/** A finding and what to do about it, in lines of their own. */
+function findingLines(label: string, finding: Finding): string[] {
+  const remedy = remedyOfFinding(finding);
+  const text = `  ${label.padEnd(12)}${safeText(formatFinding(finding))}`;
+  return remedy === null ? [text] : [text, `  ${''.padEnd(12)}${safeText(remedy)}`];
 }
 
 /** What a person must know before they consent. */
@@ -30,8 +47,8 @@ export function planLines(plan: RestorePlanSummary): string[] {
     `  replaces    ${list(plan.overwrites)}${plan.mode === 'swap' && plan.overwrites.length > 0 ? ' (kept aside for undo)' : ''}`,
     `  roles       missing: ${list(plan.missingRoles)}`,
     `  extensions  missing: ${list(plan.missingExtensions)}`,
-    ...plan.warnings.map((warning) => `  warning     ${safeText(warning)}`),
-    ...plan.refusals.map((refusal) => `  refused     ${safeText(refusal)}`),
+    ...plan.warnings.flatMap((warning) => findingLines('warning', warning)),
+    ...plan.refusals.flatMap((refusal) => findingLines('refused', refusal)),
   ];
 }
 
@@ -55,11 +72,11 @@ function linesOf(result: JobResult): string[] {
       const { backup } = result;
       return [
         `backup ${backup.backupId}${backup.state === 'suspect' ? ' (SUSPECT)' : ''}`,
-        `  databases   ${backup.databases.map(safeText).join(', ')}`,
+        `  databases   ${backup.contents.map(({ name }) => safeText(name)).join(', ')}`,
         `  size        ${bytes(backup.producedBytes)}, stored as ${bytes(backup.storedBytes)}, read back and equal`,
-        `  goes back   to ${instant(backup.snapshotAt)}`,
+        `  goes back   to ${instant(backup.recoveryPoint)}`,
         `  took        ${duration(result.durationMs)}`,
-        ...backup.warnings.map((warning) => `  warning     ${safeText(warning)}`),
+        ...backup.warnings.flatMap((warning) => findingLines('warning', warning)),
       ];
     }
     case 'verify':
@@ -67,7 +84,7 @@ function linesOf(result: JobResult): string[] {
         `${result.passed ? 'passed' : 'FAILED'}: backup ${result.backupId} reached level ${result.reached} of ${result.level} (${duration(result.durationMs)})`,
         ...result.findings.map(
           (finding) =>
-            `  level ${finding.level}  ${finding.object === null ? '' : `${safeText(finding.object)}: `}${safeText(finding.message)}`,
+            `  level ${finding.level}  ${finding.object === null ? '' : `${safeText(finding.object)}: `}${safeText(formatFinding(finding))}`,
         ),
       ];
     case 'rotate': {
@@ -75,7 +92,7 @@ function linesOf(result: JobResult): string[] {
         shortId(backupId),
         finishedAt === '' ? '-' : shortInstant(finishedAt),
         keep ? 'keep' : 'remove',
-        reason,
+        safeText(formatReason(reason)),
       ]);
       const freed = result.dryRun
         ? 'nothing was removed (dry run)'
@@ -91,7 +108,7 @@ function linesOf(result: JobResult): string[] {
       return [
         `restored "${safeText(result.database)}" into "${safeText(result.into)}": ${result.tables} tables, ${result.rows} rows, counts equal to the backup (${duration(result.durationMs)})`,
         ...(result.oldKeptAs === null ? [] : [`  the old database is kept as "${safeText(result.oldKeptAs)}"`]),
-        ...result.warnings.map((warning) => `  warning     ${safeText(warning)}`),
+        ...result.warnings.flatMap((warning) => findingLines('warning', warning)),
       ];
     case 'undo':
       return [

@@ -78,7 +78,7 @@ function columns(head: readonly string[], cells: readonly string[][], widths: re
     .map((line) => line.trimEnd());
 }
 
-/** One block per row, as psql's expanded display shows it. */
+/** One block per row, one line per column. */
 function blocks(head: readonly string[], cells: readonly string[][]): string[] {
   const width = Math.max(...head.map(textWidth)) + GAP;
   return cells.flatMap((row, index) => [

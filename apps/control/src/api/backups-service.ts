@@ -1,10 +1,13 @@
-import { Failure } from '@lastgood/core';
-import type { AdminApi, BackupView } from '@lastgood/protocol';
+import { Failure, requireBackup } from '@lastgood/core';
+import type { AdminApi, BackupView, SelectedBackup } from '@lastgood/protocol';
 import type { BackupRecord } from '../catalog/backup-queries.ts';
 import type { Change } from '../catalog/catalog.ts';
 import { rotationThatMayRemove } from '../dispatch/holds.ts';
 import { type ApiParts, auditChange } from './api-parts.ts';
 import { scopeOf } from './target-selection.ts';
+
+/** More backups of one target than this are not looked through. */
+const MAX_SELECTED_FROM = 10_000;
 
 export class BackupsService {
   readonly #parts: ApiParts;
@@ -27,6 +30,11 @@ export class BackupsService {
   async list({ target, limit }: Parameters<AdminApi['backups']>[0]): Promise<BackupView[]> {
     const { backups } = this.#parts.catalog;
     return (await backups.list(await scopeOf(this.#parts, target), limit)).map((record) => this.#view(record));
+  }
+
+  /** The backup that `wanted` means. Throws NOT_FOUND when none fits, BAD_INPUT when it is unclear which one is meant. */
+  async select(input: Parameters<AdminApi['selectBackup']>[0]): Promise<SelectedBackup> {
+    return requireBackup(await this.list({ target: input.target, limit: MAX_SELECTED_FROM }), input);
   }
 
   /** Holds a backup or releases it. Throws CONFLICT if a rotation may be removing it at this moment. */

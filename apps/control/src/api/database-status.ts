@@ -26,13 +26,13 @@ export function databaseStatuses(
     return {
       database,
       onServer: present.has(database) || (listed ? false : null),
-      goesBackTo: lastGood === null ? null : { backupId: lastGood.backupId, snapshotAt: lastGood.snapshotAt },
+      goesBackTo: lastGood === null ? null : { backupId: lastGood.backupId, recoveryPoint: lastGood.recoveryPoint },
       proven:
         lastProven === null || verified === null
           ? null
           : {
               backupId: lastProven.backupId,
-              snapshotAt: lastProven.snapshotAt,
+              recoveryPoint: lastProven.recoveryPoint,
               at: verified.at,
               level: verified.level,
             },

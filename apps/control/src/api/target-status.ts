@@ -1,22 +1,24 @@
 import {
   type DatabaseStatus,
-  errorCodes,
+  type Finding,
   type HostView,
+  makeFinding,
   type TargetInventory,
   type TargetStatus,
 } from '@lastgood/protocol';
 import type { AgentRecord } from '../catalog/agents.ts';
 
 type HostState = HostView['state'];
-const CODED = new RegExp(`^(?:${errorCodes.join('|')}): `);
 
-function problemsOfHost(agent: AgentRecord, hostState: HostState): string[] {
-  if (hostState === 'never') return ['the agent of this host was never here'];
+function problemsOfHost(agent: AgentRecord, hostState: HostState): Finding[] {
+  const subject = { kind: 'host', name: `${agent.environment}/${agent.host}` } as const;
+  if (hostState === 'never') return [makeFinding('HOST_NEVER_CONNECTED', subject)];
   if (hostState === 'online') return [];
-  return [`the host is offline since ${new Date(agent.lastSeenAt ?? agent.enrolledAt).toISOString()}`];
+  const since = new Date(agent.lastSeenAt ?? agent.enrolledAt).toISOString();
+  return [makeFinding('HOST_OFFLINE', subject, { since })];
 }
 
-/** One target, with all that is not in order. What nobody has told of protects nothing: silence is a problem as well. */
+/** One target with its problems. A host that does not report is a problem as well: what it has protects nothing now. */
 export function targetStatus(
   agent: AgentRecord,
   hostState: HostState,
@@ -24,19 +26,21 @@ export function targetStatus(
   databases: DatabaseStatus[],
 ): TargetStatus {
   const problems = problemsOfHost(agent, hostState);
-  if (state !== 'ok') problems.push(`the database server is ${state}`);
-  // A finding with a code is what kept the agent from its work; the others are good to know.
-  problems.push(...findings.filter((finding) => CODED.test(finding)));
-  if (databases.length === 0) problems.push('no database is known, and no good backup');
+  const subject = { kind: 'target', name } as const;
+  if (state !== 'ok')
+    problems.push(makeFinding(state === 'refused' ? 'SERVER_REFUSED' : 'SERVER_UNREACHABLE', subject));
+  problems.push(...findings.filter(({ severity }) => severity === 'error'));
+  if (databases.length === 0) problems.push(makeFinding('DATABASES_UNKNOWN', subject));
   const { environment, host } = agent;
   const online = hostState === 'online';
   return { environment, host, hostState, target: name, online, state, findings, problems, databases };
 }
 
-/** A host that has told of no target. */
+/** A host that has reported no target. */
 export function bareHostStatus(agent: AgentRecord, hostState: HostState): TargetStatus {
   const { environment, host } = agent;
-  const problems = [...problemsOfHost(agent, hostState), 'the host has told of no target'];
+  const none = makeFinding('HOST_WITHOUT_TARGETS', { kind: 'host', name: `${environment}/${host}` });
+  const problems = [...problemsOfHost(agent, hostState), none];
   const online = hostState === 'online';
   return { environment, host, hostState, target: null, online, state: null, findings: [], problems, databases: [] };
 }

@@ -49,7 +49,8 @@ function saveBackup(db: Db, agentId: string, reported: BackupSummary): void {
   if (isDeepStrictEqual(known?.summary, summary)) return;
   const { backupId, target, jobId, sequence, state, verified } = summary;
   const restoreTested = verified?.passed === true && verified.level >= RESTORE_TEST_LEVEL;
-  const row = { backupId, agentId, target, jobId, sequence, state, restoreTested, summary };
+  const restorable = summary.restorable.ok;
+  const row = { backupId, agentId, target, jobId, sequence, state, restorable, restoreTested, summary };
   db.insert(schema.backups).values(row).onConflictDoUpdate({ target: schema.backups.backupId, set: row }).run();
   saveContents(db, agentId, known?.summary as BackupSummary | undefined, summary);
 }
@@ -58,14 +59,14 @@ const CONTENT_ROWS = 500;
 
 /** What a backup holds rarely changes once it is known, so that verdicts and scans write nothing here. */
 function saveContents(db: Db, agentId: string, known: BackupSummary | undefined, summary: BackupSummary): void {
-  const { backupId, target, databases } = summary;
-  if (isDeepStrictEqual(known?.databases, databases)) return;
+  const { backupId, target, contents } = summary;
+  if (isDeepStrictEqual(known?.contents, contents)) return;
   db.delete(schema.backupContents).where(eq(schema.backupContents.backupId, backupId)).run();
-  const names = [...new Set(databases)];
-  for (let start = 0; start < names.length; start += CONTENT_ROWS) {
-    const rows = names
+  const distinct = [...new Map(contents.map((content) => [`${content.kind} ${content.name}`, content])).values()];
+  for (let start = 0; start < distinct.length; start += CONTENT_ROWS) {
+    const rows = distinct
       .slice(start, start + CONTENT_ROWS)
-      .map((name) => ({ backupId, agentId, target, kind: 'database' as const, name }));
+      .map(({ kind, name }) => ({ backupId, agentId, target, kind, name }));
     db.insert(schema.backupContents).values(rows).run();
   }
 }

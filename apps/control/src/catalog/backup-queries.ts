@@ -40,9 +40,14 @@ const inScope = ({ agentId, target }: Scoped) =>
     target === undefined ? undefined : eq(backups.target, target),
   );
 
-/** The good backups of a scope: all, or only those that passed a restore test. */
+/** The good backups of a scope that its agent can restore: all, or only those that passed a restore test. */
 const goodOnes = (scope: Scoped, restoreTested: boolean) =>
-  and(eq(backups.state, 'good'), inScope(scope), restoreTested ? eq(backups.restoreTested, true) : undefined);
+  and(
+    eq(backups.state, 'good'),
+    eq(backups.restorable, true),
+    inScope(scope),
+    restoreTested ? eq(backups.restoreTested, true) : undefined,
+  );
 
 function selectBackups(db: Db, where: ReturnType<typeof and>, limit: number): BackupRecord[] {
   // Backup ids are time-sortable, so they order across targets; within a target the sequence agrees.

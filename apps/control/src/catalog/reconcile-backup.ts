@@ -1,6 +1,7 @@
-import type { BackupSummary } from '@lastgood/protocol';
+import { type BackupSummary, type FindingCode, makeFinding } from '@lastgood/protocol';
 
-export const MANIFEST_CHANGED = 'its manifest was changed after it was taken';
+const MANIFEST_CHANGED: FindingCode = 'MANIFEST_CHANGED';
+const isMarked = ({ warnings }: BackupSummary): boolean => warnings.some(({ code }) => code === MANIFEST_CHANGED);
 
 /**
  * What the catalog keeps of a backup that is announced again. A manifest is written once; one with another hash was edited, or
@@ -9,9 +10,10 @@ export const MANIFEST_CHANGED = 'its manifest was changed after it was taken';
  */
 export function reconcileBackup(known: BackupSummary | undefined, told: BackupSummary): BackupSummary {
   if (known === undefined) return told;
-  const marked = { ...known, warnings: [...new Set([...known.warnings, MANIFEST_CHANGED])] };
+  const mark = makeFinding(MANIFEST_CHANGED, { kind: 'backup', name: known.backupId });
+  const marked = isMarked(known) ? known : { ...known, warnings: [...known.warnings, mark] };
   if (told.manifestSha256 !== known.manifestSha256) return { ...marked, state: 'bad' };
   // A verdict on what is there now, which the catalog itself has added to what it knows, does not make it the first again.
-  const unmended = told.warnings.includes(MANIFEST_CHANGED) && told.state !== 'missing';
+  const unmended = isMarked(told) && told.state !== 'missing';
   return unmended ? { ...told, state: 'bad' } : told;
 }

@@ -93,6 +93,8 @@ export const backups = sqliteTable(
     jobId: text('job_id').notNull(),
     sequence: integer('sequence').notNull(),
     state: text('state').notNull(),
+    /** False: a newer version made it, or what it depends on is gone. */
+    restorable: integer('restorable', { mode: 'boolean' }).notNull(),
     /** It was loaded into a server and passed. */
     restoreTested: integer('restore_tested', { mode: 'boolean' }).notNull(),
     summary: json<unknown>('summary').notNull(),
@@ -112,7 +114,7 @@ export const backupContents = sqliteTable(
       .references(() => backups.backupId, { onDelete: 'cascade' }),
     agentId: text('agent_id').notNull(),
     target: text('target').notNull(),
-    kind: text('kind', { enum: ['database'] }).notNull(),
+    kind: text('kind').notNull(),
     name: text('name').notNull(),
   },
   (table) => [

@@ -164,7 +164,11 @@ export class HttpServer {
     if (pathname === '/enroll') {
       if (!this.#mayEnrol())
         return answer(response, 429, {
-          error: toWireError(new Failure('CONFLICT', 'too many enrollments; wait a minute')),
+          error: toWireError(
+            new Failure('CONFLICT', 'too many enrollments in this minute', {
+              remedy: 'Wait a minute, then repeat the enrollment.',
+            }),
+          ),
         });
       const { catalog, registry, clock } = this.#parts;
       return answer(response, 200, await enroll(await jsonBody(request), catalog, registry, clock));

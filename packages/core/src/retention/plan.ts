@@ -1,32 +1,30 @@
-import type { Retention, RotationDecision } from '@lastgood/protocol';
-import { RESTORE_TEST_LEVEL, suspectSizes } from '../verification/verdict.ts';
+import { makeReason, type Retention, type RotationDecision, type RotationReason } from '@lastgood/protocol';
+import { type Judged, RESTORE_TEST_LEVEL, suspectSizes } from '../verification/verdict.ts';
 
 const HOUR_MS = 3_600_000;
-/** Clocks that differ by more than this decide no deletion, and nothing destructive begins (I11). */
+/** When clocks differ by more than this, nothing is deleted and no destructive job begins (I11). */
 export const MAX_SKEW_MS = 5 * 60_000;
-/** Nothing was backed up before Lastgood was made: an earlier instant comes from a clock that was not set (D2). */
+/** Lastgood is newer than this: an earlier instant comes from a clock that was not set (D2). */
 const FIRST_INSTANT = Date.parse('2026-01-01T00:00:00Z');
 
-/** What a backup holds of one database (or of the whole target). Within a group backups replace one another. */
+/** The part of a backup that belongs to one database (or to the whole target). Retention counts the backups of each group. */
 export interface GroupPart {
   /** Same engine, kind and database. */
   readonly group: string;
-  /** For people; null when the backup is of the whole target. */
+  /** For display; null when the backup covers the whole target. */
   readonly database: string | null;
   readonly producedBytes: number;
 }
-export interface RotationCandidate {
+export interface RotationCandidate extends Judged {
   readonly backupId: string;
   readonly sequence: number;
   readonly finishedAt: string;
-  /** `bad`: a verification failed. */
-  readonly state: 'good' | 'bad';
-  /** The level of the last verification, when it passed. */
-  readonly verifiedLevel: number | null;
   /** At least one. A backup stays as long as one of its groups needs it. */
   readonly parts: readonly GroupPart[];
+  /** The other backups that a restore reads. They are kept as long as this one. */
+  readonly dependsOn: readonly string[];
 }
-/** What the agent's own file allows, whatever the control plane asks for. */
+/** The host limits of the agent file. They override what the control plane requests. */
 export interface HostLimits {
   readonly minimumKept: number;
   readonly maxRemovedPerRun: number;
@@ -41,168 +39,204 @@ export interface RotationInput {
   readonly now: number;
   readonly storeNow: number;
   readonly controlNow: number | null;
-  /** By how much the clock of the host was lately seen to jump, in ms; 0 when it ran steadily. */
+  /** The last observed jump of the host clock, in ms; 0 when there was none lately. */
   readonly jumpedMs: number;
   readonly hostLimits: HostLimits;
 }
 export interface RotationPlan {
-  /** Every backup with its reason, in the order of their sequence. */
+  /** One decision with its reason for every backup, ordered by sequence. */
   readonly decisions: readonly RotationDecision[];
+  /** The ids of the backups to remove. An interrupted removal in this order leaves no backup without its dependencies. */
+  readonly removals: readonly string[];
   /** Why nothing at all may be removed now; null when the decisions hold. */
-  readonly refused: string | null;
+  readonly refused: RotationReason | null;
 }
 
-/** Why no clock may be believed now. `backups` in the order of their sequence. */
-function untrustedClock({ backups, now, storeNow, controlNow, jumpedMs }: RotationInput): string | null {
-  const minutes = (ms: number): string => `${Math.round(Math.abs(ms) / 60_000)} minutes`;
-  if (Math.abs(jumpedMs) > MAX_SKEW_MS) return `the clock of the host jumped by ${minutes(jumpedMs)} a short time ago`;
-  if (Math.abs(now - storeNow) > MAX_SKEW_MS)
-    return `the clocks of host and repository are ${minutes(now - storeNow)} apart`;
+/** Why no clock may be trusted now. `backups` in the order of their sequence. */
+function untrustedClock({ backups, now, storeNow, controlNow, jumpedMs }: RotationInput): RotationReason | null {
+  const apart = (ms: number): { minutes: number } => ({ minutes: Math.round(Math.abs(ms) / 60_000) });
+  if (Math.abs(jumpedMs) > MAX_SKEW_MS) return makeReason('CLOCK_JUMPED', apart(jumpedMs));
+  if (Math.abs(now - storeNow) > MAX_SKEW_MS) return makeReason('CLOCKS_OF_REPOSITORY_APART', apart(now - storeNow));
   if (controlNow !== null && Math.abs(now - controlNow) > MAX_SKEW_MS)
-    return `the clocks of host and control plane are ${minutes(now - controlNow)} apart`;
+    return makeReason('CLOCKS_OF_CONTROL_APART', apart(now - controlNow));
   // An older one may have met a clock that was wrong then; when the newest lies ahead, the clock is wrong now.
   const newest = Date.parse(backups.at(-1)?.finishedAt ?? '1970-01-01T00:00:00Z');
-  return newest > now + MAX_SKEW_MS ? `the newest backup was finished ${minutes(now - newest)} in the future` : null;
+  return newest > now + MAX_SKEW_MS ? makeReason('CLOCK_AHEAD_OF_BACKUPS', apart(now - newest)) : null;
 }
 
 /**
- * When each backup was finished as far as the sequence, which no clock makes, bears it out: no backup counts as older than one
- * before it, and an instant that cannot be (before the product, in the future) gives way to that of its neighbor. A clock that was
- * once wrong can so make a backup younger, and keep it longer, but never older.
+ * When each backup was finished, corrected by the sequence, which depends on no clock. No backup counts as older than its predecessor,
+ * and an implausible instant (before Lastgood existed, or in the future) is replaced by that of its predecessor. A wrong clock can
+ * therefore make a backup look younger and keep it longer, but never make it look older.
  */
-function agesOf(backups: readonly RotationCandidate[], now: number): Map<string, number> {
-  const canBe = (at: number): boolean => at >= FIRST_INSTANT && at <= now + MAX_SKEW_MS;
-  const told = backups.map(({ backupId, finishedAt }) => ({ backupId, at: Date.parse(finishedAt) }));
-  let latest = told.find(({ at }) => canBe(at))?.at ?? now;
+function finishTimesOf(backups: readonly RotationCandidate[], now: number): Map<string, number> {
+  const isPlausible = (at: number): boolean => at >= FIRST_INSTANT && at <= now + MAX_SKEW_MS;
+  const recorded = backups.map(({ backupId, finishedAt }) => ({ backupId, at: Date.parse(finishedAt) }));
+  let latest = recorded.find(({ at }) => isPlausible(at))?.at ?? now;
   return new Map(
-    told.map(({ backupId, at }) => {
-      if (canBe(at)) latest = Math.max(latest, at);
+    recorded.map(({ backupId, at }) => {
+      if (isPlausible(at)) latest = Math.max(latest, at);
       return [backupId, latest];
     }),
   );
 }
 
 /** One backup as its group sees it. */
-interface Member extends Omit<RotationCandidate, 'parts' | 'finishedAt'> {
+interface Member extends Omit<RotationCandidate, 'parts' | 'finishedAt' | 'dependsOn'> {
   readonly finished: number;
   readonly database: string | null;
   readonly producedBytes: number;
 }
 
-/** Good backups that may push others out: a series of tiny ones never does (D4). */
+/** The good backups whose size is not suspect. Only these count toward retention: tiny backups displace no others (D4). */
 function trustedOf(group: readonly Member[]): Member[] {
   const suspect = suspectSizes(group);
   return group.filter((backup, index) => backup.state === 'good' && suspect[index] === false);
 }
 
-/** The reasons to keep backups of one group; what has none may go. */
-function keepReasons(group: readonly Member[], { retention, hostLimits }: RotationInput): Map<string, string> {
-  const reasons = new Map<string, string>();
-  const keep = (backup: Member | undefined, reason: string): void => {
+/** The reasons to keep backups of one group; a backup without one may be removed. */
+function keepReasons(group: readonly Member[], { retention, hostLimits }: RotationInput): Map<string, RotationReason> {
+  const reasons = new Map<string, RotationReason>();
+  const keep = (backup: Member | undefined, reason: RotationReason): void => {
     if (backup !== undefined && !reasons.has(backup.backupId)) reasons.set(backup.backupId, reason);
   };
   const newestFirst = trustedOf(group).reverse();
   const [newest] = newestFirst;
-  keep(newest, 'the last good backup');
+  keep(newest, makeReason('KEEP_LAST_GOOD'));
   keep(
     newestFirst.find((backup) => (backup.verifiedLevel ?? 0) >= RESTORE_TEST_LEVEL),
-    'the last proven backup',
+    makeReason('KEEP_LAST_RESTORE_TESTED'),
   );
   keep(
     newestFirst.find((backup) => backup.verifiedLevel !== null),
-    'the last verified backup',
+    makeReason('KEEP_LAST_VERIFIED'),
   );
-  for (const backup of newestFirst.slice(0, retention.keepLast ?? 0))
-    keep(backup, `one of the last ${retention.keepLast}`);
-  if (retention.keepWithinHours !== undefined && newest !== undefined) {
+  const { keepLast = 0, keepWithinHours } = retention;
+  for (const backup of newestFirst.slice(0, keepLast)) keep(backup, makeReason('KEEP_LAST', { count: keepLast }));
+  if (keepWithinHours !== undefined && newest !== undefined) {
     // Counted back from the newest backup, not from a clock: neither a jump nor a week of failures makes everything old (D1, D3).
-    const edge = newest.finished - retention.keepWithinHours * HOUR_MS;
+    const edge = newest.finished - keepWithinHours * HOUR_MS;
     for (const backup of newestFirst.filter((other) => other.finished >= edge))
-      keep(backup, `within ${retention.keepWithinHours} hours of the newest`);
+      keep(backup, makeReason('KEEP_WITHIN', { hours: keepWithinHours }));
     keep(
       newestFirst.find((other) => other.finished < edge),
-      'reaches back to the edge of the window',
+      makeReason('KEEP_WINDOW_EDGE'),
     );
   }
   for (const backup of newestFirst.slice(0, Math.max(retention.minimum, hostLimits.minimumKept)))
-    keep(backup, 'below the minimum number');
+    keep(backup, makeReason('KEEP_MINIMUM'));
   const oldestKept = Math.min(
     ...group.filter((backup) => reasons.has(backup.backupId)).map((backup) => backup.sequence),
   );
   for (const backup of group) {
-    if (newest === undefined) keep(backup, 'there is no good backup of this group');
+    if (newest === undefined) keep(backup, makeReason('NO_GOOD_BACKUP'));
     else if (backup.sequence > oldestKept && !newestFirst.includes(backup))
-      keep(
-        backup,
-        backup.state === 'bad' ? 'bad, kept until its successors are kept no longer' : 'its size is suspect',
-      );
+      keep(backup, makeReason(backup.state === 'bad' ? 'KEEP_BAD' : 'KEEP_SUSPECT'));
   }
   return reasons;
 }
 
-interface Reason {
-  readonly text: string;
+interface GroupReason {
+  readonly reason: RotationReason;
   readonly database: string | null;
 }
 
 /** Why each backup is needed, by its groups; those that no group needs are absent. */
-function reasonsOf(input: RotationInput, finishedAt: ReadonlyMap<string, number>): Map<string, string> {
+function reasonsOf(input: RotationInput, finishedAt: ReadonlyMap<string, number>): Map<string, RotationReason> {
   const { backups } = input;
-  const members = backups.flatMap(({ parts, ...backup }) => {
+  const members = backups.flatMap(({ parts, dependsOn: _dependsOn, ...backup }) => {
     const finished = finishedAt.get(backup.backupId) ?? input.now;
     return parts.map(({ group, database, producedBytes }) => ({
       group,
       member: { ...backup, finished, database, producedBytes },
     }));
   });
-  const found = new Map<string, Reason[]>();
+  const found = new Map<string, GroupReason[]>();
   for (const group of Map.groupBy(members, (each) => each.group).values()) {
     const own = group.map(({ member }) => member);
-    for (const [backupId, text] of keepReasons(own, input))
-      found.set(backupId, [...(found.get(backupId) ?? []), { text, database: own[0]?.database ?? null }]);
+    for (const [backupId, reason] of keepReasons(own, input))
+      found.set(backupId, [...(found.get(backupId) ?? []), { reason, database: own[0]?.database ?? null }]);
   }
-  const words = ({ backupId, parts }: RotationCandidate): [string, string][] => {
+  const combined = ({ backupId, parts }: RotationCandidate): [string, RotationReason][] => {
     const [first, ...others] = found.get(backupId) ?? [];
     if (first === undefined) return [];
-    const all = others.length + 1 === parts.length && others.every((other) => other.text === first.text);
-    return [[backupId, all || first.database === null ? first.text : `${first.text} of "${first.database}"`]];
+    const { reason, database } = first;
+    const ofAll = others.length + 1 === parts.length && others.every((other) => other.reason.code === reason.code);
+    if (ofAll || database === null) return [[backupId, reason]];
+    return [[backupId, { ...reason, params: { ...reason.params, database } }]];
   };
-  return new Map(backups.flatMap(words));
+  return new Map(backups.flatMap(combined));
+}
+
+/** Adds to the reasons what kept backups depend on, however far down (I3). */
+function keepDependencies(backups: readonly RotationCandidate[], reasons: Map<string, RotationReason>): void {
+  const byId = new Map(backups.map((backup) => [backup.backupId, backup]));
+  const keep = (backup: RotationCandidate): void => {
+    for (const needed of backup.dependsOn) {
+      const base = byId.get(needed);
+      if (base === undefined || reasons.has(needed)) continue;
+      reasons.set(needed, makeReason('NEEDED', { backup: backup.backupId }));
+      keep(base);
+    }
+  };
+  for (const backup of backups) if (reasons.has(backup.backupId)) keep(backup);
+}
+
+/** Orders removals oldest first, with dependents before their dependencies. No backup outside `removable` may depend on one of it. */
+function orderRemovals(removable: readonly RotationCandidate[]): string[] {
+  const ordered = new Set<string>();
+  const visited = new Set<string>();
+  const visit = (backup: RotationCandidate): void => {
+    if (visited.has(backup.backupId)) return;
+    visited.add(backup.backupId);
+    for (const other of removable) if (other.dependsOn.includes(backup.backupId)) visit(other);
+    ordered.add(backup.backupId);
+  };
+  for (const backup of removable) visit(backup);
+  return [...ordered];
 }
 
 /**
- * Decides which backups stay and why. Pure; deletes nothing when clocks disagree, when no rule is given, and never the last good
- * or the last verified backup, what is held or in use, or more than the host's own hostLimits allow.
+ * Decides which backups are kept and why. Removes nothing when clocks disagree or no rule is set. Never removes the last good,
+ * restore-tested or verified backup, a backup that is held, in use or made by a newer version, a dependency of a kept backup, or more
+ * than the host limits allow.
  */
-export function planRotation(asked: RotationInput): RotationPlan {
-  const { retention, hostLimits, now } = asked;
-  const backups = [...asked.backups].sort((a, b) => a.sequence - b.sequence);
-  const input = { ...asked, backups };
-  const finished = agesOf(backups, now);
+export function planRotation(request: RotationInput): RotationPlan {
+  const { retention, hostLimits, now } = request;
+  const backups = [...request.backups].sort((a, b) => a.sequence - b.sequence);
+  const input = { ...request, backups };
+  const finished = finishTimesOf(backups, now);
   const unlimited = retention.keepLast === undefined && retention.keepWithinHours === undefined;
   const refused = untrustedClock(input);
-  const reasons = reasonsOf(input, finished);
-  let removed = 0;
-  const decide = (backup: RotationCandidate): RotationDecision => {
-    const reason = ((): string | undefined => {
-      if (refused !== null) return refused;
-      if (unlimited) return 'no rule is given, so all are kept';
-      if (input.holds.has(backup.backupId)) return 'held';
-      if (input.inUse.has(backup.backupId)) return 'in use by another job';
-      if (now - (finished.get(backup.backupId) ?? now) < hostLimits.minimumAgeHours * HOUR_MS)
-        return `younger than ${hostLimits.minimumAgeHours} hours (floor of the host)`;
-      return reasons.get(backup.backupId);
-    })();
-    if (reason !== undefined) return { backupId: backup.backupId, finishedAt: backup.finishedAt, keep: true, reason };
-    if (removed >= hostLimits.maxRemovedPerRun)
-      return {
-        backupId: backup.backupId,
-        finishedAt: backup.finishedAt,
-        keep: true,
-        reason: `no more than ${hostLimits.maxRemovedPerRun} are removed at once (floor of the host)`,
-      };
-    removed += 1;
-    return { backupId: backup.backupId, finishedAt: backup.finishedAt, keep: false, reason: 'outside of every rule' };
+  const needed = reasonsOf(input, finished);
+  const reasonFor = (backup: RotationCandidate): RotationReason | undefined => {
+    if (refused !== null) return refused;
+    if (unlimited) return makeReason('NO_RULE');
+    if (backup.state === 'unknown') return makeReason('NEWER_VERSION');
+    if (input.holds.has(backup.backupId)) return makeReason('HELD');
+    if (input.inUse.has(backup.backupId)) return makeReason('IN_USE');
+    if (now - (finished.get(backup.backupId) ?? now) < hostLimits.minimumAgeHours * HOUR_MS)
+      return makeReason('YOUNGER_THAN_MINIMUM', { hours: hostLimits.minimumAgeHours });
+    return needed.get(backup.backupId);
   };
-  return { decisions: backups.map(decide), refused };
+  const reasons = new Map<string, RotationReason>();
+  for (const backup of backups) {
+    const reason = reasonFor(backup);
+    if (reason !== undefined) reasons.set(backup.backupId, reason);
+  }
+  keepDependencies(backups, reasons);
+  // Limited after ordering: the remaining part of a chain is its older end, which depends on no removed backup.
+  const removals = orderRemovals(backups.filter(({ backupId }) => !reasons.has(backupId))).slice(
+    0,
+    hostLimits.maxRemovedPerRun,
+  );
+  const gone = new Set(removals);
+  const capped = makeReason('MAXIMUM_REMOVED', { count: hostLimits.maxRemovedPerRun });
+  const outside = makeReason('OUTSIDE_RULES');
+  const decisions = backups.map(({ backupId, finishedAt }) =>
+    gone.has(backupId)
+      ? { backupId, finishedAt, keep: false, reason: outside }
+      : { backupId, finishedAt, keep: true, reason: reasons.get(backupId) ?? capped },
+  );
+  return { decisions, removals, refused };
 }

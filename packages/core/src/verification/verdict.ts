@@ -1,19 +1,19 @@
 import type { BackupSummary } from '@lastgood/protocol';
 
-/** From this level on a backup was loaded into a server: it is proven, and an odd size is no longer held against it. */
+/** From this level on, a verification loads the backup into a server: it is restore-tested, and its size is no longer suspect. */
 export const RESTORE_TEST_LEVEL = 4;
 /** How many earlier backups a size is compared with. */
-const NEIGHBOURS = 7;
-/** A smaller change is a few more or fewer objects in a database that is next to empty, not lost data. */
+const COMPARED_BACKUPS = 7;
+/** A smaller change is normal in an almost empty database and does not indicate lost data. */
 const NOISE_BYTES = 16_384;
-/** So many backups in a row that are larger than those before them are growth, not an accident. */
-const GROWN = 3;
+/** This many larger backups in a row count as growth. */
+const GROWTH_BACKUPS = 3;
 
 export type Verdict = NonNullable<BackupSummary['verified']>;
 
 /**
- * The verdict that stands after another check. A shallow look takes back neither what a deep one has proven nor what it has found:
- * a failure at level n + 1 (`level` is what was reached, n) is taken back only by a check that reaches further than n.
+ * Combines the current verdict with that of a new verification. A check at a lower level overrides neither a pass nor a failure at a
+ * higher one. `level` is the level reached: a failure at level n + 1 has level n, and only a check that reaches more than n clears it.
  */
 export function standingVerdict(before: Verdict | null, found: Verdict): Verdict {
   if (before === null) return found;
@@ -22,38 +22,41 @@ export function standingVerdict(before: Verdict | null, found: Verdict): Verdict
   return before.passed ? found : { ...found, level: Math.max(before.level, found.level) };
 }
 
-/** One backup as its size is judged. */
-export interface Sized {
-  readonly producedBytes: number;
-  readonly state: 'good' | 'bad';
+/** The state of one backup for retention and size checks. */
+export interface Judged {
+  /** `bad`: a verification failed or a dependency is missing. `unknown`: written by a newer version. */
+  readonly state: 'good' | 'bad' | 'unknown';
   /** The level of the last verification, when it passed. */
   readonly verifiedLevel: number | null;
 }
+/** One backup for the size check. */
+export interface Sized extends Judged {
+  readonly producedBytes: number;
+}
 
 function medianOf(bytes: readonly number[]): number | undefined {
-  const sorted = bytes.slice(-NEIGHBOURS).sort((a, b) => a - b);
+  const sorted = bytes.slice(-COMPARED_BACKUPS).sort((a, b) => a - b);
   return sorted[Math.floor(sorted.length / 2)];
 }
-const isOdd = (bytes: number, median: number): boolean =>
+const isUnusual = (bytes: number, median: number): boolean =>
   Math.abs(bytes - median) >= NOISE_BYTES && (bytes < median / 2 || bytes > median * 2);
 
 /**
- * For each backup of a group, oldest first, whether its size is suspect: smaller than half, or larger than twice, the median of the
- * (up to seven) trusted ones before it (founding rule: size varies by more than 50 %), by 16 KiB at least. A suspect or bad one is
- * no measure for others, so a series of emptied backups never becomes normal; being proven makes any size normal, and so do three
- * in a row that are larger.
+ * Returns, for each backup of a group (oldest first), whether its size is suspect: less than half or more than twice the median of up to
+ * seven trusted backups before it, with a difference of at least 16 KiB. Suspect and bad backups do not count toward the median, so a
+ * series of emptied backups never becomes normal. A restore test makes any size normal, and so do three larger backups in a row.
  */
 export function suspectSizes(group: readonly Sized[]): boolean[] {
   let trusted: number[] = [];
   let larger = 0;
   return group.map(({ producedBytes, state, verifiedLevel }) => {
-    if (state === 'bad') return false;
+    if (state !== 'good') return false;
     const median = medianOf(trusted);
-    const odd = median !== undefined && median > 0 && isOdd(producedBytes, median);
-    larger = odd && producedBytes > median ? larger + 1 : 0;
-    const accepted = !odd || larger >= GROWN || (verifiedLevel ?? 0) >= RESTORE_TEST_LEVEL;
+    const unusual = median !== undefined && median > 0 && isUnusual(producedBytes, median);
+    larger = unusual && producedBytes > median ? larger + 1 : 0;
+    const accepted = !unusual || larger >= GROWTH_BACKUPS || (verifiedLevel ?? 0) >= RESTORE_TEST_LEVEL;
     if (accepted) {
-      trusted = odd ? [producedBytes] : [...trusted.slice(1 - NEIGHBOURS), producedBytes];
+      trusted = unusual ? [producedBytes] : [...trusted.slice(1 - COMPARED_BACKUPS), producedBytes];
       larger = 0;
     }
     return !accepted;

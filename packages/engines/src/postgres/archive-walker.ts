@@ -6,9 +6,10 @@ const BLOCK_DATA = 1;
 const BLOCK_LARGE_OBJECTS = 3;
 /** Versions of the custom format whose layout is known: PostgreSQL 12 to 18. */
 const KNOWN = { major: 1, least: 14, most: 16 };
-const damaged = (what: string): Failure => new Failure('TOOL_FAILED', `the output of pg_dump is no archive: ${what}`);
+const damaged = (what: string): Failure =>
+  new Failure('TOOL_FAILED', `the output of pg_dump is not an archive: ${what}`);
 
-/** Reads the numbers and texts of an archive; says SHORT when more bytes must come first. */
+/** Reads the numbers and texts of an archive; throws SHORT when more bytes must come first. */
 const SHORT = Symbol('more bytes are needed');
 class Cursor {
   readonly bytes: Buffer;
@@ -38,8 +39,8 @@ class Cursor {
 
 /**
  * Follows an uncompressed archive of `pg_dump --format=custom` while its bytes pass: the table of contents, then every block of
- * data to its closing mark. An archive that was cut anywhere, even between two blocks, is told apart from a whole one without
- * reading it again (A3). What the rows hold is not looked at: that is the work of verification.
+ * data to its closing mark. An archive that was cut anywhere, even between two blocks, is recognized without reading it again (A3).
+ * The contents of rows are not checked: that is the work of verification.
  */
 export class ArchiveWalker {
   /** Oids of tables and materialized views of which the archive carries the contents or the order to fill them. */

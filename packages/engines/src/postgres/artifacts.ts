@@ -15,13 +15,13 @@ export interface DatabaseArtifacts {
 
 async function readArtifact<T>(
   source: ArtifactSource,
-  role: ManifestObject['role'],
+  role: string,
   database: string,
   schema: z.ZodType<T>,
   signal: AbortSignal,
 ): Promise<T> {
   const object = source.manifest.objects.find(
-    (candidate) => candidate.role === role && candidate.database === database,
+    (candidate) => candidate.role === role && candidate.contents === database,
   );
   if (object === undefined)
     throw new Failure('MANIFEST_INVALID', `the backup has no ${role} of database "${database}"`);
@@ -39,7 +39,7 @@ export async function artifactsOf(
   database: string,
   signal: AbortSignal,
 ): Promise<DatabaseArtifacts> {
-  const dump = source.manifest.objects.find((object) => object.role === 'dump' && object.database === database);
+  const dump = source.manifest.objects.find((object) => object.role === 'dump' && object.contents === database);
   if (dump === undefined) throw new Failure('NOT_FOUND', `the backup does not hold database "${database}"`);
   const properties = await readArtifact(source, 'properties', database, propertiesSchema, signal);
   const fingerprint = await readArtifact(source, 'fingerprint', database, fingerprintSchema, signal);
@@ -53,21 +53,17 @@ export async function globalsOf(source: ArtifactSource, signal: AbortSignal): Pr
   return await text(source.open(object, signal));
 }
 
-/** The encoding of the database from which the globals were read; that of most where the manifest does not say. */
+/** The encoding of the database from which the globals were read; UTF8 when the manifest does not name it. */
 export function encodingOf(source: ArtifactSource): string {
-  const { encoding } = source.manifest.facts;
+  const { encoding } = source.manifest.engineFacts;
   return typeof encoding === 'string' ? encoding : 'UTF8';
 }
 
-export function databasesOf(source: ArtifactSource): string[] {
-  return source.manifest.objects.flatMap((object) =>
-    object.role === 'dump' && object.database !== null ? [object.database] : [],
-  );
-}
+export const databasesOf = (source: ArtifactSource): string[] => source.manifest.contents.map(({ name }) => name);
 
 /** The size that the database had in its server when it was backed up. */
 export function sizeOf(source: ArtifactSource, database: string): number {
-  const { databases } = source.manifest.facts;
+  const { databases } = source.manifest.engineFacts;
   if (!Array.isArray(databases)) return 0;
   for (const entry of databases) {
     if (entry !== null && typeof entry === 'object' && !Array.isArray(entry) && entry['name'] === database)

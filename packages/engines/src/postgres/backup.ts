@@ -1,7 +1,8 @@
 import { Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type ArtifactSink, type BackupFacts, type EngineContext, Failure } from '@lastgood/core';
-import { Session } from './connection.ts';
+import { type Finding, makeFinding } from '@lastgood/protocol';
+import { LOGICAL } from './backup-methods.ts';
 import type { PostgresConnection } from './connection-schema.ts';
 import { type BackupRun, dumpGlobals, dumpSnapshot } from './dump.ts';
 import {
@@ -16,6 +17,7 @@ import {
 } from './fingerprint.ts';
 import { readProperties } from './properties.ts';
 import { type DatabaseSize, openServer } from './server.ts';
+import { Session } from './session.ts';
 import { codeOwners } from './untrusted-code-owners.ts';
 
 const writeText = (text: string) => (sink: Writable) => pipeline(Readable.from([Buffer.from(text)]), sink);
@@ -23,7 +25,8 @@ const writeText = (text: string) => (sink: Writable) => pipeline(Readable.from([
 interface DumpedDatabase {
   readonly fingerprint: Fingerprint;
   readonly sizeBytes: number;
-  readonly warnings: readonly string[];
+  readonly dumpBytes: number;
+  readonly warnings: readonly Finding[];
 }
 
 /** Settings with which a server gives damaged pages as empty ones or as they are, without an error: no backup could tell. */
@@ -53,26 +56,32 @@ async function backupDatabase(
   const tables = await tablesByOid(session);
   const properties = await readProperties(session, server.facts.version.major);
   const before = await sequencesOf(session);
+  let dumpBytes = 0;
   let holding: Promise<void> | undefined;
   let taking: Promise<Fingerprint> | undefined;
   const take = async (): Promise<Fingerprint> => {
     await holding;
     return await takeFingerprint(session, digests, (done, all) =>
-      context.progress({ phase: `fingerprint ${done}/${all}`, doneBytes: 0, totalBytes: null }),
+      context.progress({ phase: 'fingerprint', doneBytes: 0, totalBytes: null, doneItems: done, totalItems: all }),
     );
   };
-  const warnings = await dumpSnapshot(run, properties, snapshot, tables, {
-    bytes: (bytes) => {
-      // The first bytes come when pg_dump holds its locks.
-      holding ??= holdTables(session).catch(() => undefined);
-      dumped(bytes);
+  const warnings = await dumpSnapshot(
+    run,
+    { session, properties, name: snapshot, tables },
+    {
+      bytes: (bytes) => {
+        // The first bytes come when pg_dump holds its locks.
+        holding ??= holdTables(session).catch(() => undefined);
+        dumpBytes += bytes;
+        dumped(bytes);
+      },
+      // The server has nothing to do while the dump is made durable and read back: it gives the fingerprint.
+      ended: () => {
+        taking = take();
+        taking.catch(() => undefined);
+      },
     },
-    // The server has nothing to do while the dump is made durable and read back: it gives the fingerprint.
-    ended: () => {
-      taking = take();
-      taking.catch(() => undefined);
-    },
-  });
+  );
   const taken = await (taking ?? take());
   const fingerprint = await widenSequences(session, {
     ...taken,
@@ -83,14 +92,14 @@ async function backupDatabase(
   await refuseReshaped(session, later);
   await session.run('commit');
   await sink.add(
-    { role: 'properties', database: database.name, extension: 'json' },
+    { role: 'properties', contents: database.name, extension: 'json' },
     writeText(`${JSON.stringify(properties)}\n`),
   );
   await sink.add(
-    { role: 'fingerprint', database: database.name, extension: 'json' },
+    { role: 'fingerprint', contents: database.name, extension: 'json' },
     writeText(`${JSON.stringify(fingerprint)}\n`),
   );
-  return { fingerprint, sizeBytes: database.sizeBytes, warnings };
+  return { fingerprint, sizeBytes: database.sizeBytes, dumpBytes, warnings };
 }
 
 function choose(all: readonly DatabaseSize[], wanted: readonly string[] | null): DatabaseSize[] {
@@ -131,14 +140,21 @@ export async function backup(
   const [first] = dumped;
   if (request.databases === null)
     for (const name of server.facts.closed)
-      warnings.push(`database "${name}" accepts no connections: it is not in this backup`);
-  if (server.facts.standby) warnings.push('the server is a standby: unlogged tables are restored empty');
+      warnings.push(makeFinding('DATABASE_NOT_CONNECTABLE', { kind: 'database', name }));
+  if (server.facts.standby) warnings.push(makeFinding('STANDBY_UNLOGGED_TABLES', null));
   return {
-    kind: 'logical',
-    snapshotAt: first?.fingerprint.snapshotAt ?? new Date(context.clock.now()).toISOString(),
+    method: LOGICAL.method,
+    recoveryPoint: first?.fingerprint.snapshotAt ?? new Date(context.clock.now()).toISOString(),
     tool: { name: 'pg_dump', version: server.tools.version.text },
     server: { version: server.facts.version.text, systemId: server.facts.systemId },
-    facts: {
+    contents: dumped.map(({ fingerprint, dumpBytes }) => ({
+      kind: 'database',
+      name: fingerprint.database,
+      bytes: dumpBytes,
+    })),
+    dependsOn: [],
+    logRange: null,
+    engineFacts: {
       digests: request.digests,
       standby: server.facts.standby,
       encoding: globals.encoding,

@@ -11,7 +11,7 @@ const CANCEL_REQUEST = 80_877_102;
 const PATIENCE_MS = 5_000;
 
 /**
- * Asks the server to cancel what the backend runs: a backend that computes does not look at its connection, and would go on for
+ * Asks the server to cancel what the backend runs: a backend that computes does not check its connection, and would go on for
  * hours after we left. The server answers nothing, and a request that gets lost is only late (`client_connection_check_interval`).
  */
 export async function cancelBackend(host: string, port: number, { pid, secret }: Backend): Promise<void> {

@@ -5,9 +5,9 @@ interface Sender {
   query(text: string): void;
 }
 
-/** COPY ... TO STDOUT as pg's client takes a query of somebody else's making; the server sends one message per row. */
+/** COPY ... TO STDOUT in the form in which pg's client takes a custom query; the server sends one message per row. */
 export class CopyStream {
-  /** The number of rows, as the server tells it at the end. */
+  /** The number of rows, as the server reports it at the end. */
   readonly done: Promise<string>;
   readonly #sql: string;
   readonly #onRow: (line: Buffer) => void;
@@ -29,7 +29,8 @@ export class CopyStream {
     this.#rows = /^COPY ([0-9]+)$/.exec(text)?.[1] ?? '';
   }
   handleReadyForQuery(): void {
-    if (this.#rows === '') this.#settle.reject(new Failure('TOOL_FAILED', 'COPY ended without the number of its rows'));
+    if (this.#rows === '')
+      this.#settle.reject(new Failure('DATABASE_ERROR', 'COPY ended without the number of its rows'));
     else this.#settle.resolve(this.#rows);
   }
   handleError(error: Error): void {

@@ -1,5 +1,5 @@
 import pg from 'pg';
-import type { Session } from './connection.ts';
+import type { Session } from './session.ts';
 
 /**
  * What a digest is taken of: `row` is a table's columns in their order, as the first fingerprints have it; `columns` are those that a

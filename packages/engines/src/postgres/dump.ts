@@ -1,43 +1,22 @@
 import { join } from 'node:path';
 import { PassThrough, type Readable, Transform, type TransformCallback } from 'node:stream';
-import { type ArtifactSink, type EngineContext, Failure } from '@lastgood/core';
+import { type ArtifactSink, type EngineContext, Failure, unreachable } from '@lastgood/core';
 import { captureTool, runTool } from '@lastgood/host';
+import { type Finding, makeFinding } from '@lastgood/protocol';
 import { ArchiveWalker } from './archive-walker.ts';
-import { conninfo, toolEnvironment } from './connection.ts';
 import type { PostgresConnection } from './connection-schema.ts';
+import { explainDumpFailure } from './dump-failure.ts';
+import { toolFailure } from './messages/tool-failure.ts';
+import { ToolMessages, type ToolReport } from './messages/tool-messages.ts';
 import type { Properties } from './properties.ts';
 import type { Server } from './server.ts';
+import type { Session } from './session.ts';
+import { conninfo, toolEnvironment } from './tool-environment.ts';
 import type { ToolFolder } from './tools.ts';
 
 const DAY_MS = 86_400_000;
 const MAX_WARNINGS = 20;
-const MAX_WARNING_CHARS = 300;
 const GLOBALS_END = '-- PostgreSQL database cluster dump complete';
-
-/** What a failed pg_dump means for the person who reads it. */
-export function classifyDumpFailure(error: unknown): unknown {
-  if (!(error instanceof Failure) || error.code !== 'TOOL_FAILED') return error;
-  const { message } = error;
-  if (/permission denied|row-level security|must be owner/i.test(message))
-    return new Failure('DATABASE_REFUSED', message, { cause: error });
-  if (
-    /could not connect|connection to server .* failed|server closed the connection|terminating connection/i.test(
-      message,
-    )
-  )
-    return new Failure('DATABASE_UNREACHABLE', message, { cause: error });
-  if (/canceling statement due to (lock|statement) timeout/i.test(message))
-    return new Failure('TOOL_FAILED', `the dump waited too long for a lock and gave way: ${message}`, {
-      cause: error,
-    });
-  if (
-    /(relation|table|schema|column|type|function) .* does not exist|cache lookup failed|could not open relation|access to non-system (view|foreign table)|cannot copy from (view|foreign table|sequence)/i.test(
-      message,
-    )
-  )
-    return new Failure('SOURCE_CHANGED', message, { cause: error });
-  return error;
-}
 
 /** Counts what passes, follows it as an archive, and gives a copy of the head to a reader, for as long as the reader takes it. */
 class Tee extends Transform {
@@ -85,18 +64,23 @@ export async function countDataEntries(
   signal: AbortSignal,
   stallMs: number,
 ): Promise<number> {
+  const file = join(tools.path, 'pg_restore');
+  const messages = new ToolMessages({ untranslated: true });
   const { stdout } = await captureTool(
     {
-      file: join(tools.path, 'pg_restore'),
+      file,
       args: ['--list'],
       stdin: archive,
       mayStopReading: true,
       signal,
       timeoutMs: DAY_MS,
       stallMs,
+      redactStderr: messages.take,
     },
     512 * 1024 * 1024,
-  );
+  ).catch((error: unknown) => {
+    throw toolFailure(error, { file, report: messages.report, logFolder: null });
+  });
   return stdout.split('\n').filter((line) => /^\d+; \d+ \d+ (TABLE|MATERIALIZED VIEW) DATA /.test(line)).length;
 }
 
@@ -112,12 +96,26 @@ class TextEnd extends Transform {
   }
 }
 
-/** The last words of a tool that ended well, for the manifest (A4): few and short, whatever it said. */
-const warningsOf = (tool: string, stderrTail: readonly string[]): string[] =>
-  stderrTail
-    .filter((line) => line.trim() !== '')
-    .slice(-MAX_WARNINGS)
-    .map((line) => (line.startsWith(tool) ? line : `${tool}: ${line}`).slice(0, MAX_WARNING_CHARS));
+/** What a tool that ended well warned of (A4): what is known word by word, and the number of its other lines. */
+function warningsOf(tool: string, database: string, { warnings, otherWarnings }: ToolReport): Finding[] {
+  const known = warnings.slice(0, MAX_WARNINGS).map((warning) => {
+    switch (warning.type) {
+      case 'circularForeignKeys':
+        return makeFinding('CIRCULAR_FOREIGN_KEYS', { kind: 'table', name: warning.table }, { database });
+      case 'subscriptionsLeftOut':
+        return makeFinding('SUBSCRIPTIONS_LEFT_OUT', { kind: 'database', name: database });
+      case 'collationVersion':
+        return makeFinding('COLLATION_VERSION_MISMATCH', { kind: 'database', name: warning.database });
+      default:
+        return unreachable(warning);
+    }
+  });
+  if (otherWarnings === 0) return known;
+  return [
+    ...known,
+    makeFinding('TOOL_OUTPUT_LEFT_OUT', { kind: 'database', name: database }, { tool, lines: otherWarnings }),
+  ];
+}
 
 /** What every step of one backup needs. */
 export interface BackupRun {
@@ -135,70 +133,91 @@ export interface DumpWatcher {
   ended(): void;
 }
 
+/** What is dumped: one snapshot of one database. */
+export interface Snapshot {
+  /** A session in the database; it exported the snapshot. */
+  readonly session: Session;
+  readonly properties: Pick<Properties, 'database' | 'encoding'>;
+  readonly name: string;
+  /** Every table whose rows the dump must hold, by oid. */
+  readonly tables: ReadonlyMap<string, string>;
+}
+
 /**
- * The archive of one snapshot, into the repository. It is kept only when pg_dump ended well, every block that its table of
- * contents announces was seen to its end, and every table of the snapshot is among them (A1, A2, A3). That its rows are those of
- * the source is proven by verification, from level 4 on.
+ * Writes the archive of one snapshot into the repository. It is kept only when pg_dump ended well, every block that its table of
+ * contents announces was seen to its end, and every table of the snapshot is among them (A1, A2, A3). Whether its rows are those of
+ * the source is checked by verification, from level 4 on.
  */
-export async function dumpSnapshot(
-  { connection, server, sink, context }: BackupRun,
-  { database, encoding }: Pick<Properties, 'database' | 'encoding'>,
-  snapshot: string,
-  tables: ReadonlyMap<string, string>,
-  watcher: DumpWatcher,
-): Promise<string[]> {
+export async function dumpSnapshot(run: BackupRun, snapshot: Snapshot, watcher: DumpWatcher): Promise<Finding[]> {
+  const { connection, server, sink, context } = run;
+  const { database, encoding } = snapshot.properties;
+  const { messages: language, logFolder } = snapshot.session;
+  const file = join(server.tools.path, 'pg_dump');
   const args = [
     '--format=custom',
     '--compress=0',
     '--no-password',
-    // That of the database: what a role or database sets for its clients need not have room for every character.
+    // That of the database: an encoding that a role or database sets for its clients may lack some characters.
     `--encoding=${encoding}`,
     `--lock-wait-timeout=${connection.lockWaitMs}`,
-    `--snapshot=${snapshot}`,
+    `--snapshot=${snapshot.name}`,
   ];
-  let warnings: string[] = [];
-  await sink.add({ role: 'dump', database, extension: 'dump' }, async (out) => {
+  let warnings: Finding[] = [];
+  await sink.add({ role: 'dump', contents: database, extension: 'dump' }, async (out) => {
     const tee = new Tee(watcher.bytes);
     const listing = countDataEntries(server.tools, tee.head, context.signal, connection.stallMs);
     listing.catch(() => undefined);
+    const messages = new ToolMessages(language);
     try {
-      const { stderrTail } = await runTool(
+      await runTool(
         {
-          file: join(server.tools.path, 'pg_dump'),
+          file,
           args,
-          env: toolEnvironment(connection, database),
+          env: toolEnvironment(connection, database, { requestEnglish: language.mayRequestEnglish }),
           signal: context.signal,
           timeoutMs: 14 * DAY_MS,
           stallMs: connection.stallMs,
+          redactStderr: messages.take,
         },
         tee,
         out,
       );
-      warnings = [...warningsOf('pg_dump', stderrTail), ...checkArchive(tee.walker, tables)];
+      warnings = [
+        ...warningsOf('pg_dump', database, messages.report),
+        ...checkArchive(tee.walker, database, snapshot.tables),
+      ];
       const entries = await listing;
-      if (entries < tables.size)
+      if (entries < snapshot.tables.size)
         throw new Failure(
           'TOOL_FAILED',
-          `the dump lists ${entries} tables with rows, the snapshot holds ${tables.size}`,
+          `the dump lists ${entries} tables with rows, the snapshot holds ${snapshot.tables.size}`,
         );
       watcher.ended();
     } catch (error) {
       tee.destroy();
       tee.head.destroy();
       await listing.catch(() => undefined);
-      throw classifyDumpFailure(error);
+      const { report } = messages;
+      const at = report.relation === null ? null : `relation ${report.relation}`;
+      throw await explainDumpFailure(
+        error,
+        { file, report, logFolder, at },
+        { connection, database, tables: snapshot.tables },
+        context,
+      );
     }
   });
-  return warnings.map((warning) => `${database}: ${warning}`.slice(0, MAX_WARNING_CHARS));
+  return warnings;
 }
 
-function checkArchive(walker: ArchiveWalker, tables: ReadonlyMap<string, string>): string[] {
+/** Throws what the archive lacks; returns a warning when its format is not known. */
+function checkArchive(walker: ArchiveWalker, database: string, tables: ReadonlyMap<string, string>): Finding[] {
   const missing = walker.missing();
   if (missing !== null)
-    throw new Failure('TOOL_FAILED', `pg_dump ended well, but its archive is not whole: ${missing}`);
+    throw new Failure('TOOL_FAILED', `pg_dump ended with exit status 0, but its archive is not whole: ${missing}`);
   if (walker.unknownFormat !== null)
     return [
-      `archive format ${walker.unknownFormat} is not known: that it is whole is proven from verification level 2 on`,
+      makeFinding('ARCHIVE_FORMAT_UNKNOWN', { kind: 'database', name: database }, { format: walker.unknownFormat }),
     ];
   for (const [oid, name] of tables)
     if (!walker.tables.has(oid)) throw new Failure('TOOL_FAILED', `the dump lacks table ${name} of its own snapshot`);
@@ -206,7 +225,7 @@ function checkArchive(walker: ArchiveWalker, tables: ReadonlyMap<string, string>
 }
 
 export interface GlobalsFacts {
-  readonly warnings: readonly string[];
+  readonly warnings: readonly Finding[];
   /** Of the database from which they were read: names of roles are bytes that all databases of a server share. */
   readonly encoding: string;
 }
@@ -216,6 +235,8 @@ export async function dumpGlobals({ connection, server, sink, context }: BackupR
   const { passwords, encoding } = await server.session.one<{ passwords: boolean; encoding: string }>(
     "select has_table_privilege('pg_catalog.pg_authid', 'select') as passwords, current_setting('server_encoding') as encoding",
   );
+  const { messages: language, logFolder } = server.session;
+  const file = join(server.tools.path, 'pg_dumpall');
   const args = [
     '--globals-only',
     '--no-password',
@@ -224,27 +245,30 @@ export async function dumpGlobals({ connection, server, sink, context }: BackupR
     `--database=${conninfo(connection.database)}`,
     ...(passwords ? [] : ['--no-role-passwords']),
   ];
-  const warnings = passwords ? [] : ['the role may not read pg_authid: roles are kept without passwords'];
-  await sink.add({ role: 'globals', database: null, extension: 'sql' }, async (out) => {
-    const env = toolEnvironment(connection, connection.database);
+  const warnings = passwords ? [] : [makeFinding('ROLE_PASSWORDS_LEFT_OUT', null)];
+  await sink.add({ role: 'globals', contents: null, extension: 'sql' }, async (out) => {
+    const env = toolEnvironment(connection, connection.database, { requestEnglish: language.mayRequestEnglish });
     const end = new TextEnd();
-    const { stderrTail } = await runTool(
+    const messages = new ToolMessages(language);
+    await runTool(
       {
-        file: join(server.tools.path, 'pg_dumpall'),
+        file,
         args,
         env,
         signal: context.signal,
         timeoutMs: DAY_MS,
         stallMs: connection.stallMs,
+        redactStderr: messages.take,
       },
       end,
       out,
-    ).catch((error: unknown) => {
-      throw classifyDumpFailure(error);
+    ).catch(async (error: unknown) => {
+      const source = { connection, database: connection.database, tables: new Map<string, string>() };
+      throw await explainDumpFailure(error, { file, report: messages.report, logFolder }, source, context);
     });
     if (!end.text.includes(GLOBALS_END))
-      throw new Failure('TOOL_FAILED', 'pg_dumpall ended well, but its output lacks its last line');
-    warnings.push(...warningsOf('pg_dumpall', stderrTail));
+      throw new Failure('TOOL_FAILED', 'pg_dumpall ended with exit status 0, but its output lacks its last line');
+    warnings.push(...warningsOf('pg_dumpall', connection.database, messages.report));
   });
   return { warnings, encoding };
 }

@@ -1,10 +1,11 @@
 import { Failure } from '@lastgood/core';
 import pg from 'pg';
 import { z } from 'zod';
-import type { Session } from './connection.ts';
 import { type DigestOf, EMPTY_DIGEST, largeObjectDigest } from './digests.ts';
+import { nameObject } from './messages/server-failure.ts';
 import { neededRoles } from './needed-roles.ts';
 import { REFUSE_VIEWS, sequenceReader } from './sequence-reader.ts';
+import type { Session } from './session.ts';
 import { tableReader } from './table-reader.ts';
 
 const count = z.string().regex(/^\d+$/);
@@ -155,12 +156,18 @@ async function readEach<T>(
   }
 }
 
+const rethrowNaming =
+  (kind: string, { schema, name }: Named) =>
+  (error: unknown): never => {
+    throw nameObject(error, { kind, name: `${schema}.${name}` });
+  };
+
 /** Where every sequence stands now. */
 export async function sequencesOf(session: Session): Promise<z.infer<typeof sequenceSchema>[]> {
   const found: z.infer<typeof sequenceSchema>[] = [];
   const standing = await sequenceReader(session);
   await readEach(session, await session.rows<Course>(SEQUENCES), async (sequence) => {
-    const { value, called } = await standing(quoted(sequence), sequence.oid);
+    const { value, called } = await standing(quoted(sequence), sequence.oid).catch(rethrowNaming('sequence', sequence));
     found.push({ schema: sequence.schema, name: sequence.name, least: value, most: value, called });
   });
   return found;
@@ -218,7 +225,7 @@ export async function takeFingerprint(
       tables.push({ schema: name.schema, name: name.name, rows: '0', digest: empty, derived });
       return;
     }
-    const contents = await read(quoted(name), name.oid);
+    const contents = await read(quoted(name), name.oid).catch(rethrowNaming('table', name));
     tables.push({ schema: name.schema, name: name.name, ...contents, derived });
   });
   const objects = await session.one<{ count: string }>('select count(*)::text as count from pg_largeobject_metadata');
@@ -241,50 +248,4 @@ export async function takeFingerprint(
     tablespaces: (await session.rows<{ name: string }>(TABLESPACES)).map((tablespace) => tablespace.name),
     settings: Object.fromEntries(settings.map(({ name, setting }) => [name, setting])),
   };
-}
-
-export interface Difference {
-  /** 5 = counts and names, 6 = contents. */
-  readonly level: 5 | 6;
-  readonly message: string;
-}
-
-/** How a restored database differs from the fingerprint of its source; empty when it equals it as far as was measured. */
-export function compareFingerprints(source: Fingerprint, found: Fingerprint): Difference[] {
-  const differences: Difference[] = [];
-  const key = (named: { schema: string; name: string }): string => JSON.stringify([named.schema, named.name]);
-  const add = (level: 5 | 6, message: string): number => differences.push({ level, message });
-  const restored = new Map(found.tables.map((table) => [key(table), table]));
-  for (const table of source.tables) {
-    const other = restored.get(key(table));
-    const label = `table ${table.schema}.${table.name}`;
-    if (other === undefined) add(5, `${label} is missing`);
-    else if (table.derived || other.derived) restored.delete(key(table));
-    else if (other.rows !== table.rows) add(5, `${label} has ${other.rows} rows, the source had ${table.rows}`);
-    else if (table.digest !== null && other.digest !== null && table.digest !== other.digest)
-      add(6, `${label} has other contents than the source`);
-    restored.delete(key(table));
-  }
-  for (const table of restored.values()) add(5, `table ${table.schema}.${table.name} was not in the source`);
-  const values = new Map(found.sequences.map((sequence) => [key(sequence), sequence]));
-  for (const sequence of source.sequences) {
-    const other = values.get(key(sequence));
-    const label = `sequence ${sequence.schema}.${sequence.name}`;
-    if (other === undefined) add(5, `${label} is missing`);
-    else if (BigInt(other.least) < BigInt(sequence.least) || BigInt(other.most) > BigInt(sequence.most))
-      add(5, `${label} stands at ${other.least}, the source between ${sequence.least} and ${sequence.most}`);
-    else if (sequence.called !== null && sequence.least === sequence.most && other.called !== sequence.called)
-      add(5, `${label} would give its value ${sequence.called ? 'twice' : 'never'}`);
-  }
-  if (source.largeObjects.count !== found.largeObjects.count)
-    add(5, `${found.largeObjects.count} large objects, the source had ${source.largeObjects.count}`);
-  else if (
-    source.largeObjects.digest !== null &&
-    found.largeObjects.digest !== null &&
-    source.largeObjects.digest !== found.largeObjects.digest
-  )
-    add(6, 'large objects have other contents than the source');
-  const extensions = new Set(found.extensions.map((extension) => extension.name));
-  for (const { name } of source.extensions) if (!extensions.has(name)) add(5, `extension ${name} is missing`);
-  return differences;
 }

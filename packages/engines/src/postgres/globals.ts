@@ -1,6 +1,7 @@
 import { Failure } from '@lastgood/core';
+import { type Finding, makeFinding } from '@lastgood/protocol';
 import pg from 'pg';
-import type { Session } from './connection.ts';
+import type { Session } from './session.ts';
 
 const id = pg.escapeIdentifier;
 
@@ -33,7 +34,8 @@ export function statementsOf(globals: string): string[] {
 
 const NAME = '("(?:[^"]|"")*"|[a-z_][a-z0-9_$]*)';
 const MEMBERSHIP = new RegExp(`^(GRANT ${NAME} TO ${NAME}(?: WITH [A-Z, ]+?)?)(?: GRANTED BY ${NAME})?$`);
-const nameOf = (written: string): string =>
+/** The name of a role as it is written in a statement, without its quotes. */
+export const nameOf = (written: string): string =>
   written.startsWith('"') ? written.slice(1, -1).replaceAll('""', '"') : written;
 
 /**
@@ -96,7 +98,7 @@ export function roleStatements(
   return { make, adorn };
 }
 
-/** What CREATE ROLE gives by itself. To say NOSUPERUSER, NOREPLICATION or NOBYPASSRLS takes a superuser all the same. */
+/** What CREATE ROLE gives by itself. NOSUPERUSER, NOREPLICATION and NOBYPASSRLS may be written by superusers only. */
 const DEFAULTS = new Set([
   'NOSUPERUSER',
   'INHERIT',
@@ -123,8 +125,8 @@ export function withoutDefaults(statement: string): string[] {
 }
 
 /** Makes all of the missing roles or none; never changes one that is there. Returns a warning for everything that was left out. */
-export async function makeRoles(session: Session, { make, adorn }: RoleStatements): Promise<string[]> {
-  const warnings: string[] = [];
+export async function makeRoles(session: Session, { make, adorn }: RoleStatements): Promise<Finding[]> {
+  const warnings: Finding[] = [];
   const { all } = await session.one<{ all: boolean }>(
     'select rolsuper as all from pg_roles where rolname = current_user',
   );
@@ -138,7 +140,7 @@ export async function makeRoles(session: Session, { make, adorn }: RoleStatement
       } catch (error) {
         if (!(error instanceof Failure)) throw error;
         await session.run('rollback to savepoint adorn');
-        warnings.push(`left out of the roles: ${error.message}`);
+        warnings.push(makeFinding('ROLE_STATEMENT_LEFT_OUT', null, { reason: error.message }));
       }
     }
     await session.run('commit');

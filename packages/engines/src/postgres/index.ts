@@ -1,27 +1,31 @@
 import { type Engine, Failure } from '@lastgood/core';
+import { type Finding, findingOfError, makeFinding } from '@lastgood/protocol';
 import { z } from 'zod';
 import { backup } from './backup.ts';
-import type { Session } from './connection.ts';
 import { postgresConnectionSchema } from './connection-schema.ts';
 import { restore } from './restore.ts';
 import { makePlan } from './restore-plan.ts';
 import { managedNamePattern, openServer } from './server.ts';
+import type { Session } from './session.ts';
 import { undo } from './swap.ts';
 import { sweep } from './sweep.ts';
 import { checkLevel, verify } from './verify.ts';
 
+export { postgresMethods } from './backup-methods.ts';
 export { postgresConnectionSchema } from './connection-schema.ts';
 
 /** Databases that restores and undos have set aside: in no backup, and on the disk until somebody drops them. */
-async function keptAside(session: Session): Promise<string[]> {
-  const kept = await session.rows<{ name: string; size: string }>(
+async function setAsideDatabases(session: Session): Promise<Finding[]> {
+  const found = await session.rows<{ name: string; size: string }>(
     "select datname as name, coalesce(pg_size_pretty(case when has_database_privilege(datname, 'connect') then pg_database_size(oid) end), 'unknown') as size from pg_database where datname ~ $1 order by 1",
     [managedNamePattern('(old|undone)')],
   );
-  return kept.map(
-    ({ name, size }) => `database "${name}" (${size}) is kept aside by a restore: drop it when nobody needs it`,
-  );
+  return found.map(({ name, size }) => makeFinding('SET_ASIDE_DATABASE', { kind: 'database', name }, { size }));
 }
+
+/** Failures have less detail while the server reports its errors in another language. */
+const languageOf = ({ messages: { locale, untranslated } }: Session): Finding[] =>
+  untranslated ? [] : [makeFinding('MESSAGES_TRANSLATED', null, { locale })];
 
 /** The driver of one PostgreSQL server. Throws CONFIG_INVALID when the connection is not valid. */
 export function createPostgresEngine(connection: unknown): Engine {
@@ -47,14 +51,14 @@ export function createPostgresEngine(connection: unknown): Engine {
           systemId,
           sizeBytes,
           databases: [...databases],
-          findings: [...opened.warnings, ...(await keptAside(opened.session))],
+          findings: [...opened.warnings, ...languageOf(opened.session), ...(await setAsideDatabases(opened.session))],
         };
       } catch (error) {
         if (!(error instanceof Failure)) throw error;
         return {
           state: error.code === 'DATABASE_UNREACHABLE' ? 'unreachable' : 'refused',
           ...unknown,
-          findings: [`${error.code}: ${error.message}`],
+          findings: [findingOfError(error.wireError, null)],
         };
       }
     },

@@ -1,9 +1,10 @@
 import { type EngineContext, Failure } from '@lastgood/core';
+import { type Finding, makeFinding } from '@lastgood/protocol';
 import pg from 'pg';
-import { Session } from './connection.ts';
 import type { PostgresConnection } from './connection-schema.ts';
 import type { Fingerprint } from './fingerprint.ts';
 import type { Properties } from './properties.ts';
+import { Session } from './session.ts';
 
 const id = pg.escapeIdentifier;
 
@@ -18,7 +19,7 @@ const DEFAULT_PATH = '"$user", public';
 const EMPTY_VIEWS = `select n.nspname as schema, c.relname as name, r.rolsuper and not coalesce(o.rolsuper, false) as guarded
   from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_roles r on r.oid = c.relowner left join pg_roles o on o.rolname = $1
   where c.relkind = 'm' and not c.relispopulated order by c.oid`;
-/** The server is gone or full: that is no matter of one view. */
+/** The server is gone or full: that concerns more than one view. */
 const NOT_OF_THE_VIEW = new Set(['DATABASE_UNREACHABLE', 'NO_SPACE']);
 
 interface View extends pg.QueryResultRow {
@@ -91,8 +92,8 @@ async function fillAll(
 
 /**
  * Fills the materialized views that were filled in the source: with the settings of pg_restore, then with those of the database,
- * for a view may call functions that rely on its search_path. What is derived and cannot be filled is no damage of the data: it is
- * returned, to be told by name.
+ * for a view may call functions that rely on its search_path. A view that cannot be filled does not damage the data: it is
+ * returned, to be reported by name.
  */
 export async function refreshMaterializedViews(
   connection: PostgresConnection,
@@ -127,5 +128,5 @@ export function withoutUnrefreshed(fingerprint: Fingerprint, unrefreshed: readon
   };
 }
 
-export const reportUnrefreshed = ({ schema, name, reason }: UnrefreshedView): string =>
-  `materialized view ${schema}.${name} could not be filled (REFRESH MATERIALIZED VIEW does it later): ${reason}`;
+export const reportUnrefreshed = ({ schema, name, reason }: UnrefreshedView): Finding =>
+  makeFinding('VIEW_NOT_REFRESHED', { kind: 'materialized view', name: `${schema}.${name}` }, { reason });

@@ -1,8 +1,8 @@
-import type { Session } from './connection.ts';
+import type { Session } from './session.ts';
 
 /**
  * Owners, grantees, who has settings of their own here, and their members, who have rights through them. PostgreSQL 16 gives
- * whoever makes a role a membership that carries no rights; a superuser needs no membership.
+ * the creator of a role a membership that carries no rights; a superuser needs no membership.
  */
 const ROLES = `with recursive needed (oid) as (
     select refobjid from pg_shdepend where refclassid = 'pg_authid'::regclass and (
@@ -49,7 +49,7 @@ const owned = ([catalog, owner]: readonly [string, string]): string =>
 const OWNS_BOOTSTRAP = `select r.rolname as role, (${[
   'exists (select from pg_database where datname = current_database() and datdba = r.oid)',
   ...OWNERS.map(owned),
-  // Numbers of large objects are up to whoever makes them.
+  // The creator of a large object chooses its number.
   `exists (select from pg_largeobject_metadata where lomowner = ${BOOTSTRAP})`,
   // A dump names the owner of this one when it is not pg_database_owner, as before PostgreSQL 15.
   `exists (select from pg_namespace where nspname = 'public' and nspowner = ${BOOTSTRAP})`,

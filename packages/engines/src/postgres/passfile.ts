@@ -33,7 +33,7 @@ export function passwordIn(
 }
 
 /**
- * The password for one connection; undefined when the file names none. Without a passfile in the agent file it is the one in the
+ * The password for one connection; undefined when the file has none for it. Without a passfile in the agent file it is the one in the
  * home folder, as for the tools. Refuses a file of ours that others can read (B16).
  */
 export async function passwordFrom(connection: PostgresConnection, database: string): Promise<string | undefined> {
@@ -41,9 +41,20 @@ export async function passwordFrom(connection: PostgresConnection, database: str
   const found = await stat(path).catch(() => undefined);
   const open = found !== undefined && (found.mode & 0o077) !== 0;
   if (connection.passfile === undefined && (found?.isFile() !== true || open)) return undefined;
-  if (found === undefined) throw new Failure('CONFIG_INVALID', `the passfile ${path} does not exist`);
-  if (open) throw new Failure('DATA_FOLDER_UNSAFE', `the passfile ${path} can be read by others`);
+  if (found === undefined)
+    throw new Failure('CONFIG_INVALID', `the passfile ${path} does not exist`, {
+      remedy: 'Create the file (mode 0600), or correct `passfile` of the target in the agent file.',
+    });
+  if (open)
+    throw new Failure('DATA_FOLDER_UNSAFE', `the passfile ${path} can be read by other users`, {
+      remedy: `Run chmod 600 ${path} on the host.`,
+    });
   const hosts = connection.host.startsWith('/') ? [connection.host, 'localhost'] : [connection.host];
   const { port, user } = connection;
-  return passwordIn(await readFile(path, 'utf8'), { hosts, port, database, user });
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    throw new Failure('CONFIG_INVALID', `the passfile ${path} cannot be read (${error.code})`, {
+      remedy: 'Give the file to the user that runs the agent, with mode 0600.',
+    });
+  });
+  return passwordIn(text, { hosts, port, database, user });
 }

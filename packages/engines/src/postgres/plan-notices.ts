@@ -1,13 +1,11 @@
 import type { ArtifactSource, EngineContext } from '@lastgood/core';
-import type { RestoreMode } from '@lastgood/protocol';
+import { type Finding, makeFinding, type RestoreMode } from '@lastgood/protocol';
 import type { QueryResultRow } from 'pg';
 import type { DatabaseArtifacts } from './artifacts.ts';
-import { Session } from './connection.ts';
 import type { PostgresConnection } from './connection-schema.ts';
 import { listDump } from './load.ts';
 import type { Server } from './server.ts';
-
-const MAX_LISTED = 10;
+import { Session } from './session.ts';
 
 interface Planned {
   readonly source: ArtifactSource;
@@ -15,32 +13,24 @@ interface Planned {
   readonly connection: PostgresConnection;
 }
 
-const listed = (names: readonly string[]): string =>
-  names.length > MAX_LISTED
-    ? `${names.slice(0, MAX_LISTED).join(', ')} and ${names.length - MAX_LISTED} more`
-    : names.join(', ');
-
 /** Whose code the load runs with rights that its owner does not have. */
-async function codeOfOthers({ session }: Server, { fingerprint }: DatabaseArtifacts): Promise<string[]> {
+async function codeOfOthers({ session }: Server, { fingerprint }: DatabaseArtifacts): Promise<Finding[]> {
   const { role } = await session.one<{ role: string }>('select current_user as role');
   const owners = (fingerprint.codeOwners ?? []).filter((owner) => owner !== role);
   if (owners.length === 0) return [];
-  return [
-    `code of ${listed(owners)}, no superusers in the source, may run with the rights of "${role}" while the backup is loaded (functions, and checks and computed columns of tables): restore it only if they are trusted with that, or by a role with fewer rights`,
-  ];
+  return [makeFinding('UNTRUSTED_CODE', null, { owners, role })];
 }
 
 /** Logical slots stay with the database that is set aside, where nobody reads them. */
-async function slotsLeft({ session }: Server, mode: RestoreMode): Promise<string[]> {
+async function slotsLeft({ session }: Server, mode: RestoreMode): Promise<Finding[]> {
   if (mode.type !== 'swap') return [];
   const slots = await session.rows<{ name: string }>(
     'select slot_name as name from pg_replication_slots where database = $1 order by 1',
     [mode.database],
   );
   if (slots.length === 0) return [];
-  return [
-    `logical replication slots ${listed(slots.map(({ name }) => name))} stay with the old database, where they keep WAL until the disk is full: after the swap drop them (pg_drop_replication_slot), make them anew in "${mode.database}" and let their readers begin afresh`,
-  ];
+  const names = slots.map(({ name }) => name);
+  return [makeFinding('REPLICATION_SLOTS_LEFT', { kind: 'database', name: mode.database }, { slots: names })];
 }
 
 /** The partitions of a database that are not in the backup: dropping their parent drops them, with their rows. */
@@ -63,7 +53,7 @@ async function partitionsLost(
   mode: RestoreMode,
   planned: Planned,
   context: EngineContext,
-): Promise<string[]> {
+): Promise<Finding[]> {
   if (mode.type !== 'inPlace') return [];
   const { connection, artifacts, source } = planned;
   await using inside = await Session.open(connection, mode.database, context.signal);
@@ -76,21 +66,17 @@ async function partitionsLost(
     entries.some((entry) => entry.includes(` TABLE ${schema} ${name} `));
   const lost = others.filter((each) => !inDump(each) && inDump({ schema: each.topSchema, name: each.topName }));
   const names = [...new Set(lost.map(({ schema, name }) => `${schema}.${name}`))];
-  return names.length === 0
-    ? []
-    : [
-        `partitions that the backup does not hold go away with their rows, for their tables are replaced: ${listed(names)}`,
-      ];
+  return names.length === 0 ? [] : [makeFinding('PARTITIONS_LOST', null, { partitions: names })];
 }
 
-/** What a restore does that its consent should cover; part of the hash of the plan. */
+/** What a restore does that consent to it should cover; part of the hash of the plan. */
 export async function noticesOf(
   server: Server,
   mode: RestoreMode,
   exists: boolean,
   planned: Planned,
   context: EngineContext,
-): Promise<string[]> {
+): Promise<Finding[]> {
   return [
     ...(await codeOfOthers(server, planned.artifacts)),
     ...(exists ? await slotsLeft(server, mode) : []),

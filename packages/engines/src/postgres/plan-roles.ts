@@ -1,4 +1,5 @@
 import { type ArtifactSource, Failure } from '@lastgood/core';
+import { makeRefusal, type Refusal } from '@lastgood/protocol';
 import { type DatabaseArtifacts, globalsOf } from './artifacts.ts';
 import { roleStatements, unusualAttributes } from './globals.ts';
 import type { Server } from './server.ts';
@@ -11,7 +12,7 @@ interface Agent {
   readonly bypasses: boolean;
 }
 
-/** What an agent may give to a role that it makes, beside a login and the like. Since PostgreSQL 16 that is what it has itself. */
+/** Whether an agent may give an attribute to a role that it creates. Since PostgreSQL 16 it may give what it has itself. */
 function mayGive(agent: Agent, attribute: string, major: number): boolean {
   if (attribute === 'SUPERUSER') return agent.super;
   if (attribute === 'REPLICATION') return agent.super || (major >= 16 && agent.replicates);
@@ -19,23 +20,23 @@ function mayGive(agent: Agent, attribute: string, major: number): boolean {
   return true;
 }
 
-/** Missing roles that the agent's own role may not make as they were: told before a restore, which would end at the first of them. */
+/** Missing roles that the agent's own role may not create as they were. A restore would fail at the first of them. */
 export async function refusedRoles(
   { session, facts }: Server,
   missing: readonly string[],
   source: ArtifactSource,
   { fingerprint }: DatabaseArtifacts,
   signal: AbortSignal,
-): Promise<string[]> {
+): Promise<Refusal[]> {
   if (missing.length === 0) return [];
   const agent = await session.one<Agent>(
     'select rolname as name, rolsuper as super, rolcreaterole as makes, rolreplication as replicates, rolbypassrls as bypasses from pg_roles where rolname = current_user',
   );
   if (agent.super) return [];
-  if (!agent.makes)
-    return [`roles ${missing.join(', ')} are missing, and the agent's role "${agent.name}" may make none (CREATEROLE)`];
+  if (!agent.makes) return [makeRefusal('ROLES_NOT_CREATABLE', null, { roles: missing, agent: agent.name })];
   const globals = await globalsOf(source, signal);
   return missing.flatMap((role) => {
+    const subject = { kind: 'role', name: role } as const;
     try {
       const { make } = roleStatements(globals, [role], new Set(), fingerprint.bootstrap?.role);
       const attributes = make
@@ -43,12 +44,10 @@ export async function refusedRoles(
         .filter((attribute) => !mayGive(agent, attribute, facts.version.major));
       return attributes.length === 0
         ? []
-        : [
-            `role "${role}" is missing and had ${attributes.join(' and ')}, which the agent's role "${agent.name}" may not give: make it first`,
-          ];
+        : [makeRefusal('ROLE_ATTRIBUTES_NOT_GRANTABLE', subject, { attributes, agent: agent.name })];
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
-      return [error.message];
+      return [makeRefusal('ROLE_NOT_IN_BACKUP', subject)];
     }
   });
 }

@@ -1,6 +1,8 @@
+import { type Finding, makeFinding } from '@lastgood/protocol';
 import pg from 'pg';
 import { z } from 'zod';
-import { isRefusal, type Session } from './connection.ts';
+import { isRefusal } from './messages/server-failure.ts';
+import type { Session } from './session.ts';
 
 /** What belongs to a database but not to its dump: how it was made, its owner, limits, settings, grants and comment. */
 export const propertiesSchema = z.object({
@@ -71,10 +73,10 @@ export async function readProperties(session: Session, major: number): Promise<P
 const id = pg.escapeIdentifier;
 const text = pg.escapeLiteral;
 
-/** The clause that says who provides the locale; nothing before PostgreSQL 15, where there is none to choose from. */
+/** The clause that names the provider of the locale; nothing before PostgreSQL 15, where there is none to choose from. */
 function provided({ provider, icuLocale, icuRules }: Properties, major: number): string {
   if (major < 15) return '';
-  // Said for libc as well: where it is not said, that of the template counts.
+  // Written for libc as well: without it, the provider of the template counts.
   if (provider === 'libc') return ' locale_provider libc';
   const locale =
     icuLocale === null ? '' : ` ${provider === 'icu' ? 'icu_locale' : 'builtin_locale'} ${text(icuLocale)}`;
@@ -98,12 +100,18 @@ const FIXED = {
   icuRules: 'rules of the locale',
 } as const;
 
-/** In which of these a database differs from its source, in words; empty when it sorts and stores text as the source did. */
-export function differingProperties(source: Properties, found: Properties): string[] {
+/** In which of these a database differs from its source; empty when it sorts and stores text as the source did. */
+export function differingProperties(source: Properties, found: Properties): Finding[] {
   const named = (value: string | null): string => (value === null ? 'none' : `"${value}"`);
   return (Object.keys(FIXED) as (keyof typeof FIXED)[])
     .filter((key) => source[key] !== found[key])
-    .map((key) => `the ${FIXED[key]} is ${named(found[key])}, that of the source ${named(source[key])}`);
+    .map((key) =>
+      makeFinding('PROPERTY_DIFFERS', null, {
+        property: FIXED[key],
+        found: named(found[key]),
+        source: named(source[key]),
+      }),
+    );
 }
 
 /** The statements that give a restored database its settings, by what they set; those of roles that are not there are left out. */
@@ -148,19 +156,19 @@ function applyProperties(properties: Properties, name: string, roles: ReadonlySe
 
 /**
  * Gives a restored database the properties of the source. A setting that this server or this role refuses (one that a newer version
- * has given up) keeps nobody from the data: it is left out, and told. Any other refusal is thrown.
+ * has given up) keeps nobody from the data: it is left out, with a warning. Any other refusal is thrown.
  */
 export async function giveProperties(
   session: Session,
   properties: Properties,
   name: string,
   roles: ReadonlySet<string>,
-): Promise<string[]> {
-  const warnings: string[] = [];
+): Promise<Finding[]> {
+  const warnings: Finding[] = [];
   for (const [what, statement] of settingsOf(properties, name, roles))
     await session.run(statement).catch((error: unknown) => {
       if (!isRefusal(error)) throw error;
-      warnings.push(`the setting ${what} was left out: ${error.message}`);
+      warnings.push(makeFinding('SETTING_LEFT_OUT', { kind: 'setting', name: what }, { reason: error.message }));
     });
   for (const statement of applyProperties(properties, name, roles)) await session.run(statement);
   return warnings;
@@ -198,7 +206,7 @@ export function elementsOf(list: string, names: boolean): string[] | null {
   }
 }
 
-/** A setting's value as ALTER ... SET takes it, whatever it holds: whoever owns a database may put any text there. */
+/** A setting's value as ALTER ... SET takes it: the owner of a database can put any text there. */
 function settingValue(key: string, value: string): string {
   const name = key.toLowerCase();
   if (!LISTS.has(name)) return text(value);

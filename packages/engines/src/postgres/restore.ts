@@ -2,29 +2,31 @@ import {
   type ArtifactSource,
   type EngineContext,
   Failure,
+  failureOfRefusals,
   type RestoreRequest,
   type RestoreResult,
 } from '@lastgood/core';
-import type { ManifestObject } from '@lastgood/protocol';
+import { type Finding, formatFinding, type ManifestObject, makeFinding } from '@lastgood/protocol';
 import { globalsOf } from './artifacts.ts';
-import { isRefusal, Session } from './connection.ts';
+import { compareFingerprints, type Difference } from './compare-fingerprints.ts';
 import type { PostgresConnection } from './connection-schema.ts';
-import {
-  compareFingerprints,
-  type Difference,
-  type Fingerprint,
-  STABLE_SETTINGS,
-  takeFingerprint,
-} from './fingerprint.ts';
+import { type Fingerprint, STABLE_SETTINGS, takeFingerprint } from './fingerprint.ts';
 import { makeRoles, roleStatements } from './globals.ts';
 import { loadDump } from './load.ts';
 import { refreshMaterializedViews, reportUnrefreshed, withoutUnrefreshed } from './materialized-views.ts';
+import { isRefusal } from './messages/server-failure.ts';
+import type { ToolReport } from './messages/tool-messages.ts';
 import { differingProperties, giveProperties, readProperties } from './properties.ts';
 import { makePlan, type RestorePlan } from './restore-plan.ts';
 import { connectVia, openServer, type Server } from './server.ts';
+import { Session } from './session.ts';
 import { createLockedDatabase } from './staging-database.ts';
 import { asideName, endSessions, swapIn } from './swap.ts';
 import { dropStagingDatabase, lockStagingDatabase } from './sweep.ts';
+
+/** What leaves of a restore's warnings and names. */
+const MAX_WARNINGS = 20;
+const MAX_LISTED = 10;
 
 async function rolesOf(session: Session): Promise<Set<string>> {
   return new Set(
@@ -44,14 +46,14 @@ interface Restored {
   readonly tables: number;
   readonly rows: number;
   readonly oldKeptAs: string | null;
-  readonly warnings: readonly string[];
+  readonly warnings: readonly Finding[];
 }
 
 interface Counts {
   readonly tables: number;
   readonly rows: number;
   /** How the database is made differently from its source: a newer server may write a locale in another way. */
-  readonly made: readonly string[];
+  readonly made: readonly Finding[];
 }
 
 /** What the restored database holds, and how that differs from the dump's snapshot. */
@@ -71,59 +73,62 @@ async function measure(
   return { tables: found.tables.length, rows, made, found, differences: compareFingerprints(source, found) };
 }
 
-const told = (differences: readonly Difference[]): string =>
+const summaryOf = (differences: readonly Difference[]): string =>
   differences
     .slice(0, 3)
-    .map((difference) => difference.message)
+    .map(({ finding }) => formatFinding(finding))
     .join('; ');
 
 /** Counts of the restored database against those of the dump's snapshot: a restore that lost rows is not swapped in. */
 async function check(run: RestoreRun, name: string, source: Fingerprint): Promise<Counts> {
   const { tables, rows, made, differences } = await measure(run, name, source);
   if (differences.length > 0)
-    throw new Failure('RESTORE_FAILED', `the restored database differs from its backup: ${told(differences)}`);
+    throw new Failure('RESTORE_FAILED', `the restored database differs from its backup: ${summaryOf(differences)}`);
   return { tables, rows, made };
 }
 
-/** What the server says no to here is the restore's failure; that it went away, or has no space left, stays what it is. */
+/** What the server refuses here is the restore's failure. That it went away, is full or busy stays what it is. */
 function refused(error: unknown): never {
-  if (isRefusal(error)) throw new Failure('RESTORE_FAILED', error.message, { cause: error });
+  if (isRefusal(error) && error.code !== 'TARGET_BUSY')
+    throw new Failure('RESTORE_FAILED', error.message, { cause: error, remedy: error.remedy });
   throw error;
 }
+
+const loadWarnings = ({ otherWarnings }: ToolReport): Finding[] =>
+  otherWarnings === 0 ? [] : [makeFinding('TOOL_OUTPUT_LEFT_OUT', null, { tool: 'pg_restore', lines: otherWarnings })];
 
 /** Into a database of our own name, checked, then renamed: until the last step the old data is untouched (I7). */
 async function restoreBeside(run: RestoreRun): Promise<Restored> {
   const { connection, server, plan, source, request, context } = run;
   const { artifacts } = plan;
   const name = plan.summary.into;
-  const fresh = asideName(name, 'new', request.jobId);
+  const staging = asideName(name, 'new', request.jobId);
   const aside =
     request.mode.type === 'swap' && plan.existing !== undefined ? asideName(name, 'old', request.jobId) : null;
   const { session, tools } = server;
   await lockStagingDatabase(session, request.jobId);
   try {
-    await createLockedDatabase(session, artifacts.properties, fresh, plan.home, server.facts.version.major).catch(
+    await createLockedDatabase(session, artifacts.properties, staging, plan.home, server.facts.version.major).catch(
       refused,
     );
     const args = plan.missingTablespaces.length > 0 ? ['--no-tablespaces'] : [];
-    const warnings = [
-      ...(await loadDump({ connection, tools, source, dump: artifacts.dump, into: fresh, args }, context)),
-    ];
-    const unrefreshed = await refreshMaterializedViews(connection, fresh, artifacts, context);
+    const loaded = await loadDump({ connection, tools, source, dump: artifacts.dump, into: staging, args }, context);
+    const warnings = loadWarnings(loaded);
+    const unrefreshed = await refreshMaterializedViews(connection, staging, artifacts, context);
     warnings.push(...unrefreshed.map(reportUnrefreshed));
-    const { tables, rows, made } = await check(run, fresh, withoutUnrefreshed(artifacts.fingerprint, unrefreshed));
+    const { tables, rows, made } = await check(run, staging, withoutUnrefreshed(artifacts.fingerprint, unrefreshed));
     warnings.push(...made);
     const roles = await rolesOf(session);
-    warnings.push(...(await giveProperties(session, artifacts.properties, fresh, roles).catch(refused)));
+    warnings.push(...(await giveProperties(session, artifacts.properties, staging, roles).catch(refused)));
     context.signal.throwIfAborted();
-    await swapIn(session, fresh, name, aside, request.jobId).catch(refused);
+    await swapIn(session, staging, name, aside, request.jobId).catch(refused);
     return { tables, rows, oldKeptAs: aside, warnings };
   } catch (error) {
-    throw await dropStagingDatabase(connection, fresh, error);
+    throw await dropStagingDatabase(connection, staging, error);
   }
 }
 
-/** Reads the dump to its end, where its source says whether the bytes were right (BACKUP_CORRUPT). */
+/** Reads the dump to its end, where its source reports bytes that are not right (BACKUP_CORRUPT). */
 async function readThrough(source: ArtifactSource, dump: ManifestObject, context: EngineContext): Promise<void> {
   let doneBytes = 0;
   for await (const chunk of source.open(dump, context.signal) as AsyncIterable<Buffer>) {
@@ -132,7 +137,7 @@ async function readThrough(source: ArtifactSource, dump: ManifestObject, context
   }
 }
 
-/** Nothing can be taken back here, so that all that is left is to tell the truth. */
+/** Compares after the commit: nothing can be taken back any more. */
 async function checkInPlace(run: RestoreRun, name: string): Promise<Restored> {
   const { connection, plan, context } = run;
   const unrefreshed = await refreshMaterializedViews(connection, name, plan.artifacts, context);
@@ -146,18 +151,21 @@ async function checkInPlace(run: RestoreRun, name: string): Promise<Restored> {
   const expected = largeObjects > 0n ? fingerprint.largeObjects : found.largeObjects;
   const differences = compareFingerprints(fingerprint, { ...found, tables, largeObjects: expected });
   if (differences.length > 0)
-    throw new Failure('RESTORE_FAILED', `committed, but the database differs from its backup: ${told(differences)}`, {
-      remedy:
-        'The old contents are replaced. Clients that wrote since explain a difference; otherwise restore another backup beside it.',
-    });
-  const names = others.slice(0, 5).map(({ schema, name: table }) => `${schema}.${table}`);
+    throw new Failure(
+      'RESTORE_FAILED',
+      `committed, but the database differs from its backup: ${summaryOf(differences)}`,
+      {
+        remedy:
+          'The old contents are replaced. Clients that wrote since explain a difference; otherwise restore another backup beside it.',
+      },
+    );
+  const names = others.slice(0, MAX_LISTED).map(({ schema, name: table }) => `${schema}.${table}`);
+  const kept = largeObjects > 0n ? [makeFinding('LARGE_OBJECTS_KEPT', null, { count: String(largeObjects) })] : [];
   const warnings = [
     ...unrefreshed.map(reportUnrefreshed),
     ...counts.made,
-    ...(others.length === 0
-      ? []
-      : [`${others.length} tables that the backup does not hold were left as they are: ${names.join(', ')}`]),
-    ...(largeObjects > 0n ? [`${largeObjects} large objects that the backup does not hold were left as they are`] : []),
+    ...(others.length === 0 ? [] : [makeFinding('TABLES_KEPT', null, { count: others.length, tables: names })]),
+    ...kept,
   ];
   return { tables: counts.tables, rows: counts.rows, oldKeptAs: null, warnings };
 }
@@ -172,17 +180,17 @@ async function restoreInPlace(run: RestoreRun): Promise<Restored> {
     '--single-transaction',
     ...(plan.missingTablespaces.length > 0 ? ['--no-tablespaces'] : []),
   ];
-  // pg_restore commits what it has read before the end of the source could say that it was damaged (I7).
+  // pg_restore commits what it has read before the source, at its end, can report that it is damaged (I7).
   await readThrough(source, artifacts.dump, context);
   const { lockWaitMs } = connection;
-  // As the plan says. Whoever comes back at once may still hold a lock: that has its limit.
+  // As the plan announces. A client that reconnects at once may still hold a lock: the wait for it is limited.
   await endSessions(server.session, plan.summary.into).catch(refused);
-  const warnings = await loadDump(
+  const loaded = await loadDump(
     { connection, tools: server.tools, source, dump: artifacts.dump, into: plan.summary.into, args, lockWaitMs },
     context,
   );
   const checked = await checkInPlace(run, plan.summary.into);
-  return { ...checked, warnings: [...warnings, ...checked.warnings] };
+  return { ...checked, warnings: [...loadWarnings(loaded), ...checked.warnings] };
 }
 
 /** Executes exactly the plan that was consented to: PLAN_CHANGED when the situation differs, TARGET_NOT_EMPTY or RESTORE_FAILED when it refuses. */
@@ -199,12 +207,7 @@ export async function restore(
       'PLAN_CHANGED',
       `the plan is now ${plan.summary.hash.slice(0, 12)}, not ${request.planHash.slice(0, 12)}`,
     );
-  const [refusal] = plan.summary.refusals;
-  if (refusal !== undefined)
-    throw new Failure(
-      /already exists/.test(refusal) ? 'TARGET_NOT_EMPTY' : 'RESTORE_FAILED',
-      plan.summary.refusals.join('; '),
-    );
+  if (plan.summary.refusals.length > 0) throw failureOfRefusals(plan.summary.refusals);
   const from = connectVia(connection, plan.summary.into);
   await using server = await openServer(from, context);
   const warnings = [...plan.summary.warnings];
@@ -224,7 +227,7 @@ export async function restore(
     database: request.mode.database,
     into: plan.summary.into,
     oldKeptAs: done.oldKeptAs,
-    warnings: [...warnings, ...done.warnings].slice(0, 20).map((warning) => warning.slice(0, 300)),
+    warnings: [...warnings, ...done.warnings].slice(0, MAX_WARNINGS),
     tables: done.tables,
     rows: done.rows,
     durationMs: Math.round(context.clock.monotonic() - started),

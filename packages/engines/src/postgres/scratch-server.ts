@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type EngineContext, Failure } from '@lastgood/core';
-import { captureTool, freeBytes, runTool } from '@lastgood/host';
+import { captureTool, freeBytes, runTool, ToolFailure } from '@lastgood/host';
 import pg from 'pg';
-import { Session } from './connection.ts';
 import type { PostgresConnection } from './connection-schema.ts';
 import { MANAGED_MARK } from './server.ts';
+import { Session } from './session.ts';
 import type { ToolFolder } from './tools.ts';
 
 const PREFIX = 'lastgood-scratch-';
@@ -17,7 +17,9 @@ const SUPERUSER = 'lastgood_scratch';
 const STANDPOINT = `${MANAGED_MARK}scratch`;
 const WEEK_MS = 7 * 86_400_000;
 const START_MS = 60_000;
-/** The folder of a Unix socket has room for 107 bytes, with its file name. */
+/** More than what initdb writes. */
+const CLUSTER_BYTES = 64 * 1024 * 1024;
+/** The path of a Unix socket has at most 107 bytes, with its file name. */
 const LONGEST_SOCKET_FOLDER = 85;
 
 /** Speed over safety: what is here is thrown away, and nothing outside can reach it. */
@@ -34,6 +36,8 @@ const SETTINGS = [
   'max_connections=20',
   'max_locks_per_transaction=1024',
   'log_min_messages=fatal',
+  // Messages are read by their templates.
+  'lc_messages=C',
 ];
 
 async function startOf(pid: number): Promise<string | undefined> {
@@ -94,13 +98,17 @@ async function initializeCluster(
     timeoutMs: 120_000,
     cwd: folder,
     ...(user === undefined ? {} : { user }),
+  }).catch(async (error: unknown) => {
+    if (error instanceof ToolFailure && (await freeBytes(folder)) < CLUSTER_BYTES)
+      throw new Failure('NO_SPACE', `no space left in ${folder} for a scratch server`, { cause: error });
+    throw error;
   });
   await rm(passwordFile);
   return data;
 }
 
 /**
- * A PostgreSQL of our own on a private socket, with the given tools, for one proof. It dies with the agent; what a crash leaves
+ * A PostgreSQL of our own on a private socket, with the given tools, for one restore test. It dies with the agent; what a crash leaves
  * on the disk is found by `sweepScratch`. Names of roles are stored as in the source when they are made from the
  * database of the connection, which has the `encoding` of the one where they were read. Throws NO_SPACE when `needBytes` do not fit.
  */
@@ -133,6 +141,7 @@ export async function startScratch(
     const data = await initializeCluster(folder, passfile, tools, user, signal);
     const args = ['-D', data, '-k', folder, '-p', '5432', ...SETTINGS.flatMap((setting) => ['-c', setting])];
     const either = AbortSignal.any([signal, stop.signal]);
+    let ready = false;
     running = runTool({
       file: join(tools.path, 'postgres'),
       args,
@@ -140,6 +149,8 @@ export async function startScratch(
       timeoutMs: WEEK_MS,
       stopSignal: 'SIGQUIT',
       cwd: folder,
+      // Why it did not start may be shown; once it holds restored data, nothing is.
+      redactStderr: (line) => (ready ? null : line),
       ...as,
     });
     let ended: unknown;
@@ -156,6 +167,7 @@ export async function startScratch(
       binDir: tools.path,
     };
     await untilReady(own, context, () => ended);
+    ready = true;
     {
       await using session = await Session.open(own, own.database, signal);
       await session.run(`create database ${STANDPOINT} template template0 encoding ${pg.escapeLiteral(encoding)}`);

@@ -1,9 +1,10 @@
 import { Failure } from '@lastgood/core';
-import pg from 'pg';
-import type { Session } from './connection.ts';
+import type pg from 'pg';
+import { hasSqlstate } from './messages/server-failure.ts';
+import type { Session } from './session.ts';
 
 /**
- * Names come from a snapshot, and what a statement reads is looked up when it runs: whoever owns a database may meanwhile have put
+ * Names come from a snapshot, and what a statement reads is looked up when it runs: the owner of a database may meanwhile have put
  * a view in the place of a table or sequence, and its functions would run with our rights. With this setting the server refuses
  * views and foreign tables that are not its own. Servers have it since their minor releases of August 2024 (CVE-2024-7348).
  */
@@ -32,8 +33,7 @@ const underGuard =
   (session: Session): SequenceReader =>
   async (name) =>
     await session.one<Standing>(standingOf(name)).catch((error: unknown) => {
-      const cause = error instanceof Failure ? error.cause : undefined;
-      throw cause instanceof pg.DatabaseError && cause.code === VIEW_REFUSED ? replaced(name, error) : error;
+      throw hasSqlstate(error, VIEW_REFUSED) ? replaced(name, error) : error;
     });
 
 /** For a server without the setting. PREPARE looks the name up and locks what it found, and runs nothing of it. */
@@ -51,7 +51,7 @@ const inTwoSteps =
     return standing;
   };
 
-/** What says where a sequence stands, or SOURCE_CHANGED when its name is no longer that of the sequence of that oid. */
+/** Reads the position of a sequence, or throws SOURCE_CHANGED when its name is no longer that of the sequence of that oid. */
 export async function sequenceReader(session: Session): Promise<SequenceReader> {
   const { refuses } = await session.one<{ refuses: boolean }>(REFUSES_VIEWS);
   return refuses ? underGuard(session) : inTwoSteps(session);

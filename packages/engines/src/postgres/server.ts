@@ -1,6 +1,7 @@
 import type { EngineContext } from '@lastgood/core';
-import { Session } from './connection.ts';
+import type { Finding } from '@lastgood/protocol';
 import type { PostgresConnection } from './connection-schema.ts';
+import { Session } from './session.ts';
 import { checkVersions, findTools, parseVersion, type ToolFolder, type Version } from './tools.ts';
 
 /** The mark that databases of our own making carry in their names. */
@@ -22,7 +23,7 @@ export interface ServerFacts {
   readonly closed: readonly string[];
 }
 
-/** What the server says of itself; the two databases that initdb makes as templates, and those set aside by us, are not listed. */
+/** What the server reports about itself; the two databases that initdb makes as templates, and those set aside by us, are not listed. */
 export async function serverFacts(session: Session): Promise<ServerFacts> {
   const about = await session.one<{ version: string; id: string; standby: boolean }>(
     "select current_setting('server_version') as version, (select system_identifier from pg_control_system())::text as id, pg_is_in_recovery() as standby",
@@ -44,7 +45,7 @@ export interface Server {
   readonly session: Session;
   readonly facts: ServerFacts;
   readonly tools: ToolFolder;
-  readonly warnings: readonly string[];
+  readonly warnings: readonly Finding[];
 }
 
 /** The connection with its sessions elsewhere than in `database`, which one of them is to rename, to drop or to make. */

@@ -1,7 +1,7 @@
 import { Failure } from '@lastgood/core';
 import pg from 'pg';
-import type { Session } from './connection.ts';
 import { createDatabase, type Properties } from './properties.ts';
+import type { Session } from './session.ts';
 
 const id = pg.escapeIdentifier;
 
@@ -25,7 +25,7 @@ export async function createLockedDatabase(
 }
 
 /**
- * To make somebody else the owner of something in the schema public, an agent that is no superuser needs that role to own the
+ * To make somebody else the owner of something in the schema public, an agent that is not a superuser needs that role to own the
  * database. A superuser does not, and an owner who is not in yet can plant nothing that his load would run.
  */
 async function giveToOwner(session: Session, owner: string, name: string): Promise<void> {

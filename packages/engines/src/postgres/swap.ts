@@ -1,14 +1,16 @@
 import { type EngineContext, Failure, type UndoResult } from '@lastgood/core';
 import pg from 'pg';
 import { z } from 'zod';
-import { isRefusal, Session } from './connection.ts';
 import type { PostgresConnection } from './connection-schema.ts';
+import { hasSqlstate, isRefusal } from './messages/server-failure.ts';
 import { connectVia, MANAGED_MARK, managedNamePattern } from './server.ts';
+import { Session } from './session.ts';
 
 const id = pg.escapeIdentifier;
 const text = pg.escapeLiteral;
 const MAX_NAME_BYTES = 63;
 const SWAP_TRIES = 5;
+const OBJECT_IN_USE = '55006';
 
 /** A name of ours beside `database`, no longer than PostgreSQL allows: `shop__lastgood_old_0123456789ab`. */
 export function asideName(database: string, role: 'new' | 'old' | 'undone', jobId: string): string {
@@ -35,7 +37,7 @@ const asideSchema = z.object({
 type Aside = z.infer<typeof asideSchema>;
 
 /**
- * Ends what others do in a database, as far as we may; what must be alone in it says so if somebody is left. PostgreSQL itself ends
+ * Ends what others do in a database, as far as the role may; a statement that needs the database for itself fails if somebody is left. PostgreSQL itself ends
  * the workers of autovacuum for RENAME and DROP, and parallel workers end with their leaders.
  */
 export async function endSessions(session: Session, database: string): Promise<void> {
@@ -49,14 +51,14 @@ export async function endSessions(session: Session, database: string): Promise<v
     });
 }
 
-/** Ending sessions does not end prepared transactions: the plan refuses those that were there, but some may have come since. */
-async function refusePrepared(session: Session, database: string): Promise<void> {
+/** TARGET_BUSY for a database that prepared transactions hold: to end sessions does not end them. */
+export async function refusePrepared(session: Session, database: string): Promise<void> {
   const held = await session.rows<{ gid: string }>('select gid from pg_prepared_xacts where database = $1 limit 5', [
     database,
   ]);
   if (held.length === 0) return;
   const names = held.map(({ gid }) => `'${gid}'`).join(', ');
-  throw new Failure('RESTORE_FAILED', `database "${database}" is held by prepared transactions: ${names}`, {
+  throw new Failure('TARGET_BUSY', `database "${database}" is held by prepared transactions: ${names}`, {
     remedy: 'Commit or roll back what was prepared (COMMIT PREPARED, ROLLBACK PREPARED), then try again.',
   });
 }
@@ -101,7 +103,7 @@ async function setAside(session: Session, database: string, aside: string, resto
 /** One transaction moves the old name aside and the new one in: there is no instant with neither. */
 export async function swapIn(
   session: Session,
-  fresh: string,
+  staging: string,
   database: string,
   aside: string | null,
   restoreJobId: string,
@@ -111,10 +113,10 @@ export async function swapIn(
       await refusePrepared(session, database);
       await endSessions(session, database);
     }
-    await endSessions(session, fresh);
+    await endSessions(session, staging);
     await session.run('begin');
     if (aside !== null) await setAside(session, database, aside, restoreJobId);
-    await session.run(`alter database ${id(fresh)} rename to ${id(database)}`);
+    await session.run(`alter database ${id(staging)} rename to ${id(database)}`);
     await session.run('commit');
   });
 }
@@ -127,8 +129,7 @@ async function retryWhileInUse(session: Session, work: () => Promise<void>): Pro
       return;
     } catch (error) {
       await session.run('rollback').catch(() => undefined);
-      if (attempt === SWAP_TRIES || !(error instanceof Failure) || !/being accessed by other users/.test(error.message))
-        throw error;
+      if (attempt === SWAP_TRIES || !hasSqlstate(error, OBJECT_IN_USE)) throw error;
     }
   }
 }
@@ -137,13 +138,13 @@ interface Kept {
   readonly name: string;
   readonly aside: Aside;
   readonly owner: string;
-  /** `ours`: it belongs to us, or to a superuser, so no stranger made it; `theirs`: to the owner of the database that it would replace. */
+  /** `ours`: it belongs to us or to a superuser; `theirs`: to the owner of the database that it would replace; `none`: to another role. */
   readonly trust: 'ours' | 'theirs' | 'none';
 }
 
 /**
- * What fits a restore by name and note. Whoever may make databases can copy both, for a database of another name: what counts is
- * ours, or belongs at least to the owner of the database in whose place it would come.
+ * What fits a restore by name and note. A role that may create databases can copy both for a database of another name: so it must be
+ * ours, or belong at least to the owner of the database in whose place it would come.
  */
 async function keptBy(session: Session, restoreJobId: string): Promise<Kept[]> {
   const found = await session.rows<{ name: string; note: string | null; owner: string; ours: boolean }>(
@@ -160,7 +161,7 @@ async function keptBy(session: Session, restoreJobId: string): Promise<Kept[]> {
   );
   return found.flatMap(({ name, note, owner, ours: trusted }) => {
     const { data: aside } = asideSchema.safeParse(parseJson(note));
-    // The name that the note leads to must be the one that this very restore gave: whoever owns a database may write its note.
+    // The name in the note must lead to the one that this restore gave: the owner of a database can write its note.
     if (aside?.restoreJobId !== restoreJobId || asideName(aside.database, 'old', restoreJobId) !== name) return [];
     const theirs = owners.get(aside.database) === owner;
     return [{ name, aside, owner, trust: trusted ? 'ours' : theirs ? 'theirs' : 'none' }];
@@ -174,21 +175,21 @@ export async function undo(
   context: EngineContext,
 ): Promise<UndoResult> {
   const started = context.clock.monotonic();
-  await using looking = await Session.open(connection, connection.database, context.signal);
-  const kept = await keptBy(looking, restoreJobId);
+  await using probe = await Session.open(connection, connection.database, context.signal);
+  const kept = await keptBy(probe, restoreJobId);
   const of = (trust: Kept['trust']): Kept[] => kept.filter((each) => each.trust === trust);
   const [first, second] = of('ours').length > 0 ? of('ours') : of('theirs');
-  const [stranger] = of('none');
-  if (first === undefined && stranger !== undefined)
+  const [foreign] = of('none');
+  if (first === undefined && foreign !== undefined)
     throw new Failure(
       'UNDO_IMPOSSIBLE',
-      `"${stranger.name}" says that restore ${restoreJobId} set it aside, but its owner "${stranger.owner}" is neither the agent's role, nor a superuser, nor the owner of "${stranger.aside.database}"`,
+      `"${foreign.name}" says that restore ${restoreJobId} set it aside, but its owner "${foreign.owner}" is neither the agent's role, nor a superuser, nor the owner of "${foreign.aside.database}"`,
       {
         remedy:
           "When it is the database from before the restore, make it the agent role's (ALTER DATABASE ... OWNER TO), then undo again.",
       },
     );
-  if (first === undefined) throw new Failure('UNDO_IMPOSSIBLE', `no database is kept aside by restore ${restoreJobId}`);
+  if (first === undefined) throw await explainNothingKept(probe, restoreJobId);
   if (second !== undefined)
     throw new Failure(
       'UNDO_IMPOSSIBLE',
@@ -201,6 +202,24 @@ export async function undo(
   await using session = await Session.open(from, from.database, context.signal);
   await swapBack(session, first.name, first.aside, setAsideAs);
   return { command: 'undo', database, setAsideAs, durationMs: Math.round(context.clock.monotonic() - started) };
+}
+
+/** Why nothing is set aside any more: the restore was undone, or somebody dropped or renamed the database. */
+async function explainNothingKept(session: Session, restoreJobId: string): Promise<Failure> {
+  const suffix = asideName('', 'undone', restoreJobId);
+  const undone = (
+    await session.rows<{ name: string }>('select datname as name from pg_database where datname ~ $1', [
+      managedNamePattern('undone'),
+    ])
+  ).find(({ name }) => name.endsWith(suffix));
+  if (undone !== undefined)
+    return new Failure('UNDO_IMPOSSIBLE', `restore ${restoreJobId} was undone already`, {
+      remedy: `The database from before the restore is in place; the restored one was set aside as "${undone.name}". There is nothing to do.`,
+    });
+  return new Failure('UNDO_IMPOSSIBLE', `no database that restore ${restoreJobId} set aside is left`, {
+    remedy:
+      'It was dropped or renamed. Restore a backup beside the present database (`--to-new`) and compare before you replace anything.',
+  });
 }
 
 function parseJson(note: string | null): unknown {

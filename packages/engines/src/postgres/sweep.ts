@@ -1,19 +1,21 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { type EngineContext, Failure } from '@lastgood/core';
 import pg from 'pg';
-import { Session } from './connection.ts';
 import type { PostgresConnection } from './connection-schema.ts';
+import { hasSqlstate } from './messages/server-failure.ts';
 import { unmarkTemplate } from './properties.ts';
 import { sweepScratch } from './scratch-server.ts';
 import { managedNamePattern } from './server.ts';
-import { asideName } from './swap.ts';
+import { Session } from './session.ts';
+import { asideName, refusePrepared } from './swap.ts';
 
 const id = pg.escapeIdentifier;
 const DROP_TRIES = 20;
+const OBJECT_IN_USE = '55006';
 const DROP_WITHIN_MS = 10 * 60_000;
 /** The first half of the key of our advisory locks; the second is of the job: "lgnw". */
 const LOCK_CLASS = 0x6c_67_6e_77;
-/** The end of a name of ours, which says of which job it is. */
+/** The end of a name of ours, which identifies the job. */
 const SUFFIX_CHARS = 12;
 
 const lockKeyOf = (suffix: string): number => Number.parseInt(suffix.slice(-8), 16);
@@ -66,8 +68,8 @@ async function dropOurs(connection: PostgresConnection, session: Session, name: 
       await session.run(`drop database if exists ${id(name)} with (force)`);
       return;
     } catch (error) {
-      if (attempt === DROP_TRIES || !(error instanceof Failure) || !/being accessed by other/.test(error.message))
-        throw error;
+      if (attempt === DROP_TRIES || !hasSqlstate(error, OBJECT_IN_USE)) throw error;
+      await refusePrepared(session, name);
       await delay(500);
     }
   }
@@ -115,7 +117,7 @@ async function isAbandoned(
 
 /**
  * After a crash: half-restored databases of no running job of any agent that nobody is connected to, and scratch servers without
- * an agent. What cannot be removed is told, and hinders nothing else.
+ * an agent. What cannot be removed is logged, and does not stop the rest.
  */
 export async function sweep(
   connection: PostgresConnection,

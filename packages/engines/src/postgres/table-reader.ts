@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import pg from 'pg';
-import type { Session } from './connection.ts';
 import { type DigestOf, digest, rowText } from './digests.ts';
+import type { Session } from './session.ts';
 
 /** The rows of a table, and what a digest of them gives: null when none is asked for. */
 export interface Contents {

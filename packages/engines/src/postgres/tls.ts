@@ -8,7 +8,7 @@ import type { PostgresConnection } from './connection-schema.ts';
 
 export type Tls = false | ConnectionOptions;
 
-/** The files of libpq: where its variable says, or in the home folder. */
+/** The files of libpq: where its variable leads, or in the home folder. */
 const fileOf = async (variable: string, name: string): Promise<string | undefined> =>
   await readFile(process.env[variable] ?? join(homedir(), '.postgresql', name), 'utf8').catch(() => undefined);
 
@@ -28,12 +28,12 @@ export async function waysOf({ sslmode, host }: PostgresConnection): Promise<rea
   return [sslmode === 'verify-ca' ? { ...checked, checkServerIdentity: () => undefined } : checked];
 }
 
-const OUT_OF_REACH = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH']);
+const UNREACHABLE = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH']);
 
-/** Whether a server that took no TLS may take a connection without it: not one that is out of reach, nor one that refused the role. */
+/** Whether a server that took no TLS may take a connection without it: not one that is unreachable, nor one that refused the role. */
 export function mayTakeAnotherWay(error: unknown): boolean {
   if (error instanceof Failure) return false;
   if (error instanceof pg.DatabaseError) return error.code === '28000';
   if (error instanceof AggregateError || !(error instanceof Error)) return false;
-  return !('code' in error && OUT_OF_REACH.has(String(error.code))) && !/timeout/.test(error.message);
+  return !('code' in error && UNREACHABLE.has(String(error.code)));
 }

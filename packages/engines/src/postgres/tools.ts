@@ -2,8 +2,8 @@ import { existsSync, readdirSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { Failure } from '@lastgood/core';
 import { captureTool } from '@lastgood/host';
+import { type Finding, makeFinding } from '@lastgood/protocol';
 
-export type Tool = 'pg_dump' | 'pg_dumpall' | 'pg_restore' | 'psql' | 'initdb' | 'postgres';
 export interface Version {
   readonly major: number;
   readonly minor: number;
@@ -29,7 +29,7 @@ const GATE: Readonly<Record<number, { readonly least: number; readonly current: 
 
 export function parseVersion(text: string): Version {
   const found = /(\d+)(?:\.(\d+))?/.exec(text);
-  if (found?.[1] === undefined) throw new Failure('TOOL_VERSION', `"${text.trim().slice(0, 80)}" is no version`);
+  if (found?.[1] === undefined) throw new Failure('TOOL_VERSION', `not a version: "${text.trim().slice(0, 80)}"`);
   return {
     major: Number(found[1]),
     minor: Number(found[2] ?? 0),
@@ -38,7 +38,7 @@ export function parseVersion(text: string): Version {
 }
 
 /** Refuses a client that must not be used against a server (A10); returns warnings. */
-export function checkVersions(client: Version, server: Version): string[] {
+export function checkVersions(client: Version, server: Version): Finding[] {
   if (client.major < server.major)
     throw new Failure('TOOL_VERSION', `pg_dump ${client.text} is older than the server (${server.text})`);
   const gate = GATE[client.major];
@@ -49,9 +49,9 @@ export function checkVersions(client: Version, server: Version): string[] {
       'TOOL_VERSION',
       `pg_dump ${client.text} has known defects that run code at restore; ${client.major}.${gate.least} is the least`,
     );
-  return client.minor < gate.current
-    ? [`the client tools ${client.text} lack security fixes of ${client.major}.${gate.current}`]
-    : [];
+  if (client.minor >= gate.current) return [];
+  const current = `${client.major}.${gate.current}`;
+  return [makeFinding('CLIENT_TOOLS_OUTDATED', null, { version: client.text, current })];
 }
 
 function candidates(): string[] {

@@ -1,4 +1,4 @@
-import type { Session } from './connection.ts';
+import type { Session } from './session.ts';
 
 /** What initdb itself makes has smaller numbers. */
 const FIRST_OF_USERS = 16_384;
@@ -17,7 +17,7 @@ const OWNERS = `select distinct r.rolname as name from pg_roles r join (
     union select t.typowner from pg_type t where exists (select from pg_constraint k where k.contypid = t.oid and k.oid >= ${FIRST_OF_USERS})
   ) o on o.owner = r.oid where not r.rolsuper order by 1`;
 
-/** Whose code a load of the session's database may run with the rights of whoever loads it. */
+/** Whose code a load of the session's database may run with the rights of the role that loads it. */
 export async function codeOwners(session: Session): Promise<string[]> {
   return (await session.rows<{ name: string }>(OWNERS)).map(({ name }) => name);
 }

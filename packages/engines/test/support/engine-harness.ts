@@ -12,7 +12,7 @@ import { systemClock, uuidv7 } from '@lastgood/host';
 import type { Manifest, RestoreMode } from '@lastgood/protocol';
 import { createFolderRepository } from '@lastgood/repository';
 import { type PostgresServer, temporaryFolder } from '@lastgood/testkit';
-import { createPostgresEngine } from '../../src/postgres/index.ts';
+import { createPostgresEngine, postgresMethods } from '../../src/postgres/index.ts';
 
 export const ref = { environment: 'test', host: 'db-1', target: 'shop' };
 
@@ -29,7 +29,7 @@ export class EngineHarness implements AsyncDisposable {
     this.engine = engine;
     this.#cleanup = cleanup;
   }
-  /** The repository is in a folder of its own unless told. */
+  /** The repository is in a folder of its own unless `store` names one. */
   static async open(
     server: Pick<PostgresServer, 'connection'>,
     connection: object = {},
@@ -37,7 +37,10 @@ export class EngineHarness implements AsyncDisposable {
   ): Promise<EngineHarness> {
     const cleanup = new AsyncDisposableStack();
     const { path } = cleanup.use(await temporaryFolder());
-    const repository = await createFolderRepository({ path: store ?? join(path, 'repository') });
+    const repository = await createFolderRepository({
+      understood: postgresMethods,
+      path: store ?? join(path, 'repository'),
+    });
     return new EngineHarness(path, repository, createPostgresEngine({ ...server.connection, ...connection }), cleanup);
   }
   async context(

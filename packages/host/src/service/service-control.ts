@@ -209,7 +209,7 @@ export class ServiceControl {
       action === 'stop' ? 'it was not stopped, because it could not be started again' : 'it was not started';
     if (report.cause === 'no-process')
       throw new Failure('SERVICE_FAILED', `${label} is active, but it runs no process of its own`, {
-        remedy: 'Name the unit that runs the server in the agent file, such as postgresql@15-main.service.',
+        remedy: 'Name the unit that runs the server in the agent file, such as cluster@main.service.',
       });
     if (report.cause === 'no-report' && action === 'stop')
       throw this.#failure('SERVICE_FAILED', `the state of ${label} is not known; it was not stopped`, observation);

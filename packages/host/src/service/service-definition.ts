@@ -17,7 +17,7 @@ const UNIT_NAME = /^[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\-]*(?:@[A-Za-z0-9:_.\\@-]+)?\
 const unitSchema = z
   .string()
   .max(MAX_UNIT_CHARS)
-  .regex(UNIT_NAME, 'use the full name of a systemd service, such as neo4j.service or postgresql@15-main.service')
+  .regex(UNIT_NAME, 'use the full name of a systemd service, such as database.service or cluster@main.service')
   .describe('The systemd unit that runs the server process, with its ending .service.');
 
 const argumentSchema = z

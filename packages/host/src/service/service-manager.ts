@@ -35,7 +35,7 @@ export interface CallLimits {
 
 /** What starts and stops one service. Nothing here waits for the server: ServiceControl does. */
 export interface ServiceManager {
-  /** Names the service in messages, such as `redis.service`. */
+  /** Names the service in messages, such as `database.service`. */
   readonly label: string;
   /** How long (ms) a started service may still be reported as down, because the manager does not track the start. */
   readonly settleMs: number;

@@ -47,7 +47,7 @@ function startBlockOf(loadState: string | undefined): StartBlock {
 
 /**
  * The state of a unit from the properties that systemd reports. A unit that is inactive because it does not exist is not down: the server
- * may run under another name. A unit that is active without a process (`exited`, such as the umbrella postgresql.service of Debian)
+ * may run under another name. A unit that is active without a process (`exited`, such as an umbrella unit of Debian)
  * says nothing about the server. A unit with a main process is not down.
  */
 export function classifyUnit(properties: UnitProperties): ServiceReport {

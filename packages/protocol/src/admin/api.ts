@@ -1,7 +1,16 @@
 import type { z } from 'zod';
 import type { createJobInputSchema, inputs } from './inputs.ts';
 import type { Scope } from './scope.ts';
-import type { AuditEntry, BackupView, HostView, JobView, TargetStatus, TargetView, TokenView } from './views.ts';
+import type {
+  AuditEntry,
+  BackupView,
+  HostView,
+  JobView,
+  SelectedBackup,
+  TargetStatus,
+  TargetView,
+  TokenView,
+} from './views.ts';
 
 /** What the control plane does for people and scripts; failures are thrown as an object with `wireError`. */
 export interface AdminApi {
@@ -9,6 +18,8 @@ export interface AdminApi {
   targets(input: z.output<typeof inputs.targets>): Promise<TargetView[]>;
   status(input: z.output<typeof inputs.status>): Promise<TargetStatus[]>;
   backups(input: z.output<typeof inputs.backups>): Promise<BackupView[]>;
+  /** Throws NOT_FOUND when no backup fits, BAD_INPUT when it is unclear which one is meant. */
+  selectBackup(input: z.output<typeof inputs.selectBackup>): Promise<SelectedBackup>;
   jobs(input: z.output<typeof inputs.jobs>): Promise<JobView[]>;
   job(jobId: string): Promise<JobView>;
   createJob(input: z.output<typeof createJobInputSchema>): Promise<JobView>;

@@ -26,6 +26,14 @@ export const createJobInputSchema = z.object({
     .default(86_400_000),
 });
 const page = z.object({ limit: z.int().min(1).max(1000).default(100) });
+/** The last instant of the year 9999. */
+const MAX_INSTANT_MS = Date.UTC(9999, 11, 31, 23, 59, 59, 999);
+/** Which backup of a target: the newest, the newest at or before an instant, or one by the beginning or end of its id. */
+const wantedBackupSchema = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('latest') }),
+  z.object({ type: z.literal('at'), atMs: z.int().min(0).max(MAX_INSTANT_MS) }),
+  z.object({ type: z.literal('id'), part: z.string().min(4).max(64) }),
+]);
 const maybeTarget = z.object({ target: targetSelectorSchema.optional() });
 const tokenName = z
   .string()
@@ -36,6 +44,13 @@ export const inputs = {
   targets: maybeTarget,
   status: maybeTarget,
   backups: maybeTarget.extend(page.shape),
+  selectBackup: z.object({
+    target: targetSelectorSchema,
+    wanted: wantedBackupSchema,
+    purpose: z.enum(['verify', 'restore']),
+    /** Only backups that hold it. */
+    content: z.string().min(1).max(255).nullable(),
+  }),
   jobs: maybeTarget.extend(page.shape),
   job: z.object({ jobId: uuidSchema }),
   hold: z.object({ backupId: uuidSchema, held: z.boolean(), reason: z.string().max(500).default('') }),

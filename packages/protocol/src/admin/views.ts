@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { backupSummarySchema } from '../backup/summary.ts';
 import { wireErrorSchema } from '../errors.ts';
+import { findingSchema } from '../findings/finding.ts';
 import { nameSchema, uuidSchema } from '../ids.ts';
 import { targetInventorySchema } from '../inventory/target-inventory.ts';
 import { progressSchema } from '../jobs/progress.ts';
@@ -37,9 +38,9 @@ export const databaseStatusSchema = z.object({
   /** Null when the server does not say. */
   onServer: z.boolean().nullable(),
   /** The newest good backup that holds it. */
-  goesBackTo: z.object({ backupId: uuidSchema, snapshotAt: z.string() }).nullable(),
+  goesBackTo: z.object({ backupId: uuidSchema, recoveryPoint: z.string() }).nullable(),
   /** The newest good backup of it that was loaded into a server (level 4 and above), and when. */
-  proven: z.object({ backupId: uuidSchema, snapshotAt: z.string(), at: z.string(), level: z.int() }).nullable(),
+  proven: z.object({ backupId: uuidSchema, recoveryPoint: z.string(), at: z.string(), level: z.int() }).nullable(),
   /** How long its last restore took, or the proof of that backup, whichever was later. */
   restoreMs: z.number().nullable(),
 });
@@ -53,9 +54,9 @@ export const targetStatusSchema = z.object({
   target: nameSchema.nullable(),
   online: z.boolean(),
   state: targetInventorySchema.shape.state.nullable(),
-  findings: z.array(z.string()),
-  /** Why it is not in order, its databases aside; nothing when it is. */
-  problems: z.array(z.string()),
+  findings: z.array(findingSchema),
+  /** Why it is not in order, its databases aside; empty when it is. */
+  problems: z.array(findingSchema),
   databases: z.array(databaseStatusSchema),
 });
 export type TargetStatus = z.infer<typeof targetStatusSchema>;
@@ -65,6 +66,12 @@ export const backupViewSchema = backupSummarySchema.extend({
   held: z.boolean(),
 });
 export type BackupView = z.infer<typeof backupViewSchema>;
+export const selectedBackupSchema = z.object({
+  backup: backupViewSchema,
+  /** The newest backup in question, when it was passed over because it is not good. */
+  passedOver: backupViewSchema.nullable(),
+});
+export type SelectedBackup = z.infer<typeof selectedBackupSchema>;
 export const jobViewSchema = z.object({
   jobId: uuidSchema,
   environment: nameSchema,

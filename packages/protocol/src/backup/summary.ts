@@ -1,24 +1,45 @@
 import { z } from 'zod';
+import { findingSchema } from '../findings/finding.ts';
 import { nameSchema, uuidSchema } from '../ids.ts';
+import { backupContentSchema } from './manifest.ts';
 
-/** Short facts of a backup as the agent's repository scan or a succeeded job tells them. */
+/**
+ * Whether this version can restore a backup. `NEWER_FORMAT`: a newer version wrote it; `params` has the `part` (format, engine, method,
+ * role, key ...) that is unknown and its `name`. `DEPENDENCY_MISSING`: it needs the backup `backupId`, which is not good or not there.
+ */
+export const restorableSchema = z.discriminatedUnion('ok', [
+  z.object({ ok: z.literal(true) }),
+  z.object({
+    ok: z.literal(false),
+    reason: z.object({
+      code: z.enum(['NEWER_FORMAT', 'DEPENDENCY_MISSING']),
+      params: z.record(z.string(), z.string()),
+    }),
+  }),
+]);
+export type Restorable = z.infer<typeof restorableSchema>;
+
+/** What the catalog keeps of a backup, as the agent's repository scan or a succeeded job reports it. */
 export const backupSummarySchema = z.object({
   backupId: uuidSchema,
   target: nameSchema,
   repository: nameSchema,
   engine: z.string(),
-  kind: z.string(),
+  method: z.string(),
   sequence: z.int(),
   jobId: uuidSchema,
   startedAt: z.string(),
-  snapshotAt: z.string(),
+  /** The instant a restore brings back. */
+  recoveryPoint: z.string(),
   finishedAt: z.string(),
-  databases: z.array(z.string()),
+  contents: z.array(backupContentSchema),
+  dependsOn: z.array(uuidSchema),
+  restorable: restorableSchema,
   producedBytes: z.number(),
   storedBytes: z.number(),
   manifestSha256: z.string(),
   state: z.enum(['good', 'suspect', 'bad', 'missing']),
   verified: z.object({ level: z.int(), at: z.string(), passed: z.boolean() }).nullable(),
-  warnings: z.array(z.string()),
+  warnings: z.array(findingSchema),
 });
 export type BackupSummary = z.infer<typeof backupSummarySchema>;

@@ -7,7 +7,7 @@ import {
   endedSilently,
   failureEvent,
   newAgentJob,
-  noteOccurrence,
+  noteMintedId,
   putAgentJob,
 } from './agent-events.ts';
 import { type AgentJob, type AgentLedger, type EventFactory, jobKey } from './agent-ledger.ts';
@@ -76,7 +76,7 @@ function adoptControlVersion(ledger: AgentLedger, known: KnownJob, eventFactory:
     // How it ended is no longer known here.
     finishedAt: eventFactory.now,
   };
-  const cleared = dropEvents(putAgentJob(noteOccurrence(ledger, known), base), base);
+  const cleared = dropEvents(putAgentJob(noteMintedId(ledger, known, eventFactory.now), base), base);
   if (known.terminal) return cleared;
   const message = 'the journal of the host was set back while the job was open';
   return appendEvent(cleared, base, eventFactory, 'finished', failureEvent('interrupted', 'JOB_INTERRUPTED', message));

@@ -36,8 +36,11 @@ export interface AgentLedger {
   /** Keyed by jobKey(). */
   readonly jobs: ReadonlyMap<string, AgentJob>;
   readonly outbox: readonly JobEvent[];
-  /** The newest due instant of each schedule whose job was in this journal: no occurrence is created twice. */
-  readonly lastDue: ReadonlyMap<string, number>;
+  /**
+   * The ids of jobs that this agent has created or may create, with the time at which they were first journaled. They stay when
+   * the job is forgotten, so that no job is created twice.
+   */
+  readonly mintedIds: ReadonlyMap<string, number>;
 }
 /** The caller's wall clock and randomness. */
 export interface EventFactory {
@@ -56,6 +59,6 @@ export const emptyAgentLedger: AgentLedger = {
   reconciled: false,
   jobs: new Map(),
   outbox: [],
-  lastDue: new Map(),
+  mintedIds: new Map(),
 };
 export const jobKey = (jobId: string, attempt: number): string => `${jobId}#${attempt}`;

@@ -47,11 +47,16 @@ export function confirmReported(ledger: AgentLedger, ids: readonly string[]): Ag
   return outbox.length === ledger.outbox.length ? ledger : { ...ledger, outbox };
 }
 
-/** Removes attempts that ended before `before` and whose events are all confirmed. */
+/** How much longer than its job the id of a job is kept that this agent could create again. */
+const KEEP_IDS_MS = 60 * 86_400_000;
+
+/** Removes attempts that ended before `before` and whose events are all confirmed, and much later their ids. */
 export function forgetFinished(ledger: AgentLedger, before: number): AgentLedger {
   const unreported = new Set(ledger.outbox.map((event) => jobKey(event.jobId, event.attempt)));
   const kept = [...ledger.jobs].filter(
     ([key, job]) => job.finishedAt === null || job.finishedAt >= before || unreported.has(key),
   );
-  return kept.length === ledger.jobs.size ? ledger : { ...ledger, jobs: new Map(kept) };
+  const ids = [...ledger.mintedIds].filter(([, at]) => at >= before - KEEP_IDS_MS);
+  if (kept.length === ledger.jobs.size && ids.length === ledger.mintedIds.size) return ledger;
+  return { ...ledger, jobs: new Map(kept), mintedIds: new Map(ids) };
 }

@@ -1,9 +1,10 @@
 import { z } from 'zod';
+import { findingSchema } from '../findings/finding.ts';
 import { nameSchema } from '../ids.ts';
 
 export const targetInventorySchema = z.object({
   name: nameSchema,
-  engine: z.enum(['postgres', 'redis', 'neo4j']),
+  engine: z.string().min(1),
   labels: z.record(z.string(), z.string()),
   repository: nameSchema,
   state: z.enum(['ok', 'unreachable', 'refused']),
@@ -11,7 +12,7 @@ export const targetInventorySchema = z.object({
   systemId: z.string().nullable(),
   sizeBytes: z.number().nullable(),
   databases: z.array(z.object({ name: z.string(), sizeBytes: z.number() })),
-  /** One that begins with an error code and a colon says that the target is not in order. */
-  findings: z.array(z.string()),
+  /** The target is degraded when one has severity `error`. */
+  findings: z.array(findingSchema),
 });
 export type TargetInventory = z.infer<typeof targetInventorySchema>;

@@ -1,14 +1,13 @@
 import { z } from 'zod';
 import { backupSummarySchema } from '../backup/summary.ts';
+import { findingSchema, refusalSchema, verificationFindingSchema } from '../findings/finding.ts';
+import { rotationReasonSchema } from '../findings/rotation-reason.ts';
 
-/** A finding is a result, never an error: a bad or missing thing that a check saw. */
-export const findingSchema = z.object({ level: z.int(), object: z.string().nullable(), message: z.string() });
-export type Finding = z.infer<typeof findingSchema>;
 export const rotationDecisionSchema = z.object({
   backupId: z.string(),
   finishedAt: z.string(),
   keep: z.boolean(),
-  reason: z.string(),
+  reason: rotationReasonSchema,
 });
 export type RotationDecision = z.infer<typeof rotationDecisionSchema>;
 /** What a restore will do; `hash` binds the consent of a person to exactly this. Lists are cut to stay below an event's size. */
@@ -28,8 +27,8 @@ export const restorePlanSchema = z.object({
   overwrites: z.array(z.string()),
   missingRoles: z.array(z.string()),
   missingExtensions: z.array(z.string()),
-  warnings: z.array(z.string()),
-  refusals: z.array(z.string()),
+  warnings: z.array(findingSchema),
+  refusals: z.array(refusalSchema),
 });
 export type RestorePlanSummary = z.infer<typeof restorePlanSchema>;
 
@@ -44,7 +43,7 @@ export const jobResultSchema = z.discriminatedUnion('command', [
     level: z.int(),
     reached: z.int(),
     passed: z.boolean(),
-    findings: z.array(findingSchema),
+    findings: z.array(verificationFindingSchema),
     durationMs: z.number(),
     at: z.string(),
     truncated,
@@ -67,7 +66,7 @@ export const jobResultSchema = z.discriminatedUnion('command', [
     database: z.string(),
     into: z.string(),
     oldKeptAs: z.string().nullable(),
-    warnings: z.array(z.string()),
+    warnings: z.array(findingSchema),
     tables: z.int(),
     rows: z.number(),
     durationMs: z.number(),

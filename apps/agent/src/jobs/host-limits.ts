@@ -1,0 +1,17 @@
+import { Failure } from '@lastgood/core';
+import type { JobSpec, WireError } from '@lastgood/protocol';
+import type { Target } from './targets.ts';
+
+/** Why this host refuses a job whatever the control plane asks for: an unknown target, or a limit of the agent file. Null when it does not. */
+export function refusalOf(targets: ReadonlyMap<string, Target>, spec: JobSpec): WireError | null {
+  const target = targets.get(spec.target);
+  if (target === undefined) return new Failure('NOT_FOUND', `this host has no target "${spec.target}"`).wireError;
+  const { allow } = target.config;
+  const refuse = (what: string): WireError =>
+    new Failure('HOST_LIMIT', `this host's agent file does not allow to ${what} "${target.name}"`).wireError;
+  if (spec.command === 'restore' && !allow.restore.includes(spec.mode.type))
+    return refuse(`restore (${spec.mode.type})`);
+  if (spec.command === 'undo' && !allow.restore.includes('swap')) return refuse('undo a restore of');
+  if (spec.command === 'rotate' && !spec.dryRun && !allow.rotate) return refuse('rotate');
+  return null;
+}

@@ -1,0 +1,63 @@
+/** One restore, restore test or drill that succeeded. */
+export interface RestoreMeasurement {
+  readonly environment: string;
+  readonly host: string;
+  readonly target: string;
+  readonly engine: string;
+  readonly method: string;
+  /** What was restored, as produced: before compression and encryption. */
+  readonly bytes: number;
+  readonly durationMs: number;
+  readonly atMs: number;
+}
+
+export type RestoreTime =
+  | { readonly basis: 'measured'; readonly ms: number; readonly atMs: number }
+  /** From the size of the backup and the speed of other restores: shown as an estimate. */
+  | { readonly basis: 'estimated'; readonly ms: number }
+  | { readonly basis: 'unknown' };
+
+/** What a restore of a target would have to restore now: its newest good backup. */
+export interface RestoreSubject {
+  readonly environment: string;
+  readonly host: string;
+  readonly target: string;
+  readonly engine: string;
+  readonly method: string;
+  readonly bytes: number;
+}
+
+/** Speeds of this many restores are compared, the newest ones. */
+const SAMPLES = 5;
+/** A few bytes measure how long a server takes to start, not how fast data is read. */
+const MIN_SAMPLE_BYTES = 1024 * 1024;
+
+const newestFirst = (all: readonly RestoreMeasurement[]): RestoreMeasurement[] =>
+  all.toSorted((a, b) => b.atMs - a.atMs);
+
+/** The median speed in bytes per second; undefined without a usable measurement. */
+function medianSpeed(all: readonly RestoreMeasurement[]): number | undefined {
+  const speeds = newestFirst(all)
+    .filter(({ bytes, durationMs }) => bytes >= MIN_SAMPLE_BYTES && durationMs > 0)
+    .slice(0, SAMPLES)
+    .map(({ bytes, durationMs }) => (bytes / durationMs) * 1000)
+    .toSorted((a, b) => a - b);
+  return speeds[Math.floor(speeds.length / 2)];
+}
+
+/**
+ * How long a restore of a target takes: as long as the last one of this target did. Without one, estimated from the size of its backup
+ * and the speed of the same engine and method on the same host, or else in the whole fleet.
+ */
+export function restoreTimeOf(subject: RestoreSubject, measurements: readonly RestoreMeasurement[]): RestoreTime {
+  const onHost = measurements.filter(
+    ({ environment, host }) => environment === subject.environment && host === subject.host,
+  );
+  const [own] = newestFirst(onHost.filter(({ target }) => target === subject.target));
+  if (own !== undefined) return { basis: 'measured', ms: own.durationMs, atMs: own.atMs };
+  const isSimilar = ({ engine, method }: RestoreMeasurement): boolean =>
+    engine === subject.engine && method === subject.method;
+  const speed = medianSpeed(onHost.filter(isSimilar)) ?? medianSpeed(measurements.filter(isSimilar));
+  if (speed === undefined) return { basis: 'unknown' };
+  return { basis: 'estimated', ms: Math.round((subject.bytes / speed) * 1000) };
+}

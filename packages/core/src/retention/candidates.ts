@@ -1,0 +1,38 @@
+import type { Manifest } from '@lastgood/protocol';
+import type { StoredBackup } from '../repository.ts';
+import type { Judged } from '../verification/verdict.ts';
+import type { GroupPart, RotationCandidate } from './plan.ts';
+
+/** The groups of a backup: one for each of its contents, so that a created or dropped database does not start new groups. */
+export function partsOf({ engine, method, contents, objects }: Manifest): GroupPart[] {
+  const whole = {
+    group: JSON.stringify([engine, method, null]),
+    database: null,
+    producedBytes: objects.reduce((sum, object) => sum + object.produced.size, 0),
+  };
+  if (contents.length === 0) return [whole];
+  return contents.map(({ kind, name, bytes }) => ({
+    group: JSON.stringify([engine, method, kind, name]),
+    database: name,
+    producedBytes: bytes,
+  }));
+}
+
+/** Classifies a stored backup for retention and size checks. */
+function classify({ verified, restorable }: StoredBackup): Judged {
+  const verifiedLevel = verified?.passed === true ? verified.level : null;
+  if (verified?.passed === false) return { state: 'bad', verifiedLevel };
+  if (restorable.ok) return { state: 'good', verifiedLevel };
+  return { state: restorable.reason.code === 'NEWER_FORMAT' ? 'unknown' : 'bad', verifiedLevel };
+}
+
+/** The backups of a target as retention sees them. */
+export const candidatesOf = (backups: readonly StoredBackup[]): RotationCandidate[] =>
+  backups.map((backup) => ({
+    backupId: backup.manifest.backupId,
+    sequence: backup.manifest.sequence,
+    finishedAt: backup.manifest.finishedAt,
+    ...classify(backup),
+    parts: partsOf(backup.manifest),
+    dependsOn: backup.manifest.dependsOn,
+  }));

@@ -1,0 +1,30 @@
+import { evaluateTarget, type TargetFacts, type TargetStatus } from '../../src/objectives/index.ts';
+
+export const HOUR = 3_600_000;
+export const DAY = 24 * HOUR;
+export const NOW = Date.parse('2027-06-01T12:00:00Z');
+
+/** A target in good order: a backup an hour ago, restore-tested yesterday. */
+export const facts = (more: Partial<TargetFacts> = {}): TargetFacts => ({
+  environment: 'prod',
+  host: 'db-1',
+  target: 'postgres',
+  objectives: { rpoMs: 24 * HOUR, rtoMs: 4 * HOUR, restoreTestMs: 8 * DAY },
+  requireStream: false,
+  hostState: 'online',
+  isReported: true,
+  recoveryPoint: { atMs: NOW - HOUR, from: 'backup' },
+  newestBackup: { backupId: 'b2', atMs: NOW - HOUR, state: 'good' },
+  firstBackupMs: NOW - 30 * DAY,
+  lastAttempt: { atMs: NOW - HOUR, succeeded: true, code: null },
+  firstBackupDueMs: null,
+  streamState: null,
+  restoreTime: { basis: 'measured', ms: HOUR, atMs: NOW - DAY },
+  restoreTest: { atMs: NOW - DAY, level: 6, backupId: 'b1' },
+  ...more,
+});
+export const status = (more: Partial<TargetFacts> = {}, nowMs = NOW): TargetStatus =>
+  evaluateTarget(facts(more), nowMs);
+/** The state and the codes of its reasons: `missed rpo_missed host_offline`. */
+export const short = ({ state, reasons }: TargetStatus): string =>
+  [state, ...reasons.map(({ code }) => code)].join(' ');

@@ -1,0 +1,1 @@
+export { engineNamed, engines, supportedMethods } from './registry.ts';

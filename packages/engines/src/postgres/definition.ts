@@ -1,0 +1,24 @@
+import type { EngineDefinition } from '@lastgood/core';
+import { LOGICAL } from './backup-methods.ts';
+import { postgresConnectionSchema } from './connection-schema.ts';
+import { createPostgresEngine } from './index.ts';
+
+export const postgres: EngineDefinition = {
+  name: LOGICAL.engine,
+  title: 'PostgreSQL',
+  connectionSchema: postgresConnectionSchema,
+  methods: [
+    {
+      name: LOGICAL.method,
+      description: 'pg_dump of each database, with the roles and tablespaces of the server',
+      online: true,
+      roles: LOGICAL.roles,
+    },
+  ],
+  restoreWays: [
+    { name: 'new', description: 'into a new database', undo: false },
+    { name: 'swap', description: 'beside the old database, then swapped in by rename', undo: true },
+    { name: 'inPlace', description: 'over the old database, in one transaction', undo: false },
+  ],
+  create: createPostgresEngine,
+};

@@ -1,0 +1,182 @@
+import type { FindingDefinition } from './finding-definition.ts';
+
+/** Why a restore is refused. */
+export const RESTORE_REFUSALS = {
+  BOOTSTRAP_ROLE_MISSING: {
+    severity: 'error',
+    message: '{subject} is missing and owns what only a superuser may own',
+    remedy: 'Create it first: create role {identifier} superuser nologin',
+    refusal: 'RESTORE_FAILED',
+  },
+  DATABASE_EXISTS: {
+    severity: 'error',
+    message: '{subject} already exists',
+    remedy: 'Choose another name, or replace the database with `--swap`.',
+    refusal: 'TARGET_NOT_EMPTY',
+  },
+  DATABASE_MISSING: {
+    severity: 'error',
+    message: '{subject} does not exist',
+    remedy: 'Restore it with `--swap` or under a new name (`--to-new`).',
+    refusal: 'NOT_FOUND',
+  },
+  EXTENSION_NOT_INSTALLED: {
+    severity: 'error',
+    message: '{subject} is not installed on this server',
+    remedy: 'Install the packages of the extension beside the server.',
+    refusal: 'RESTORE_FAILED',
+  },
+  ICU_MISSING: {
+    severity: 'error',
+    message: 'the server was built without ICU, which sorts the source',
+    remedy: 'Restore into a server that was built with ICU.',
+    refusal: 'RESTORE_FAILED',
+  },
+  PREPARED_TRANSACTIONS: {
+    severity: 'error',
+    message: '{subject} has prepared transactions: {transactions:list}',
+    remedy: 'Commit them or roll them back there (COMMIT PREPARED, ROLLBACK PREPARED).',
+    refusal: 'TARGET_BUSY',
+  },
+  RESTORE_NOT_ALLOWED: {
+    severity: 'error',
+    message: 'the agent file of the host does not allow to restore {subject} this way ({mode})',
+    remedy: 'Add the way to `allow.restore` of the target in the agent file, on the host.',
+    refusal: 'HOST_LIMIT',
+  },
+  ROLES_NOT_CREATABLE: {
+    severity: 'error',
+    message: 'roles {roles:list} are missing, and the role of the agent, {agent:quoted}, may not create roles',
+    remedy: 'Create the roles first, or give the role of the agent CREATEROLE.',
+    refusal: 'DATABASE_REFUSED',
+  },
+  ROLE_ATTRIBUTES_NOT_GRANTABLE: {
+    severity: 'error',
+    message:
+      '{subject} is missing and had {attributes:list}, which the role of the agent, {agent:quoted}, may not give',
+    remedy: 'Create the role first, with these attributes.',
+    refusal: 'DATABASE_REFUSED',
+  },
+  ROLE_NOT_IN_BACKUP: {
+    severity: 'error',
+    message: '{subject} is missing on the server and in the globals of the backup',
+    remedy: 'Create the role first.',
+    refusal: 'RESTORE_FAILED',
+  },
+  SERVER_IS_STANDBY: {
+    severity: 'error',
+    message: 'the server is a standby',
+    remedy: 'Restore on its primary.',
+    refusal: 'RESTORE_FAILED',
+  },
+  SERVER_OLDER_THAN_SOURCE: {
+    severity: 'error',
+    message: 'the server ({server}) is older than the source ({source})',
+    remedy: 'Restore into a server of at least the major version of the source.',
+    refusal: 'RESTORE_FAILED',
+  },
+  SERVER_SPACE_LOW: {
+    severity: 'error',
+    message: 'the restore needs {needed:bytes}, the disk of the server has {free:bytes}',
+    remedy: 'Free space on the disk of the database server.',
+    refusal: 'NO_SPACE',
+  },
+  SUBSCRIPTIONS_IN_DATABASE: {
+    severity: 'error',
+    message: '{subject} has subscriptions ({subscriptions:list}), which no transaction can drop',
+    remedy:
+      'Restore with `--swap` or under a new name, or detach their slots (ALTER SUBSCRIPTION ... DISABLE, then SET (slot_name = none)).',
+    refusal: 'TARGET_BUSY',
+  },
+} as const satisfies Record<string, FindingDefinition>;
+
+/** What a person should know before a restore, or after it. */
+export const RESTORE_FINDINGS = {
+  BOOTSTRAP_ROLE_REDUCED: {
+    severity: 'warning',
+    message:
+      '{subject}, the first superuser of the source, is missing: it is created without login and without its rights, to own what it owned',
+    remedy:
+      'Functions that run with the rights of their owner (SECURITY DEFINER) have fewer rights. Give it what they need.',
+  },
+  DATABASE_TABLESPACE_MISSING: {
+    severity: 'warning',
+    message: '{subject}, where the database was, is missing: it goes to the default tablespace',
+    remedy: null,
+  },
+  LARGE_OBJECTS_KEPT: {
+    severity: 'warning',
+    message: '{count} large objects that the backup does not hold were left as they are',
+    remedy: null,
+  },
+  LOCALE_MAYBE_MISSING: {
+    severity: 'warning',
+    message: 'the server may lack {subject} of the source',
+    remedy: 'Install the locale on the host of the server if it is missing.',
+  },
+  OTHER_SERVER: {
+    severity: 'warning',
+    message: 'the backup was taken from another server (its system identifier differs)',
+    remedy: null,
+  },
+  PARTITIONS_LOST: {
+    severity: 'warning',
+    message:
+      'partitions that the backup does not hold are dropped with their rows, for their tables are replaced: {partitions:list}',
+    remedy: null,
+  },
+  PROPERTY_DIFFERS: {
+    severity: 'warning',
+    message: '{property} of the database is {found}, that of the source {source}',
+    remedy: null,
+  },
+  REPLICATION_SLOTS_LEFT: {
+    severity: 'warning',
+    message:
+      'logical replication slots {slots:list} stay with the old database, where they keep WAL until the disk is full',
+    remedy: 'After the swap drop these slots, create them in the new database, and let their readers start again.',
+  },
+  ROLE_STATEMENT_LEFT_OUT: {
+    severity: 'warning',
+    message: 'a setting, comment or membership of a role was left out: {reason}',
+    remedy: null,
+  },
+  ROLES_WILL_BE_CREATED: {
+    severity: 'warning',
+    message:
+      'roles {roles:list} are missing: they are created from the globals of the backup, with their passwords, settings and memberships',
+    remedy: null,
+  },
+  SERVER_NEWER_THAN_SOURCE: {
+    severity: 'warning',
+    message: 'the backup is of version {source}, the server is newer ({server})',
+    remedy: null,
+  },
+  SESSIONS_WILL_END: {
+    severity: 'warning',
+    message: '{subject} has {sessions:count} open sessions, which will be ended',
+    remedy: null,
+  },
+  SETTING_LEFT_OUT: { severity: 'warning', message: '{subject} was left out: {reason}', remedy: null },
+  TABLES_KEPT: {
+    severity: 'warning',
+    message: '{count:count} tables that the backup does not hold were left as they are: {tables:list}',
+    remedy: null,
+  },
+  TABLESPACES_MISSING: {
+    severity: 'warning',
+    message: 'tablespaces {tablespaces:list} are missing: their tables go to the default one',
+    remedy: null,
+  },
+  UNTRUSTED_CODE: {
+    severity: 'warning',
+    message:
+      'code of {owners:list}, no superusers in the source, may run with the rights of {role:quoted} while the backup is loaded (functions, and checks and computed columns of tables)',
+    remedy: 'Restore it only if they are trusted with that, or by a role with fewer rights.',
+  },
+  VIEW_NOT_REFRESHED: {
+    severity: 'warning',
+    message: '{subject} could not be filled: {reason}',
+    remedy: 'Fill it later with REFRESH MATERIALIZED VIEW.',
+  },
+} as const satisfies Record<string, FindingDefinition>;

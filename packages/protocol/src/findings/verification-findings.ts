@@ -1,0 +1,88 @@
+import type { FindingDefinition } from './finding-definition.ts';
+
+/** What a verification found in the stored objects of a backup. */
+export const STORED_FINDINGS = {
+  MANIFEST_UNREADABLE: { severity: 'error', message: 'the manifest cannot be read: {reason}', remedy: null },
+  OBJECT_MISSING: { severity: 'error', message: 'the object is missing', remedy: null },
+  OBJECT_UNREADABLE: { severity: 'error', message: 'the object cannot be read: {reason}', remedy: null },
+  OBJECT_SIZE_DIFFERS: {
+    severity: 'error',
+    message: 'the object has {found:count} bytes, its manifest says {expected:count}',
+    remedy: null,
+  },
+  OBJECT_BYTES_DIFFER: { severity: 'error', message: 'the stored bytes differ from the manifest', remedy: null },
+  OBJECT_DAMAGED_NEAR_BLOCK: {
+    severity: 'error',
+    message:
+      'the stored bytes differ from the manifest; the first damage is in or before block {block:count} (of 1 MiB)',
+    remedy: null,
+  },
+  DUMP_LISTS_FEWER_TABLES: {
+    severity: 'error',
+    message: 'the dump lists {listed:count} tables with rows, its fingerprint {expected:count}',
+    remedy: null,
+  },
+  GLOBALS_WITHOUT_ROLES: { severity: 'error', message: 'the globals contain no CREATE ROLE', remedy: null },
+} as const satisfies Record<string, FindingDefinition>;
+
+/** How a restored database differs from its source. */
+export const DIFFERENCE_FINDINGS = {
+  DUMP_REFUSED: {
+    severity: 'error',
+    message: 'the dump cannot be loaded: {reason}',
+    remedy:
+      'A scratch server keeps no log. Restore the backup beside the source (`--to-new`): the log of that server has the whole message.',
+  },
+  FINGERPRINT_WITHOUT_DIGESTS: {
+    severity: 'error',
+    message: 'the fingerprint of {subject} has no digests, though its manifest says so',
+    remedy: null,
+  },
+  TABLE_MISSING: { severity: 'error', message: '{subject} of database {database:quoted} is missing', remedy: null },
+  TABLE_NOT_IN_SOURCE: {
+    severity: 'error',
+    message: '{subject} of database {database:quoted} was not in the source',
+    remedy: null,
+  },
+  TABLE_ROWS_DIFFER: {
+    severity: 'error',
+    message: '{subject} of database {database:quoted} has {rows} rows, the source had {expected}',
+    remedy: null,
+  },
+  TABLE_CONTENTS_DIFFER: {
+    severity: 'error',
+    message: '{subject} of database {database:quoted} has other contents than the source',
+    remedy: null,
+  },
+  SEQUENCE_MISSING: { severity: 'error', message: '{subject} of database {database:quoted} is missing', remedy: null },
+  SEQUENCE_POSITION_DIFFERS: {
+    severity: 'error',
+    message: '{subject} of database {database:quoted} is at {value}, the source was between {least} and {most}',
+    remedy: null,
+  },
+  SEQUENCE_REPEATS_VALUE: {
+    severity: 'error',
+    message: '{subject} of database {database:quoted} would return its value twice',
+    remedy: null,
+  },
+  SEQUENCE_SKIPS_VALUE: {
+    severity: 'error',
+    message: '{subject} of database {database:quoted} would never return its value',
+    remedy: null,
+  },
+  LARGE_OBJECTS_COUNT_DIFFERS: {
+    severity: 'error',
+    message: 'database {database:quoted} has {count} large objects, the source had {expected}',
+    remedy: null,
+  },
+  LARGE_OBJECTS_CONTENTS_DIFFER: {
+    severity: 'error',
+    message: 'large objects of database {database:quoted} have other contents than the source',
+    remedy: null,
+  },
+  EXTENSION_NOT_RESTORED: {
+    severity: 'error',
+    message: '{subject} of database {database:quoted} is missing',
+    remedy: null,
+  },
+} as const satisfies Record<string, FindingDefinition>;

@@ -1,0 +1,108 @@
+import type { Writable } from 'node:stream';
+import {
+  type ArtifactMeta,
+  type BackupFacts,
+  type BackupWriter,
+  Bug,
+  Failure,
+  type NewBackup,
+  type ObjectStore,
+} from '@lastgood/core';
+import { type Manifest, type ManifestObject, makeFinding } from '@lastgood/protocol';
+import { ENCODING, ENCODING_SUFFIX } from '../pipeline/encoding.ts';
+import { type Run, storeObject } from '../pipeline/store-object.ts';
+import { removeIncomplete } from './incomplete-backup.ts';
+import { backupPrefix, dataName, INCOMPLETE, MANIFEST } from './layout.ts';
+import { FORMAT, parseManifest, sealManifest } from './manifest.ts';
+import { readText, sha256 } from './metadata.ts';
+
+export interface NewBackupInRepository extends NewBackup {
+  readonly repositoryId: string;
+  readonly sequence: number;
+}
+
+/** Writes one backup into a store. Nothing of it exists for readers until `publish`. */
+export class StoreBackupWriter implements BackupWriter {
+  readonly #store: ObjectStore;
+  readonly #backup: NewBackupInRepository;
+  readonly #prefix: string;
+  readonly #checkWriter: () => Promise<void>;
+  readonly #run: Run;
+  readonly #objects: ManifestObject[] = [];
+  /** Also of artifacts that failed: their bytes may be in the store all the same. */
+  readonly #names: string[] = [];
+  /** Why what was read back may have come from memory; null while all came from the medium. */
+  #cached: string | null = null;
+
+  /** `checkWriter` throws when another writer has taken the target over since. */
+  constructor(store: ObjectStore, backup: NewBackupInRepository, checkWriter: () => Promise<void>, run: Run) {
+    this.#store = store;
+    this.#backup = backup;
+    this.#prefix = backupPrefix(backup.ref, backup.backupId);
+    this.#checkWriter = checkWriter;
+    this.#run = run;
+  }
+
+  async add(meta: ArtifactMeta, write: (sink: Writable) => Promise<void>): Promise<ManifestObject> {
+    if (!/^[a-z]+$/.test(meta.extension)) throw new Bug(`extension ${meta.extension}`);
+    const name = dataName(this.#names.length + 1, `${meta.extension}${ENCODING_SUFFIX}`);
+    this.#names.push(name);
+    const { produced, stored, cached } = await storeObject(this.#store, `${this.#prefix}${name}`, write, this.#run);
+    this.#cached ??= cached;
+    const object: ManifestObject = { name, role: meta.role, contents: meta.contents, ...ENCODING, produced, stored };
+    this.#objects.push(object);
+    return object;
+  }
+
+  async publish(facts: BackupFacts, finishedAt: string): Promise<{ manifest: Manifest; manifestSha256: string }> {
+    const { ref, ...backup } = this.#backup;
+    const { text, manifest } = sealManifest({
+      format: FORMAT,
+      backupId: backup.backupId,
+      jobId: backup.jobId,
+      attempt: backup.attempt,
+      sequence: backup.sequence,
+      repositoryId: backup.repositoryId,
+      ...ref,
+      engine: backup.engine,
+      method: facts.method,
+      startedAt: backup.startedAt,
+      recoveryPoint: facts.recoveryPoint,
+      finishedAt,
+      lastgoodVersion: backup.lastgoodVersion,
+      tool: facts.tool,
+      server: facts.server,
+      objects: this.#objects,
+      contents: [...facts.contents],
+      dependsOn: [...facts.dependsOn],
+      logRange: facts.logRange,
+      encryption: null,
+      keyId: null,
+      signature: null,
+      engineFacts: facts.engineFacts,
+      warnings: [
+        ...facts.warnings,
+        ...(this.#cached === null ? [] : [makeFinding('READ_BACK_FROM_MEMORY', null, { reason: this.#cached })]),
+      ],
+    });
+    await this.#checkWriter();
+    const name = `${this.#prefix}${MANIFEST}`;
+    await this.#store.put(name, Buffer.from(text));
+    const read = await readText(this.#store, name);
+    if (read === undefined) throw new Failure('IO_ERROR', `${this.#store.locate(name)} is missing after it was stored`);
+    parseManifest(read, { backupId: manifest.backupId, repositoryId: manifest.repositoryId, ...ref }, []);
+    // The backup is complete: a mark that stays is no reason to lose it, the sweep removes it.
+    await this.#store.remove(`${this.#prefix}${INCOMPLETE}`).catch((error: unknown) => {
+      if (!(error instanceof Failure)) throw error;
+    });
+    return { manifest, manifestSha256: sha256(read) };
+  }
+
+  /** Never fails because of the store: the reason for giving up is what people need to see. The sweep removes what is left. */
+  async abandon(): Promise<void> {
+    const { ref, backupId } = this.#backup;
+    await removeIncomplete(this.#store, ref, backupId, this.#names).catch((error: unknown) => {
+      if (!(error instanceof Failure)) throw error;
+    });
+  }
+}

@@ -1,0 +1,192 @@
+import {
+  type ArtifactSource,
+  type BackupMethodSupport,
+  type BackupWriter,
+  Failure,
+  type NewBackup,
+  type ObjectStore,
+  type Repository,
+  type SegmentLog,
+  type StoredBackup,
+} from '@lastgood/core';
+import type { BackupSummary, TargetRef, VerificationFinding } from '@lastgood/protocol';
+import { openObject } from '../pipeline/read-object.ts';
+import type { Run } from '../pipeline/store-object.ts';
+import { StoreBackupWriter } from './backup-writer.ts';
+import { canonicalJson } from './canonical-json.ts';
+import { writeHold } from './holds.ts';
+import { backupPrefix, holdName, INCOMPLETE, MANIFEST, tombstoneName, VERIFIED } from './layout.ts';
+import { newerFormat } from './manifest.ts';
+import { ensureMarker, repositoryIdOf } from './marker.ts';
+import { namesBelow } from './metadata.ts';
+import { TargetOwnership } from './owner.ts';
+import { putOnce } from './put-once.ts';
+import { purgeRemoved, removeBackup } from './removal.ts';
+import { StoreSegmentLog } from './segment-log.ts';
+import { type ListedBackups, StoredBackups, verifiedSchema } from './stored-backups.ts';
+import { sweepTarget } from './sweep.ts';
+import { readTombstones } from './tombstones.ts';
+import { verifyObjects } from './verification.ts';
+
+export interface RepositoryOptions {
+  /** The installation that writes here. Of a target that has one, no other changes anything (B14); without it none is claimed. */
+  readonly writer?: string | undefined;
+  /** The backup methods that this version can restore. Backups of any other are listed as not restorable. */
+  readonly understood: readonly BackupMethodSupport[];
+}
+
+const NO_RUN: Run = { signal: new AbortController().signal, progress: () => undefined };
+
+/** Opens a store that holds a repository. Throws REPOSITORY_NOT_MOUNTED when its marker is missing. */
+export async function openRepository(store: ObjectStore, options: RepositoryOptions): Promise<Repository> {
+  await store.check();
+  return new StoreRepository(store, options, await repositoryIdOf(store));
+}
+
+/** Makes a repository of an empty store, and opens one that is there. */
+export async function createRepository(store: ObjectStore, options: RepositoryOptions): Promise<Repository> {
+  await store.check();
+  await ensureMarker(store);
+  return await openRepository(store, options);
+}
+
+/** The repository format over any object store. */
+class StoreRepository implements Repository {
+  readonly id: string;
+  readonly #store: ObjectStore;
+  readonly #owner: TargetOwnership;
+  readonly #backups: StoredBackups;
+
+  constructor(store: ObjectStore, options: RepositoryOptions, id: string) {
+    this.id = id;
+    this.#store = store;
+    this.#owner = new TargetOwnership(store, options.writer);
+    this.#backups = new StoredBackups(store, id, options.understood);
+  }
+
+  async check(): Promise<void> {
+    await this.#store.check();
+    const repositoryId = await repositoryIdOf(this.#store);
+    if (repositoryId !== this.id)
+      throw new Failure(
+        'REPOSITORY_NOT_MOUNTED',
+        `${this.#store.locate('')} now holds another repository (${repositoryId})`,
+      );
+  }
+
+  async freeBytes(): Promise<number | null> {
+    return (await this.#store.freeBytes?.()) ?? null;
+  }
+
+  async storeNow(): Promise<number> {
+    return await this.#store.clock();
+  }
+
+  async checkOwner(ref: TargetRef, systemId: string): Promise<void> {
+    await this.#owner.check(ref, systemId);
+  }
+
+  async disown(ref: TargetRef): Promise<boolean> {
+    await this.check();
+    return await this.#owner.release(ref);
+  }
+
+  async begin(backup: NewBackup, systemId: string, run: Run = NO_RUN): Promise<BackupWriter> {
+    await this.check();
+    const { ref, backupId } = backup;
+    await this.#owner.claim(ref, systemId);
+    const sequence = (await this.#backups.lastSequence(ref)) + 1;
+    const prefix = backupPrefix(ref, backupId);
+    const taken = (await namesBelow(this.#store, prefix)).length > 0;
+    if (taken || !(await putOnce(this.#store, `${prefix}${INCOMPLETE}`, `${canonicalJson({ jobId: backup.jobId })}\n`)))
+      throw new Failure('REPOSITORY_UNSAFE', `backup ${backupId} already exists`);
+    const checkWriter = async (): Promise<void> => void (await this.#owner.checkWriter(ref));
+    return new StoreBackupWriter(this.#store, { ...backup, repositoryId: this.id, sequence }, checkWriter, run);
+  }
+
+  async list(ref: TargetRef): Promise<ListedBackups> {
+    return await this.#backups.list(ref);
+  }
+
+  async removed(ref: TargetRef): Promise<string[]> {
+    return [...(await readTombstones(this.#store, ref)).keys()];
+  }
+
+  async read(ref: TargetRef, backupId: string): Promise<StoredBackup> {
+    return await this.#backups.read(ref, backupId);
+  }
+
+  async open(ref: TargetRef, backupId: string): Promise<ArtifactSource> {
+    const { manifest, restorable } = await this.#backups.manifest(ref, backupId);
+    if (!restorable.ok) throw newerFormat(backupId, restorable.reason.params);
+    const prefix = backupPrefix(ref, backupId);
+    return {
+      manifest,
+      open: (object, signal) => openObject(this.#store, `${prefix}${object.name}`, object, signal),
+    };
+  }
+
+  async verify(
+    ref: TargetRef,
+    backupId: string,
+    level: 0 | 1,
+    signal: AbortSignal,
+    progress: (doneBytes: number) => void,
+    remark: (text: string) => void = () => undefined,
+  ): Promise<readonly VerificationFinding[]> {
+    return await verifyObjects(this.#store, this.#backups, ref, backupId, level, { signal, progress, remark });
+  }
+
+  async recordVerified(
+    ref: TargetRef,
+    backupId: string,
+    verdict: NonNullable<BackupSummary['verified']>,
+  ): Promise<void> {
+    await this.#checkExists(ref, backupId);
+    await this.#owner.checkWriter(ref);
+    const text = `${canonicalJson(verifiedSchema.parse(verdict))}\n`;
+    await this.#store.put(`${backupPrefix(ref, backupId)}${VERIFIED}`, Buffer.from(text));
+  }
+
+  async #checkExists(ref: TargetRef, backupId: string): Promise<void> {
+    if ((await this.#store.stat(`${backupPrefix(ref, backupId)}${MANIFEST}`)) === undefined)
+      throw new Failure('NOT_FOUND', `backup ${backupId} is not in the repository`);
+  }
+
+  async hold(ref: TargetRef, backupId: string, hold: { reason: string; by: string; at: string }): Promise<boolean> {
+    await this.#checkExists(ref, backupId);
+    await this.#owner.checkWriter(ref);
+    const isNew = await writeHold(this.#store, ref, backupId, hold);
+    // Asked after the hold is there: a removal at the same time checks for holds after writing its tombstone.
+    if ((await this.#store.stat(tombstoneName(ref, backupId))) === undefined) return isNew;
+    if (isNew) await this.#store.remove(holdName(ref, backupId));
+    throw new Failure('NOT_FOUND', `backup ${backupId} was removed`);
+  }
+
+  async release(ref: TargetRef, backupId: string): Promise<boolean> {
+    await this.#owner.checkWriter(ref);
+    if ((await this.#store.stat(holdName(ref, backupId))) === undefined) return false;
+    await this.#store.remove(holdName(ref, backupId));
+    return true;
+  }
+
+  async remove(ref: TargetRef, backupId: string, now: number): Promise<number> {
+    await this.#owner.checkWriter(ref);
+    return await removeBackup(this.#store, this.#backups, ref, backupId, now);
+  }
+
+  async purge(ref: TargetRef, now: number, graceMs: number): Promise<number> {
+    await this.#owner.checkWriter(ref);
+    return await purgeRemoved(this.#store, ref, now, graceMs);
+  }
+
+  log(ref: TargetRef, streamId: string): SegmentLog {
+    const checkWriter = async (): Promise<void> => void (await this.#owner.checkWriter(ref));
+    return new StoreSegmentLog({ store: this.#store, backups: this.#backups, checkWriter }, ref, streamId);
+  }
+
+  async sweep(ref: TargetRef, liveBackupIds: ReadonlySet<string>): Promise<readonly string[]> {
+    await this.#owner.checkWriter(ref);
+    return await sweepTarget(this.#store, this.#backups, ref, liveBackupIds);
+  }
+}

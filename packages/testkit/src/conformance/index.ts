@@ -1,0 +1,3 @@
+export * from './object-store.ts';
+export * from './repository.ts';
+export type { RepositoryUnderTest } from './repository-harness.ts';
