@@ -44,6 +44,7 @@ export function newAgentJob(
     error: null,
     result: null,
     startedAt: null,
+    steps: [],
     finishedAt: null,
   };
 }

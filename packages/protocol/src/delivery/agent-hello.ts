@@ -73,8 +73,9 @@ function adoptControlVersion(ledger: AgentLedger, known: KnownJob, eventFactory:
     state: 'finished',
     eventNumber: known.lastEventNumber,
     lastEventId: known.lastEventId,
-    // How it ended is no longer known here.
+    // How it ended is no longer known here. What it changed outside has to be taken back all the same.
     finishedAt: eventFactory.now,
+    steps: ledger.jobs.get(jobKey(known.jobId, known.attempt))?.steps ?? [],
   };
   const cleared = dropEvents(putAgentJob(noteMintedId(ledger, known, eventFactory.now), base), base);
   if (known.terminal) return cleared;

@@ -2,6 +2,7 @@ import type { WireError } from '../errors.ts';
 import type { JobDescription } from '../jobs/description.ts';
 import type { EventType, JobEvent } from '../jobs/event.ts';
 import type { JobClass } from '../jobs/spec.ts';
+import type { JobStep } from '../jobs/step.ts';
 
 /** One attempt of a job in the agent's journal. `accepted` waits for its turn; `running` was journaled before the first effect. */
 export interface AgentJob extends JobDescription {
@@ -18,6 +19,8 @@ export interface AgentJob extends JobDescription {
   readonly error: WireError | null;
   readonly result: JobEvent['result'];
   readonly startedAt: number | null;
+  /** What it has changed outside; taken back if the attempt does not succeed. */
+  readonly steps: readonly JobStep[];
   readonly finishedAt: number | null;
 }
 /**
