@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { noSteps } from '@lastgood/core';
 import { createPostgresEngine, postgresMethods } from '@lastgood/engines/postgres';
 import { runTool, systemClock, uuidv7 } from '@lastgood/host';
 import { createFolderRepository } from '@lastgood/repository';
@@ -70,6 +71,7 @@ async function lastgood(): Promise<Row[]> {
     workDir: work.path,
     signal,
     clock: systemClock,
+    steps: noSteps,
     log: () => undefined,
     progress: () => undefined,
   };

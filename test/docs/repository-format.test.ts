@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { noSteps } from '@lastgood/core';
 import { createPostgresEngine, postgresMethods } from '@lastgood/engines/postgres';
 import { captureTool, systemClock, uuidv7 } from '@lastgood/host';
 import { createFolderRepository } from '@lastgood/repository';
@@ -59,6 +60,7 @@ test.skipIf(!zstd)(
       workDir: folder.path,
       signal: never,
       clock: systemClock,
+      steps: noSteps,
       progress: () => undefined,
       log: () => undefined,
     };

@@ -2,9 +2,9 @@ import type { ControlJob, ControlLedger } from '@lastgood/protocol';
 import { changeJobs, type Mutation, real, reduceWith } from './mutated-reducers.ts';
 import { type Faults, ordinary, zombies } from './world.ts';
 
-const scheduled: Faults = { ...ordinary, schedules: 1 };
+const scheduled: Faults = { ...ordinary, name: 'ordinary, with schedules', schedules: 1 };
 /** Agents that soon forget what has ended. */
-const forgetful: Faults = { ...scheduled, forget: 2, forgetAfterMs: 0 };
+const forgetful: Faults = { ...scheduled, name: 'forgetful', forget: 2, forgetAfterMs: 0 };
 const command = { kind: 'command', by: 'a person' } as const;
 
 /** Lets a reducer see the occurrences of schedules as jobs that only the control plane creates. */
@@ -21,7 +21,7 @@ export const localJobMutations: readonly Mutation[] = [
     without: 'an occurrence that was forgotten is created again',
     faults: forgetful,
     protocol: reduceWith({
-      createLocalJob: (ledger, ...rest) => real.createLocalJob({ ...ledger, lastDue: new Map() }, ...rest),
+      createLocalJob: (ledger, ...rest) => real.createLocalJob({ ...ledger, mintedIds: new Map() }, ...rest),
     }),
   },
   {
@@ -50,7 +50,7 @@ export const localJobMutations: readonly Mutation[] = [
   {
     rule: 'R18',
     without: 'an occurrence from the lost days of a catalog may start',
-    faults: { ...zombies, schedules: 1 },
+    faults: { ...zombies, name: 'zombies, with schedules', schedules: 1 },
     protocol: reduceWith({
       receiveHello: (...input) => {
         const received = real.receiveHello(...input);

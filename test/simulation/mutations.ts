@@ -21,7 +21,14 @@ import {
 import { disasters, type Faults, ordinary, rollbacks, zombies } from './world.ts';
 
 /** Long, with many connections that speak up late, and without schedules. */
-const oldConnections: Faults = { ...zombies, schedules: 0, steps: 800, redial: 0.05, calamity: 0.02 };
+const oldConnections: Faults = {
+  ...zombies,
+  name: 'old connections',
+  schedules: 0,
+  steps: 800,
+  redial: 0.05,
+  calamity: 0.02,
+};
 /** Every rule, removed one at a time. */
 export const mutations: readonly Mutation[] = [
   {
@@ -44,19 +51,19 @@ export const mutations: readonly Mutation[] = [
   },
   {
     rule: 'R2',
-    without: 'a repeated command is taken again',
+    without: 'a repeated command is accepted again',
     faults: ordinary,
     protocol: reduceWith({ acceptCommand }),
   },
   {
     rule: 'R3',
-    without: 'events are applied whatever their number',
+    without: 'events are applied regardless of their number',
     faults: ordinary,
     protocol: reduceWith({ receiveReport: reportWith((ledger, event) => asNext(ledger, event, true)) }),
   },
   {
     rule: 'R4',
-    without: 'events of an older attempt count for the newest',
+    without: 'events of an older attempt are applied to the newest',
     faults: ordinary,
     protocol: reduceWith({
       receiveReport: reportWith((ledger, event) => {
@@ -73,41 +80,41 @@ export const mutations: readonly Mutation[] = [
   },
   {
     rule: 'R5',
-    without: 'an interrupted attempt is begun again',
+    without: 'an interrupted attempt begins again',
     faults: ordinary,
     protocol: reduceWith({ recoverAfterCrash }),
   },
   {
     rule: 'R6',
-    without: 'destructive jobs begin without asking',
+    without: 'destructive jobs begin without a grant',
     faults: ordinary,
     protocol: reduceWith({
       nextStep: (ledger, job, when) => real.nextStep(ledger, { ...job, class: 'safe' }, when),
     }),
   },
-  { rule: 'R6', without: 'a grant never ends', faults: ordinary, protocol: withoutDuty('endGrants') },
+  { rule: 'R6', without: 'a grant never expires', faults: ordinary, protocol: withoutDuty('endGrants') },
   {
     rule: 'R7',
-    without: 'unconfirmed events die with the process',
+    without: 'unconfirmed events are lost with the process',
     faults: ordinary,
     protocol: withoutDuty('durableOutbox'),
   },
   {
     rule: 'R8',
-    without: 'a session goes on where the last one stopped sending',
+    without: 'a session resumes after the last command sent, not the last acknowledged',
     faults: ordinary,
     protocol: withoutDuty('resumeFromAck'),
   },
   { rule: 'R9', without: 'a lost job is sent again', faults: ordinary, protocol: reduceWith({ expireLeases }) },
   {
     rule: 'R10',
-    without: 'older sessions live on',
+    without: 'older sessions stay valid',
     faults: oldConnections,
     protocol: withoutDuty('fenceSessions'),
   },
   {
     rule: 'R10',
-    without: 'a hello that was held back on an older connection is believed',
+    without: 'a delayed hello on an older connection is accepted',
     faults: oldConnections,
     protocol: withoutDuty('refuseOlderLinks'),
   },
@@ -119,7 +126,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     rule: 'R11',
-    without: 'a clock that is set back lets begin what was closed',
+    without: 'a clock that is set back lets a closed job begin',
     faults: ordinary,
     protocol: reduceWith({
       grantStart: (ledger, ...asked) =>
@@ -131,19 +138,19 @@ export const mutations: readonly Mutation[] = [
   },
   {
     rule: 'R12',
-    without: 'a canceled command is deleted instead of made a noop',
+    without: 'a canceled command is deleted instead of replaced by a no-op',
     faults: ordinary,
     protocol: reduceWith({ requestCancel }),
   },
   {
     rule: 'R12',
     without: 'the start of a job that has ended stays in the outbox',
-    faults: { ...rollbacks, schedules: 0 },
+    faults: { ...rollbacks, name: 'rollbacks, without schedules', schedules: 0 },
     protocol: reduceWith({ receiveReport: receiveReportWithoutTombstones }),
   },
   {
     rule: 'R13',
-    without: 'a host that went back in time is not noticed',
+    without: 'a host reset is not detected',
     faults: rollbacks,
     protocol: reduceWith({
       receiveHello: (ledger, input, now, leaseMs) => ({
@@ -160,21 +167,21 @@ export const mutations: readonly Mutation[] = [
   },
   {
     rule: 'R13',
-    without: 'the answer is compared with the journal as it is, not as it was told',
+    without: 'the response to a hello is compared with the current journal, not with the reported one',
     faults: rollbacks,
     protocol: withoutDuty('keepSentJobs'),
     backedBy: 'R14: nothing moves in a journal that was set back before the answer is there',
   },
   {
     rule: 'R13',
-    without: 'processes that the answer names go on',
+    without: 'jobs that the response to a hello overrules keep running',
     faults: rollbacks,
     protocol: withoutDuty('stopOverruled'),
     backedBy: 'R14: nothing runs yet when a host that was set back is told so',
   },
   {
     rule: 'R13',
-    without: 'a cancel that an older journal has forgotten is not repeated',
+    without: 'a cancel that is missing in a restored journal is not sent again',
     faults: rollbacks,
     protocol: reduceWith({
       receiveHello: (ledger, input, now, leaseMs) => {
@@ -188,7 +195,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     rule: 'R13',
-    without: 'what had no room in the answer is not told by the next one',
+    without: 'conflicts that exceed the size limit of one response are not in the next',
     faults: rollbacks,
     protocol: reduceWith({
       receiveHello: (...input) => ({ ...real.receiveHello(...input), more: false }),
@@ -196,7 +203,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     rule: 'R13',
-    without: 'of other histories some are told later, as of lost jobs',
+    without: 'conflicting histories may also be reported in a later response',
     faults: rollbacks,
     protocol: reduceWith({
       receiveHello: (...input) => {
@@ -208,7 +215,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     rule: 'R14',
-    without: 'a restarted agent begins before its hello is answered',
+    without: 'a restarted agent begins jobs before it receives the response to its hello',
     faults: rollbacks,
     protocol: withoutDuty('waitForHello'),
   },
@@ -229,7 +236,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     rule: 'R16',
-    without: 'histories are told apart by their length alone',
+    without: 'histories are compared by their length only',
     faults: rollbacks,
     protocol: reduceWith({
       receiveReport: reportWith((ledger, event) => {
@@ -245,13 +252,13 @@ export const mutations: readonly Mutation[] = [
   },
   {
     rule: 'R17',
-    without: 'a restored catalog goes on as if nothing had happened',
+    without: 'a restored catalog is used without a merge',
     faults: disasters,
     protocol: reduceWith({ afterCatalogRestore: (ledger) => ledger }),
   },
   {
     rule: 'R17',
-    without: 'a restored catalog decides before the agent has told its journal',
+    without: 'a restored catalog makes decisions before it has received the journal of the agent',
     faults: disasters,
     protocol: reduceWith({
       requestCancel: (ledger, jobId, now) => unmergedAgain(ledger, real.requestCancel(merged(ledger), jobId, now)),
@@ -260,7 +267,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     rule: 'R17',
-    without: 'jobs that only the agent knows are not adopted',
+    without: 'jobs that exist only in the journal are not adopted',
     faults: disasters,
     protocol: reduceWith({
       receiveHello: (ledger, input, now, leaseMs) =>
@@ -274,7 +281,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     rule: 'R17',
-    without: 'the end that a hello told is not completed by its event',
+    without: 'an outcome learned from `hello` is not filled in by the later event',
     faults: disasters,
     protocol: reduceWith({
       receiveReport: (ledger, report, now, leaseMs) => {
@@ -289,7 +296,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     rule: 'R18',
-    without: 'unfinished destructive jobs are not frozen by a restore of the catalog',
+    without: 'a catalog restore does not freeze open destructive jobs',
     faults: disasters,
     protocol: reduceWith({
       afterCatalogRestore: (ledger, incarnation) =>
@@ -301,7 +308,7 @@ export const mutations: readonly Mutation[] = [
     }),
   },
   {
-    rule: 'memory',
+    rule: 'lookup',
     without: 'ended jobs that a message names are not looked up in the catalog',
     faults: rollbacks,
     protocol: withoutDuty('lookUpEnded'),
@@ -314,7 +321,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     rule: 'cancel',
-    without: 'a grant is given although a cancel was asked for',
+    without: 'a grant is issued after a cancel request',
     faults: ordinary,
     protocol: reduceWith({
       grantStart: (ledger, jobId, attempt, nonce, now) => {

@@ -95,21 +95,21 @@ export class Oracle {
   granted(agent: number, { jobId, attempt }: { jobId: string; attempt: number }, nonce: string): void {
     const key = jobKey(jobId, attempt);
     if (this.#control.get(agent)?.jobs.get(jobId)?.cancelRequested === true) {
-      throw new Violation(`${key}: is allowed to begin though its cancel was asked for`);
+      throw new Violation(`${key}: may begin although its cancel was requested`);
     }
     if (this.#control.get(agent)?.jobs.get(jobId)?.closedAt !== undefined)
-      throw new Violation(`${key}: is allowed to begin though it was closed`);
+      throw new Violation(`${key}: may begin although it was closed`);
     this.#granted.add(`${key}/${nonce}`);
   }
 
   answered(agent: number, answer: HelloAnswer, unharmed: boolean): void {
     if (unharmed && (answer.reset !== null || answer.merged !== null)) {
-      throw new Violation(`agent ${agent}: is said to have been set back, it never was`);
+      throw new Violation(`agent ${agent}: reported as reset, but it was not`);
     }
   }
 
   accused(agent: number, unharmed: boolean): void {
-    if (unharmed) throw new Violation(`agent ${agent}: is said to tell another history, it never did`);
+    if (unharmed) throw new Violation(`agent ${agent}: reported as having another history, but it has not`);
   }
 
   #truth(jobId: string): Truth {
@@ -132,7 +132,7 @@ export class Oracle {
       if (clash) throw new Violation(`${key}: two writers on ${job.spec.target}`);
     }
     if (truth.destructive && (nonce === null || !this.#granted.has(`${key}/${nonce}`))) {
-      throw new Violation(`${key}: a destructive job begins without a live grant`);
+      throw new Violation(`${key}: a destructive job begins without a valid grant`);
     }
     if (hostClock > job.startBy) throw new Violation(`${key}: begins after its start-by time`);
     const repeats = job.local && this.#mayRepeat(truth, life);
@@ -140,12 +140,12 @@ export class Oracle {
     if (known !== undefined && TERMINAL_STATES.has(known.state)) {
       throw new Violation(`${key}: begins after it was recorded as ${known.state}`);
     }
-    if (known?.closedAt !== undefined) throw new Violation(`${key}: begins though it was closed`);
+    if (known?.closedAt !== undefined) throw new Violation(`${key}: begins although it was closed`);
     if (known !== undefined && known.attempt > job.attempt) {
-      throw new Violation(`${key}: begins though attempt ${known.attempt} exists`);
+      throw new Violation(`${key}: begins although attempt ${known.attempt} exists`);
     }
     if (healed && known?.cancelRequested === true)
-      throw new Violation(`${key}: begins though its cancel was delivered`);
+      throw new Violation(`${key}: begins although its cancel was delivered`);
     const target = job.spec.target;
     truth.effects.push({ attempt: job.attempt, agent, target, life, alive: true, succeeded: false });
     this.effects += 1;
@@ -182,7 +182,7 @@ export class Oracle {
       throw new Violation(`${is.jobId}: its history became shorter`);
     if (is.state === 'succeeded' && was.state !== 'succeeded') {
       const real = this.#truth(is.jobId).effects.some((one) => one.succeeded && one.attempt === is.attempt);
-      if (!real) throw new Violation(`${is.jobId}: recorded as succeeded, it never was`);
+      if (!real) throw new Violation(`${is.jobId}: recorded as succeeded, but it did not`);
     }
     if (is.lastEventId === null || is.lastEventId === was.lastEventId) return;
     const key = jobKey(is.jobId, is.attempt);
@@ -238,9 +238,9 @@ export class Oracle {
     const unbegun =
       job.lastEventNumber === 0 || (job.state === 'canceled' && job.lastEventNumber <= 2) || job.state === 'rejected';
     if (unbegun && here.length > 0 && !this.#mayRepeat(truth, life))
-      throw new Violation(`${key}: ${job.state} before its start, and yet it took effect`);
+      throw new Violation(`${key}: ${job.state} before its start, but it took effect`);
     if (truth.effects.filter((one) => one.life === life).length > MAX_ATTEMPTS)
-      throw new Violation(`${key}: begun too often`);
+      throw new Violation(`${key}: started too often`);
   }
 
   /** A job that only its agent created has the agent's times, not those of its adoption. */
@@ -254,6 +254,6 @@ export class Oracle {
     if (own?.lastType !== 'succeeded') return;
     if (job.state !== 'succeeded') throw new Violation(`${key}: succeeded, recorded as ${job.state}`);
     if (JSON.stringify(job.result) !== JSON.stringify(own.result))
-      throw new Violation(`${key}: the result of its success is not the one that the agent told`);
+      throw new Violation(`${key}: the recorded result differs from the result of the agent`);
   }
 }

@@ -9,6 +9,7 @@ import { SimControl } from './sim-control.ts';
 
 /** How often what goes wrong, per step (crashes also per step inside a handler). */
 export interface Faults {
+  readonly name: string;
   readonly steps: number;
   readonly agents: number;
   readonly crash: number;
@@ -31,6 +32,7 @@ export interface Faults {
 }
 /** Crashes and a bad network; hosts and catalog keep what they have committed. */
 export const ordinary: Faults = {
+  name: 'ordinary',
   steps: 350,
   agents: 2,
   crash: 0.01,
@@ -48,10 +50,10 @@ export const ordinary: Faults = {
   schedules: 0.5,
 };
 /** Also hosts set back to snapshots and a catalog restored from copies. */
-export const disasters: Faults = { ...ordinary, rollback: 0.006, restore: 0.004, forget: 0 };
-export const rollbacks: Faults = { ...ordinary, rollback: 0.01 };
+export const disasters: Faults = { ...ordinary, name: 'disasters', rollback: 0.006, restore: 0.004, forget: 0 };
+export const rollbacks: Faults = { ...ordinary, name: 'rollbacks', rollback: 0.01 };
 /** Old connections speak up long after they were given up, often after their host was set back. */
-export const zombies: Faults = { ...disasters, hold: 0.04, redial: 0.02, calamity: 0.005 };
+export const zombies: Faults = { ...disasters, name: 'zombies', hold: 0.04, redial: 0.02, calamity: 0.005 };
 
 export interface Outcome {
   readonly violation: string | null;
@@ -353,8 +355,9 @@ class World implements Environment {
     for (const { index, disk, life } of this.#agents) {
       this.oracle.atRest(index, this.#control.ledger(index), disk, life);
       const { outbox } = this.#control.ledger(index);
-      if (outbox.length > 0) throw new Violation(`agent ${index}: ${outbox.length} commands were never taken`);
-      if (disk.outbox.length > 0) throw new Violation(`agent ${index}: ${disk.outbox.length} events were never taken`);
+      if (outbox.length > 0) throw new Violation(`agent ${index}: ${outbox.length} commands were never received`);
+      if (disk.outbox.length > 0)
+        throw new Violation(`agent ${index}: ${disk.outbox.length} events were never confirmed`);
       const open = [...disk.jobs].find(([, job]) => job.state !== 'finished');
       if (open !== undefined) throw new Violation(`agent ${index}: ${open[0]} stays open in the journal`);
     }

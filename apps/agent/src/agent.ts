@@ -19,7 +19,7 @@ import { Activity } from './jobs/activity.ts';
 import { ClockWatch } from './jobs/clock-watch.ts';
 import { refusalOf } from './jobs/host-limits.ts';
 import { JobRunner } from './jobs/job-runner.ts';
-import { recoverInterrupted } from './jobs/recover.ts';
+import { recoverInterrupted, settleInterrupted } from './jobs/recover.ts';
 import { type Target, targetsOf } from './jobs/targets.ts';
 import { eventsNow } from './journal/event-factory.ts';
 import { Journal } from './journal/journal.ts';
@@ -28,6 +28,9 @@ import { Link } from './link/link.ts';
 import type { Log } from './log.ts';
 import { raceWithAbort } from './race-with-abort.ts';
 import { SerialQueue } from './serial-queue.ts';
+import { type CompensationHandler, Compensations } from './steps/compensations.ts';
+import { Compensator } from './steps/compensator.ts';
+import { stepFindings } from './steps/step-findings.ts';
 
 const FORGET_MS = 30 * 86_400_000;
 const FORGET_EVERY_MS = 3_600_000;
@@ -45,6 +48,8 @@ export interface AgentOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly random?: () => number;
+  /** Take back the steps of jobs, by kind. */
+  readonly compensations?: Readonly<Record<string, CompensationHandler>>;
 }
 export interface Agent {
   /** Resolves when the agent ended by itself, because nobody answered for a day. */
@@ -66,6 +71,8 @@ class RunningAgent implements Agent {
   readonly #journal: Journal;
   readonly #runner: JobRunner;
   readonly #link: Link;
+  readonly #compensations: Compensations;
+  #compensator: Compensator | undefined;
   readonly #stop = new AbortController();
   readonly #repositoryQueue = new SerialQueue();
   readonly #collector: InventoryCollector;
@@ -90,13 +97,19 @@ class RunningAgent implements Agent {
       );
     }, WATCH_MS);
     const activity = new Activity(clock);
+    this.#compensations = new Compensations({ journal, clock, log });
+    for (const [kind, handler] of Object.entries(options.compensations ?? {}))
+      this.#compensations.register(kind, handler);
     const controlClock = new ControlClock(clock);
     this.#collector = new InventoryCollector({
       dataDir: config.dataDir,
       clock,
       targets: () => this.#targets,
       generation: (target) => activity.generation(target),
-      remarks: () => (this.#refusedFile === undefined ? [] : [this.#refusedFile]),
+      remarks: (target) => [
+        ...(this.#refusedFile === undefined ? [] : [this.#refusedFile]),
+        ...stepFindings(journal.ledger, target),
+      ],
       signal: this.#stop.signal,
     });
     this.#link = new Link({
@@ -119,6 +132,7 @@ class RunningAgent implements Agent {
       targets: () => this.#targets,
       grants: this.#link,
       activity,
+      compensations: this.#compensations,
       controlNow: () => controlClock.now,
       jumpedMs: () => watch.jumpedMs,
     });
@@ -134,6 +148,12 @@ class RunningAgent implements Agent {
   async start(): Promise<void> {
     const { clock, log } = this.#options;
     await recoverInterrupted(this.#journal, this.#targets, clock, log);
+    this.#compensator = new Compensator({
+      journal: this.#journal,
+      compensations: this.#compensations,
+      isRunning: (key) => this.#runner.runningKeys.has(key),
+      settle: (job) => settleInterrupted(this.#journal, this.#targets, clock, log, job),
+    });
     await rm(join(this.#config.dataDir, 'jobs'), { recursive: true, force: true });
     for (const target of this.#targets.values()) this.#tasks.push(this.#prepare(target));
     this.#tasks.push(this.#link.run());
@@ -143,6 +163,8 @@ class RunningAgent implements Agent {
   async #prepare(target: Target): Promise<void> {
     const { log } = this.#options;
     const { signal } = this.#stop;
+    // A service that a crash has left stopped, for example, is started before anything is looked for in it.
+    await this.#compensator?.firstTry(target.name);
     while (!signal.aborted && this.#targets.get(target.name) === target) {
       try {
         if (await this.#runner.whileIdle(target.name, () => this.#sweep(target))) break;
@@ -226,7 +248,8 @@ class RunningAgent implements Agent {
     clearInterval(this.#watching);
     this.#stop.abort();
     const late = delay(STOP_MS, 'late' as const, { ref: false });
-    const left = (await Promise.race([this.#runner.stop(), late])) === 'late' ? ['a job that does not end'] : [];
+    const stopped = Promise.all([this.#runner.stop(), this.#compensator?.stop()]);
+    const left = (await Promise.race([stopped, late])) === 'late' ? ['a job that does not end'] : [];
     this.#link.stop();
     await Promise.allSettled([...this.#tasks, this.#collector.settled()]);
     const unresponsive = (): string[] => [

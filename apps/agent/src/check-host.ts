@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Clock, toWireError } from '@lastgood/core';
+import { type Clock, noSteps, toWireError } from '@lastgood/core';
 import { engineNamed, supportedMethods } from '@lastgood/engines';
 import { checkPrivateToBe, LOST_AND_FOUND } from '@lastgood/host';
 import { type Finding, formatFinding, remedyOfFinding } from '@lastgood/protocol';
@@ -75,6 +75,7 @@ async function checkTarget(name: string, config: AgentConfig, clock: Clock, work
       workDir,
       signal: AbortSignal.timeout(LOOK_MS),
       clock,
+      steps: noSteps,
       progress: () => undefined,
       log: () => undefined,
     };

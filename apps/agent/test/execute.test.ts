@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Failure, Repository } from '@lastgood/core';
+import { noSteps } from '@lastgood/core';
 import { createPostgresEngine, postgresMethods } from '@lastgood/engines/postgres';
 import { systemClock, uuidv7 } from '@lastgood/host';
 import { formatReason, type JobResult, type JobSpec, LIMITS, type Retention, sizeOf } from '@lastgood/protocol';
@@ -87,6 +88,7 @@ class RotationBench implements AsyncDisposable {
       workDir: this.folder,
       signal: new AbortController().signal,
       clock: { ...systemClock, now: () => now },
+      steps: noSteps,
       progress: () => undefined,
       log: () => undefined,
     };

@@ -12,6 +12,7 @@ import { JobRunner, type JobRunnerParts } from '../src/jobs/job-runner.ts';
 import { type Target, targetsOf } from '../src/jobs/targets.ts';
 import { eventsNow } from '../src/journal/event-factory.ts';
 import { Journal } from '../src/journal/journal.ts';
+import { Compensations } from '../src/steps/compensations.ts';
 
 const JOB = '01a20b1a-d025-7344-a564-47d7db15294a';
 const KEY = jobKey(JOB, 1);
@@ -69,6 +70,7 @@ function runnerWith(spec: JobSpec, deadlineMs = 600_000, more: Partial<JobRunner
     journal,
     clock,
     activity,
+    compensations: new Compensations({ journal, clock, log: pino({ enabled: false }) }),
     log: pino({ enabled: false }),
     workDir: join(folder, 'jobs'),
     targets: () => targets,

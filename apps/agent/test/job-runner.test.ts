@@ -11,6 +11,7 @@ import { JobRunner } from '../src/jobs/job-runner.ts';
 import { targetsOf } from '../src/jobs/targets.ts';
 import { eventsNow } from '../src/journal/event-factory.ts';
 import { Journal } from '../src/journal/journal.ts';
+import { Compensations } from '../src/steps/compensations.ts';
 
 const JOB = '01a20b1a-d025-7344-a564-47d7db15294a';
 const config = agentConfigSchema.parse({
@@ -43,6 +44,7 @@ async function runnerWithJob(folder: string) {
     targets: () => targets,
     grants: { requestGrant: () => Promise.reject(new Error('not connected')) },
     activity: new Activity(systemClock),
+    compensations: new Compensations({ journal, clock: systemClock, log: pino({ enabled: false }) }),
     controlNow: () => null,
     jumpedMs: () => 0,
   });

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { occurrenceJobId } from '@lastgood/host';
+import { occurrenceIdOf } from '@lastgood/core/schedules';
 import type { JobDescription, JobSpec } from '@lastgood/protocol';
 import { aJobDescription } from '@lastgood/testkit';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -15,7 +15,7 @@ const SCHEDULE = randomUUID();
 const rotate: JobSpec = { command: 'rotate', target: 'shop', retention: { minimum: 1 }, holds: [], dryRun: false };
 function occurrence(due: number, spec?: JobSpec): JobDescription {
   const origin = { kind: 'schedule', scheduleId: SCHEDULE, due } as const;
-  return aJobDescription(occurrenceJobId(SCHEDULE, due), { origin, ...(spec === undefined ? {} : { spec }) });
+  return aJobDescription(occurrenceIdOf(SCHEDULE, due), { origin, ...(spec === undefined ? {} : { spec }) });
 }
 
 test('a job that the agent creates while the control plane is away runs at once, and is known there in the end', async () => {

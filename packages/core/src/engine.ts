@@ -14,6 +14,7 @@ import type {
   VerificationLevel,
 } from '@lastgood/protocol';
 import type { z } from 'zod';
+import type { StepRunner } from './steps.ts';
 
 /** Gives wall time (ms since the epoch) and monotonic time (ms). */
 export interface Clock {
@@ -33,6 +34,8 @@ export interface EngineContext {
   readonly workDir: string;
   readonly signal: AbortSignal;
   readonly clock: Clock;
+  /** The way to change anything that a crash must not leave changed. */
+  readonly steps: StepRunner;
   progress(progress: JobProgress): void;
   log(message: string): void;
 }

@@ -9,4 +9,5 @@ export * from './repository.ts';
 export * from './retention/candidates.ts';
 export * from './retention/plan.ts';
 export * from './segment-log.ts';
+export * from './steps.ts';
 export * from './verification/verdict.ts';

@@ -69,7 +69,7 @@ test('a job that an agent creates is accepted once per id', () => {
   expect(createLocalJob(agent, occurrence(), minting(), welcome)).toEqual({ ledger: agent, value: 'known' });
 });
 
-test('an occurrence is not created again after its job was forgotten, nor is an earlier one of its schedule', () => {
+test('an occurrence is not created again after its job was forgotten, and others of its schedule are', () => {
   const eventFactory = minting();
   const ended = finishJob(agentWith(backup, eventFactory), KEY, done, eventFactory);
   const confirmed = confirmReported(
@@ -79,8 +79,10 @@ test('an occurrence is not created again after its job was forgotten, nor is an 
   const forgotten = forgetFinished(confirmed, NOW + 1);
   expect(forgotten.jobs.size).toBe(0);
   expect(createLocalJob(forgotten, occurrence(), eventFactory, welcome).value).toBe('known');
-  expect(createLocalJob(forgotten, occurrence(backup, TWO, DUE - 1), eventFactory, welcome).value).toBe('known');
-  expect(createLocalJob(forgotten, occurrence(backup, TWO, DUE + 1), eventFactory, welcome).value).toBe('created');
+  expect(createLocalJob(forgotten, occurrence(backup, TWO, DUE - 1), eventFactory, welcome).value).toBe('created');
+  // Its id is kept for two months more.
+  expect(forgetFinished(forgotten, NOW + 60 * 86_400_000).mintedIds.size).toBe(1);
+  expect(forgetFinished(forgotten, NOW + 61 * 86_400_000).mintedIds.size).toBe(0);
 });
 
 test('an occurrence that the control plane has ordered is not created by the agent as well, and the other way around', () => {

@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Clock, type EngineContext, Failure, summariesOf } from '@lastgood/core';
+import { type Clock, type EngineContext, Failure, noSteps, summariesOf } from '@lastgood/core';
 import { makePrivateFolder } from '@lastgood/host';
 import {
   type BackupSummary,
@@ -32,6 +32,7 @@ export async function probeContext(
     workDir,
     signal,
     clock,
+    steps: noSteps,
     progress: () => undefined,
     log: () => undefined,
     [Symbol.asyncDispose]: () => rm(workDir, { recursive: true, force: true }),
@@ -44,8 +45,8 @@ export interface InventoryCollectorParts {
   readonly targets: () => ReadonlyMap<string, Target>;
   /** Changes when a job of the target ends (JobRunner). */
   readonly generation: (target: string) => number;
-  /** What is told with every target. */
-  readonly remarks: () => readonly Finding[];
+  /** What is reported with a target beside the findings of its server and repository. */
+  readonly remarks: (target: string) => readonly Finding[];
   /** The agent stops. */
   readonly signal: AbortSignal;
   readonly readMs?: number;
@@ -161,7 +162,7 @@ export class InventoryCollector {
   #inventory({ name, engine, config }: Target, probed: Probed, scan: Scan): TargetInventory {
     const unlisted = probed.databases.length - LIMITS.inventoryDatabases;
     const more = unlisted > 0 ? [makeFinding('DATABASES_NOT_LISTED', null, { count: unlisted })] : [];
-    const findings = [...this.#parts.remarks(), ...probed.findings, ...more, ...scan.findings];
+    const findings = [...this.#parts.remarks(name), ...probed.findings, ...more, ...scan.findings];
     return {
       name,
       engine: engine.name,

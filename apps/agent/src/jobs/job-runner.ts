@@ -19,6 +19,8 @@ import { faultPoint } from '../fault-point.ts';
 import { eventsNow } from '../journal/event-factory.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Log } from '../log.ts';
+import type { Compensations } from '../steps/compensations.ts';
+import { JobSteps } from '../steps/job-steps.ts';
 import type { Activity } from './activity.ts';
 import { execute } from './execute.ts';
 import { type GrantSource, Grants } from './grants.ts';
@@ -44,6 +46,9 @@ export interface JobRunnerParts {
   readonly targets: () => ReadonlyMap<string, Target>;
   readonly grants: GrantSource;
   readonly activity: Activity;
+  readonly compensations: Compensations;
+  /** Carries out a job; `execute` unless a test has another one. */
+  readonly execute?: typeof execute;
   /** The control plane's clock, as far as it is known. */
   readonly controlNow: () => number | null;
   /** By how much the clock of this host was recently seen to jump (ClockWatch). */
@@ -169,19 +174,21 @@ export class JobRunner {
   }
 
   async #run(key: string, job: AgentJob, target: Target, signal: AbortSignal): Promise<void> {
-    const { log, workDir, activity } = this.#parts;
+    const { log, workDir, activity, journal, compensations } = this.#parts;
     const folder = join(workDir, `${job.jobId}.${job.attempt}`);
     const fields = { job: job.jobId, attempt: job.attempt, command: job.spec.command, target: target.name };
     log.info(fields, 'job started');
+    const steps = new JobSteps(journal, compensations, key, signal);
     let outcome: JobOutcome;
     try {
       await makePrivateFolder(workDir);
       await mkdir(folder, { mode: 0o700 });
       signal.throwIfAborted();
-      const result = await this.#execute(job, target, { folder, signal, log: (text) => log.info(fields, text) });
+      const result = await this.#execute(job, target, { folder, signal, steps, log: (text) => log.info(fields, text) });
       outcome = { type: 'succeeded', error: null, result: result as JobOutcome['result'] };
     } catch (error) {
       const reason: unknown = signal.aborted ? signal.reason : error;
+      await steps.compensate();
       if (reason === STOPPING) return;
       const wire = toWireError(reason);
       if (wire.code === 'BUG')
@@ -201,15 +208,16 @@ export class JobRunner {
   async #execute(
     job: AgentJob,
     target: Target,
-    { folder, signal, log }: { folder: string; signal: AbortSignal; log: (message: string) => void },
+    own: { folder: string; signal: AbortSignal; steps: JobSteps; log: (message: string) => void },
   ): Promise<JobResult> {
-    const { clock, controlNow, jumpedMs, activity } = this.#parts;
+    const { clock, controlNow, jumpedMs, activity, execute: carryOut = execute } = this.#parts;
+    const { folder, signal, steps, log } = own;
     const progress = (note: JobProgress): void => activity.note(job, note);
-    return await execute(job.spec, {
+    return await carryOut(job.spec, {
       target,
       jobId: job.jobId,
       attempt: job.attempt,
-      context: { workDir: folder, signal, clock, log, progress },
+      context: { workDir: folder, signal, clock, steps, log, progress },
       controlNow: controlNow(),
       jumpedMs: jumpedMs(),
     });

@@ -1,5 +1,13 @@
 import { type Clock, summariesOf } from '@lastgood/core';
-import { type AgentJob, finishJob, type JobOutcome, jobKey, recoverAfterCrash } from '@lastgood/protocol';
+import {
+  type AgentJob,
+  finishJob,
+  interruptJob,
+  type JobOutcome,
+  jobKey,
+  openSteps,
+  recoverAfterCrash,
+} from '@lastgood/protocol';
 import { eventsNow } from '../journal/event-factory.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Log } from '../log.ts';
@@ -19,23 +27,25 @@ async function publishedOutcome(job: AgentJob, target: Target): Promise<JobOutco
 }
 
 /**
- * Ends in the journal what ran when the process died, before anything is started or reported: a backup whose manifest is there
- * has succeeded, everything else was interrupted.
+ * Ends in the journal an attempt whose process is gone: a backup whose manifest is there has succeeded, everything else was
+ * interrupted.
  */
-export async function recoverInterrupted(
+export async function settleInterrupted(
   journal: Journal,
   targets: ReadonlyMap<string, Target>,
   clock: Clock,
   log: Log,
+  job: AgentJob,
 ): Promise<void> {
-  for (const job of journal.ledger.jobs.values()) {
-    const target = targets.get(job.spec.target);
-    if (job.state !== 'running' || job.spec.command !== 'backup' || target === undefined) continue;
+  const key = jobKey(job.jobId, job.attempt);
+  const target = targets.get(job.spec.target);
+  if (job.spec.command === 'backup' && target !== undefined) {
     try {
       const outcome = await publishedOutcome(job, target);
-      if (outcome === undefined) continue;
-      journal.update((ledger) => finishJob(ledger, jobKey(job.jobId, job.attempt), outcome, eventsNow(clock)));
-      log.info({ job: job.jobId }, 'an interrupted backup had already been published');
+      if (outcome !== undefined) {
+        journal.update((ledger) => finishJob(ledger, key, outcome, eventsNow(clock)));
+        log.info({ job: job.jobId }, 'an interrupted backup had already been published');
+      }
     } catch (error) {
       log.warn(
         { job: job.jobId, error: error instanceof Error ? error.message : String(error) },
@@ -43,5 +53,21 @@ export async function recoverInterrupted(
       );
     }
   }
+  journal.update((ledger) => interruptJob(ledger, key, eventsNow(clock)));
+}
+
+/**
+ * Settles what ran when the process died, before anything is started or reported. An attempt that has left steps to take back is
+ * settled by the Compensator.
+ */
+export async function recoverInterrupted(
+  journal: Journal,
+  targets: ReadonlyMap<string, Target>,
+  clock: Clock,
+  log: Log,
+): Promise<void> {
+  for (const job of journal.ledger.jobs.values())
+    if (job.state === 'running' && openSteps(job).length === 0)
+      await settleInterrupted(journal, targets, clock, log, job);
   journal.update((ledger) => recoverAfterCrash(ledger, eventsNow(clock)));
 }

@@ -13,8 +13,8 @@ const SCHEMA = `
   create table if not exists outbox (position integer primary key autoincrement, id text not null unique, json text not null) strict;
 `;
 
-/** Prefix of the notes that hold the newest due instant of each schedule. */
-const LAST_DUE = 'lastDue:';
+/** Prefix of the notes that hold the ids of jobs that this agent may create. */
+const MINTED = 'minted:';
 
 function open(file: string): Database.Database {
   const db = new Database(file);
@@ -111,10 +111,10 @@ export class Journal implements Disposable {
       lastSeq,
       jobs: new Map(jobs.map(({ key, json }) => [key, JSON.parse(unseal(key, json)) as AgentJob])),
       outbox: outbox.map(({ id, json }) => JSON.parse(unseal(id, json)) as JobEvent),
-      lastDue: new Map(
+      mintedIds: new Map(
         notes
-          .filter(({ key }) => key.startsWith(LAST_DUE))
-          .map(({ key, value }) => [key.slice(LAST_DUE.length), Number(unseal(key, value))]),
+          .filter(({ key }) => key.startsWith(MINTED))
+          .map(({ key, value }) => [key.slice(MINTED.length), Number(unseal(key, value))]),
       ),
     };
   }
@@ -184,8 +184,7 @@ export class Journal implements Disposable {
     if (after.incarnation !== null && after.incarnation !== before.incarnation)
       this.#setNote('incarnation', after.incarnation);
     if (after.lastSeq !== before.lastSeq) this.#setNote('lastSeq', String(after.lastSeq));
-    for (const [scheduleId, due] of after.lastDue)
-      if (before.lastDue.get(scheduleId) !== due) this.#setNote(`${LAST_DUE}${scheduleId}`, String(due));
+    if (after.mintedIds !== before.mintedIds) this.#writeMintedIds(before, after);
     for (const [key, job] of after.jobs)
       if (before.jobs.get(key) !== job)
         this.#db
@@ -203,6 +202,13 @@ export class Journal implements Disposable {
         this.#db
           .prepare('insert into outbox (id, json) values (?, ?)')
           .run(event.id, seal(event.id, JSON.stringify(event)));
+  }
+
+  #writeMintedIds(before: AgentLedger, after: AgentLedger): void {
+    for (const [jobId, at] of after.mintedIds)
+      if (before.mintedIds.get(jobId) !== at) this.#setNote(`${MINTED}${jobId}`, String(at));
+    for (const jobId of before.mintedIds.keys())
+      if (!after.mintedIds.has(jobId)) this.#db.prepare('delete from meta where key = ?').run(`${MINTED}${jobId}`);
   }
 
   /** A small value that outlives the process. */

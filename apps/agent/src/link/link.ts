@@ -7,6 +7,7 @@ import {
   type AgentRouter,
   acceptCommand,
   adoptHelloAnswer,
+  blockedTargets,
   cancelAttempt,
   confirmReported,
   type HelloAnswer,
@@ -78,6 +79,12 @@ const isRunning = (ledger: AgentLedger): boolean => [...ledger.jobs.values()].so
 const hasEnded = (before: AgentLedger, after: AgentLedger): boolean =>
   [...before.jobs].some(([key, job]) => job.state === 'running' && after.jobs.get(key)?.state !== 'running');
 
+/** True if jobs are blocked on other targets than before. */
+const isBlockingOther = (before: AgentLedger, after: AgentLedger): boolean => {
+  const [old, now] = [blockedTargets(before), blockedTargets(after)];
+  return old.size !== now.size || [...now].some((target) => !old.has(target));
+};
+
 /**
  * The connection to the control plane: dials, says hello, journals commands, reports what the journal holds, and starts again
  * when it breaks. No job waits for it.
@@ -108,7 +115,7 @@ export class Link implements GrantSource {
   /** What was journaled is reported, whoever journaled it. */
   #follow(before: AgentLedger, after: AgentLedger): void {
     if (after.outbox.length > 0 && after.outbox.at(-1) !== before.outbox.at(-1)) this.#session?.report();
-    if (hasEnded(before, after)) this.#session?.inventory();
+    if (hasEnded(before, after) || isBlockingOther(before, after)) this.#session?.inventory();
   }
 
   /** Milliseconds since the last answer of the control plane. */

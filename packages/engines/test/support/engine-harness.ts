@@ -5,6 +5,7 @@ import {
   type Engine,
   type EngineContext,
   Failure,
+  noSteps,
   type Repository,
   type VerifyOutcome,
 } from '@lastgood/core';
@@ -49,7 +50,7 @@ export class EngineHarness implements AsyncDisposable {
   ): Promise<EngineContext> {
     const workDir = join(this.folder, uuidv7());
     await mkdir(workDir, { mode: 0o700 });
-    return { workDir, signal, clock: systemClock, progress, log: () => undefined };
+    return { workDir, signal, clock: systemClock, steps: noSteps, progress, log: () => undefined };
   }
   async backup(
     options: {

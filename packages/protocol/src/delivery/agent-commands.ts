@@ -9,7 +9,7 @@ import {
   endedSilently,
   failureEvent,
   newAgentJob,
-  noteOccurrence,
+  noteMintedId,
   plainEvent,
   putAgentJob,
 } from './agent-events.ts';
@@ -35,7 +35,7 @@ type Refuse = (spec: JobSpec) => WireError | null;
 /** Journals the first event of an attempt: accepted, or rejected with the reason of this host. */
 function receiveAttempt(ledger: AgentLedger, job: AgentJob, eventFactory: EventFactory, refuse: Refuse): AgentLedger {
   const error = refuse(job.spec);
-  const noted = noteOccurrence(ledger, job);
+  const noted = noteMintedId(ledger, job, eventFactory.now);
   return error === null
     ? appendEvent(noted, job, eventFactory, 'accepted', plainEvent('accepted'))
     : appendEvent(noted, job, eventFactory, 'finished', { type: 'rejected', error, result: null });
@@ -59,8 +59,8 @@ function acceptStart(
 
 /**
  * Creates a job on this host, without the control plane. The caller journals the ledger before anything else happens; the
- * report brings the job to the control plane. `known`: the job, or a later occurrence of its schedule, was here before, so it
- * changes nothing. `too-large`: its spec is larger than LIMITS.specBytes.
+ * report brings the job to the control plane. `known`: the job was here before, so it changes nothing. `too-large`: its spec is
+ * larger than LIMITS.specBytes.
  */
 export function createLocalJob(
   ledger: AgentLedger,
@@ -68,10 +68,9 @@ export function createLocalJob(
   eventFactory: EventFactory,
   refuse: Refuse,
 ): { ledger: AgentLedger; value: 'created' | 'known' | 'too-large' } {
-  const { jobId, spec, origin } = description;
+  const { jobId, spec } = description;
+  if (ledger.mintedIds.has(jobId)) return { ledger, value: 'known' };
   for (const job of ledger.jobs.values()) if (job.jobId === jobId) return { ledger, value: 'known' };
-  const last = origin.kind === 'schedule' ? ledger.lastDue.get(origin.scheduleId) : undefined;
-  if (origin.kind === 'schedule' && last !== undefined && origin.due <= last) return { ledger, value: 'known' };
   if (sizeOf(spec) > LIMITS.specBytes) return { ledger, value: 'too-large' };
   const job = newAgentJob({ ...description, createdAt: eventFactory.now }, 1, true);
   return { ledger: receiveAttempt(ledger, job, eventFactory, refuse), value: 'created' };

@@ -2,6 +2,7 @@ import type { ErrorCode, WireError } from '../errors.ts';
 import { wireErrorOf } from '../errors.ts';
 import type { JobDescription } from '../jobs/description.ts';
 import type { EventType, JobEvent } from '../jobs/event.ts';
+import { isMintedByAgents } from '../jobs/origin.ts';
 import { classOf } from '../jobs/spec.ts';
 import { type AgentJob, type AgentLedger, type EventFactory, jobKey } from './agent-ledger.ts';
 import { boundedEvent } from './event-size.ts';
@@ -43,17 +44,19 @@ export function newAgentJob(
     error: null,
     result: null,
     startedAt: null,
+    steps: [],
     finishedAt: null,
   };
 }
 
-/** Records that the occurrence of a job is known here. */
-export function noteOccurrence(ledger: AgentLedger, { origin }: Pick<JobDescription, 'origin'>): AgentLedger {
-  if (origin.kind !== 'schedule') return ledger;
-  const { scheduleId, due } = origin;
-  const last = ledger.lastDue.get(scheduleId);
-  if (last !== undefined && last >= due) return ledger;
-  return { ...ledger, lastDue: new Map(ledger.lastDue).set(scheduleId, due) };
+/** Records the id of a job that this agent could create itself. */
+export function noteMintedId(
+  ledger: AgentLedger,
+  { jobId, origin }: Pick<JobDescription, 'jobId' | 'origin'>,
+  now: number,
+): AgentLedger {
+  if (!isMintedByAgents(origin) || ledger.mintedIds.has(jobId)) return ledger;
+  return { ...ledger, mintedIds: new Map(ledger.mintedIds).set(jobId, now) };
 }
 
 export function putAgentJob(ledger: AgentLedger, job: AgentJob): AgentLedger {

@@ -7,7 +7,7 @@ import {
   endedSilently,
   failureEvent,
   newAgentJob,
-  noteOccurrence,
+  noteMintedId,
   putAgentJob,
 } from './agent-events.ts';
 import { type AgentJob, type AgentLedger, type EventFactory, jobKey } from './agent-ledger.ts';
@@ -73,10 +73,11 @@ function adoptControlVersion(ledger: AgentLedger, known: KnownJob, eventFactory:
     state: 'finished',
     eventNumber: known.lastEventNumber,
     lastEventId: known.lastEventId,
-    // How it ended is no longer known here.
+    // How it ended is no longer known here. What it changed outside has to be taken back all the same.
     finishedAt: eventFactory.now,
+    steps: ledger.jobs.get(jobKey(known.jobId, known.attempt))?.steps ?? [],
   };
-  const cleared = dropEvents(putAgentJob(noteOccurrence(ledger, known), base), base);
+  const cleared = dropEvents(putAgentJob(noteMintedId(ledger, known, eventFactory.now), base), base);
   if (known.terminal) return cleared;
   const message = 'the journal of the host was set back while the job was open';
   return appendEvent(cleared, base, eventFactory, 'finished', failureEvent('interrupted', 'JOB_INTERRUPTED', message));

@@ -2,6 +2,7 @@ import type { WireError } from '../errors.ts';
 import type { JobDescription } from '../jobs/description.ts';
 import type { EventType, JobEvent } from '../jobs/event.ts';
 import type { JobClass } from '../jobs/spec.ts';
+import type { JobStep } from '../jobs/step.ts';
 
 /** One attempt of a job in the agent's journal. `accepted` waits for its turn; `running` was journaled before the first effect. */
 export interface AgentJob extends JobDescription {
@@ -18,6 +19,8 @@ export interface AgentJob extends JobDescription {
   readonly error: WireError | null;
   readonly result: JobEvent['result'];
   readonly startedAt: number | null;
+  /** What it has changed outside; taken back if the attempt does not succeed. */
+  readonly steps: readonly JobStep[];
   readonly finishedAt: number | null;
 }
 /**
@@ -36,8 +39,11 @@ export interface AgentLedger {
   /** Keyed by jobKey(). */
   readonly jobs: ReadonlyMap<string, AgentJob>;
   readonly outbox: readonly JobEvent[];
-  /** The newest due instant of each schedule whose job was in this journal: no occurrence is created twice. */
-  readonly lastDue: ReadonlyMap<string, number>;
+  /**
+   * The ids of jobs that this agent has created or may create, with the time at which they were first journaled. They stay when
+   * the job is forgotten, so that no job is created twice.
+   */
+  readonly mintedIds: ReadonlyMap<string, number>;
 }
 /** The caller's wall clock and randomness. */
 export interface EventFactory {
@@ -56,6 +62,6 @@ export const emptyAgentLedger: AgentLedger = {
   reconciled: false,
   jobs: new Map(),
   outbox: [],
-  lastDue: new Map(),
+  mintedIds: new Map(),
 };
 export const jobKey = (jobId: string, attempt: number): string => `${jobId}#${attempt}`;

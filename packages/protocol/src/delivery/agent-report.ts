@@ -2,6 +2,7 @@ import type { JobDescription } from '../jobs/description.ts';
 import type { JobEvent } from '../jobs/event.ts';
 import { LIMITS } from '../limits.ts';
 import { type AgentJob, type AgentLedger, jobKey } from './agent-ledger.ts';
+import { openSteps } from './agent-steps.ts';
 import { boundedEvent, sizeOf } from './event-size.ts';
 
 const REPORT_EVENTS = 256;
@@ -47,11 +48,17 @@ export function confirmReported(ledger: AgentLedger, ids: readonly string[]): Ag
   return outbox.length === ledger.outbox.length ? ledger : { ...ledger, outbox };
 }
 
-/** Removes attempts that ended before `before` and whose events are all confirmed. */
+/** How much longer than its job the id of a job is kept that this agent could create again. */
+const KEEP_IDS_MS = 60 * 86_400_000;
+
+/** Removes attempts that ended before `before` and leave nothing to report or to take back, and much later their ids. */
 export function forgetFinished(ledger: AgentLedger, before: number): AgentLedger {
   const unreported = new Set(ledger.outbox.map((event) => jobKey(event.jobId, event.attempt)));
   const kept = [...ledger.jobs].filter(
-    ([key, job]) => job.finishedAt === null || job.finishedAt >= before || unreported.has(key),
+    ([key, job]) =>
+      job.finishedAt === null || job.finishedAt >= before || unreported.has(key) || openSteps(job).length > 0,
   );
-  return kept.length === ledger.jobs.size ? ledger : { ...ledger, jobs: new Map(kept) };
+  const ids = [...ledger.mintedIds].filter(([, at]) => at >= before - KEEP_IDS_MS);
+  if (kept.length === ledger.jobs.size && ids.length === ledger.mintedIds.size) return ledger;
+  return { ...ledger, jobs: new Map(kept), mintedIds: new Map(ids) };
 }

@@ -1,6 +1,7 @@
 import { wireErrorOf } from '../errors.ts';
 import { appendEvent, failureEvent, plainEvent } from './agent-events.ts';
 import type { AgentJob, AgentLedger, EventFactory, JobOutcome } from './agent-ledger.ts';
+import { blockedTargets, openSteps } from './agent-steps.ts';
 
 /**
  * Before the first hello of a process is answered, its journal may be an old copy, so nothing of it may start (R14). Safe jobs
@@ -9,10 +10,14 @@ import type { AgentJob, AgentLedger, EventFactory, JobOutcome } from './agent-le
 const mayStart = (ledger: AgentLedger, job: AgentJob): boolean =>
   job.state === 'accepted' && (ledger.reconciled || (job.local && job.class === 'safe'));
 
-/** The attempts that may start now, oldest first: at most one per target, none for a target where one runs. */
+/**
+ * The attempts that may start now, oldest first: at most one per target, none for a target where one runs or where an ended one
+ * has left steps that are not taken back.
+ */
 export function startableJobs(ledger: AgentLedger): AgentJob[] {
   const all = [...ledger.jobs.values()];
-  const busy = new Set(all.filter((job) => job.state === 'running').map((job) => job.spec.target));
+  const running = all.filter((job) => job.state === 'running').map((job) => job.spec.target);
+  const busy = new Set([...running, ...blockedTargets(ledger)]);
   return all.filter((job) => {
     if (!mayStart(ledger, job) || busy.has(job.spec.target)) return false;
     busy.add(job.spec.target);
@@ -66,7 +71,10 @@ export function markRunning(ledger: AgentLedger, key: string, eventFactory: Even
   return job?.state === 'accepted' ? appendEvent(ledger, job, eventFactory, 'running', plainEvent('running')) : ledger;
 }
 
-/** Ends an attempt. One that has already ended stays as it is. */
+/**
+ * Ends an attempt. One that has already ended stays as it is. What a success has done outside stays, unless taking back a part of
+ * it has failed: then the rest, which came before, is to be taken back as well.
+ */
 export function finishJob(
   ledger: AgentLedger,
   key: string,
@@ -74,18 +82,26 @@ export function finishJob(
   eventFactory: EventFactory,
 ): AgentLedger {
   const job = ledger.jobs.get(key);
-  return job === undefined || job.state === 'finished'
-    ? ledger
-    : appendEvent(ledger, job, eventFactory, 'finished', outcome);
+  if (job === undefined || job.state === 'finished') return ledger;
+  const stays = outcome.type === 'succeeded' && job.steps.every((step) => step.state !== 'failed');
+  const steps = stays ? job.steps.filter((step) => step.state !== 'done') : job.steps;
+  return appendEvent(ledger, { ...job, steps }, eventFactory, 'finished', outcome);
 }
 
-/** At the start of the process, when nothing runs: what was running is reported as interrupted and never run again (R5). */
+/** Ends a running attempt whose process is gone. */
+export function interruptJob(ledger: AgentLedger, key: string, eventFactory: EventFactory): AgentLedger {
+  const job = ledger.jobs.get(key);
+  if (job?.state !== 'running') return ledger;
+  const event = failureEvent('interrupted', 'JOB_INTERRUPTED', 'the agent stopped while the job ran');
+  return appendEvent(ledger, job, eventFactory, 'finished', event);
+}
+
+/**
+ * At the start of the process, when nothing runs: what was running is reported as interrupted and never run again (R5). An
+ * attempt that has left steps to take back stays as it is until that was tried.
+ */
 export function recoverAfterCrash(ledger: AgentLedger, eventFactory: EventFactory): AgentLedger {
   let next = ledger.reconciled ? { ...ledger, reconciled: false } : ledger;
-  for (const job of ledger.jobs.values()) {
-    if (job.state !== 'running') continue;
-    const event = failureEvent('interrupted', 'JOB_INTERRUPTED', 'the agent stopped while the job ran');
-    next = appendEvent(next, job, eventFactory, 'finished', event);
-  }
+  for (const [key, job] of ledger.jobs) if (openSteps(job).length === 0) next = interruptJob(next, key, eventFactory);
   return next;
 }

@@ -12,6 +12,12 @@ export const STATUS_FINDINGS = {
     message: '{subject} is not listed: {error}: {reason}',
     remedy: 'Repair what the message names, or treat the backup as lost.',
   },
+  COMPENSATION_FAILED: {
+    severity: 'error',
+    message:
+      '{subject} is blocked: the step "{step}" of job {job} could not be taken back, and no job starts before it is: {error}: {reason}',
+    remedy: 'Repair what the message names. The agent tries again by itself.',
+  },
   DATABASES_NOT_LISTED: {
     severity: 'info',
     message: '{count:count} more databases are not listed here; a backup of the whole target holds them',
