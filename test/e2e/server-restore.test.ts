@@ -78,8 +78,13 @@ const KINDS = ['stage-files', 'stop-server', 'set-files-aside', 'place-files', '
 const POINTS = KINDS.flatMap((kind) => [`step-begun:${kind}`, `step-effect:${kind}`, `step-done:${kind}`]);
 
 describe('I10: an agent that is killed during an undo', () => {
-  const points = ['stop-server', 'return-files', 'start-server'].map((kind) => `step-effect:${kind}`);
-  test.for(points)('at %s ends with the data from before the restore served', async (point) => {
+  const points = [
+    { point: 'step-effect:stop-server', data: 'good' },
+    { point: 'step-begun:return-files', data: 'present' },
+    { point: 'step-effect:return-files', data: 'present' },
+    { point: 'step-effect:start-server', data: 'present' },
+  ];
+  test.for(points)('at $point ends with the $data data served', async ({ point, data }) => {
     await fill('good');
     const backupId = await backUp();
     await fill('present');
@@ -100,7 +105,7 @@ describe('I10: an agent that is killed during an undo', () => {
     await fleet.startAgent();
     expect(await fleet.ended(jobId)).toMatchObject({ state: 'failed', error: { code: 'JOB_INTERRUPTED' } });
     await server.untilUp();
-    expect(await served()).toBe('200 present');
+    expect(await served()).toBe(`200 ${data}`);
     await fleet.untilOnline();
   });
 });

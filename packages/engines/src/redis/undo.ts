@@ -17,8 +17,8 @@ function explainNothingKept(restoreJobId: string, dir: string, isUndone: boolean
 }
 
 /**
- * Serves the files again that a restore set aside; the restored ones, with all that was written since, are kept. A failure or a crash ends
- * with the old files served as well: the undo is completed, not taken back.
+ * Serves the files again that a restore set aside; the restored ones, with all that was written since, are kept. When it fails or the agent
+ * dies, the server is started again; an undo that had begun to move files is completed then, not taken back.
  */
 export async function undo(
   server: ManagedServer,

@@ -50,6 +50,6 @@ export const PERSISTENCE_FINDINGS = {
   SET_ASIDE_FILES: {
     severity: 'info',
     message: 'a restore has kept the previous files of the server in {folder}',
-    remedy: 'Remove the folder when nobody needs the files any more; undo needs them.',
+    remedy: 'Remove the folder when its files are no longer needed. `undo` needs them.',
   },
 } as const satisfies Record<string, FindingDefinition>;
