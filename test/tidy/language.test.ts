@@ -10,7 +10,6 @@ const NOT_YET: readonly string[] = [
   'apps/control/src/catalog/schema.ts',
   'apps/control/test/database-status.test.ts',
   'apps/control/test/status.test.ts',
-  'docs/ARCHITECTURE.md',
   'docs/cli.md',
   'packages/protocol/src/admin/views.ts',
 ];
