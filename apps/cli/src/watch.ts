@@ -51,7 +51,7 @@ export async function watchJob(jobId: string, options: WatchOptions): Promise<Jo
   } catch (error) {
     if (!options.signal.aborted) throw error;
     options.output.note(
-      `no longer watching; the job goes on. Look again with \`lastgood job watch ${jobId}\`, stop it with \`lastgood job cancel ${jobId}\`.`,
+      `no longer watching; the job goes on. Follow it with \`lastgood jobs watch ${jobId}\`, stop it with \`lastgood jobs cancel ${jobId}\`.`,
     );
     throw new Interrupted();
   }
@@ -62,7 +62,7 @@ function givenUp({ jobId, environment, host, state, hostSeenAt }: JobView): Fail
   const since = hostSeenAt === null ? 'it never came' : `since ${new Date(hostSeenAt).toISOString()}`;
   const message = `host ${environment}/${host} is offline (${since}) and the time of the job is over; it is left open as ${state}`;
   return new Failure('AGENT_OFFLINE', message, {
-    remedy: `Start the agent of that host: it tells what became of the job. \`lastgood job show ${jobId}\` shows it.`,
+    remedy: `Start the agent of that host: it tells what became of the job. \`lastgood jobs show ${jobId}\` shows it.`,
   });
 }
 

@@ -125,7 +125,15 @@ export async function serve(
       return [target];
     },
     status: async () => (told === null ? [] : [{ ...targetStatus, ...told }]),
-    backups: async () => [{ ...backup(BACKUP_ID, 2), ...newest }, backup(OTHER_BACKUP_ID, 1)],
+    backups: async ({ atMs }) =>
+      [{ ...backup(BACKUP_ID, 2), ...newest }, backup(OTHER_BACKUP_ID, 1)].filter(
+        ({ recoveryPoint }) => atMs === undefined || Date.parse(recoveryPoint) <= atMs,
+      ),
+    backup: async (backupId) => {
+      const found = (await api.backups({ limit: 100 })).find((each) => each.backupId === backupId);
+      if (found === undefined) throw notFound(`there is no backup ${backupId}`);
+      return found;
+    },
     selectBackup: async (query) => requireBackup(await api.backups({ limit: 100 }), query),
     jobs: async () => created.map((_, index) => view(index, 0)),
     job: async (jobId) => {

@@ -1,5 +1,7 @@
 export * from './backup-summary.ts';
+export * from './duration.ts';
 export * from './engine.ts';
+export * from './exit-status.ts';
 export * from './expected-size.ts';
 export * from './failure.ts';
 export * from './object-store.ts';
