@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import * as backups from '../commands/backups.ts';
 import * as jobs from '../commands/jobs.ts';
-import { status } from '../commands/status.ts';
+import { type StatusOptions, status } from '../commands/status.ts';
 import { type Act, AT, BACKUP, BACKUP_ID, examples, TARGET, withTimes } from './help.ts';
 
 /** The bare verbs of daily work, restores aside. */
@@ -19,10 +19,12 @@ function addStatus(program: Command, act: Act): void {
     .description('recovery point, restore time and last restore test of every database')
     .argument('[target]', `${TARGET} (default: all)`)
     .option('--max-age <duration>', 'the newest recovery point may be this old, for example 24h (default: any age)')
-    .addHelpText('after', examples('lastgood status', 'lastgood --json status prod/db-1/shop --max-age 26h'))
-    .action((target: string | undefined, options: { maxAge?: string }) =>
-      act((context) => status(context, target, options)),
-    );
+    .option('--fail-on <state>', 'exit status 4 from this state on: at-risk or missed', 'at-risk')
+    .addHelpText(
+      'after',
+      examples('lastgood status', 'lastgood --json status prod/db-1/shop --max-age 26h --fail-on missed'),
+    )
+    .action((target: string | undefined, options: StatusOptions) => act((context) => status(context, target, options)));
 }
 
 function addBackup(program: Command, act: Act): void {
