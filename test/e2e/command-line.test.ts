@@ -53,12 +53,14 @@ test('runs the README workflow: backup, verify, restore to a copy, swap, undo an
   expect(await orders('shop')).toEqual(before);
   const dry = await lastgood('rotate', 'shop', '--keep-last', '1', '--dry-run');
   expect([dry.status, dry.stdout]).toEqual([0, expect.stringContaining('the last good backup')]);
-  // No backup contains the copy yet.
+  // No backup contains the copy yet, and none has to.
   const status = await lastgood('status');
-  expect(status.status).toBe(4);
-  expect(status.stdout).toMatch(/test\/db-1\/shop +shop +ok +.* level 6/);
-  expect(status.stdout).toMatch(/test\/db-1\/shop +shop_copy +ok +NOWHERE/);
+  expect([status.status, status.stdout]).toEqual([0, expect.stringMatching(/shop +shop +protected +.* level 6/)]);
+  expect(status.stdout).toMatch(/shop +shop_copy \(restored from shop\) +pending +none/);
   expect((await lastgood('backup', 'shop')).status).toBe(0);
+  const untested = await lastgood('status');
+  expect([untested.status, untested.stdout]).toEqual([4, expect.stringMatching(/shop +shop +at risk .*of older backup/)]);
+  expect((await lastgood('verify', 'shop', '--level', '4')).status).toBe(0);
   expect((await lastgood('status')).status).toBe(0);
 });
 
