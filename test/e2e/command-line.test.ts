@@ -59,7 +59,10 @@ test('runs the README workflow: backup, verify, restore to a copy, swap, undo an
   expect(status.stdout).toMatch(/shop +shop_copy \(restored from shop\) +pending +none/);
   expect((await lastgood('backup', 'shop')).status).toBe(0);
   const untested = await lastgood('status');
-  expect([untested.status, untested.stdout]).toEqual([4, expect.stringMatching(/shop +shop +at risk .*of older backup/)]);
+  expect([untested.status, untested.stdout]).toEqual([
+    4,
+    expect.stringMatching(/shop +shop +at risk .*of older backup/),
+  ]);
   expect((await lastgood('verify', 'shop', '--level', '4')).status).toBe(0);
   expect((await lastgood('status')).status).toBe(0);
 });

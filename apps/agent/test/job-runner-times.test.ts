@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { EngineContext, Repository } from '@lastgood/core';
 import { acceptCommand, cancelAttempt, finishJob, type JobSpec, jobKey } from '@lastgood/protocol';
-import { aStartCommand, temporaryFolder } from '@lastgood/testkit';
+import { aRestoreRequest, aStartCommand, temporaryFolder } from '@lastgood/testkit';
 import { pino } from 'pino';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { agentConfigSchema } from '../src/config/agent-config.ts';
@@ -18,7 +18,11 @@ const JOB = '01a20b1a-d025-7344-a564-47d7db15294a';
 const KEY = jobKey(JOB, 1);
 const GRANT_MS = 30_000;
 const rotation: JobSpec = { command: 'rotate', target: 'shop', retention: { minimum: 1 }, holds: [], dryRun: false };
-const plan: JobSpec = { command: 'plan', target: 'shop', backupId: JOB, mode: { type: 'swap', database: 'shop' } };
+const plan: JobSpec = {
+  command: 'plan',
+  target: 'shop',
+  request: aRestoreRequest(JOB, { way: 'swap', database: 'shop' }),
+};
 
 let cleanup: AsyncDisposableStack;
 let journal: Journal;
@@ -201,7 +205,7 @@ test('a job that reaches its deadline is stopped and ends with JOB_DEADLINE, and
   await expect.poll(() => job()?.state).toBe('finished');
   expect(job()).toMatchObject({ lastType: 'failed', error: { code: 'JOB_DEADLINE' } });
   expect(seen.stopped).toHaveLength(1);
-  // Before the end can be told, a look that began earlier is known to be one of the past.
+  // A reading that began before the end of the job counts as outdated before the end can be reported.
   expect([...generations]).toEqual([0, 1]);
   await expect.poll(() => runner.runningKeys.size).toBe(0);
 });

@@ -1,3 +1,4 @@
+import type { JobSpec } from '@lastgood/protocol';
 import { afterEach, expect, test } from 'vitest';
 import { BACKUP_ID, OTHER_BACKUP_ID, type Served, serve } from './fake-control.ts';
 import { run } from './lastgood.ts';
@@ -12,6 +13,11 @@ async function serveTwoDays(): Promise<Served> {
   cleanup.push(served);
   return served;
 }
+/** The backup that a verification or a plan names. */
+function backupOf(spec: JobSpec): string | undefined {
+  if (spec.command === 'verify') return spec.backupId;
+  return spec.command === 'plan' && spec.request.point.kind === 'backup' ? spec.request.point.backupId : undefined;
+}
 const restore = ['restore', 'shop', '--database', 'shop', '--to-new', 'x', '--at'];
 
 test.for([
@@ -22,7 +28,7 @@ test.for([
   const served = await serveTwoDays();
   await run(served.url, 'verify', 'shop', '--at', at);
   await run(served.url, ...restore, at);
-  expect(served.created.map(({ spec }) => 'backupId' in spec && spec.backupId)).toEqual([backupId, backupId]);
+  expect(served.created.map(({ spec }) => backupOf(spec))).toEqual([backupId, backupId]);
 });
 
 test('--at before the first recovery point finds nothing and starts nothing', async () => {

@@ -42,7 +42,7 @@ export const target: TargetView = {
   host: 'db-1',
   online: true,
   lastGood: backup(BACKUP_ID, 2),
-  lastProven: backup(BACKUP_ID, 2),
+  lastTested: backup(BACKUP_ID, 2),
 };
 
 export const targetStatus: TargetStatus = {

@@ -97,7 +97,7 @@ test.each([
   ['a host that is a path', JSON.stringify({ ...good, host: '../../etc/passwd' })],
   ['a host with a NUL', JSON.stringify({ ...good, host: 'a\0b' })],
   ['a label that is a number', JSON.stringify({ ...good, labels: { a: 1 } })],
-  ['a key that is no key', JSON.stringify({ ...good, token: 'lge_x', publicKey: 'ssh-ed25519 AAAA' })],
+  ['an invalid key', JSON.stringify({ ...good, token: 'lge_x', publicKey: 'ssh-ed25519 AAAA' })],
   ['an install id that is none', JSON.stringify({ ...good, installId: 'x' })],
   ['a token of 64 KiB', JSON.stringify({ ...good, token: 'x'.repeat(65_536) })],
 ])('enrollment with %s is refused as bad input, and nothing is stored', async (_what, body) => {
@@ -126,7 +126,7 @@ test('enrolling a host again keeps its id and its jobs, and its old key opens no
   const before = await bench.enroll('db-1');
   const agent = await AgentSocket.connect(bench, before);
   await agent.announce('shop');
-  const spec = { command: 'backup', target: 'shop', databases: null, digests: false } as const;
+  const spec = { command: 'backup', target: 'shop', method: null, contents: null, options: {} } as const;
   const job = await bench.admin().createJob.mutate({ target: 'shop', spec, idempotencyKey: randomUUID() });
   const after = await bench.enroll('db-1');
   expect(after.agentId).toBe(before.agentId);

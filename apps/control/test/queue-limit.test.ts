@@ -7,8 +7,8 @@ import { ControlHarness, type Identity } from './support/control-harness.ts';
 
 /** A job of some 30 KiB. */
 const spec = {
-  ...{ command: 'backup' as const, target: 'shop', digests: false },
-  databases: Array.from({ length: 480 }, (_, n) => String(n).padStart(60, 'x')),
+  ...{ command: 'backup' as const, target: 'shop', method: null, options: {} },
+  contents: Array.from({ length: 480 }, (_, n) => String(n).padStart(60, 'x')),
 };
 const sizeOf = (value: unknown): number => Buffer.byteLength(JSON.stringify(value));
 
@@ -44,7 +44,7 @@ test('K3: jobs that are made at once do not fill a host beyond the frame of its 
 /** Seven jobs of a journal that no catalog knows. */
 const unknownJobs = (): JournalJob[] => Array.from({ length: 7 }, () => aJournalJob(randomUUID(), { spec }));
 
-test('K3: a host that has lost more than fits into one answer connects, and hears of the rest at its next hello', async () => {
+test('K3: a host that has lost more than fits into one answer connects, and receives the rest with its next hello', async () => {
   await using bench = await ControlHarness.start();
   const identity = await bench.enroll();
   const jobs = [unknownJobs(), unknownJobs(), unknownJobs()];

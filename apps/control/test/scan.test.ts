@@ -66,7 +66,7 @@ test('D9: what a rotation removed leaves the catalog, whether it lived to report
   expect(await known()).toBe('2:good 3:good');
 });
 
-test('D9: a backup that an earlier look has missed leaves the catalog as well, once it is told as removed', async () => {
+test('D9: a backup that an earlier reading missed leaves the catalog as well, once it is reported as removed', async () => {
   await tell([backup(1), backup(2)]);
   await tell([backup(2)]);
   expect(await known()).toBe('1:missing 2:good');
@@ -108,7 +108,7 @@ test('of what is older than the newest that fit into a frame nothing is said', a
 test('the same facts count again after a report has changed the catalog', async () => {
   await tell([]);
   const result = { command: 'backup', backup: backup(1), durationMs: 1 };
-  const spec: JobSpec = { command: 'backup', target: 'shop', databases: null, digests: false };
+  const spec: JobSpec = { command: 'backup', target: 'shop', method: null, contents: null, options: {} };
   await report(spec, ['accepted', null], ['running', null], ['succeeded', result]);
   expect(await known()).toBe('1:good');
   await tell([]);

@@ -10,7 +10,7 @@ import { reportJob } from './support/reported-job.ts';
 const HOUR = 3_600_000;
 const AT = '2026-01-15T11:00:00Z';
 const MIB = 1024 * 1024;
-const backupSpec: JobSpec = { command: 'backup', target: 'shop', databases: null, digests: false };
+const backupSpec: JobSpec = { command: 'backup', target: 'shop', method: null, contents: null, options: {} };
 
 let cleanup: AsyncDisposableStack;
 let control: ControlHarness;
@@ -32,6 +32,17 @@ const backup = (sequence: number, level: number | null, more: Partial<BackupSumm
     ...more,
   });
 const idOf = (sequence: number): string => backup(sequence, null).backupId;
+
+/** A restore of one database of the first backup under another name, which took so long. */
+async function reportRestore(name: string, into: string, durationMs: number): Promise<string> {
+  const scope = { kind: 'database', database: name } as const;
+  const point = { kind: 'backup', backupId: idOf(1) } as const;
+  const request = { scope, point, into: { way: 'new', name: into } as const, options: {} };
+  const spec: JobSpec = { command: 'restore', target: 'shop', request, planHash: 'f'.repeat(64) };
+  const result = { command: 'restore', backupId: idOf(1), scope, recoveryPoint: AT, into, durationMs } as const;
+  const rest = { setAsideAs: null, warnings: [], counts: [] };
+  return await reportJob(agent, spec, control.clock.now(), { result: { ...result, ...rest } });
+}
 
 /** Reports the databases of the server and the backups of the repository. */
 async function announce(
@@ -192,20 +203,7 @@ describe('new databases', () => {
 
   test('op-2.4: a database that was restored beside another is recognized and stays pending', async () => {
     await announce(['shop', 'shop_copy'], [backup(1, 6)]);
-    const restore = {
-      command: 'restore',
-      backupId: idOf(1),
-      database: 'shop',
-      into: 'shop_copy',
-      durationMs: 1,
-    } as const;
-    const spec = { command: 'restore', target: 'shop', backupId: idOf(1), planHash: 'f'.repeat(64) } as const;
-    const jobId = await reportJob(
-      agent,
-      { ...spec, mode: { type: 'new', database: 'shop', as: 'shop_copy' } },
-      control.clock.now(),
-      { result: { ...restore, oldKeptAs: null, warnings: [], tables: 1, rows: 1 } },
-    );
+    const jobId = await reportRestore('shop', 'shop_copy', 1);
     control.clock.advance(48 * HOUR);
     await announce(['shop', 'shop_copy'], [backup(1, 6)]);
     expect(await database('shop_copy')).toMatchObject({ state: 'pending', copy: { jobId, of: 'shop' } });
@@ -236,16 +234,7 @@ test('op-2.10: the restore time of a database is that of its own restore, or is 
   // The test of both databases at once gives a speed, and measures neither of them.
   expect((await database('tiny')).restoreTime).toEqual({ basis: 'estimated', ms: 1000 });
   expect((await database('shop')).restoreTime).toEqual({ basis: 'estimated', ms: 100_000 });
-  const result = { command: 'restore', backupId: idOf(1), database: 'tiny', into: 'x', oldKeptAs: null } as const;
-  await reportJob(
-    agent,
-    {
-      ...{ command: 'restore', target: 'shop', backupId: idOf(1), planHash: 'f'.repeat(64) },
-      mode: { type: 'new', database: 'tiny', as: 'x' },
-    },
-    now,
-    { result: { ...result, warnings: [], tables: 1, rows: 1, durationMs: 4700 } },
-  );
+  await reportRestore('tiny', 'x', 4700);
   expect((await database('tiny')).restoreTime).toEqual({
     ...{ basis: 'measured', ms: 4700 },
     at: new Date(now).toISOString(),

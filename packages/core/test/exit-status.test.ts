@@ -20,7 +20,7 @@ const verify = (passed: boolean): JobResult => ({
 });
 const plan = (...refusals: RestorePlanSummary['refusals']): JobResult =>
   ({ command: 'plan', plan: { refusals } }) as unknown as JobResult;
-const undo: JobResult = { command: 'undo', database: 'shop', setAsideAs: 'x', durationMs: 1 };
+const undo: JobResult = { command: 'undo', into: 'shop', setAsideAs: 'x', durationMs: 1 };
 
 test.for<[string, JobResult, number]>([
   ['a good backup', backup('good'), 0],

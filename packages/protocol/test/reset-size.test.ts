@@ -16,8 +16,8 @@ const HELLO_BYTES = LIMITS.frameBytes - 32 * 1024;
 /** The smallest there is, so that what a line has beside its spec counts most. */
 const small: JobSpec = { command: 'undo', target: 's', restoreJobId: jobId(1) };
 const large: JobSpec = {
-  ...{ command: 'backup', target: 's', digests: true },
-  databases: Array.from({ length: 400 }, (_, n) => String(n).padStart(60, 'x')),
+  ...{ command: 'backup', target: 's', method: null, options: { digests: true } },
+  contents: Array.from({ length: 400 }, (_, n) => String(n).padStart(60, 'x')),
 };
 
 const openLine = (id: string): JournalJob => ({
@@ -59,7 +59,7 @@ test('R13: all other histories that the largest hello tells fit into the answer,
   expect(sizeOf(reset)).toBeLessThan(LIMITS.frameBytes - ENVELOPE);
 });
 
-test('R13: of the jobs that a host has lost as many are told as fit into a frame, and the next hello gets the others', () => {
+test('R13: a hello answers as many of the jobs that a host has lost as fit into a frame, and the next hello the others', () => {
   let lost = Array.from({ length: 40 }, (_, n) => known(jobId(n), large, {}));
   const heard: string[] = [];
   let hellos = 0;

@@ -43,7 +43,7 @@ export async function listTargets(context: CommandContext, selector: string | un
     target.databases.map((database) => database.name).join(', ') || '-',
     target.sizeBytes === null ? '-' : bytes(target.sizeBytes),
     target.lastGood === null ? 'none' : ago(target.lastGood.recoveryPoint),
-    target.lastProven === null ? 'never' : verifiedText(target.lastProven.verified),
+    target.lastTested === null ? 'never' : verifiedText(target.lastTested.verified),
   ]);
   const findings = targets.flatMap((target) =>
     target.findings.map((finding) => `${fullName(target)}: ${formatFinding(finding)}`),

@@ -12,7 +12,7 @@ export interface NewestGood {
   readonly agentId: string;
   readonly target: string;
   readonly lastGood: BackupSummary;
-  readonly lastProven: BackupSummary | null;
+  readonly lastTested: BackupSummary | null;
 }
 /** The newest backups of a target that contain one database. */
 export interface Coverage {
@@ -168,7 +168,7 @@ export const backupQueries = (db: Db): BackupQueries => ({
       agentId,
       target,
       lastGood: summary,
-      lastProven: tested.get(key)?.summary ?? null,
+      lastTested: tested.get(key)?.summary ?? null,
     }));
   },
   coverage: async (agentId, target) => selectCoverage(db, { agentId, target }),

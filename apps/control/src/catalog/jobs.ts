@@ -70,8 +70,13 @@ type RestoreColumns = Pick<typeof jobs.$inferSelect, 'restoreMs' | 'restoredData
 function restoreColumnsOf(job: ControlJob): RestoreColumns {
   const none = { restoreMs: null, restoredDatabase: null, restoredBackupId: null };
   const result = job.state === 'succeeded' ? jobResultSchema.safeParse(job.result).data : undefined;
-  if (result?.command === 'restore')
-    return { restoreMs: result.durationMs, restoredDatabase: result.database, restoredBackupId: result.backupId };
+  // Some tables of a database measure neither the database nor the backup.
+  if (result?.command === 'restore' && result.scope.kind !== 'tables')
+    return {
+      restoreMs: result.durationMs,
+      restoredDatabase: result.scope.kind === 'server' ? null : result.scope.database,
+      restoredBackupId: result.backupId,
+    };
   if (result?.command === 'verify' && result.passed && result.reached >= RESTORE_TEST_LEVEL)
     return { ...none, restoreMs: result.durationMs, restoredBackupId: result.backupId };
   return none;
@@ -146,8 +151,10 @@ function selectCopies(db: Db, { agentId, target }: Required<Scoped>): RestoredCo
   return rows.flatMap((row) => {
     const { job } = recordOf(row);
     const result = jobResultSchema.safeParse(job.result).data;
-    if (result?.command !== 'restore' || result.into === result.database) return [];
-    return [{ name: result.into, of: result.database, jobId: job.jobId }];
+    if (result?.command !== 'restore' || result.scope.kind !== 'database') return [];
+    const { database } = result.scope;
+    const isBeside = job.spec.command === 'restore' && job.spec.request.into.way === 'new';
+    return isBeside && result.into !== database ? [{ name: result.into, of: database, jobId: job.jobId }] : [];
   });
 }
 

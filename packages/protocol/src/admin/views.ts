@@ -29,7 +29,7 @@ export const targetViewSchema = targetInventorySchema.extend({
   online: z.boolean(),
   lastGood: backupSummarySchema.nullable(),
   /** The newest good backup that was loaded into a server and passed. */
-  lastProven: backupSummarySchema.nullable(),
+  lastTested: backupSummarySchema.nullable(),
 });
 export type TargetView = z.infer<typeof targetViewSchema>;
 /** The states of a target and of a database; core/objectives explains and orders them. */
