@@ -57,7 +57,7 @@ export async function watchJob(jobId: string, options: WatchOptions): Promise<Jo
   }
 }
 
-/** The job stays open, for its host may come back and tell; but whoever waits, a timer say, must not wait for ever. */
+/** The job stays open, because its host may come back and report it; but a caller, such as a timer, must not wait forever. */
 function givenUp({ jobId, environment, host, state, hostSeenAt }: JobView): Failure {
   const since = hostSeenAt === null ? 'it never came' : `since ${new Date(hostSeenAt).toISOString()}`;
   const message = `host ${environment}/${host} is offline (${since}) and the time of the job is over; it is left open as ${state}`;

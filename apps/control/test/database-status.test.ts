@@ -45,7 +45,7 @@ test('a bad, suspect or missing backup is the newest of a database, and no recov
   expect(covered.get('shop')).toMatchObject({ newest: { state: 'missing' }, lastGood: null, lastTested: null });
 });
 
-test('a backup that its agent cannot restore is no recovery point of any database', async () => {
+test('a backup that its agent cannot restore gives no database a recovery point', async () => {
   const reason = { code: 'NEWER_FORMAT' as const, params: { part: 'method', name: 'physical' } };
   const older = summary(1, ['shop']);
   const covered = await coverageOf([older, summary(2, ['shop', 'crm'], { restorable: { ok: false, reason } })]);

@@ -84,7 +84,7 @@ export async function backup(context: CommandContext, selector: string, options:
   const clear = `lastgood verify ${shellWord(fullName(target))} ${shortId(result.backup.backupId)} --level 4`;
   const told = [
     '  suspect     its size is far from those before it, so it replaces none of them: look at the database;',
-    `              when it is right, prove the backup:  ${clear}`,
+    `              if it is right, restore-test the backup:  ${clear}`,
   ];
   context.output.answer({ job: jobDocument(job) }, () => [...resultLines(result), ...(suspect ? told : [])]);
   return exitStatusOf(result);
@@ -262,7 +262,7 @@ export async function undo(
   const restoreJobId = await jobIdOf(client, wanted);
   const restored = await client.job.query({ jobId: restoreJobId });
   if (restored.result?.command !== 'restore' || restored.result.setAsideAs === null)
-    throw new Failure('UNDO_IMPOSSIBLE', `job ${restoreJobId} is no restore that kept an old database aside`);
+    throw new Failure('UNDO_IMPOSSIBLE', `job ${restoreJobId} is not a restore that set old data aside`);
   const { into } = restored.result;
   await consent(
     context,

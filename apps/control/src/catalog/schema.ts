@@ -47,7 +47,7 @@ export const jobs = sqliteTable(
     endedAt: integer('ended_at'),
     /** When the end was recorded here, by the clock of the control plane; `endedAt` is by the clock of the host. */
     endRecordedAt: integer('end_recorded_at'),
-    /** How long a restore took, or a restore test that passed; null for all other jobs. */
+    /** The duration of a restore, or of a restore test that passed; null for all other jobs. */
     restoreMs: integer('restore_ms'),
     /** The database that was restored. */
     restoredDatabase: text('restored_database'),

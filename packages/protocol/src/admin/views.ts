@@ -115,7 +115,7 @@ export const jobViewSchema = z.object({
   hostOnline: z.boolean(),
   /** When the host last came or went; null when it never came. */
   hostSeenAt: z.number().nullable(),
-  /** All the time that the job had is over, its host is not there to say what became of it: nobody need wait. */
+  /** The job's time is over, and its host is not connected to report it: do not wait for it. */
   overdue: z.boolean(),
   progress: progressSchema.nullable(),
   error: wireErrorSchema.nullable(),
