@@ -23,10 +23,8 @@ export interface FleetOptions {
   /** The port of a proxy through which the agent reaches the control plane. */
   readonly through?: number;
   readonly allow?: object;
-  /** The engine of the targets; the first one is the default. */
-  readonly engine?: string;
-  /** How the servers of the targets are stopped and started. */
-  readonly service?: object;
+  /** Settings of every target, such as another engine and its service. */
+  readonly settings?: Readonly<Record<string, unknown>>;
   /** Connections of more targets, by name. */
   readonly targets?: Readonly<Record<string, object>>;
 }
@@ -70,12 +68,12 @@ export class Fleet implements AsyncDisposable {
         Object.entries({ shop: connection, ...options.targets }).map(([name, each]) => [
           name,
           {
-            engine: options.engine ?? 'postgres',
-            ...(options.service === undefined ? {} : { service: options.service }),
+            engine: 'postgres',
             labels: {},
             repository: 'local',
             connection: each,
             allow: options.allow ?? { restore: ['new', 'swap', 'in-place'], rotate: true },
+            ...options.settings,
           },
         ]),
       ),

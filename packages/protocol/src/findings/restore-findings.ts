@@ -20,6 +20,12 @@ export const RESTORE_REFUSALS = {
     remedy: 'Restore it with `--swap` or under a new name (`--to-new`).',
     refusal: 'NOT_FOUND',
   },
+  DATABASE_NOT_IN_BACKUP: {
+    severity: 'error',
+    message: 'the backup does not hold {subject}',
+    remedy: 'List the contents of the backup with `lastgood backups show`.',
+    refusal: 'NOT_FOUND',
+  },
   EXTENSION_NOT_INSTALLED: {
     severity: 'error',
     message: '{subject} is not installed on this server',
@@ -30,6 +36,12 @@ export const RESTORE_REFUSALS = {
     severity: 'error',
     message: 'the server was built without ICU, which sorts the source',
     remedy: 'Restore into a server that was built with ICU.',
+    refusal: 'RESTORE_FAILED',
+  },
+  NOT_THE_DEFAULT_DATABASE: {
+    severity: 'error',
+    message: '{subject} would not be mounted: this edition mounts only its default database, {default:quoted}',
+    remedy: 'Set `initial.dbms.default_database` of the server to the name of the database, then restart the server.',
     refusal: 'RESTORE_FAILED',
   },
   PREPARED_TRANSACTIONS: {
@@ -75,6 +87,24 @@ export const RESTORE_REFUSALS = {
     remedy: 'Restore into a server of at least the major version of the source.',
     refusal: 'RESTORE_FAILED',
   },
+  SERVER_VERSION_UNKNOWN: {
+    severity: 'error',
+    message: 'the version of the server ({server}) cannot be compared with that of the source ({source})',
+    remedy: 'Restore into a server of a released version.',
+    refusal: 'TOOL_VERSION',
+  },
+  SERVICE_NOT_CONFIGURED: {
+    severity: 'error',
+    message: 'the agent file names no service, so the server cannot be stopped and started',
+    remedy: 'Add `service` to the target in the agent file.',
+    refusal: 'SERVICE_NOT_FOUND',
+  },
+  STORE_FORMAT_UNSUPPORTED: {
+    severity: 'error',
+    message: '{subject} has the store format {format}, which this edition of the server cannot read',
+    remedy: 'Restore into a server of the edition of the source.',
+    refusal: 'RESTORE_FAILED',
+  },
   SERVER_SPACE_LOW: {
     severity: 'error',
     message: 'the restore needs {needed:bytes}, the disk of the server has {free:bytes}',
@@ -92,6 +122,16 @@ export const RESTORE_REFUSALS = {
 
 /** What a person should know before a restore, or after it. */
 export const RESTORE_FINDINGS = {
+  ACCOUNTS_KEPT: {
+    severity: 'info',
+    message: 'users and roles are not restored: those of the server stay',
+    remedy: null,
+  },
+  ACCOUNTS_REPLACED: {
+    severity: 'warning',
+    message: 'all users, roles and passwords of the server are replaced by those of the backup',
+    remedy: 'The agent must be able to log in with the password of its agent file before and after the restore.',
+  },
   BOOTSTRAP_ROLE_REDUCED: {
     severity: 'warning',
     message:
@@ -125,6 +165,17 @@ export const RESTORE_FINDINGS = {
       'partitions that the backup does not hold are dropped with their rows, for their tables are replaced: {partitions:list}',
     remedy: null,
   },
+  PAUSE_TOO_LONG: {
+    severity: 'warning',
+    message:
+      'the server is expected to be down for {expected:count} s; the agent file allows backups {allowed:count} s',
+    remedy: null,
+  },
+  PLUGIN_MISSING: {
+    severity: 'warning',
+    message: '{subject} was in the plugins folder of the source and is missing here',
+    remedy: 'Install the plugin if the data or the applications need it.',
+  },
   PROPERTY_DIFFERS: {
     severity: 'warning',
     message: '{property} of the database is {found}, that of the source {source}',
@@ -150,6 +201,16 @@ export const RESTORE_FINDINGS = {
   SERVER_NEWER_THAN_SOURCE: {
     severity: 'warning',
     message: 'the backup is of version {source}, the server is newer ({server})',
+    remedy: null,
+  },
+  SERVER_NOT_RUNNING: {
+    severity: 'warning',
+    message: 'the server is not running, so its version and databases are those of its files; the restore starts it',
+    remedy: null,
+  },
+  SERVER_PATCH_OLDER_THAN_SOURCE: {
+    severity: 'warning',
+    message: 'the backup is of version {source}, the server is an older patch of the same release ({server})',
     remedy: null,
   },
   SESSIONS_WILL_END: {
@@ -178,5 +239,10 @@ export const RESTORE_FINDINGS = {
     severity: 'warning',
     message: '{subject} could not be filled: {reason}',
     remedy: 'Fill it later with REFRESH MATERIALIZED VIEW.',
+  },
+  WRITTEN_AFTER_RESTORE: {
+    severity: 'warning',
+    message: '{subject} was written to before it could be compared with its backup',
+    remedy: 'The store was checked before it was swapped in. Compare the data yourself if in doubt.',
   },
 } as const satisfies Record<string, FindingDefinition>;
