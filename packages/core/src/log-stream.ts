@@ -24,6 +24,8 @@ export interface StreamCheck {
 export interface LogStream {
   /** Names the log in the repository. */
   readonly id: string;
+  /** How often the agent calls `check`. */
+  readonly checkEveryMs: number;
   /** False: the agent file turns the stream off, and `remove` takes back what it holds at the server. */
   readonly isEnabled: boolean;
   /** Stores the log until the signal aborts. Throws a Failure when it cannot go on; STREAM_STOPPED when that needs a person. */
