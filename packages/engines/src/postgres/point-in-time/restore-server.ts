@@ -266,8 +266,7 @@ async function recover({ parts, point, folder, owner }: CopyRun, source: Recover
     await server.stop();
     const { lastXactAt } = server.point;
     // What was asked for by time is the state at that time, however long before it the last commit was.
-    const isByTime = plan.stop.kind === 'time';
-    return { counts, reached: formatInstant(isByTime ? reaches : (lastXactAt ?? reaches)) };
+    return { counts, reached: formatInstant(plan.reachesAt ?? lastXactAt ?? reaches) };
   } finally {
     await rm(socketFolder, { recursive: true, force: true });
   }
