@@ -23,6 +23,10 @@ export interface FleetOptions {
   /** The port of a proxy through which the agent reaches the control plane. */
   readonly through?: number;
   readonly allow?: object;
+  /** The engine of the targets; the first one is the default. */
+  readonly engine?: string;
+  /** How the servers of the targets are stopped and started. */
+  readonly service?: object;
   /** Connections of more targets, by name. */
   readonly targets?: Readonly<Record<string, object>>;
 }
@@ -66,7 +70,8 @@ export class Fleet implements AsyncDisposable {
         Object.entries({ shop: connection, ...options.targets }).map(([name, each]) => [
           name,
           {
-            engine: 'postgres',
+            engine: options.engine ?? 'postgres',
+            ...(options.service === undefined ? {} : { service: options.service }),
             labels: {},
             repository: 'local',
             connection: each,

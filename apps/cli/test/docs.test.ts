@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { ERROR_CATALOG, FINDING_CATALOG, ROTATION_REASONS } from '@lastgood/protocol';
+import { ERROR_CATALOG, EXIT_STATUS, FINDING_CATALOG, ROTATION_REASONS } from '@lastgood/protocol';
 import type { Command } from 'commander';
 import { expect, test } from 'vitest';
 import { buildProgram } from '../src/index.ts';
@@ -29,10 +29,27 @@ test('every command of the program is in docs/cli.md with every option', () => {
   expect(missing).toEqual([]);
 });
 
-test('docs/cli.md tells of no command that does not exist', () => {
+test('docs/cli.md names only commands that exist', () => {
   const known = new Set(commandsOf(program, 'lastgood').map(({ path }) => path));
   const told = [...page('cli.md').matchAll(/^### `([^`\n]+)`/gm)].map((found) => found[1] ?? '');
   expect(told.filter((path) => !known.has(path))).toEqual([]);
+});
+
+test('the exit statuses of docs/cli.md are those of the catalog', () => {
+  const rows = [...page('cli.md').matchAll(/^\| (\d+) \| (.*) \|$/gm)].map((row) => [Number(row[1]), row[2]]);
+  expect(rows).toEqual(Object.values(EXIT_STATUS).map(({ status, meaning }) => [status, meaning]));
+});
+
+test('every argument and option has a text in its help', () => {
+  const textless = (command: Command, path: string): string[] => [
+    ...command.registeredArguments
+      .filter(({ description }) => description === '')
+      .map((each) => `${path} ${each.name()}`),
+    ...command.options.filter(({ description }) => description === '').map(({ flags }) => `${path} ${flags}`),
+    ...(command.description() === '' ? [path] : []),
+    ...command.commands.flatMap((child) => textless(child, `${path} ${child.name()}`)),
+  ];
+  expect(textless(program, 'lastgood')).toEqual([]);
 });
 
 test('every error code is in docs/errors.md with its exit status and its remedy, and no other is', () => {

@@ -52,6 +52,8 @@ export interface LogStreamInfo {
 }
 /** What the agent file gives an engine beside the connection. */
 export interface EngineServices {
+  /** The name of the target: what a person types to consent to the restore of the whole server. */
+  readonly target: string;
   /** Stops and starts the database server; null when the agent file names no service for the target. */
   readonly service: ServiceControl | null;
   /** The folders that a restore may fill, by the names that the agent file gives them. */

@@ -1,8 +1,9 @@
 import { type BackupMethodSupport, type EngineDefinition, Failure } from '@lastgood/core';
 import { postgres } from './postgres/definition.ts';
+import { redis } from './redis/definition.ts';
 
 /** Every engine of this version. A new one is added here and nowhere else outside its folder. */
-export const engines: readonly [EngineDefinition, ...EngineDefinition[]] = [postgres];
+export const engines: readonly [EngineDefinition, ...EngineDefinition[]] = [postgres, redis];
 
 /** The backups that this version can restore. */
 export const supportedMethods: readonly BackupMethodSupport[] = engines.flatMap(({ name, methods }) =>

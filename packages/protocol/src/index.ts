@@ -20,6 +20,7 @@ export { MAX_ATTEMPTS } from './delivery/control-settle.ts';
 export { boundedText, boundedValue, sizeOf } from './delivery/event-size.ts';
 export * from './delivery/history.ts';
 export * from './errors.ts';
+export * from './exit-status.ts';
 export * from './findings/finding.ts';
 export * from './findings/finding-catalog.ts';
 export { fillTemplate, type MessageParams } from './findings/message-template.ts';

@@ -46,7 +46,7 @@ function unseal(key: string, sealed: string): string {
   return text;
 }
 
-/** Hears of one committed change. */
+/** Receives each committed change. */
 export type Subscriber = (before: AgentLedger, after: AgentLedger) => void;
 export interface Applied<T> {
   readonly before: AgentLedger;

@@ -1,6 +1,9 @@
 import { BACKUP_FINDINGS } from './backup-findings.ts';
 import type { FindingDefinition } from './finding-definition.ts';
+import { PERSISTENCE_FINDINGS } from './persistence-findings.ts';
 import { RESTORE_FINDINGS, RESTORE_REFUSALS } from './restore-findings.ts';
+import { SERVER_RESTORE_REFUSALS, SERVER_RESTORE_WARNINGS } from './server-restore-findings.ts';
+import { SNAPSHOT_FINDINGS } from './snapshot-findings.ts';
 import { STATUS_FINDINGS } from './status-findings.ts';
 import { STREAM_FINDINGS } from './stream-findings.ts';
 import { DIFFERENCE_FINDINGS, STORED_FINDINGS } from './verification-findings.ts';
@@ -9,11 +12,15 @@ import { DIFFERENCE_FINDINGS, STORED_FINDINGS } from './verification-findings.ts
 export const FINDING_CATALOG = {
   ...STORED_FINDINGS,
   ...DIFFERENCE_FINDINGS,
+  ...SNAPSHOT_FINDINGS,
   ...BACKUP_FINDINGS,
   ...RESTORE_REFUSALS,
+  ...SERVER_RESTORE_REFUSALS,
   ...RESTORE_FINDINGS,
+  ...SERVER_RESTORE_WARNINGS,
+  ...PERSISTENCE_FINDINGS,
   ...STATUS_FINDINGS,
   ...STREAM_FINDINGS,
 } as const satisfies Record<string, FindingDefinition>;
 export type FindingCode = keyof typeof FINDING_CATALOG;
-export type RefusalCode = keyof typeof RESTORE_REFUSALS;
+export type RefusalCode = keyof typeof RESTORE_REFUSALS | keyof typeof SERVER_RESTORE_REFUSALS;

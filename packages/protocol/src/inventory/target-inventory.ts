@@ -12,7 +12,14 @@ export const targetInventorySchema = z.object({
   version: z.string().nullable(),
   systemId: z.string().nullable(),
   sizeBytes: z.number().nullable(),
-  databases: z.array(z.object({ name: z.string(), sizeBytes: z.number() })),
+  databases: z.array(
+    z.object({
+      name: z.string(),
+      sizeBytes: z.number(),
+      /** The agent file excludes it from backups. */
+      excluded: z.boolean().optional(),
+    }),
+  ),
   /** The target is degraded when one has severity `error`. */
   findings: z.array(findingSchema),
   /** Absent when the target has no log stream. */
