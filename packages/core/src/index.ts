@@ -6,6 +6,7 @@ export * from './engine-context.ts';
 export * from './exit-status.ts';
 export * from './expected-size.ts';
 export * from './failure.ts';
+export * from './log-stream.ts';
 export * from './object-store.ts';
 export * from './recovery/backup-selection.ts';
 export * from './recovery/dependencies.ts';

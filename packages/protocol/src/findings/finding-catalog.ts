@@ -5,6 +5,7 @@ import { RESTORE_FINDINGS, RESTORE_REFUSALS } from './restore-findings.ts';
 import { SERVER_RESTORE_REFUSALS, SERVER_RESTORE_WARNINGS } from './server-restore-findings.ts';
 import { SNAPSHOT_FINDINGS } from './snapshot-findings.ts';
 import { STATUS_FINDINGS } from './status-findings.ts';
+import { STREAM_FINDINGS } from './stream-findings.ts';
 import { DIFFERENCE_FINDINGS, STORED_FINDINGS } from './verification-findings.ts';
 
 /** Every finding, by code (docs/findings.md). Codes are stable, messages are not. */
@@ -19,6 +20,7 @@ export const FINDING_CATALOG = {
   ...SERVER_RESTORE_WARNINGS,
   ...PERSISTENCE_FINDINGS,
   ...STATUS_FINDINGS,
+  ...STREAM_FINDINGS,
 } as const satisfies Record<string, FindingDefinition>;
 export type FindingCode = keyof typeof FINDING_CATALOG;
 export type RefusalCode = keyof typeof RESTORE_REFUSALS | keyof typeof SERVER_RESTORE_REFUSALS;
