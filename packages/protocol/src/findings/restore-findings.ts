@@ -34,7 +34,7 @@ export const RESTORE_REFUSALS = {
   },
   FOLDER_OF_ROOT: {
     severity: 'error',
-    message: 'the restore folder {folder:quoted} belongs to root, and PostgreSQL does not run as root',
+    message: 'the restore folder {folder:quoted} belongs to root, and the server does not run as root',
     remedy: 'Give the folder to the user that is to run the restored server (chown).',
     refusal: 'RESTORE_FAILED',
   },
@@ -70,7 +70,7 @@ export const RESTORE_REFUSALS = {
   },
   PROGRAMS_MISSING: {
     severity: 'error',
-    message: 'the programs of PostgreSQL {version} are not installed on this host',
+    message: 'the programs of version {version} of the server are not installed on this host',
     remedy: 'Install the server package of the same major version, or set `binDir` of the target.',
     refusal: 'TOOL_NOT_FOUND',
   },
@@ -207,7 +207,7 @@ export const RESTORE_FINDINGS = {
   },
   RECOVERY_ENDS_AT_GAP: {
     severity: 'warning',
-    message: 'WAL that is stored behind a gap is not used: the restore ends at {position}',
+    message: 'the restore ends at {position}, because WAL behind a gap is not used',
     remedy: null,
   },
   REPLICATION_SLOTS_LEFT: {

@@ -42,7 +42,7 @@ export const STREAM_FINDINGS = {
     severity: 'error',
     message:
       'max_slot_wal_keep_size is -1: while the agent is away, the slot of the stream could fill the disk of the server',
-    remedy: "Set a cap: ALTER SYSTEM SET max_slot_wal_keep_size = '10GB'; SELECT pg_reload_conf();",
+    remedy: 'Set max_slot_wal_keep_size on the server, such as 10GB, and reload its configuration.',
   },
   WAL_STREAM_FAILED: {
     severity: 'error',
@@ -53,6 +53,6 @@ export const STREAM_FINDINGS = {
     severity: 'warning',
     message:
       'the role of the agent may not close WAL segments: WAL is stored when a segment is full, however long that takes',
-    remedy: 'GRANT EXECUTE ON FUNCTION pg_switch_wal() TO the role of the agent.',
+    remedy: 'Grant the role of the agent the right to switch WAL segments, as the page on points in time shows.',
   },
 } as const satisfies Record<string, FindingDefinition>;
