@@ -89,7 +89,8 @@ CREATE TABLE `ledgers` (
 	`complete_since` integer,
 	`epoch` integer NOT NULL,
 	`command_seq` integer NOT NULL,
-	`acked` integer NOT NULL
+	`acked` integer NOT NULL,
+	`schedules` text
 );
 --> statement-breakpoint
 CREATE TABLE `meta` (

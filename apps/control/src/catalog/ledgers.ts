@@ -59,9 +59,12 @@ export const ledgerAppliers: Appliers<LedgerChange> = {
   ledger: (db, change) => {
     const { agentId, mergedIncarnation, completeSince, epoch, commandSeq, acked } = change.after;
     const counters = { agentId, mergedIncarnation, completeSince, epoch, commandSeq, acked };
+    const { schedules } = change.after;
+    // A set is large and rarely changes.
+    const set = change.before?.schedules === schedules ? counters : { ...counters, schedules };
     db.insert(schema.ledgers)
-      .values(counters)
-      .onConflictDoUpdate({ target: schema.ledgers.agentId, set: counters })
+      .values({ ...counters, schedules })
+      .onConflictDoUpdate({ target: schema.ledgers.agentId, set })
       .run();
     saveJobs(db, change);
     saveOutbox(db, change.before, change.after);
@@ -86,6 +89,7 @@ export const ledgerQueries = (db: Db): LedgerQueries => ({
       .map((row) => ({
         ...row,
         incarnation,
+        schedules: row.schedules as ControlLedger['schedules'],
         jobs: new Map((jobs.get(row.agentId) ?? []).map((job) => [job.jobId, job.job as ControlJob])),
         outbox: (commands.get(row.agentId) ?? []).map((command) => command.command as AgentCommand),
       }));

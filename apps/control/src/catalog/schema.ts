@@ -30,6 +30,8 @@ export const ledgers = sqliteTable('ledgers', {
   epoch: integer('epoch').notNull(),
   commandSeq: integer('command_seq').notNull(),
   acked: integer('acked').notNull(),
+  /** The schedules that the agent is to hold; null before the first fleet file. */
+  schedules: json<unknown>('schedules'),
 });
 
 export const jobs = sqliteTable(

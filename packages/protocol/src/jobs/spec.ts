@@ -41,7 +41,13 @@ export const jobSpecSchema = z.discriminatedUnion('command', [
     databases: z.array(databaseNameSchema).min(1).max(1000).nullable(),
     digests: z.boolean(),
   }),
-  z.object({ command: z.literal('verify'), ...onTarget, backupId: uuidSchema, level: verificationLevelSchema }),
+  z.object({
+    command: z.literal('verify'),
+    ...onTarget,
+    /** Null: the newest good backup at the time the job runs. */
+    backupId: uuidSchema.nullable(),
+    level: verificationLevelSchema,
+  }),
   z.object({
     command: z.literal('rotate'),
     ...onTarget,
