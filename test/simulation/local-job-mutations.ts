@@ -1,6 +1,6 @@
 import type { ControlJob, ControlLedger } from '@lastgood/protocol';
-import { changeJobs, type Mutation, real, reduceWith } from './mutated-reducers.ts';
-import { type Faults, ordinary, zombies } from './world.ts';
+import { type Faults, ordinary, rollbacks, zombies } from './faults.ts';
+import { changeJobs, type Mutation, real, reduceWith, withoutDuty } from './mutated-reducers.ts';
 
 const scheduled: Faults = { ...ordinary, name: 'ordinary, with schedules', schedules: 1 };
 /** Agents that soon forget what has ended. */
@@ -14,6 +14,8 @@ function asCommands(ledger: ControlLedger, reduce: (ledger: ControlLedger) => Co
   return changeJobs(reduce(bare), (job) => ({ ...job, origin: origins.get(job.jobId) ?? job.origin }));
 }
 
+const setBack: Faults = { ...rollbacks, name: 'rollbacks, with schedules', schedules: 1 };
+
 /** The rules for jobs that an agent creates itself, removed one at a time. */
 export const localJobMutations: readonly Mutation[] = [
   {
@@ -21,7 +23,10 @@ export const localJobMutations: readonly Mutation[] = [
     without: 'an occurrence that was forgotten is created again',
     faults: forgetful,
     protocol: reduceWith({
-      createLocalJob: (ledger, ...rest) => real.createLocalJob({ ...ledger, mintedIds: new Map() }, ...rest),
+      handleOccurrences: (ledger, ...rest) => {
+        const next = real.handleOccurrences({ ...ledger, mintedIds: new Map() }, ...rest);
+        return { ...next, mintedIds: new Map([...ledger.mintedIds, ...next.mintedIds]) };
+      },
     }),
   },
   {
@@ -57,5 +62,22 @@ export const localJobMutations: readonly Mutation[] = [
         return { ...received, ledger: { ...received.ledger, completeSince: null } };
       },
     }),
+  },
+  {
+    rule: 'R8',
+    without: 'a host that was set back keeps its old schedules',
+    faults: setBack,
+    protocol: reduceWith({
+      receiveHello: (ledger, input, ...rest) => {
+        const schedules = ledger.schedules?.revision ?? null;
+        return real.receiveHello(ledger, { ...input, schedules }, ...rest);
+      },
+    }),
+  },
+  {
+    rule: 'R1',
+    without: 'an instant is journaled as handled before its job',
+    faults: scheduled,
+    protocol: withoutDuty('journalOccurrencesWhole'),
   },
 ];
