@@ -14,6 +14,13 @@ function asCommands(ledger: ControlLedger, reduce: (ledger: ControlLedger) => Co
   return changeJobs(reduce(bare), (job) => ({ ...job, origin: origins.get(job.jobId) ?? job.origin }));
 }
 
+/** Catalog and host go back at the same time, and little else fails: rotations end, and are due again. */
+const bothSetBack: Faults = {
+  ...zombies,
+  name: 'host and catalog set back together',
+  ...{ schedules: 1, agents: 1, steps: 600, crash: 0.002, innerCrash: 0, cut: 0.002, loss: 0, hold: 0, redial: 0 },
+  ...{ clock: 0, rollback: 0, restore: 0, calamity: 0.02 },
+};
 const setBack: Faults = { ...rollbacks, name: 'rollbacks, with schedules', schedules: 1 };
 
 /** The rules for jobs that an agent creates itself, removed one at a time. */
@@ -55,7 +62,7 @@ export const localJobMutations: readonly Mutation[] = [
   {
     rule: 'R18',
     without: 'an occurrence from the lost days of a catalog may start',
-    faults: { ...zombies, name: 'zombies, with schedules', schedules: 1 },
+    faults: bothSetBack,
     protocol: reduceWith({
       receiveHello: (...input) => {
         const received = real.receiveHello(...input);
