@@ -37,7 +37,7 @@ const rest = await residentBytes(fleet.agentPid);
 const rows: string[][] = [];
 for (const gigabytes of [0.2, 2, 4]) {
   await grow(gigabytes);
-  const jobId = await fleet.send({ command: 'backup', target: 'shop', databases: ['bench'], digests: false });
+  const jobId = await fleet.send({ command: 'backup', target: 'shop', method: null, contents: ['bench'], options: {} });
   const job = await fleet.ended(jobId);
   if (job.state !== 'succeeded') throw new TypeError(`backup ${job.state}: ${job.error?.message}`);
   rows.push([

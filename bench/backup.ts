@@ -91,7 +91,7 @@ async function lastgood(): Promise<Row[]> {
       },
       'bench',
     );
-    const facts = await engine.backup({ databases: ['bench'], digests: false }, writer, context);
+    const facts = await engine.backup({ method: 'logical', contents: ['bench'], options: {} }, writer, context);
     const { manifest } = await writer.publish(facts, new Date().toISOString());
     stored = manifest.objects.reduce((sum, object) => sum + object.stored.size, 0);
     rawBytes = manifest.objects.reduce((sum, object) => sum + object.produced.size, 0);

@@ -173,7 +173,7 @@ async function command(host: string): Promise<void> {
   const start = performance.now();
   const job = await client.createJob.mutate({
     target: `bench/${host}/db`,
-    spec: { command: 'backup', target: 'db', databases: null, digests: false },
+    spec: { command: 'backup', target: 'db', method: null, contents: null, options: {} },
     idempotencyKey: randomUUID(),
   });
   sentAt.set(job.jobId, start);

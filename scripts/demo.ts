@@ -4,7 +4,7 @@ import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs, styleText } from 'node:util';
-import { formatFinding, type JobResult, type JobSpec } from '@lastgood/protocol';
+import { formatFinding, type JobResult, type JobSpec, type RestoreRequest } from '@lastgood/protocol';
 import {
   type AdminClient,
   adminClient,
@@ -79,7 +79,13 @@ async function runMainJob(client: AdminClient, server: Awaited<ReturnType<typeof
   };
   const before = await digest();
   print('backing up all databases: dumps, globals and a fingerprint of every table, each database from one snapshot');
-  const backup = await run(client, { command: 'backup', target: 'shop', databases: null, digests: true });
+  const backup = await run(client, {
+    command: 'backup',
+    target: 'shop',
+    method: null,
+    contents: null,
+    options: { digests: true },
+  });
   print(
     `${styleText('green', '✓')} backup ${backup.backup.backupId}: ${megabytes(backup.backup.producedBytes)} stored as ${megabytes(backup.backup.storedBytes)}, read back and compared (${seconds(backup.durationMs)})`,
   );
@@ -94,28 +100,32 @@ async function runMainJob(client: AdminClient, server: Awaited<ReturnType<typeof
   );
   await server.query('shop', 'drop table orders cascade');
   print(`${styleText('red', '✗')} dropped table orders on purpose`);
-  const mode = { type: 'swap', database: 'shop' } as const;
-  const { plan } = await run(client, { command: 'plan', target: 'shop', backupId: backup.backup.backupId, mode });
+  const request: RestoreRequest = {
+    scope: { kind: 'database', database: 'shop' },
+    point: { kind: 'backup', backupId: backup.backup.backupId },
+    into: { way: 'swap' },
+    options: {},
+  };
+  const { plan } = await run(client, { command: 'plan', target: 'shop', request });
   print(
-    `plan ${plan.hash.slice(0, 12)}: reads ${megabytes(plan.readBytes)}, replaces ${plan.overwrites.join(', ') || 'nothing'}; the old database is set aside for undo`,
+    `plan ${plan.hash.slice(0, 12)}: reads ${megabytes(plan.readBytes)}, replaces ${plan.replaces.join(', ') || 'nothing'}; the old database is set aside for undo`,
   );
   const restore = await run(client, {
     command: 'restore',
     target: 'shop',
-    backupId: backup.backup.backupId,
-    mode,
+    request,
     planHash: plan.hash,
   });
   const after = await digest();
   if (after !== before) throw new Error('the restored table differs from the original');
   print(
-    `${styleText('green', '✓')} restored by swap: ${restore.tables} tables, ${restore.rows} rows (${seconds(restore.durationMs)}); table orders equals the original`,
+    `${styleText('green', '✓')} restored by swap: ${restore.counts.map(({ label, value }) => `${value} ${label}`).join(', ')} (${seconds(restore.durationMs)}); table orders equals the original`,
   );
   const rows: [string, string][] = [
     ['backup', seconds(backup.durationMs)],
     ['restore test (level 6)', seconds(verified.durationMs)],
     ['restore time (measured)', seconds(restore.durationMs)],
-    ['old database set aside as', restore.oldKeptAs ?? '-'],
+    ['old database set aside as', restore.setAsideAs ?? '-'],
   ];
   const instant = new Date(backup.backup.recoveryPoint).toLocaleString('sv', { timeZoneName: 'longOffset' });
   console.log(`\n${styleText('bold', 'Recovery point if the server died now:')} ${instant}`);

@@ -65,7 +65,7 @@ test.skipIf(!zstd)(
       log: () => undefined,
     };
     const engine = createPostgresEngine(source.connection);
-    const facts = await engine.backup({ databases: ['shop'], digests: false }, writer, context);
+    const facts = await engine.backup({ method: 'logical', contents: ['shop'], options: {} }, writer, context);
     await writer.publish(facts, new Date().toISOString());
 
     const place = { REPOSITORY: path, ENVIRONMENT: 'prod', HOST: 'db-1', TARGET: 'shop', BACKUP: backupId };

@@ -1,6 +1,6 @@
 /** Repeats the main job with the bundled agent that `npm run build` creates. */
 import { join } from 'node:path';
-import { root, seedShop, startPostgres, temporaryFolder } from '@lastgood/testkit';
+import { aRestoreRequest, root, seedShop, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, expect, test } from 'vitest';
 import { Fleet } from '../support/fleet.ts';
 
@@ -13,18 +13,29 @@ test('the built agent backs up, verifies at level 6, restores by swap and undoes
   const { path } = cleanup.use(await temporaryFolder());
   const agent = join(root, 'apps/agent/dist/main.mjs');
   const fleet = cleanup.use(await Fleet.start(path, server.connection, { agent }));
-  const backup = await fleet.run({ command: 'backup', target: 'shop', databases: ['shop'], digests: true });
+  const backup = await fleet.run({
+    command: 'backup',
+    target: 'shop',
+    method: null,
+    contents: ['shop'],
+    options: { digests: true },
+  });
   if (backup.result?.command !== 'backup') throw new TypeError(JSON.stringify(backup.error));
   const { backupId } = backup.result.backup;
   for (const level of [4, 6] as const) {
     const verified = await fleet.run({ command: 'verify', target: 'shop', backupId, level });
     expect(verified).toMatchObject({ state: 'succeeded', result: { passed: true, reached: level, findings: [] } });
   }
-  const mode = { type: 'swap', database: 'shop' } as const;
-  const planned = await fleet.run({ command: 'plan', target: 'shop', backupId, mode });
+  const mode = { way: 'swap', database: 'shop' } as const;
+  const planned = await fleet.run({ command: 'plan', target: 'shop', request: aRestoreRequest(backupId, mode) });
   if (planned.result?.command !== 'plan') throw new TypeError(JSON.stringify(planned.error));
   const { hash } = planned.result.plan;
-  const restored = await fleet.run({ command: 'restore', target: 'shop', backupId, mode, planHash: hash });
+  const restored = await fleet.run({
+    command: 'restore',
+    target: 'shop',
+    request: aRestoreRequest(backupId, mode),
+    planHash: hash,
+  });
   expect(restored.state).toBe('succeeded');
   const undone = await fleet.run({ command: 'undo', target: 'shop', restoreJobId: restored.jobId });
   expect(undone).toMatchObject({ state: 'succeeded', error: null });

@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JobResult, JobView } from '@lastgood/protocol';
-import { lyingTool, seedShop, startPostgres, temporaryFolder, waitFor } from '@lastgood/testkit';
+import { aRestoreRequest, lyingTool, seedShop, startPostgres, temporaryFolder, waitFor } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Fleet } from '../support/fleet.ts';
 import { findLeftovers, runningTools } from '../support/leftovers.ts';
@@ -32,8 +32,16 @@ const content = async (database: string): Promise<unknown> =>
     "select count(*) as n, md5(string_agg(md5(o::text), '' order by md5(o::text))) as d from orders o",
   );
 async function freshBackup(): Promise<string> {
-  return resultOf(await fleet.run({ command: 'backup', target: 'shop', databases: ['shop'], digests: true }), 'backup')
-    .backup.backupId;
+  return resultOf(
+    await fleet.run({
+      command: 'backup',
+      target: 'shop',
+      method: null,
+      contents: ['shop'],
+      options: { digests: true },
+    }),
+    'backup',
+  ).backup.backupId;
 }
 
 test('a verification at level 6 finds the backup equal to its source', async () => {
@@ -55,13 +63,21 @@ test('a later verification at a lower level does not replace a restore test', as
 
 test('a restore to a new name equals the source and does not change it', async () => {
   const backupId = await freshBackup();
-  const mode = { type: 'new', database: 'shop', as: 'shop_copy' } as const;
-  const { plan } = resultOf(await fleet.run({ command: 'plan', target: 'shop', backupId, mode }), 'plan');
+  const mode = { way: 'new', database: 'shop', as: 'shop_copy' } as const;
+  const { plan } = resultOf(
+    await fleet.run({ command: 'plan', target: 'shop', request: aRestoreRequest(backupId, mode) }),
+    'plan',
+  );
   const restored = resultOf(
-    await fleet.run({ command: 'restore', target: 'shop', backupId, mode, planHash: plan.hash }),
+    await fleet.run({
+      command: 'restore',
+      target: 'shop',
+      request: aRestoreRequest(backupId, mode),
+      planHash: plan.hash,
+    }),
     'restore',
   );
-  expect(restored).toMatchObject({ into: 'shop_copy', oldKeptAs: null });
+  expect(restored).toMatchObject({ into: 'shop_copy', setAsideAs: null });
   expect(await content('shop_copy')).toEqual(await content('shop'));
 });
 
@@ -69,16 +85,32 @@ test('a swap restore brings back a lost table, and undo reverts the swap', async
   const backupId = await freshBackup();
   const before = await content('shop');
   await server.query('shop', 'drop table orders cascade');
-  const mode = { type: 'swap', database: 'shop' } as const;
-  const { plan } = resultOf(await fleet.run({ command: 'plan', target: 'shop', backupId, mode }), 'plan');
-  const jobId = await fleet.send({ command: 'restore', target: 'shop', backupId, mode, planHash: plan.hash });
+  const mode = { way: 'swap', database: 'shop' } as const;
+  const { plan } = resultOf(
+    await fleet.run({ command: 'plan', target: 'shop', request: aRestoreRequest(backupId, mode) }),
+    'plan',
+  );
+  const jobId = await fleet.send({
+    command: 'restore',
+    target: 'shop',
+    request: aRestoreRequest(backupId, mode),
+    planHash: plan.hash,
+  });
   resultOf(await fleet.ended(jobId), 'restore');
   expect(await content('shop')).toEqual(before);
   resultOf(await fleet.run({ command: 'undo', target: 'shop', restoreJobId: jobId }), 'undo');
   await expect(content('shop')).rejects.toThrow('orders');
-  const again = resultOf(await fleet.run({ command: 'plan', target: 'shop', backupId, mode }), 'plan');
+  const again = resultOf(
+    await fleet.run({ command: 'plan', target: 'shop', request: aRestoreRequest(backupId, mode) }),
+    'plan',
+  );
   resultOf(
-    await fleet.run({ command: 'restore', target: 'shop', backupId, mode, planHash: again.plan.hash }),
+    await fleet.run({
+      command: 'restore',
+      target: 'shop',
+      request: aRestoreRequest(backupId, mode),
+      planHash: again.plan.hash,
+    }),
     'restore',
   );
   expect(await content('shop')).toEqual(before);
@@ -90,8 +122,7 @@ test('a restore whose plan has changed is refused and changes nothing', async ()
   const job = await fleet.run({
     command: 'restore',
     target: 'shop',
-    backupId,
-    mode: { type: 'swap', database: 'shop' },
+    request: aRestoreRequest(backupId, { way: 'swap', database: 'shop' }),
     planHash: 'a'.repeat(64),
   });
   expect(job).toMatchObject({ state: 'failed', error: { code: 'PLAN_CHANGED' } });
@@ -121,7 +152,13 @@ test.for(['accepted', 'running', 'engine-done', 'published', 'finished', 'report
     await fleet.killAgent();
     await fleet.startAgent({ LASTGOOD_FAULT: point });
     await fleet.untilOnline();
-    const jobId = await fleet.send({ command: 'backup', target: 'shop', databases: ['shop'], digests: false });
+    const jobId = await fleet.send({
+      command: 'backup',
+      target: 'shop',
+      method: null,
+      contents: ['shop'],
+      options: {},
+    });
     await fleet.agentEnded();
     await fleet.startAgent();
     const job = await fleet.ended(jobId);
@@ -134,7 +171,13 @@ test.for(['accepted', 'running', 'engine-done', 'published', 'finished', 'report
 
 test('C1, K3: a control plane killed during a backup records its outcome after a restart', async () => {
   await fleet.untilOnline();
-  const jobId = await fleet.send({ command: 'backup', target: 'shop', databases: ['shop'], digests: true });
+  const jobId = await fleet.send({
+    command: 'backup',
+    target: 'shop',
+    method: null,
+    contents: ['shop'],
+    options: { digests: true },
+  });
   await fleet.until(jobId, 'the backup to start', (job) => job.state !== 'queued');
   await fleet.killControl();
   await fleet.startControl();
@@ -153,8 +196,11 @@ const countStaging = async (): Promise<number> =>
 test('F2: an agent killed during a restore keeps the old data and reports the restore as interrupted', async () => {
   const backupId = await freshBackup();
   const before = await content('shop');
-  const mode = { type: 'swap', database: 'shop' } as const;
-  const { plan } = resultOf(await fleet.run({ command: 'plan', target: 'shop', backupId, mode }), 'plan');
+  const mode = { way: 'swap', database: 'shop' } as const;
+  const { plan } = resultOf(
+    await fleet.run({ command: 'plan', target: 'shop', request: aRestoreRequest(backupId, mode) }),
+    'plan',
+  );
   await fleet.killAgent();
   const tools = join(fleet.folder, 'tools');
   await mkdir(tools);
@@ -162,7 +208,12 @@ test('F2: an agent killed during a restore keeps the old data and reports the re
   await connectWith({ ...server.connection, binDir: tools });
   await fleet.startAgent();
   await fleet.untilOnline();
-  const jobId = await fleet.send({ command: 'restore', target: 'shop', backupId, mode, planHash: plan.hash });
+  const jobId = await fleet.send({
+    command: 'restore',
+    target: 'shop',
+    request: aRestoreRequest(backupId, mode),
+    planHash: plan.hash,
+  });
   await waitFor('pg_restore to hang', 60_000, forever, async () =>
     (await runningTools(server)).some((line) => line.startsWith('sleep infinity')) ? true : undefined,
   );

@@ -1,4 +1,5 @@
-import type { JobDescription, JobSpec, ScheduleEntry, ScheduleSet } from '@lastgood/protocol';
+import type { JobDescription, JobSpec, RestoreRequest, ScheduleEntry, ScheduleSet } from '@lastgood/protocol';
+import { aRestoreRequest } from '@lastgood/testkit';
 import type { Link } from './network.ts';
 import type { Oracle } from './oracle.ts';
 import type { Protocol } from './protocol-under-test.ts';
@@ -26,7 +27,13 @@ export interface Schedule {
 export const schedulesOf = (agents: number): Schedule[] =>
   Array.from({ length: agents }, (_, agent) => agent).flatMap((agent): Schedule[] => {
     const id = (n: number): string => `${(10 * agent + n).toString(16).padStart(8, '0')}-0000-4000-8000-000000000000`;
-    const backup: JobSpec = { command: 'backup', target: 'shop', databases: null, digests: true };
+    const backup: JobSpec = {
+      command: 'backup',
+      target: 'shop',
+      method: null,
+      contents: null,
+      options: { digests: true },
+    };
     const rotate: JobSpec = { command: 'rotate', target: 'crm', retention: { minimum: 1 }, holds: [], dryRun: false };
     return [
       { scheduleId: id(1), agent, spec: backup, everyMs: 40_000 },
@@ -91,3 +98,7 @@ export interface Environment {
 }
 export const LEASE_MS = 90_000;
 export const GRANT_MS = 30_000;
+
+/** A restore of a backup, as one more destructive job. */
+export const aRestore = (backupId: string): RestoreRequest =>
+  aRestoreRequest(backupId, { way: 'swap', database: 'shop' });

@@ -1,5 +1,5 @@
 import type { JobSpec } from '@lastgood/protocol';
-import { Crash, type Environment, type Schedule, schedulesOf } from './environment.ts';
+import { aRestore, Crash, type Environment, type Schedule, schedulesOf } from './environment.ts';
 import type { Faults } from './faults.ts';
 import { canDeliverDown, canDeliverUp, type Link, newLink } from './network.ts';
 import { Oracle, Violation } from './oracle.ts';
@@ -119,9 +119,9 @@ class World implements Environment {
     const target = this.random.chance(0.5) ? 'shop' : 'crm';
     const backupId = uuid(1);
     const specs: JobSpec[] = [
-      { command: 'backup', target, databases: null, digests: true },
+      { command: 'backup', target, method: null, contents: null, options: { digests: true } },
       { command: 'verify', target, backupId, level: 4 },
-      { command: 'restore', target, backupId, mode: { type: 'swap', database: 'shop' }, planHash: '0'.repeat(64) },
+      { command: 'restore', target, request: aRestore(backupId), planHash: '0'.repeat(64) },
       { command: 'rotate', target, retention: { minimum: 1 }, holds: [], dryRun: false },
     ];
     const refused: JobSpec = { command: 'undo', target, restoreJobId: uuid(1) };

@@ -70,7 +70,7 @@ export class Fleet implements AsyncDisposable {
             labels: {},
             repository: 'local',
             connection: each,
-            allow: options.allow ?? { restore: ['new', 'swap', 'inPlace'], rotate: true },
+            allow: options.allow ?? { restore: ['new', 'swap', 'in-place'], rotate: true },
           },
         ]),
       ),

@@ -147,7 +147,7 @@ const agentFile = (url: string, folder: string): AgentFile => ({
       engine: 'postgres',
       repository: 'local',
       connection: { host: '127.0.0.1', port: 1, user: 'nobody' },
-      allow: { restore: ['new', 'swap', 'inPlace'], rotate: true },
+      allow: { restore: ['new', 'swap', 'in-place'], rotate: true },
     },
   },
 });

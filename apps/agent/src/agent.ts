@@ -100,7 +100,12 @@ class RunningAgent implements Agent {
       );
     }, WATCH_MS);
     const activity = new Activity(clock);
-    this.#compensations = new Compensations({ journal, clock, log });
+    this.#compensations = new Compensations({
+      journal,
+      clock,
+      log,
+      engineOf: (target) => this.#targets.get(target)?.engine,
+    });
     for (const [kind, handler] of Object.entries(options.compensations ?? {}))
       this.#compensations.register(kind, handler);
     const controlClock = new ControlClock(clock);

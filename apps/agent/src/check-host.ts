@@ -2,13 +2,14 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Clock, noSteps, toWireError } from '@lastgood/core';
+import { Bug, type Clock, noSteps, toWireError } from '@lastgood/core';
 import { engineNamed, supportedMethods } from '@lastgood/engines';
 import { checkPrivateToBe, LOST_AND_FOUND } from '@lastgood/host';
 import { type Finding, formatFinding, remedyOfFinding } from '@lastgood/protocol';
 import { checkMount, openFolderRepository } from '@lastgood/repository';
 import type { AgentConfig } from './config/agent-config.ts';
 import { readIdentity } from './config/identity.ts';
+import { servicesOf } from './jobs/targets.ts';
 import { checkKnown, knownRepository } from './repositories/repository-note.ts';
 
 const LOOK_MS = 30_000;
@@ -80,8 +81,9 @@ async function checkTarget(name: string, config: AgentConfig, clock: Clock, work
       log: () => undefined,
     };
     const target = config.targets[name];
-    const engine = engineNamed(target?.engine ?? '');
-    const probed = await engine.create(target?.connection).probe(context);
+    if (target === undefined) throw new Bug(`no target ${name}`);
+    const engine = engineNamed(target.engine);
+    const probed = await engine.create(target.connection, servicesOf(config, target)).probe(context);
     await checkOwner(config, name, probed.systemId);
     const inOrder = probed.state === 'ok';
     const words = `${probed.state}, ${engine.title} ${probed.version ?? 'unknown'}, ${probed.databases.length} databases`;

@@ -270,7 +270,7 @@ test('what prevents a backup is reported with its own code and the remedy of its
   await using bench = await RotationBench.of([]);
   const passfile = join(bench.folder, '..', 'pgpass');
   await writeFile(passfile, '', { mode: 0o644 });
-  const spec = { command: 'backup', target: 'shop', databases: null, digests: false } as const;
+  const spec = { command: 'backup', target: 'shop', method: null, contents: null, options: {} } as const;
   for (const [connection, code, remedy] of [
     [{ host: '127.0.0.1', port: 1, user: 'nobody' }, 'DATABASE_UNREACHABLE', 'Check that the server runs'],
     [{ host: '127.0.0.1', port: 1, user: 'nobody', passfile }, 'DATA_FOLDER_UNSAFE', 'chmod 600'],

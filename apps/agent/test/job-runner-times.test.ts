@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { EngineContext, Repository } from '@lastgood/core';
 import { acceptCommand, cancelAttempt, finishJob, type JobSpec, jobKey } from '@lastgood/protocol';
-import { aStartCommand, temporaryFolder } from '@lastgood/testkit';
+import { aRestoreRequest, aStartCommand, temporaryFolder } from '@lastgood/testkit';
 import { pino } from 'pino';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { agentConfigSchema } from '../src/config/agent-config.ts';
@@ -18,7 +18,11 @@ const JOB = '01a20b1a-d025-7344-a564-47d7db15294a';
 const KEY = jobKey(JOB, 1);
 const GRANT_MS = 30_000;
 const rotation: JobSpec = { command: 'rotate', target: 'shop', retention: { minimum: 1 }, holds: [], dryRun: false };
-const plan: JobSpec = { command: 'plan', target: 'shop', backupId: JOB, mode: { type: 'swap', database: 'shop' } };
+const plan: JobSpec = {
+  command: 'plan',
+  target: 'shop',
+  request: aRestoreRequest(JOB, { way: 'swap', database: 'shop' }),
+};
 
 let cleanup: AsyncDisposableStack;
 let journal: Journal;

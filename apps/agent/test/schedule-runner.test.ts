@@ -19,7 +19,7 @@ const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 const START = Date.UTC(2026, 2, 1, 0, 30);
 const DAILY = '11111111-1111-4111-8111-111111111111';
-const backup: JobSpec = { command: 'backup', target: 'shop', databases: null, digests: false };
+const backup: JobSpec = { command: 'backup', target: 'shop', method: null, contents: null, options: {} };
 const rotate: JobSpec = { command: 'rotate', target: 'shop', retention: { minimum: 1 }, holds: [], dryRun: false };
 const entry = (more: Partial<ScheduleEntry> = {}): ScheduleEntry => ({
   scheduleId: DAILY,

@@ -2,8 +2,8 @@ import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { text } from 'node:stream/consumers';
-import { type JobResult, type JobView, makeRefusal, type RestorePlanSummary } from '@lastgood/protocol';
-import { someDatabases } from '@lastgood/testkit';
+import { type JobResult, type JobSpec, type JobView, makeRefusal, type RestorePlanSummary } from '@lastgood/protocol';
+import { aRestorePlan, aRestoreRequest, someDatabases } from '@lastgood/testkit';
 import { afterEach, expect, test } from 'vitest';
 import { BACKUP_ID, backup, ESCAPE, jobIdOf, OTHER_BACKUP_ID, type Served, serve } from './fake-control.ts';
 import { run, start } from './lastgood.ts';
@@ -17,26 +17,21 @@ const keep = <T extends AsyncDisposable>(entry: T): T => {
   return entry;
 };
 const done = (result: JobResult): Partial<JobView> => ({ state: 'succeeded', endedAt: 1, result });
-const plan = (over: Partial<RestorePlanSummary> = {}): RestorePlanSummary => ({
-  hash: 'f'.repeat(64),
-  backupId: BACKUP_ID,
-  mode: `swap${ESCAPE}`,
-  snapshotAt: '2026-11-23T22:00:00Z',
-  database: 'shop',
-  into: "it's",
-  confirm: "it's",
-  readBytes: 1,
-  needBytes: 1,
-  freeBytes: 1,
-  sourceVersion: '15',
-  serverVersion: '15',
-  overwrites: [],
-  missingRoles: [],
-  missingExtensions: [],
-  warnings: [],
-  refusals: [],
-  ...over,
-});
+const plan = (over: Partial<RestorePlanSummary> = {}): RestorePlanSummary =>
+  aRestorePlan({
+    backupId: BACKUP_ID,
+    hash: 'f'.repeat(64),
+    into: "it's",
+    confirm: "it's",
+    details: [{ label: 'version', value: `15${ESCAPE}`, unit: 'text' }],
+    ...over,
+  });
+const request = aRestoreRequest(BACKUP_ID, { way: 'swap', database: 'shop' });
+/** The backup that a job reads. */
+function backupOf(spec: JobSpec): string | undefined {
+  if (spec.command === 'verify') return spec.backupId ?? undefined;
+  return spec.command === 'plan' && spec.request.point.kind === 'backup' ? spec.request.point.backupId : undefined;
+}
 const restoring = (over: Partial<RestorePlanSummary> = {}): Promise<Served> =>
   serve(({ spec }) =>
     spec.command === 'plan'
@@ -44,12 +39,12 @@ const restoring = (over: Partial<RestorePlanSummary> = {}): Promise<Served> =>
       : done({
           command: 'restore',
           backupId: BACKUP_ID,
-          database: 'shop',
+          scope: { kind: 'database', database: 'shop' },
+          recoveryPoint: '2026-11-23T22:00:00Z',
           into: "it's",
-          oldKeptAs: 'old',
+          setAsideAs: 'old',
           warnings: [],
-          tables: 1,
-          rows: 2,
+          counts: [{ label: 'rows', value: 2, unit: 'count' }],
           durationMs: 1,
         }),
   );
@@ -74,12 +69,11 @@ test('a restore sends the plan first, then the restore with the hash of that pla
   expect([ran.status, served.created.map(({ spec }) => spec)]).toEqual([
     0,
     [
-      { command: 'plan', target: 'shop', backupId: BACKUP_ID, mode: { type: 'swap', database: 'shop' } },
+      { command: 'plan', target: 'shop', request },
       {
         command: 'restore',
         target: 'shop',
-        backupId: BACKUP_ID,
-        mode: { type: 'swap', database: 'shop' },
+        request,
         planHash: 'f'.repeat(64),
       },
     ],
@@ -135,20 +129,14 @@ test('the latest backup is the newest good one for a restore, and one that is su
   const restored = keep(await serve(() => ({ state: 'failed', endedAt: 1 }), { state: 'suspect' }));
   await run(restored.url, 'restore', 'shop', '--database', 'shop', '--to-new', 'x');
   await run(restored.url, 'verify', 'shop');
-  expect(restored.created.map((created) => 'backupId' in created.spec && created.spec.backupId)).toEqual([
-    OTHER_BACKUP_ID,
-    BACKUP_ID,
-  ]);
+  expect(restored.created.map((created) => backupOf(created.spec))).toEqual([OTHER_BACKUP_ID, BACKUP_ID]);
 });
 
 test('the latest backup to restore a database from is the newest that holds it, for a dropped one is in none of late', async () => {
   const served = keep(await serve(() => ({ state: 'failed', endedAt: 1 }), { contents: someDatabases('crm') }));
   await run(served.url, 'restore', 'shop', '--database', 'shop', '--to-new', 'x');
   await run(served.url, 'restore', 'shop', '--database', 'crm', '--to-new', 'x');
-  expect(served.created.map((created) => 'backupId' in created.spec && created.spec.backupId)).toEqual([
-    OTHER_BACKUP_ID,
-    BACKUP_ID,
-  ]);
+  expect(served.created.map((created) => backupOf(created.spec))).toEqual([OTHER_BACKUP_ID, BACKUP_ID]);
   const none = await run(served.url, 'restore', 'shop', '--database', 'nowhere', '--to-new', 'x');
   expect([none.status, none.stderr]).toEqual([2, expect.stringContaining('no good backup of database "nowhere"')]);
 });
@@ -255,7 +243,7 @@ test('hold and release take a backup by a unique part of its id', async () => {
 });
 
 test('a watch as JSON prints one line per change and the result last', async () => {
-  const result: JobResult = { command: 'undo', database: 'shop', setAsideAs: 'x', durationMs: 1 };
+  const result: JobResult = { command: 'undo', into: 'shop', setAsideAs: 'x', durationMs: 1 };
   const progress = (asked: number): JobView['progress'] => ({
     jobId: jobIdOf(0),
     attempt: 1,

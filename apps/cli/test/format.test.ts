@@ -1,11 +1,5 @@
-import {
-  type JobResult,
-  type JobView,
-  makeFinding,
-  makeRefusal,
-  type Progress,
-  type RestorePlanSummary,
-} from '@lastgood/protocol';
+import { type JobResult, type JobView, makeFinding, makeRefusal, type Progress } from '@lastgood/protocol';
+import { aRestorePlan } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
 import { planLines, progressLine, resultLines, stateOf } from '../src/format/job-lines.ts';
 import { safeText, shellWord } from '../src/format/safe-text.ts';
@@ -118,34 +112,31 @@ test('progress claims no time left when the total is unknown or passed, or nothi
   expect(progressLine({ ...progress, doneBytes: 0, bytesPerSecond: 0 })).toBe('dump');
 });
 
-const plan: RestorePlanSummary = {
-  hash: 'f'.repeat(64),
+const plan = aRestorePlan({
   backupId: progress.jobId,
-  mode: 'swap',
-  snapshotAt: '2026-11-23T22:00:00Z',
-  database: 'shop',
   into: 'shop\u001b[2J',
-  confirm: 'shop',
   readBytes: 1000,
   needBytes: 3000,
   freeBytes: null,
-  sourceVersion: '15.18',
-  serverVersion: '15.18',
-  overwrites: ['shop'],
-  missingRoles: ['clerk'],
-  missingExtensions: [],
+  estimatedMs: 90_000,
+  missing: [{ kind: 'role', name: 'clerk' }],
+  details: [
+    { label: 'version of the backup', value: '15.18', unit: 'text' },
+    { label: 'memory', value: 2_000, unit: 'bytes' },
+  ],
   warnings: [makeFinding('SESSIONS_WILL_END', { kind: 'database', name: 'shop\u001b[2J' }, { sessions: 3 })],
   refusals: [makeRefusal('SERVER_IS_STANDBY', null)],
-};
+});
 test('a plan shows what is read, replaced, missing, the space, the versions, and hides no escape', () => {
   const text = planLines(plan).join('\n');
   for (const part of [
     'reads       1.00 kB',
     'needs about 3.00 kB; free unknown',
-    'backup 15.18, server 15.18',
     'replaces    shop (kept aside for undo)',
-    'roles       missing: clerk',
-    'extensions  missing: nothing',
+    'missing     role clerk',
+    'takes       about 1 min 30 s',
+    'version of the backup 15.18',
+    'memory      2.00 kB',
     'warning     database "shop\\u001b[2J" has 3 open sessions, which will be ended',
     'refused     the server is a standby\n              Restore on its primary.',
     '"shop\\u001b[2J"',

@@ -26,7 +26,7 @@ const NEEDS: Readonly<Record<Name, Scope>> = {
   revokeToken: 'admin',
   audit: 'admin',
 };
-const backup = { command: 'backup', target: 'shop', databases: null, digests: false };
+const backup = { command: 'backup', target: 'shop', method: null, contents: null, options: {} };
 const undo = { command: 'undo', target: 'shop', restoreJobId: randomUUID() };
 /** An input that is in order, though what it names may not exist. */
 const INPUTS: Readonly<Record<Name, () => unknown>> = {
@@ -118,7 +118,7 @@ describe('who may call what', () => {
     const count = async (): Promise<number> => (await admin.audit.query({ limit: 1000 })).length;
     const job = await admin.createJob.mutate({
       target: 'shop',
-      spec: { command: 'backup', target: 'shop', databases: null, digests: false },
+      spec: { command: 'backup', target: 'shop', method: null, contents: null, options: {} },
       idempotencyKey: randomUUID(),
     });
     const changes: [string, string, () => Promise<unknown>][] = [

@@ -8,7 +8,7 @@ import { digestOf } from './support/digest.ts';
 
 type Name = keyof typeof adminRouter._def.procedures;
 const id = randomUUID();
-const backup = { command: 'backup', target: 'shop', databases: ['shop'], digests: false };
+const backup = { command: 'backup', target: 'shop', method: null, contents: ['shop'], options: {} };
 const job = { target: 'shop', idempotencyKey: 'key-of-a-test', startByMs: 60_000, deadlineMs: 60_000 };
 const retention = { keepLast: 3, keepWithinHours: 5, minimum: 1 };
 const mode = { type: 'new', database: 'shop', as: 'shop2' };

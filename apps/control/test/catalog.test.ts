@@ -11,7 +11,7 @@ import { AgentSocket, until } from './support/agent-socket.ts';
 import { ControlHarness } from './support/control-harness.ts';
 import { digestOf } from './support/digest.ts';
 
-const backup: JobSpec = { command: 'backup', target: 'shop', databases: null, digests: false };
+const backup: JobSpec = { command: 'backup', target: 'shop', method: null, contents: null, options: {} };
 const audit = (subject: string): Change => ({
   type: 'audit',
   entry: { at: 1, actor: 'test', action: 'test', subject, detail: '' },

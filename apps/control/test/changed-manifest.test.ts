@@ -62,7 +62,7 @@ test('B12: a scan or a report that announces a known backup with another manifes
   expect((await admin.targets.query({}))[0]?.lastGood).toBeNull();
   await agent.sendInventory(['shop'], [first]);
   expect(await shown()).toMatchObject(first);
-  const spec: JobSpec = { command: 'backup', target: 'shop', databases: null, digests: false };
+  const spec: JobSpec = { command: 'backup', target: 'shop', method: null, contents: null, options: {} };
   const { jobId } = await admin.createJob.mutate({ target: 'shop', spec, idempotencyKey: randomUUID() });
   await until('the command', () => agent.commands[0]);
   const result = { command: 'backup', backup: other, durationMs: 1 };
@@ -84,7 +84,7 @@ test('B12: a scan or a report that announces a known backup with another manifes
 test('a report of a job takes back nothing that is known of its backup already', async () => {
   await using bench = await ControlHarness.start();
   const agent = await AgentSocket.connect(bench, await bench.enroll());
-  const spec: JobSpec = { command: 'backup', target: 'shop', databases: null, digests: false };
+  const spec: JobSpec = { command: 'backup', target: 'shop', method: null, contents: null, options: {} };
   await agent.announce('shop');
   const { jobId } = await bench.admin().createJob.mutate({ target: 'shop', spec, idempotencyKey: randomUUID() });
   await until('the command', () => agent.commands[0]);

@@ -71,7 +71,7 @@ test.for(['O\'Brien "x"', ' spaced name ', 'host=127.0.0.1', '{"a":1}', 'a\nb'])
 
 function endedJob(endedAt: number, result: object, target = 'shop'): ControlJob {
   const jobId = randomUUID();
-  const spec = { command: 'backup', target, databases: null, digests: false } as const;
+  const spec = { command: 'backup', target, method: null, contents: null, options: {} } as const;
   const ledger = createJob(emptyControlLedger('a', 'inc-1'), aJobDescription(jobId, { spec }));
   const job = ledger.jobs.get(jobId);
   if (job === undefined) throw new TypeError('no job');
@@ -131,7 +131,7 @@ test('the restore time is that of the newest restore of the database, or of the 
   const tested = summary(1, ['shop'], passed(6));
   const { backupId } = tested;
   const verify = { command: 'verify', backupId, level: 6, reached: 6, passed: true, findings: [], at: AT };
-  const restore = { command: 'restore', backupId, into: 'x', oldKeptAs: null, warnings: [], tables: 1, rows: 1 };
+  const restore = { command: 'restore', backupId, into: 'x', setAsideAs: null, warnings: [], tables: 1, rows: 1 };
   const restored = (endedAt: number, database: string, durationMs: number, target?: string): ControlJob =>
     endedJob(endedAt, { ...restore, database, durationMs }, target);
   const restoreMsAfter = async (...jobs: ControlJob[]): Promise<number | null | undefined> =>

@@ -6,7 +6,7 @@ import { AgentSocket, helloInput, until } from './support/agent-socket.ts';
 import { summary } from './support/backup-summary.ts';
 import { ControlHarness } from './support/control-harness.ts';
 
-const backup: JobSpec = { command: 'backup', target: 'shop', databases: null, digests: false };
+const backup: JobSpec = { command: 'backup', target: 'shop', method: null, contents: null, options: {} };
 const beat = { ackSeq: 0, progress: [], running: [], outboxDepth: 0 };
 interface Told {
   readonly id: string;

@@ -126,7 +126,7 @@ test('enrolling a host again keeps its id and its jobs, and its old key opens no
   const before = await bench.enroll('db-1');
   const agent = await AgentSocket.connect(bench, before);
   await agent.announce('shop');
-  const spec = { command: 'backup', target: 'shop', databases: null, digests: false } as const;
+  const spec = { command: 'backup', target: 'shop', method: null, contents: null, options: {} } as const;
   const job = await bench.admin().createJob.mutate({ target: 'shop', spec, idempotencyKey: randomUUID() });
   const after = await bench.enroll('db-1');
   expect(after.agentId).toBe(before.agentId);

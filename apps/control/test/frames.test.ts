@@ -276,7 +276,7 @@ test('a progress that names ever new jobs does not fill the memory of the contro
   await using scene = await hostile();
   const agent = await AgentSocket.connect(scene.bench, scene.bad);
   await agent.announce('shop');
-  const spec = { command: 'backup', target: 'shop', databases: null, digests: false } as const;
+  const spec = { command: 'backup', target: 'shop', method: null, contents: null, options: {} } as const;
   const job = await scene.bench.admin().createJob.mutate({ target: 'shop', spec, idempotencyKey: randomUUID() });
   const told = (jobId: string) => ({
     jobId,

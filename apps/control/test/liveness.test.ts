@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { AgentSocket, until } from './support/agent-socket.ts';
 import { ControlHarness, type Identity } from './support/control-harness.ts';
 
-const backup: JobSpec = { command: 'backup', target: 'shop', databases: null, digests: false };
+const backup: JobSpec = { command: 'backup', target: 'shop', method: null, contents: null, options: {} };
 const LEASE_MS = 90_000;
 const FAST = { limits: { maintenanceMs: 20 } };
 

@@ -9,7 +9,7 @@ const START_BY = 600_000;
 const rotate: JobSpec = {
   ...{ command: 'rotate', target: 'shop', retention: { minimum: 1, keepLast: 1 }, holds: [], dryRun: false },
 };
-const backup: JobSpec = { command: 'backup', target: 'shop', databases: null, digests: false };
+const backup: JobSpec = { command: 'backup', target: 'shop', method: null, contents: null, options: {} };
 
 const event = (jobId: string, n: number, type: string) => ({
   ...{

@@ -13,7 +13,7 @@ async function handedOver(bench: ControlHarness, told: readonly string[]) {
   const identity = await bench.enroll();
   const agent = await AgentSocket.connect(bench, identity);
   await agent.announce('shop');
-  const spec = { command: 'backup' as const, target: 'shop', databases: null, digests: false };
+  const spec = { command: 'backup' as const, target: 'shop', method: null, contents: null, options: {} };
   const times = { startByMs: START_BY, deadlineMs: DEADLINE };
   const { jobId } = await bench
     .admin()

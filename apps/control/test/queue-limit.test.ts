@@ -7,8 +7,8 @@ import { ControlHarness, type Identity } from './support/control-harness.ts';
 
 /** A job of some 30 KiB. */
 const spec = {
-  ...{ command: 'backup' as const, target: 'shop', digests: false },
-  databases: Array.from({ length: 480 }, (_, n) => String(n).padStart(60, 'x')),
+  ...{ command: 'backup' as const, target: 'shop', method: null, options: {} },
+  contents: Array.from({ length: 480 }, (_, n) => String(n).padStart(60, 'x')),
 };
 const sizeOf = (value: unknown): number => Buffer.byteLength(JSON.stringify(value));
 

@@ -108,7 +108,7 @@ test('of what is older than the newest that fit into a frame nothing is said', a
 test('the same facts count again after a report has changed the catalog', async () => {
   await tell([]);
   const result = { command: 'backup', backup: backup(1), durationMs: 1 };
-  const spec: JobSpec = { command: 'backup', target: 'shop', databases: null, digests: false };
+  const spec: JobSpec = { command: 'backup', target: 'shop', method: null, contents: null, options: {} };
   await report(spec, ['accepted', null], ['running', null], ['succeeded', result]);
   expect(await known()).toBe('1:good');
   await tell([]);

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { AgentSocket, helloInput, until } from './support/agent-socket.ts';
 import { ControlHarness } from './support/control-harness.ts';
 
-const backup = { command: 'backup', target: 'shop', databases: null, digests: false } as const;
+const backup = { command: 'backup', target: 'shop', method: null, contents: null, options: {} } as const;
 const event = (jobId: string, more: object = {}) => ({
   id: randomUUID(),
   previousEventId: null,

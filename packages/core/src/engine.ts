@@ -1,76 +1,21 @@
-import type { Readable, Writable } from 'node:stream';
 import type {
-  BackupContent,
-  Finding,
+  Compensation,
+  JobOptions,
   JobResult,
-  LogRange,
   Manifest,
-  ManifestObject,
-  ProgressPhase,
-  RestoreMode,
+  RestoreInto,
   RestorePlanSummary,
+  RestoreRequest,
   TargetInventory,
   VerificationFinding,
   VerificationLevel,
 } from '@lastgood/protocol';
 import type { z } from 'zod';
-import type { StepRunner } from './steps.ts';
+import type { ArtifactSink, ArtifactSource, BackupFacts } from './artifact.ts';
+import type { EngineContext } from './engine-context.ts';
+import type { RecoverySource } from './repository.ts';
+import type { ServiceControl } from './service-control.ts';
 
-/** Gives wall time (ms since the epoch) and monotonic time (ms). */
-export interface Clock {
-  now(): number;
-  monotonic(): number;
-}
-export interface JobProgress {
-  readonly phase: ProgressPhase;
-  readonly doneBytes: number;
-  readonly totalBytes: number | null;
-  /** Done and all of what the phase counts beside bytes. */
-  readonly doneItems?: number;
-  readonly totalItems?: number;
-}
-/** The environment of one driver call. `workDir` is private (0700); the caller removes it afterwards. */
-export interface EngineContext {
-  readonly workDir: string;
-  readonly signal: AbortSignal;
-  readonly clock: Clock;
-  /** The way to change anything that a crash must not leave changed. */
-  readonly steps: StepRunner;
-  progress(progress: JobProgress): void;
-  log(message: string): void;
-}
-export interface ArtifactMeta {
-  readonly role: string;
-  /** The name of the database (or other content) that the artifact belongs to; null when it belongs to all of them. */
-  readonly contents: string | null;
-  readonly extension: string;
-}
-/**
- * Stores the artifacts of a backup. `write` streams into the sink and resolves when the tool succeeded. Before `add` resolves, the
- * artifact is flushed, hashed, stored durably and read back. When `write` rejects, nothing of the artifact remains.
- */
-export interface ArtifactSink {
-  add(meta: ArtifactMeta, write: (sink: Writable) => Promise<void>): Promise<ManifestObject>;
-}
-/** Returns objects as the tool produced them. A stream fails with BACKUP_CORRUPT at its end when its bytes do not match the manifest. */
-export interface ArtifactSource {
-  readonly manifest: Manifest;
-  open(object: ManifestObject, signal: AbortSignal): Readable;
-}
-export interface BackupFacts {
-  readonly method: string;
-  /** The instant a restore brings back. */
-  readonly recoveryPoint: string;
-  readonly contents: readonly BackupContent[];
-  /** The backups that a restore reads besides this one. */
-  readonly dependsOn: readonly string[];
-  /** The log segments that a restore needs to reach the recovery point. */
-  readonly logRange: LogRange | null;
-  readonly tool: Manifest['tool'];
-  readonly server: Manifest['server'];
-  readonly engineFacts: Manifest['engineFacts'];
-  readonly warnings: readonly Finding[];
-}
 /** A backup method of an engine with its object roles. This version can restore backups that use only these. */
 export interface BackupMethodSupport {
   readonly engine: string;
@@ -85,13 +30,28 @@ export interface BackupMethod {
   readonly online: boolean;
   /** The roles of the objects in such a backup. */
   readonly roles: readonly string[];
+  /** The options that a job may give; an unknown one is refused. */
+  readonly optionsSchema: z.ZodType;
 }
 /** A way to restore, as `allow.restore` of the agent file names it. */
 export interface RestoreWay {
-  readonly name: RestoreMode['type'];
+  readonly name: RestoreInto['way'];
   readonly description: string;
   /** `undo` can restore the previous data. */
   readonly undo: boolean;
+}
+/** The continuous log of an engine, which makes points between backups restorable. */
+export interface LogStreamInfo {
+  /** What people call it, such as WAL. */
+  readonly title: string;
+  readonly description: string;
+}
+/** What the agent file gives an engine beside the connection. */
+export interface EngineServices {
+  /** Stops and starts the database server; null when the agent file names no service for the target. */
+  readonly service: ServiceControl | null;
+  /** The folders that a restore may fill, by the names that the agent file gives them. */
+  readonly restoreFolders: Readonly<Record<string, string>>;
 }
 /**
  * The static description of an engine: connection schema, backup methods and ways to restore. All other packages learn about
@@ -107,21 +67,32 @@ export interface EngineDefinition {
   /** The first is the default. */
   readonly methods: readonly [BackupMethod, ...BackupMethod[]];
   readonly restoreWays: readonly [RestoreWay, ...RestoreWay[]];
+  /** Null when the engine restores backups only. */
+  readonly stream: LogStreamInfo | null;
   /** Creates the driver of one target. Throws CONFIG_INVALID when the connection is not valid. */
-  create(connection: unknown): Engine;
+  create(connection: unknown, services: EngineServices): Engine;
 }
 export interface VerifyOutcome {
   readonly reached: VerificationLevel | -1;
   readonly findings: readonly VerificationFinding[];
 }
-export interface RestoreRequest {
-  readonly mode: RestoreMode;
+export interface BackupRequest {
+  /** The name of one of the engine's methods. */
+  readonly method: string;
+  /** The names of what is backed up; null for everything. */
+  readonly contents: readonly string[] | null;
+  readonly options: JobOptions;
+}
+/** A restore that somebody has consented to. */
+export interface RestoreOrder {
+  readonly request: RestoreRequest;
   readonly jobId: string;
   readonly planHash: string;
 }
 export interface Identified {
   readonly systemId: string;
-  readonly databases: readonly string[];
+  /** The names of what a backup of everything holds. */
+  readonly contents: readonly string[];
 }
 export type RestoreResult = Extract<JobResult, { command: 'restore' }>;
 export type UndoResult = Extract<JobResult, { command: 'undo' }>;
@@ -131,23 +102,26 @@ export type UndoResult = Extract<JobResult, { command: 'undo' }>;
  */
 export interface Engine {
   readonly name: string;
-  /** Returns the system id and the databases of the server. Throws a Failure when the server cannot be read. */
+  /** Returns the system id and the contents of the server. Throws a Failure when the server cannot be read. */
   identify(context: EngineContext): Promise<Identified>;
   /** Reads the state of the server and changes nothing. Unreachable is a state, not an error. */
   probe(context: EngineContext): Promise<Omit<TargetInventory, 'name' | 'engine' | 'labels' | 'repository'>>;
-  backup(
-    request: { databases: readonly string[] | null; digests: boolean },
-    sink: ArtifactSink,
-    context: EngineContext,
-  ): Promise<BackupFacts>;
+  /** Throws BAD_INPUT for contents or options that the method does not have. */
+  backup(request: BackupRequest, sink: ArtifactSink, context: EngineContext): Promise<BackupFacts>;
   /** Throws BAD_INPUT when a backup of this kind cannot be verified at this level. Reads no backup data. */
   checkLevel(level: VerificationLevel, manifest: Manifest): void;
   /** Verifies at levels 2 to 6. The repository verifies levels 0 and 1. */
   verify(level: VerificationLevel, source: ArtifactSource, context: EngineContext): Promise<VerifyOutcome>;
-  plan(mode: RestoreMode, source: ArtifactSource, context: EngineContext): Promise<RestorePlanSummary>;
+  /** Changes nothing. Throws BAD_INPUT for a scope, point or destination that the engine does not have. */
+  plan(request: RestoreRequest, source: RecoverySource, context: EngineContext): Promise<RestorePlanSummary>;
   /** Computes the plan again; throws PLAN_CHANGED when its hash differs. The old data stays untouched until the last step. */
-  restore(request: RestoreRequest, source: ArtifactSource, context: EngineContext): Promise<RestoreResult>;
+  restore(order: RestoreOrder, source: RecoverySource, context: EngineContext): Promise<RestoreResult>;
   undo(restoreJobId: string, context: EngineContext): Promise<UndoResult>;
+  /**
+   * Takes back a step of this engine, in the process that made it or in a later one. Null: the engine has no such compensation.
+   * Handlers are idempotent: the effect of the step may or may not have happened (StepRunner).
+   */
+  compensationOf(kind: string): ((params: Compensation['params'], context: EngineContext) => Promise<void>) | null;
   /**
    * Removes the leftovers of interrupted jobs, such as scratch servers and partially restored databases. Before each removal it calls
    * `runningJobs` and skips what belongs to one of these jobs. Returns what it removed.

@@ -7,7 +7,8 @@ import type {
   VerificationFinding,
   WireError,
 } from '@lastgood/protocol';
-import type { ArtifactSink, ArtifactSource, BackupFacts, EngineContext } from './engine.ts';
+import type { ArtifactSink, ArtifactSource, BackupFacts } from './artifact.ts';
+import type { EngineContext } from './engine-context.ts';
 import type { SegmentLog } from './segment-log.ts';
 
 export interface NewBackup {
@@ -47,6 +48,14 @@ export interface BrokenBackup {
   readonly error: WireError;
   /** It was removed by a rotation, and its bytes were never purged. */
   readonly removed: boolean;
+}
+/** Reads the backups and log streams of one target. */
+export interface RecoverySource {
+  list(): Promise<{ readonly backups: readonly StoredBackup[]; readonly broken: readonly BrokenBackup[] }>;
+  /** Throws NOT_FOUND, or NEWER_FORMAT for a backup that this version cannot restore. */
+  open(backupId: string): Promise<ArtifactSource>;
+  /** Throws BAD_INPUT when `streamId` is not valid. */
+  log(streamId: string): Pick<SegmentLog, 'read' | 'list'>;
 }
 /** One repository. Names from users are validated against a schema; paths are generated and never follow a symbolic link. */
 export interface Repository {

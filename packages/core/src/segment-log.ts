@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import type { EngineContext } from './engine.ts';
+import type { EngineContext } from './engine-context.ts';
 
 export interface AppendedSegment {
   readonly segment: string;

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { uuidv7 } from '@lastgood/host';
-import { startPostgres } from '@lastgood/testkit';
+import { missingNames, startPostgres } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
 import { EngineHarness, ref } from './support/engine-harness.ts';
 
@@ -18,10 +18,10 @@ test('F7: a server whose first superuser has another name gets what the first su
   await writeFile(passfile, '*:*:*:boss:b\n', { mode: 0o600 });
   await using there = await EngineHarness.open(other, { user: 'boss', passfile });
   const source = await bench.repository.open(ref, backupId);
-  const mode = { type: 'swap', database: 'shop' } as const;
-  const plan = await there.engine.plan(mode, source, await there.context());
-  expect(plan.missingRoles).toContain('lg_super');
-  await there.engine.restore({ mode, jobId: uuidv7(), planHash: plan.hash }, source, await there.context());
+  const mode = { way: 'swap', database: 'shop' } as const;
+  const plan = await there.plan(mode, source, await there.context());
+  expect(missingNames(plan, 'role')).toContain('lg_super');
+  await there.carryOut({ restore: mode, jobId: uuidv7(), planHash: plan.hash }, source, await there.context());
   const owner = "select tableowner as o from pg_tables where tablename = 'of_super'";
   expect(await other.queryAs('boss', 'b', 'shop', owner)).toEqual([{ o: 'lg_super' }]);
 });

@@ -36,7 +36,7 @@ test.for(['LATIN1', 'SQL_ASCII', 'WIN1252'])(
     expect(await there.verify(6, backupId)).toEqual({ reached: 6, findings: [] });
     await using other = await startPostgres({ initdbArgs });
     await using elsewhere = await EngineHarness.open(other, {}, join(there.folder, 'repository'));
-    await elsewhere.restore(backupId, { type: 'new', database: 'customers', as: 'customers' });
+    await elsewhere.restore(backupId, { way: 'new', database: 'customers', as: 'customers' });
     expect(await other.query('customers', ownerAndRow)).toEqual([{ owner: OWNER, a: 'ä' }]);
   },
 );
@@ -50,7 +50,7 @@ test('A11: an encoding that a database sets for its clients loses no name and no
   expect(await bench.verify(6, backupId)).toEqual({ reached: 6, findings: [] });
   await using other = await startPostgres();
   await using elsewhere = await EngineHarness.open(other, {}, join(bench.folder, 'repository'));
-  await elsewhere.restore(backupId, { type: 'new', database: 'customers', as: 'customers' });
+  await elsewhere.restore(backupId, { way: 'new', database: 'customers', as: 'customers' });
   expect(await other.query('customers', `${ownerAndRow} order by a`)).toEqual([
     { owner: OWNER, a: 'ä' },
     { owner: OWNER, a: '€' },
@@ -66,7 +66,7 @@ test('bytes of no encoding that a database of SQL_ASCII holds are those that a r
   await server.query('postgres', "alter database raw set client_encoding = 'UTF8'");
   const { backupId } = await bench.backup({ databases: ['raw'] });
   expect(await bench.verify(6, backupId)).toEqual({ reached: 6, findings: [] });
-  await bench.restore(backupId, { type: 'new', database: 'raw', as: 'raw_copy' });
+  await bench.restore(backupId, { way: 'new', database: 'raw', as: 'raw_copy' });
   const bytes = "select encode(convert_to(a, 'SQL_ASCII'), 'hex') as a from t";
   expect(await server.query('raw_copy', bytes)).toEqual([{ a: 'e4ff' }]);
 });

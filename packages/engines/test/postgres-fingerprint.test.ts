@@ -120,7 +120,7 @@ test('A13: a sequence that wraps, falls or is set back during the dump fails nei
   const whole = `1..${2n ** 63n - 1n}`;
   expect(ranges).toEqual({ turning: '1..1000', falling: '-7..-1', reset: whole, rising: '1..7' });
   expect(await moving.verify(5, backupId)).toEqual({ reached: 5, findings: [] });
-  await moving.restore(backupId, { type: 'new', database: 'restless', as: 'calm' });
+  await moving.restore(backupId, { way: 'new', database: 'restless', as: 'calm' });
 });
 
 test('E2: large objects of any length are digested by what they hold, not by how it is stored', async () => {

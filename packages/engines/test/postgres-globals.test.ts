@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { makeFinding } from '@lastgood/protocol';
-import { type PostgresServer, seedShop, startPostgres } from '@lastgood/testkit';
+import { missingNames, type PostgresServer, seedShop, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { globalsOf } from '../src/postgres/artifacts.ts';
 import {
@@ -44,11 +44,11 @@ test('F7: on an empty server the roles come back with their members, memberships
   await using other = await startPostgres();
   await using elsewhere = await EngineHarness.open(other);
   const source = await bench.repository.open(ref, backupId);
-  const mode = { type: 'swap', database: 'shop' } as const;
-  const plan = await elsewhere.engine.plan(mode, source, await elsewhere.context());
-  expect(plan.missingRoles).toEqual(['Night "shift"', 'clerk', 'shop "reader" - 1', 'shop_owner']);
-  const wanted = { mode, jobId: backupId, planHash: plan.hash };
-  const { warnings } = await elsewhere.engine.restore(wanted, source, await elsewhere.context());
+  const mode = { way: 'swap', database: 'shop' } as const;
+  const plan = await elsewhere.plan(mode, source, await elsewhere.context());
+  expect(missingNames(plan, 'role')).toEqual(['Night "shift"', 'clerk', 'shop "reader" - 1', 'shop_owner']);
+  const wanted = { restore: mode, jobId: backupId, planHash: plan.hash };
+  const { warnings } = await elsewhere.carryOut(wanted, source, await elsewhere.context());
   expect(warnings.filter(({ code }) => code === 'ROLE_STATEMENT_LEFT_OUT')).toEqual([]);
   expect(await other.query('postgres', asked)).toEqual(await server.query('postgres', asked));
   expect(
@@ -84,10 +84,10 @@ test('F7: a role that is there already is not changed, and a setting that the se
         ? real.open(object, signal).map((chunk: Buffer) => String(chunk).replace("TO '9MB'", "TO 'nine'"))
         : real.open(object, signal),
   };
-  const mode = { type: 'new', database: 'shop', as: 'copy' } as const;
-  const { hash } = await elsewhere.engine.plan(mode, source, await elsewhere.context());
-  const wanted = { mode, jobId: later, planHash: hash };
-  const { warnings } = await elsewhere.engine.restore(wanted, source, await elsewhere.context());
+  const mode = { way: 'new', database: 'shop', as: 'copy' } as const;
+  const { hash } = await elsewhere.plan(mode, source, await elsewhere.context());
+  const wanted = { restore: mode, jobId: later, planHash: hash };
+  const { warnings } = await elsewhere.carryOut(wanted, source, await elsewhere.context());
   expect(warnings).toContainEqual(
     expect.objectContaining({
       code: 'ROLE_STATEMENT_LEFT_OUT',
@@ -138,7 +138,7 @@ test('F7: a database returns to its own tablespace, and to the default one with 
   await server.query('postgres', 'alter database fast set tablespace "Fast disk"');
   const { backupId: ofFast } = await bench.backup({ databases: ['fast'] });
   await server.query('postgres', 'drop database fast');
-  await bench.restore(ofFast, { type: 'swap', database: 'fast' });
+  await bench.restore(ofFast, { way: 'swap', database: 'fast' });
   const place =
     "select spcname as name from pg_database d join pg_tablespace t on t.oid = dattablespace where datname = 'fast'";
   expect(await server.query('postgres', place)).toEqual([{ name: 'Fast disk' }]);
@@ -147,11 +147,11 @@ test('F7: a database returns to its own tablespace, and to the default one with 
   await using other = await startPostgres();
   await using elsewhere = await EngineHarness.open(other, {}, join(bench.folder, 'repository'));
   const source = await elsewhere.repository.open(ref, ofFast);
-  const plan = await elsewhere.engine.plan({ type: 'swap', database: 'fast' }, source, await elsewhere.context());
+  const plan = await elsewhere.plan({ way: 'swap', database: 'fast' }, source, await elsewhere.context());
   expect(plan.warnings).toContainEqual(
     makeFinding('DATABASE_TABLESPACE_MISSING', { kind: 'tablespace', name: 'Fast disk' }),
   );
-  await elsewhere.restore(ofFast, { type: 'swap', database: 'fast' });
+  await elsewhere.restore(ofFast, { way: 'swap', database: 'fast' });
   expect(await other.query('postgres', place)).toEqual([{ name: 'pg_default' }]);
 });
 

@@ -44,7 +44,7 @@ test('functions of his that stand before ours in the search path of his database
   );
   const { backupId } = await bench.backup({ databases: ['h1'] });
   expect(await bench.verify(6, backupId)).toEqual({ reached: 6, findings: [] });
-  await bench.restore(backupId, { type: 'swap', database: 'h1' });
+  await bench.restore(backupId, { way: 'swap', database: 'h1' });
   expect(await isSuperuser()).toBe(false);
 });
 
@@ -55,7 +55,7 @@ test('what he stored as a list of schemas is never run as a statement', async ()
   );
   const { backupId } = await bench.backup({ databases: ['i1'] });
   expect(await bench.verify(4, backupId)).toEqual({ reached: 4, findings: [] });
-  await bench.restore(backupId, { type: 'new', database: 'i1', as: 'i1_copy' });
+  await bench.restore(backupId, { way: 'new', database: 'i1', as: 'i1_copy' });
   expect(await isSuperuser()).toBe(false);
 });
 
@@ -69,7 +69,7 @@ test.for([
   await server.query('paths', `create table t (a int); alter database paths set search_path = ${set}`);
   const { backupId } = await bench.backup({ databases: ['paths'] });
   expect(await bench.verify(4, backupId)).toEqual({ reached: 4, findings: [] });
-  await bench.restore(backupId, { type: 'new', database: 'paths', as: 'paths_copy' });
+  await bench.restore(backupId, { way: 'new', database: 'paths', as: 'paths_copy' });
   const asked =
     'select d.datname, s.setconfig from pg_db_role_setting s join pg_database d on d.oid = s.setdatabase where d.datname ~ $1';
   const [before, after] = await server.query('postgres', `${asked} order by 1`, ['^paths']);

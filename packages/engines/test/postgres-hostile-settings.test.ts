@@ -45,8 +45,8 @@ test("A11: what a database's owner puts before PostgreSQL's own functions, opera
 
   const { backupId } = await bench.backup({ databases: ['hostile'] });
   expect(await bench.verify(6, backupId)).toEqual({ reached: 6, findings: [] });
-  await bench.restore(backupId, { type: 'new', database: 'hostile', as: 'hostile copy' });
-  await bench.restore(backupId, { type: 'inPlace', database: 'hostile' });
+  await bench.restore(backupId, { way: 'new', database: 'hostile', as: 'hostile copy' });
+  await bench.restore(backupId, { way: 'in-place', database: 'hostile' });
   expect(await server.query('hostile copy', 'select max(a) as most from t')).toEqual([{ most: 10 }]);
 });
 
@@ -77,8 +77,8 @@ test('A11: settings of the role and of the database change nothing that is read,
   const moody = await bench.backup({ databases: ['moody'] });
   expect(await bench.verify(6, plain.backupId)).toEqual({ reached: 6, findings: [] });
   expect(await bench.verify(6, moody.backupId)).toEqual({ reached: 6, findings: [] });
-  await bench.restore(moody.backupId, { type: 'inPlace', database: 'moody' });
-  await bench.restore(moody.backupId, { type: 'swap', database: 'moody' });
+  await bench.restore(moody.backupId, { way: 'in-place', database: 'moody' });
+  await bench.restore(moody.backupId, { way: 'swap', database: 'moody' });
   const again = await bench.backup({ databases: ['moody'] });
   expect(await bench.verify(6, again.backupId)).toEqual({ reached: 6, findings: [] });
 });

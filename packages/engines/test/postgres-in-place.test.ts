@@ -35,17 +35,21 @@ test('I7, E1: an in-place restore of a dump that was exchanged for a sound one o
   const { backupId } = await bench.backup({ databases: ['exchanged'] });
   await server.query('exchanged', 'update t set a = 3');
   await copyFile(await dumpOf(older), await dumpOf(backupId));
-  expect(await codeOf(bench.restore(backupId, { type: 'inPlace', database: 'exchanged' }))).toBe('BACKUP_CORRUPT');
+  expect(await codeOf(bench.restore(backupId, { way: 'in-place', database: 'exchanged' }))).toBe('BACKUP_CORRUPT');
   expect(await server.query('exchanged', 'select a from t')).toEqual([{ a: 3 }]);
 });
 
 test('an in-place restore leaves tables that the backup does not hold, and says so', async () => {
   const backupId = await create('grown', 'create table t (a int); insert into t values (1)');
   await server.query('grown', 'create table later (a int); insert into later values (7)');
-  const mode = { type: 'inPlace', database: 'grown' } as const;
+  const mode = { way: 'in-place', database: 'grown' } as const;
   const source = await bench.repository.open(ref, backupId);
-  const { hash } = await bench.engine.plan(mode, source, await bench.context());
-  const result = await bench.engine.restore({ mode, jobId: uuidv7(), planHash: hash }, source, await bench.context());
+  const { hash } = await bench.plan(mode, source, await bench.context());
+  const result = await bench.carryOut(
+    { restore: mode, jobId: uuidv7(), planHash: hash },
+    source,
+    await bench.context(),
+  );
   expect(result.warnings).toEqual([makeFinding('TABLES_KEPT', null, { count: 1, tables: ['public.later'] })]);
   expect(await server.query('grown', 'select a from later')).toEqual([{ a: 7 }]);
 });
@@ -54,10 +58,14 @@ test('an in-place restore into a database of another locale says so', async () =
   const backupId = await create('moved', 'create table t (a text)');
   await server.query('postgres', 'drop database moved');
   await server.query('postgres', "create database moved template template0 lc_collate 'C' lc_ctype 'C'");
-  const mode = { type: 'inPlace', database: 'moved' } as const;
+  const mode = { way: 'in-place', database: 'moved' } as const;
   const source = await bench.repository.open(ref, backupId);
-  const { hash } = await bench.engine.plan(mode, source, await bench.context());
-  const result = await bench.engine.restore({ mode, jobId: uuidv7(), planHash: hash }, source, await bench.context());
+  const { hash } = await bench.plan(mode, source, await bench.context());
+  const result = await bench.carryOut(
+    { restore: mode, jobId: uuidv7(), planHash: hash },
+    source,
+    await bench.context(),
+  );
   expect(result.warnings).toEqual([
     makeFinding('PROPERTY_DIFFERS', null, { property: 'collation', found: '"C"', source: '"C.UTF-8"' }),
     makeFinding('PROPERTY_DIFFERS', null, { property: 'character type', found: '"C"', source: '"C.UTF-8"' }),
@@ -80,7 +88,7 @@ test('E2: an in-place restore of a dump that lacks rows says that it is committe
      alter table t enable row level security; create policy odd on t using (a = 1)`,
   );
   const { backupId } = await lossy.backup({ databases: ['lossy'] });
-  await expect(lossy.restore(backupId, { type: 'inPlace', database: 'lossy' })).rejects.toMatchObject({
+  await expect(lossy.restore(backupId, { way: 'in-place', database: 'lossy' })).rejects.toMatchObject({
     code: 'RESTORE_FAILED',
     message:
       'committed, but the database differs from its backup: table "public.t" of database "lossy" has 1 rows, the source had 2',
@@ -92,7 +100,7 @@ test('an in-place restore ends the sessions of the database, as its plan says', 
   const backupId = await create('open', 'create table t (a int); insert into t values (1)');
   await server.query('open', 'update t set a = 2');
   const { client } = await reader('open');
-  await bench.restore(backupId, { type: 'inPlace', database: 'open' });
+  await bench.restore(backupId, { way: 'in-place', database: 'open' });
   expect(await server.query('open', 'select a from t')).toEqual([{ a: 1 }]);
   await client.end().catch(() => undefined);
 });
@@ -112,14 +120,14 @@ test('an in-place restore waits for no lock of who comes back longer than it may
   );
   const connection = { lockWaitMs: 500, binDir: tools.path };
   await using impatient = await EngineHarness.open(server, connection, join(bench.folder, 'repository'));
-  const mode = { type: 'inPlace', database: 'used' } as const;
+  const mode = { way: 'in-place', database: 'used' } as const;
   const source = await impatient.repository.open(ref, backupId);
-  const { hash } = await impatient.engine.plan(mode, source, await impatient.context());
+  const { hash } = await impatient.plan(mode, source, await impatient.context());
   let coming: ReturnType<typeof reader> | undefined;
   const context = await impatient.context(undefined, ({ phase }) => {
     if (phase === 'restore') coming ??= reader('used').finally(() => writeFile(back, ''));
   });
-  const restoring = impatient.engine.restore({ mode, jobId: uuidv7(), planHash: hash }, source, context);
+  const restoring = impatient.carryOut({ restore: mode, jobId: uuidv7(), planHash: hash }, source, context);
   await expect(restoring).rejects.toMatchObject({
     code: 'TARGET_BUSY',
     message: expect.stringMatching(/^the database is in use: waited 0.5 s for a lock of process \d+ of reader$/),
@@ -144,11 +152,11 @@ async function reader(database: string): Promise<{ client: pg.Client }> {
 }
 
 async function inPlace(database: string, backupId: string): Promise<readonly Finding[]> {
-  const mode = { type: 'inPlace', database } as const;
+  const mode = { way: 'in-place', database } as const;
   const source = await bench.repository.open(ref, backupId);
-  const { hash } = await bench.engine.plan(mode, source, await bench.context());
-  const wanted = { mode, jobId: uuidv7(), planHash: hash };
-  return (await bench.engine.restore(wanted, source, await bench.context())).warnings;
+  const { hash } = await bench.plan(mode, source, await bench.context());
+  const wanted = { restore: mode, jobId: uuidv7(), planHash: hash };
+  return (await bench.carryOut(wanted, source, await bench.context())).warnings;
 }
 
 test('an in-place restore keeps large objects that were created after the backup, with a warning', async () => {
@@ -172,8 +180,7 @@ test('partitions that were made since the backup, and go away with their parent,
   );
   const { backupId: ofParts } = await bench.backup({ databases: ['parts'] });
   const source = await bench.repository.open(ref, ofParts);
-  const planned = async () =>
-    await bench.engine.plan({ type: 'inPlace', database: 'parts' }, source, await bench.context());
+  const planned = async () => await bench.plan({ way: 'in-place', database: 'parts' }, source, await bench.context());
   const before = await planned();
   expect(before.warnings).toEqual([]);
   await server.query(

@@ -36,12 +36,12 @@ const sweep = async (there = bench): Promise<readonly string[]> =>
 test('F2: a restore that is canceled amid its load leaves nothing, though the database has a subscription', async () => {
   const { backupId } = await bench.backup({ databases: ['fed'] });
   const source = await bench.repository.open(ref, backupId);
-  const mode = { type: 'new', database: 'fed', as: 'copy' } as const;
-  const { hash } = await bench.engine.plan(mode, source, await bench.context());
+  const mode = { way: 'new', database: 'fed', as: 'copy' } as const;
+  const { hash } = await bench.plan(mode, source, await bench.context());
   const stop = new AbortController();
   // The subscription is there when the counts are compared.
   const context = await bench.context(stop.signal, ({ phase }) => phase === 'check' && stop.abort());
-  await expect(bench.engine.restore({ mode, jobId: uuidv7(), planHash: hash }, source, context)).rejects.toThrow(
+  await expect(bench.carryOut({ restore: mode, jobId: uuidv7(), planHash: hash }, source, context)).rejects.toThrow(
     'aborted',
   );
   expect(await halfMade()).toEqual([]);
@@ -50,7 +50,7 @@ test('F2: a restore that is canceled amid its load leaves nothing, though the da
 test('subscriptions come back disabled, in a restore test and in a restored database', async () => {
   const { backupId } = await bench.backup({ databases: ['fed'] });
   expect(await bench.verify(6, backupId)).toEqual({ reached: 6, findings: [] });
-  await bench.restore(backupId, { type: 'new', database: 'fed', as: 'fed_copy' });
+  await bench.restore(backupId, { way: 'new', database: 'fed', as: 'fed_copy' });
   expect(
     await server.query(
       'postgres',
@@ -108,7 +108,7 @@ test('F2: another agent that sweeps all the while removes nothing of restores th
   const sweeping = (async () => {
     while (!over) swept.push(...(await sweep(other)));
   })();
-  for (let i = 0; i < 4; i += 1) await bench.restore(backupId, { type: 'new', database: 'fed', as: `fed_${i}` });
+  for (let i = 0; i < 4; i += 1) await bench.restore(backupId, { way: 'new', database: 'fed', as: `fed_${i}` });
   over = true;
   await sweeping;
   expect(swept).toEqual([]);
@@ -123,10 +123,10 @@ test('F8: a locale that the server lacks is the cause that a restore tells, and 
     open: (object, signal) =>
       object.role === 'properties' ? Readable.from(elsewhere(real.open(object, signal))) : real.open(object, signal),
   };
-  const mode = { type: 'new', database: 'spoken', as: 'spoken_copy' } as const;
-  const { hash } = await bench.engine.plan(mode, source, await bench.context());
+  const mode = { way: 'new', database: 'spoken', as: 'spoken_copy' } as const;
+  const { hash } = await bench.plan(mode, source, await bench.context());
   await expect(
-    bench.engine.restore({ mode, jobId: uuidv7(), planHash: hash }, source, await bench.context()),
+    bench.carryOut({ restore: mode, jobId: uuidv7(), planHash: hash }, source, await bench.context()),
   ).rejects.toMatchObject({ code: 'RESTORE_FAILED', message: expect.stringContaining('xx_XX') });
   expect(await halfMade()).toEqual([]);
 });
@@ -134,15 +134,17 @@ test('F8: a locale that the server lacks is the cause that a restore tells, and 
 test('a prepared transaction that came while a restore was loading refuses the swap by its name', async () => {
   await server.query('postgres', 'create database pending');
   const { backupId } = await bench.backup({ databases: ['pending'] });
-  const mode = { type: 'swap', database: 'pending' } as const;
+  const mode = { way: 'swap', database: 'pending' } as const;
   const source = await bench.repository.open(ref, backupId);
-  const { hash } = await bench.engine.plan(mode, source, await bench.context());
+  const { hash } = await bench.plan(mode, source, await bench.context());
   const prepare = "begin; create table t (a int); prepare transaction 'payment 7'";
   let preparing: Promise<unknown> | undefined;
   const context = await bench.context(undefined, ({ phase }) => {
     if (phase === 'restore') preparing ??= server.query('pending', prepare);
   });
-  await expect(bench.engine.restore({ mode, jobId: uuidv7(), planHash: hash }, source, context)).rejects.toMatchObject({
+  await expect(
+    bench.carryOut({ restore: mode, jobId: uuidv7(), planHash: hash }, source, context),
+  ).rejects.toMatchObject({
     code: 'TARGET_BUSY',
     message: expect.stringContaining("prepared transactions: 'payment 7'"),
   });

@@ -31,7 +31,7 @@ test('an index that takes longer to build than a stall does not count as one, in
   );
   await using hasty = await EngineHarness.open(server, { stallMs: 1_500 });
   const { backupId } = await hasty.backup({ databases: ['slow'] });
-  await hasty.restore(backupId, { type: 'new', database: 'slow', as: 'slow_copy' });
+  await hasty.restore(backupId, { way: 'new', database: 'slow', as: 'slow_copy' });
   expect(await hasty.verify(4, backupId)).toEqual({ reached: 4, findings: [] });
 });
 
@@ -45,9 +45,7 @@ test('a pg_restore that hangs in a restore is ended, and nothing of it stays', a
   const hangs = `#!/bin/sh\ncase " $* " in *--dbname=*) exec sleep infinity;; esac\nexec ${server.binDir}/pg_restore "$@"\n`;
   await writeFile(join(tools.path, 'pg_restore'), hangs);
   await chmod(join(tools.path, 'pg_restore'), 0o755);
-  expect(await codeOf(hasty.restore(backupId, { type: 'new', database: 'calm', as: 'calm_copy' }))).toBe(
-    'TOOL_STALLED',
-  );
+  expect(await codeOf(hasty.restore(backupId, { way: 'new', database: 'calm', as: 'calm_copy' }))).toBe('TOOL_STALLED');
   expect(await ours()).toEqual([]);
 });
 
@@ -61,11 +59,11 @@ test('F2: a restore that is canceled in the middle of an index leaves no databas
   );
   const { backupId } = await bench.backup({ databases: ['deep'] });
   const source = await bench.repository.open(ref, backupId);
-  const mode = { type: 'new', database: 'deep', as: 'deep_copy' } as const;
-  const { hash } = await bench.engine.plan(mode, source, await bench.context());
+  const mode = { way: 'new', database: 'deep', as: 'deep_copy' } as const;
+  const { hash } = await bench.plan(mode, source, await bench.context());
   const stop = new AbortController();
   const context = await bench.context(stop.signal);
-  const restoring = codeOf(bench.engine.restore({ mode, jobId: uuidv7(), planHash: hash }, source, context));
+  const restoring = codeOf(bench.carryOut({ restore: mode, jobId: uuidv7(), planHash: hash }, source, context));
   await vi.waitFor(
     async () =>
       expect(
@@ -98,10 +96,10 @@ async function silenced(database: string, stop: AbortController, silent: () => v
   );
   const { backupId } = await bench.backup({ databases: [database] });
   const source = await there.repository.open(ref, backupId);
-  const mode = { type: 'new', database, as: `${database}_copy` } as const;
-  const { hash } = await there.engine.plan(mode, source, await there.context());
+  const mode = { way: 'new', database, as: `${database}_copy` } as const;
+  const { hash } = await there.plan(mode, source, await there.context());
   const context = await there.context(stop.signal);
-  const restoring = codeOf(there.engine.restore({ mode, jobId: uuidv7(), planHash: hash }, source, context));
+  const restoring = codeOf(there.carryOut({ restore: mode, jobId: uuidv7(), planHash: hash }, source, context));
   const asleep = "select from pg_stat_activity where datname ~ $1 and wait_event = 'PgSleep'";
   await vi.waitFor(
     async () => expect(await server.query('postgres', asleep, [`^${database}_copy`])).toHaveLength(1),

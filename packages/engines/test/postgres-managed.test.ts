@@ -27,8 +27,8 @@ test('an agent that is not a superuser restores tables that the owner of the dat
   await server.query('postgres', 'create database app owner app_owner');
   await server.queryAs('app_owner', 'o', 'app', 'create table t as select 1 as a');
   const { backupId } = await there.backup({ databases: ['app'] });
-  await there.restore(backupId, { type: 'new', database: 'app', as: 'app_copy' });
-  await there.restore(backupId, { type: 'swap', database: 'app' });
+  await there.restore(backupId, { way: 'new', database: 'app', as: 'app_copy' });
+  await there.restore(backupId, { way: 'swap', database: 'app' });
   for (const database of ['app', 'app_copy']) {
     const owners =
       "select pg_get_userbyid(datdba) as database, tableowner as table from pg_database, pg_tables where datname = current_database() and tablename = 't'";
@@ -57,8 +57,8 @@ test('a worker of autovacuum, which an agent that is not a superuser may not end
       ).toHaveLength(1),
     30_000,
   );
-  const { oldKeptAs } = await there.restore(backupId, { type: 'swap', database: 'auto' });
-  expect(await server.query('postgres', 'select from pg_database where datname = $1', [oldKeptAs])).toHaveLength(1);
+  const { setAsideAs } = await there.restore(backupId, { way: 'swap', database: 'auto' });
+  expect(await server.query('postgres', 'select from pg_database where datname = $1', [setAsideAs])).toHaveLength(1);
 });
 
 test('F7: an agent that is not a superuser creates plain roles with their passwords, and its plan refuses those that it may not create', async () => {
@@ -74,8 +74,8 @@ test('F7: an agent that is not a superuser creates plain roles with their passwo
   const { backupId: withMirror } = await bench.backup({ databases: ['lists'] });
   await server.query('lists', 'revoke all on t, m from plain, group_of_plain, mirror');
   await server.query('postgres', 'drop role plain, group_of_plain, mirror');
-  const mode = { type: 'new', database: 'lists', as: 'lists_copy' } as const;
-  const plan = await there.engine.plan(mode, await there.repository.open(ref, withMirror), await there.context());
+  const mode = { way: 'new', database: 'lists', as: 'lists_copy' } as const;
+  const plan = await there.plan(mode, await there.repository.open(ref, withMirror), await there.context());
   expect(plan.refusals).toMatchObject([
     { code: 'ROLE_ATTRIBUTES_NOT_GRANTABLE', subject: { name: 'mirror' }, params: { attributes: ['REPLICATION'] } },
   ]);

@@ -1,6 +1,6 @@
 import { uuidv7 } from '@lastgood/host';
-import type { Finding, RestoreMode } from '@lastgood/protocol';
-import { type PostgresServer, startPostgres } from '@lastgood/testkit';
+import type { Finding } from '@lastgood/protocol';
+import { type DatabaseRestore, type PostgresServer, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { EngineHarness, lacking, ref } from './support/engine-harness.ts';
 
@@ -19,11 +19,11 @@ async function make(database: string, ...statements: string[]): Promise<string> 
   for (const sql of statements) await server.query(database, sql);
   return (await bench.backup({ databases: [database] })).backupId;
 }
-async function restore(backupId: string, mode: RestoreMode): Promise<Finding[]> {
+async function restore(backupId: string, mode: DatabaseRestore): Promise<Finding[]> {
   const source = await bench.repository.open(ref, backupId);
-  const { hash } = await bench.engine.plan(mode, source, await bench.context());
-  const request = { mode, jobId: uuidv7(), planHash: hash };
-  return (await bench.engine.restore(request, source, await bench.context())).warnings;
+  const { hash } = await bench.plan(mode, source, await bench.context());
+  const request = { restore: mode, jobId: uuidv7(), planHash: hash };
+  return (await bench.carryOut(request, source, await bench.context())).warnings;
 }
 /** Verifies to level 6; returns what was logged besides the verdict. */
 async function verifyAndLog(backupId: string): Promise<string[]> {
@@ -39,8 +39,8 @@ test('an event trigger that keeps a log of DDL logs nothing of a restore test or
     'begin insert into public.ddl_log values (tg_tag); end'; create event trigger note on ddl_command_end execute function note()`;
   const backupId = await make('audited', TABLE, 'create materialized view v as select a from t', audit);
   expect(await verifyAndLog(backupId)).toEqual([]);
-  expect(await restore(backupId, { type: 'new', database: 'audited', as: 'audited_copy' })).toEqual([]);
-  expect(await restore(backupId, { type: 'inPlace', database: 'audited' })).toEqual([]);
+  expect(await restore(backupId, { way: 'new', database: 'audited', as: 'audited_copy' })).toEqual([]);
+  expect(await restore(backupId, { way: 'in-place', database: 'audited' })).toEqual([]);
   for (const database of ['audited', 'audited_copy']) {
     expect(await server.query(database, 'select a from v order by 1')).toEqual([{ a: 1 }, { a: 2 }]);
     expect(await server.query(database, 'select tag from ddl_log')).toEqual([]);
@@ -54,7 +54,7 @@ test('an event trigger that forbids DDL prevents neither a restore test nor a re
     create event trigger forbid on ddl_command_start execute function forbid(); alter event trigger forbid enable always`;
   const backupId = await make('frozen', TABLE, 'create materialized view v as select a from t', forbid);
   expect(await verifyAndLog(backupId)).toEqual([]);
-  expect(await restore(backupId, { type: 'new', database: 'frozen', as: 'frozen_copy' })).toEqual([]);
+  expect(await restore(backupId, { way: 'new', database: 'frozen', as: 'frozen_copy' })).toEqual([]);
   expect(await server.query('frozen_copy', 'select count(*)::int as n from v')).toEqual([{ n: 2 }]);
   expect(await server.query('frozen_copy', 'select evtenabled as e from pg_event_trigger')).toEqual([{ e: 'A' }]);
   await expect(server.query('frozen_copy', 'create table later ()')).rejects.toThrow('no ddl here');
@@ -75,7 +75,7 @@ test('a view over functions that rely on the search_path is filled, after the vi
     'create materialized view app.never as select 1 as a with no data',
   );
   expect(await verifyAndLog(backupId)).toEqual([]);
-  expect(await restore(backupId, { type: 'swap', database: 'pathed' })).toEqual([]);
+  expect(await restore(backupId, { way: 'swap', database: 'pathed' })).toEqual([]);
   expect(await server.query('pathed', 'select (select n from early)::int, (select n from later)::int as m')).toEqual([
     { n: 2, m: 2 },
   ]);
@@ -98,12 +98,12 @@ test('a view that cannot be filled is a warning of the restore and no verdict on
     expect.stringMatching(/materialized view "public\.v".*division by zero/),
   ]);
   for (const mode of [
-    { type: 'new', database: 'broken_view', as: 'broken_copy' },
-    { type: 'inPlace', database: 'broken_view' },
+    { way: 'new', database: 'broken_view', as: 'broken_copy' },
+    { way: 'in-place', database: 'broken_view' },
   ] as const) {
     expect(await restore(backupId, mode)).toMatchObject([warning]);
     expect(
-      await server.query(mode.type === 'new' ? mode.as : mode.database, 'select count(*)::int as n from sound'),
+      await server.query(mode.way === 'new' ? mode.as : mode.database, 'select count(*)::int as n from sound'),
     ).toEqual([{ n: 2 }]);
   }
 });
@@ -124,7 +124,7 @@ test("a view of a superuser is not filled under the search_path of a database's 
     "create schema evil; create function evil.pick() returns text language plpgsql as 'begin return current_user; end'; alter database bait set search_path = evil, public",
   );
   const { backupId } = await bench.backup({ databases: ['bait'] });
-  expect(await restore(backupId, { type: 'new', database: 'bait', as: 'bait_copy' })).toMatchObject([
+  expect(await restore(backupId, { way: 'new', database: 'bait', as: 'bait_copy' })).toMatchObject([
     { code: 'UNTRUSTED_CODE', params: { owners: ['sly'] } },
     { code: 'VIEW_NOT_REFRESHED', subject: { name: 'public.v' } },
   ]);

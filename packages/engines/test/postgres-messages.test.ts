@@ -59,7 +59,7 @@ describe.for(MESSAGE_LOCALES)('messages of a server in %s', (locale) => {
     const { backupId } = await bench.backup({ databases: [database] });
     const found: { by: string; said: string }[] = [];
     for (const [by, harness] of Object.entries({ bench, plain })) {
-      const mode = { type: 'new', database, as: `${database}_${by}` } as const;
+      const mode = { way: 'new', database, as: `${database}_${by}` } as const;
       const failure = await failureOf(harness.restore(backupId, mode));
       expect(failure.code).toBe('RESTORE_FAILED');
       found.push({ by, said: allOf(failure) });
@@ -78,7 +78,7 @@ describe.for(MESSAGE_LOCALES)('messages of a server in %s', (locale) => {
       'superuser',
     );
     const { backupId } = await bench.backup({ databases: ['subs'] });
-    const failure = await failureOf(plain.restore(backupId, { type: 'new', database: 'subs', as: 'subs_copy' }));
+    const failure = await failureOf(plain.restore(backupId, { way: 'new', database: 'subs', as: 'subs_copy' }));
     expect(failure).toMatchObject({ code: 'RESTORE_FAILED', message: expect.stringContaining('SUBSCRIPTION - s ') });
     expect(allOf(failure)).not.toMatch(/HUNTER2|10\.0\.0\.1|repl/);
   });
@@ -251,8 +251,8 @@ describe.for(MESSAGE_LOCALES)('messages of a server in %s', (locale) => {
     };
     const clients = Array.from({ length: 3 }, storm);
     try {
-      expect(await bench.restore(backupId, { type: 'swap', database: 'busy' })).toMatchObject({
-        oldKeptAs: expect.stringContaining('busy__lastgood_old_'),
+      expect(await bench.restore(backupId, { way: 'swap', database: 'busy' })).toMatchObject({
+        setAsideAs: expect.stringContaining('busy__lastgood_old_'),
       });
     } finally {
       stopping = true;

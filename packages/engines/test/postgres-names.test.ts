@@ -114,8 +114,8 @@ test('M11: every such name restores to equal content under its own name, in a sc
   expect(await bench.verify(6, manifest.backupId)).toEqual({ reached: 6, findings: [] });
   for (const name of names(trapPort)) {
     await server.query(name, `delete from ${pg.escapeIdentifier(name)}`);
-    const { oldKeptAs } = await bench.restore(manifest.backupId, { type: 'swap', database: name });
-    expect(Buffer.byteLength(oldKeptAs ?? '')).toBeLessThanOrEqual(63);
+    const { setAsideAs } = await bench.restore(manifest.backupId, { way: 'swap', database: name });
+    expect(Buffer.byteLength(setAsideAs ?? '')).toBeLessThanOrEqual(63);
     expect(await server.query(name, `select name from ${pg.escapeIdentifier(name)}`)).toEqual([{ name }]);
   }
 }, 170_000);
@@ -136,7 +136,7 @@ test('names that no database can have are refused typed, before anything is stor
   for (const name of bad) {
     expect([name, await codeOf(bench.backup({ databases: [name] }))]).toEqual([name, 'NOT_FOUND']);
     const source = await bench.repository.open(ref, manifest.backupId);
-    const asked = bench.engine.plan({ type: 'swap', database: name }, source, await bench.context());
+    const asked = bench.plan({ way: 'swap', database: name }, source, await bench.context());
     expect([name, await codeOf(asked)]).toEqual([name, 'NOT_FOUND']);
   }
   expect(await bench.listed()).toEqual([manifest.backupId]);
@@ -145,7 +145,7 @@ test('names that no database can have are refused typed, before anything is stor
 test('a restore to a new name that PostgreSQL cannot have is refused typed, and makes nothing', async () => {
   const before = await server.query('postgres', 'select datname from pg_database order by 1');
   for (const as of ['', 'x'.repeat(64), 'a\0b', '\ud800', 'postgres', 'template1', 'a'])
-    expect([as, await codeOf(bench.restore(manifest.backupId, { type: 'new', database: 'a', as }))]).toEqual([
+    expect([as, await codeOf(bench.restore(manifest.backupId, { way: 'new', database: 'a', as }))]).toEqual([
       as,
       expect.stringMatching(/^(BAD_INPUT|TARGET_NOT_EMPTY)$/),
     ]);

@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { makeFinding, remedyOfFinding } from '@lastgood/protocol';
-import { type PostgresServer, startPostgres } from '@lastgood/testkit';
+import { missingNames, type PostgresServer, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { EngineHarness, lacking, ref } from './support/engine-harness.ts';
 
@@ -27,11 +27,11 @@ const ask = async (database: string, sql: string): Promise<unknown[]> =>
 /** Plans on the second server, and restores there when the plan refuses nothing. */
 async function moved(backupId: string, database: string) {
   const source = await bench.repository.open(ref, backupId);
-  const mode = { type: 'new', database, as: database } as const;
-  const plan = await elsewhere.engine.plan(mode, source, await elsewhere.context());
+  const mode = { way: 'new', database, as: database } as const;
+  const plan = await elsewhere.plan(mode, source, await elsewhere.context());
   if (plan.refusals.length > 0) return plan;
-  const wanted = { mode, jobId: backupId, planHash: plan.hash };
-  await elsewhere.engine.restore(wanted, source, await elsewhere.context());
+  const wanted = { restore: mode, jobId: backupId, planHash: plan.hash };
+  await elsewhere.carryOut(wanted, source, await elsewhere.context());
   return plan;
 }
 const madeOwners =
@@ -84,7 +84,7 @@ test.for([
     const { backupId } = await bench.backup({ databases: [database] });
     const plan = await moved(backupId, database);
     expect(plan.refusals).toEqual([]);
-    expect(plan.missingRoles).toContain('lg_super');
+    expect(missingNames(plan, 'role')).toContain('lg_super');
     expect(plan.warnings).toContainEqual(makeFinding('BOOTSTRAP_ROLE_REDUCED', { kind: 'role', name: 'lg_super' }));
     expect(await ask(database, owner)).toEqual([{ owner: 'lg_super' }]);
     expect(await ask('postgres', madeOwners)).toEqual([{ name: 'lg_super', super: false, login: false, empty: true }]);
@@ -102,7 +102,7 @@ test('F7: a database in which the first superuser owns nothing needs no such rol
   );
   const { backupId } = await bench.backup({ databases: ['unowned'] });
   const plan = await moved(backupId, 'unowned');
-  expect([plan.refusals, plan.missingRoles]).toEqual([[], []]);
+  expect([plan.refusals, missingNames(plan, 'role')]).toEqual([[], []]);
 });
 
 test('F7: the plan refuses what only a superuser may own when its owner is missing', async () => {
@@ -127,7 +127,7 @@ test('F7: a role that has nothing but settings in a database is made with them',
   await server.query('postgres', 'create database tuned owner plain');
   await server.query('postgres', "create role tuner; alter role tuner in database tuned set work_mem = '7MB'");
   const { backupId } = await bench.backup({ databases: ['tuned'] });
-  expect((await moved(backupId, 'tuned')).missingRoles).toEqual(['tuner']);
+  expect(missingNames(await moved(backupId, 'tuned'), 'role')).toEqual(['tuner']);
   const asked =
     'select setrole::regrole::text as role, setconfig as settings from pg_db_role_setting where setrole <> 0';
   expect(await ask('postgres', asked)).toEqual([{ role: 'tuner', settings: ['work_mem=7MB'] }]);

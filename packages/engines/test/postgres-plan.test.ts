@@ -1,6 +1,6 @@
 import { uuidv7 } from '@lastgood/host';
 import { makeFinding } from '@lastgood/protocol';
-import { type PostgresServer, startPostgres } from '@lastgood/testkit';
+import { type DatabaseRestore, type PostgresServer, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { codeOf, EngineHarness, ref } from './support/engine-harness.ts';
 
@@ -18,21 +18,20 @@ beforeAll(async () => {
 }, 120_000);
 afterAll(() => cleanup.disposeAsync());
 
-type Mode = { type: 'swap' | 'inPlace'; database: string } | { type: 'new'; database: string; as: string };
-const planned = async (mode: Mode, id = backupId) =>
-  await bench.engine.plan(mode, await bench.repository.open(ref, id), await bench.context());
+const planned = async (mode: DatabaseRestore, id = backupId) =>
+  await bench.plan(mode, await bench.repository.open(ref, id), await bench.context());
 
 test('F1: a prepared transaction in the database to be replaced is found by the plan, not after the load', async () => {
   await server.query('shop', "begin; insert into t values (2); prepare transaction 'waiting'");
-  for (const type of ['swap', 'inPlace'] as const) {
-    expect((await planned({ type, database: 'shop' })).refusals).toMatchObject([
+  for (const way of ['swap', 'in-place'] as const) {
+    expect((await planned({ way, database: 'shop' })).refusals).toMatchObject([
       { code: 'PREPARED_TRANSACTIONS', error: 'TARGET_BUSY', params: { transactions: ['waiting'] } },
     ]);
-    expect(await codeOf(bench.restore(backupId, { type, database: 'shop' }))).toBe('TARGET_BUSY');
+    expect(await codeOf(bench.restore(backupId, { way, database: 'shop' }))).toBe('TARGET_BUSY');
   }
-  expect((await planned({ type: 'new', database: 'shop', as: 'copy' })).refusals).toEqual([]);
+  expect((await planned({ way: 'new', database: 'shop', as: 'copy' })).refusals).toEqual([]);
   await server.query('shop', "rollback prepared 'waiting'");
-  expect((await planned({ type: 'swap', database: 'shop' })).refusals).toEqual([]);
+  expect((await planned({ way: 'swap', database: 'shop' })).refusals).toEqual([]);
 });
 
 test('F1: the plan of an in-place restore refuses subscriptions, which no transaction can drop', async () => {
@@ -43,18 +42,18 @@ test('F1: the plan of an in-place restore refuses subscriptions, which no transa
     "create subscription sub connection 'host=127.0.0.1 port=1 dbname=x' publication pub with (connect = false)",
   );
   const { backupId: copied } = await bench.backup({ databases: ['copied'] });
-  const inPlace = { type: 'inPlace', database: 'copied' } as const;
+  const inPlace = { way: 'in-place', database: 'copied' } as const;
   expect((await planned(inPlace, copied)).refusals).toMatchObject([
     { code: 'SUBSCRIPTIONS_IN_DATABASE', params: { subscriptions: ['sub'] } },
   ]);
-  expect((await planned({ type: 'swap', database: 'copied' }, copied)).refusals).toEqual([]);
+  expect((await planned({ way: 'swap', database: 'copied' }, copied)).refusals).toEqual([]);
   await server.query('copied', 'alter subscription sub set (slot_name = none)');
   await bench.restore(copied, inPlace);
 });
 
 test('F1: a new name that carries the mark of our own databases is refused, for a sweep would take it for one of them', async () => {
   for (const as of ['shop__lastgood_new_copy', '__lastgood_', `shop__lastgood_old_${uuidv7().slice(-12)}`])
-    expect(await codeOf(planned({ type: 'new', database: 'shop', as }))).toBe('BAD_INPUT');
+    expect(await codeOf(planned({ way: 'new', database: 'shop', as }))).toBe('BAD_INPUT');
 });
 
 test('F9: the plan warns of a locale that the server does not know', async () => {
@@ -66,9 +65,9 @@ test('F9: the plan warns of a locale that the server does not know', async () =>
         ? real.open(object, signal).map((chunk: Buffer) => String(chunk).replaceAll('C.UTF-8', 'xx_YY.UTF-8'))
         : real.open(object, signal),
   };
-  const plan = await bench.engine.plan({ type: 'swap', database: 'shop' }, source, await bench.context());
+  const plan = await bench.plan({ way: 'swap', database: 'shop' }, source, await bench.context());
   expect(plan.warnings).toContainEqual(makeFinding('LOCALE_MAYBE_MISSING', { kind: 'locale', name: 'xx_YY.UTF-8' }));
-  expect((await planned({ type: 'swap', database: 'shop' })).warnings).toEqual([]);
+  expect((await planned({ way: 'swap', database: 'shop' })).warnings).toEqual([]);
 });
 
 test('a database whose name only looks like one of ours is backed up, and neither swept nor taken for one that was set aside', async () => {
@@ -90,12 +89,12 @@ test('a database whose name only looks like one of ours is backed up, and neithe
 test('logical replication slots, which a swap leaves with the old database, are named by its plan', async () => {
   await server.query('postgres', 'create database streamed');
   const { backupId: streamed } = await bench.backup({ databases: ['streamed'] });
-  const before = await planned({ type: 'swap', database: 'streamed' }, streamed);
+  const before = await planned({ way: 'swap', database: 'streamed' }, streamed);
   await server.query('streamed', "select pg_create_logical_replication_slot('debezium', 'pgoutput')");
-  const after = await planned({ type: 'swap', database: 'streamed' }, streamed);
+  const after = await planned({ way: 'swap', database: 'streamed' }, streamed);
   expect(after.warnings).toMatchObject([{ code: 'REPLICATION_SLOTS_LEFT', params: { slots: ['debezium'] } }]);
   expect(after.hash).not.toBe(before.hash);
-  expect((await planned({ type: 'inPlace', database: 'streamed' }, streamed)).warnings).toEqual([]);
+  expect((await planned({ way: 'in-place', database: 'streamed' }, streamed)).warnings).toEqual([]);
   await server.query('postgres', "select pg_drop_replication_slot('debezium')");
 });
 
@@ -110,7 +109,7 @@ test('F5: whose code a restore runs with the rights of the agent is named by the
      create domain d as int check (value > 0); alter domain d owner to domains`,
   );
   const { backupId: coded } = await bench.backup({ databases: ['coded'] });
-  const mode = { type: 'new', database: 'coded', as: 'coded_copy' } as const;
+  const mode = { way: 'new', database: 'coded', as: 'coded_copy' } as const;
   const ownersIn = async (backupId: string): Promise<unknown> => {
     const { warnings } = await planned(mode, backupId);
     return warnings.find(({ code }) => code === 'UNTRUSTED_CODE')?.params;
@@ -119,5 +118,5 @@ test('F5: whose code a restore runs with the rights of the agent is named by the
   await server.query('coded', 'alter function f owner to plain');
   const { backupId: more } = await bench.backup({ databases: ['coded'] });
   expect(await ownersIn(more)).toEqual({ owners: ['checks', 'computes', 'domains', 'plain'], role: 'lg_super' });
-  expect((await planned({ type: 'swap', database: 'shop' })).warnings).toEqual([]);
+  expect((await planned({ way: 'swap', database: 'shop' })).warnings).toEqual([]);
 });

@@ -58,7 +58,7 @@ test('settings of a database come back as they were, whatever names, quotes and 
   for (const database of databases) {
     const before = await settingsOf(database);
     expect(before).toHaveLength(4);
-    await bench.restore(backupId, { type: 'swap', database });
+    await bench.restore(backupId, { way: 'swap', database });
     expect(await settingsOf(database)).toEqual(before);
   }
 });
@@ -75,7 +75,7 @@ test('F5: the owner of a database writes no statement into its settings that a r
       `select set_config('search_path', '${path}', false); alter database planted set search_path from current`,
     );
     const { backupId } = await bench.backup({ databases: ['planted'] });
-    await bench.restore(backupId, { type: 'swap', database: 'planted' });
+    await bench.restore(backupId, { way: 'swap', database: 'planted' });
     const [role] = await server.query('postgres', "select rolsuper from pg_roles where rolname = 'alice'");
     expect(role).toEqual({ rolsuper: false });
     const shown = await server.query('planted', 'select current_schemas(false)::text as schemas');
@@ -95,10 +95,10 @@ test('F8: a setting that this server does not know is left out with a warning; e
   const { backupId } = await bench.backup({ databases: ['aged'] });
   expect(await bench.verify(6, backupId)).toEqual({ reached: 6, findings: [] });
   const source = await bench.repository.open(ref, backupId);
-  const mode = { type: 'swap', database: 'aged' } as const;
-  const { hash } = await bench.engine.plan(mode, source, await bench.context());
-  const request = { mode, jobId: uuidv7(), planHash: hash };
-  const { warnings } = await bench.engine.restore(request, source, await bench.context());
+  const mode = { way: 'swap', database: 'aged' } as const;
+  const { hash } = await bench.plan(mode, source, await bench.context());
+  const request = { restore: mode, jobId: uuidv7(), planHash: hash };
+  const { warnings } = await bench.carryOut(request, source, await bench.context());
   expect(warnings).toMatchObject([
     {
       code: 'SETTING_LEFT_OUT',
@@ -193,7 +193,7 @@ test('F9: a database that uses libc keeps it on a server whose default is ICU', 
     ['plain', 'c'],
     ['sorted', 'i'],
   ] as const) {
-    await there.restore(backupId, { type: 'swap', database });
+    await there.restore(backupId, { way: 'swap', database });
     const asked = 'select datlocprovider as provider from pg_database where datname = $1';
     expect(await icu.query('postgres', asked, [database])).toEqual([{ provider }]);
   }

@@ -6,7 +6,7 @@ import { text } from 'node:stream/consumers';
 import type { ArtifactSource } from '@lastgood/core';
 import { uuidv7 } from '@lastgood/host';
 import { makeFinding } from '@lastgood/protocol';
-import { type PostgresServer, seedShop, startPostgres } from '@lastgood/testkit';
+import { missingNames, type PostgresServer, seedShop, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { asideName } from '../src/postgres/swap.ts';
 import { codeOf, EngineHarness, ref } from './support/engine-harness.ts';
@@ -47,7 +47,7 @@ test('level 6 of a backup without digests is refused as a wrong question, not he
 });
 
 test('a restore to a new name gives equal content, owner, settings, grants and comment', async () => {
-  await bench.restore(backupId, { type: 'new', database: 'shop', as: 'shop copy "2"' });
+  await bench.restore(backupId, { way: 'new', database: 'shop', as: 'shop copy "2"' });
   expect(await orders('shop copy "2"')).toEqual(await orders('shop'));
   const about = (name: string) =>
     server.query(
@@ -60,9 +60,7 @@ test('a restore to a new name gives equal content, owner, settings, grants and c
 
 test('F1: a restore to a name that exists is refused and changes nothing', async () => {
   await server.query('postgres', 'create database taken');
-  expect(await codeOf(bench.restore(backupId, { type: 'new', database: 'shop', as: 'taken' }))).toBe(
-    'TARGET_NOT_EMPTY',
-  );
+  expect(await codeOf(bench.restore(backupId, { way: 'new', database: 'shop', as: 'taken' }))).toBe('TARGET_NOT_EMPTY');
   expect(
     await server.query('taken', 'select count(*)::int as n from pg_tables where schemaname = $1', ['public']),
   ).toEqual([{ n: 0 }]);
@@ -71,11 +69,11 @@ test('F1: a restore to a name that exists is refused and changes nothing', async
 test('a swap brings a lost table back while clients hold the database open, and undo brings the loss back', async () => {
   const before = await orders('shop');
   await server.query('shop', 'drop table orders cascade');
-  const { jobId, oldKeptAs } = await bench.restore(backupId, { type: 'swap', database: 'shop' });
-  expect(oldKeptAs).toContain('shop__lastgood_old_');
+  const { jobId, setAsideAs } = await bench.restore(backupId, { way: 'swap', database: 'shop' });
+  expect(setAsideAs).toContain('shop__lastgood_old_');
   expect(await orders('shop')).toEqual(before);
   const undone = await bench.engine.undo(jobId, await bench.context());
-  expect(undone).toMatchObject({ database: 'shop', setAsideAs: expect.stringContaining('shop__lastgood_undone_') });
+  expect(undone).toMatchObject({ into: 'shop', setAsideAs: expect.stringContaining('shop__lastgood_undone_') });
   await expect(orders('shop')).rejects.toThrow('orders');
   expect(
     await server.query(
@@ -88,7 +86,7 @@ test('a swap brings a lost table back while clients hold the database open, and 
     message: expect.stringContaining('was undone already'),
     remedy: expect.stringContaining('There is nothing to do'),
   });
-  await bench.restore(backupId, { type: 'swap', database: 'shop' });
+  await bench.restore(backupId, { way: 'swap', database: 'shop' });
   expect(await orders('shop')).toEqual(before);
 });
 
@@ -96,7 +94,7 @@ test('a swap restores a database that is gone altogether', async () => {
   await seedShop(server, 'gone', { rows: 10 });
   const { backupId: ofGone } = await bench.backup({ databases: ['gone'] });
   await server.query('postgres', 'drop database gone');
-  expect(await bench.restore(ofGone, { type: 'swap', database: 'gone' })).toMatchObject({ oldKeptAs: null });
+  expect(await bench.restore(ofGone, { way: 'swap', database: 'gone' })).toMatchObject({ setAsideAs: null });
   expect(await orders('gone')).toMatchObject([{ n: '10' }]);
 });
 
@@ -108,7 +106,7 @@ test('a backup of every database of a server reaches level 6, and the one that o
   const { backupId: ofAll } = await elsewhere.backup({ databases: null });
   expect(await elsewhere.verify(6, ofAll)).toEqual({ reached: 6, findings: [] });
   await other.query('postgres', 'drop table kept');
-  const { jobId } = await elsewhere.restore(ofAll, { type: 'swap', database: 'postgres' });
+  const { jobId } = await elsewhere.restore(ofAll, { way: 'swap', database: 'postgres' });
   expect(await other.query('postgres', 'select place from kept')).toEqual([{ place: 'in postgres' }]);
   await elsewhere.engine.undo(jobId, await elsewhere.context());
   await expect(other.query('postgres', 'select place from kept')).rejects.toThrow('kept');
@@ -119,7 +117,7 @@ test('a swap restores the database that the agent connects to by default, when i
   await using there = await EngineHarness.open(server, { database: 'home' }, join(bench.folder, 'repository'));
   const { backupId: ofHome } = await there.backup({ databases: ['home'] });
   await server.query('postgres', 'drop database home');
-  expect(await there.restore(ofHome, { type: 'swap', database: 'home' })).toMatchObject({ oldKeptAs: null });
+  expect(await there.restore(ofHome, { way: 'swap', database: 'home' })).toMatchObject({ setAsideAs: null });
   expect(await orders('home')).toMatchObject([{ n: '10' }]);
 });
 
@@ -131,7 +129,7 @@ test('databases of other encodings, and bytes of no encoding, are restore-tested
   await server.query('ascii', String.raw`create table t as select convert_from('\xff80c3', 'SQL_ASCII') as v`);
   const { backupId: ofBoth } = await bench.backup({ databases: ['latin', 'ascii'] });
   expect(await bench.verify(6, ofBoth)).toEqual({ reached: 6, findings: [] });
-  for (const database of ['latin', 'ascii']) await bench.restore(ofBoth, { type: 'swap', database });
+  for (const database of ['latin', 'ascii']) await bench.restore(ofBoth, { way: 'swap', database });
   expect(await server.query('latin', 'select ö from "täble"')).toEqual([{ ö: 'ÿ' }]);
   expect(await server.query('ascii', 'select length(v) as n from t')).toEqual([{ n: 3 }]);
   expect(
@@ -147,7 +145,7 @@ test('an in-place restore replaces the contents in one transaction', async () =>
   const { backupId: ofHere } = await bench.backup({ databases: ['here'] });
   const before = await orders('here');
   await server.query('here', 'delete from orders where id % 2 = 0');
-  await bench.restore(ofHere, { type: 'inPlace', database: 'here' });
+  await bench.restore(ofHere, { way: 'in-place', database: 'here' });
   expect(await orders('here')).toEqual(before);
 });
 
@@ -157,18 +155,18 @@ test('F2, F8: an in-place restore that the server refuses half-way leaves the ol
   await server.query('broken', 'update orders set note = $1 where id = 1', ['changed since']);
   await server.query('broken', 'create table depends (customer int references customers)');
   const before = await orders('broken');
-  expect(await codeOf(bench.restore(ofBroken, { type: 'inPlace', database: 'broken' }))).toBe('RESTORE_FAILED');
+  expect(await codeOf(bench.restore(ofBroken, { way: 'in-place', database: 'broken' }))).toBe('RESTORE_FAILED');
   expect(await orders('broken')).toEqual(before);
 });
 
 test('F2: a restore that is canceled leaves no half-restored database', async () => {
   const before = await names();
   const source = await bench.repository.open(ref, backupId);
-  const mode = { type: 'swap', database: 'shop' } as const;
-  const { hash } = await bench.engine.plan(mode, source, await bench.context());
+  const mode = { way: 'swap', database: 'shop' } as const;
+  const { hash } = await bench.plan(mode, source, await bench.context());
   const stop = new AbortController();
   const context = { ...(await bench.context(stop.signal)), progress: () => stop.abort() };
-  await expect(bench.engine.restore({ mode, jobId: uuidv7(), planHash: hash }, source, context)).rejects.toThrow();
+  await expect(bench.carryOut({ restore: mode, jobId: uuidv7(), planHash: hash }, source, context)).rejects.toThrow();
   expect(await names()).toEqual(before);
 });
 
@@ -198,15 +196,15 @@ test('F3: a plan warns of another server and changes its hash when the situation
   await using other = await startPostgres();
   await using elsewhere = await EngineHarness.open(other);
   const source = await bench.repository.open(ref, backupId);
-  const mode = { type: 'swap', database: 'shop' } as const;
-  const plan = await elsewhere.engine.plan(mode, source, await elsewhere.context());
+  const mode = { way: 'swap', database: 'shop' } as const;
+  const plan = await elsewhere.plan(mode, source, await elsewhere.context());
   expect(plan.warnings).toContainEqual(makeFinding('OTHER_SERVER', null));
   await other.query('postgres', 'create database shop');
-  const later = await elsewhere.engine.plan(mode, source, await elsewhere.context());
+  const later = await elsewhere.plan(mode, source, await elsewhere.context());
   expect(later.hash).not.toBe(plan.hash);
   expect(
     await codeOf(
-      elsewhere.engine.restore({ mode, jobId: uuidv7(), planHash: plan.hash }, source, await elsewhere.context()),
+      elsewhere.carryOut({ restore: mode, jobId: uuidv7(), planHash: plan.hash }, source, await elsewhere.context()),
     ),
   ).toBe('PLAN_CHANGED');
 });
@@ -215,10 +213,10 @@ test('F7: roles that an empty server lacks are named by the plan and made from t
   await using other = await startPostgres();
   await using elsewhere = await EngineHarness.open(other);
   const source = await bench.repository.open(ref, backupId);
-  const mode = { type: 'swap', database: 'shop' } as const;
-  const plan = await elsewhere.engine.plan(mode, source, await elsewhere.context());
-  expect(plan.missingRoles).toEqual(['shop "reader" - 1', 'shop_owner']);
-  await elsewhere.engine.restore({ mode, jobId: uuidv7(), planHash: plan.hash }, source, await elsewhere.context());
+  const mode = { way: 'swap', database: 'shop' } as const;
+  const plan = await elsewhere.plan(mode, source, await elsewhere.context());
+  expect(missingNames(plan, 'role')).toEqual(['shop "reader" - 1', 'shop_owner']);
+  await elsewhere.carryOut({ restore: mode, jobId: uuidv7(), planHash: plan.hash }, source, await elsewhere.context());
   expect(await other.queryAs('shop "reader" - 1', 'read:er', 'shop', 'select count(*)::int as n from orders')).toEqual([
     { n: 3_000 },
   ]);
@@ -233,13 +231,17 @@ test('F7: an extension that the server does not have is a refusal with its name,
         ? Readable.from(withExtension(real.open(object, signal)))
         : real.open(object, signal),
   };
-  const mode = { type: 'new', database: 'shop', as: 'never_made' } as const;
-  const plan = await bench.engine.plan(mode, source, await bench.context());
+  const mode = { way: 'new', database: 'shop', as: 'never_made' } as const;
+  const plan = await bench.plan(mode, source, await bench.context());
   expect(plan).toMatchObject({
-    missingExtensions: ['not_installed_here'],
+    missing: [{ kind: 'extension', name: 'not_installed_here' }],
     refusals: [{ code: 'EXTENSION_NOT_INSTALLED', subject: { name: 'not_installed_here' } }],
   });
-  const refused = bench.engine.restore({ mode, jobId: uuidv7(), planHash: plan.hash }, source, await bench.context());
+  const refused = bench.carryOut(
+    { restore: mode, jobId: uuidv7(), planHash: plan.hash },
+    source,
+    await bench.context(),
+  );
   expect(await codeOf(refused)).toBe('RESTORE_FAILED');
   expect(await names()).not.toContain('never_made');
 });

@@ -142,7 +142,7 @@ test('A12: a standby is backed up without parallel work, marked as one, and pass
   expect(manifest.server.systemId).toBe((await bench.backup()).server.systemId);
   expect(await there.verify(6, manifest.backupId)).toEqual({ reached: 6, findings: [] });
   const source = await there.repository.open(ref, manifest.backupId);
-  const plan = await there.engine.plan({ type: 'swap', database: 'shop' }, source, await there.context());
+  const plan = await there.plan({ way: 'swap', database: 'shop' }, source, await there.context());
   expect(plan.refusals).toMatchObject([{ code: 'SERVER_IS_STANDBY' }]);
 });
 
@@ -240,7 +240,7 @@ test('A13: a materialized view that is out of date, or filled anew under the bac
     await refreshing;
     expect(await bench.verify(6, backupId)).toEqual({ reached: 6, findings: [] });
     const as = `stale_${String(disturb === undefined)}`;
-    await bench.restore(backupId, { type: 'new', database: 'stale', as });
+    await bench.restore(backupId, { way: 'new', database: 'stale', as });
     expect(await server.query(as, 'select count(*)::int as n from seen')).toEqual([{ n: 11 }]);
   }
 });
@@ -264,10 +264,10 @@ test('I8: no password is in the arguments of a process while a backup, restore t
   const manifest = await bench.backup({ progress });
   await bench.verify(5, manifest.backupId, await bench.context(undefined, progress));
   const source = await bench.repository.open(ref, manifest.backupId);
-  const mode = { type: 'new', database: 'shop', as: 'shop without secrets' } as const;
-  const { hash } = await bench.engine.plan(mode, source, await bench.context());
+  const mode = { way: 'new', database: 'shop', as: 'shop without secrets' } as const;
+  const { hash } = await bench.plan(mode, source, await bench.context());
   const context = await bench.context(undefined, progress);
-  await bench.engine.restore({ mode, jobId: uuidv7(), planHash: hash }, source, context);
+  await bench.carryOut({ restore: mode, jobId: uuidv7(), planHash: hash }, source, context);
   expect(looks).toBeGreaterThan(10);
   const stored = [JSON.stringify(manifest)];
   for (const object of manifest.objects.filter(({ role }) => role !== 'dump'))
@@ -363,8 +363,8 @@ test('a server that ends idle sessions and long statements and transactions can 
   await hasty.query('postgres', 'select pg_reload_conf()');
   const { backupId } = await there.backup();
   expect(await there.verify(6, backupId)).toEqual({ reached: 6, findings: [] });
-  expect(await there.restore(backupId, { type: 'swap', database: 'shop' })).toMatchObject({
-    oldKeptAs: expect.stringContaining('shop__lastgood_old_'),
+  expect(await there.restore(backupId, { way: 'swap', database: 'shop' })).toMatchObject({
+    setAsideAs: expect.stringContaining('shop__lastgood_old_'),
   });
 });
 

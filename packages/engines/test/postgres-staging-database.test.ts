@@ -39,7 +39,7 @@ test('I8: nobody whom the source keeps out reads a database while a restore load
   await server.query('postgres', 'revoke all on database shut from public; grant connect on database shut to lg_super');
   const { backupId } = await bench.backup({ databases: ['shut'] });
   const jobId = uuidv7();
-  const restoring = bench.restore(backupId, { type: 'new', database: 'shut', as: 'shut_copy' }, jobId);
+  const restoring = bench.restore(backupId, { way: 'new', database: 'shut', as: 'shut_copy' }, jobId);
   const fresh = asideName('shut_copy', 'new', jobId);
   await vi.waitFor(
     async () =>
@@ -61,9 +61,9 @@ test('a database with the default grants has them again when it is restored, and
   const plain = (await bench.backup({ databases: ['plain'] })).backupId;
   await server.query('postgres', 'revoke create on database plain from own; grant connect on database plain to peeper');
   const few = (await bench.backup({ databases: ['plain'] })).backupId;
-  await bench.restore(few, { type: 'new', database: 'plain', as: 'few' });
+  await bench.restore(few, { way: 'new', database: 'plain', as: 'few' });
   expect(await aclOf('few')).toEqual(await aclOf('plain'));
-  const { oldKeptAs } = await bench.restore(plain, { type: 'swap', database: 'plain' });
+  const { setAsideAs } = await bench.restore(plain, { way: 'swap', database: 'plain' });
   expect(await aclOf('plain')).toEqual(['=Tc/own', 'own=CTc/own']);
-  expect(await aclOf(String(oldKeptAs))).toEqual(['=Tc/lg_super', 'lg_super=Tc/lg_super', 'peeper=c/lg_super']);
+  expect(await aclOf(String(setAsideAs))).toEqual(['=Tc/lg_super', 'lg_super=Tc/lg_super', 'peeper=c/lg_super']);
 });

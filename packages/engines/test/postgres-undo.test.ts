@@ -45,10 +45,10 @@ test('a database that is set aside belongs to the agent meanwhile, and undo give
       "select array_agg(x::text order by x::text) as a from pg_database, unnest(datacl) x where datname = 'mine'",
     );
   const before = await acl();
-  const { jobId, oldKeptAs } = await bench.restore(backupId, { type: 'swap', database: 'mine' });
-  expect(await ownersOf('^mine')).toEqual({ mine: 'own', [String(oldKeptAs)]: 'lg_super' });
+  const { jobId, setAsideAs } = await bench.restore(backupId, { way: 'swap', database: 'mine' });
+  expect(await ownersOf('^mine')).toEqual({ mine: 'own', [String(setAsideAs)]: 'lg_super' });
   await expect(
-    server.queryAs('own', 'x', 'postgres', `comment on database "${oldKeptAs}" is ${noteOf(jobId, 'victim')}`),
+    server.queryAs('own', 'x', 'postgres', `comment on database "${setAsideAs}" is ${noteOf(jobId, 'victim')}`),
   ).rejects.toThrow('must be owner');
   await bench.engine.undo(jobId, await bench.context());
   expect(await ownersOf('^mine')).toEqual({ mine: 'own', [asideName('mine', 'undone', jobId)]: 'own' });
@@ -56,8 +56,8 @@ test('a database that is set aside belongs to the agent meanwhile, and undo give
 });
 
 test('a note that leads to another database than the one that was set aside is not followed', async () => {
-  const { jobId, oldKeptAs } = await bench.restore(await make('bait'), { type: 'swap', database: 'bait' });
-  await server.query('postgres', `comment on database "${oldKeptAs}" is ${noteOf(jobId, 'victim')}`);
+  const { jobId, setAsideAs } = await bench.restore(await make('bait'), { way: 'swap', database: 'bait' });
+  await server.query('postgres', `comment on database "${setAsideAs}" is ${noteOf(jobId, 'victim')}`);
   expect(await codeOf(bench.engine.undo(jobId, await bench.context()))).toBe('UNDO_IMPOSSIBLE');
   expect(await ownersOf('^victim')).toEqual({ victim: 'lg_super' });
 });
@@ -74,7 +74,7 @@ test('what an older version set aside, with a note that names no owner, is undon
 
 test('an owner that was dropped while its database was kept hinders no undo', async () => {
   await server.query('postgres', 'create role brief');
-  const { jobId } = await bench.restore(await make('orphan', 'brief'), { type: 'swap', database: 'orphan' });
+  const { jobId } = await bench.restore(await make('orphan', 'brief'), { way: 'swap', database: 'orphan' });
   await server.query('postgres', 'drop database orphan');
   await server.query('postgres', 'drop role brief');
   await bench.engine.undo(jobId, await bench.context());
@@ -89,15 +89,15 @@ test('an agent that is not a superuser takes and gives back what it owns through
   await make('shared');
   await server.query('shared', 'drop table t');
   const { backupId } = await bench.backup({ databases: ['shared'] });
-  const { jobId, oldKeptAs } = await there.restore(backupId, { type: 'swap', database: 'shared' });
-  expect(await ownersOf('^shared')).toEqual({ shared: 'own', [String(oldKeptAs)]: 'agent' });
+  const { jobId, setAsideAs } = await there.restore(backupId, { way: 'swap', database: 'shared' });
+  expect(await ownersOf('^shared')).toEqual({ shared: 'own', [String(setAsideAs)]: 'agent' });
   await there.engine.undo(jobId, await there.context());
   expect(await ownersOf('^shared$')).toEqual({ shared: 'own' });
 });
 
 test('a database of another role with the name and note of a set-aside database is not swapped in', async () => {
   await server.query('postgres', "create role creator login createdb password 'x'");
-  const { jobId, oldKeptAs } = await bench.restore(await make('till'), { type: 'swap', database: 'till' });
+  const { jobId, setAsideAs } = await bench.restore(await make('till'), { way: 'swap', database: 'till' });
   const forge = async (database: string): Promise<string> => {
     const forged = asideName(database, 'old', jobId);
     await server.queryAs('creator', 'x', 'postgres', `create database "${forged}"`);
@@ -114,16 +114,16 @@ test('a database of another role with the name and note of a set-aside database 
     victim: 'lg_super',
     ...Object.fromEntries(forged.map((name) => [name, 'creator'])),
   });
-  expect(await ownersOf(String(oldKeptAs))).toEqual({});
+  expect(await ownersOf(String(setAsideAs))).toEqual({});
 });
 
 test('an undo for which more than one database fits is refused by their names', async () => {
-  const { jobId, oldKeptAs } = await bench.restore(await make('twin'), { type: 'swap', database: 'twin' });
+  const { jobId, setAsideAs } = await bench.restore(await make('twin'), { way: 'swap', database: 'twin' });
   const second = asideName('victim', 'old', jobId);
   await server.query('postgres', `create database "${second}"`);
   await server.query('postgres', `comment on database "${second}" is ${noteOf(jobId, 'victim')}`);
   await expect(bench.engine.undo(jobId, await bench.context())).rejects.toMatchObject({
     code: 'UNDO_IMPOSSIBLE',
-    message: expect.stringMatching(new RegExp(`(?=.*${oldKeptAs})(?=.*${second})`)),
+    message: expect.stringMatching(new RegExp(`(?=.*${setAsideAs})(?=.*${second})`)),
   });
 });

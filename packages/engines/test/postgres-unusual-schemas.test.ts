@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Failure } from '@lastgood/core';
 import { makeFinding } from '@lastgood/protocol';
-import { type PostgresServer, startPostgres } from '@lastgood/testkit';
+import { missingNames, type PostgresServer, startPostgres } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
 import { passwordFrom } from '../src/postgres/passfile.ts';
@@ -56,12 +56,12 @@ test('F7: what the superuser of initdb owned has an owner on a server whose supe
   await using other = await startPostgres({ superuser: 'cloud_admin' });
   await using elsewhere = await EngineHarness.open(other);
   const source = await bench.repository.open(ref, backupId);
-  const mode = { type: 'new', database: 'pinned', as: 'pinned' } as const;
-  const plan = await elsewhere.engine.plan(mode, source, await elsewhere.context());
-  expect(plan.missingRoles).toEqual(['clerk_of_pinned', 'lg_super']);
+  const mode = { way: 'new', database: 'pinned', as: 'pinned' } as const;
+  const plan = await elsewhere.plan(mode, source, await elsewhere.context());
+  expect(missingNames(plan, 'role')).toEqual(['clerk_of_pinned', 'lg_super']);
   expect(plan.warnings).toContainEqual(makeFinding('BOOTSTRAP_ROLE_REDUCED', { kind: 'role', name: 'lg_super' }));
-  const wanted = { mode, jobId: backupId, planHash: plan.hash };
-  await elsewhere.engine.restore(wanted, source, await elsewhere.context());
+  const wanted = { restore: mode, jobId: backupId, planHash: plan.hash };
+  await elsewhere.carryOut(wanted, source, await elsewhere.context());
   expect(await other.query('pinned', "select tableowner as owner from pg_tables where tablename = 't'")).toEqual([
     { owner: 'lg_super' },
   ]);
@@ -82,9 +82,9 @@ test('a database that has only extensions of the superuser needs no such role', 
   const source = await bench.repository.open(ref, backupId);
   await using other = await startPostgres({ superuser: 'cloud_admin' });
   await using elsewhere = await EngineHarness.open(other);
-  const mode = { type: 'new', database: 'plain', as: 'plain' } as const;
-  const plan = await elsewhere.engine.plan(mode, source, await elsewhere.context());
-  expect(plan.missingRoles).toEqual(['owner_of_plain']);
+  const mode = { way: 'new', database: 'plain', as: 'plain' } as const;
+  const plan = await elsewhere.plan(mode, source, await elsewhere.context());
+  expect(missingNames(plan, 'role')).toEqual(['owner_of_plain']);
 });
 
 test('F7: a role that only has a setting in the database is needed', async () => {
@@ -94,7 +94,7 @@ test('F7: a role that only has a setting in the database is needed', async () =>
   );
   const { backupId } = await bench.backup({ databases: ['settings'] });
   await server.query('postgres', 'drop role bob');
-  await bench.restore(backupId, { type: 'new', database: 'settings', as: 'settings_copy' });
+  await bench.restore(backupId, { way: 'new', database: 'settings', as: 'settings_copy' });
   expect(
     await server.query(
       'postgres',
@@ -114,7 +114,7 @@ test('a database of libc stays one on a server whose own databases are of ICU', 
   await icu.query('src', "create table t (a text); insert into t values ('b'), ('A'), ('a'), ('B')");
   const { backupId } = await there.backup({ databases: ['src'] });
   expect(await there.verify(6, backupId)).toEqual(equal);
-  await there.restore(backupId, { type: 'new', database: 'src', as: 'copy' });
+  await there.restore(backupId, { way: 'new', database: 'src', as: 'copy' });
   const asked = "select datlocprovider as provider, datcollate from pg_database where datname in ('src', 'copy')";
   const [one, two] = await icu.query('postgres', asked);
   expect(two).toEqual(one);
@@ -167,14 +167,14 @@ test('F1: a prepared transaction in the way of a swap is found by the plan, and 
   const { backupId } = await bench.backup({ databases: ['busy'] });
   const source = await bench.repository.open(ref, backupId);
   await server.query('busy', "begin; insert into t values (1); prepare transaction 'left'");
-  const swap = { type: 'swap', database: 'busy' } as const;
-  expect((await bench.engine.plan(swap, source, await bench.context())).refusals).toMatchObject([
+  const swap = { way: 'swap', database: 'busy' } as const;
+  expect((await bench.plan(swap, source, await bench.context())).refusals).toMatchObject([
     { code: 'PREPARED_TRANSACTIONS' },
   ]);
   await server.query('busy', "rollback prepared 'left'");
-  expect((await bench.engine.plan(swap, source, await bench.context())).refusals).toEqual([]);
-  const mine = { type: 'new', database: 'busy', as: 'x__lastgood_new_0123456789ab' } as const;
-  expect(await codeOf(bench.engine.plan(mine, source, await bench.context()))).toBe('BAD_INPUT');
+  expect((await bench.plan(swap, source, await bench.context())).refusals).toEqual([]);
+  const mine = { way: 'new', database: 'busy', as: 'x__lastgood_new_0123456789ab' } as const;
+  expect(await codeOf(bench.plan(mine, source, await bench.context()))).toBe('BAD_INPUT');
 });
 
 test('a database whose name only looks like one of ours is backed up', async () => {

@@ -24,8 +24,8 @@ test('A11: a null in an array stays one, whatever the role and the database set 
     'postgres',
     'alter role lg_super set array_nulls = off; alter database lists set array_nulls = off',
   );
-  await bench.restore(backupId, { type: 'new', database: 'lists', as: 'lists copy' });
-  await bench.restore(backupId, { type: 'inPlace', database: 'lists' });
+  await bench.restore(backupId, { way: 'new', database: 'lists', as: 'lists copy' });
+  await bench.restore(backupId, { way: 'in-place', database: 'lists' });
   await server.query('postgres', 'alter role lg_super reset array_nulls');
   for (const name of ['lists', 'lists copy'])
     expect(await server.query(name, 'select a[2] is null as missing from t')).toEqual([{ missing: true }]);
@@ -45,7 +45,7 @@ test('A11: dates, intervals and amounts are the same under every style of writin
   for (const style of [...styles, 'transform_null_equals = on', "bytea_output = 'escape'"])
     await server.query('postgres', `alter database styles set ${style}`);
   const { backupId } = await bench.backup({ databases: ['styles'] });
-  await bench.restore(backupId, { type: 'inPlace', database: 'styles' });
+  await bench.restore(backupId, { way: 'in-place', database: 'styles' });
   expect(await server.query('styles', asked)).toEqual(before);
 });
 
@@ -57,7 +57,7 @@ test('a role is valid until the same day, however dates are written where it is 
   await server.query('postgres', 'alter database postgres reset datestyle');
   await server.query('postgres', 'drop database visits');
   await server.query('postgres', 'drop role guest');
-  await bench.restore(backupId, { type: 'new', database: 'visits', as: 'visits' });
+  await bench.restore(backupId, { way: 'new', database: 'visits', as: 'visits' });
   const asked =
     "select extract(month from rolvaliduntil at time zone 'utc')::int as month from pg_roles where rolname = 'guest'";
   expect(await server.query('postgres', asked)).toEqual([{ month: 2 }]);
@@ -71,7 +71,7 @@ test('a materialized view is filled as the settings of its database have it', as
     "create table t (a date); insert into t values ('2026-02-01'); create materialized view v as select a::text as a from t",
   );
   const { backupId } = await bench.backup({ databases: ['regional'] });
-  await bench.restore(backupId, { type: 'inPlace', database: 'regional' });
+  await bench.restore(backupId, { way: 'in-place', database: 'regional' });
   expect(await server.query('regional', 'select a from v')).toEqual([{ a: '01.02.2026' }]);
 });
 
@@ -112,7 +112,7 @@ test.for(['es_AR', 'de_DE'])(
       [server, elsewhere],
       [source, there],
     ] as const) {
-      await where.restore(backupId, { type: 'new', database: 'tills', as: `tills of ${name}` });
+      await where.restore(backupId, { way: 'new', database: 'tills', as: `tills of ${name}` });
       expect(await target.query(`tills of ${name}`, 'select a::numeric::text as a from t')).toEqual([{ a: '12.34' }]);
     }
   },

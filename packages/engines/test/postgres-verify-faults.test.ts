@@ -3,8 +3,14 @@ import { chmod, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type EngineContext, Failure } from '@lastgood/core';
 import { runTool, uuidv7 } from '@lastgood/host';
-import type { RestoreMode } from '@lastgood/protocol';
-import { lyingTool, type PostgresServer, smallFileSystem, startPostgres, temporaryFolder } from '@lastgood/testkit';
+import {
+  type DatabaseRestore,
+  lyingTool,
+  type PostgresServer,
+  smallFileSystem,
+  startPostgres,
+  temporaryFolder,
+} from '@lastgood/testkit';
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { codeOf, EngineHarness, ref } from './support/engine-harness.ts';
 
@@ -94,7 +100,7 @@ test('E2: a dump that lost rows to row security loads, and is found by its count
     reached: 4,
     findings: [{ level: 5, code: 'TABLE_ROWS_DIFFER', params: { rows: '30000', expected: '60000' } }],
   });
-  const restoring = bench.restore(lossy.backupId, { type: 'swap', database: 'books' });
+  const restoring = bench.restore(lossy.backupId, { way: 'swap', database: 'books' });
   expect(await failureOf(restoring)).toMatchObject({ code: 'RESTORE_FAILED' });
   expect(await server.query('books', 'select count(*)::int as n from ledger')).toEqual([{ n: 60_000 }]);
 });
@@ -253,32 +259,32 @@ test('E6: a restore test that is killed with its agent leaves no process, and a 
 
 test('F1: nothing is replaced by a plan of another mode, of another time or with another name', async () => {
   const source = await bench.repository.open(ref, backupId);
-  const hashOf = async (mode: RestoreMode): Promise<string> =>
-    (await bench.engine.plan(mode, source, await bench.context())).hash;
-  const restore = async (mode: RestoreMode, planHash: string): Promise<unknown> =>
-    bench.engine.restore({ mode, jobId: uuidv7(), planHash }, source, await bench.context());
+  const hashOf = async (mode: DatabaseRestore): Promise<string> =>
+    (await bench.plan(mode, source, await bench.context())).hash;
+  const restore = async (mode: DatabaseRestore, planHash: string): Promise<unknown> =>
+    bench.carryOut({ restore: mode, jobId: uuidv7(), planHash }, source, await bench.context());
   await server.query('postgres', 'create database precious');
   await server.query('precious', 'create table kept (id int)');
 
-  const fresh = await hashOf({ type: 'new', database: 'books', as: 'copy' });
-  const swap = await hashOf({ type: 'swap', database: 'books' });
-  const inPlace = await hashOf({ type: 'inPlace', database: 'books' });
+  const fresh = await hashOf({ way: 'new', database: 'books', as: 'copy' });
+  const swap = await hashOf({ way: 'swap', database: 'books' });
+  const inPlace = await hashOf({ way: 'in-place', database: 'books' });
   expect(new Set([fresh, swap, inPlace]).size).toBe(3);
   for (const [mode, hash] of [
-    [{ type: 'swap', database: 'books' }, fresh],
-    [{ type: 'inPlace', database: 'books' }, swap],
-    [{ type: 'swap', database: 'books' }, inPlace],
-    [{ type: 'swap', database: 'books' }, ''],
-    [{ type: 'new', database: 'books', as: 'precious' }, fresh],
+    [{ way: 'swap', database: 'books' }, fresh],
+    [{ way: 'in-place', database: 'books' }, swap],
+    [{ way: 'swap', database: 'books' }, inPlace],
+    [{ way: 'swap', database: 'books' }, ''],
+    [{ way: 'new', database: 'books', as: 'precious' }, fresh],
   ] as const)
     expect(await codeOf(restore(mode, hash))).toBe('PLAN_CHANGED');
-  const onto = { type: 'new', database: 'books', as: 'precious' } as const;
+  const onto = { way: 'new', database: 'books', as: 'precious' } as const;
   expect(await codeOf(restore(onto, await hashOf(onto)))).toBe('TARGET_NOT_EMPTY');
   // The same name, another database: consent to replace the one does not cover the other.
   await server.query('postgres', 'alter database books rename to books_of_before');
   await server.query('postgres', 'alter database precious rename to books');
-  for (const [type, hash] of [['swap', swap] as const, ['inPlace', inPlace] as const])
-    expect(await codeOf(restore({ type, database: 'books' }, hash))).toBe('PLAN_CHANGED');
+  for (const [way, hash] of [['swap', swap] as const, ['in-place', inPlace] as const])
+    expect(await codeOf(restore({ way, database: 'books' }, hash))).toBe('PLAN_CHANGED');
   expect(await server.query('books', 'select count(*)::int as n from kept')).toEqual([{ n: 0 }]);
   const names = (await server.query('postgres', "select datname from pg_database where datname like '%lastgood%'"))
     .length;

@@ -5,15 +5,14 @@
 import { existsSync } from 'node:fs';
 import { chmod, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Failure } from '@lastgood/core';
+import { Failure, type ReadinessProbe } from '@lastgood/core';
 import { freePort, temporaryFolder } from '@lastgood/testkit';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import {
   type CommandService,
   createServiceControl,
   DEFAULT_SERVICE_SETTINGS,
-  type ReadinessProbe,
-  type ServiceControl,
+  type ManagedService,
 } from '../src/index.ts';
 import { ManualClock } from './manual-clock.ts';
 import { pingProbe } from './ping-probe.ts';
@@ -40,7 +39,7 @@ let folder: string;
 let address: string;
 let isReady: ReadinessProbe;
 let service: CommandService;
-let control: ServiceControl;
+let control: ManagedService;
 
 const file = (name: string): string => join(folder, name);
 async function writeScript(name: string, body: string): Promise<void> {

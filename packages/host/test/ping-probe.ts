@@ -1,6 +1,5 @@
 import { connect } from 'node:net';
-import { Failure } from '@lastgood/core';
-import type { ReadinessProbe } from '../src/index.ts';
+import { Failure, type ReadinessProbe } from '@lastgood/core';
 import { target } from './ping-server.ts';
 
 /** A probe for the server at an address: true after PONG, false when nothing listens there. */

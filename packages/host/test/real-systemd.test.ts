@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, expect, test, vi } from 'vitest';
-import { createServiceControl, type ServiceControl, systemWaitingClock, type WaitingClock } from '../src/index.ts';
+import { createServiceControl, type ManagedService, systemWaitingClock, type WaitingClock } from '../src/index.ts';
 import { pingProbe } from './ping-probe.ts';
 import { SHARED, startPrivateSystemd } from './private-systemd.ts';
 
@@ -35,8 +35,8 @@ const systemd = await startPrivateSystemd({
 afterAll(() => systemd[Symbol.asyncDispose]());
 
 interface Fixture {
-  readonly control: ServiceControl;
-  readonly limited: (deadlineMs?: number) => Parameters<ServiceControl['start']>[0];
+  readonly control: ManagedService;
+  readonly limited: (deadlineMs?: number) => Parameters<ManagedService['start']>[0];
   readonly folder: string;
   readonly run: (...command: readonly string[]) => Promise<string>;
 }

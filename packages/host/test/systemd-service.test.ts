@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { Failure } from '@lastgood/core';
 import { temporaryFolder } from '@lastgood/testkit';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { createServiceControl, type ServiceControl } from '../src/index.ts';
+import { createServiceControl, type ManagedService } from '../src/index.ts';
 import {
   FAILED,
   FakeSystemctl,
@@ -32,7 +32,7 @@ const RESET = '--no-pager --no-ask-password --no-block reset-failed -- db.servic
 let cleanup: AsyncDisposableStack;
 let clock: ManualClock;
 let systemctl: FakeSystemctl;
-let control: ServiceControl;
+let control: ManagedService;
 
 async function given(...states: readonly UnitState[]): Promise<void> {
   const { path } = cleanup.use(await temporaryFolder());

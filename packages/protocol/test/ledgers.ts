@@ -21,12 +21,22 @@ import {
 
 export const NOW = 1_000_000;
 export const LEASE = 90_000;
-export const backup: JobSpec = { command: 'backup', target: 'shop', databases: null, digests: true };
+export const backup: JobSpec = {
+  command: 'backup',
+  target: 'shop',
+  method: null,
+  contents: null,
+  options: { digests: true },
+};
 export const restore: JobSpec = {
   command: 'restore',
   target: 'shop',
-  backupId: '00000000-0000-4000-8000-0000000000b1',
-  mode: { type: 'swap', database: 'shop' },
+  request: {
+    scope: { kind: 'database', database: 'shop' },
+    point: { kind: 'backup', backupId: '00000000-0000-4000-8000-0000000000b1' },
+    into: { way: 'swap' },
+    options: {},
+  },
   planHash: '0'.repeat(64),
 };
 const byTest: JobOrigin = { kind: 'command', by: 'test' };

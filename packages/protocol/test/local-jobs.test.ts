@@ -46,7 +46,7 @@ const KEY = jobKey(ONE, 1);
 const SCHEDULE = jobId(77);
 const DUE = NOW - 1_000;
 const rotate: JobSpec = { command: 'rotate', target: 'shop', retention: { minimum: 1 }, holds: [], dryRun: false };
-const withoutDigests: JobSpec = { command: 'backup', target: 'shop', databases: null, digests: false };
+const withoutDigests: JobSpec = { command: 'backup', target: 'shop', method: null, contents: null, options: {} };
 const originAt = (due = DUE): JobOrigin => ({ kind: 'schedule', scheduleId: SCHEDULE, due });
 const done = { type: 'succeeded', error: null, result: { command: 'backup' } } as const;
 const occurrence = (spec = backup, id = ONE, due = DUE) => ({

@@ -16,8 +16,8 @@ const HELLO_BYTES = LIMITS.frameBytes - 32 * 1024;
 /** The smallest there is, so that what a line has beside its spec counts most. */
 const small: JobSpec = { command: 'undo', target: 's', restoreJobId: jobId(1) };
 const large: JobSpec = {
-  ...{ command: 'backup', target: 's', digests: true },
-  databases: Array.from({ length: 400 }, (_, n) => String(n).padStart(60, 'x')),
+  ...{ command: 'backup', target: 's', method: null, options: { digests: true } },
+  contents: Array.from({ length: 400 }, (_, n) => String(n).padStart(60, 'x')),
 };
 
 const openLine = (id: string): JournalJob => ({

@@ -85,20 +85,24 @@ const summary = {
 };
 const plan = {
   hash: 'b'.repeat(64),
+  request: {
+    scope: { kind: 'database', database: 'shop' },
+    point: { kind: 'backup', backupId: ONE },
+    into: { way: 'swap' },
+    options: {},
+  },
   backupId: ONE,
-  mode: 'swap',
-  snapshotAt: '2026-01-15T12:00:00.000Z',
-  database: 'shop',
+  method: 'logical',
+  recoveryPoint: '2026-01-15T12:00:00.000Z',
   into: 'shop',
   confirm: 'shop',
+  replaces: texts(300, 20),
+  missing: texts(300, 20).map((name) => ({ kind: 'role', name })),
   readBytes: 1,
   needBytes: 1,
   freeBytes: null,
-  sourceVersion: '15.18',
-  serverVersion: '15.18',
-  overwrites: texts(300, 20),
-  missingRoles: texts(300, 20),
-  missingExtensions: texts(300, 20),
+  estimatedMs: null,
+  details: texts(300, 20).map((value) => ({ label: 'version', value, unit: 'text' })),
   warnings: warnings(300, 200),
   refusals: [makeRefusal('PREPARED_TRANSACTIONS', null, { transactions: texts(1, 9_000) })],
 };
@@ -124,12 +128,12 @@ const LARGE = {
   restore: {
     command: 'restore',
     backupId: ONE,
-    database: 'shop',
+    scope: { kind: 'database', database: 'shop' },
+    recoveryPoint: '2026-01-15T12:00:00.000Z',
     into: 'shop',
-    oldKeptAs: 'shop__lastgood_old_1',
+    setAsideAs: 'shop__lastgood_old_1',
     warnings: warnings(300, 300),
-    tables: 3,
-    rows: 4,
+    counts: [{ label: 'rows', value: 4, unit: 'count' }],
     durationMs: 7,
   },
 } as const;
@@ -156,9 +160,11 @@ test.each(Object.entries(LARGE))(
     const result = jobResultSchema.parse(event?.result);
     expect(result.truncated).toBe(true);
     expect(jobResultSchema.parse(boundedValue(large as never, 2_048)).truncated).toBe(true);
-    const { backupId, reached, passed, oldKeptAs, removedCount, keptCount, durationMs, rows } =
-      large as never as Record<string, unknown>;
-    const facts = { backupId, reached, passed, oldKeptAs, removedCount, keptCount, durationMs, rows };
+    const { backupId, reached, passed, setAsideAs, removedCount, keptCount, durationMs } = large as never as Record<
+      string,
+      unknown
+    >;
+    const facts = { backupId, reached, passed, setAsideAs, removedCount, keptCount, durationMs };
     for (const [name, value] of Object.entries(facts))
       if (value !== undefined)
         expect({ [name]: (result as never as Record<string, unknown>)[name] }).toEqual({ [name]: value });

@@ -40,9 +40,15 @@ test.each(Object.keys(schemas).filter((name) => name !== 'commands'))(
 
 test('names that could become paths or shell words are refused on the wire', () => {
   for (const target of ['../etc', 'a/b', '-rf', '', 'A', 'x'.repeat(64), 'shop\n']) {
-    expect(wire.jobSpecSchema.safeParse({ command: 'backup', target, databases: null, digests: true }).success).toBe(
-      false,
-    );
+    expect(
+      wire.jobSpecSchema.safeParse({
+        command: 'backup',
+        target,
+        method: null,
+        contents: null,
+        options: { digests: true },
+      }).success,
+    ).toBe(false);
   }
 });
 

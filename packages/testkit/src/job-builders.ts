@@ -1,6 +1,6 @@
 import type { AgentCommand, JobDescription, JobSpec, JournalJob } from '@lastgood/protocol';
 
-const backup: JobSpec = { command: 'backup', target: 'shop', databases: null, digests: false };
+const backup: JobSpec = { command: 'backup', target: 'shop', method: null, contents: null, options: {} };
 
 /** A backup of the target `shop` that somebody has ordered; it may start for ten minutes from `now`. */
 export const aJobDescription = (

@@ -3,7 +3,15 @@ import { appendFile, chmod, mkdir, readdir, readFile, rm, truncate, writeFile } 
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Finding, JobSpec } from '@lastgood/protocol';
-import { lyingTool, type PostgresServer, seedShop, startPostgres, temporaryFolder, waitFor } from '@lastgood/testkit';
+import {
+  aRestoreRequest,
+  lyingTool,
+  type PostgresServer,
+  seedShop,
+  startPostgres,
+  temporaryFolder,
+  waitFor,
+} from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Fleet } from '../../support/fleet.ts';
 import { findLeftovers, runningTools } from '../../support/leftovers.ts';
@@ -11,7 +19,7 @@ import { findLeftovers, runningTools } from '../../support/leftovers.ts';
 const forever = new AbortController().signal;
 const run = promisify(execFile);
 const cleanup = new AsyncDisposableStack();
-const backup: JobSpec = { command: 'backup', target: 'shop', databases: ['shop'], digests: false };
+const backup: JobSpec = { command: 'backup', target: 'shop', method: null, contents: ['shop'], options: {} };
 let server: PostgresServer;
 let fleet: Fleet;
 let tools: string;
@@ -192,15 +200,13 @@ test('the agent rejects jobs that its file does not allow', async () => {
     {
       command: 'restore',
       target: 'shop',
-      backupId,
-      mode: { type: 'swap', database: 'shop' },
+      request: aRestoreRequest(backupId, { way: 'swap', database: 'shop' }),
       planHash: 'a'.repeat(64),
     },
     {
       command: 'restore',
       target: 'shop',
-      backupId,
-      mode: { type: 'inPlace', database: 'shop' },
+      request: aRestoreRequest(backupId, { way: 'in-place', database: 'shop' }),
       planHash: 'a'.repeat(64),
     },
     { command: 'undo', target: 'shop', restoreJobId: backupId },

@@ -2,7 +2,14 @@ import { randomBytes } from 'node:crypto';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JobSpec, JobView } from '@lastgood/protocol';
-import { missingLocales, type PostgresServer, startPostgres, temporaryFolder } from '@lastgood/testkit';
+import {
+  aRestoreRequest,
+  type DatabaseRestore,
+  missingLocales,
+  type PostgresServer,
+  startPostgres,
+  temporaryFolder,
+} from '@lastgood/testkit';
 import pg from 'pg';
 import { afterAll, describe, expect, test } from 'vitest';
 import { Fleet } from '../../support/fleet.ts';
@@ -104,14 +111,15 @@ async function failEverything(fleet: Fleet, server: PostgresServer, superuser: b
     return job;
   };
   const backup = async (target: string, databases: string[]): Promise<string> => {
-    const job = await run({ command: 'backup', target, databases, digests: true });
+    const job = await run({ command: 'backup', target, method: null, contents: databases, options: { digests: true } });
     if (job.result?.command !== 'backup') return '';
     return job.result.backup.backupId;
   };
-  const restore = async (target: string, backupId: string, mode: Mode): Promise<JobView> => {
-    const { result } = await run({ command: 'plan', target, backupId, mode });
+  const restore = async (target: string, backupId: string, mode: DatabaseRestore): Promise<JobView> => {
+    const request = aRestoreRequest(backupId, mode);
+    const { result } = await run({ command: 'plan', target, request });
     const planHash = result?.command === 'plan' ? result.plan.hash : '0'.repeat(64);
-    return await run({ command: 'restore', target, backupId, mode, planHash });
+    return await run({ command: 'restore', target, request, planHash });
   };
   const names = [...Object.keys(BROKEN), 'unfilled', 'fine'];
   const ofShop = await backup('shop', names);
@@ -120,11 +128,11 @@ async function failEverything(fleet: Fleet, server: PostgresServer, superuser: b
   await run({ command: 'verify', target: 'shop', backupId: ofShop, level: 6 });
   for (const database of [...Object.keys(BROKEN), 'unfilled'])
     for (const [target, backupId] of targets)
-      await restore(target, backupId, { type: 'new', database, as: `${database}_of_${target}` });
-  await restore('shop', ofShop, { type: 'inPlace', database: 'cast_away' });
+      await restore(target, backupId, { way: 'new', database, as: `${database}_of_${target}` });
+  await restore('shop', ofShop, { way: 'in-place', database: 'cast_away' });
   if (superuser) await failAsSuperuser(run, restore, ofAll);
-  await restore('shop', ofShop, { type: 'swap', database: 'forged' });
-  const swapped = await restore('shop', ofShop, { type: 'swap', database: 'fine' });
+  await restore('shop', ofShop, { way: 'swap', database: 'forged' });
+  const swapped = await restore('shop', ofShop, { way: 'swap', database: 'fine' });
   expect(swapped.state).toBe('succeeded');
   expect((await run({ command: 'undo', target: 'shop', restoreJobId: swapped.jobId })).state).toBe('succeeded');
   await run({ command: 'undo', target: 'shop', restoreJobId: swapped.jobId });
@@ -136,13 +144,12 @@ async function failEverything(fleet: Fleet, server: PostgresServer, superuser: b
 /** What a superuser's restore and verification meet, and the passwords of what only a superuser may back up. */
 async function failAsSuperuser(
   run: (spec: JobSpec) => Promise<JobView>,
-  restore: (target: string, backupId: string, mode: Mode) => Promise<JobView>,
+  restore: (target: string, backupId: string, mode: DatabaseRestore) => Promise<JobView>,
   backupId: string,
 ): Promise<void> {
   await run({ command: 'verify', target: 'all', backupId, level: 6 });
-  await restore('all', backupId, { type: 'inPlace', database: 'violated' });
+  await restore('all', backupId, { way: 'in-place', database: 'violated' });
 }
-type Mode = Extract<JobSpec, { command: 'restore' }>['mode'];
 
 /** Runs `work` while another client holds a table. */
 async function locked(server: PostgresServer, work: () => Promise<unknown>): Promise<void> {

@@ -3,7 +3,7 @@ import { type Direction, type PostgresServer, startPostgres, TcpFaultProxy } fro
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { InProcessFleet } from '../../support/in-process-fleet.ts';
 
-const backup: JobSpec = { command: 'backup', target: 'shop', databases: ['tiny'], digests: false };
+const backup: JobSpec = { command: 'backup', target: 'shop', method: null, contents: ['tiny'], options: {} };
 const cleanup = new AsyncDisposableStack();
 let fleet: InProcessFleet;
 let proxy: TcpFaultProxy;

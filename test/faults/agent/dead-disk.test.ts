@@ -29,7 +29,13 @@ beforeAll(async () => {
 }, 120_000);
 afterAll(() => cleanup.disposeAsync());
 
-const backupOf = (target: string): JobSpec => ({ command: 'backup', target, databases: ['shop'], digests: false });
+const backupOf = (target: string): JobSpec => ({
+  command: 'backup',
+  target,
+  method: null,
+  contents: ['shop'],
+  options: {},
+});
 
 test('E9: five targets on an unresponsive disk do not affect other targets and are reported', async () => {
   const { state } = await fleet.ended(await fleet.send(backupOf('shop')));

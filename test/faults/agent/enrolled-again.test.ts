@@ -17,7 +17,7 @@ beforeAll(async () => {
 afterAll(() => cleanup.disposeAsync());
 
 test('an agent unknown to a new control plane logs the remedy, and connects without a restart once its host is enrolled again', async () => {
-  const backup: JobSpec = { command: 'backup', target: 'shop', databases: ['shop'], digests: false };
+  const backup: JobSpec = { command: 'backup', target: 'shop', method: null, contents: ['shop'], options: {} };
   const { state } = await fleet.run(backup);
   expect(state).toBe('succeeded');
   await fleet.killControl();

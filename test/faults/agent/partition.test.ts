@@ -7,7 +7,7 @@ import { Fleet } from '../../support/fleet.ts';
 
 const forever = new AbortController().signal;
 const cleanup = new AsyncDisposableStack();
-const backup: JobSpec = { command: 'backup', target: 'shop', databases: ['shop'], digests: false };
+const backup: JobSpec = { command: 'backup', target: 'shop', method: null, contents: ['shop'], options: {} };
 let fleet: Fleet;
 let proxy: TcpFaultProxy;
 

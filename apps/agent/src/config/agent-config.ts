@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import { type EngineDefinition, Failure } from '@lastgood/core';
 import { type ConfigProblem, formatProblems, problemsOfIssues, YamlText } from '@lastgood/core/config-file';
 import { engines } from '@lastgood/engines';
+import { argumentVectorSchema, SERVICE_ACTIONS, serviceDefinitionSchema } from '@lastgood/host';
 import { LIMITS, nameSchema } from '@lastgood/protocol';
 import { z } from 'zod';
 
@@ -39,6 +40,9 @@ const targetSchemaOf = ({ name, connectionSchema, restoreWays }: EngineDefinitio
     labels,
     repository: nameSchema.describe('The name of a repository of this file.'),
     connection: connectionSchema,
+    service: serviceDefinitionSchema
+      .optional()
+      .describe('How the database server is stopped and started; needed for backups and restores that stop it.'),
     allow: limitsSchema
       .extend({
         restore: z
@@ -65,6 +69,14 @@ export const agentConfigSchema = z.strictObject({
     .default('/var/lib/lastgood-agent')
     .describe('Where the agent keeps its identity and journal (mode 0700).'),
   repositories: z.record(nameSchema, repositorySchema),
+  restoreFolders: z
+    .record(nameSchema, absolutePath)
+    .default({})
+    .describe('Folders that a restore may fill, by name (`--to-folder`).'),
+  hooks: z
+    .record(nameSchema, argumentVectorSchema)
+    .default({})
+    .describe('Programs with their arguments, by the name that `service` uses.'),
   targets: z
     .record(nameSchema, targetSchema)
     .refine((targets) => Object.keys(targets).length <= LIMITS.targets, `a host has at most ${LIMITS.targets} targets`),
@@ -117,7 +129,7 @@ export function parseAgentConfig(text: string, file: string): AgentConfig {
   const { content } = yaml;
   const parsed = agentConfigSchema.safeParse(content);
   const issues = problemsOfIssues(parsed.error?.issues ?? []);
-  const problems = [...issues, ...unknownRepositories(content), ...looseMounts(content)];
+  const problems = [...issues, ...unknownRepositories(content), ...looseMounts(content), ...unknownHooks(content)];
   if (!parsed.success || problems.length > 0)
     throw new Failure(
       'CONFIG_INVALID',
@@ -155,5 +167,23 @@ function looseMounts(content: unknown): ConfigProblem[] {
     mustBeMount === undefined || `${resolve(path)}/`.startsWith(`${resolve(mustBeMount)}/`.replace('//', '/'))
       ? []
       : [{ path: ['repositories', name, 'mustBeMount'], message: `is neither ${path} nor a folder above it` }],
+  );
+}
+
+const servicesSchema = z.object({
+  hooks: z.record(z.string(), z.unknown()).default({}),
+  targets: z.record(z.string(), z.looseObject({ service: serviceDefinitionSchema.optional().catch(undefined) })),
+});
+
+/** Services whose hooks the file does not have. */
+function unknownHooks(content: unknown): ConfigProblem[] {
+  const { data } = servicesSchema.safeParse(content);
+  return Object.entries(data?.targets ?? {}).flatMap(([target, { service }]) =>
+    service?.kind !== 'hook'
+      ? []
+      : SERVICE_ACTIONS.filter((action) => !Object.hasOwn(data?.hooks ?? {}, service[action])).map((action) => ({
+          path: ['targets', target, 'service', action],
+          message: `no hook is named "${service[action]}"`,
+        })),
   );
 }

@@ -1,15 +1,19 @@
 import {
+  type BackupRequest,
   type Clock,
   candidatesOf,
   type EngineContext,
+  type EngineDefinition,
   expectedBytes,
   Failure,
   planRotation,
+  type RecoverySource,
   type Repository,
   standingVerdict,
   summariesOf,
   unreachable,
 } from '@lastgood/core';
+import { engineNamed } from '@lastgood/engines';
 import { uuidv7 } from '@lastgood/host';
 import {
   type FindingCode,
@@ -21,6 +25,7 @@ import {
   type VerificationFinding,
   type VerificationLevel,
 } from '@lastgood/protocol';
+import { z } from 'zod';
 import { faultPoint } from '../fault-point.ts';
 import { VERSION } from '../version.ts';
 import type { Target } from './targets.ts';
@@ -43,12 +48,29 @@ type Spec<C extends JobSpec['command']> = Extract<JobSpec, { command: C }>;
 
 const iso = (clock: Clock): string => new Date(clock.now()).toISOString();
 
+/** The method and options of a backup job as the engine defines them. Throws BAD_INPUT for others. */
+function backupRequestOf(
+  { method, contents, options }: Spec<'backup'>,
+  { name, methods }: EngineDefinition,
+): BackupRequest {
+  const chosen = method === null ? methods[0] : methods.find((each) => each.name === method);
+  if (chosen === undefined)
+    throw new Failure('BAD_INPUT', `${name} has no backup method "${method}"`, {
+      remedy: `Use one of: ${methods.map((each) => each.name).join(', ')}.`,
+    });
+  const parsed = chosen.optionsSchema.safeParse(options);
+  if (!parsed.success)
+    throw new Failure('BAD_INPUT', `options of the method "${chosen.name}": ${z.prettifyError(parsed.error)}`);
+  return { method: chosen.name, contents, options };
+}
+
 async function backup(spec: Spec<'backup'>, { target, jobId, attempt, context }: Execution): Promise<JobResult> {
   const started = context.clock.monotonic();
+  const request = backupRequestOf(spec, engineNamed(target.engine.name));
   const repository = await target.repository();
   const server = await target.engine.identify(context);
   const { backups } = await repository.list(target.ref);
-  const expected = expectedBytes(backups, spec.databases ?? server.databases);
+  const expected = expectedBytes(backups, spec.contents ?? server.contents);
   const free = await repository.freeBytes();
   if (free !== null && free < expected)
     throw new Failure(
@@ -71,7 +93,7 @@ async function backup(spec: Spec<'backup'>, { target, jobId, attempt, context }:
   );
   let published: { manifestSha256: string; manifest: { backupId: string } };
   try {
-    const facts = await target.engine.backup({ databases: spec.databases, digests: spec.digests }, writer, context);
+    const facts = await target.engine.backup(request, writer, context);
     faultPoint('engine-done');
     context.signal.throwIfAborted();
     published = await writer.publish(facts, iso(context.clock));
@@ -190,6 +212,16 @@ async function rotate(spec: Spec<'rotate'>, { target, context, controlNow, jumpe
   };
 }
 
+/** The backups and log streams of a target, for a restore. */
+async function recoverySource(target: Target): Promise<RecoverySource> {
+  const repository = await target.repository();
+  return {
+    list: () => repository.list(target.ref),
+    open: (backupId) => repository.open(target.ref, backupId),
+    log: (streamId) => repository.log(target.ref, streamId),
+  };
+}
+
 /** Runs one job on its target. Throws Failure; every effect that it began and could not finish is taken back before. */
 export async function execute(spec: JobSpec, execution: Execution): Promise<JobResult> {
   const { target, context } = execution;
@@ -201,24 +233,17 @@ export async function execute(spec: JobSpec, execution: Execution): Promise<JobR
     case 'rotate':
       return await rotate(spec, execution);
     case 'plan': {
-      const source = await (await target.repository()).open(target.ref, spec.backupId);
-      const plan = await target.engine.plan(spec.mode, source, context);
-      const allowed = target.config.allow.restore.includes(spec.mode.type);
-      if (allowed) return { command: 'plan', plan };
-      const refusal = makeRefusal(
-        'RESTORE_NOT_ALLOWED',
-        { kind: 'target', name: target.name },
-        { mode: spec.mode.type },
-      );
+      const { request } = spec;
+      const plan = await target.engine.plan(request, await recoverySource(target), context);
+      const { way } = request.into;
+      if (target.config.allow.restore.includes(way)) return { command: 'plan', plan };
+      const refusal = makeRefusal('RESTORE_NOT_ALLOWED', { kind: 'target', name: target.name }, { mode: way });
       return { command: 'plan', plan: { ...plan, refusals: [refusal, ...plan.refusals] } };
     }
     case 'restore': {
-      const source = await (await target.repository()).open(target.ref, spec.backupId);
-      return await target.engine.restore(
-        { mode: spec.mode, jobId: execution.jobId, planHash: spec.planHash },
-        source,
-        context,
-      );
+      const { request, planHash } = spec;
+      const source = await recoverySource(target);
+      return await target.engine.restore({ request, jobId: execution.jobId, planHash }, source, context);
     }
     case 'undo':
       return await target.engine.undo(spec.restoreJobId, context);

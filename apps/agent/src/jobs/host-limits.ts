@@ -9,8 +9,8 @@ export function refusalOf(targets: ReadonlyMap<string, Target>, spec: JobSpec): 
   const { allow } = target.config;
   const refuse = (what: string): WireError =>
     new Failure('HOST_LIMIT', `this host's agent file does not allow to ${what} "${target.name}"`).wireError;
-  if (spec.command === 'restore' && !allow.restore.includes(spec.mode.type))
-    return refuse(`restore (${spec.mode.type})`);
+  if (spec.command === 'restore' && !allow.restore.includes(spec.request.into.way))
+    return refuse(`restore (${spec.request.into.way})`);
   if (spec.command === 'undo' && !allow.restore.includes('swap')) return refuse('undo a restore of');
   if (spec.command === 'rotate' && !spec.dryRun && !allow.rotate) return refuse('rotate');
   return null;

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { Engine, Repository } from '@lastgood/core';
+import type { Engine, EngineServices, Repository } from '@lastgood/core';
 import { engineNamed } from '@lastgood/engines';
+import { createServiceControl, resolveService } from '@lastgood/host';
 import type { TargetRef } from '@lastgood/protocol';
 import type { AgentConfig, TargetConfig } from '../config/agent-config.ts';
 import type { Journal } from '../journal/journal.ts';
@@ -18,6 +19,14 @@ export interface Target {
   repository(): Promise<Repository>;
 }
 
+/** What the agent file gives the engine of a target beside its connection. */
+export function servicesOf({ hooks, restoreFolders }: AgentConfig, { service }: TargetConfig): EngineServices {
+  return {
+    service: service === undefined ? null : createServiceControl(resolveService(service, hooks)),
+    restoreFolders,
+  };
+}
+
 /** The targets of an agent file, by name; those that `before` has with the same settings stay the same objects. */
 export function targetsOf(
   config: AgentConfig,
@@ -27,11 +36,16 @@ export function targetsOf(
 ): Map<string, Target> {
   const targets = new Map<string, Target>();
   for (const [name, target] of Object.entries(config.targets)) {
-    const settings = [target, config.repositories[target.repository]];
+    const settings = [target, config.repositories[target.repository], config.restoreFolders, config.hooks];
     const old = before?.targets.get(name);
     if (
       old !== undefined &&
-      isDeepStrictEqual(settings, [old.config, before?.config.repositories[old.config.repository]])
+      isDeepStrictEqual(settings, [
+        old.config,
+        before?.config.repositories[old.config.repository],
+        before?.config.restoreFolders,
+        before?.config.hooks,
+      ])
     ) {
       targets.set(name, old);
       continue;
@@ -40,7 +54,7 @@ export function targetsOf(
       name,
       ref: { environment: config.environment, host: config.host, target: name },
       config: target,
-      engine: engineNamed(target.engine).create(target.connection),
+      engine: engineNamed(target.engine).create(target.connection, servicesOf(config, target)),
       graceMs: (config.repositories[target.repository]?.graceHours ?? 24) * 3_600_000,
       repository: () =>
         openings.run(config.repositories[target.repository]?.path ?? target.repository, () =>

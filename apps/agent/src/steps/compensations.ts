@@ -1,4 +1,7 @@
-import { Bug, type Clock, Failure, toWireError } from '@lastgood/core';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Bug, type Clock, type Engine, Failure, noSteps, toWireError } from '@lastgood/core';
 import {
   type Compensation,
   compensateStep,
@@ -26,6 +29,10 @@ export type CompensationHandler = (params: StepParams, context: CompensationCont
 
 export interface CompensationParts {
   readonly journal: Journal;
+  /** The engine of a target, which takes back its own steps. */
+  readonly engineOf?: (target: string) => Engine | undefined;
+  /** A private folder for the work of a handler. */
+  readonly workDir?: string;
   readonly clock: Clock;
   readonly log: Log;
   readonly limitMs?: number;
@@ -75,7 +82,7 @@ export class Compensations {
     const fields = { job: key, step: step.kind, compensation: kind };
     faultPoint(`compensation-begun:${kind}`);
     const signal = AbortSignal.timeout(limitMs);
-    const handling = this.#handle(compensation, signal, (message) => log.info(fields, message));
+    const handling = this.#handle(key, compensation, signal, (message) => log.info(fields, message));
     const late = (): Failure =>
       new Failure('JOB_DEADLINE', `taking back "${step.kind}" took longer than ${limitMs} ms`);
     try {
@@ -95,12 +102,30 @@ export class Compensations {
     return true;
   }
 
-  async #handle({ kind, params }: Compensation, signal: AbortSignal, log: (message: string) => void): Promise<void> {
+  async #handle(
+    key: string,
+    { kind, params }: Compensation,
+    signal: AbortSignal,
+    log: (message: string) => void,
+  ): Promise<void> {
+    const { clock } = this.#parts;
     const handler = this.#handlers.get(kind);
-    if (handler === undefined)
+    if (handler !== undefined) return await handler(params, { signal, clock, log });
+    const ofEngine = this.#engineOf(key)?.compensationOf(kind) ?? null;
+    if (ofEngine === null)
       throw new Failure('COMMAND_UNSUPPORTED', `this agent does not know the compensation "${kind}"`, {
-        remedy: 'Start the version of the agent that ran the job.',
+        remedy: 'Start the version of the agent that ran the job, with the target in its agent file.',
       });
-    await handler(params, { signal, clock: this.#parts.clock, log });
+    const workDir = await mkdtemp(join(this.#parts.workDir ?? tmpdir(), 'compensation-'));
+    try {
+      await ofEngine(params, { workDir, signal, clock, log, steps: noSteps, progress: () => undefined });
+    } finally {
+      await rm(workDir, { recursive: true, force: true });
+    }
+  }
+
+  #engineOf(key: string): Engine | undefined {
+    const job = this.#parts.journal.ledger.jobs.get(key);
+    return job === undefined ? undefined : this.#parts.engineOf?.(job.spec.target);
   }
 }

@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto';
-import { Failure, failureOfRefusals } from '@lastgood/core';
+import { Failure, failureOfRefusals, restoreScopeOf } from '@lastgood/core';
 import {
   ERROR_CATALOG,
   type JobResult,
   type JobSpec,
   type JobView,
-  type RestoreMode,
+  type RestoreInto,
   type RestorePlanSummary,
+  type RestoreRequest,
 } from '@lastgood/protocol';
 import type { CommandContext } from '../command-context.ts';
 import { shortId } from '../format/ids.ts';
@@ -15,7 +16,7 @@ import { safeText, shellWord } from '../format/safe-text.ts';
 import { table } from '../format/table.ts';
 import { ageInHours, duration, instant, shortInstant, wholeNumber } from '../format/units.ts';
 import { askPatiently, failureOfJob, watchJob } from '../watch.ts';
-import { checkedSelector, databasesOf, fullName, jobIdOf, oneBackup, oneTarget } from './resolve.ts';
+import { checkedSelector, fullName, jobIdOf, oneBackup, oneTarget } from './resolve.ts';
 
 const FOUND_SOMETHING = ERROR_CATALOG.BACKUP_CORRUPT.exit;
 
@@ -65,6 +66,7 @@ async function run<C extends JobSpec['command']>(
 }
 
 export interface BackupOptions extends Timing {
+  readonly method?: string;
   readonly database?: string[];
   readonly digests?: boolean;
   readonly detach?: boolean;
@@ -75,8 +77,9 @@ export async function backup(context: CommandContext, selector: string, options:
   const spec = {
     command: 'backup',
     target: target.name,
-    databases: options.database ?? null,
-    digests: options.digests === true,
+    method: options.method ?? null,
+    contents: options.database ?? null,
+    options: options.digests === true ? { digests: true } : {},
   } as const;
   if (options.detach === true) {
     const job = await send(context, fullName(target), spec, options);
@@ -169,26 +172,24 @@ export async function rotate(context: CommandContext, selector: string, options:
 export interface RestoreOptions extends Timing {
   readonly database?: string;
   readonly toNew?: string;
+  readonly toFolder?: string;
   readonly swap?: boolean;
   readonly inPlace?: boolean;
   readonly planOnly?: boolean;
   readonly confirm?: string;
 }
 
-function modeOf(options: RestoreOptions, databases: readonly string[]): RestoreMode {
-  const ways = [options.toNew !== undefined, options.swap === true, options.inPlace === true].filter(Boolean).length;
-  if (ways !== 1) throw new Failure('BAD_INPUT', 'choose one of --to-new NAME, --swap and --in-place');
-  const [only] = databases;
-  const database = options.database ?? (databases.length === 1 ? only : undefined);
-  if (database === undefined)
-    throw new Failure(
-      'BAD_INPUT',
-      `the backup holds ${databases.length} databases; name one with --database: ${databases.join(', ')}`,
-    );
-  if (!databases.includes(database))
-    throw new Failure('NOT_FOUND', `the backup does not hold database "${database}", but: ${databases.join(', ')}`);
-  if (options.toNew !== undefined) return { type: 'new', database, as: options.toNew };
-  return { type: options.swap === true ? 'swap' : 'inPlace', database };
+function intoOf(options: RestoreOptions): RestoreInto {
+  const { toNew, toFolder, swap, inPlace } = options;
+  const ways: RestoreInto[] = [];
+  if (toNew !== undefined) ways.push({ way: 'new', name: toNew });
+  if (toFolder !== undefined) ways.push({ way: 'folder', folder: toFolder });
+  if (swap === true) ways.push({ way: 'swap' });
+  if (inPlace === true) ways.push({ way: 'in-place' });
+  const [into] = ways;
+  if (into === undefined || ways.length > 1)
+    throw new Failure('BAD_INPUT', 'choose one of --to-new NAME, --to-folder NAME, --swap and --in-place');
+  return into;
 }
 
 /** Plan, show, consent, then exactly that plan. */
@@ -207,13 +208,14 @@ export async function restore(
       `Newer ones are suspect or bad and passed over, the newest is ${shortId(found.passedOver.backupId)} of ${instant(found.passedOver.recoveryPoint)}; it can be named instead of "latest".`,
     );
   const { backup } = found;
-  const mode = modeOf(options, databasesOf(backup));
-  const planned = await run(context, fullName(target), {
-    command: 'plan',
-    target: target.name,
-    backupId: backup.backupId,
-    mode,
-  });
+  const into = intoOf(options);
+  const request: RestoreRequest = {
+    scope: restoreScopeOf(backup.contents, { database: options.database, wholeServer: into.way === 'folder' }),
+    point: { kind: 'backup', backupId: backup.backupId },
+    into,
+    options: {},
+  };
+  const planned = await run(context, fullName(target), { command: 'plan', target: target.name, request });
   const plan: RestorePlanSummary = planned.result.plan;
   if (options.planOnly === true) {
     output.answer(planned.job, () => planLines(plan));
@@ -221,21 +223,21 @@ export async function restore(
   }
   for (const line of planLines(plan)) output.note(line);
   if (plan.refusals.length > 0) throw failureOfRefusals(plan.refusals);
-  if (mode.type !== 'new')
+  if (into.way === 'swap' || into.way === 'in-place')
     await consent(
       context,
       options.confirm,
       plan.confirm,
-      `This ${mode.type === 'swap' ? 'ends the sessions of, replaces (and keeps aside)' : 'OVERWRITES'} database "${safeText(plan.into)}" on ${fullName(target)}`,
+      `This ${into.way === 'swap' ? 'ends the sessions of, replaces (and keeps aside)' : 'OVERWRITES'} "${safeText(plan.into)}" on ${fullName(target)}`,
     );
   const { job, result } = await run(
     context,
     fullName(target),
-    { command: 'restore', target: target.name, backupId: backup.backupId, mode, planHash: plan.hash },
+    { command: 'restore', target: target.name, request, planHash: plan.hash },
     options,
   );
   const undoLine =
-    result.oldKeptAs === null
+    result.setAsideAs === null
       ? []
       : [`  undo with   lastgood undo ${fullName(target)} ${job.jobId} --confirm ${shellWord(result.into)}`];
   output.answer(job, () => [...resultLines(result), ...undoLine]);
@@ -252,7 +254,7 @@ export async function undo(
   const target = await oneTarget(client, selector);
   const restoreJobId = await jobIdOf(client, wanted);
   const restored = await client.job.query({ jobId: restoreJobId });
-  if (restored.result?.command !== 'restore' || restored.result.oldKeptAs === null)
+  if (restored.result?.command !== 'restore' || restored.result.setAsideAs === null)
     throw new Failure('UNDO_IMPOSSIBLE', `job ${restoreJobId} is no restore that kept an old database aside`);
   const { into } = restored.result;
   await consent(

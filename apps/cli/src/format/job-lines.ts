@@ -1,5 +1,6 @@
 import { unreachable } from '@lastgood/core';
 import {
+  type Detail,
   type Finding,
   formatFinding,
   formatReason,
@@ -7,6 +8,7 @@ import {
   type JobView,
   type Progress,
   type RestorePlanSummary,
+  type RestoreScope,
   remedyOfFinding,
 } from '@lastgood/protocol';
 import { shortId } from './ids.ts';
@@ -36,17 +38,43 @@ function findingLines(label: string, finding: Finding): string[] {
   return remedy === null ? [text] : [text, `  ${''.padEnd(12)}${safeText(remedy)}`];
 }
 
+/** The value of a row that an engine adds. */
+export function detailText({ value, unit }: Detail): string {
+  if (typeof value === 'string') return unit === 'instant' ? instant(value) : safeText(value);
+  if (unit === 'bytes') return bytes(value);
+  return unit === 'milliseconds' ? duration(value) : String(value);
+}
+
+/** What is restored, in words. */
+function scopeText(scope: RestoreScope): string {
+  switch (scope.kind) {
+    case 'server':
+      return 'the whole server';
+    case 'database':
+      return `database "${safeText(scope.database)}"`;
+    case 'tables':
+      return `${scope.tables.map((name) => safeText(name)).join(', ')} of database "${safeText(scope.database)}"`;
+    default:
+      return unreachable(scope);
+  }
+}
+
+const labeled = (label: string, text: string): string => `  ${label.padEnd(11)} ${text}`;
+
 /** What a person must know before they consent. */
 export function planLines(plan: RestorePlanSummary): string[] {
   const list = (items: readonly string[]): string => items.map(safeText).join(', ') || 'nothing';
+  const { scope, into } = plan.request;
+  const kept = into.way === 'swap' && plan.replaces.length > 0 ? ' (kept aside for undo)' : '';
+  const free = plan.freeBytes === null ? 'unknown (the server is on another machine)' : bytes(plan.freeBytes);
   return [
-    `Plan ${plan.hash.slice(0, 12)}: restore "${safeText(plan.database)}" of ${instant(plan.snapshotAt)} into "${safeText(plan.into)}" (${plan.mode})`,
-    `  reads       ${bytes(plan.readBytes)} of backup ${plan.backupId}`,
-    `  space       needs about ${bytes(plan.needBytes)}; free ${plan.freeBytes === null ? 'unknown (the server is on another machine)' : bytes(plan.freeBytes)}`,
-    `  versions    backup ${safeText(plan.sourceVersion)}, server ${safeText(plan.serverVersion)}`,
-    `  replaces    ${list(plan.overwrites)}${plan.mode === 'swap' && plan.overwrites.length > 0 ? ' (kept aside for undo)' : ''}`,
-    `  roles       missing: ${list(plan.missingRoles)}`,
-    `  extensions  missing: ${list(plan.missingExtensions)}`,
+    `Plan ${plan.hash.slice(0, 12)}: restore ${scopeText(scope)} of ${instant(plan.recoveryPoint)} into "${safeText(plan.into)}" (${into.way})`,
+    labeled('reads', `${bytes(plan.readBytes)} of backup ${plan.backupId}`),
+    labeled('space', `needs about ${bytes(plan.needBytes)}; free ${free}`),
+    labeled('replaces', `${list(plan.replaces)}${kept}`),
+    labeled('missing', list(plan.missing.map(({ kind, name }) => `${kind} ${name}`))),
+    ...(plan.estimatedMs === null ? [] : [labeled('takes', `about ${duration(plan.estimatedMs)}`)]),
+    ...plan.details.map((detail) => labeled(safeText(detail.label), detailText(detail))),
     ...plan.warnings.flatMap((warning) => findingLines('warning', warning)),
     ...plan.refusals.flatMap((refusal) => findingLines('refused', refusal)),
   ];
@@ -72,7 +100,7 @@ function linesOf(result: JobResult): string[] {
       const { backup } = result;
       return [
         `backup ${backup.backupId}${backup.state === 'suspect' ? ' (SUSPECT)' : ''}`,
-        `  databases   ${backup.contents.map(({ name }) => safeText(name)).join(', ')}`,
+        `  contents    ${backup.contents.map(({ name }) => safeText(name)).join(', ')}`,
         `  size        ${bytes(backup.producedBytes)}, stored as ${bytes(backup.storedBytes)}, read back and equal`,
         `  goes back   to ${instant(backup.recoveryPoint)}`,
         `  took        ${duration(result.durationMs)}`,
@@ -104,15 +132,20 @@ function linesOf(result: JobResult): string[] {
     }
     case 'plan':
       return planLines(result.plan);
-    case 'restore':
+    case 'restore': {
+      const counts = result.counts.map((count) => `${detailText(count)} ${safeText(count.label)}`).join(', ');
+      const equal = counts === '' ? '' : `: ${counts}, equal to the backup`;
       return [
-        `restored "${safeText(result.database)}" into "${safeText(result.into)}": ${result.tables} tables, ${result.rows} rows, counts equal to the backup (${duration(result.durationMs)})`,
-        ...(result.oldKeptAs === null ? [] : [`  the old database is kept as "${safeText(result.oldKeptAs)}"`]),
+        `restored ${scopeText(result.scope)} into "${safeText(result.into)}"${equal} (${duration(result.durationMs)})`,
+        labeled('goes back', `to ${instant(result.recoveryPoint)}`),
+        ...(result.setAsideAs === null ? [] : [`  the old data is kept as "${safeText(result.setAsideAs)}"`]),
         ...result.warnings.flatMap((warning) => findingLines('warning', warning)),
       ];
+    }
     case 'undo':
       return [
-        `"${safeText(result.database)}" is the database from before the restore again; the restored one is kept as "${safeText(result.setAsideAs)}" (${duration(result.durationMs)})`,
+        `"${safeText(result.into)}" holds the data from before the restore again (${duration(result.durationMs)})`,
+        ...(result.setAsideAs === null ? [] : [`  the restored data is kept as "${safeText(result.setAsideAs)}"`]),
       ];
     default:
       return unreachable(result);

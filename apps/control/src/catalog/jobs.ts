@@ -50,7 +50,11 @@ function restoreColumnsOf(job: ControlJob): RestoreColumns {
   const none = { restoreMs: null, restoredDatabase: null, testedBackupId: null };
   const result = job.state === 'succeeded' ? jobResultSchema.safeParse(job.result).data : undefined;
   if (result?.command === 'restore')
-    return { ...none, restoreMs: result.durationMs, restoredDatabase: result.database };
+    return {
+      ...none,
+      restoreMs: result.durationMs,
+      restoredDatabase: result.scope.kind === 'server' ? null : result.scope.database,
+    };
   if (result?.command === 'verify' && result.passed && result.reached >= RESTORE_TEST_LEVEL)
     return { ...none, restoreMs: result.durationMs, testedBackupId: result.backupId };
   return none;

@@ -1,6 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { Failure } from '@lastgood/core';
-import type { ReadinessProbe } from '@lastgood/host';
+import { Failure, type ReadinessProbe } from '@lastgood/core';
 import { pingBolt } from './bolt-handshake.ts';
 import { BoltSession, type BoltTarget } from './bolt-session.ts';
 import { SYSTEM_DATABASE } from './store-folders.ts';

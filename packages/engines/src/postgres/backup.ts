@@ -1,8 +1,8 @@
 import { Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { type ArtifactSink, type BackupFacts, type EngineContext, Failure } from '@lastgood/core';
+import { type ArtifactSink, type BackupFacts, type BackupRequest, type EngineContext, Failure } from '@lastgood/core';
 import { type Finding, makeFinding } from '@lastgood/protocol';
-import { LOGICAL } from './backup-methods.ts';
+import { LOGICAL, logicalOptionsSchema } from './backup-methods.ts';
 import type { PostgresConnection } from './connection-schema.ts';
 import { type BackupRun, dumpGlobals, dumpSnapshot } from './dump.ts';
 import {
@@ -114,15 +114,16 @@ function choose(all: readonly DatabaseSize[], wanted: readonly string[] | null):
 /** A logical backup of the chosen databases (all when null), one snapshot each, with globals. */
 export async function backup(
   connection: PostgresConnection,
-  request: { databases: readonly string[] | null; digests: boolean },
+  request: Pick<BackupRequest, 'contents' | 'options'>,
   sink: ArtifactSink,
   context: EngineContext,
 ): Promise<BackupFacts> {
+  const { digests } = logicalOptionsSchema.parse(request.options);
   context.progress({ phase: 'snapshot', doneBytes: 0, totalBytes: null });
   await using server = await openServer(connection, context);
-  const databases = choose(server.facts.databases, request.databases);
+  const databases = choose(server.facts.databases, request.contents);
   if (databases.length === 0) throw new Failure('NOT_FOUND', 'the server has no database to back up');
-  const run: BackupRun = { connection, server, digests: request.digests, sink, context };
+  const run: BackupRun = { connection, server, digests, sink, context };
   const totalBytes = databases.reduce((sum, database) => sum + database.sizeBytes, 0);
   let doneBytes = 0;
   const dumped: DumpedDatabase[] = [];
@@ -138,7 +139,7 @@ export async function backup(
   const globals = await dumpGlobals(run);
   const warnings = [...server.warnings, ...dumped.flatMap((one) => one.warnings), ...globals.warnings];
   const [first] = dumped;
-  if (request.databases === null)
+  if (request.contents === null)
     for (const name of server.facts.closed)
       warnings.push(makeFinding('DATABASE_NOT_CONNECTABLE', { kind: 'database', name }));
   if (server.facts.standby) warnings.push(makeFinding('STANDBY_UNLOGGED_TABLES', null));
@@ -155,7 +156,7 @@ export async function backup(
     dependsOn: [],
     logRange: null,
     engineFacts: {
-      digests: request.digests,
+      digests,
       standby: server.facts.standby,
       encoding: globals.encoding,
       databases: dumped.map(({ fingerprint, sizeBytes }) => ({

@@ -1,5 +1,5 @@
 import type { EngineDefinition } from '@lastgood/core';
-import { LOGICAL } from './backup-methods.ts';
+import { LOGICAL, logicalOptionsSchema } from './backup-methods.ts';
 import { postgresConnectionSchema } from './connection-schema.ts';
 import { createPostgresEngine } from './index.ts';
 
@@ -13,12 +13,14 @@ export const postgres: EngineDefinition = {
       description: 'pg_dump of each database, with the roles and tablespaces of the server',
       online: true,
       roles: LOGICAL.roles,
+      optionsSchema: logicalOptionsSchema,
     },
   ],
   restoreWays: [
     { name: 'new', description: 'into a new database', undo: false },
     { name: 'swap', description: 'beside the old database, then swapped in by rename', undo: true },
-    { name: 'inPlace', description: 'over the old database, in one transaction', undo: false },
+    { name: 'in-place', description: 'over the old database, in one transaction', undo: false },
   ],
+  stream: null,
   create: createPostgresEngine,
 };

@@ -37,7 +37,7 @@ export function createPostgresEngine(connection: unknown): Engine {
     async identify(context) {
       await using opened = await openServer(server, context);
       const { systemId, databases } = opened.facts;
-      return { systemId, databases: databases.map(({ name }) => name) };
+      return { systemId, contents: databases.map(({ name }) => name) };
     },
     async probe(context) {
       const unknown = { version: null, systemId: null, sizeBytes: null, databases: [] };
@@ -65,9 +65,10 @@ export function createPostgresEngine(connection: unknown): Engine {
     backup: (request, sink, context) => backup(server, request, sink, context),
     checkLevel,
     verify: (level, source, context) => verify(level, server, source, context),
-    plan: async (mode, source, context) => (await makePlan(server, mode, source, context)).summary,
-    restore: (request, source, context) => restore(server, request, source, context),
+    plan: async (request, source, context) => (await makePlan(server, request, source, context)).summary,
+    restore: (order, source, context) => restore(server, order, source, context),
     undo: (restoreJobId, context) => undo(server, restoreJobId, context),
+    compensationOf: () => null,
     sweep: (context, runningJobs) => sweep(server, context, runningJobs),
   };
 }

@@ -1,6 +1,7 @@
-import { type Finding, makeFinding, makeRefusal, type Refusal, type RestoreMode } from '@lastgood/protocol';
+import { type Finding, makeFinding, makeRefusal, type Refusal } from '@lastgood/protocol';
 import pg from 'pg';
 import type { DatabaseArtifacts } from './artifacts.ts';
+import type { DatabaseRestore } from './database-restore.ts';
 import type { Server } from './server.ts';
 import { parseVersion } from './tools.ts';
 
@@ -16,7 +17,7 @@ export interface Lacks {
 /** What the checks of a plan compare. */
 export interface Checked {
   readonly server: Server;
-  readonly mode: RestoreMode;
+  readonly mode: DatabaseRestore;
   readonly artifacts: DatabaseArtifacts;
   readonly lacks: Lacks;
   /** Of the server that was backed up. */
@@ -26,7 +27,7 @@ export interface Checked {
 const database = (name: string) => ({ kind: 'database', name }) as const;
 const role = (name: string) => ({ kind: 'role', name }) as const;
 
-export async function findMissing(server: Server, mode: RestoreMode, source: DatabaseArtifacts): Promise<Lacks> {
+export async function findMissing(server: Server, mode: DatabaseRestore, source: DatabaseArtifacts): Promise<Lacks> {
   const { tablespace } = source.properties;
   const { roles, extensions, tablespaces } = source.fingerprint;
   const names = async (sql: string): Promise<Set<string>> =>
@@ -40,13 +41,13 @@ export async function findMissing(server: Server, mode: RestoreMode, source: Dat
     roles: roles.filter((name) => !haveRoles.has(name)),
     extensions: extensions.map((extension) => extension.name).filter((name) => !haveExtensions.has(name)),
     tablespaces: tablespaces.filter((name) => !haveTablespaces.has(name)),
-    home: mode.type === 'inPlace' || haveTablespaces.has(tablespace) ? null : tablespace,
+    home: mode.way === 'in-place' || haveTablespaces.has(tablespace) ? null : tablespace,
   };
 }
 
 /** What stands in the way of replacing a database, and would otherwise be noticed only after the whole dump is loaded. */
 export async function findObstacles({ server: { session }, mode }: Checked): Promise<Refusal[]> {
-  if (mode.type === 'new') return [];
+  if (mode.way === 'new') return [];
   const found: Refusal[] = [];
   const { prepared } = await session.one<{ prepared: string[] | null }>(
     'select array_agg(gid::text order by gid) as prepared from pg_prepared_xacts where database = $1',
@@ -58,14 +59,14 @@ export async function findObstacles({ server: { session }, mode }: Checked): Pro
     'select array_agg(subname::text order by subname) as subscriptions from pg_subscription s join pg_database d on d.oid = s.subdbid where d.datname = $1 and subslotname is not null',
     [mode.database],
   );
-  if (mode.type === 'inPlace' && subscriptions !== null)
+  if (mode.way === 'in-place' && subscriptions !== null)
     found.push(makeRefusal('SUBSCRIPTIONS_IN_DATABASE', database(mode.database), { subscriptions }));
   return found;
 }
 
 /** What the users of a database that is replaced will notice. */
 export async function warnOfSessions({ server: { session }, mode }: Checked): Promise<Finding[]> {
-  if (mode.type === 'new') return [];
+  if (mode.way === 'new') return [];
   const { open } = await session.one<{ open: number }>(
     "select count(*)::int as open from pg_stat_activity where datname = $1 and usesysid is not null and coalesce(backend_type, 'client backend') = 'client backend' and pid <> pg_backend_pid()",
     [mode.database],
@@ -79,7 +80,7 @@ export async function checkLocales({
   mode,
   artifacts: { properties },
 }: Checked): Promise<{ refusals: Refusal[]; warnings: Finding[] }> {
-  if (mode.type === 'inPlace') return { refusals: [], warnings: [] };
+  if (mode.way === 'in-place') return { refusals: [], warnings: [] };
   const { icu, known } = await session.one<{ icu: boolean; known: string[] }>(
     `select exists (select from pg_collation where collprovider = 'i') as icu,
       array(select collcollate from pg_collation where collprovider = 'c' and collcollate is not null union select datcollate from pg_database union select datctype from pg_database)::text[] as known`,
@@ -110,8 +111,8 @@ export function refusalsOf(
   if (version.major < source.major)
     refusals.push(makeRefusal('SERVER_OLDER_THAN_SOURCE', null, { server: version.text, source: source.text }));
   if (standby) refusals.push(makeRefusal('SERVER_IS_STANDBY', null));
-  if (mode.type === 'new' && exists) refusals.push(makeRefusal('DATABASE_EXISTS', database(mode.as)));
-  if (mode.type === 'inPlace' && !exists) refusals.push(makeRefusal('DATABASE_MISSING', database(mode.database)));
+  if (mode.way === 'new' && exists) refusals.push(makeRefusal('DATABASE_EXISTS', database(mode.as)));
+  if (mode.way === 'in-place' && !exists) refusals.push(makeRefusal('DATABASE_MISSING', database(mode.database)));
   if (freeBytes !== null && freeBytes < neededBytes)
     refusals.push(makeRefusal('SERVER_SPACE_LOW', null, { needed: neededBytes, free: freeBytes }));
   for (const name of lacks.extensions)

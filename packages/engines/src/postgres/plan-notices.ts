@@ -1,8 +1,9 @@
 import type { ArtifactSource, EngineContext } from '@lastgood/core';
-import { type Finding, makeFinding, type RestoreMode } from '@lastgood/protocol';
+import { type Finding, makeFinding } from '@lastgood/protocol';
 import type { QueryResultRow } from 'pg';
 import type { DatabaseArtifacts } from './artifacts.ts';
 import type { PostgresConnection } from './connection-schema.ts';
+import type { DatabaseRestore } from './database-restore.ts';
 import { listDump } from './load.ts';
 import type { Server } from './server.ts';
 import { Session } from './session.ts';
@@ -22,8 +23,8 @@ async function codeOfOthers({ session }: Server, { fingerprint }: DatabaseArtifa
 }
 
 /** Logical slots stay with the database that is set aside, where nobody reads them. */
-async function slotsLeft({ session }: Server, mode: RestoreMode): Promise<Finding[]> {
-  if (mode.type !== 'swap') return [];
+async function slotsLeft({ session }: Server, mode: DatabaseRestore): Promise<Finding[]> {
+  if (mode.way !== 'swap') return [];
   const slots = await session.rows<{ name: string }>(
     'select slot_name as name from pg_replication_slots where database = $1 order by 1',
     [mode.database],
@@ -50,11 +51,11 @@ interface Partition extends QueryResultRow {
 
 async function partitionsLost(
   server: Server,
-  mode: RestoreMode,
+  mode: DatabaseRestore,
   planned: Planned,
   context: EngineContext,
 ): Promise<Finding[]> {
-  if (mode.type !== 'inPlace') return [];
+  if (mode.way !== 'in-place') return [];
   const { connection, artifacts, source } = planned;
   await using inside = await Session.open(connection, mode.database, context.signal);
   const key = (schema: string, name: string): string => JSON.stringify([schema, name]);
@@ -72,7 +73,7 @@ async function partitionsLost(
 /** What a restore does that consent to it should cover; part of the hash of the plan. */
 export async function noticesOf(
   server: Server,
-  mode: RestoreMode,
+  mode: DatabaseRestore,
   exists: boolean,
   planned: Planned,
   context: EngineContext,

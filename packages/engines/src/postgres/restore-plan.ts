@@ -1,16 +1,16 @@
 import { createHash } from 'node:crypto';
 import { statfs } from 'node:fs/promises';
-import { type ArtifactSource, type EngineContext, Failure } from '@lastgood/core';
+import type { ArtifactSource, EngineContext, RecoverySource } from '@lastgood/core';
 import {
-  databaseNameSchema,
   type Finding,
   type FindingCode,
   findingKey,
-  type RestoreMode,
   type RestorePlanSummary,
+  type RestoreRequest,
 } from '@lastgood/protocol';
 import { artifactsOf, type DatabaseArtifacts, sizeOf } from './artifacts.ts';
 import type { PostgresConnection } from './connection-schema.ts';
+import { type DatabaseRestore, databaseRestoreOf, restoredName } from './database-restore.ts';
 import {
   checkLocales,
   findMissing,
@@ -22,12 +22,16 @@ import {
 } from './plan-checks.ts';
 import { noticesOf } from './plan-notices.ts';
 import { refusedRoles } from './plan-roles.ts';
-import { connectVia, MANAGED_MARK, openServer, type Server } from './server.ts';
+import { connectVia, openServer, type Server } from './server.ts';
 
 const MAX_LISTED = 20;
 
 export interface RestorePlan {
   readonly summary: RestorePlanSummary;
+  readonly source: ArtifactSource;
+  readonly mode: DatabaseRestore;
+  /** What the server lacks of what the backup needs. */
+  readonly missingRoles: readonly string[];
   readonly artifacts: DatabaseArtifacts;
   /** The database that is replaced, when there is one. */
   readonly existing: { readonly oid: string; readonly sizeBytes: number } | undefined;
@@ -35,8 +39,6 @@ export interface RestorePlan {
   /** The tablespace of the database itself; null for the default one of the server. */
   readonly home: string | null;
 }
-
-const restoredName = (mode: RestoreMode): string => (mode.type === 'new' ? mode.as : mode.database);
 
 /** Free bytes where a database in `tablespace` (null: the default one) would be. */
 async function freeOnServer({ session }: Server, host: string, tablespace: string | null): Promise<number | null> {
@@ -53,17 +55,6 @@ async function freeOnServer({ session }: Server, host: string, tablespace: strin
   );
 }
 
-/** BAD_INPUT for a name that no database can have, or none but ours. */
-function checkName(mode: RestoreMode): void {
-  if (!databaseNameSchema.safeParse(restoredName(mode)).success)
-    throw new Failure('BAD_INPUT', 'the new name must have 1 to 63 bytes, without NUL');
-  if (mode.type === 'new' && mode.as.includes(MANAGED_MARK))
-    throw new Failure(
-      'BAD_INPUT',
-      `the new name must not contain ${MANAGED_MARK}, the mark of databases that we drop by ourselves`,
-    );
-}
-
 /** Free space changes all the time: it decides whether a plan is refused, but is not part of its hash. */
 const SERVER_SPACE_LOW: FindingCode = 'SERVER_SPACE_LOW';
 
@@ -71,11 +62,11 @@ const SERVER_SPACE_LOW: FindingCode = 'SERVER_SPACE_LOW';
 function hashPlan(
   server: Server,
   { manifest }: ArtifactSource,
-  mode: RestoreMode,
+  mode: DatabaseRestore,
   { roles, extensions, tablespaces }: Lacks,
   found: {
     readonly existing: string | null;
-    readonly overwrites: readonly string[];
+    readonly replaces: readonly string[];
     readonly home: string | null;
     readonly notices: readonly Finding[];
     readonly refusals: readonly Finding[];
@@ -97,15 +88,23 @@ function hashPlan(
   return createHash('sha256').update(JSON.stringify(decided)).digest('hex');
 }
 
-/** Plans a restore: reads the backup and the server, and changes nothing. Throws BAD_INPUT for an invalid database name. */
+/** What the server lacks, as the plan lists it. */
+function missingParts({ roles, extensions, tablespaces }: Lacks): RestorePlanSummary['missing'] {
+  const listed = (kind: 'role' | 'extension' | 'tablespace', names: readonly string[]): RestorePlanSummary['missing'] =>
+    names.slice(0, MAX_LISTED).map((name) => ({ kind, name }));
+  return [...listed('role', roles), ...listed('extension', extensions), ...listed('tablespace', tablespaces)];
+}
+
+/** Plans a restore: reads the backup and the server, and changes nothing. Throws BAD_INPUT for a request that cannot be fulfilled. */
 export async function makePlan(
   connection: PostgresConnection,
-  mode: RestoreMode,
-  source: ArtifactSource,
+  request: RestoreRequest,
+  backups: RecoverySource,
   context: EngineContext,
 ): Promise<RestorePlan> {
+  const { backupId, mode } = databaseRestoreOf(request);
+  const source = await backups.open(backupId);
   const artifacts = await artifactsOf(source, mode.database, context.signal);
-  checkName(mode);
   await using server = await openServer(connectVia(connection, restoredName(mode)), context);
   const { manifest } = source;
   const [existing] = await server.session.rows<{ oid: string; size: string }>(
@@ -115,7 +114,7 @@ export async function makePlan(
   const lacks = await findMissing(server, mode, artifacts);
   const needBytes = sizeOf(source, mode.database);
   const { tablespace } = artifacts.properties;
-  const home = mode.type === 'inPlace' || tablespace === 'pg_default' || lacks.home !== null ? null : tablespace;
+  const home = mode.way === 'in-place' || tablespace === 'pg_default' || lacks.home !== null ? null : tablespace;
   const freeBytes = await freeOnServer(server, connection.host, home);
   const notices = await noticesOf(server, mode, existing !== undefined, { source, artifacts, connection }, context);
   const checked = { server, mode, artifacts, lacks, systemId: manifest.server.systemId };
@@ -128,30 +127,35 @@ export async function makePlan(
     ...(await refusedRoles(server, lacks.roles, source, artifacts, context.signal)),
   ];
   const warnings = [...(await warnOfSessions(checked)), ...warningsOf(checked), ...locale.warnings, ...notices];
-  const overwrites = existing === undefined || mode.type === 'new' ? [] : [mode.database];
+  const replaces = existing === undefined || mode.way === 'new' ? [] : [mode.database];
   const existingOid = existing?.oid ?? null;
-  const hash = hashPlan(server, source, mode, lacks, { existing: existingOid, overwrites, home, notices, refusals });
+  const hash = hashPlan(server, source, mode, lacks, { existing: existingOid, replaces, home, notices, refusals });
   const summary: RestorePlanSummary = {
     hash,
+    request,
     backupId: manifest.backupId,
-    mode: mode.type,
-    snapshotAt: artifacts.fingerprint.snapshotAt,
-    database: mode.database,
+    method: manifest.method,
+    recoveryPoint: artifacts.fingerprint.snapshotAt,
     into: restoredName(mode),
     confirm: restoredName(mode),
+    replaces,
+    missing: missingParts(lacks),
     readBytes: artifacts.dump.stored.size,
     needBytes,
     freeBytes,
-    sourceVersion: artifacts.fingerprint.serverVersion,
-    serverVersion: server.facts.version.text,
-    overwrites,
-    missingRoles: lacks.roles.slice(0, MAX_LISTED),
-    missingExtensions: lacks.extensions.slice(0, MAX_LISTED),
+    estimatedMs: null,
+    details: [
+      { label: 'version of the backup', value: artifacts.fingerprint.serverVersion, unit: 'text' },
+      { label: 'version of the server', value: server.facts.version.text, unit: 'text' },
+    ],
     warnings,
     refusals: refusals.slice(0, MAX_LISTED),
   };
   return {
     summary,
+    source,
+    mode,
+    missingRoles: lacks.roles,
     artifacts,
     existing: existing === undefined ? undefined : { oid: existing.oid, sizeBytes: Number(existing.size) },
     missingTablespaces: lacks.tablespaces,

@@ -3,7 +3,8 @@ import {
   type EngineContext,
   Failure,
   failureOfRefusals,
-  type RestoreRequest,
+  type RecoverySource,
+  type RestoreOrder,
   type RestoreResult,
 } from '@lastgood/core';
 import { type Finding, formatFinding, type ManifestObject, makeFinding } from '@lastgood/protocol';
@@ -39,13 +40,13 @@ interface RestoreRun {
   readonly server: Server;
   readonly plan: RestorePlan;
   readonly source: ArtifactSource;
-  readonly request: RestoreRequest;
+  readonly jobId: string;
   readonly context: EngineContext;
 }
 interface Restored {
   readonly tables: number;
   readonly rows: number;
-  readonly oldKeptAs: string | null;
+  readonly setAsideAs: string | null;
   readonly warnings: readonly Finding[];
 }
 
@@ -99,14 +100,13 @@ const loadWarnings = ({ otherWarnings }: ToolReport): Finding[] =>
 
 /** Into a database of our own name, checked, then renamed: until the last step the old data is untouched (I7). */
 async function restoreBeside(run: RestoreRun): Promise<Restored> {
-  const { connection, server, plan, source, request, context } = run;
+  const { connection, server, plan, source, jobId, context } = run;
   const { artifacts } = plan;
   const name = plan.summary.into;
-  const staging = asideName(name, 'new', request.jobId);
-  const aside =
-    request.mode.type === 'swap' && plan.existing !== undefined ? asideName(name, 'old', request.jobId) : null;
+  const staging = asideName(name, 'new', jobId);
+  const aside = plan.mode.way === 'swap' && plan.existing !== undefined ? asideName(name, 'old', jobId) : null;
   const { session, tools } = server;
-  await lockStagingDatabase(session, request.jobId);
+  await lockStagingDatabase(session, jobId);
   try {
     await createLockedDatabase(session, artifacts.properties, staging, plan.home, server.facts.version.major).catch(
       refused,
@@ -121,8 +121,8 @@ async function restoreBeside(run: RestoreRun): Promise<Restored> {
     const roles = await rolesOf(session);
     warnings.push(...(await giveProperties(session, artifacts.properties, staging, roles).catch(refused)));
     context.signal.throwIfAborted();
-    await swapIn(session, staging, name, aside, request.jobId).catch(refused);
-    return { tables, rows, oldKeptAs: aside, warnings };
+    await swapIn(session, staging, name, aside, jobId).catch(refused);
+    return { tables, rows, setAsideAs: aside, warnings };
   } catch (error) {
     throw await dropStagingDatabase(connection, staging, error);
   }
@@ -167,7 +167,7 @@ async function checkInPlace(run: RestoreRun, name: string): Promise<Restored> {
     ...(others.length === 0 ? [] : [makeFinding('TABLES_KEPT', null, { count: others.length, tables: names })]),
     ...kept,
   ];
-  return { tables: counts.tables, rows: counts.rows, oldKeptAs: null, warnings };
+  return { tables: counts.tables, rows: counts.rows, setAsideAs: null, warnings };
 }
 
 /** Over the existing database, in one transaction: a failure leaves the old contents. Refused unless named by the plan. */
@@ -196,22 +196,23 @@ async function restoreInPlace(run: RestoreRun): Promise<Restored> {
 /** Executes exactly the plan that was consented to: PLAN_CHANGED when the situation differs, TARGET_NOT_EMPTY or RESTORE_FAILED when it refuses. */
 export async function restore(
   connection: PostgresConnection,
-  request: RestoreRequest,
-  source: ArtifactSource,
+  { request, jobId, planHash }: RestoreOrder,
+  backups: RecoverySource,
   context: EngineContext,
 ): Promise<RestoreResult> {
   const started = context.clock.monotonic();
-  const plan = await makePlan(connection, request.mode, source, context);
-  if (plan.summary.hash !== request.planHash)
+  const plan = await makePlan(connection, request, backups, context);
+  const { source } = plan;
+  if (plan.summary.hash !== planHash)
     throw new Failure(
       'PLAN_CHANGED',
-      `the plan is now ${plan.summary.hash.slice(0, 12)}, not ${request.planHash.slice(0, 12)}`,
+      `the plan is now ${plan.summary.hash.slice(0, 12)}, not ${planHash.slice(0, 12)}`,
     );
   if (plan.summary.refusals.length > 0) throw failureOfRefusals(plan.summary.refusals);
   const from = connectVia(connection, plan.summary.into);
   await using server = await openServer(from, context);
   const warnings = [...plan.summary.warnings];
-  if (plan.summary.missingRoles.length > 0) {
+  if (plan.missingRoles.length > 0) {
     const known = await rolesOf(server.session);
     const { roles, bootstrap } = plan.artifacts.fingerprint;
     const missing = roles.filter((role) => !known.has(role));
@@ -219,17 +220,20 @@ export async function restore(
     const statements = roleStatements(globals, missing, known, bootstrap?.role);
     warnings.push(...(await makeRoles(server.session, statements)));
   }
-  const run: RestoreRun = { connection: from, server, plan, source, request, context };
-  const done = request.mode.type === 'inPlace' ? await restoreInPlace(run) : await restoreBeside(run);
+  const run: RestoreRun = { connection: from, server, plan, source, jobId, context };
+  const done = plan.mode.way === 'in-place' ? await restoreInPlace(run) : await restoreBeside(run);
   return {
     command: 'restore',
     backupId: source.manifest.backupId,
-    database: request.mode.database,
+    scope: request.scope,
+    recoveryPoint: plan.summary.recoveryPoint,
     into: plan.summary.into,
-    oldKeptAs: done.oldKeptAs,
+    setAsideAs: done.setAsideAs,
     warnings: [...warnings, ...done.warnings].slice(0, MAX_WARNINGS),
-    tables: done.tables,
-    rows: done.rows,
+    counts: [
+      { label: 'tables', value: done.tables, unit: 'count' },
+      { label: 'rows', value: done.rows, unit: 'count' },
+    ],
     durationMs: Math.round(context.clock.monotonic() - started),
   };
 }

@@ -201,7 +201,7 @@ export async function undo(
   const from = connectVia(connection, database);
   await using session = await Session.open(from, from.database, context.signal);
   await swapBack(session, first.name, first.aside, setAsideAs);
-  return { command: 'undo', database, setAsideAs, durationMs: Math.round(context.clock.monotonic() - started) };
+  return { command: 'undo', into: database, setAsideAs, durationMs: Math.round(context.clock.monotonic() - started) };
 }
 
 /** Why nothing is set aside any more: the restore was undone, or somebody dropped or renamed the database. */

@@ -1,4 +1,4 @@
-import type { ReadinessProbe } from '@lastgood/host';
+import type { ReadinessProbe } from '@lastgood/core';
 import { RedisSession } from './client.ts';
 import type { RedisConnection } from './connection-schema.ts';
 import { readInfo } from './info.ts';

@@ -1,19 +1,31 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
+  type ArtifactSource,
   type BackupFacts,
   type Engine,
   type EngineContext,
   Failure,
   noSteps,
+  type RecoverySource,
   type Repository,
+  type RestoreResult,
   type VerifyOutcome,
 } from '@lastgood/core';
 import { systemClock, uuidv7 } from '@lastgood/host';
-import type { Manifest, RestoreMode } from '@lastgood/protocol';
+import type { Manifest, RestorePlanSummary } from '@lastgood/protocol';
 import { createFolderRepository } from '@lastgood/repository';
-import { type PostgresServer, temporaryFolder } from '@lastgood/testkit';
+import { aRestoreRequest, type DatabaseRestore, type PostgresServer, temporaryFolder } from '@lastgood/testkit';
 import { createPostgresEngine, postgresMethods } from '../../src/postgres/index.ts';
+
+/** A target with one backup. */
+const only = (source: ArtifactSource): RecoverySource => ({
+  list: async () => ({ backups: [], broken: [] }),
+  open: async () => source,
+  log: () => {
+    throw new Error('this target has no log stream');
+  },
+});
 
 export const ref = { environment: 'test', host: 'db-1', target: 'shop' };
 
@@ -77,26 +89,43 @@ export class EngineHarness implements AsyncDisposable {
     );
     let facts: BackupFacts;
     try {
-      facts = await this.engine.backup(
-        { databases: options.databases === undefined ? ['shop'] : options.databases, digests: options.digests ?? true },
-        writer,
-        context,
-      );
+      const contents = options.databases === undefined ? ['shop'] : options.databases;
+      const request = { method: 'logical', contents, options: { digests: options.digests ?? true } };
+      facts = await this.engine.backup(request, writer, context);
     } catch (error) {
       await writer.abandon();
       throw error;
     }
     return (await writer.publish(facts, new Date().toISOString())).manifest;
   }
+  /** Plans a restore of one database of `source`. */
+  async plan(restore: DatabaseRestore, source: ArtifactSource, context: EngineContext): Promise<RestorePlanSummary> {
+    const request = aRestoreRequest(source.manifest.backupId, restore);
+    return await this.engine.plan(request, only(source), context);
+  }
+  /** Carries out a plan. */
+  async carryOut(
+    order: { readonly restore: DatabaseRestore; readonly jobId: string; readonly planHash: string },
+    source: ArtifactSource,
+    context: EngineContext,
+  ): Promise<RestoreResult> {
+    const { restore, jobId, planHash } = order;
+    const request = aRestoreRequest(source.manifest.backupId, restore);
+    return await this.engine.restore({ request, jobId, planHash }, only(source), context);
+  }
   async restore(
     backupId: string,
-    mode: RestoreMode,
+    restore: DatabaseRestore,
     jobId = uuidv7(),
-  ): Promise<{ jobId: string; oldKeptAs: string | null; tables: number }> {
+  ): Promise<{ jobId: string; setAsideAs: string | null; tables: number }> {
     const source = await this.repository.open(ref, backupId);
-    const { hash } = await this.engine.plan(mode, source, await this.context());
-    const result = await this.engine.restore({ mode, jobId, planHash: hash }, source, await this.context());
-    return { jobId, oldKeptAs: result.oldKeptAs, tables: result.tables };
+    const { hash } = await this.plan(restore, source, await this.context());
+    const { setAsideAs, counts } = await this.carryOut(
+      { restore, jobId, planHash: hash },
+      source,
+      await this.context(),
+    );
+    return { jobId, setAsideAs, tables: Number(counts.find(({ label }) => label === 'tables')?.value) };
   }
   /** The ids of the backups that are listed; fails when a folder of a backup that was given up is left. */
   async listed(): Promise<string[]> {

@@ -1,14 +1,8 @@
-import { Failure } from '@lastgood/core';
+import { Failure, type ReadinessProbe } from '@lastgood/core';
 import { cancellationOf } from '../poll-until.ts';
 import { type CallLimits, callTimeout } from './service-manager.ts';
 
 const PROBE_MS = 5_000;
-
-/**
- * Asks a server whether it serves, in the way of its engine (such as a PING). Returns false only when nothing serves, such as after a
- * refused connection. Throws a Failure when it cannot tell, such as after a refused password: that counts neither as up nor as down.
- */
-export type ReadinessProbe = (signal: AbortSignal) => Promise<boolean>;
 
 export type Readiness =
   | { readonly state: 'ready' | 'not-ready' }

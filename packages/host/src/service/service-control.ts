@@ -1,7 +1,15 @@
-import { Failure, unreachable } from '@lastgood/core';
+import {
+  Failure,
+  type ReadinessProbe,
+  type ServiceCall,
+  type ServiceControl,
+  type StartOutcome,
+  type StopOutcome,
+  unreachable,
+} from '@lastgood/core';
 import { pollUntil, systemWaitingClock, type WaitingClock } from '../poll-until.ts';
 import { createCommandManager } from './command-service.ts';
-import { probeReadiness, type Readiness, type ReadinessProbe } from './readiness.ts';
+import { probeReadiness, type Readiness } from './readiness.ts';
 import type { ResolvedService } from './service-definition.ts';
 import type { CallLimits, ServiceManager, ServiceReport } from './service-manager.ts';
 import { createSystemdManager } from './systemd-service.ts';
@@ -14,26 +22,6 @@ export interface ServiceSettings {
   readonly systemctlPath: string;
 }
 export const DEFAULT_SERVICE_SETTINGS: ServiceSettings = { clock: systemWaitingClock, systemctlPath: 'systemctl' };
-
-export interface ServiceCall {
-  /** How long (ms) the operation may take, from the call on. A tool or probe that is running then gets at least a second. */
-  readonly deadlineMs: number;
-  readonly signal: AbortSignal;
-  readonly isReady: ReadinessProbe;
-}
-export interface StartOutcome {
-  /** False when the service was up already. */
-  readonly changed: boolean;
-}
-export interface StopOutcome {
-  /** False when the service was down already. */
-  readonly changed: boolean;
-  /**
-   * How the server ended. `unclean` means that systemd reports a failure, such as a kill after TimeoutStopSec: the data needs recovery.
-   * `unreported` means that nothing reported it.
-   */
-  readonly ended: 'clean' | 'unclean' | 'unreported';
-}
 
 interface Observation {
   readonly report: ServiceReport;
@@ -68,11 +56,8 @@ function describeReadiness(readiness: Readiness): string {
 const describe = ({ report, readiness }: Observation): string =>
   `${report.state}, ${report.cause} (${propertiesOf(report)}); ${describeReadiness(readiness)}`;
 
-/**
- * Stops and starts one database server. Success needs two witnesses: the service manager and the readiness probe. A start or stop that
- * fails, times out or is canceled leaves the service as it is then; the caller decides what to do next.
- */
-export class ServiceControl {
+/** The control of one service through its manager. */
+export class ManagedService implements ServiceControl {
   readonly #manager: ServiceManager;
   readonly #clock: WaitingClock;
 
@@ -247,6 +232,6 @@ function createManager(service: ResolvedService, { systemctlPath }: ServiceSetti
 export function createServiceControl(
   service: ResolvedService,
   settings: ServiceSettings = DEFAULT_SERVICE_SETTINGS,
-): ServiceControl {
-  return new ServiceControl(createManager(service, settings), settings.clock);
+): ManagedService {
+  return new ManagedService(createManager(service, settings), settings.clock);
 }

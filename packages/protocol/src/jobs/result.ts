@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import { backupSummarySchema } from '../backup/summary.ts';
-import { findingSchema, refusalSchema, verificationFindingSchema } from '../findings/finding.ts';
+import { findingSchema, refusalSchema, subjectKindSchema, verificationFindingSchema } from '../findings/finding.ts';
 import { rotationReasonSchema } from '../findings/rotation-reason.ts';
+import { restoreRequestSchema, restoreScopeSchema } from './restore-request.ts';
 
 export const rotationDecisionSchema = z.object({
   backupId: z.string(),
@@ -10,23 +11,40 @@ export const rotationDecisionSchema = z.object({
   reason: rotationReasonSchema,
 });
 export type RotationDecision = z.infer<typeof rotationDecisionSchema>;
+/** A row of a plan or result that only the engine understands. `unit` says how the value is shown. */
+export const detailSchema = z.object({
+  label: z.string().min(1).max(64),
+  value: z.union([z.string().max(1024), z.number()]),
+  unit: z.enum(['text', 'count', 'bytes', 'milliseconds', 'instant']),
+});
+export type Detail = z.infer<typeof detailSchema>;
+
+/** What the destination of a restore lacks. */
+export const missingPartSchema = z.object({ kind: subjectKindSchema, name: z.string() });
+
 /** What a restore will do; `hash` binds the consent of a person to exactly this. Lists are cut to stay below an event's size. */
 export const restorePlanSchema = z.object({
   hash: z.string(),
+  request: restoreRequestSchema,
+  /** The backup that is read first; others are named by the manifest. */
   backupId: z.string(),
-  mode: z.string(),
-  snapshotAt: z.string(),
-  database: z.string(),
+  method: z.string(),
+  /** The instant that the restore will reach. */
+  recoveryPoint: z.string(),
+  /** The name of what will hold the restored data. */
   into: z.string(),
+  /** What a person types to consent. */
   confirm: z.string(),
+  /** The names of what is overwritten or set aside. */
+  replaces: z.array(z.string()),
+  missing: z.array(missingPartSchema),
   readBytes: z.number(),
   needBytes: z.number(),
+  /** Null when it is not known. */
   freeBytes: z.number().nullable(),
-  sourceVersion: z.string(),
-  serverVersion: z.string(),
-  overwrites: z.array(z.string()),
-  missingRoles: z.array(z.string()),
-  missingExtensions: z.array(z.string()),
+  /** From measured speeds; null without a measurement. */
+  estimatedMs: z.number().nullable(),
+  details: z.array(detailSchema),
   warnings: z.array(findingSchema),
   refusals: z.array(refusalSchema),
 });
@@ -63,19 +81,25 @@ export const jobResultSchema = z.discriminatedUnion('command', [
   z.object({
     command: z.literal('restore'),
     backupId: z.string(),
-    database: z.string(),
+    scope: restoreScopeSchema,
+    /** The instant that was reached. */
+    recoveryPoint: z.string(),
+    /** The name of what holds the restored data now. */
     into: z.string(),
-    oldKeptAs: z.string().nullable(),
+    /** The name under which the old data is kept for undo. */
+    setAsideAs: z.string().nullable(),
     warnings: z.array(findingSchema),
-    tables: z.int(),
-    rows: z.number(),
+    /** What was counted in the restored data, and is equal to the backup. */
+    counts: z.array(detailSchema),
     durationMs: z.number(),
     truncated,
   }),
   z.object({
     command: z.literal('undo'),
-    database: z.string(),
-    setAsideAs: z.string(),
+    /** The name of what is in place again. */
+    into: z.string(),
+    /** The name under which the restored data is kept. */
+    setAsideAs: z.string().nullable(),
     durationMs: z.number(),
     truncated,
   }),

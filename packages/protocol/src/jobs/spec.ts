@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import { databaseNameSchema, nameSchema, sha256Schema, uuidSchema } from '../ids.ts';
+import { jobOptionsSchema } from './options.ts';
+import { restoreRequestSchema } from './restore-request.ts';
 
 /** 0 present · 1 stored bytes re-read · 2 fully decoded · 3 the engine's checker · 4 loaded into a scratch server · 5 expectations hold · 6 equals the source. */
 export const verificationLevelSchema = z.union([
@@ -25,21 +27,16 @@ export const retentionSchema = z.object({
 });
 export type Retention = z.infer<typeof retentionSchema>;
 
-/** Where restored databases go. `new` never touches an existing one; `swap` renames and keeps the old aside; `inPlace` overwrites. */
-export const restoreModeSchema = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('new'), database: databaseNameSchema, as: databaseNameSchema }),
-  z.object({ type: z.literal('swap'), database: databaseNameSchema }),
-  z.object({ type: z.literal('inPlace'), database: databaseNameSchema }),
-]);
-export type RestoreMode = z.infer<typeof restoreModeSchema>;
-
 const onTarget = { target: nameSchema };
 export const jobSpecSchema = z.discriminatedUnion('command', [
   z.object({
     command: z.literal('backup'),
     ...onTarget,
-    databases: z.array(databaseNameSchema).min(1).max(1000).nullable(),
-    digests: z.boolean(),
+    /** Null: the default method of the engine. */
+    method: z.string().min(1).max(32).nullable(),
+    /** The names of what is backed up; null for everything. */
+    contents: z.array(databaseNameSchema).min(1).max(1000).nullable(),
+    options: jobOptionsSchema,
   }),
   z.object({
     command: z.literal('verify'),
@@ -55,14 +52,8 @@ export const jobSpecSchema = z.discriminatedUnion('command', [
     holds: z.array(uuidSchema).max(10_000),
     dryRun: z.boolean(),
   }),
-  z.object({ command: z.literal('plan'), ...onTarget, backupId: uuidSchema, mode: restoreModeSchema }),
-  z.object({
-    command: z.literal('restore'),
-    ...onTarget,
-    backupId: uuidSchema,
-    mode: restoreModeSchema,
-    planHash: sha256Schema,
-  }),
+  z.object({ command: z.literal('plan'), ...onTarget, request: restoreRequestSchema }),
+  z.object({ command: z.literal('restore'), ...onTarget, request: restoreRequestSchema, planHash: sha256Schema }),
   z.object({ command: z.literal('undo'), ...onTarget, restoreJobId: uuidSchema }),
 ]);
 export type JobSpec = z.infer<typeof jobSpecSchema>;
