@@ -4,6 +4,7 @@ import { and, eq, isNull } from 'drizzle-orm';
 import type { Appliers, Db } from './db.ts';
 import { columnsOf } from './jobs.ts';
 import { readIncarnation } from './meta.ts';
+import { saveOccurrence } from './occurrences.ts';
 import * as schema from './schema.ts';
 
 /** The step from one ledger of an agent to the next; only what differs is written. */
@@ -34,6 +35,7 @@ function saveJobs(db: Db, { before, after, now }: LedgerChange): void {
       .onConflictDoUpdate({ target: schema.jobs.jobId, set: columns, setWhere: eq(schema.jobs.agentId, agentId) })
       .run();
     if (changes === 0) throw new Failure('CONFLICT', `job ${jobId} belongs to another host`);
+    saveOccurrence(db, agentId, job);
   }
 }
 
