@@ -28,6 +28,8 @@ export interface BackupQueries {
   held(scope: Scoped): Promise<string[]>;
   /** The newest good backup of each target, and the newest good one that passed a restore test. */
   newestGood(scope: Scoped): Promise<NewestGood[]>;
+  /** The oldest good backup of a target. */
+  oldestGood(agentId: string, target: string): Promise<BackupSummary | undefined>;
   /** The same for each database that good backups of one target hold. */
   coverage(agentId: string, target: string): Promise<Coverage[]>;
 }
@@ -148,5 +150,14 @@ export const backupQueries = (db: Db): BackupQueries => ({
       lastProven: tested.get(key)?.summary ?? null,
     }));
   },
+  oldestGood: async (agentId, target) =>
+    db
+      .select({ summary: backups.summary })
+      .from(backups)
+      .where(and(eq(backups.state, 'good'), inScope({ agentId, target })))
+      .orderBy(backups.sequence)
+      .limit(1)
+      .all()
+      .map((row) => row.summary as BackupSummary)[0],
   coverage: async (agentId, target) => selectCoverage(db, { agentId, target }),
 });

@@ -1,6 +1,6 @@
 import { RESTORE_TEST_LEVEL } from '@lastgood/core';
 import { type ControlJob, jobResultSchema } from '@lastgood/protocol';
-import { and, desc, eq, inArray, isNotNull, lt, max, notExists } from 'drizzle-orm';
+import { and, count, desc, eq, inArray, isNotNull, lt, max, notExists } from 'drizzle-orm';
 import type { Appliers, Db, Scoped } from './db.ts';
 import * as schema from './schema.ts';
 
@@ -30,11 +30,17 @@ export interface JobQueries {
   list(scope: Scoped, limit: number): Promise<JobRecord[]>;
   /** The ids of jobs whose end was recorded before that instant and whose backup, if any, is gone; the oldest first. */
   forgettable(before: number, limit: number): Promise<string[]>;
+  /** The newest attempt of a command on a target that ended by themselves: those that were canceled or skipped do not count. */
+  lastAttempt(agentId: string, target: string, command: string): Promise<ControlJob | undefined>;
+  /** How many jobs are in the catalog that have ended, by command and state. */
+  endedCounts(): Promise<{ command: string; result: string; count: number }[]>;
   restoreTimes(agentId: string, target: string): Promise<RestoreTime[]>;
 }
 
 const { jobs, backups } = schema;
 const NAMED_ROWS = 500;
+/** Of the newest jobs so many are looked at for one that was not skipped. */
+const ATTEMPT_ROWS = 200;
 
 const recordOf = (row: typeof jobs.$inferSelect): JobRecord => ({
   job: row.job as ControlJob,
@@ -128,6 +134,30 @@ export const jobQueries = (db: Db): JobQueries => ({
       .all()
       .map(({ jobId }) => jobId);
   },
+  lastAttempt: async (agentId, target, command) =>
+    db
+      .select()
+      .from(jobs)
+      .where(
+        and(
+          eq(jobs.agentId, agentId),
+          eq(jobs.target, target),
+          eq(jobs.command, command),
+          inArray(jobs.state, ['succeeded', 'failed', 'expired', 'rejected']),
+        ),
+      )
+      .orderBy(desc(jobs.createdAt), desc(jobs.jobId))
+      .limit(ATTEMPT_ROWS)
+      .all()
+      .map((row) => row.job as ControlJob)
+      .find(({ error }) => error?.code !== 'OCCURRENCE_SKIPPED'),
+  endedCounts: async () =>
+    db
+      .select({ command: jobs.command, result: jobs.state, count: count() })
+      .from(jobs)
+      .where(isNotNull(jobs.endedAt))
+      .groupBy(jobs.command, jobs.state)
+      .all(),
   restoreTimes: async (agentId, target) =>
     // SQLite guarantees that the other columns come from the row that holds the maximum.
     db

@@ -38,6 +38,8 @@ export interface OccurrenceQueries {
   expected(dueBefore: number): Promise<OccurrenceRecord[]>;
   /** The latest of each schedule of an agent that was due before an instant and is no longer expected. */
   latest(agentId: string, dueBefore: number): Promise<OccurrenceRecord[]>;
+  /** The latest start of the first run of a command on a target; null when no run is planned. */
+  firstStart(agentId: string, target: string, command: string): Promise<number | null>;
   /** How many were due from one instant to another, by state. */
   counts(from: number, until: number): Promise<{ state: OccurrenceState; count: number }[]>;
 }
@@ -141,6 +143,15 @@ export const occurrenceQueries = (db: Db): OccurrenceQueries => ({
       .all();
     return rows.map(({ occurrence }) => occurrence);
   },
+  firstStart: async (agentId, target, command) =>
+    db
+      .select({ dueAt: occurrences.dueAt, windowMs: occurrences.windowMs })
+      .from(occurrences)
+      .where(and(eq(occurrences.agentId, agentId), eq(occurrences.target, target), eq(occurrences.command, command)))
+      .orderBy(occurrences.dueAt)
+      .limit(1)
+      .all()
+      .map(({ dueAt, windowMs }) => dueAt + windowMs)[0] ?? null,
   counts: async (from, until) =>
     db
       .select({ state: occurrences.state, count: count() })

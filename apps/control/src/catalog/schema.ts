@@ -62,6 +62,7 @@ export const jobs = sqliteTable(
   (table) => [
     index('jobs_agent').on(table.agentId, table.createdAt),
     index('jobs_created').on(table.createdAt),
+    index('jobs_attempts').on(table.agentId, table.target, table.command, table.createdAt),
     index('jobs_open').on(table.agentId).where(isNull(table.endedAt)),
     index('jobs_ended').on(table.endRecordedAt),
     index('jobs_restores').on(table.agentId, table.target, table.endedAt).where(isNotNull(table.restoreMs)),
