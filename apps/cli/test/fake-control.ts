@@ -63,6 +63,7 @@ export const targetStatus: TargetStatus = {
       restoreMs: 2100,
     },
   ],
+  objectives: null,
 };
 
 type Create = Parameters<AdminApi['createJob']>[0];
@@ -146,6 +147,12 @@ export async function serve(
     createEnrollToken: refuse,
     revokeToken: refuse,
     audit: async () => [{ id: 1, at: 0, actor: `me${ESCAPE}`, action: 'a', subject: 's', detail: 'd' }],
+    fleetDiff: refuse,
+    applyFleet: refuse,
+    exportFleet: refuse,
+    occurrences: refuse,
+    alerts: refuse,
+    acknowledgeAlert: refuse,
     whoAmI: refuse,
   };
   const server = createHTTPServer({

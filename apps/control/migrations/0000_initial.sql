@@ -97,6 +97,7 @@ CREATE TABLE `jobs` (
 --> statement-breakpoint
 CREATE INDEX `jobs_agent` ON `jobs` (`agent_id`,`created_at`);--> statement-breakpoint
 CREATE INDEX `jobs_created` ON `jobs` (`created_at`);--> statement-breakpoint
+CREATE INDEX `jobs_attempts` ON `jobs` (`agent_id`,`target`,`command`,`created_at`);--> statement-breakpoint
 CREATE INDEX `jobs_open` ON `jobs` (`agent_id`) WHERE "jobs"."ended_at" is null;--> statement-breakpoint
 CREATE INDEX `jobs_ended` ON `jobs` (`end_recorded_at`);--> statement-breakpoint
 CREATE INDEX `jobs_restores` ON `jobs` (`agent_id`,`target`,`ended_at`) WHERE "jobs"."restore_ms" is not null;--> statement-breakpoint

@@ -3,6 +3,7 @@ import type { AdminApi, TargetStatus } from '@lastgood/protocol';
 import type { ApiParts } from './api-parts.ts';
 import { databaseStatuses } from './database-status.ts';
 import { hostStateOf } from './host-state.ts';
+import { objectivesView } from './objectives-view.ts';
 import { selectTargets } from './target-selection.ts';
 import { bareHostStatus, targetStatus } from './target-status.ts';
 
@@ -15,7 +16,7 @@ export class StatusService {
 
   /** The status of the selected targets; of all targets, and of the hosts that have reported none, without a selector. */
   async list({ target }: Parameters<AdminApi['status']>[0]): Promise<TargetStatus[]> {
-    const { catalog, registry } = this.#parts;
+    const { catalog, registry, planner } = this.#parts;
     const selected = await selectTargets(this.#parts, target);
     const statuses: TargetStatus[] = [];
     for (const { agent, record } of selected) {
@@ -23,7 +24,8 @@ export class StatusService {
       const coverage = await catalog.backups.coverage(agentId, record.inventory.name);
       const restoreTimes = await catalog.jobs.restoreTimes(agentId, record.inventory.name);
       const databases = databaseStatuses(record.inventory, coverage, restoreTimes);
-      statuses.push(targetStatus(agent, hostStateOf(registry, agent), record.inventory, databases));
+      const objectives = objectivesView(planner.targetOf(agentId, record.inventory.name));
+      statuses.push(targetStatus(agent, hostStateOf(registry, agent), record.inventory, databases, objectives));
       // A fleet has many targets, and agents wait for their turn.
       await setImmediate();
     }

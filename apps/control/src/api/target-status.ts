@@ -3,6 +3,7 @@ import {
   type Finding,
   type HostView,
   makeFinding,
+  type ObjectivesView,
   type TargetInventory,
   type TargetStatus,
 } from '@lastgood/protocol';
@@ -24,6 +25,7 @@ export function targetStatus(
   hostState: HostState,
   { name, state, findings }: TargetInventory,
   databases: DatabaseStatus[],
+  objectives: ObjectivesView | null,
 ): TargetStatus {
   const problems = problemsOfHost(agent, hostState);
   const subject = { kind: 'target', name } as const;
@@ -33,7 +35,7 @@ export function targetStatus(
   if (databases.length === 0) problems.push(makeFinding('DATABASES_UNKNOWN', subject));
   const { environment, host } = agent;
   const online = hostState === 'online';
-  return { environment, host, hostState, target: name, online, state, findings, problems, databases };
+  return { environment, host, hostState, target: name, online, state, findings, problems, databases, objectives };
 }
 
 /** A host that has reported no target. */
@@ -42,5 +44,6 @@ export function bareHostStatus(agent: AgentRecord, hostState: HostState): Target
   const none = makeFinding('HOST_WITHOUT_TARGETS', { kind: 'host', name: `${environment}/${host}` });
   const problems = [...problemsOfHost(agent, hostState), none];
   const online = hostState === 'online';
-  return { environment, host, hostState, target: null, online, state: null, findings: [], problems, databases: [] };
+  const nothing = { target: null, state: null, findings: [], databases: [], objectives: null };
+  return { environment, host, hostState, online, problems, ...nothing };
 }

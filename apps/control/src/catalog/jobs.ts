@@ -1,6 +1,6 @@
 import { RESTORE_TEST_LEVEL } from '@lastgood/core';
 import { type ControlJob, jobResultSchema } from '@lastgood/protocol';
-import { and, count, desc, eq, inArray, isNotNull, lt, max, notExists } from 'drizzle-orm';
+import { and, desc, eq, inArray, isNotNull, lt, max, notExists } from 'drizzle-orm';
 import type { Appliers, Db, Scoped } from './db.ts';
 import * as schema from './schema.ts';
 
@@ -32,8 +32,6 @@ export interface JobQueries {
   forgettable(before: number, limit: number): Promise<string[]>;
   /** The newest attempt of a command on a target that ended by themselves: those that were canceled or skipped do not count. */
   lastAttempt(agentId: string, target: string, command: string): Promise<ControlJob | undefined>;
-  /** How many jobs are in the catalog that have ended, by command and state. */
-  endedCounts(): Promise<{ command: string; result: string; count: number }[]>;
   restoreTimes(agentId: string, target: string): Promise<RestoreTime[]>;
 }
 
@@ -151,13 +149,6 @@ export const jobQueries = (db: Db): JobQueries => ({
       .all()
       .map((row) => row.job as ControlJob)
       .find(({ error }) => error?.code !== 'OCCURRENCE_SKIPPED'),
-  endedCounts: async () =>
-    db
-      .select({ command: jobs.command, result: jobs.state, count: count() })
-      .from(jobs)
-      .where(isNotNull(jobs.endedAt))
-      .groupBy(jobs.command, jobs.state)
-      .all(),
   restoreTimes: async (agentId, target) =>
     // SQLite guarantees that the other columns come from the row that holds the maximum.
     db

@@ -84,12 +84,14 @@ export class Planner implements AsyncDisposable {
   get lastTickMs(): number {
     return this.#lastTickMs;
   }
-  /** All targets that agents have reported, as the last tick found them. Empty without a fleet file. */
+  /** All targets that agents have reported, as the last tick found them. */
   get targets(): readonly PlannedTarget[] {
     return [...this.#targets.values()].flat();
   }
-  statusOf(agentId: string, target: string): TargetStatus | null {
-    return this.#targets.get(agentId)?.find(({ status }) => status.target === target)?.status ?? null;
+  /** One target as the last tick found it; null before the first fleet file. */
+  targetOf(agentId: string, target: string): PlannedTarget | null {
+    if (this.#fleet.revision === 0) return null;
+    return this.#targets.get(agentId)?.find(({ status }) => status.target === target) ?? null;
   }
 
   #markAll(): void {
@@ -181,7 +183,6 @@ export class Planner implements AsyncDisposable {
   async #factsOf(agent: AgentRecord, nowMs: number): Promise<readonly CatalogFacts[]> {
     const { agentId } = agent;
     const known = this.#targets.get(agentId)?.map(({ facts }) => facts);
-    if (this.#fleet.revision === 0) return [];
     if (known !== undefined && !this.#staleFacts.has(agentId)) return known;
     this.#staleFacts.delete(agentId);
     const found: CatalogFacts[] = [];

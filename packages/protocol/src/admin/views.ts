@@ -8,6 +8,7 @@ import { progressSchema } from '../jobs/progress.ts';
 import { jobResultSchema } from '../jobs/result.ts';
 import { jobSpecSchema } from '../jobs/spec.ts';
 import { jobStateSchema } from '../jobs/state.ts';
+import { objectivesViewSchema } from './fleet-views.ts';
 import { scopeSchema } from './scope.ts';
 
 export const hostViewSchema = z.object({
@@ -58,6 +59,8 @@ export const targetStatusSchema = z.object({
   /** Why it is not in order, its databases aside; empty when it is. */
   problems: z.array(findingSchema),
   databases: z.array(databaseStatusSchema),
+  /** Null before the first fleet file, and for a host without targets. */
+  objectives: objectivesViewSchema.nullable(),
 });
 export type TargetStatus = z.infer<typeof targetStatusSchema>;
 export const backupViewSchema = backupSummarySchema.extend({
