@@ -177,7 +177,7 @@ export const mutations: readonly Mutation[] = [
     without: 'jobs that the response to a hello overrules keep running',
     faults: rollbacks,
     protocol: withoutDuty('stopOverruled'),
-    backedBy: 'R14: nothing runs yet when a host that was set back is told so',
+    backedBy: 'R14: nothing runs yet when a host learns that it was set back',
   },
   {
     rule: 'R13',

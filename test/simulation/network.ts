@@ -15,7 +15,7 @@ export type Down =
 
 /**
  * One connection: in order within itself, in any order against others. An end that is closed or dead takes nothing more; what
- * the other end has sent before may still arrive there. A broken one loses everything, and nobody is told.
+ * the other end has sent before may still arrive there. A broken one loses everything without a report.
  */
 export interface Link {
   readonly id: number;

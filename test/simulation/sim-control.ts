@@ -21,7 +21,7 @@ interface Session {
   readonly agent: number;
   readonly epoch: number;
   readonly link: Link;
-  /** Its agent was not told all that it has lost: the next hello goes on. */
+  /** Its agent did not receive all jobs that it has lost: the next hello continues. */
   readonly more: boolean;
   sentSeq: number;
 }

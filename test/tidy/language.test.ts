@@ -6,24 +6,12 @@ import { files, pages, readText, sources } from './support/repository.ts';
 
 /** Files whose language is not finished. Remove a line when its files have no hits; the list is to become empty. */
 const NOT_YET: readonly string[] = [
-  'apps/agent/**',
   'apps/cli/**',
-  'apps/control/**',
-  'docs/ARCHITECTURE.md',
+  'apps/control/src/catalog/schema.ts',
+  'apps/control/test/database-status.test.ts',
+  'apps/control/test/status.test.ts',
   'docs/cli.md',
-  'docs/configuration.md',
-  'docs/operations.md',
-  'docs/performance.md',
-  'docs/protocol.md',
-  'docs/repository-format.md',
-  'docs/testing.md',
-  'packages/core/**',
-  'packages/protocol/**',
-  'packages/repository/**',
-  'packages/testkit/src/conformance/**',
-  'scripts/demo.ts',
-  'test/faults/**',
-  'test/simulation/**',
+  'packages/protocol/src/admin/views.ts',
 ];
 
 /** Files that hold banned words on purpose. */

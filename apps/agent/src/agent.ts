@@ -42,7 +42,7 @@ const SWEEP_AGAIN_MS = 60_000;
 const STOP_MS = 30_000;
 /** After so long a call into a disk is left behind. */
 const ABANDON_MS = 3_000;
-/** So long without a word, and nothing running: the process ends and its supervisor starts a fresh one. */
+/** After this time without contact and with nothing running, the process ends, and its supervisor starts a new one. */
 const NO_CONTACT_EXIT_MS = 24 * 3_600_000;
 
 export interface AgentOptions {
@@ -54,13 +54,13 @@ export interface AgentOptions {
   readonly compensations?: Readonly<Record<string, CompensationHandler>>;
 }
 export interface Agent {
-  /** Resolves when the agent ended by itself, because nobody answered for a day. */
+  /** Resolves when the agent ends by itself, because the control plane did not answer for a day. */
   readonly ended: Promise<void>;
   /** Creates a job on this host without the control plane, as a schedule does. At most once per id (createLocalJob). */
   createJob(job: Omit<JobDescription, 'createdAt'>): 'created' | 'known' | 'too-large';
   /** Reads the agent file again; an invalid one is refused with CONFIG_INVALID and the old one stays in force (J6). */
   reload(): Promise<void>;
-  /** Ends what runs, waits for its tools, closes the journal. Tells what it had to leave behind: calls into disks that do not answer. */
+  /** Ends running jobs, waits for their tools and closes the journal. Returns what it could not end: calls into disks that do not answer. */
   close(): Promise<readonly string[]>;
 }
 
@@ -82,7 +82,7 @@ class RunningAgent implements Agent {
   readonly #timer: NodeJS.Timeout;
   readonly #watching: NodeJS.Timeout;
   #tasks: Promise<unknown>[] = [];
-  /** Why the agent file on the disk is not the one in force; told with every target, so that it is seen where people look (J6). */
+  /** Why the agent file on the disk is not in force. Every target reports it as a finding (J6). */
   #refusedFile: Finding | undefined;
 
   constructor(options: AgentOptions, config: AgentConfig, journal: Journal, identity: Identity) {
@@ -185,7 +185,7 @@ class RunningAgent implements Agent {
           { target: target.name, code: failure?.code, error: failure?.message ?? String(error) },
           'the target could not be swept',
         );
-        // A server or disk that is away is a matter for the job that needs it, which says so to whoever asked.
+        // A server or disk that does not answer is reported by the job that needs it.
         this.#runner.targetReady(target.name);
         await delay(SWEEP_AGAIN_MS, undefined, { signal }).catch(() => undefined);
       }

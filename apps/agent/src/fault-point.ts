@@ -2,7 +2,7 @@ import { Bug } from '@lastgood/core';
 
 /**
  * A named moment at which a test can kill this process (LASTGOOD_FAULT=name) or have it fail with an error that nobody catches
- * (LASTGOOD_FAULT=throw:name), to prove that a restart from exactly there ends well. Without the variable it does nothing.
+ * (LASTGOOD_FAULT=throw:name), so that tests can restart from exactly there. Without the variable it does nothing.
  */
 export function faultPoint(name: string): void {
   const fault = process.env['LASTGOOD_FAULT'];

@@ -18,8 +18,8 @@ const USAGE = `Usage: lastgood agent --config FILE
 
   run      (default) connects to the control plane and carries out its jobs; SIGHUP reads the file again
   enroll    joins this host with a one-time token of \`lastgood tokens enroll\`
-  check    says whether the file is valid, and looks at what it names; ends with 4 when something is not in order
-  adopt    makes the backups of a target in its repository this host's and its server's, for another one is gone for good
+  check    checks the file and everything that it names; ends with exit status 4 when it finds a problem
+  adopt    makes this host the owner of a target's backups after another host or server was lost permanently
 `;
 const NOBODY_ANSWERS = 75;
 const FOUND_SOMETHING = ERROR_CATALOG.BACKUP_CORRUPT.exit;

@@ -4,9 +4,8 @@ import { raceWithAbort } from './race-with-abort.ts';
 const ANSWER_MS = 30_000;
 
 /**
- * Asks repositories, each for one thing after the other. A dead network disk never answers, and each call into it holds one of
- * the few threads of the process for good: it costs one, however many targets lie on it, and whoever comes later hears at once that
- * the disk does not answer.
+ * Opens each repository once at a time. A dead network disk never answers, and each call into it blocks one of the few threads of
+ * the process permanently. So it costs one thread however many targets use it, and later calls fail at once.
  */
 export class SerialQueue {
   readonly #answerMs: number;
@@ -14,13 +13,13 @@ export class SerialQueue {
   readonly #turns = new Map<string, Promise<unknown>>();
   readonly #unresponsive = new Set<string>();
 
-  /** `stop` leaves behind what is asked then. */
+  /** `stop` ends the wait for open calls. */
   constructor(answerMs = ANSWER_MS, stop?: AbortSignal) {
     this.#answerMs = answerMs;
     this.#stop = stop;
   }
 
-  /** Who was asked and has not answered in time, as of now. */
+  /** The folders that have not answered in time. */
   get unresponsive(): string[] {
     return [...this.#unresponsive];
   }

@@ -12,7 +12,7 @@ import { Journal } from '../src/journal/journal.ts';
 import { openRepository } from '../src/repositories/open-repository.ts';
 import { enrollAs } from './support/enrolled.ts';
 
-test('a check says of everything that the file names whether it is in order, with the remedy, and makes nothing', async () => {
+test('a check reports the state of everything that the file names, with remedies, and changes nothing', async () => {
   await using folder = await temporaryFolder();
   const [fresh, made, foreign] = ['fresh', 'made', 'foreign'].map((name) => join(folder.path, name)) as [
     string,

@@ -27,7 +27,7 @@ test('a clock that runs steadily, or is corrected by a little, did not jump', ()
   expect(Math.abs(watch.jumpedMs)).toBeLessThan(10_000);
 });
 
-test('D1: a jump is told until the clock is set right again', () => {
+test('D1: a jump is reported until the clock is corrected', () => {
   const clock = handClock();
   const watch = new ClockWatch(clock);
   clock.set(40 * DAY);
@@ -38,7 +38,7 @@ test('D1: a jump is told until the clock is set right again', () => {
   expect(watch.jumpedMs).toBe(0);
 });
 
-test('D2: a jump back is told as well', () => {
+test('D2: a jump back is reported as well', () => {
   const clock = handClock();
   const watch = new ClockWatch(clock);
   clock.set(-Date.parse('2026-06-01T00:00:00Z'));

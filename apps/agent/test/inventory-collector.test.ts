@@ -104,7 +104,7 @@ test('a look tells what the repositories hold, and what rotations have removed f
   expect(told).toMatchObject({ removed: [gone], scanned: ['shop', 'old', 'crm'], complete: true });
 });
 
-test('what a look has read is not told once a job of that target has ended, whoever waits for whom', async () => {
+test('a reading of a repository is not reported once a job of that target has ended', async () => {
   await using bench = await LooksBench.open();
   const [shop, crm] = [await bench.backup('shop'), await bench.backup('crm')];
   const facts = await bench.collector.collect();

@@ -205,7 +205,7 @@ test('a job that reaches its deadline is stopped and ends with JOB_DEADLINE, and
   await expect.poll(() => job()?.state).toBe('finished');
   expect(job()).toMatchObject({ lastType: 'failed', error: { code: 'JOB_DEADLINE' } });
   expect(seen.stopped).toHaveLength(1);
-  // Before the end can be told, a look that began earlier is known to be one of the past.
+  // A reading that began before the end of the job counts as outdated before the end can be reported.
   expect([...generations]).toEqual([0, 1]);
   await expect.poll(() => runner.runningKeys.size).toBe(0);
 });

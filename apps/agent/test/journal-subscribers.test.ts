@@ -29,7 +29,7 @@ function storedSeq(): number {
   return Number(row?.value.slice(9) ?? 0);
 }
 
-test('a subscriber hears of a change only after it is in the file, with the ledgers before and after it', () => {
+test('a subscriber receives a change only after it is in the file, with the ledgers before and after it', () => {
   const heard: { before: number; after: number; stored: number }[] = [];
   journal.subscribe((before, after) => {
     heard.push({ before: before.lastSeq, after: after.lastSeq, stored: storedSeq() });
@@ -40,7 +40,7 @@ test('a subscriber hears of a change only after it is in the file, with the ledg
   expect(journal.ledger).toBe(applied.after);
 });
 
-test('a change that a subscriber makes is committed at once, and every subscriber hears of both in order', () => {
+test('a change that a subscriber makes is committed at once, and every subscriber receives both in order', () => {
   const heard: string[] = [];
   journal.subscribe((_before, after) => {
     if (after.lastSeq === 1) expect(journal.update(withSeq(2)).after.lastSeq).toBe(2);
@@ -60,7 +60,7 @@ test('a reducer that changes nothing writes nothing and notifies nobody', () => 
   expect([heard, journal.ledger]).toEqual([0, emptyAgentLedger]);
 });
 
-test('a subscriber that has unsubscribed hears of nothing more', () => {
+test('a subscriber that has unsubscribed receives nothing more', () => {
   let heard = 0;
   const unsubscribe = journal.subscribe(() => {
     heard += 1;

@@ -41,7 +41,7 @@ test('what was saved is there after the next start', async () => {
   expect(reportBatch(again.ledger).events).toHaveLength(3);
 });
 
-test('R1, R7: a step of the journal is on the disk before anybody hears of it', async () => {
+test('R1, R7: a change of the journal is on the disk before any subscriber receives it', async () => {
   await using folder = await temporaryFolder();
   const file = join(folder.path, 'journal.sqlite');
   for (const _start of ['new', 'again']) {

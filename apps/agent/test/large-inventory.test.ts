@@ -81,7 +81,7 @@ test.for<[string, HostInventory]>([
       },
     ),
   ],
-])('facts fit into a frame and tell of every target: %s', ([, facts]) => {
+])('an inventory fits into a frame and reports every target: %s', ([, facts]) => {
   const told = inventoryInputSchema.parse({ sessionId: randomUUID(), ...boundedInventory(facts) });
   expect(sizeOf(told)).toBeLessThan(LIMITS.frameBytes - 16 * 1024);
   expect(told.targets.map(({ name, state }) => [name, state])).toEqual(facts.targets.map(({ name }) => [name, 'ok']));
@@ -95,7 +95,7 @@ test.for<[string, HostInventory]>([
   );
 });
 
-test('what fits is told as it is', () => {
+test('an inventory that fits is reported unchanged', () => {
   const facts = factsOf([inventory(1, 200, { labels: huge, findings: [makeFinding('SERVER_REFUSED', null)] })], {
     backups: [backup(1, 'target-1')],
   });

@@ -68,7 +68,7 @@ test('B5: another disk at the same place is refused, also after the journal was 
   await expect(open(path)).resolves.toBeDefined();
 });
 
-test('J6: a note that was cut is no reason to make a repository; the journal mends it, or people do', async () => {
+test('J6: a truncated note does not create a new repository; the journal or an operator repairs it', async () => {
   const { id } = await open();
   await writeFile(join(dataDir, 'repository-local.json'), '{"pa', { mode: 0o600 });
   expect((await open()).id).toBe(id);

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { SerialQueue } from '../src/serial-queue.ts';
 
-test('E9: a folder that does not answer is asked once, refuses whoever comes meanwhile, and is asked again when it has answered', async () => {
+test('E9: a folder that does not answer is opened once, later calls are refused at once, and it is opened again after it answered', async () => {
   const openings = new SerialQueue(20);
   const { promise, resolve } = Promise.withResolvers<string>();
   let asked = 0;

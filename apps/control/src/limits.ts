@@ -1,6 +1,6 @@
 import { LIMITS } from '@lastgood/protocol';
 
-/** What bounds whoever speaks with the control plane. Times are shorter in tests, nothing else differs. */
+/** The limits of clients and agents of the control plane. Tests use shorter times; nothing else differs. */
 export interface ControlLimits {
   /** A connection that has not said hello by then is ended, and one that has not ended the head of its request. */
   readonly helloMs: number;

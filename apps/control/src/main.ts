@@ -41,7 +41,7 @@ function options(): Given | undefined {
   const port = Number(values.port);
   if (values.data === undefined || values.data === '') throw new Failure('BAD_INPUT', '--data FOLDER is missing');
   if (!Number.isInteger(port) || port < 0 || port > 65_535)
-    throw new Failure('BAD_INPUT', `--port ${values.port} is no port`);
+    throw new Failure('BAD_INPUT', `--port ${values.port} is not a port number`);
   const { host, restored, 'new-admin-token': newAdminToken, notify: notifyFile } = values;
   return { dataDir: values.data, host, port, restored, newAdminToken, notifyFile };
 }

@@ -116,7 +116,7 @@ describe('bad input', () => {
       }
   });
 
-  test.each(names)('%s takes no body that is no JSON object of its own', async (name) => {
+  test.each(names)('%s refuses a body that is not a JSON object', async (name) => {
     for (const body of BAD_BODIES) {
       if (body.length > 12_000 && typeOf(name) === 'query') continue;
       await tryIt(name, body, () => bench.callRaw(typeOf(name), name, body, bench.adminToken));
@@ -178,7 +178,7 @@ test('a job that does not fit into one frame is refused before anything is store
       (await bench.call('mutation', 'createJob', { ...fitting, idempotencyKey: randomUUID() }, bench.adminToken))
         .status,
     );
-  // Together they have to fit as well; what is too much waits for room.
+  // Together they have to fit as well; the rest waits.
   expect(statuses.filter((status) => status === 200).length).toBeGreaterThan(3);
   expect(statuses.at(-1)).toBe(409);
   expect(agent.socket.readyState).toBe(agent.socket.OPEN);

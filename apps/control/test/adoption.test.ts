@@ -14,7 +14,7 @@ const ended = (results: readonly object[]): JournalJob[] =>
   }));
 
 for (const order of ['newest first', 'oldest first', 'as they began'] as const)
-  test(`R17: of jobs told ${order} after a restore of the catalog the last word counts`, async () => {
+  test(`R17: of jobs that are reported ${order} after a restore of the catalog, the last report counts`, async () => {
     await using bench = await ControlHarness.start();
     const identity = await bench.enroll();
     await bench.close();

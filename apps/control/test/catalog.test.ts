@@ -96,7 +96,7 @@ test('one data folder is held by one control plane', async () => {
   await bench.open();
 });
 
-test('a catalog that is no database is refused with a code, and left as it is', async () => {
+test('a catalog that is not a database is refused with a code, and not changed', async () => {
   await using bench = await ControlHarness.start();
   await bench.close();
   await writeFile(bench.catalogFile, 'not a database at all, but long enough to be taken for one'.repeat(100));
@@ -109,7 +109,7 @@ async function health(bench: ControlHarness): Promise<{ status: number; body: un
   return { status: response.status, body: await response.json() };
 }
 
-test('C5: a token that cannot be looked up is no wrong token: 503 with a code', async () => {
+test('C5: a token that cannot be read from the catalog is answered with 503 and a code', async () => {
   await using bench = await ControlHarness.start();
   const other = new Database(bench.catalogFile);
   other.exec('alter table tokens rename to elsewhere');
@@ -166,7 +166,7 @@ test.skipIf(small.path === null)(
     const { jobId } = await admin.createJob.mutate({ target: 'shop', spec: backup, idempotencyKey: randomUUID() });
     await until('the command', () => agent.commands[0]);
     await disk.fill();
-    // The log has room of its own at first; it is used up.
+    // The write-ahead log has free pages at first; they are used up.
     const failures: { status: number; code: string | undefined }[] = [];
     for (let n = 0; n < 5_000 && failures.length < 3; n += 1) {
       const { status, failure } = await bench.call(

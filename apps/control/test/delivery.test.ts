@@ -262,7 +262,7 @@ test('an agent can neither take over, judge nor remove the backups and jobs of a
   expect(await run.state(jobId)).toBe('dispatched');
 });
 
-test('K10: an agent of the protocol before or after is told by the hello, unknown fields are passed over', async () => {
+test('K10: the hello shows an agent of an older or newer protocol, and unknown fields are ignored', async () => {
   await using run = await scene();
   for (const protocol of [2, 99]) {
     const agent = await AgentSocket.open(run.bench, run.identity);
@@ -278,7 +278,7 @@ test('K10: an agent of the protocol before or after is told by the hello, unknow
   agent.adopt(await agent.call('hello', input));
   const report = { ...agent.session(beat), future: true };
   expect((await agent.call('heartbeat', report))?.result).toBeDefined();
-  // A command that a newer agent would offer is no procedure here, and ends nothing.
+  // A call that only a newer agent makes is answered with an error, and ends nothing.
   expect((await agent.call('tomorrow', {}))?.error?.data.code).toBe('NOT_FOUND');
   expect((await agent.call('heartbeat', agent.session(beat)))?.result).toBeDefined();
 });
@@ -318,7 +318,7 @@ test('ended jobs are forgotten after their time, never those of a backup that is
   expect((await bench.admin().jobs.query({})).length).toBe(3);
 });
 
-test('K6: 500 agents that come back at once are all served, told to spread, and memory stays bounded', async () => {
+test('K6: 500 agents that reconnect at once are all served and spread, and memory stays bounded', async () => {
   await using bench = await ControlHarness.start();
   const identities = await Promise.all(Array.from({ length: 500 }, (_, n) => bench.enroll(`db-${n}`)));
   const storm = async (): Promise<AgentSocket[]> =>

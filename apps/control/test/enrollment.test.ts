@@ -97,7 +97,7 @@ test.each([
   ['a host that is a path', JSON.stringify({ ...good, host: '../../etc/passwd' })],
   ['a host with a NUL', JSON.stringify({ ...good, host: 'a\0b' })],
   ['a label that is a number', JSON.stringify({ ...good, labels: { a: 1 } })],
-  ['a key that is no key', JSON.stringify({ ...good, token: 'lge_x', publicKey: 'ssh-ed25519 AAAA' })],
+  ['an invalid key', JSON.stringify({ ...good, token: 'lge_x', publicKey: 'ssh-ed25519 AAAA' })],
   ['an install id that is none', JSON.stringify({ ...good, installId: 'x' })],
   ['a token of 64 KiB', JSON.stringify({ ...good, token: 'x'.repeat(65_536) })],
 ])('enrollment with %s is refused as bad input, and nothing is stored', async (_what, body) => {

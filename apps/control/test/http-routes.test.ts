@@ -55,10 +55,10 @@ async function send(port: number, bytes: string): Promise<string> {
 test.for([
   ['a host that is none', '/trpc/hosts', 'a b'],
   ['a host that is half an address', '/trpc/hosts', '[::1'],
-  ['an input that is no JSON', '/trpc/hosts?input=%7B', 'x'],
-  ['an input that is no text', '/trpc/hosts?input=%E0%A4%A', 'x'],
+  ['an input that is not JSON', '/trpc/hosts?input=%7B', 'x'],
+  ['an input that is not text', '/trpc/hosts?input=%E0%A4%A', 'x'],
   ['parameters that are no JSON', '/trpc/hosts?connectionParams=%7B', 'x'],
-])('whoever sends %s is refused, and writes nothing into the log', async ([, path, host]) => {
+])('a request with %s is refused, and nothing of it is logged', async ([, path, host]) => {
   await using bench = await ControlHarness.start();
   const logged = bench.logged.length;
   for (const token of ['', `authorization: Bearer ${bench.adminToken}\r\n`]) {

@@ -40,7 +40,7 @@ const beat = (agent: AgentSocket, jobIds: readonly string[]) =>
     running: jobIds.map((jobId) => ({ jobId, attempt: 1 })),
   });
 
-test('K1: a running job of which nothing is heard for the time of its lease is lost, and found again by a heartbeat', async () => {
+test('K1: a running job without a report for the time of its lease is lost, and found again by a heartbeat', async () => {
   await using bench = await ControlHarness.start(FAST);
   const { agent } = await host(bench, 'db-1');
   const { agent: quiet } = await host(bench, 'db-2');

@@ -69,7 +69,7 @@ test('R11: what would have needed a grant by its start-by time is over, and stay
   expect(await view(0)).toEqual({ ...over, hostOnline: true, hostSeenAt: expect.any(Number) });
 });
 
-test('L4: the open jobs of a host that is gone for good end when a host is enrolled in its place', async () => {
+test('L4: the open jobs of a host that is lost permanently end when a host is enrolled in its place', async () => {
   const { bench, jobIds, view } = await leftBehind(backup);
   await using _ = bench;
   const [jobId = ''] = jobIds;

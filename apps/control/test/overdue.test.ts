@@ -8,7 +8,7 @@ import { ControlHarness } from './support/control-harness.ts';
 const START_BY = 600_000;
 const DEADLINE = 3_600_000;
 
-/** A backup that was dispatched to an agent, and what else the agent told of it. */
+/** A backup that was dispatched to an agent, and the other reports of the agent. */
 async function handedOver(bench: ControlHarness, told: readonly string[]) {
   const identity = await bench.enroll();
   const agent = await AgentSocket.connect(bench, identity);

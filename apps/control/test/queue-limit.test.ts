@@ -44,7 +44,7 @@ test('K3: jobs that are made at once do not fill a host beyond the frame of its 
 /** Seven jobs of a journal that no catalog knows. */
 const unknownJobs = (): JournalJob[] => Array.from({ length: 7 }, () => aJournalJob(randomUUID(), { spec }));
 
-test('K3: a host that has lost more than fits into one answer connects, and hears of the rest at its next hello', async () => {
+test('K3: a host that has lost more than fits into one answer connects, and receives the rest with its next hello', async () => {
   await using bench = await ControlHarness.start();
   const identity = await bench.enroll();
   const jobs = [unknownJobs(), unknownJobs(), unknownJobs()];

@@ -66,7 +66,7 @@ test('D9: what a rotation removed leaves the catalog, whether it lived to report
   expect(await known()).toBe('2:good 3:good');
 });
 
-test('D9: a backup that an earlier look has missed leaves the catalog as well, once it is told as removed', async () => {
+test('D9: a backup that an earlier reading missed leaves the catalog as well, once it is reported as removed', async () => {
   await tell([backup(1), backup(2)]);
   await tell([backup(2)]);
   expect(await known()).toBe('1:missing 2:good');

@@ -19,7 +19,7 @@ const ok: TargetInventory = {
 const statusOf = async (bench: ControlHarness): Promise<TargetStatus[]> => await bench.admin().status.query({});
 const host = (name: string) => ({ kind: 'host', name: `test/${name}` }) as const;
 const target = { kind: 'target', name: 'shop' } as const;
-const bare = { target: null, state: null, findings: [], databases: [], environment: 'test' };
+const bare = { target: null, state: null, findings: [], databases: [], environment: 'test', objectives: null };
 const silence = makeFinding('HOST_WITHOUT_TARGETS', host('db-1'));
 const never = makeFinding('HOST_NEVER_CONNECTED', host('db-1'));
 

@@ -35,7 +35,7 @@ test('an upgrade without an identity, with a wrong one or at another place is re
     ['an origin', { ...good(), origin: 'https://evil.example' }, 403, 'origin'],
     ['an origin of null', { ...good(), origin: 'null' }, 403, 'origin'],
     ['K10: a newer protocol', { ...good(), 'x-lastgood-protocol': '2' }, 426, 'protocol'],
-    ['a protocol that is no number', { ...good(), 'x-lastgood-protocol': 'NaN' }, 426, 'protocol'],
+    ['a protocol that is not a number', { ...good(), 'x-lastgood-protocol': 'NaN' }, 426, 'protocol'],
     ['another path', good(), 404, 'path', '/trpc/hello'],
     ['a path below', good(), 404, 'path', '/agent/'],
     ['connectionParams asked for', good(), 404, 'path', '/agent?connectionParams=1'],
@@ -88,7 +88,7 @@ test('a connection that says no hello is ended after its time, pings or not', as
   expect(speaking.sessionId).not.toBe('');
 });
 
-test('what is no request ends its own connection and nothing else', async () => {
+test('an invalid request ends its own connection and nothing else', async () => {
   await using bench = await ControlHarness.start();
   const identity = await bench.enroll();
   const agent = await AgentSocket.connect(bench, identity);
@@ -198,7 +198,7 @@ test('M17: a refused connection is ended, though its other side stays open', asy
   for (const socket of sockets) socket.destroy();
 });
 
-test('M17: no connection of a stranger holds up a stop, whatever it has sent and however it is left open', async () => {
+test('M17: no unauthenticated connection delays a stop, whatever it has sent and however it is left open', async () => {
   await using bench = await ControlHarness.start();
   const sockets = [];
   for (const bytes of [
@@ -211,7 +211,7 @@ test('M17: no connection of a stranger holds up a stop, whatever it has sent and
     'GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n',
   ])
     sockets.push(await halfOpen(bench.port, bytes));
-  // Whoever reads nothing does not see that the other side has ended.
+  // A client that reads nothing does not notice that the other side has ended.
   for (const socket of sockets) socket.pause();
   await bench.close();
   for (const socket of sockets) socket.destroy();

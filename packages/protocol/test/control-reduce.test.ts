@@ -59,7 +59,7 @@ test('commands are dispatched over in order from the given number, and said agai
   expect(acknowledge(acked, 99).acked).toBe(2);
 });
 
-test('R12: what no agent has heard of is canceled at once, its number stays as a noop', () => {
+test('R12: a job that no agent received is canceled at once, and its number stays as a noop', () => {
   const ledger = requestCancel(withJob(emptyControl(), backup), ONE, NOW);
   expect(jobOf(ledger)).toMatchObject({ state: 'canceled', error: { code: 'JOB_CANCELED' }, endedAt: NOW });
   expect(dispatch(ledger, 0, 32).commands).toEqual([{ seq: 1, type: 'noop' }]);
@@ -72,7 +72,7 @@ test('what was dispatched over is canceled by the agent; asking twice sends one 
   expect(requestCancel(asked, ONE, NOW)).toBe(asked);
 });
 
-test('R3: events told again change nothing and are confirmed', () => {
+test('R3: events that are reported again change nothing and are confirmed', () => {
   const ledger = running();
   const again = report(ledger, event(1, 'accepted'), event(2, 'running'));
   expect(again).toEqual({ ledger, acceptedIds: ['1-1', '1-2'], diverged: false });
@@ -160,7 +160,7 @@ test.each([
   expect(asked).toEqual({ ledger, granted: false, reason });
 });
 
-test('R9: a job of which nothing is heard is lost, not failed, and comes back', () => {
+test('R9: a job without reports is lost, not failed, and can come back', () => {
   const lost = expireLeases(running(), NOW + LEASE + 1);
   expect(jobOf(lost)).toMatchObject({ state: 'lost', attempt: 1 });
   expect(lost.outbox).toEqual(running().outbox);
@@ -169,14 +169,14 @@ test('R9: a job of which nothing is heard is lost, not failed, and comes back', 
   expect(jobOf(report(lost, event(3, 'succeeded')).ledger).state).toBe('succeeded');
 });
 
-test('R11: what no agent has heard of in time expires', () => {
+test('R11: a job that no agent received in time expires', () => {
   const ledger = expireLeases(withJob(emptyControl(), backup), NOW + 60_001);
   expect(jobOf(ledger)).toMatchObject({ state: 'expired', error: { code: 'JOB_EXPIRED' } });
   const dispatched = controlWith(backup);
   expect(expireLeases(dispatched, NOW + 60_001)).toBe(dispatched);
 });
 
-test('a heartbeat hears of what must be stopped', () => {
+test('the answer to a heartbeat lists the jobs that must be stopped', () => {
   const asked = requestCancel(running(), ONE, NOW);
   expect(receiveHeartbeat(asked, [{ jobId: ONE, attempt: 1 }], NOW, LEASE).cancel).toEqual([
     { jobId: ONE, attempt: 1 },

@@ -39,7 +39,7 @@ const told = (control: ControlLedger, agent: AgentLedger) =>
 const adopt = (agent: AgentLedger, met: ReturnType<typeof meet>) =>
   adoptHelloAnswer(agent, helloOf(agent).jobs, answerOf(met), minting('h'));
 
-/** Both sides, with the job running and everything told. */
+/** Both sides, with the job running and everything reported. */
 function inStep(spec = backup) {
   const eventFactory = minting();
   const accepted = agentWith(spec, eventFactory);
@@ -62,7 +62,7 @@ test('a command that never arrived is sent again, nobody is accused', () => {
   expect(dispatch(met.ledger, met.ledger.acked, 32).commands).toMatchObject([{ type: 'job.start', seq: 1 }]);
 });
 
-test('R13: a host set back before the job was taken hears of it and reports it as interrupted', () => {
+test('R13: a host set back before the job was accepted receives it and reports it as interrupted', () => {
   const { control } = inStep();
   const met = meet(control, { ...emptyAgentLedger, incarnation: 'inc-1' });
   expect(met.reset).toMatchObject({
@@ -87,14 +87,14 @@ test('R13: a host set back to before a job ended gives it up without a word', ()
   expect(meet(met.ledger, ledger).reset).toBeNull();
 });
 
-test('R13: the command number alone gives a set-back host away', () => {
+test('R13: the command number alone reveals a host that was set back', () => {
   const { control } = inStep();
   const behind: ControlLedger = { ...control, commandSeq: 5, acked: 5 };
   const agent: AgentLedger = { ...agentWith(backup, minting()), outbox: [] };
   expect(meet({ ...behind, jobs: new Map() }, agent).reset).toEqual({ seq: 5, jobs: [] });
 });
 
-test('R16: two histories of equal length are told apart', () => {
+test('R16: two histories of equal length are distinguished', () => {
   const { accepted, control } = inStep();
   const other = markRunning(accepted, KEY, minting('other'));
   expect(meet(control, other).reset?.jobs).toMatchObject([{ jobId: ONE }]);
@@ -131,7 +131,7 @@ test('R13: an attempt older than the recorded one is given up', () => {
   expect(ledger.outbox.every(({ attempt }) => attempt === 2)).toBe(true);
 });
 
-test('R13: what is compared is what was told, though the journal has moved on since', () => {
+test('R13: the comparison uses what was reported, even if the journal has changed since', () => {
   const { eventFactory, accepted, agent, control } = inStep();
   const ended = told(control, finishJob(agent, KEY, done, eventFactory));
   const met = meet(ended, accepted);
@@ -169,7 +169,7 @@ test('R17: when the answer to the first hello was lost, the second is answered a
   expect(second.ledger.outbox[0]?.seq).toBe(second.ledger.acked + 1);
 });
 
-test('R17: a safe job that the agent has never heard of is sent after all', () => {
+test('R17: a safe job that the agent never received is sent', () => {
   const agent = { ...emptyAgentLedger, incarnation: 'inc-1', lastSeq: 4 };
   const met = meet(afterCatalogRestore(withJob(emptyControl(), backup), 'inc-2'), agent);
   expect(met.ledger.outbox).toMatchObject([{ seq: 5, type: 'job.start', jobId: ONE, attempt: 1 }]);
@@ -189,7 +189,7 @@ test('R18: a frozen job gets no grant, takes the agent verdict, and is over when
   expect(jobOf(adopted).frozen).toBe(true);
 });
 
-test('a catalog that was set back without being told so notices it by the numbers', () => {
+test('a catalog that was set back unannounced detects that by the numbers', () => {
   const { agent } = inStep();
   const met = meet(emptyControl(), { ...agent, lastSeq: 7 });
   expect(met.merged).toEqual({ baseSeq: 7 });

@@ -59,7 +59,7 @@ test('R13: all other histories that the largest hello tells fit into the answer,
   expect(sizeOf(reset)).toBeLessThan(LIMITS.frameBytes - ENVELOPE);
 });
 
-test('R13: of the jobs that a host has lost as many are told as fit into a frame, and the next hello gets the others', () => {
+test('R13: a hello answers as many of the jobs that a host has lost as fit into a frame, and the next hello the others', () => {
   let lost = Array.from({ length: 40 }, (_, n) => known(jobId(n), large, {}));
   const heard: string[] = [];
   let hellos = 0;

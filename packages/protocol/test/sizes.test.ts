@@ -224,7 +224,7 @@ test('whatever a journal holds, its hello and each of its reports fit into a fra
   expect(reports).toBeGreaterThan(10);
 });
 
-test('the end that a hello told without its result is completed by the report, once and for all', () => {
+test('the end that a hello reported without its result is completed by the report, once', () => {
   const agent = ending(emptyAgentLedger, 1, succeeded(rotated(3)));
   const told = helloOf(agent).jobs[0];
   expect([told?.lastType, told?.result]).toEqual(['succeeded', null]);
@@ -237,7 +237,7 @@ test('the end that a hello told without its result is completed by the report, o
   expect(jobOf(receiveReport(heard.ledger, other, NOW, LEASE).ledger).result).toEqual(rotated(3));
 });
 
-test('an unreported job that a full hello had no room for is not taken for forgotten', () => {
+test('an unreported job that did not fit into a hello is not treated as forgotten', () => {
   const eventFactory = minting();
   let agent = emptyAgentLedger;
   let control = emptyControl();

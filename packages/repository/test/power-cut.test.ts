@@ -36,7 +36,7 @@ interface Told {
 }
 const LEAVING = ['removing', 'removed', 'purged'];
 
-/** What a process said of its work on a target until the power went, `waitMs` after its `steps`-th word. */
+/** The output of a process that works on a target until the power is cut, `waitMs` after its `steps`-th line. */
 async function workUntilCut(path: string, target: string, steps: number, waitMs: number): Promise<Told> {
   const child = spawn(process.execPath, [new URL('power-cut-child.ts', import.meta.url).pathname, path, target], {
     stdio: ['ignore', 'pipe', 'ignore'],

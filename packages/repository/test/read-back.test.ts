@@ -89,7 +89,7 @@ test('a backup whose bytes may have been read back from memory says so, and a ve
   }
 });
 
-test('J1: a read-back reports its progress, and ends with its job without leaving anything', async () => {
+test('J1: a read-back reports its progress, and ends with its job without leftovers', async () => {
   const stop = new AbortController();
   const backupId = uuidv7();
   const seen: number[] = [];

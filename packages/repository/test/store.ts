@@ -65,7 +65,7 @@ export async function failureOf(work: Promise<unknown>): Promise<Failure | strin
   );
 }
 
-/** What child.ts says of one call on the repository, below strace when it is to be traced or lied to. */
+/** The output of child.ts for one call on the repository, below strace when calls are traced or injected. */
 export async function inChild(strace: readonly string[], ...args: readonly string[]): Promise<unknown> {
   const node = [process.execPath, new URL('child.ts', import.meta.url).pathname, ...args];
   const [file = '', ...rest] = strace.length === 0 ? node : ['/usr/bin/strace', '-f', '-qq', ...strace, ...node];

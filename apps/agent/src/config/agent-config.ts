@@ -146,7 +146,7 @@ const referencesSchema = z.object({
   targets: z.record(z.string(), z.looseObject({ repository: z.string() })),
 });
 
-/** Targets that name a repository which the file does not have; told along with whatever else is wrong. */
+/** Targets that name a repository which the file does not have. They are reported together with all other problems. */
 function unknownRepositories(content: unknown): ConfigProblem[] {
   const { data } = referencesSchema.safeParse(content);
   return Object.entries(data?.targets ?? {}).flatMap(([name, { repository }]) =>

@@ -14,7 +14,7 @@ import type { z } from 'zod';
 
 /** What leaves room in the frame for what is not a list. */
 const FACTS_BYTES = LIMITS.frameBytes - 48 * 1024;
-/** Half is for the backups, but a target always has room for its name, its state and a few findings. */
+/** Half of the space is for backups, but every target keeps its name, its state and a few findings. */
 const TARGETS_BYTES = FACTS_BYTES / 2;
 const LEAST_TARGET_BYTES = 640;
 const REMOVED_BYTES = FACTS_BYTES / 8;
@@ -30,7 +30,7 @@ export interface HostInventory {
   readonly removed: readonly string[];
   /** The targets whose repository could be read. */
   readonly scanned: readonly string[];
-  /** Those of them where a job has ended since their repository was read: what was read there is not told. */
+  /** Targets on which a job has ended since their repository was read: that reading is not reported. */
   readonly overtaken: () => ReadonlySet<string>;
 }
 type BoundedInventory = Omit<z.input<typeof inventoryInputSchema>, 'sessionId'>;

@@ -15,7 +15,7 @@ import { SerialQueue } from '../serial-queue.ts';
 import { boundedFinding, type HostInventory } from './bounded-inventory.ts';
 
 export const PROBE_MS = 30_000;
-/** A repository that has not been read by then is told as one that does not answer. */
+/** A repository that has not been read after this time is reported as not answering. */
 const READ_MS = 60_000;
 const MAX_BROKEN = 5;
 
@@ -112,7 +112,7 @@ export class InventoryCollector {
     await Promise.allSettled([...this.#probes.values(), this.#readings.settled()]);
   }
 
-  /** The server as it is now; a probe that hangs is cut off, and one that fails is told as a finding. */
+  /** Probes the server. A probe that hangs is aborted, and one that fails becomes a finding. */
   async #probe(target: Target): Promise<Probed> {
     await this.#probes.get(target.name);
     const asked = async (): Promise<Probed> => {

@@ -37,7 +37,7 @@ const isDamage = (error: unknown): boolean =>
   error instanceof SyntaxError ||
   (error instanceof Error && 'code' in error && /^SQLITE_(CORRUPT|NOTADB|IOERR_SHORT_READ)/.test(String(error.code)));
 
-/** Hears of one committed change. */
+/** Receives each committed change. */
 export type Subscriber = (before: AgentLedger, after: AgentLedger) => void;
 export interface Applied<T> {
   readonly before: AgentLedger;

@@ -6,7 +6,7 @@ import { type ClientOptions, WebSocket } from 'ws';
 export class Refused extends Error {
   readonly status: number;
   readonly reason: string;
-  /** The control plane's clock, when it told it. */
+  /** The control plane's clock, if it was received. */
   readonly controlTime: number | undefined;
   constructor(status: number, reason: string, controlTime: number | undefined) {
     super(`refused with ${status} (${reason})`);

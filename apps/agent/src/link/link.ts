@@ -112,7 +112,7 @@ export class Link implements GrantSource {
     this.#unsubscribe = parts.journal.subscribe((before, after) => this.#follow(before, after));
   }
 
-  /** What was journaled is reported, whoever journaled it. */
+  /** Everything in the journal is reported, also jobs that this agent created. */
   #follow(before: AgentLedger, after: AgentLedger): void {
     if (after.outbox.length > 0 && after.outbox.at(-1) !== before.outbox.at(-1)) this.#session?.report();
     if (hasEnded(before, after) || isBlockingOther(before, after)) this.#session?.inventory();
@@ -162,7 +162,7 @@ export class Link implements GrantSource {
       let refused = false;
       if (why instanceof Refused) {
         if (why.controlTime !== undefined) this.#parts.controlClock.record(why.controlTime, clock.monotonic());
-        // A wrong clock of this host is no reason to stay away: the next signature carries the control plane's time.
+        // A wrong clock of this host must not end the attempts: the next signature uses the control plane's time.
         refused = why.reason !== 'clock' && [401, 403, 426].includes(why.status);
       }
       tries = clock.monotonic() - startedAt > this.#limits.stableMs ? 0 : tries + 1;

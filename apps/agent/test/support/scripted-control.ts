@@ -9,7 +9,7 @@ interface Call {
 type Answer = object | undefined;
 const HELLO = { epoch: 1, incarnation: 'inc-1', protocol: 1, leaseMs: 90_000, spreadMs: 0, merged: null, reset: null };
 
-/** A control plane over a real socket that answers each call as it is told to; `undefined` leaves a call without an answer. */
+/** A control plane over a real socket that answers each call as the script says; `undefined` leaves a call without an answer. */
 export class ScriptedControl implements AsyncDisposable {
   readonly calls: Call[] = [];
   readonly #server = createServer();

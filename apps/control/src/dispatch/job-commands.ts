@@ -5,7 +5,7 @@ import type { Change } from '../catalog/catalog.ts';
 import type { Decision, LedgerStore } from './ledger-store.ts';
 import { assertQueueCapacity } from './queue-limit.ts';
 
-/** Queues a job for an agent, together with `changes`. Throws BAD_INPUT or CONFLICT if the queue of the host has no room for it. */
+/** Queues a job for an agent, together with `changes`. Throws BAD_INPUT or CONFLICT if the queue of the host is full. */
 export async function queueJob(
   ledgers: LedgerStore,
   agent: AgentRecord,

@@ -25,7 +25,7 @@ export class Connections {
     if (this.#unauthenticated.size > this.#maxStrangers) oldest?.destroy();
   }
 
-  /** Whoever speaks on this connection has shown a token or a signature. */
+  /** A token or a signature was accepted on this connection. */
   markAuthenticated(socket: object): void {
     this.#unauthenticated.delete(socket as Socket);
   }

@@ -161,7 +161,7 @@ export class HttpServer {
     response: ServerResponse,
     admin: (request: IncomingMessage, response: ServerResponse) => void,
   ): Promise<void> {
-    // Not parsed as an URL: what a stranger sends need not be one.
+    // Not parsed as a URL, because a client may send anything.
     const pathname = request.url?.split('?', 1)[0] ?? '';
     if (pathname.startsWith('/trpc/')) return admin(request, response);
     const allowed = METHODS.get(pathname);
@@ -263,7 +263,7 @@ export class HttpServer {
       createContext: () => ({ session, throttle: session.throttle }),
       experimental_encoder: validatingCodec((reason) => session.close(CLOSE.badFrame, reason)),
       keepAlive: { enabled: true, pingMs: 30_000, pongWaitMs: 15_000 },
-      // Without a call it is a broken frame: the other side's doing, and told to it by the close code.
+      // A frame without a call is broken: the close code reports that to the client.
       onError: ({ error, path }) => path !== undefined && this.#logUnexpected(error.cause, path),
     });
     serve(socket, request);

@@ -70,7 +70,7 @@ export function boundedError(error: WireError | null, maxBytes: number): WireErr
   return { ...error, message: boundedText(error.message, Math.max(100, room)) };
 }
 
-/** The list of a rotation and the databases of a backup are what these jobs were sent for: they have room of their own. */
+/** The decisions of a rotation and the contents of a backup are the point of these jobs: their events may be larger. */
 const limitOf = (result: Json): number =>
   typeof result === 'object' &&
   result !== null &&

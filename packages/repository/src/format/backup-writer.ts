@@ -91,7 +91,7 @@ export class StoreBackupWriter implements BackupWriter {
     const read = await readText(this.#store, name);
     if (read === undefined) throw new Failure('IO_ERROR', `${this.#store.locate(name)} is missing after it was stored`);
     parseManifest(read, { backupId: manifest.backupId, repositoryId: manifest.repositoryId, ...ref }, []);
-    // The backup is complete: a mark that stays is no reason to lose it, the sweep removes it.
+    // The backup is complete. A mark that stays must not fail it; the sweep removes the mark.
     await this.#store.remove(`${this.#prefix}${INCOMPLETE}`).catch((error: unknown) => {
       if (!(error instanceof Failure)) throw error;
     });

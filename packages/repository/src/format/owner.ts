@@ -35,7 +35,7 @@ export class TargetOwnership {
       throw this.#foreign(
         ref,
         `is written by the installation ${owner.installId}, not by ${this.#writer ?? 'this one'}`,
-        'When that agent is gone for good, or is this one enrolled anew,',
+        'When that agent is lost permanently, or is this one enrolled again,',
       );
     return owner;
   }

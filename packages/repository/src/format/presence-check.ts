@@ -27,7 +27,7 @@ export async function checkPresence(
 }
 
 /**
- * Level 0 of a whole backup. A manifest alone is no backup: what it lists has to be there (B11, I3). `listed` are the sizes that
+ * Level 0 of a whole backup. A manifest alone is not a backup: every object that it lists must exist (B11, I3). `listed` are the sizes that
  * a listing reported; only what is missing or odd there is asked for again.
  */
 export async function checkAllPresent(

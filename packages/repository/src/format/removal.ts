@@ -30,7 +30,7 @@ export async function removeBackup(
   const storedBytes = manifest.objects.reduce((sum, object) => sum + object.stored.size, 0);
   const objects = manifest.objects.map((object) => object.name);
   await writeTombstone(store, ref, backupId, { removedAt: now, sequence: manifest.sequence, storedBytes, objects });
-  // Whoever holds it at the same time checks for a tombstone after writing the hold: one of the two sees the other.
+  // A concurrent hold checks for a tombstone after it is written, so one of the two sees the other.
   const late = await readHold(store, ref, backupId);
   if (late === undefined) return storedBytes;
   await removeTombstone(store, ref, backupId);

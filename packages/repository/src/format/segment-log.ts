@@ -39,7 +39,7 @@ export interface SegmentLogContext {
 
 /**
  * A log stream in a store. The data object of a segment has the hash of its bytes in its name, so that no other bytes ever replace
- * it; a create-once claim then makes it the segment. Whoever comes second meets the claim of the first.
+ * it; a create-once claim then makes it the segment. A second writer finds the claim of the first.
  */
 export class StoreSegmentLog implements SegmentLog {
   readonly #context: SegmentLogContext;

@@ -61,7 +61,7 @@ export async function purgeBackup(
   let freed = 0;
   await store.remove(`${prefix}${MANIFEST}`);
   await forEachItem(objects, async (object) => {
-    // What takes the place of an object is no bytes of ours; removing it tells what is wrong.
+    // Something else is in the place of the object; removing it reports what is wrong.
     const size = await store.stat(`${prefix}${object}`).then(
       (stat) => stat?.size ?? 0,
       () => 0,
