@@ -90,6 +90,19 @@ export const jobAppliers: Appliers<JobChange> = {
   },
 };
 
+function selectLastAttempt(db: Db, agentId: string, target: string, command: string): ControlJob | undefined {
+  const ended = inArray(jobs.state, ['succeeded', 'failed', 'expired', 'rejected']);
+  return db
+    .select()
+    .from(jobs)
+    .where(and(eq(jobs.agentId, agentId), eq(jobs.target, target), eq(jobs.command, command), ended))
+    .orderBy(desc(jobs.createdAt), desc(jobs.jobId))
+    .limit(ATTEMPT_ROWS)
+    .all()
+    .map((row) => row.job as ControlJob)
+    .find(({ error }) => error?.code !== 'OCCURRENCE_SKIPPED');
+}
+
 export const jobQueries = (db: Db): JobQueries => ({
   get: async (jobId) => db.select().from(jobs).where(eq(jobs.jobId, jobId)).all().map(recordOf)[0],
   byKey: async (createdBy, idempotencyKey) =>
@@ -132,23 +145,7 @@ export const jobQueries = (db: Db): JobQueries => ({
       .all()
       .map(({ jobId }) => jobId);
   },
-  lastAttempt: async (agentId, target, command) =>
-    db
-      .select()
-      .from(jobs)
-      .where(
-        and(
-          eq(jobs.agentId, agentId),
-          eq(jobs.target, target),
-          eq(jobs.command, command),
-          inArray(jobs.state, ['succeeded', 'failed', 'expired', 'rejected']),
-        ),
-      )
-      .orderBy(desc(jobs.createdAt), desc(jobs.jobId))
-      .limit(ATTEMPT_ROWS)
-      .all()
-      .map((row) => row.job as ControlJob)
-      .find(({ error }) => error?.code !== 'OCCURRENCE_SKIPPED'),
+  lastAttempt: async (agentId, target, command) => selectLastAttempt(db, agentId, target, command),
   restoreTimes: async (agentId, target) =>
     // SQLite guarantees that the other columns come from the row that holds the maximum.
     db

@@ -9,7 +9,7 @@ import type { Catalog, Change } from '../catalog/catalog.ts';
 import type { LedgerStore } from '../dispatch/ledger-store.ts';
 import type { Log } from '../log.ts';
 import type { AgentRegistry } from '../sessions/agent-registry.ts';
-import { AlertKeeper } from './alert-keeper.ts';
+import { AlertStore } from './alert-store.ts';
 import { type FleetInForce, readFleet } from './fleet-policies.ts';
 import { fleetFacts, hostFacts, hostStateNow } from './host-facts.ts';
 import { addOccurrences, expireOccurrences } from './occurrence-planner.ts';
@@ -46,7 +46,7 @@ export interface PlannedTarget {
  */
 export class Planner implements AsyncDisposable {
   readonly #parts: PlannerParts;
-  readonly alerts: AlertKeeper;
+  readonly alerts: AlertStore;
   #fleet: FleetInForce;
   #uptime: Uptime | null = null;
   /** Agents whose schedules may have to change. */
@@ -62,7 +62,7 @@ export class Planner implements AsyncDisposable {
   #tail: Promise<unknown> = Promise.resolve();
   #closed = false;
 
-  private constructor(parts: PlannerParts, fleet: FleetInForce, alerts: AlertKeeper) {
+  private constructor(parts: PlannerParts, fleet: FleetInForce, alerts: AlertStore) {
     this.#parts = parts;
     this.#fleet = fleet;
     this.alerts = alerts;
@@ -74,7 +74,7 @@ export class Planner implements AsyncDisposable {
 
   static async open(parts: PlannerParts): Promise<Planner> {
     const { catalog, baseUrl } = parts;
-    return new Planner(parts, await readFleet(catalog), await AlertKeeper.open(catalog, baseUrl));
+    return new Planner(parts, await readFleet(catalog), await AlertStore.open(catalog, baseUrl));
   }
 
   get fleet(): FleetInForce {

@@ -14,7 +14,7 @@ export interface SpecFacts {
 /** Rules that rotation on the agent can carry out. */
 const CARRIED_OUT: ReadonlySet<string> = new Set(['keepLast', 'keepWithin', 'minimum']);
 
-/** The rules that rotation does not carry out. Leaving one out would remove backups that it keeps. */
+/** The rules that rotation does not carry out. Without one of them rotation would remove backups that the rule keeps. */
 export const unsupportedRules = (retention: FleetRetention): string[] =>
   Object.entries(retention).flatMap(([rule, value]) => (value === undefined || CARRIED_OUT.has(rule) ? [] : [rule]));
 

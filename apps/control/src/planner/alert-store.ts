@@ -17,7 +17,7 @@ import { renderNotification } from '../notify/render.ts';
 const SEEN_EVERY_MS = 60_000;
 
 /** The open alerts and what contacts were notified of. One step at a time: each is committed before the next begins. */
-export class AlertKeeper {
+export class AlertStore {
   readonly #catalog: Catalog;
   readonly #baseUrl: string | null;
   #open: ReadonlyMap<string, Alert>;
@@ -39,8 +39,8 @@ export class AlertKeeper {
     this.#groups = groups;
   }
 
-  static async open(catalog: Catalog, baseUrl: string | null): Promise<AlertKeeper> {
-    return new AlertKeeper(catalog, baseUrl, await catalog.alerts.open(), await catalog.alerts.groups());
+  static async open(catalog: Catalog, baseUrl: string | null): Promise<AlertStore> {
+    return new AlertStore(catalog, baseUrl, await catalog.alerts.open(), await catalog.alerts.groups());
   }
 
   get alerts(): readonly Alert[] {
