@@ -23,6 +23,8 @@ export interface FleetOptions {
   /** The port of a proxy through which the agent reaches the control plane. */
   readonly through?: number;
   readonly allow?: object;
+  /** Settings of every target, such as another engine and its service. */
+  readonly settings?: Readonly<Record<string, unknown>>;
   /** Connections of more targets, by name. */
   readonly targets?: Readonly<Record<string, object>>;
 }
@@ -71,6 +73,7 @@ export class Fleet implements AsyncDisposable {
             repository: 'local',
             connection: each,
             allow: options.allow ?? { restore: ['new', 'swap', 'in-place'], rotate: true },
+            ...options.settings,
           },
         ]),
       ),

@@ -20,7 +20,7 @@ export interface MetricParts {
 }
 
 function targetMetricsOf({ facts, status }: PlannedTarget): TargetMetrics {
-  const { newestGood, policy, match, objectives } = facts;
+  const { newestGood, policy, match, lastBackup } = facts;
   const { restoreTime, restoreTest, recoveryPoint } = status;
   const instant = (text: string): number => Date.parse(text);
   return {
@@ -38,7 +38,7 @@ function targetMetricsOf({ facts, status }: PlannedTarget): TargetMetrics {
             sizeBytes: newestGood.producedBytes,
             durationMs: instant(newestGood.finishedAt) - instant(newestGood.startedAt),
           },
-    lastAttempt: objectives.lastAttempt,
+    lastAttempt: lastBackup,
     restoreTest,
     restoreTime: restoreTime.basis === 'unknown' ? null : { ms: restoreTime.ms, basis: restoreTime.basis },
     rpoMs: policy?.objectives.rpoMs ?? null,

@@ -6,6 +6,7 @@ import type { BackupSummary } from '@lastgood/protocol';
 import type { AgentRecord } from '../catalog/agents.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { TargetRecord } from '../catalog/inventory.ts';
+import type { LastAttempt } from '../catalog/jobs.ts';
 import type { LedgerStore } from '../dispatch/ledger-store.ts';
 import { matchTargetOf } from './fleet-targets.ts';
 
@@ -23,6 +24,7 @@ export interface CatalogFacts {
   readonly newestGood: BackupSummary | null;
   readonly measurements: readonly RestoreMeasurement[];
   readonly objectives: Omit<TargetFacts, 'hostState' | 'restoreTime'>;
+  readonly lastBackup: (NonNullable<TargetAlertFacts['lastAttempt']> & { readonly atMs: number }) | null;
   readonly alerts: Omit<TargetAlertFacts, 'status' | 'thresholds'>;
 }
 
@@ -44,18 +46,16 @@ function sizesOf(newestFirst: readonly BackupSummary[]): Record<string, BackupSi
   return series;
 }
 
+/** The commands whose failed last attempt lowers the state of a target. */
+const WATCHED = ['backup', 'verify', 'rotate'];
+
 /** The last attempt to take a backup. One that the catalog knows by its backup alone has succeeded. */
-async function lastAttemptOf(
-  catalog: Catalog,
-  agentId: string,
-  target: string,
-  newest: BackupSummary | undefined,
-): Promise<TargetFacts['lastAttempt']> {
-  const job = await catalog.jobs.lastAttempt(agentId, target, 'backup');
+function lastBackupOf(attempts: readonly LastAttempt[], newest: BackupSummary | undefined): CatalogFacts['lastBackup'] {
+  const attempt = attempts.find(({ command }) => command === 'backup');
   const backupAt = newest === undefined ? Number.NEGATIVE_INFINITY : instant(newest.finishedAt);
-  if (job === undefined || job.endedAt === null || job.endedAt <= backupAt)
+  if (attempt === undefined || attempt.at <= backupAt)
     return newest === undefined ? null : { atMs: backupAt, succeeded: true, code: null };
-  return { atMs: job.endedAt, succeeded: job.state === 'succeeded', code: job.error?.code ?? null };
+  return { atMs: attempt.at, succeeded: attempt.succeeded, code: attempt.cause };
 }
 
 async function measurementsOf(
@@ -66,13 +66,14 @@ async function measurementsOf(
 ): Promise<RestoreMeasurement[]> {
   const { agentId, environment, host } = agent;
   const times = await catalog.jobs.restoreTimes(agentId, target);
+  const known = await catalog.backups.summaries(times.flatMap(({ backupId }) => backupId ?? []));
   const measured: RestoreMeasurement[] = [];
   for (const { backupId, durationMs, endedAt } of times) {
-    const backup = backupId === null ? undefined : (await catalog.backups.get(backupId))?.summary;
+    const backup = backupId === null ? undefined : known.get(backupId);
     const method = backup?.method ?? newestGood?.method ?? '';
     // Without its backup the size is unknown: it measures this target, and no speed.
     const bytes = backup?.producedBytes ?? 0;
-    measured.push({ environment, host, target, engine, method, bytes, durationMs, atMs: endedAt });
+    measured.push({ environment, host, target, engine, method, content: null, bytes, durationMs, atMs: endedAt });
   }
   return measured;
 }
@@ -93,9 +94,10 @@ export async function readFacts(
   const [newest] = newestFirst;
   const good = (await catalog.backups.newestGood({ agentId, target }))[0];
   const newestGood = good?.lastGood ?? null;
-  const tested = good?.lastProven ?? null;
+  const tested = good?.lastTested ?? null;
   const oldest = await catalog.backups.oldestGood(agentId, target);
-  const lastAttempt = await lastAttemptOf(catalog, agentId, target, newest);
+  const attempts = await catalog.jobs.lastAttempts(agentId, target, WATCHED);
+  const lastAttempt = lastBackupOf(attempts, newest);
   const verified = newestBy(
     newestFirst.filter((backup) => backup.verified !== null),
     ({ verified: verdict }) => instant(verdict?.at ?? ''),
@@ -109,19 +111,24 @@ export async function readFacts(
     match,
     policy,
     newestGood,
+    lastBackup: lastAttempt,
     measurements: await measurementsOf(catalog, agent, record.inventory, newestGood),
     objectives: {
       ...{ environment, host, target },
       objectives: policy?.objectives ?? null,
+      maxAgeMs: null,
       requireStream: policy?.requireStream ?? false,
       isReported: true,
-      recoveryPoint: newestGood === null ? null : { atMs: instant(newestGood.recoveryPoint), from: 'backup' },
+      recoveryPoint: newestGood === null ? null : { atMs: instant(newestGood.recoveryPoint), from: 'backup', backupId: newestGood.backupId },
       newestBackup:
         newest === undefined
           ? null
           : { backupId: newest.backupId, atMs: instant(newest.finishedAt), state: newest.state },
       firstBackupMs: oldest === undefined ? null : instant(oldest.finishedAt),
-      lastAttempt,
+      lastAttemptMs: lastAttempt?.atMs ?? null,
+      failedAttempts: attempts.flatMap(({ command, at, failingSince, cause }) =>
+        failingSince === null ? [] : [{ command, atMs: at, sinceMs: failingSince, cause }],
+      ),
       firstBackupDueMs: await catalog.occurrences.firstStart(agentId, target, 'backup'),
       streamState: null,
       restoreTest:
@@ -157,7 +164,7 @@ export function factsNow(
   const { environment, host, target } = objectives;
   const method = newestGood?.method ?? '';
   const bytes = newestGood?.producedBytes ?? 0;
-  const subject = { environment, host, target, engine, method, bytes };
+  const subject = { environment, host, target, engine, method, content: null, bytes };
   const restoreTime = newestGood === null ? { basis: 'unknown' as const } : restoreTimeOf(subject, measurements);
   return { ...objectives, hostState, restoreTime };
 }
