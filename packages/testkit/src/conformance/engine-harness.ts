@@ -218,6 +218,7 @@ export const onFullDisk = (writer: ArtifactSink): ArtifactSink => ({
       await write(full);
       throw new Failure('NO_SPACE', 'no space left in the repository');
     }),
+  log: (streamId) => writer.log(streamId),
 });
 
 export const codeOf = async (work: Promise<unknown>): Promise<string> =>
