@@ -19,6 +19,7 @@ import {
   type StoreContext,
   type StoreFolders,
   swapBack,
+  swapForward,
   swapIn,
 } from '../src/neo4j/index.ts';
 import { adminOf, codeOf, dumpOf, never, openFolder, streamOf, targetOf } from './support/neo4j-lab.ts';
@@ -158,9 +159,9 @@ describe('a restore', () => {
   test('that is interrupted between any two renames starts the old or the new database, never a mixture', async () => {
     await server.stop();
     await loadStaging(admin, names, streamOf(dump));
-    // Undone after two of four renames: the store is new, its logs are old.
-    await rename(join(store.data, 'databases', 'neo4j'), join(store.data, 'databases', names.aside));
-    await rename(join(store.data, 'databases', names.staging), join(store.data, 'databases', 'neo4j'));
+    // Undone after two of four renames: there is neither a store nor a log of the name.
+    for (const kind of ['databases', 'transactions'])
+      await rename(join(store.data, kind, 'neo4j'), join(store.data, kind, names.aside));
     await swapBack(admin, names, true);
     await server.start();
     expect(await marker()).toBe('changed since');
@@ -185,10 +186,8 @@ describe('the renames of a swap', () => {
       await mkdir(join(data, root, names.staging, 'new'), { recursive: true });
       if (replaced) await mkdir(join(data, root, 'neo4j', 'old'), { recursive: true });
     }
-    const steps = CONTENTS.flatMap((root) =>
-      [...(replaced ? [['neo4j', names.aside]] : []), [names.staging, 'neo4j']].map(
-        ([from = '', to = '']) => [join(data, root, from), join(data, root, to)] as const,
-      ),
+    const steps = [...(replaced ? [['neo4j', names.aside]] : []), [names.staging, 'neo4j']].flatMap(
+      ([from = '', to = '']) => CONTENTS.map((root) => [join(data, root, from), join(data, root, to)] as const),
     );
     for (const [from, to] of steps.slice(0, renames)) await rename(from, to);
     return { data, transactions: join(data, 'transactions') };
@@ -219,6 +218,27 @@ describe('the renames of a swap', () => {
       }
     },
   );
+
+  test('of an undo are completed or taken back from wherever they stopped', async () => {
+    await using folder = await openFolder();
+    const undoSteps = [
+      ['neo4j', names.undone],
+      [names.aside, 'neo4j'],
+    ].flatMap(([from = '', to = '']) => CONTENTS.map((each) => [join(each, from), join(each, to)] as const));
+    for (let renames = 0; renames <= undoSteps.length; renames += 1)
+      for (const direction of ['back', 'forward'] as const) {
+        const fakeStore = await fake(join(folder.path, direction, String(renames)), 4, true);
+        for (const [from, to] of undoSteps.slice(0, renames))
+          await rename(join(fakeStore.data, from), join(fakeStore.data, to));
+        for (let attempt = 1; attempt <= 2; attempt += 1) {
+          if (direction === 'back') await swapBack(contextOf(fakeStore), names, true);
+          else await swapForward(contextOf(fakeStore), names);
+          const expected =
+            direction === 'back' ? ['neo4j/old', `${names.undone}/new`] : ['neo4j/new', `${names.aside}/old`];
+          expect(await contents(fakeStore), `${direction} after ${renames}`).toEqual(both(...expected));
+        }
+      }
+  });
 
   test.skipIf(!root)(`change files with the rights of their owner alone${root ? '' : ' (needs root)'}`, async () => {
     await using folder = await openFolder();

@@ -59,6 +59,6 @@ export const STATUS_FINDINGS = {
   SET_ASIDE_DATABASE: {
     severity: 'info',
     message: '{subject} ({size}) was set aside by a restore',
-    remedy: 'Drop it when it is no longer needed (DROP DATABASE).',
+    remedy: 'Remove it when nobody needs it any more; undo needs it.',
   },
 } as const satisfies Record<string, FindingDefinition>;
