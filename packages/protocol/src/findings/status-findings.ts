@@ -59,6 +59,6 @@ export const STATUS_FINDINGS = {
   SET_ASIDE_DATABASE: {
     severity: 'info',
     message: '{subject} ({size}) was set aside by a restore',
-    remedy: 'Remove it when nobody needs it any more; undo needs it.',
+    remedy: 'Remove it when it is not needed any more; undo needs it.',
   },
 } as const satisfies Record<string, FindingDefinition>;
