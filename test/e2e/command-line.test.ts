@@ -25,6 +25,7 @@ const orders = (database: string): Promise<unknown> =>
     database,
     "select count(*) as n, md5(string_agg(md5(o::text), '' order by md5(o::text))) as d from orders o",
   );
+/** The document of a command that succeeded. */
 const parseOutput = <T>(ran: Ran): T => {
   expect([ran.status, ran.stderr, ran.status === 0 ? '' : ran.stdout]).toEqual([0, '', '']);
   return JSON.parse(ran.stdout) as T;
@@ -41,7 +42,9 @@ test('runs the README workflow: backup, verify, restore to a copy, swap, undo an
   expect([copy.status, copy.stdout]).toEqual([0, expect.stringContaining('into "shop_copy"')]);
   expect(await orders('shop_copy')).toEqual(before);
   await server.query('shop', 'drop table orders cascade');
-  const swapped = parseOutput<JobView>(await lastgood('--json', 'restore', 'shop', '--swap', '--confirm', 'shop'));
+  const { job: swapped } = parseOutput<{ job: JobView }>(
+    await lastgood('--json', 'restore', 'shop', '--swap', '--confirm', 'shop'),
+  );
   expect(await orders('shop')).toEqual(before);
   const undone = await lastgood('undo', 'shop', swapped.jobId, '--confirm', 'shop');
   expect([undone.status, undone.stdout]).toEqual([0, expect.stringContaining('from before the restore again')]);
@@ -50,12 +53,17 @@ test('runs the README workflow: backup, verify, restore to a copy, swap, undo an
   expect(await orders('shop')).toEqual(before);
   const dry = await lastgood('rotate', 'shop', '--keep-last', '1', '--dry-run');
   expect([dry.status, dry.stdout]).toEqual([0, expect.stringContaining('the last good backup')]);
-  // No backup contains the copy yet.
+  // No backup contains the copy yet, and none has to.
   const status = await lastgood('status');
-  expect(status.status).toBe(4);
-  expect(status.stdout).toMatch(/test\/db-1\/shop +shop +ok +.* level 6/);
-  expect(status.stdout).toMatch(/test\/db-1\/shop +shop_copy +ok +NOWHERE/);
+  expect([status.status, status.stdout]).toEqual([0, expect.stringMatching(/shop +shop +protected +.* level 6/)]);
+  expect(status.stdout).toMatch(/shop +shop_copy \(restored from shop\) +pending +none/);
   expect((await lastgood('backup', 'shop')).status).toBe(0);
+  const untested = await lastgood('status');
+  expect([untested.status, untested.stdout]).toEqual([
+    4,
+    expect.stringMatching(/shop +shop +at risk .*of older backup/),
+  ]);
+  expect((await lastgood('verify', 'shop', '--level', '4')).status).toBe(0);
   expect((await lastgood('status')).status).toBe(0);
 });
 
@@ -78,7 +86,7 @@ describe('jobs while a process is killed with SIGKILL and restarted', () => {
           await fleet.killControl();
           await fleet.startControl();
         }
-        const job = parseOutput<JobView>(await running);
+        const { job } = parseOutput<{ job: JobView }>(await running);
         expect(job.state).toBe('succeeded');
         // A running job continues without the control plane: there is no second attempt.
         if (killed === 'control plane') expect(job.attempt).toBe(1);
@@ -130,7 +138,9 @@ describe('jobs while a process is killed with SIGKILL and restarted', () => {
       if (copied.status !== 0) expect((await lastgood('restore', 'shop', '--to-new', copy)).status).toBe(0);
       expect(await orders(copy)).toEqual(before);
 
-      const swapped = parseOutput<JobView>(await lastgood('--json', 'restore', 'shop', '--swap', '--confirm', 'shop'));
+      const { job: swapped } = parseOutput<{ job: JobView }>(
+        await lastgood('--json', 'restore', 'shop', '--swap', '--confirm', 'shop'),
+      );
       since = Date.now();
       running = lastgood('undo', 'shop', swapped.jobId, '--confirm', 'shop');
       await untilRunning('undo', since);
@@ -151,7 +161,7 @@ describe('jobs while a process is killed with SIGKILL and restarted', () => {
     await untilRunning('restore', since);
     await fleet.killControl();
     await fleet.startControl();
-    const restored = parseOutput<JobView>(await running);
+    const { job: restored } = parseOutput<{ job: JobView }>(await running);
     expect(await orders('shop')).toEqual(before);
     await fleet.untilOnline();
     expect((await lastgood('undo', 'shop', restored.jobId, '--confirm', 'shop')).status).toBe(0);
@@ -181,18 +191,18 @@ describe('bad input is refused with a code and starts no job', () => {
     [['restore', 'shop'], 64, 'BAD_INPUT'],
     [['restore', 'shop', '--swap', '--to-new', 'x'], 64, 'BAD_INPUT'],
     [['restore', 'shop', '--to-new', 'a'.repeat(64)], 64, 'BAD_INPUT'],
-    [['job', 'show', 'x'], 64, 'BAD_INPUT'],
+    [['jobs', 'show', 'x'], 64, 'BAD_INPUT'],
     [['tokens', 'create', 'ci', '--scope', 'root'], 64, 'BAD_INPUT'],
-    [['--token-file', '/does/not/exist', 'hosts'], 2, 'UNAUTHENTICATED'],
-    [['--url', 'http://127.0.0.1:1', 'hosts'], 2, 'CONTROL_UNREACHABLE'],
-    [['--url', 'ftp://x', 'hosts'], 64, 'BAD_INPUT'],
+    [['--token-file', '/does/not/exist', 'hosts', 'list'], 2, 'UNAUTHENTICATED'],
+    [['--url', 'http://127.0.0.1:1', 'hosts', 'list'], 2, 'CONTROL_UNREACHABLE'],
+    [['--url', 'ftp://x', 'hosts', 'list'], 64, 'BAD_INPUT'],
   ];
   test.for(refused)('lastgood %j exits with %i and %s', async ([args, status, code]) => {
     const before = (await fleet.client.jobs.query({ limit: 1000 })).length;
     const ran = await lastgood('--json', ...args);
     expect([ran.status, JSON.parse(ran.stdout)]).toEqual([
       status,
-      { error: { code, message: expect.any(String), remedy: expect.any(String) } },
+      { version: 1, error: { code, message: expect.any(String), remedy: expect.any(String) } },
     ]);
     expect((await fleet.client.jobs.query({ limit: 1000 })).length).toBe(before);
   });
@@ -213,17 +223,17 @@ describe('bad input is refused with a code and starts no job', () => {
 });
 
 test('a read token may query and do nothing else', async () => {
-  const { token } = parseOutput<{ token: string }>(
+  const { secret: token } = parseOutput<{ secret: string }>(
     await lastgood('--json', 'tokens', 'create', 'viewer', '--scope', 'read'),
   );
   const viewer = commandLine({ url: fleet.url, token });
-  expect((await viewer('hosts')).status).toBe(0);
+  expect((await viewer('hosts', 'list')).status).toBe(0);
   expect((await viewer('--json', 'backup', 'shop')).stdout).toContain('FORBIDDEN');
   expect((await viewer('--json', 'tokens', 'list')).stdout).toContain('FORBIDDEN');
-  const { id } = parseOutput<{ id: string; name: string }[]>(await lastgood('--json', 'tokens')).find(
-    (entry) => entry.name === 'viewer',
-  ) ?? { id: '' };
+  const { id } = parseOutput<{ tokens: { id: string; name: string }[] }>(
+    await lastgood('--json', 'tokens', 'list'),
+  ).tokens.find((entry) => entry.name === 'viewer') ?? { id: '' };
   expect((await lastgood('tokens', 'revoke', id)).status).toBe(0);
-  expect((await viewer('--json', 'hosts')).stdout).toContain('UNAUTHENTICATED');
-  expect((await lastgood('audit')).stdout).toMatch(/admin +token.revoke +viewer/);
+  expect((await viewer('--json', 'hosts', 'list')).stdout).toContain('UNAUTHENTICATED');
+  expect((await lastgood('audit', 'list')).stdout).toMatch(/admin +token.revoke +viewer/);
 });

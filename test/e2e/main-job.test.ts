@@ -48,7 +48,7 @@ test('a verification at level 6 finds the backup equal to its source', async () 
   const backupId = await freshBackup();
   const verified = resultOf(await fleet.run({ command: 'verify', target: 'shop', backupId, level: 6 }), 'verify');
   expect(verified).toMatchObject({ passed: true, reached: 6, findings: [] });
-  expect((await fleet.client.targets.query({}))[0]?.lastProven).toMatchObject({
+  expect((await fleet.client.targets.query({}))[0]?.lastTested).toMatchObject({
     backupId,
     verified: { level: 6, passed: true },
   });
@@ -58,7 +58,7 @@ test('a later verification at a lower level does not replace a restore test', as
   const backupId = await freshBackup();
   await fleet.run({ command: 'verify', target: 'shop', backupId, level: 6 });
   await fleet.run({ command: 'verify', target: 'shop', backupId, level: 1 });
-  expect((await fleet.client.targets.query({}))[0]?.lastProven).toMatchObject({ backupId, verified: { level: 6 } });
+  expect((await fleet.client.targets.query({}))[0]?.lastTested).toMatchObject({ backupId, verified: { level: 6 } });
 });
 
 test('a restore to a new name equals the source and does not change it', async () => {

@@ -15,7 +15,7 @@ const CALL_MS = 60_000;
 
 /** The token: from the file that was named, else LASTGOOD_TOKEN_FILE, else LASTGOOD_TOKEN. Never an argument. */
 async function readToken(file: string | undefined): Promise<string> {
-  // A variable that is empty is one that was taken away.
+  // An empty variable counts as unset.
   const path = file ?? (process.env['LASTGOOD_TOKEN_FILE'] || undefined);
   const direct = process.env['LASTGOOD_TOKEN'] || undefined;
   if (path === undefined && direct !== undefined) return direct.trim();
@@ -30,9 +30,9 @@ async function readToken(file: string | undefined): Promise<string> {
 
 export async function connect({ url, tokenFile, signal }: Connection): Promise<AdminClient> {
   if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol))
-    throw new Failure('BAD_INPUT', `"${url}" is no http address`);
+    throw new Failure('BAD_INPUT', `not an HTTP address: "${url}" (--url or LASTGOOD_URL)`);
   const token = await readToken(tokenFile);
-  if (!/^[\w-]+$/.test(token)) throw new Failure('UNAUTHENTICATED', 'what was given is no token');
+  if (!/^[\w-]+$/.test(token)) throw new Failure('UNAUTHENTICATED', 'malformed token');
   const link = httpLink({
     url: `${url.replace(/\/$/, '')}/trpc`,
     headers: { authorization: `Bearer ${token}` },
@@ -45,7 +45,7 @@ export async function connect({ url, tokenFile, signal }: Connection): Promise<A
   return createTRPCClient<AdminRouter>({ links: [link] });
 }
 
-/** The innermost cause that says something: ECONNREFUSED, ENOTFOUND, a certificate, a time that is over. */
+/** The innermost cause with a message: ECONNREFUSED, ENOTFOUND, a certificate, a timeout. */
 function causeOf(error: Error): string {
   let found = error.message;
   for (let cause: unknown = error.cause; cause instanceof Error; cause = cause.cause) {
@@ -55,7 +55,7 @@ function causeOf(error: Error): string {
   return found;
 }
 
-/** What the schema said of an input, in words for a command line. */
+/** A message of the schema about an input, as text for a command line. */
 const badInputText = (message: string): string =>
   message.replace(/^✖ (.*)\n\s*→ at (.*)$/gm, '$2: $1').replace(/^✖ /gm, '');
 

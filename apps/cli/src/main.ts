@@ -11,7 +11,7 @@ const TERMINATED = 143;
 
 const stop = new AbortController();
 let stoppedWith = INTERRUPTED;
-// A reader that went away (`| head`) is no error of ours.
+// A reader that went away (`| head`) is not an error.
 for (const stream of [process.stdout, process.stderr])
   stream.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(process.exitCode ?? 0);
@@ -23,14 +23,14 @@ for (const stream of [process.stdout, process.stderr])
 const program = buildProgram(stop.signal, (status) => {
   process.exitCode = status;
 });
-// Wrong usage is said below, like every other failure: once, and as JSON for those who asked for it.
+// Wrong usage is reported below, like every other failure: once, and as JSON with --json.
 const throwInstead = (command: typeof program): void => {
   command.exitOverride().configureOutput({ outputError: () => undefined });
   for (const child of command.commands) throwInstead(child);
 };
 throwInstead(program);
 
-/** Help that was asked for is no failure; help shown for want of a command was printed already. */
+/** Help on request is not a failure; help because a command is missing was printed already. */
 function usage(error: CommanderError, json: boolean): number {
   if (error.exitCode === 0) return 0;
   if (error.code === 'commander.help' && !json) return ERROR_CATALOG.BAD_INPUT.exit;

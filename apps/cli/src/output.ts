@@ -1,20 +1,28 @@
 import { type Failure, toWireError } from '@lastgood/core';
 import { ERROR_CATALOG } from '@lastgood/protocol';
+import { DOCUMENT_VERSION } from './documents.ts';
 import { safeText } from './format/safe-text.ts';
 
-/** A message of several lines: the later ones are indented, so that none can pass for a line of ours. */
-const harmless = (text: string): string => text.split('\n').map(safeText).join('\n  ');
+/** A message of several lines: the later ones are indented, so that none looks like a line of Lastgood. */
+const indented = (text: string): string => text.split('\n').map(safeText).join('\n  ');
 
-/** Where answers go: tables and lines for people, JSON documents for scripts. */
+/** Where results go: tables and lines for people, JSON documents for scripts. */
 export interface Output {
   readonly json: boolean;
-  /** The answer of the command. Each entry of `lines` is one line: what would end or redraw it is shown, never obeyed. */
-  answer(value: unknown, lines: () => readonly string[]): void;
-  /** What happens meanwhile; never on standard output, unless as JSON lines. */
+  /**
+   * Prints the result of the command: with --json the document with its version, otherwise the lines. Control characters in a line
+   * are shown, so none can end or redraw it.
+   */
+  answer(document: object, lines: () => readonly string[]): void;
+  /** Prints what happens meanwhile; never on standard output. */
   note(text: string): void;
-  /** A line that replaces the one before on a terminal. Elsewhere it is a line of its own when `stage` is another than before. */
+  /** Prints a line that replaces the one before on a terminal; elsewhere a line of its own if `stage` has changed. */
   status(text: string, stage: string): void;
 }
+
+/** JSON leaves control characters above U+007F and marks that reorder text. As \\u escapes they are the same text to JSON. */
+const jsonLine = (document: object): string =>
+  `${safeText(JSON.stringify({ version: DOCUMENT_VERSION, ...document }))}\n`;
 
 export function terminalOutput(json: boolean): Output {
   const { stdout, stderr } = process;
@@ -26,10 +34,9 @@ export function terminalOutput(json: boolean): Output {
   let lastStage = '';
   return {
     json,
-    answer(value, lines) {
+    answer(document, lines) {
       clear();
-      // JSON leaves control characters above U+007F and marks that reorder text. As \\u escapes they are the same text to JSON.
-      stdout.write(`${json ? safeText(JSON.stringify(value)) : lines().map(safeText).join('\n')}\n`);
+      stdout.write(json ? jsonLine(document) : `${lines().map(safeText).join('\n')}\n`);
     },
     note(text) {
       clear();
@@ -48,11 +55,11 @@ export function terminalOutput(json: boolean): Output {
   };
 }
 
-/** Says what went wrong and what to do about it; gives the exit status of its code. */
+/** Prints what failed and what to do about it; returns the exit status of its code. */
 export function reportFailure(error: unknown, json: boolean): number {
   const wire = toWireError(error);
-  if (json) process.stdout.write(`${safeText(JSON.stringify({ error: wire }))}\n`);
-  else process.stderr.write(`error ${wire.code}: ${harmless(wire.message)}\nwhat to do: ${harmless(wire.remedy)}\n`);
+  if (json) process.stdout.write(jsonLine({ error: wire }));
+  else process.stderr.write(`error ${wire.code}: ${indented(wire.message)}\nwhat to do: ${indented(wire.remedy)}\n`);
   if (wire.code === 'BUG' && process.env['LASTGOOD_DEBUG'] === '1')
     process.stderr.write(`${(error as Failure).stack ?? ''}\n`);
   return ERROR_CATALOG[wire.code].exit;

@@ -51,18 +51,18 @@ export async function watchJob(jobId: string, options: WatchOptions): Promise<Jo
   } catch (error) {
     if (!options.signal.aborted) throw error;
     options.output.note(
-      `no longer watching; the job goes on. Look again with \`lastgood job watch ${jobId}\`, stop it with \`lastgood job cancel ${jobId}\`.`,
+      `no longer watching; the job goes on. Follow it with \`lastgood jobs watch ${jobId}\`, stop it with \`lastgood jobs cancel ${jobId}\`.`,
     );
     throw new Interrupted();
   }
 }
 
-/** The job stays open, for its host may come back and tell; but whoever waits, a timer say, must not wait for ever. */
+/** The job stays open, because its host may come back and report it; but a caller, such as a timer, must not wait forever. */
 function givenUp({ jobId, environment, host, state, hostSeenAt }: JobView): Failure {
   const since = hostSeenAt === null ? 'it never came' : `since ${new Date(hostSeenAt).toISOString()}`;
   const message = `host ${environment}/${host} is offline (${since}) and the time of the job is over; it is left open as ${state}`;
   return new Failure('AGENT_OFFLINE', message, {
-    remedy: `Start the agent of that host: it tells what became of the job. \`lastgood job show ${jobId}\` shows it.`,
+    remedy: `Start the agent of that host: it tells what became of the job. \`lastgood jobs show ${jobId}\` shows it.`,
   });
 }
 

@@ -122,7 +122,7 @@ test.for([
 ] as const)('a verification that passed: %s ends with %i', async ([passed, status]) => {
   const served = keep(await verified(passed));
   expect((await run(served.url, 'verify', 'shop', 'latest')).status).toBe(status);
-  expect((await run(served.url, '--json', 'job', 'watch', jobIdOf(0))).status).toBe(status);
+  expect((await run(served.url, '--json', 'jobs', 'watch', jobIdOf(0))).status).toBe(status);
 });
 
 test('the latest backup is the newest good one for a restore, and one that is suspect can be checked', async () => {
@@ -141,15 +141,15 @@ test('the latest backup to restore a database from is the newest that holds it, 
   expect([none.status, none.stderr]).toEqual([2, expect.stringContaining('no good backup of database "nowhere"')]);
 });
 
-test.for(['backup shop', 'job watch 0000'])('L4: %s waits no longer for a host that is gone', async (words) => {
+test.for(['backup shop', 'jobs watch 0000'])('L4: %s stops waiting for a host that is gone', async (words) => {
   const overdue = { state: 'lost', hostOnline: false, hostSeenAt: Date.UTC(2026, 0, 15), overdue: true } as const;
   const served = keep(await serve((_, asked) => (asked < 3 ? {} : overdue)));
   const args = words.replace('0000', jobIdOf(0)).split(' ');
-  if (args[0] === 'job') await run(served.url, 'backup', 'shop', '--detach');
+  if (args[0] === 'jobs') await run(served.url, 'backup', 'shop', '--detach');
   const ran = await run(served.url, ...args);
   expect(ran.status).toBe(2);
   expect(ran.stderr).toContain('error AGENT_OFFLINE: host test/db-1 is offline (since 2026-01-15T00:00:00.000Z)');
-  expect(ran.stderr).toContain(`lastgood job show ${jobIdOf(0)}`);
+  expect(ran.stderr).toContain(`lastgood jobs show ${jobIdOf(0)}`);
   expect(served.canceled).toEqual([]);
 });
 
@@ -163,9 +163,10 @@ test('the exit status of a failed job is that of its code', async () => {
 
 test.for([
   ['status'],
-  ['targets'],
-  ['backups'],
-  ['audit'],
+  ['targets', 'list'],
+  ['backups', 'list'],
+  ['backups', 'show', BACKUP_ID],
+  ['audit', 'list'],
   ['verify', 'shop'],
   ['restore', 'shop', '--database', 'shop', '--to-new', 'x'],
 ])('terminal escapes and forged lines in what the server tells never reach the terminal: %j', async (args) => {
@@ -194,9 +195,9 @@ test('a short id that fits two backups, none, or is shorter than 4 is refused an
 test('a job and a token are named by a unique part of their id as well', async () => {
   const served = keep(await serve(() => ({ state: 'succeeded', endedAt: 1, result: null })));
   await run(served.url, 'backup', 'shop');
-  const shown = await run(served.url, '--json', 'job', 'show', jobIdOf(0).slice(-8));
-  expect([shown.status, JSON.parse(shown.stdout).jobId]).toEqual([0, jobIdOf(0)]);
-  const short = await run(served.url, 'job', 'show', 'x');
+  const shown = await run(served.url, '--json', 'jobs', 'show', jobIdOf(0).slice(-8));
+  expect([shown.status, JSON.parse(shown.stdout).job.jobId]).toEqual([0, jobIdOf(0)]);
+  const short = await run(served.url, 'jobs', 'show', 'x');
   expect([short.status, short.stderr]).toEqual([64, expect.stringContaining('at least 4 characters')]);
   const none = await run(served.url, 'tokens', 'revoke', 'abcdef01');
   expect([none.status, none.stderr]).toEqual([2, expect.stringContaining('there is no token with the id "abcdef01"')]);
@@ -220,8 +221,8 @@ test('a restore of the latest backup says which newer ones it passed over', asyn
 });
 
 test('why a control plane could not be reached is said', async () => {
-  expect((await run('http://127.0.0.1:1', 'hosts')).stderr).toMatch(/bad port|ECONNREFUSED/);
-  expect((await run('http://no-such-host.invalid', 'hosts')).stderr).toMatch(/ENOTFOUND|EAI_AGAIN/);
+  expect((await run('http://127.0.0.1:1', 'hosts', 'list')).stderr).toMatch(/bad port|ECONNREFUSED/);
+  expect((await run('http://no-such-host.invalid', 'hosts', 'list')).stderr).toMatch(/ENOTFOUND|EAI_AGAIN/);
 });
 
 test('a name that can be none is refused before it is sent', async () => {
@@ -255,7 +256,7 @@ test('a watch as JSON prints one line per change and the result last', async () 
   });
   const served = keep(await serve((_, asked) => (asked < 5 ? { progress: progress(asked) } : done(result))));
   await run(served.url, 'backup', 'shop', '--detach');
-  const ran = await run(served.url, '--json', 'job', 'watch', jobIdOf(0));
+  const ran = await run(served.url, '--json', 'jobs', 'watch', jobIdOf(0));
   const lines = ran.stdout
     .trim()
     .split('\n')
@@ -275,7 +276,7 @@ test('Ctrl-C ends the watching with 130, says how to cancel, and cancels nothing
   child.kill('SIGINT');
   const [status] = await once(child, 'close');
   expect([status, served.canceled]).toEqual([130, []]);
-  expect(await stderr).toContain(`lastgood job cancel ${jobIdOf(0)}`);
+  expect(await stderr).toContain(`lastgood jobs cancel ${jobIdOf(0)}`);
 });
 
 test('Ctrl-C does not wait for a control plane that hangs', async () => {
@@ -284,7 +285,7 @@ test('Ctrl-C does not wait for a control plane that hangs', async () => {
   keep({ [Symbol.asyncDispose]: async () => void hanging.close().closeAllConnections() });
   const address = hanging.address();
   if (address === null || typeof address === 'string') throw new TypeError('no port');
-  const child = start(`http://127.0.0.1:${address.port}`, 'hosts');
+  const child = start(`http://127.0.0.1:${address.port}`, 'hosts', 'list');
   await once(hanging, 'request');
   child.kill('SIGINT');
   expect((await once(child, 'close'))[0]).toBe(130);
@@ -307,7 +308,8 @@ test('wrong usage ends with 64, names what is near, and is JSON for scripts', as
     ['bakup'],
     ['backup'],
     ['backup', 'shop', '--digest'],
-    ['job'],
+    ['jobs'],
+    ['backups'],
     ['restore', 'shop', '--to-new'],
   ]) {
     const ran = await run('http://127.0.0.1:1', '--json', ...args);
@@ -317,7 +319,7 @@ test('wrong usage ends with 64, names what is near, and is JSON for scripts', as
 
 test('a reader that goes away ends the command quietly', async () => {
   const served = keep(await idle());
-  const child = start(served.url, 'backups');
+  const child = start(served.url, 'backups', 'list');
   child.stdout?.destroy();
   const stderr = child.stderr === null ? Promise.resolve('') : text(child.stderr);
   const [status] = await once(child, 'close');
@@ -326,7 +328,7 @@ test('a reader that goes away ends the command quietly', async () => {
 
 test('the token of the environment is in no output of a failed call', async () => {
   for (const extra of [[], ['--json']]) {
-    const ran = await run('http://127.0.0.1:1', ...extra, 'hosts');
+    const ran = await run('http://127.0.0.1:1', ...extra, 'hosts', 'list');
     expect(ran.status).toBe(2);
     expect(ran.stdout + ran.stderr).toContain('CONTROL_UNREACHABLE');
     expect(ran.stdout + ran.stderr).not.toContain('secret-token');
@@ -366,7 +368,7 @@ test('the completion is a script that bash runs, and knows commands, verbs and o
     )
       .trim()
       .split('\n');
-  expect(complete('ba')).toEqual(['backups', 'backup']);
-  expect(complete('job', 'w')).toEqual(['watch']);
+  expect(complete('ba')).toEqual(['backup', 'backups']);
+  expect(complete('jobs', 'w')).toEqual(['watch']);
   expect(complete('restore', '--to')).toEqual(['--to-new']);
 });

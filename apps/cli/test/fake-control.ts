@@ -42,7 +42,7 @@ export const target: TargetView = {
   host: 'db-1',
   online: true,
   lastGood: backup(BACKUP_ID, 2),
-  lastProven: backup(BACKUP_ID, 2),
+  lastTested: backup(BACKUP_ID, 2),
 };
 
 export const targetStatus: TargetStatus = {
@@ -50,26 +50,32 @@ export const targetStatus: TargetStatus = {
   host: 'db-1',
   hostState: 'online',
   target: 'shop',
-  online: true,
-  state: 'ok',
+  state: 'protected',
+  serverState: 'ok',
+  reasons: [],
   findings: [findingOfError({ code: 'BUG', message: `finding${ESCAPE}`, remedy: '' }, null)],
-  problems: [],
   databases: [
     {
       database: `evil${ESCAPE}`,
+      state: 'protected',
+      reasons: [],
       onServer: true,
-      goesBackTo: { backupId: BACKUP_ID, recoveryPoint: AT },
-      proven: { backupId: BACKUP_ID, recoveryPoint: AT, at: AT, level: 6 },
-      restoreMs: 2100,
+      copy: null,
+      recoveryPoint: { backupId: BACKUP_ID, at: AT },
+      exposureMs: 3_600_000,
+      restoreTime: { basis: 'measured', ms: 2100, at: AT },
+      restoreTest: { backupId: BACKUP_ID, at: AT, level: 6, ofRecoveryPoint: true },
     },
   ],
 };
 
 type Create = Parameters<AdminApi['createJob']>[0];
+type StatusInput = Parameters<AdminApi['status']>[0];
 export interface Served extends AsyncDisposable {
   readonly url: string;
   readonly created: Create[];
   readonly canceled: string[];
+  readonly statusInputs: StatusInput[];
   readonly held: { backupId: string; held: boolean }[];
   /** How often a job was asked for. */
   asked(): number;
@@ -83,6 +89,7 @@ export async function serve(
 ): Promise<Served> {
   const created: Create[] = [];
   const canceled: string[] = [];
+  const statusInputs: StatusInput[] = [];
   const held: { backupId: string; held: boolean }[] = [];
   let asked = 0;
   const view = (index: number, count: number): JobView => {
@@ -124,8 +131,19 @@ export async function serve(
         throw notFound(`no target is named "${input.target}"`);
       return [target];
     },
-    status: async () => (told === null ? [] : [{ ...targetStatus, ...told }]),
-    backups: async () => [{ ...backup(BACKUP_ID, 2), ...newest }, backup(OTHER_BACKUP_ID, 1)],
+    status: async (input) => {
+      statusInputs.push(input);
+      return told === null ? [] : [{ ...targetStatus, ...told }];
+    },
+    backups: async ({ atMs }) =>
+      [{ ...backup(BACKUP_ID, 2), ...newest }, backup(OTHER_BACKUP_ID, 1)].filter(
+        ({ recoveryPoint }) => atMs === undefined || Date.parse(recoveryPoint) <= atMs,
+      ),
+    backup: async (backupId) => {
+      const found = (await api.backups({ limit: 100 })).find((each) => each.backupId === backupId);
+      if (found === undefined) throw notFound(`there is no backup ${backupId}`);
+      return found;
+    },
     selectBackup: async (query) => requireBackup(await api.backups({ limit: 100 }), query),
     jobs: async () => created.map((_, index) => view(index, 0)),
     job: async (jobId) => {
@@ -161,6 +179,7 @@ export async function serve(
     url: `http://127.0.0.1:${address.port}`,
     created,
     canceled,
+    statusInputs,
     held,
     asked: () => asked,
     [Symbol.asyncDispose]: async () => {

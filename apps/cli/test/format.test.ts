@@ -1,10 +1,11 @@
 import { type JobResult, type JobView, makeFinding, makeRefusal, type Progress } from '@lastgood/protocol';
 import { aRestorePlan } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
+import { durationMs, instantMs, wholeNumber } from '../src/commands/input.ts';
 import { planLines, progressLine, resultLines, stateOf } from '../src/format/job-lines.ts';
 import { safeText, shellWord } from '../src/format/safe-text.ts';
 import { fitColumns, table } from '../src/format/table.ts';
-import { ageInHours, bytes, duration, instant, shortInstant, wholeNumber } from '../src/format/units.ts';
+import { bytes, duration, instant, shortInstant } from '../src/format/units.ts';
 
 test.for([
   [0, '0 B'],
@@ -34,9 +35,18 @@ test('an instant carries the offset of the zone it is shown in', () => {
   expect(instant('no time')).toBe('-');
 });
 
-test('an age names its unit; a bare number is refused', () => {
-  expect(['90min', '12h', '30d', '2w'].map(ageInHours)).toEqual([1.5, 12, 720, 336]);
-  for (const text of ['7', '', '0d', '-1d', '1m', '1d ']) expect(() => ageInHours(text)).toThrow('is no age');
+test('a duration has units; a bare number, zero and other text are refused with the name of the option', () => {
+  const parse = (text: string): number => durationMs('--expires', text) / 60_000;
+  expect(['90m', '1h30m', '12h', '30d', '2w'].map(parse)).toEqual([90, 90, 720, 43_200, 20_160]);
+  for (const text of ['7', '', '0d', '-1d', '90min', '1d ', '1.5h'])
+    expect(() => parse(text)).toThrow(`--expires: not a duration: "${text}"`);
+});
+
+test('an instant has an offset; a local time, a date and other text are refused with the name of the option', () => {
+  expect(instantMs('--at', '2026-11-23T14:03:20-03:00')).toBe(Date.UTC(2026, 10, 23, 17, 3, 20));
+  expect(instantMs('--at', '2026-11-23T17:03:20.500Z')).toBe(Date.UTC(2026, 10, 23, 17, 3, 20, 500));
+  for (const text of ['2026-11-23T14:03:20', '2026-11-23', 'yesterday', '', '2026-13-01T00:00:00Z'])
+    expect(() => instantMs('--at', text)).toThrow(`--at: not an instant with an offset: "${text}"`);
 });
 
 test('a whole number outside its bounds is refused with the name of the option', () => {

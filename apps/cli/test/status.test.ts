@@ -1,6 +1,6 @@
-import type { DatabaseStatus, Finding, TargetStatus } from '@lastgood/protocol';
+import { type DatabaseStatus, findingOfError, makeFinding, type TargetStatus } from '@lastgood/protocol';
 import { afterEach, expect, test } from 'vitest';
-import { serve, targetStatus } from './fake-control.ts';
+import { BACKUP_ID, OTHER_BACKUP_ID, serve, targetStatus } from './fake-control.ts';
 import { run } from './lastgood.ts';
 
 const cleanup: AsyncDisposable[] = [];
@@ -12,76 +12,139 @@ const keep = <T extends AsyncDisposable>(entry: T): T => {
   return entry;
 };
 
+const AT = '2026-11-23T22:00:00Z';
 const [covered] = targetStatus.databases;
-const database = (changed: object): DatabaseStatus => ({ ...(covered as DatabaseStatus), database: 'crm', ...changed });
-const problem = (code: string, message = 'x'): Finding => ({
-  code,
-  severity: 'error',
-  subject: null,
-  params: { message },
+/** A target with one database, both in this state. */
+const crm = (state: TargetStatus['state'], changed: Partial<DatabaseStatus> = {}): Partial<TargetStatus> => ({
+  state,
+  databases: [{ ...(covered as DatabaseStatus), database: 'crm', state, ...changed }],
 });
-test.for<[string, Partial<TargetStatus>, number, string]>([
-  ['all is covered', {}, 0, ' ok '],
-  ['no good backup holds a database', { databases: [database({ goesBackTo: null, proven: null })] }, 4, 'NOWHERE'],
-  ['a backup was never proven', { databases: [database({ proven: null })] }, 0, 'NEVER'],
-  ['a dropped database is in a backup still', { databases: [database({ onServer: false })] }, 0, 'not on the server'],
-  ['the server does not answer', { state: 'unreachable', problems: [problem('SERVER_UNREACHABLE')] }, 4, 'unreachable'],
+const host = { kind: 'host', name: 'test/db-1' } as const;
+const target = { kind: 'target', name: 'shop' } as const;
+const database = { kind: 'database', name: 'crm' } as const;
+const failed = { command: 'backup', at: AT, since: '2026-11-22T22:00:00Z', cause: 'NO_SPACE' };
+const unmounted = findingOfError({ code: 'REPOSITORY_NOT_MOUNTED', message: '/x', remedy: '' }, null);
+
+test.for<[string, Partial<TargetStatus>, number, string[]]>([
   [
-    'the host is offline',
-    { online: false, hostState: 'offline', problems: [problem('HOST_OFFLINE')] },
-    4,
-    'host offline',
+    'all is protected',
+    crm('protected'),
+    0,
+    ['crm', ' protected ', '2026-11-23 22:00+00', ' 1 h ', ' 2.1 s ', 'level 6, '],
   ],
   [
-    'nothing is known of the target',
-    { databases: [], problems: [problem('DATABASES_UNKNOWN')] },
+    'no good backup contains a database',
+    crm('none', {
+      recoveryPoint: null,
+      exposureMs: null,
+      restoreTime: { basis: 'unknown' },
+      restoreTest: null,
+      reasons: [makeFinding('NO_RECOVERY_POINT', database)],
+    }),
     4,
-    'no database is known',
+    [' NONE ', ' not measured ', ' never', 'test/db-1/shop: database "crm" has no good backup'],
   ],
+  [
+    'op-2.1: the newest backup is bad',
+    crm('at_risk', { reasons: [makeFinding('NEWEST_BACKUP_BAD', { kind: 'backup', name: BACKUP_ID }, { of: 'crm' })] }),
+    4,
+    [' at risk ', `backup "${BACKUP_ID}", the newest of "crm", is bad`],
+  ],
+  [
+    'op-2.2: the last backup failed',
+    { ...crm('at_risk'), reasons: [makeFinding('LAST_ATTEMPT_FAILED', target, failed)] },
+    4,
+    [
+      ' at risk ',
+      'the last backup of target "shop" failed at 2026-11-23T22:00:00Z (NO_SPACE)',
+      'since 2026-11-22T22:00:00Z',
+    ],
+  ],
+  [
+    'op-2.3: the restore test is of an older backup',
+    crm('at_risk', { restoreTest: { backupId: OTHER_BACKUP_ID, at: AT, level: 6, ofRecoveryPoint: false } }),
+    4,
+    [' at risk ', `of older backup ${OTHER_BACKUP_ID.slice(-8)}`],
+  ],
+  [
+    'peer-F9: the identity of the host is quarantined',
+    { ...crm('at_risk'), hostState: 'quarantined', reasons: [makeFinding('HOST_QUARANTINED', host)] },
+    4,
+    ['two agents use the identity of this host'],
+  ],
+  ['op-2.4: a database is new', crm('pending', { recoveryPoint: null, exposureMs: null }), 0, [' pending ', ' none ']],
+  [
+    'op-2.4: a database was restored beside',
+    crm('pending', { copy: { jobId: BACKUP_ID, of: 'shop' } }),
+    0,
+    ['crm (restored from shop)', ' pending '],
+  ],
+  [
+    'op-2.4: a database is excluded',
+    { state: 'protected', databases: [{ ...(covered as DatabaseStatus), database: 'tmp', state: null }] },
+    0,
+    [' excluded '],
+  ],
+  [
+    'op-2.10: the restore time is estimated',
+    crm('protected', { restoreTime: { basis: 'estimated', ms: 9000 } }),
+    0,
+    ['9.0 s (estimated)'],
+  ],
+  ['a dropped database is still in a backup', crm('protected', { onServer: false }), 0, ['crm (not on the server)']],
   [
     'the repository is not mounted',
-    { problems: [problem('REPOSITORY_NOT_MOUNTED', '/x')] },
+    { ...crm('at_risk'), reasons: [unmounted] },
     4,
-    'test/db-1/shop: REPOSITORY_NOT_MOUNTED: /x',
-  ],
-  ['the repository is foreign', { problems: [problem('REPOSITORY_FOREIGN')] }, 4, ' NOT IN ORDER '],
-  [
-    'an agent never came',
-    {
-      target: null,
-      state: null,
-      online: false,
-      hostState: 'never',
-      databases: [],
-      problems: [problem('HOST_NEVER_CONNECTED')],
-    },
-    4,
-    'test/db-1: the agent of this host has never connected',
+    ['test/db-1/shop: REPOSITORY_NOT_MOUNTED: /x'],
   ],
   [
     'a host has no targets',
-    { target: null, state: null, databases: [], problems: [problem('HOST_WITHOUT_TARGETS')] },
+    {
+      target: null,
+      state: 'unknown',
+      serverState: null,
+      databases: [],
+      reasons: [makeFinding('HOST_WITHOUT_TARGETS', host)],
+    },
     4,
-    ' no targets ',
+    [' UNKNOWN ', 'test/db-1: the host has reported no target'],
   ],
-])('status when %s', async ([, told, status, text]) => {
-  const served = keep(await serve(() => ({}), {}, told));
+])('status when %s', async ([, reported, status, texts]) => {
+  const served = keep(await serve(() => ({}), {}, reported));
   const ran = await run(served.url, 'status');
-  expect([ran.status, ran.stdout]).toEqual([status, expect.stringContaining(text)]);
-  const answers = JSON.parse((await run(served.url, '--json', 'status')).stdout);
-  for (const { goesBackTo, exposureMs } of answers[0].databases) expect(exposureMs === null).toBe(goesBackTo === null);
+  expect(ran.status).toBe(status);
+  for (const text of texts) expect(ran.stdout).toContain(text);
+  const json = await run(served.url, '--json', 'status');
+  expect([json.status, JSON.parse(json.stdout)]).toEqual([
+    status,
+    { version: 1, targets: [JSON.parse(JSON.stringify({ ...targetStatus, ...reported }))] },
+  ]);
 });
 
-test('a fleet without a host protects nothing: the status says so and ends with 4', async () => {
+test('a fleet without a host protects nothing: the status shows that and ends with 4', async () => {
   const served = keep(await serve(() => ({}), {}, null));
   const ran = await run(served.url, 'status');
   expect([ran.status, ran.stdout]).toEqual([4, expect.stringContaining('nothing is protected')]);
   const json = await run(served.url, '--json', 'status');
-  expect([json.status, JSON.parse(json.stdout)]).toEqual([4, []]);
+  expect([json.status, JSON.parse(json.stdout)]).toEqual([4, { version: 1, targets: [] }]);
 });
 
-test('an old backup ends the status with 4 when an age is given', async () => {
+test.for<[TargetStatus['state'], string, number]>([
+  ['at_risk', 'at-risk', 4],
+  ['at_risk', 'missed', 0],
+  ['missed', 'missed', 4],
+  ['none', 'missed', 4],
+  ['unknown', 'missed', 4],
+  ['pending', 'at-risk', 0],
+])('%s with --fail-on %s ends with %i', async ([state, failOn, status]) => {
+  const served = keep(await serve(() => ({}), {}, crm(state)));
+  expect((await run(served.url, 'status', '--fail-on', failOn)).status).toBe(status);
+});
+
+test('--max-age is judged by the control plane; --fail-on takes two states', async () => {
   const served = keep(await serve(() => ({})));
-  expect((await run(served.url, 'status', '--max-age', '1min')).status).toBe(4);
-  expect((await run(served.url, 'status', '--max-age', '100000d')).status).toBe(0);
+  await run(served.url, 'status', 'shop', '--max-age', '26h');
+  expect(served.statusInputs).toEqual([{ target: 'shop', maxAgeMs: 26 * 3_600_000 }]);
+  expect((await run(served.url, 'status', '--fail-on', 'pending')).status).toBe(64);
 });

@@ -73,12 +73,13 @@ CREATE TABLE `jobs` (
 	`end_recorded_at` integer,
 	`restore_ms` integer,
 	`restored_database` text,
-	`tested_backup_id` text,
+	`restored_backup_id` text,
 	`job` text NOT NULL
 );
 --> statement-breakpoint
 CREATE INDEX `jobs_agent` ON `jobs` (`agent_id`,`created_at`);--> statement-breakpoint
 CREATE INDEX `jobs_created` ON `jobs` (`created_at`);--> statement-breakpoint
+CREATE INDEX `jobs_attempts` ON `jobs` (`agent_id`,`target`,`command`,`ended_at`);--> statement-breakpoint
 CREATE INDEX `jobs_open` ON `jobs` (`agent_id`) WHERE "jobs"."ended_at" is null;--> statement-breakpoint
 CREATE INDEX `jobs_ended` ON `jobs` (`end_recorded_at`);--> statement-breakpoint
 CREATE INDEX `jobs_restores` ON `jobs` (`agent_id`,`target`,`ended_at`) WHERE "jobs"."restore_ms" is not null;--> statement-breakpoint
@@ -95,6 +96,14 @@ CREATE TABLE `ledgers` (
 CREATE TABLE `meta` (
 	`key` text PRIMARY KEY NOT NULL,
 	`value` text NOT NULL
+);
+--> statement-breakpoint
+CREATE TABLE `target_databases` (
+	`agent_id` text NOT NULL,
+	`target` text NOT NULL,
+	`name` text NOT NULL,
+	`first_seen_at` integer NOT NULL,
+	PRIMARY KEY(`agent_id`, `target`, `name`)
 );
 --> statement-breakpoint
 CREATE TABLE `targets` (

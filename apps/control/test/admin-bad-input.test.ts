@@ -18,7 +18,8 @@ const SAMPLES: Readonly<Record<Name, readonly object[]>> = {
   hosts: [{}],
   targets: [{ target: 'shop' }],
   status: [{ target: 'shop' }],
-  backups: [{ target: 'shop', limit: 5 }],
+  backups: [{ target: 'shop', limit: 5, atMs: 1 }],
+  backup: [{ backupId: id }],
   selectBackup: [
     { target: 'shop', wanted: { type: 'latest' }, purpose: 'verify', content: 'shop' },
     { target: 'shop', wanted: { type: 'at', atMs: 1 }, purpose: 'restore', content: null },
@@ -38,7 +39,7 @@ const SAMPLES: Readonly<Record<Name, readonly object[]>> = {
   hold: [{ backupId: id, held: true, reason: 'why' }],
   tokens: [{}],
   createToken: [{ name: 'ci', scope: 'read', expiresInHours: 1 }],
-  createEnrollToken: [{ environment: 'test', host: 'db-1', expiresInHours: 1 }],
+  createEnrollToken: [{ environment: 'test', host: 'db-1', expiresInHours: 1, replace: true }],
   revokeToken: [{ id }],
   audit: [{ limit: 5 }],
 };

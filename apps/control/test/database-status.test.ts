@@ -10,7 +10,7 @@ import {
 } from '@lastgood/protocol';
 import { aBackupSummary, aJobDescription, someDatabases, temporaryFolder } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
-import { databaseStatuses } from '../src/api/database-status.ts';
+import { databaseFacts, type TargetRecords } from '../src/api/database-facts.ts';
 import type { Coverage } from '../src/catalog/backup-queries.ts';
 import type { RestoreTime } from '../src/catalog/jobs.ts';
 import { openSqliteCatalog } from '../src/catalog/sqlite-catalog.ts';
@@ -20,7 +20,7 @@ const summary = (sequence: number, databases: string[], changed: Partial<BackupS
   aBackupSummary({ sequence, contents: someDatabases(...databases), recoveryPoint: AT, ...changed });
 const passed = (level: number): Pick<BackupSummary, 'verified'> => ({ verified: { level, at: AT, passed: true } });
 
-/** What the catalog says after it was told of these backups. */
+/** The coverage after these backups were taken. */
 async function coverageOf(backups: readonly BackupSummary[]): Promise<Map<string, Coverage>> {
   await using folder = await temporaryFolder();
   const catalog = await openSqliteCatalog(join(folder.path, 'catalog.sqlite'));
@@ -35,35 +35,37 @@ test('a backup of one database says nothing of the others of its server', async 
   const all = summary(1, ['shop', 'crm']);
   const one = summary(2, ['shop']);
   const covered = await coverageOf([all, one]);
-  expect(covered.get('shop')?.lastGood.backupId).toBe(one.backupId);
-  expect(covered.get('crm')?.lastGood.backupId).toBe(all.backupId);
+  expect(covered.get('shop')?.lastGood?.backupId).toBe(one.backupId);
+  expect(covered.get('crm')?.lastGood?.backupId).toBe(all.backupId);
 });
 
-test('what is bad, suspect or missing answers for no database', async () => {
+test('a bad, suspect or missing backup is the newest of a database, and no recovery point', async () => {
   const states = ['bad', 'suspect', 'missing'] as const;
   const covered = await coverageOf(states.map((state, index) => summary(index + 1, ['shop'], { state })));
-  expect([...covered]).toEqual([]);
+  expect(covered.get('shop')).toMatchObject({ newest: { state: 'missing' }, lastGood: null, lastTested: null });
 });
 
-test('a backup that its agent cannot restore answers for no database', async () => {
+test('a backup that its agent cannot restore gives no database a recovery point', async () => {
   const reason = { code: 'NEWER_FORMAT' as const, params: { part: 'method', name: 'physical' } };
   const older = summary(1, ['shop']);
   const covered = await coverageOf([older, summary(2, ['shop', 'crm'], { restorable: { ok: false, reason } })]);
-  expect([...covered.values()].map(({ lastGood }) => lastGood.backupId)).toEqual([older.backupId]);
+  expect(covered.get('shop')?.lastGood?.backupId).toBe(older.backupId);
+  expect(covered.get('crm')?.lastGood).toBe(null);
 });
 
-test('a backup is proven from level 4 on, and an older proof counts until a newer one is proven', async () => {
-  const proven = summary(1, ['shop', 'crm'], passed(4));
+test('a backup is restore-tested from level 4 on, and an older test counts until a newer backup is tested', async () => {
+  const tested = summary(1, ['shop', 'crm'], passed(4));
   const read = summary(2, ['shop'], passed(3));
-  const covered = await coverageOf([proven, read]);
+  const covered = await coverageOf([tested, read]);
   expect(covered.get('shop')).toMatchObject({
     lastGood: { backupId: read.backupId },
-    lastProven: { backupId: proven.backupId },
+    lastTested: { backupId: tested.backupId },
+    firstGood: { backupId: tested.backupId },
   });
 });
 
 test.for(['O\'Brien "x"', ' spaced name ', 'host=127.0.0.1', '{"a":1}', 'a\nb'])(
-  'a database named %j is told by its name',
+  'a database named %j keeps its name',
   async (name) => {
     expect((await coverageOf([summary(1, [name])])).get(name)?.database).toBe(name);
   },
@@ -77,7 +79,7 @@ function endedJob(endedAt: number, result: object, target = 'shop'): ControlJob 
   if (job === undefined) throw new TypeError('no job');
   return { ...job, state: 'succeeded', endedAt, result: result as ControlJob['result'] };
 }
-/** What the catalog answers after these jobs have ended. */
+/** The restore times after these jobs have ended. */
 async function restoreTimesOf(jobs: readonly ControlJob[]): Promise<RestoreTime[]> {
   await using folder = await temporaryFolder();
   const catalog = await openSqliteCatalog(join(folder.path, 'catalog.sqlite'));
@@ -103,49 +105,61 @@ const inventory = (changed: Partial<TargetInventory> = {}): TargetInventory => (
 });
 const covers = (database: string, backup: BackupSummary): Coverage => ({
   database,
+  newest: backup,
   lastGood: backup,
-  lastProven: backup.verified === null ? null : backup,
+  lastTested: backup.verified === null ? null : backup,
+  firstGood: backup,
+});
+const records = (more: Partial<TargetRecords> = {}): TargetRecords => ({
+  environment: 'test',
+  host: 'db-1',
+  inventory: inventory(),
+  coverage: [],
+  measurements: [],
+  copies: [],
+  firstSeen: new Map(),
+  lastBackupAt: null,
+  ...more,
 });
 
-test('a database that no backup holds goes back to nowhere, and one that only a backup holds is not on the server', () => {
+test('a database without a backup has no recovery point, and one that only a backup contains is not on the server', () => {
   const kept = summary(1, ['dropped']);
-  const [dropped, shop] = databaseStatuses(inventory(), [covers('dropped', kept)], []);
-  expect(dropped).toMatchObject({ database: 'dropped', onServer: false, goesBackTo: { backupId: kept.backupId } });
-  expect(shop).toMatchObject({ database: 'shop', onServer: true, goesBackTo: null, proven: null, restoreMs: null });
+  const [dropped, shop] = databaseFacts(records({ coverage: [covers('dropped', kept)] }));
+  expect(dropped).toMatchObject({ database: 'dropped', isOnServer: false, recoveryPoint: { backupId: kept.backupId } });
+  expect(shop).toMatchObject({ database: 'shop', isOnServer: true, recoveryPoint: null, restoreTest: null });
 });
 
 test.for<[string, Partial<TargetInventory>]>([
   ['does not answer', { state: 'unreachable', databases: [] }],
   [
-    'has more databases than are told of',
+    'has more databases than are listed',
     {
       databases: Array.from({ length: LIMITS.inventoryDatabases }, (_, n) => ({ name: `d${n}`, sizeBytes: 1 })),
     },
   ],
-])('a server that %s does not say that a database is gone', ([, changed]) => {
-  const statuses = databaseStatuses(inventory(changed), [covers('other', summary(1, ['other']))], []);
-  expect(statuses.find(({ database }) => database === 'other')?.onServer).toBe(null);
+])('a server that %s does not show that a database is gone', ([, changed]) => {
+  const facts = databaseFacts(records({ inventory: inventory(changed), coverage: [covers('x', summary(1, ['x']))] }));
+  expect(facts.find(({ database }) => database === 'x')?.isOnServer).toBe(null);
 });
 
-test('the restore time is that of the newest restore of the database, or of the newest restore test of its tested backup', async () => {
-  const tested = summary(1, ['shop'], passed(6));
-  const { backupId } = tested;
+test('the catalog keeps the time of the newest restore of each database, and of the newest restore test of each backup', async () => {
+  const { backupId } = summary(1, ['shop'], passed(6));
   const verify = { command: 'verify', backupId, level: 6, reached: 6, passed: true, findings: [], at: AT };
   const restore = { command: 'restore', backupId, into: 'x', setAsideAs: null, warnings: [], tables: 1, rows: 1 };
   const restored = (endedAt: number, database: string, durationMs: number, target?: string): ControlJob =>
     endedJob(endedAt, { ...restore, database, durationMs }, target);
-  const restoreMsAfter = async (...jobs: ControlJob[]): Promise<number | null | undefined> =>
-    databaseStatuses(inventory(), [covers('shop', tested)], await restoreTimesOf(jobs))[0]?.restoreMs;
-  expect(await restoreMsAfter()).toBe(null);
-  expect(await restoreMsAfter(endedJob(1, { ...verify, durationMs: 10 }))).toBe(10);
-  expect(await restoreMsAfter(endedJob(1, { ...verify, durationMs: 10 }), restored(2, 'shop', 20))).toBe(20);
-  expect(await restoreMsAfter(endedJob(3, { ...verify, durationMs: 10 }), restored(2, 'shop', 20))).toBe(10);
-  expect(await restoreMsAfter(restored(3, 'shop', 30), restored(2, 'shop', 20))).toBe(30);
-  // Another database, another target, another backup, a level that is too low, a verification that failed.
-  expect(await restoreMsAfter(restored(1, 'crm', 30), restored(2, 'shop', 40, 'other'))).toBe(null);
-  expect(await restoreMsAfter(endedJob(1, { ...verify, backupId: randomUUID(), durationMs: 10 }))).toBe(null);
-  expect(await restoreMsAfter(endedJob(1, { ...verify, reached: 3, durationMs: 10 }))).toBe(null);
-  expect(await restoreMsAfter(endedJob(1, { ...verify, passed: false, durationMs: 10 }))).toBe(null);
+  expect(await restoreTimesOf([])).toEqual([]);
+  expect(await restoreTimesOf([endedJob(1, { ...verify, durationMs: 10 })])).toEqual([
+    { database: null, backupId, durationMs: 10, endedAt: 1 },
+  ]);
+  expect(await restoreTimesOf([restored(3, 'shop', 30), restored(2, 'shop', 20), restored(1, 'crm', 10)])).toEqual([
+    { database: 'crm', backupId, durationMs: 10, endedAt: 1 },
+    { database: 'shop', backupId, durationMs: 30, endedAt: 3 },
+  ]);
+  // Another target, a level that is too low, a verification that failed.
+  expect(await restoreTimesOf([restored(2, 'shop', 40, 'other')])).toEqual([]);
+  expect(await restoreTimesOf([endedJob(1, { ...verify, reached: 3, durationMs: 10 })])).toEqual([]);
+  expect(await restoreTimesOf([endedJob(1, { ...verify, passed: false, durationMs: 10 })])).toEqual([]);
 });
 
 test('coverage grows with the number of contents, not with its square', { timeout: 60_000 }, async () => {
@@ -157,7 +171,7 @@ test('coverage grows with the number of contents, not with its square', { timeou
   const started = performance.now();
   const coverage = await catalog.backups.coverage('a', 'shop');
   expect(coverage).toHaveLength(names.length);
-  expect(new Set(coverage.map(({ lastGood }) => lastGood.backupId))).toEqual(new Set([backups.at(-1)?.backupId]));
+  expect(new Set(coverage.map(({ lastGood }) => lastGood?.backupId))).toEqual(new Set([backups.at(-1)?.backupId]));
   // Each row once: well below a second. With the summary in each row it was half a minute.
   expect(performance.now() - started).toBeLessThan(5_000);
   await catalog.close();

@@ -97,6 +97,7 @@ describe('a backup', () => {
       harness.engine.backup(
         { method: 'dump', contents: ['neo4j'], options: { way: 'stop-dump-start' } },
         {
+          log: () => undefined as never,
           add: async () => {
             expect(await service.isRunning()).toBe(false);
             throw new Error('the repository is gone');
@@ -111,13 +112,13 @@ describe('a backup', () => {
 
   test('is refused without a service, beyond the longest pause, and for an unknown database', async () => {
     await using serviceless = await Neo4jHarness.open(server, null, SMALL);
-    expect(await codeOf(serviceless.backup({ way: 'stop-dump-start' }))).toBe('SERVICE_NOT_FOUND');
+    expect(await codeOf(serviceless.backup({ way: 'stop-dump-start' }))).toBe('CONFIG_INVALID');
     await using hasty = await Neo4jHarness.open(server, service, { ...SMALL, maxPauseSeconds: 1 });
     expect(await codeOf(hasty.backup({ way: 'stop-dump-start' }))).toBe('HOST_LIMIT');
     expect(await codeOf(harness.backup({}, ['nosuch']))).toBe('NOT_FOUND');
     const { value } = await serviceless.call((context) => serviceless.engine.probe(context));
     expect(value).toMatchObject({ state: 'ok', version: '5.26.30' });
-    expect(value.findings.map(({ code }) => code)).toEqual(['SERVICE_NOT_CONFIGURED']);
+    expect(value.findings.map(({ code }) => code)).toEqual(['SERVICE_NOT_NAMED']);
   });
 });
 
@@ -164,7 +165,7 @@ describe('a restore', () => {
       serviceless.engine.plan(harness.request(manifest, NEO4J), harness.source(), context),
     );
     expect(refusals.value.refusals.map(({ code, error }) => [code, error])).toEqual([
-      ['SERVICE_NOT_CONFIGURED', 'SERVICE_NOT_FOUND'],
+      ['SERVICE_NOT_NAMED', 'CONFIG_INVALID'],
     ]);
     const request = harness.request(manifest, NEO4J);
     expect(await codeOf(harness.plan({ ...request, into: { way: 'in-place' } }))).toBe('BAD_INPUT');

@@ -1,8 +1,8 @@
 import { z } from 'zod';
 
 /**
- * Every failure a person or a script can meet, by code. The wire carries codes; `exit` is the exit status of the command
- * line (PRODUCT: 1 bug, 2 could not do it, 3 refused, 4 done and found something, 64 wrong usage); `remedy` says what to do.
+ * Every failure a person or a script can meet, by code. The wire carries codes; `exit` is the exit status of the command line
+ * (EXIT_STATUS has the table); `remedy` says what to do.
  */
 export const ERROR_CATALOG = {
   BUG: { exit: 1, remedy: 'This is a defect of Lastgood. Report it with the log of the host named in the job.' },
@@ -13,7 +13,10 @@ export const ERROR_CATALOG = {
     remedy: 'Give a valid token with --token-file or LASTGOOD_TOKEN_FILE; `lastgood tokens create` makes one.',
   },
   FORBIDDEN: { exit: 3, remedy: 'Use a token whose scope allows this, or ask an administrator for one.' },
-  NOT_FOUND: { exit: 2, remedy: 'List what exists with `lastgood targets`, `lastgood backups` or `lastgood jobs`.' },
+  NOT_FOUND: {
+    exit: 2,
+    remedy: 'List what exists with `lastgood targets list`, `lastgood backups list` or `lastgood jobs list`.',
+  },
   CONFLICT: { exit: 2, remedy: 'Another change came first. Look at the current state, then try again.' },
   CONTROL_UNREACHABLE: {
     exit: 2,
@@ -146,6 +149,10 @@ export const ERROR_CATALOG = {
     exit: 4,
     remedy: 'Two servers write to one log stream. Stop the one that is not in service, then take a new backup.',
   },
+  STREAM_STOPPED: {
+    exit: 2,
+    remedy: 'Correct what the message names. The agent starts the stream again by itself.',
+  },
   CLOCK_UNTRUSTED: {
     exit: 3,
     remedy: 'The clocks of host, control plane and repository disagree. Repair them; nothing was deleted.',
@@ -153,6 +160,10 @@ export const ERROR_CATALOG = {
   TARGET_NOT_EMPTY: {
     exit: 3,
     remedy: 'Choose another name, or replace the database with `--swap`.',
+  },
+  POINT_UNREACHABLE: {
+    exit: 2,
+    remedy: 'Choose an instant inside a recovery window; `lastgood targets` shows them.',
   },
   RESTORE_FAILED: { exit: 2, remedy: 'The old data is untouched. The message lists what the engine refused.' },
   UNDO_IMPOSSIBLE: {

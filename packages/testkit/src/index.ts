@@ -18,6 +18,7 @@ export * from './project-root.ts';
 export * from './promtool.ts';
 export * from './redis-programs.ts';
 export * from './redis-server.ts';
+export * from './redis-service.ts';
 export * from './reflink-disk.ts';
 export * from './restore-builders.ts';
 export * from './running-process.ts';

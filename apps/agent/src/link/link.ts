@@ -52,7 +52,7 @@ export const LINK_LIMITS: LinkLimits = {
   inventoryMs: 5 * 60_000,
 };
 const REFUSED_REMEDY =
-  'See `lastgood hosts`; enroll this host again when the control plane does not know it. The agent dials as soon as it is enrolled, or at SIGHUP.';
+  'See `lastgood hosts list`; enroll this host again when the control plane does not know it. The agent dials as soon as it is enrolled, or at SIGHUP.';
 /** Longer than the library gathers calls for one frame. */
 const FRAME_GAP_MS = 5;
 

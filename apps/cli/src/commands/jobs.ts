@@ -1,32 +1,23 @@
 import { randomUUID } from 'node:crypto';
-import { Failure, failureOfRefusals, restoreScopeOf } from '@lastgood/core';
-import {
-  ERROR_CATALOG,
-  type JobResult,
-  type JobSpec,
-  type JobView,
-  type RestoreInto,
-  type RestorePlanSummary,
-  type RestoreRequest,
-} from '@lastgood/protocol';
+import { exitStatusOf, Failure, failureOfRefusals, restoreScopeOf } from '@lastgood/core';
+import type { JobResult, JobSpec, JobView, RestoreInto, RestorePlanSummary, RestoreRequest } from '@lastgood/protocol';
 import type { CommandContext } from '../command-context.ts';
+import { jobDocument } from '../documents.ts';
 import { shortId } from '../format/ids.ts';
-import { planLines, progressLine, resultLines, stateOf } from '../format/job-lines.ts';
+import { planLines, resultLines } from '../format/job-lines.ts';
 import { safeText, shellWord } from '../format/safe-text.ts';
-import { table } from '../format/table.ts';
-import { ageInHours, duration, instant, shortInstant, wholeNumber } from '../format/units.ts';
+import { instant } from '../format/units.ts';
 import { askPatiently, failureOfJob, watchJob } from '../watch.ts';
-import { checkedSelector, fullName, jobIdOf, oneBackup, oneTarget } from './resolve.ts';
-
-const FOUND_SOMETHING = ERROR_CATALOG.BACKUP_CORRUPT.exit;
+import { durationMs, wholeNumber } from './input.ts';
+import { fullName, jobIdOf, oneBackup, oneTarget } from './resolve.ts';
 
 interface Timing {
   readonly startBy?: string;
   readonly deadline?: string;
 }
 const timing = ({ startBy, deadline }: Timing): { startByMs?: number; deadlineMs?: number } => ({
-  ...(startBy === undefined ? {} : { startByMs: Math.round(ageInHours(startBy) * 3_600_000) }),
-  ...(deadline === undefined ? {} : { deadlineMs: Math.round(ageInHours(deadline) * 3_600_000) }),
+  ...(startBy === undefined ? {} : { startByMs: durationMs('--start-by', startBy) }),
+  ...(deadline === undefined ? {} : { deadlineMs: durationMs('--deadline', deadline) }),
 });
 
 async function send(context: CommandContext, target: string, spec: JobSpec, times: Timing = {}): Promise<JobView> {
@@ -40,7 +31,7 @@ async function send(context: CommandContext, target: string, spec: JobSpec, time
   } catch (error) {
     if (context.signal.aborted)
       context.output.note(
-        `stopped while the job was being sent; \`lastgood jobs ${target}\` shows whether it was made.`,
+        `stopped while the job was being sent; \`lastgood jobs list ${target}\` shows whether it was made.`,
       );
     throw error;
   }
@@ -83,7 +74,9 @@ export async function backup(context: CommandContext, selector: string, options:
   } as const;
   if (options.detach === true) {
     const job = await send(context, fullName(target), spec, options);
-    context.output.answer(job, () => [`job ${job.jobId}; follow it with \`lastgood job watch ${job.jobId}\``]);
+    context.output.answer({ job: jobDocument(job) }, () => [
+      `job ${job.jobId}; follow it with \`lastgood jobs watch ${job.jobId}\``,
+    ]);
     return 0;
   }
   const { job, result } = await run(context, fullName(target), spec, options);
@@ -91,32 +84,37 @@ export async function backup(context: CommandContext, selector: string, options:
   const clear = `lastgood verify ${shellWord(fullName(target))} ${shortId(result.backup.backupId)} --level 4`;
   const told = [
     '  suspect     its size is far from those before it, so it replaces none of them: look at the database;',
-    `              when it is right, prove the backup:  ${clear}`,
+    `              if it is right, restore-test the backup:  ${clear}`,
   ];
-  context.output.answer(job, () => [...resultLines(result), ...(suspect ? told : [])]);
-  return suspect ? FOUND_SOMETHING : 0;
+  context.output.answer({ job: jobDocument(job) }, () => [...resultLines(result), ...(suspect ? told : [])]);
+  return exitStatusOf(result);
+}
+
+export interface VerifyOptions extends Timing {
+  readonly level: string;
+  readonly at?: string;
 }
 
 export async function verify(
   context: CommandContext,
   selector: string,
-  wanted: string,
-  options: Timing & { level: string },
+  backup: string | undefined,
+  options: VerifyOptions,
 ): Promise<number> {
   const client = await context.client();
   const level = wholeNumber('--level', options.level, 0, 6) as 0 | 1 | 2 | 3 | 4 | 5 | 6;
   const target = await oneTarget(client, selector);
   const {
     backup: { backupId },
-  } = await oneBackup(client, fullName(target), wanted, 'verify');
+  } = await oneBackup(client, fullName(target), { backup, at: options.at }, 'verify');
   const { job, result } = await run(
     context,
     fullName(target),
     { command: 'verify', target: target.name, backupId, level },
     options,
   );
-  context.output.answer(job, () => resultLines(result));
-  return result.passed ? 0 : FOUND_SOMETHING;
+  context.output.answer({ job: jobDocument(job) }, () => resultLines(result));
+  return exitStatusOf(result);
 }
 
 export interface RotateOptions {
@@ -148,7 +146,9 @@ export async function rotate(context: CommandContext, selector: string, options:
   const retention = {
     minimum: wholeNumber('--minimum', options.minimum, 1, 1000),
     ...(options.keepLast === undefined ? {} : { keepLast: wholeNumber('--keep-last', options.keepLast, 1, 100_000) }),
-    ...(options.keepWithin === undefined ? {} : { keepWithinHours: ageInHours(options.keepWithin) }),
+    ...(options.keepWithin === undefined
+      ? {}
+      : { keepWithinHours: durationMs('--keep-within', options.keepWithin) / 3_600_000 }),
   };
   const dryRun = options.dryRun === true;
   if (!dryRun)
@@ -165,11 +165,12 @@ export async function rotate(context: CommandContext, selector: string, options:
     holds: [],
     dryRun,
   });
-  context.output.answer(job, () => resultLines(result));
+  context.output.answer({ job: jobDocument(job) }, () => resultLines(result));
   return 0;
 }
 
 export interface RestoreOptions extends Timing {
+  readonly at?: string;
   readonly database?: string;
   readonly toNew?: string;
   readonly toFolder?: string;
@@ -196,13 +197,19 @@ function intoOf(options: RestoreOptions): RestoreInto {
 export async function restore(
   context: CommandContext,
   selector: string,
-  wanted: string,
+  wanted: string | undefined,
   options: RestoreOptions,
 ): Promise<number> {
   const client = await context.client();
   const { output } = context;
   const target = await oneTarget(client, selector);
-  const found = await oneBackup(client, fullName(target), wanted, 'restore', options.database);
+  const found = await oneBackup(
+    client,
+    fullName(target),
+    { backup: wanted, at: options.at },
+    'restore',
+    options.database,
+  );
   if (found.passedOver !== null)
     output.note(
       `Newer ones are suspect or bad and passed over, the newest is ${shortId(found.passedOver.backupId)} of ${instant(found.passedOver.recoveryPoint)}; it can be named instead of "latest".`,
@@ -218,8 +225,8 @@ export async function restore(
   const planned = await run(context, fullName(target), { command: 'plan', target: target.name, request });
   const plan: RestorePlanSummary = planned.result.plan;
   if (options.planOnly === true) {
-    output.answer(planned.job, () => planLines(plan));
-    return plan.refusals.length > 0 ? ERROR_CATALOG[failureOfRefusals(plan.refusals).code].exit : 0;
+    output.answer({ job: jobDocument(planned.job) }, () => planLines(plan));
+    return exitStatusOf(planned.result);
   }
   for (const line of planLines(plan)) output.note(line);
   if (plan.refusals.length > 0) throw failureOfRefusals(plan.refusals);
@@ -240,7 +247,7 @@ export async function restore(
     result.setAsideAs === null
       ? []
       : [`  undo with   lastgood undo ${fullName(target)} ${job.jobId} --confirm ${shellWord(result.into)}`];
-  output.answer(job, () => [...resultLines(result), ...undoLine]);
+  output.answer({ job: jobDocument(job) }, () => [...resultLines(result), ...undoLine]);
   return 0;
 }
 
@@ -255,7 +262,7 @@ export async function undo(
   const restoreJobId = await jobIdOf(client, wanted);
   const restored = await client.job.query({ jobId: restoreJobId });
   if (restored.result?.command !== 'restore' || restored.result.setAsideAs === null)
-    throw new Failure('UNDO_IMPOSSIBLE', `job ${restoreJobId} is no restore that kept an old database aside`);
+    throw new Failure('UNDO_IMPOSSIBLE', `job ${restoreJobId} is not a restore that set old data aside`);
   const { into } = restored.result;
   await consent(
     context,
@@ -264,76 +271,6 @@ export async function undo(
     `This ends the sessions of "${safeText(into)}" on ${fullName(target)} and brings back what it was before the restore of ${instant(restored.createdAt)}; what is there now, with all that was written since, is kept aside`,
   );
   const { job, result } = await run(context, fullName(target), { command: 'undo', target: target.name, restoreJobId });
-  context.output.answer(job, () => resultLines(result));
-  return 0;
-}
-
-export async function listJobs(
-  context: CommandContext,
-  selector: string | undefined,
-  options: { limit: string },
-): Promise<number> {
-  const client = await context.client();
-  const limit = wholeNumber('--limit', options.limit, 1, 1000);
-  const jobs = await client.jobs.query({
-    limit,
-    ...(selector === undefined ? {} : { target: checkedSelector(selector) }),
-  });
-  const rows = jobs.map((job) => {
-    const spent = job.startedAt === null ? '-' : duration(Math.max(0, (job.endedAt ?? Date.now()) - job.startedAt));
-    return [
-      shortId(job.jobId),
-      job.command,
-      `${job.environment}/${job.host}/${job.target}`,
-      stateOf(job),
-      shortInstant(job.createdAt),
-      spent,
-      job.createdBy,
-    ];
-  });
-  context.output.answer(jobs, () => [
-    ...table(['job', 'command', 'target', 'state', 'created', 'took', 'by'], rows, 'There are no jobs.'),
-  ]);
-  return 0;
-}
-
-/** Everything about one job in a few lines. */
-function jobLines(job: JobView): string[] {
-  const head = [
-    `job ${job.jobId}: ${job.command} of ${job.environment}/${job.host}/${job.target}, ${stateOf(job)}, attempt ${job.attempt}, by ${safeText(job.createdBy)} at ${instant(job.createdAt)}`,
-  ];
-  if (job.progress !== null) head.push(`  ${progressLine(job.progress)}`);
-  if (job.error !== null)
-    head.push(`  ${job.error.code}: ${safeText(job.error.message)}`, `  ${safeText(job.error.remedy)}`);
-  return [...head, ...(job.result === null ? [] : resultLines(job.result))];
-}
-
-export async function showJob(context: CommandContext, wanted: string): Promise<number> {
-  const client = await context.client();
-  const job = await client.job.query({ jobId: await jobIdOf(client, wanted) });
-  context.output.answer(job, () => jobLines(job));
-  return 0;
-}
-
-export async function watch(context: CommandContext, wanted: string): Promise<number> {
-  const { output, signal, url } = context;
-  const client = await context.client();
-  const jobId = await jobIdOf(client, wanted);
-  const onChange = (job: JobView): void => {
-    if (output.json && job.endedAt === null) output.answer({ messageType: 'progress', job }, () => []);
-  };
-  const job = await watchJob(jobId, { client, url, output, signal, onChange });
-  output.answer(output.json ? { messageType: 'result', job } : job, () => jobLines(job));
-  const failure = failureOfJob(job);
-  if (failure !== undefined) return ERROR_CATALOG[failure.code].exit;
-  return job.result?.command === 'verify' && !job.result.passed ? FOUND_SOMETHING : 0;
-}
-
-export async function cancelJob(context: CommandContext, wanted: string): Promise<number> {
-  const client = await context.client();
-  const job = await client.cancelJob.mutate({ jobId: await jobIdOf(client, wanted) });
-  context.output.answer(job, () => [
-    job.endedAt === null ? `asked job ${job.jobId} to stop` : `job ${job.jobId} is over: ${stateOf(job)}`,
-  ]);
+  context.output.answer({ job: jobDocument(job) }, () => resultLines(result));
   return 0;
 }

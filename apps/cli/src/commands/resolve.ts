@@ -2,6 +2,7 @@ import { Failure } from '@lastgood/core';
 import { type BackupView, type SelectedBackup, type TargetView, uuidSchema } from '@lastgood/protocol';
 import type { AdminClient } from '../client.ts';
 import { LEAST_PART } from '../format/ids.ts';
+import { instantMs } from './input.ts';
 
 const MAX_LISTED = 1000;
 /** Longer than any id. */
@@ -9,12 +10,16 @@ const MAX_ID = 64;
 /** Environment, host and target are words of at most 63 letters. */
 const MAX_SELECTOR = 200;
 
-/** A selector as it was typed; one that can name nothing is refused before it is sent. */
+/** A selector as it was typed. Throws BAD_INPUT for one that is longer than any name, before it is sent. */
 export function checkedSelector(selector: string): string {
   if (selector.length > MAX_SELECTOR)
     throw new Failure('BAD_INPUT', `"${selector.slice(0, 40)}…" is too long for the name of a target`);
   return selector;
 }
+
+/** The part of a query that selects targets; empty without a selector. */
+export const selectorInput = (selector: string | undefined): { target?: string } =>
+  selector === undefined ? {} : { target: checkedSelector(selector) };
 
 /** The one target that a selector names. */
 export async function oneTarget(client: AdminClient, selector: string): Promise<TargetView> {
@@ -34,25 +39,40 @@ export const fullName = (target: { environment: string; host: string; name: stri
 /** The names of what a backup holds. */
 export const databasesOf = ({ contents }: Pick<BackupView, 'contents'>): string[] => contents.map(({ name }) => name);
 
-/** The backup of a target that was asked for: `latest`, or one by the beginning or end of its id. The control plane decides. */
+/** Which backup of a target a command names: its argument (`latest`, or a part of an id), or the instant of --at. */
+export interface BackupChoice {
+  readonly backup: string | undefined;
+  readonly at: string | undefined;
+}
+
+function wantedBackup({ backup, at }: BackupChoice): Parameters<AdminClient['selectBackup']['query']>[0]['wanted'] {
+  if (at !== undefined) {
+    if (backup !== undefined) throw new Failure('BAD_INPUT', 'give either a backup or --at, not both');
+    return { type: 'at', atMs: instantMs('--at', at) };
+  }
+  if (backup === undefined || backup === 'latest') return { type: 'latest' };
+  if (backup.length < LEAST_PART)
+    throw new Failure('BAD_INPUT', `"${backup}" is too short: give at least ${LEAST_PART} characters of the id`);
+  return { type: 'id', part: backup.slice(0, MAX_ID) };
+}
+
+/** The backup of a target that was named. The control plane selects it. */
 export async function oneBackup(
   client: AdminClient,
   target: string,
-  wanted: string,
+  choice: BackupChoice,
   purpose: 'verify' | 'restore',
   database?: string,
 ): Promise<SelectedBackup> {
-  if (wanted !== 'latest' && wanted.length < LEAST_PART)
-    throw new Failure('BAD_INPUT', `"${wanted}" is too short: give at least ${LEAST_PART} characters of the id`);
   return await client.selectBackup.query({
     target,
-    wanted: wanted === 'latest' ? { type: 'latest' } : { type: 'id', part: wanted.slice(0, MAX_ID) },
+    wanted: wantedBackup(choice),
     purpose,
     content: database ?? null,
   });
 }
 
-/** The one thing whose id is `wanted`, or begins or ends so. */
+/** The one entry whose id is `wanted`, or begins or ends with it. */
 function oneMatching<T>(list: readonly T[], idOf: (entry: T) => string, wanted: string, what: string): T {
   if (wanted.length < LEAST_PART)
     throw new Failure('BAD_INPUT', `"${wanted}" is too short: give at least ${LEAST_PART} characters of the id`);
@@ -60,7 +80,7 @@ function oneMatching<T>(list: readonly T[], idOf: (entry: T) => string, wanted: 
   const [first] = matching;
   if (first === undefined)
     throw new Failure('NOT_FOUND', `there is no ${what} with the id "${wanted.slice(0, 100)}"`, {
-      remedy: `List them with \`lastgood ${what.split(' ')[0]}s\`.`,
+      remedy: `List them with \`lastgood ${what}s list\`.`,
     });
   if (matching.length > 1)
     throw new Failure('BAD_INPUT', `"${wanted}" fits ${matching.length} of them; give more of the id`);

@@ -1,10 +1,14 @@
 import { Failure } from '@lastgood/core';
 import { scopeSchema } from '@lastgood/protocol';
 import type { CommandContext } from '../command-context.ts';
+import { tokenDocument } from '../documents.ts';
 import { shortId } from '../format/ids.ts';
 import { table } from '../format/table.ts';
-import { ageInHours, shortInstant } from '../format/units.ts';
+import { shortInstant } from '../format/units.ts';
+import { durationMs } from './input.ts';
 import { tokenIdOf } from './resolve.ts';
+
+const hours = (expires: string): number => durationMs('--expires', expires) / 3_600_000;
 
 export async function listTokens(context: CommandContext): Promise<number> {
   const list = await (await context.client()).tokens.query({});
@@ -23,9 +27,9 @@ export async function listTokens(context: CommandContext): Promise<number> {
     token.expiresAt === null ? 'never' : shortInstant(token.expiresAt),
     token.lastUsedAt === null ? 'never' : shortInstant(token.lastUsedAt),
   ]);
-  context.output.answer(list, () => [
-    ...table(['token', 'name', 'scope', 'state', 'created', 'expires', 'last used'], rows, 'There are no tokens.'),
-  ]);
+  context.output.answer({ tokens: list.map(tokenDocument) }, () =>
+    table(['token', 'name', 'scope', 'state', 'created', 'expires', 'last used'], rows, 'There are no tokens.'),
+  );
   return 0;
 }
 
@@ -37,14 +41,14 @@ export async function createToken(
   const scope = scopeSchema.safeParse(options.scope);
   if (!scope.success)
     throw new Failure('BAD_INPUT', `--scope is one of ${scopeSchema.options.join(', ')}, not "${options.scope}"`);
-  const expiresInHours = options.expires === undefined ? null : ageInHours(options.expires);
+  const expiresInHours = options.expires === undefined ? null : hours(options.expires);
   const { token, view } = await (await context.client()).createToken.mutate({
     name,
     scope: scope.data,
     expiresInHours,
   });
   context.output.note('The token is shown once; keep it in a file that only you can read:');
-  context.output.answer({ token, ...view }, () => [token]);
+  context.output.answer({ secret: token, token: tokenDocument(view) }, () => [token]);
   return 0;
 }
 
@@ -55,31 +59,23 @@ export async function createEnrollToken(
   options: { expires: string; replace?: boolean },
 ): Promise<number> {
   const client = await context.client();
-  const known = (await client.hosts.query({})).find((each) => each.environment === environment && each.host === host);
-  if (known !== undefined && options.replace !== true)
-    throw new Failure(
-      'CONFLICT',
-      `${environment}/${host} is enrolled, and ${known.state}: the token would replace its agent`,
-      {
-        remedy: 'Repeat with --replace when that agent is gone, or is this one enrolled anew.',
-      },
-    );
   const { token, view } = await client.createEnrollToken.mutate({
     environment,
     host,
-    expiresInHours: ageInHours(options.expires),
+    expiresInHours: hours(options.expires),
+    replace: options.replace === true,
   });
   context.output.note(`Write this token into a file (mode 0600) on ${environment}/${host}, then run there:`);
   context.output.note(
     `  lastgood agent enroll --config /etc/lastgood/agent.yaml --url ${context.url} --token-file FILE`,
   );
-  context.output.answer({ token, ...view }, () => [token]);
+  context.output.answer({ secret: token, token: tokenDocument(view) }, () => [token]);
   return 0;
 }
 
 export async function revokeToken(context: CommandContext, id: string): Promise<number> {
   const client = await context.client();
   const view = await client.revokeToken.mutate({ id: await tokenIdOf(client, id) });
-  context.output.answer(view, () => [`token ${view.id} (${view.name}) is revoked`]);
+  context.output.answer({ token: tokenDocument(view) }, () => [`token ${view.id} (${view.name}) is revoked`]);
   return 0;
 }

@@ -102,7 +102,7 @@ function linesOf(result: JobResult): string[] {
         `backup ${backup.backupId}${backup.state === 'suspect' ? ' (SUSPECT)' : ''}`,
         `  contents    ${backup.contents.map(({ name }) => safeText(name)).join(', ')}`,
         `  size        ${bytes(backup.producedBytes)}, stored as ${bytes(backup.storedBytes)}, read back and equal`,
-        `  goes back   to ${instant(backup.recoveryPoint)}`,
+        `  recovers to ${instant(backup.recoveryPoint)}`,
         `  took        ${duration(result.durationMs)}`,
         ...backup.warnings.flatMap((warning) => findingLines('warning', warning)),
       ];

@@ -1,5 +1,3 @@
-import { Failure } from '@lastgood/core';
-
 const STEPS = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'] as const;
 
 /** Bytes in decimal units, three digits: `1.53 GB`. */
@@ -33,7 +31,7 @@ export function duration(ms: number): string {
     .join(' ');
 }
 
-/** An instant with its offset, in the zone of whoever reads it. */
+/** An instant with its offset, in the zone of the reader. */
 export function instant(at: number | string): string {
   const date = new Date(at);
   if (Number.isNaN(date.getTime())) return '-';
@@ -46,20 +44,3 @@ export function instant(at: number | string): string {
 /** The same for tables: no seconds, and no minutes of the offset where there are none. */
 export const shortInstant = (at: number | string): string =>
   instant(at).replace(/:\d\d([+-]\d\d)(?::00|(:\d\d))$/, '$1$2');
-
-/** `90min`, `12h`, `30d`, `2w` in hours; BAD_INPUT for anything else, for a bare number leaves open what it counts. */
-export function ageInHours(text: string): number {
-  const found = /^(\d+(?:\.\d+)?)(min|h|d|w)$/.exec(text);
-  const amount = Number(found?.[1]);
-  if (found === null || !(amount > 0))
-    throw new Failure('BAD_INPUT', `"${text}" is no age: write it like 90min, 12h, 30d or 2w`);
-  return amount * { min: 1 / 60, h: 1, d: 24, w: 168 }[found[2] as 'min' | 'h' | 'd' | 'w'];
-}
-
-/** A whole number within bounds; BAD_INPUT names the option. */
-export function wholeNumber(option: string, text: string, least: number, most: number): number {
-  const value = Number(text);
-  if (!/^\d+$/.test(text) || value < least || value > most)
-    throw new Failure('BAD_INPUT', `${option} takes a whole number from ${least} to ${most}, not "${text}"`);
-  return value;
-}

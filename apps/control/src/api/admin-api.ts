@@ -23,6 +23,7 @@ export function createAdminApi(parts: ApiParts): AdminApi {
     targets: (input) => targets.list(input),
     status: (input) => status.list(input),
     backups: (input) => backups.list(input),
+    backup: (backupId) => backups.get(backupId),
     selectBackup: (input) => backups.select(input),
     hold: (input) => backups.hold(input),
     jobs: (input) => jobs.list(input),

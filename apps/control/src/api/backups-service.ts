@@ -6,7 +6,7 @@ import { rotationThatMayRemove } from '../dispatch/holds.ts';
 import { type ApiParts, auditChange } from './api-parts.ts';
 import { scopeOf } from './target-selection.ts';
 
-/** More backups of one target than this are not looked through. */
+/** At most this many backups are searched. */
 const MAX_SELECTED_FROM = 10_000;
 
 export class BackupsService {
@@ -27,9 +27,18 @@ export class BackupsService {
     return record;
   }
 
-  async list({ target, limit }: Parameters<AdminApi['backups']>[0]): Promise<BackupView[]> {
+  async list({ target, limit, atMs }: Parameters<AdminApi['backups']>[0]): Promise<BackupView[]> {
     const { backups } = this.#parts.catalog;
-    return (await backups.list(await scopeOf(this.#parts, target), limit)).map((record) => this.#view(record));
+    const records = await backups.list(
+      await scopeOf(this.#parts, target),
+      atMs === undefined ? limit : MAX_SELECTED_FROM,
+    );
+    const wanted = records.filter(({ summary }) => atMs === undefined || Date.parse(summary.recoveryPoint) <= atMs);
+    return wanted.slice(0, limit).map((record) => this.#view(record));
+  }
+
+  async get(backupId: string): Promise<BackupView> {
+    return this.#view(await this.#record(backupId));
   }
 
   /** The backup that `wanted` means. Throws NOT_FOUND when none fits, BAD_INPUT when it is unclear which one is meant. */
@@ -49,7 +58,7 @@ export class BackupsService {
       const rotation = held ? rotationThatMayRemove(ledger, backup.summary.target, backupId) : undefined;
       if (rotation !== undefined)
         throw new Failure('CONFLICT', `rotation ${rotation.jobId} may be removing this backup at this moment`, {
-          remedy: 'Wait for the rotation to end (`lastgood jobs`), then hold what is left.',
+          remedy: 'Wait for the rotation to end (`lastgood jobs list`), then hold what is left.',
         });
       return { ledger, value: this.#view({ ...backup, held }), changes };
     });

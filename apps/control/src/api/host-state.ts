@@ -6,4 +6,11 @@ export const isOnline = (registry: AgentRegistry, agentId: string): boolean =>
   registry.session(agentId)?.alive ?? false;
 
 export const hostStateOf = (registry: AgentRegistry, agent: AgentRecord): HostView['state'] =>
-  isOnline(registry, agent.agentId) ? 'online' : agent.lastSeenAt === null ? 'never' : 'offline';
+  // Two agents use a quarantined identity. Neither may connect, so when it was last seen says nothing.
+  agent.quarantinedAt !== null
+    ? 'quarantined'
+    : isOnline(registry, agent.agentId)
+      ? 'online'
+      : agent.lastSeenAt === null
+        ? 'never'
+        : 'offline';

@@ -1,10 +1,31 @@
 import { setImmediate } from 'node:timers/promises';
-import type { AdminApi, TargetStatus } from '@lastgood/protocol';
+import { compareStates, type RestoreMeasurement, type SharedFacts } from '@lastgood/core/objectives';
+import type { AdminApi, BackupSummary, TargetStatus } from '@lastgood/protocol';
+import type { Coverage } from '../catalog/backup-queries.ts';
+import type { LastAttempt, RestoreTime } from '../catalog/jobs.ts';
 import type { ApiParts } from './api-parts.ts';
-import { databaseStatuses } from './database-status.ts';
+import type { TargetRecords } from './database-facts.ts';
 import { hostStateOf } from './host-state.ts';
-import { selectTargets } from './target-selection.ts';
+import { type SelectedTarget, selectTargets } from './target-selection.ts';
 import { bareHostStatus, targetStatus } from './target-status.ts';
+
+/** The commands whose failed last attempt is a reason for the state of a target. */
+const WATCHED = ['backup', 'verify', 'rotate'];
+
+/** Without a fleet file no policy could select a target, so that none is missed. */
+const NO_OBJECTIVES = { rpoMs: null, rtoMs: null, restoreTestMs: null };
+
+const nameOf = ({ environment, host, target }: TargetStatus): string => `${environment}/${host}/${target ?? ''}`;
+
+/** Worst first, then by name. */
+const byState = (a: TargetStatus, b: TargetStatus): number =>
+  compareStates(a.state, b.state) || (nameOf(a) < nameOf(b) ? -1 : 1);
+
+/** A restore test of a backup with one database measures the restore of that database; one of several measures none of them. */
+function contentOf(time: RestoreTime, backup: BackupSummary | undefined): string | null {
+  const [only, ...others] = backup?.contents ?? [];
+  return time.database ?? (others.length === 0 ? (only?.name ?? null) : null);
+}
 
 export class StatusService {
   readonly #parts: ApiParts;
@@ -14,22 +35,85 @@ export class StatusService {
   }
 
   /** The status of the selected targets; of all targets, and of the hosts that have reported none, without a selector. */
-  async list({ target }: Parameters<AdminApi['status']>[0]): Promise<TargetStatus[]> {
-    const { catalog, registry } = this.#parts;
+  async list({ target, maxAgeMs }: Parameters<AdminApi['status']>[0]): Promise<TargetStatus[]> {
+    const { registry, clock } = this.#parts;
     const selected = await selectTargets(this.#parts, target);
     const statuses: TargetStatus[] = [];
-    for (const { agent, record } of selected) {
-      const { agentId } = agent;
-      const coverage = await catalog.backups.coverage(agentId, record.inventory.name);
-      const restoreTimes = await catalog.jobs.restoreTimes(agentId, record.inventory.name);
-      const databases = databaseStatuses(record.inventory, coverage, restoreTimes);
-      statuses.push(targetStatus(agent, hostStateOf(registry, agent), record.inventory, databases));
+    for (const each of selected) {
+      const { agent } = each;
+      const { records, attempts } = await this.#records(each);
+      const shared: SharedFacts = {
+        environment: agent.environment,
+        host: agent.host,
+        target: each.record.inventory.name,
+        objectives: NO_OBJECTIVES,
+        maxAgeMs: maxAgeMs ?? null,
+        requireStream: false,
+        streamState: null,
+        hostState: hostStateOf(registry, agent),
+        isReported: true,
+        failedAttempts: attempts.flatMap(({ command, at, failingSince, cause }) =>
+          failingSince === null ? [] : [{ command, atMs: at, sinceMs: failingSince, cause }],
+        ),
+        firstBackupDueMs: null,
+      };
+      statuses.push(targetStatus(agent, shared, records, clock.now()));
       // A fleet has many targets, and agents wait for their turn.
       await setImmediate();
     }
-    if (target !== undefined) return statuses;
-    const reported = new Set(selected.map(({ agent }) => agent.agentId));
-    const others = registry.list().filter(({ agent }) => !reported.has(agent.agentId));
-    return [...statuses, ...others.map(({ agent }) => bareHostStatus(agent, hostStateOf(registry, agent)))];
+    if (target === undefined) {
+      const reported = new Set(selected.map(({ agent }) => agent.agentId));
+      const others = registry.list().filter(({ agent }) => !reported.has(agent.agentId));
+      statuses.push(...others.map(({ agent }) => bareHostStatus(agent, hostStateOf(registry, agent))));
+    }
+    return statuses.sort(byState);
+  }
+
+  async #records({
+    agent,
+    record: { inventory },
+  }: SelectedTarget): Promise<{ records: TargetRecords; attempts: LastAttempt[] }> {
+    const { catalog } = this.#parts;
+    const { agentId, environment, host } = agent;
+    const { name, engine } = inventory;
+    const coverage = await catalog.backups.coverage(agentId, name);
+    const attempts = await catalog.jobs.lastAttempts(agentId, name, WATCHED);
+    const records = {
+      environment,
+      host,
+      inventory,
+      coverage,
+      measurements: await this.#measurements({ environment, host, target: name, engine }, agentId, coverage),
+      copies: await catalog.jobs.restoredCopies(agentId, name),
+      firstSeen: await catalog.targets.firstSeen(agentId, name),
+      lastBackupAt: attempts.find(({ command }) => command === 'backup')?.at ?? null,
+    };
+    return { records, attempts };
+  }
+
+  /** The restores and restore tests of a target. Of a backup that was removed the size is not known, so it gives no speed. */
+  async #measurements(
+    place: Pick<RestoreMeasurement, 'environment' | 'host' | 'target' | 'engine'>,
+    agentId: string,
+    coverage: readonly Coverage[],
+  ): Promise<RestoreMeasurement[]> {
+    const { backups, jobs } = this.#parts.catalog;
+    const times = await jobs.restoreTimes(agentId, place.target);
+    const known = await backups.summaries(times.map(({ backupId }) => backupId));
+    const method = coverage[0]?.newest.method ?? '';
+    return times.map((time) => {
+      const backup = known.get(time.backupId);
+      const content = contentOf(time, backup);
+      const bytes =
+        content === null ? backup?.producedBytes : backup?.contents.find(({ name }) => name === content)?.bytes;
+      return {
+        ...place,
+        method: backup?.method ?? method,
+        content,
+        bytes: bytes ?? 0,
+        durationMs: time.durationMs,
+        atMs: time.endedAt,
+      };
+    });
   }
 }

@@ -26,7 +26,7 @@ export class TargetsService {
         host: agent.host,
         online: isOnline(registry, agent.agentId),
         lastGood: found?.lastGood ?? null,
-        lastProven: found?.lastProven ?? null,
+        lastTested: found?.lastTested ?? null,
       };
     });
   }

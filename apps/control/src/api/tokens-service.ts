@@ -2,6 +2,7 @@ import { Failure } from '@lastgood/core';
 import type { AdminApi, TokenView } from '@lastgood/protocol';
 import type { TokenRecord } from '../catalog/tokens.ts';
 import { type ApiParts, auditChange } from './api-parts.ts';
+import { hostStateOf } from './host-state.ts';
 import { newToken } from './new-token.ts';
 
 const HOUR_MS = 3_600_000;
@@ -34,8 +35,15 @@ export class TokensService {
   }
 
   async createEnroll(input: Parameters<AdminApi['createEnrollToken']>[0]): Created {
-    const { catalog, clock } = this.#parts;
-    const { environment, host, expiresInHours } = input;
+    const { catalog, clock, registry } = this.#parts;
+    const { environment, host, expiresInHours, replace } = input;
+    const enrolled = registry.agentNamed(environment, host);
+    if (enrolled !== undefined && !replace)
+      throw new Failure(
+        'CONFLICT',
+        `${environment}/${host} is enrolled (${hostStateOf(registry, enrolled)}): the token would replace its agent`,
+        { remedy: 'Repeat with --replace if that agent is gone, or is this one enrolled again.' },
+      );
     const now = clock.now();
     const name = `${environment}/${host}`;
     const { token, record } = newToken(
@@ -53,7 +61,9 @@ export class TokensService {
     const { catalog, clock } = this.#parts;
     const known = (await catalog.tokens.list()).find((token) => token.id === id);
     if (known === undefined)
-      throw new Failure('NOT_FOUND', `there is no token ${id}`, { remedy: 'List the tokens with `lastgood tokens`.' });
+      throw new Failure('NOT_FOUND', `there is no token ${id}`, {
+        remedy: 'List the tokens with `lastgood tokens list`.',
+      });
     const at = clock.now();
     await catalog.commit([{ type: 'token.revoke', id, at }, auditChange(this.#parts, 'token.revoke', known.name, id)]);
     return viewOf({ ...known, revokedAt: known.revokedAt ?? at });

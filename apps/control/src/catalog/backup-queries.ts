@@ -1,5 +1,5 @@
 import type { BackupSummary } from '@lastgood/protocol';
-import { and, desc, eq, inArray, max } from 'drizzle-orm';
+import { and, desc, eq, inArray, max, min } from 'drizzle-orm';
 import type { Db, Scoped } from './db.ts';
 import * as schema from './schema.ts';
 
@@ -12,13 +12,18 @@ export interface NewestGood {
   readonly agentId: string;
   readonly target: string;
   readonly lastGood: BackupSummary;
-  readonly lastProven: BackupSummary | null;
+  readonly lastTested: BackupSummary | null;
 }
-/** The newest good backups of a target that hold one database. */
+/** The newest backups of a target that contain one database. */
 export interface Coverage {
   readonly database: string;
-  readonly lastGood: BackupSummary;
-  readonly lastProven: BackupSummary | null;
+  /** Whatever its state. */
+  readonly newest: BackupSummary;
+  readonly lastGood: BackupSummary | null;
+  /** The newest good one that passed a restore test. */
+  readonly lastTested: BackupSummary | null;
+  /** The oldest good one. */
+  readonly firstGood: BackupSummary | null;
 }
 export interface BackupQueries {
   get(backupId: string): Promise<BackupRecord | undefined>;
@@ -28,8 +33,10 @@ export interface BackupQueries {
   held(scope: Scoped): Promise<string[]>;
   /** The newest good backup of each target, and the newest good one that passed a restore test. */
   newestGood(scope: Scoped): Promise<NewestGood[]>;
-  /** The same for each database that good backups of one target hold. */
+  /** The newest backups of each database that backups of one target contain. */
   coverage(agentId: string, target: string): Promise<Coverage[]>;
+  /** The summaries of these backups, as far as the catalog has them. */
+  summaries(backupIds: readonly string[]): Promise<Map<string, BackupSummary>>;
 }
 
 const { backups, backupContents, holds } = schema;
@@ -80,14 +87,15 @@ function selectNewest(db: Db, scope: Scoped, restoreTested: boolean) {
   );
 }
 
-/** The newest good backup of a target for each database. Its summaries are read once each, however many databases they hold. */
-function selectNewestByDatabase(
+/** One backup of a target for each database, by its place in the sequence. */
+function selectByDatabase(
   db: Db,
   scope: Required<Scoped>,
-  restoreTested: boolean,
-): { database: string; backupId: string }[] {
-  return db
-    .select({ database: backupContents.name, backupId: backups.backupId, sequence: max(backups.sequence) })
+  wanted: { readonly which: typeof max | typeof min; readonly where: ReturnType<typeof and> },
+): Map<string, string> {
+  // SQLite guarantees that the other columns come from the row that holds the maximum or minimum.
+  const rows = db
+    .select({ database: backupContents.name, backupId: backups.backupId, sequence: wanted.which(backups.sequence) })
     .from(backupContents)
     .innerJoin(backups, eq(backups.backupId, backupContents.backupId))
     .where(
@@ -95,11 +103,12 @@ function selectNewestByDatabase(
         eq(backupContents.agentId, scope.agentId),
         eq(backupContents.target, scope.target),
         eq(backupContents.kind, 'database'),
-        goodOnes({}, restoreTested),
+        wanted.where,
       ),
     )
     .groupBy(backupContents.name)
     .all();
+  return new Map(rows.map(({ database, backupId }) => [database, backupId]));
 }
 
 const SUMMARY_ROWS = 500;
@@ -117,14 +126,28 @@ function selectSummaries(db: Db, ids: readonly string[]): Map<string, BackupSumm
   return summaries;
 }
 
+/** Each summary is read once, however many databases it contains. */
 function selectCoverage(db: Db, scope: Required<Scoped>): Coverage[] {
-  const good = selectNewestByDatabase(db, scope, false);
-  const tested = new Map(selectNewestByDatabase(db, scope, true).map((row) => [row.database, row.backupId]));
-  const summaries = selectSummaries(db, [...new Set([...good.map(({ backupId }) => backupId), ...tested.values()])]);
-  return good.flatMap(({ database, backupId }) => {
-    const lastGood = summaries.get(backupId);
-    const lastProven = summaries.get(tested.get(database) ?? '') ?? null;
-    return lastGood === undefined ? [] : [{ database, lastGood, lastProven }];
+  const newest = selectByDatabase(db, scope, { which: max, where: undefined });
+  const good = selectByDatabase(db, scope, { which: max, where: goodOnes({}, false) });
+  const tested = selectByDatabase(db, scope, { which: max, where: goodOnes({}, true) });
+  const first = selectByDatabase(db, scope, { which: min, where: goodOnes({}, false) });
+  const ids = [newest, good, tested, first].flatMap((each) => [...each.values()]);
+  const summaries = selectSummaries(db, [...new Set(ids)]);
+  const of = (backupId: string | undefined): BackupSummary | null => summaries.get(backupId ?? '') ?? null;
+  return [...newest].flatMap(([database, backupId]) => {
+    const summary = of(backupId);
+    if (summary === null) return [];
+    const [lastGood, lastTested, firstGood] = [good, tested, first].map((each) => of(each.get(database)));
+    return [
+      {
+        database,
+        newest: summary,
+        lastGood: lastGood ?? null,
+        lastTested: lastTested ?? null,
+        firstGood: firstGood ?? null,
+      },
+    ];
   });
 }
 
@@ -145,8 +168,9 @@ export const backupQueries = (db: Db): BackupQueries => ({
       agentId,
       target,
       lastGood: summary,
-      lastProven: tested.get(key)?.summary ?? null,
+      lastTested: tested.get(key)?.summary ?? null,
     }));
   },
   coverage: async (agentId, target) => selectCoverage(db, { agentId, target }),
+  summaries: async (backupIds) => selectSummaries(db, [...new Set(backupIds)]),
 });

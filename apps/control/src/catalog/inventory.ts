@@ -1,4 +1,4 @@
-import type { TargetInventory } from '@lastgood/protocol';
+import { LIMITS, type TargetInventory } from '@lastgood/protocol';
 import { and, eq } from 'drizzle-orm';
 import type { Appliers, Db, Scoped } from './db.ts';
 import * as schema from './schema.ts';
@@ -17,17 +17,54 @@ export type InventoryChange = {
 };
 export interface TargetQueries {
   list(scope: Scoped): Promise<TargetRecord[]>;
+  /** When each database that a target has was first reported. */
+  firstSeen(agentId: string, target: string): Promise<Map<string, number>>;
+}
+
+/** Notes new databases, and forgets those that a complete list of the server lacks: one of the same name would be a new one. */
+function saveDatabases(db: Db, agentId: string, { name: target, state, databases }: TargetInventory, at: number): void {
+  if (state !== 'ok') return;
+  const table = schema.targetDatabases;
+  const ofTarget = and(eq(table.agentId, agentId), eq(table.target, target));
+  const known = new Set(
+    db
+      .select({ name: table.name })
+      .from(table)
+      .where(ofTarget)
+      .all()
+      .map(({ name }) => name),
+  );
+  const present = new Set(databases.map(({ name }) => name));
+  for (const name of present)
+    if (!known.has(name)) db.insert(table).values({ agentId, target, name, firstSeenAt: at }).run();
+  if (databases.length >= LIMITS.inventoryDatabases) return;
+  for (const name of known)
+    if (!present.has(name))
+      db.delete(table)
+        .where(and(ofTarget, eq(table.name, name)))
+        .run();
 }
 
 export const inventoryAppliers: Appliers<InventoryChange> = {
   inventory: (db, { agentId, targets, seenAt }) => {
     db.delete(schema.targets).where(eq(schema.targets.agentId, agentId)).run();
-    for (const inventory of targets)
+    for (const inventory of targets) {
       db.insert(schema.targets).values({ agentId, name: inventory.name, inventory, seenAt }).run();
+      saveDatabases(db, agentId, inventory, seenAt);
+    }
   },
 };
 
 export const targetQueries = (db: Db): TargetQueries => ({
+  firstSeen: async (agentId, target) => {
+    const table = schema.targetDatabases;
+    const rows = db
+      .select({ name: table.name, at: table.firstSeenAt })
+      .from(table)
+      .where(and(eq(table.agentId, agentId), eq(table.target, target)))
+      .all();
+    return new Map(rows.map(({ name, at }) => [name, at]));
+  },
   list: async ({ agentId, target }) =>
     db
       .select()

@@ -1,6 +1,6 @@
 import { RESTORE_TEST_LEVEL } from '@lastgood/core';
 import { type ControlJob, jobResultSchema } from '@lastgood/protocol';
-import { and, desc, eq, inArray, isNotNull, lt, max, notExists } from 'drizzle-orm';
+import { and, desc, eq, gt, inArray, isNotNull, lt, max, min, notExists } from 'drizzle-orm';
 import type { Appliers, Db, Scoped } from './db.ts';
 import * as schema from './schema.ts';
 
@@ -14,12 +14,29 @@ export type JobChange =
   | { readonly type: 'job.create'; readonly record: JobRecord }
   /** Removes ended jobs whose time is over. */
   | { readonly type: 'job.forget'; readonly jobIds: readonly string[] };
-/** How long the newest restore of a database took, or the newest restore test of a backup. */
+/** How long the newest restore of a database from a backup took, or the newest restore test of a whole backup. */
 export interface RestoreTime {
+  /** Null for a restore test. */
   readonly database: string | null;
-  readonly backupId: string | null;
+  readonly backupId: string;
   readonly durationMs: number;
   readonly endedAt: number;
+}
+/** The newest ended job of a command, canceled ones aside. */
+export interface LastAttempt {
+  readonly command: string;
+  readonly at: number;
+  readonly succeeded: boolean;
+  /** The end of the first failed job since the last one that succeeded; null after a success. */
+  readonly failingSince: number | null;
+  /** The error code of a failed one. */
+  readonly cause: string | null;
+}
+/** A database that a restore made beside another one. */
+export interface RestoredCopy {
+  readonly name: string;
+  readonly of: string;
+  readonly jobId: string;
 }
 export interface JobQueries {
   get(jobId: string): Promise<JobRecord | undefined>;
@@ -31,6 +48,10 @@ export interface JobQueries {
   /** The ids of jobs whose end was recorded before that instant and whose backup, if any, is gone; the oldest first. */
   forgettable(before: number, limit: number): Promise<string[]>;
   restoreTimes(agentId: string, target: string): Promise<RestoreTime[]>;
+  /** The last attempt of each of these commands that was made. */
+  lastAttempts(agentId: string, target: string, commands: readonly string[]): Promise<LastAttempt[]>;
+  /** The databases that restores have made beside others, the newest restore first. */
+  restoredCopies(agentId: string, target: string): Promise<RestoredCopy[]>;
 }
 
 const { jobs, backups } = schema;
@@ -43,20 +64,21 @@ const recordOf = (row: typeof jobs.$inferSelect): JobRecord => ({
   idempotencyKey: row.idempotencyKey,
 });
 
-type RestoreColumns = Pick<typeof jobs.$inferSelect, 'restoreMs' | 'restoredDatabase' | 'testedBackupId'>;
+type RestoreColumns = Pick<typeof jobs.$inferSelect, 'restoreMs' | 'restoredDatabase' | 'restoredBackupId'>;
 
 /** What the end of a job says about the restore time. */
 function restoreColumnsOf(job: ControlJob): RestoreColumns {
-  const none = { restoreMs: null, restoredDatabase: null, testedBackupId: null };
+  const none = { restoreMs: null, restoredDatabase: null, restoredBackupId: null };
   const result = job.state === 'succeeded' ? jobResultSchema.safeParse(job.result).data : undefined;
-  if (result?.command === 'restore')
+  // Some tables of a database measure neither the database nor the backup.
+  if (result?.command === 'restore' && result.scope.kind !== 'tables')
     return {
-      ...none,
       restoreMs: result.durationMs,
       restoredDatabase: result.scope.kind === 'server' ? null : result.scope.database,
+      restoredBackupId: result.backupId,
     };
   if (result?.command === 'verify' && result.passed && result.reached >= RESTORE_TEST_LEVEL)
-    return { ...none, restoreMs: result.durationMs, testedBackupId: result.backupId };
+    return { ...none, restoreMs: result.durationMs, restoredBackupId: result.backupId };
   return none;
 }
 
@@ -85,6 +107,56 @@ export const jobAppliers: Appliers<JobChange> = {
         .run();
   },
 };
+
+const ATTEMPTED = ['succeeded', 'failed', 'expired', 'rejected'];
+
+function selectLastAttempt(db: Db, { agentId, target }: Required<Scoped>, command: string): LastAttempt[] {
+  const ofCommand = and(eq(jobs.agentId, agentId), eq(jobs.target, target), eq(jobs.command, command));
+  const [last] = db
+    .select()
+    .from(jobs)
+    .where(and(ofCommand, inArray(jobs.state, ATTEMPTED), isNotNull(jobs.endedAt)))
+    .orderBy(desc(jobs.endedAt))
+    .limit(1)
+    .all();
+  if (last === undefined || last.endedAt === null) return [];
+  const at = last.endedAt;
+  if (last.state === 'succeeded') return [{ command, at, succeeded: true, failingSince: null, cause: null }];
+  const success = db
+    .select({ at: max(jobs.endedAt) })
+    .from(jobs)
+    .where(and(ofCommand, eq(jobs.state, 'succeeded')))
+    .all()[0];
+  const [failure] = db
+    .select({ at: min(jobs.endedAt) })
+    .from(jobs)
+    .where(and(ofCommand, inArray(jobs.state, ATTEMPTED), gt(jobs.endedAt, success?.at ?? 0)))
+    .all();
+  const cause = recordOf(last).job.error?.code ?? null;
+  return [{ command, at, succeeded: false, failingSince: failure?.at ?? at, cause }];
+}
+
+const MAX_COPIES = 500;
+
+function selectCopies(db: Db, { agentId, target }: Required<Scoped>): RestoredCopy[] {
+  const rows = db
+    .select()
+    .from(jobs)
+    .where(
+      and(eq(jobs.agentId, agentId), eq(jobs.target, target), eq(jobs.command, 'restore'), eq(jobs.state, 'succeeded')),
+    )
+    .orderBy(desc(jobs.endedAt))
+    .limit(MAX_COPIES)
+    .all();
+  return rows.flatMap((row) => {
+    const { job } = recordOf(row);
+    const result = jobResultSchema.safeParse(job.result).data;
+    if (result?.command !== 'restore' || result.scope.kind !== 'database') return [];
+    const { database } = result.scope;
+    const isBeside = job.spec.command === 'restore' && job.spec.request.into.way === 'new';
+    return isBeside && result.into !== database ? [{ name: result.into, of: database, jobId: job.jobId }] : [];
+  });
+}
 
 export const jobQueries = (db: Db): JobQueries => ({
   get: async (jobId) => db.select().from(jobs).where(eq(jobs.jobId, jobId)).all().map(recordOf)[0],
@@ -133,15 +205,20 @@ export const jobQueries = (db: Db): JobQueries => ({
     db
       .select({
         database: jobs.restoredDatabase,
-        backupId: jobs.testedBackupId,
+        backupId: jobs.restoredBackupId,
         durationMs: jobs.restoreMs,
         endedAt: max(jobs.endedAt),
       })
       .from(jobs)
       .where(and(eq(jobs.agentId, agentId), eq(jobs.target, target), isNotNull(jobs.restoreMs)))
-      .groupBy(jobs.restoredDatabase, jobs.testedBackupId)
+      .groupBy(jobs.restoredDatabase, jobs.restoredBackupId)
       .all()
-      .flatMap(({ durationMs, endedAt, ...of }) =>
-        durationMs === null || endedAt === null ? [] : [{ ...of, durationMs, endedAt }],
+      .flatMap(({ durationMs, endedAt, backupId, database }) =>
+        durationMs === null || endedAt === null || backupId === null
+          ? []
+          : [{ database, backupId, durationMs, endedAt }],
       ),
+  lastAttempts: async (agentId, target, commands) =>
+    commands.flatMap((command) => selectLastAttempt(db, { agentId, target }, command)),
+  restoredCopies: async (agentId, target) => selectCopies(db, { agentId, target }),
 });

@@ -47,18 +47,19 @@ export const jobs = sqliteTable(
     endedAt: integer('ended_at'),
     /** When the end was recorded here, by the clock of the control plane; `endedAt` is by the clock of the host. */
     endRecordedAt: integer('end_recorded_at'),
-    /** How long a restore took, or a restore test that passed; null for all other jobs. */
+    /** The duration of a restore, or of a restore test that passed; null for all other jobs. */
     restoreMs: integer('restore_ms'),
     /** The database that was restored. */
     restoredDatabase: text('restored_database'),
-    /** The backup that passed a restore test. */
-    testedBackupId: text('tested_backup_id'),
+    /** The backup that was restored, or passed a restore test. */
+    restoredBackupId: text('restored_backup_id'),
     /** The job as the delivery ledger knows it. */
     job: json<unknown>('job').notNull(),
   },
   (table) => [
     index('jobs_agent').on(table.agentId, table.createdAt),
     index('jobs_created').on(table.createdAt),
+    index('jobs_attempts').on(table.agentId, table.target, table.command, table.endedAt),
     index('jobs_open').on(table.agentId).where(isNull(table.endedAt)),
     index('jobs_ended').on(table.endRecordedAt),
     index('jobs_restores').on(table.agentId, table.target, table.endedAt).where(isNotNull(table.restoreMs)),
@@ -81,6 +82,18 @@ export const targets = sqliteTable(
     seenAt: integer('seen_at').notNull(),
   },
   (table) => [primaryKey({ columns: [table.agentId, table.name] })],
+);
+
+/** When a target first reported each of the databases that it has. */
+export const targetDatabases = sqliteTable(
+  'target_databases',
+  {
+    agentId: text('agent_id').notNull(),
+    target: text('target').notNull(),
+    name: text('name').notNull(),
+    firstSeenAt: integer('first_seen_at').notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.agentId, table.target, table.name] })],
 );
 
 export const backups = sqliteTable(

@@ -20,6 +20,6 @@ export function assertQueueCapacity(ledger: ControlLedger, { environment, host }
   const bytes = waiting.reduce((sum, job) => sum + sizeOf(job.spec) + JOB_OVERHEAD_BYTES, size);
   if (bytes > MAX_WAITING_BYTES)
     throw new Failure('CONFLICT', `${waiting.length} jobs already wait for ${environment}/${host}`, {
-      remedy: 'Wait until they have ended, or cancel some (`lastgood jobs`, `lastgood job cancel`).',
+      remedy: 'Wait until they have ended, or cancel some (`lastgood jobs list`, `lastgood jobs cancel`).',
     });
 }

@@ -133,7 +133,7 @@ export class ControlHarness implements AsyncDisposable {
   }
 
   async enrollToken(host: string, environment = 'test', expiresInHours = 1): Promise<string> {
-    return (await this.admin().createEnrollToken.mutate({ environment, host, expiresInHours })).token;
+    return (await this.admin().createEnrollToken.mutate({ environment, host, expiresInHours, replace: true })).token;
   }
   async postEnrol(body: unknown): Promise<Answer> {
     const response = await fetch(`${this.url}/enroll`, {

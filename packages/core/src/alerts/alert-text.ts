@@ -1,4 +1,4 @@
-import { formatDuration } from '../config-file/duration.ts';
+import { formatDuration } from '../duration.ts';
 import { ALERTS } from './codes.ts';
 import { type AlertCondition, subjectName } from './condition.ts';
 

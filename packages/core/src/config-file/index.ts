@@ -1,2 +1,2 @@
-export * from './duration.ts';
+export * from '../duration.ts';
 export * from './yaml-text.ts';

@@ -1,4 +1,4 @@
-import { formatDuration } from '../config-file/duration.ts';
+import { formatDuration } from '../duration.ts';
 
 /** `error`: the file is not applied. `warning`: it is, and this is shown. */
 export type ProblemSeverity = 'error' | 'warning';

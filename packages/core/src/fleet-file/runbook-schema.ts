@@ -1,6 +1,6 @@
 import { databaseNameSchema, instantSchema, nameSchema } from '@lastgood/protocol';
 import { z } from 'zod';
-import { durationSchema } from '../config-file/duration.ts';
+import { durationSchema } from '../duration.ts';
 import { scheduleShape } from './schedule-schema.ts';
 
 const PART = '[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?';

@@ -1,6 +1,6 @@
 import { nameSchema } from '@lastgood/protocol';
 import { z } from 'zod';
-import { durationSchema } from '../config-file/duration.ts';
+import { durationSchema } from '../duration.ts';
 import { checkCron, isTimezone } from '../schedules/cron.ts';
 
 /** Whether an expression fires does not depend on the zone, and every one that fires at all has fired since 1970. */

@@ -1,7 +1,7 @@
 import { databaseNameSchema, nameSchema } from '@lastgood/protocol';
 import { z } from 'zod';
 import { ALERT_CODES } from '../alerts/codes.ts';
-import { durationSchema } from '../config-file/duration.ts';
+import { durationSchema } from '../duration.ts';
 import { runbookSchema } from './runbook-schema.ts';
 import { scheduleShape, timezoneSchema } from './schedule-schema.ts';
 

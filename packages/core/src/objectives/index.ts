@@ -1,4 +1,6 @@
+export * from './database-status.ts';
 export * from './restore-time.ts';
 export * from './rollup.ts';
+export * from './status-findings.ts';
 export * from './target-status.ts';
 export * from './verification-sweep.ts';

@@ -5,6 +5,8 @@ export interface RestoreMeasurement {
   readonly target: string;
   readonly engine: string;
   readonly method: string;
+  /** The database that was restored; null for a whole backup. */
+  readonly content: string | null;
   /** What was restored, as produced: before compression and encryption. */
   readonly bytes: number;
   readonly durationMs: number;
@@ -17,13 +19,15 @@ export type RestoreTime =
   | { readonly basis: 'estimated'; readonly ms: number }
   | { readonly basis: 'unknown' };
 
-/** What a restore of a target would have to restore now: its newest good backup. */
+/** What a restore would have to restore now: the newest good backup of a target, or one database of it. */
 export interface RestoreSubject {
   readonly environment: string;
   readonly host: string;
   readonly target: string;
   readonly engine: string;
   readonly method: string;
+  /** The database; null for the whole backup. */
+  readonly content: string | null;
   readonly bytes: number;
 }
 
@@ -46,14 +50,16 @@ function medianSpeed(all: readonly RestoreMeasurement[]): number | undefined {
 }
 
 /**
- * How long a restore of a target takes: as long as the last one of this target did. Without one, estimated from the size of its backup
- * and the speed of the same engine and method on the same host, or else in the whole fleet.
+ * How long a restore takes: as long as the last one of the same database (or whole target) did. Without one, estimated from the size in
+ * the backup and the speed of the same engine and method on the same host, or else in the whole fleet.
  */
 export function restoreTimeOf(subject: RestoreSubject, measurements: readonly RestoreMeasurement[]): RestoreTime {
   const onHost = measurements.filter(
     ({ environment, host }) => environment === subject.environment && host === subject.host,
   );
-  const [own] = newestFirst(onHost.filter(({ target }) => target === subject.target));
+  const [own] = newestFirst(
+    onHost.filter(({ target, content }) => target === subject.target && content === subject.content),
+  );
   if (own !== undefined) return { basis: 'measured', ms: own.durationMs, atMs: own.atMs };
   const isSimilar = ({ engine, method }: RestoreMeasurement): boolean =>
     engine === subject.engine && method === subject.method;

@@ -11,6 +11,15 @@ export type TargetState = (typeof TARGET_STATES)[number];
 /** Above this share of an objective a target is at risk. */
 export const AT_RISK_SHARE = 0.8;
 
+/** The last attempt of a command failed, and so did every attempt since `sinceMs`. */
+export interface FailedAttempt {
+  readonly command: string;
+  readonly atMs: number;
+  readonly sinceMs: number;
+  /** The error code; null when none was reported. */
+  readonly cause: string | null;
+}
+
 export interface TargetFacts {
   readonly environment: string;
   readonly host: string;
@@ -21,12 +30,19 @@ export interface TargetFacts {
     readonly rtoMs: number | null;
     readonly restoreTestMs: number | null;
   } | null;
+  /** The largest exposure that the caller accepts, whatever the objectives are; null accepts any. */
+  readonly maxAgeMs: number | null;
   readonly requireStream: boolean;
   readonly hostState: 'online' | 'offline' | 'never' | 'quarantined';
   /** False when its agent has never reported it to this catalog. */
   readonly isReported: boolean;
   /** The newest instant that a good backup or the log stream can bring back. */
-  readonly recoveryPoint: { readonly atMs: number; readonly from: 'backup' | 'stream' } | null;
+  readonly recoveryPoint: {
+    readonly atMs: number;
+    readonly from: 'backup' | 'stream';
+    /** The backup of this instant, or the one from which the stream is replayed. */
+    readonly backupId: string;
+  } | null;
   /** The newest backup of all, whatever its state. */
   readonly newestBackup: {
     readonly backupId: string;
@@ -35,12 +51,10 @@ export interface TargetFacts {
   } | null;
   /** When the first good backup was taken; null without one. */
   readonly firstBackupMs: number | null;
-  readonly lastAttempt: {
-    readonly atMs: number;
-    readonly succeeded: boolean;
-    /** The error code of a failed one. */
-    readonly code: string | null;
-  } | null;
+  /** When the last backup was attempted, whatever its outcome; null without an attempt. */
+  readonly lastAttemptMs: number | null;
+  /** The commands whose last attempt failed. */
+  readonly failedAttempts: readonly FailedAttempt[];
   /** The latest start of its first scheduled backup; null without a schedule. */
   readonly firstBackupDueMs: number | null;
   readonly streamState: 'running' | 'stopped' | 'gap' | null;
@@ -53,6 +67,7 @@ export interface TargetFacts {
 export type StatusReason =
   | { readonly code: 'not_reported' | 'no_recovery_point' | 'no_policy' | 'first_backup_pending' }
   | { readonly code: 'host_offline' | 'host_never_connected' | 'host_quarantined' }
+  | { readonly code: 'max_age_exceeded'; readonly exposureMs: number; readonly maxAgeMs: number }
   | { readonly code: 'rpo_missed' | 'rpo_at_risk'; readonly exposureMs: number; readonly rpoMs: number }
   | {
       readonly code: 'rto_missed' | 'rto_at_risk';
@@ -66,7 +81,10 @@ export type StatusReason =
       readonly code: 'newest_backup_bad' | 'newest_backup_missing' | 'newest_backup_suspect';
       readonly backupId: string;
     }
-  | { readonly code: 'last_attempt_failed'; readonly atMs: number; readonly cause: string | null }
+  /** No policy sets how old a restore test may be, and the recovery point itself was not restore-tested. */
+  | { readonly code: 'never_restore_tested'; readonly backupId: string }
+  | { readonly code: 'restore_test_of_older_backup'; readonly backupId: string; readonly testedBackupId: string }
+  | ({ readonly code: 'last_attempt_failed' } & FailedAttempt)
   | { readonly code: 'stream_stopped' | 'stream_gap' };
 
 export interface TargetStatus {
@@ -85,13 +103,15 @@ export interface TargetStatus {
   readonly worstShare: number | null;
 }
 
-function stateOf(reason: StatusReason): TargetState {
+/** The state to which a reason alone lowers a target. */
+export function stateOf(reason: StatusReason): TargetState {
   switch (reason.code) {
     case 'no_recovery_point':
       return 'none';
     case 'not_reported':
     case 'host_never_connected':
       return 'unknown';
+    case 'max_age_exceeded':
     case 'rpo_missed':
     case 'rto_missed':
       return 'missed';
@@ -104,6 +124,8 @@ function stateOf(reason: StatusReason): TargetState {
     case 'rto_at_risk':
     case 'restore_test_missing':
     case 'restore_test_stale':
+    case 'never_restore_tested':
+    case 'restore_test_of_older_backup':
     case 'newest_backup_bad':
     case 'newest_backup_missing':
     case 'newest_backup_suspect':
@@ -115,6 +137,8 @@ function stateOf(reason: StatusReason): TargetState {
 }
 
 const rank = (state: TargetState): number => TARGET_STATES.indexOf(state);
+/** Orders states, the worst first. */
+export const compareStates = (a: TargetState, b: TargetState): number => rank(a) - rank(b);
 export const worstState = (states: readonly TargetState[]): TargetState =>
   TARGET_STATES[Math.min(...states.map(rank))] ?? 'protected';
 
@@ -130,6 +154,14 @@ function judgeRpo(facts: TargetFacts, nowMs: number): StatusReason[] {
   return exposureMs > rpoMs * AT_RISK_SHARE ? [{ code: 'rpo_at_risk', exposureMs, rpoMs }] : [];
 }
 
+function judgeMaxAge(facts: TargetFacts, nowMs: number): StatusReason[] {
+  const { maxAgeMs } = facts;
+  const exposureMs = exposureOf(facts, nowMs);
+  return maxAgeMs === null || exposureMs === null || exposureMs <= maxAgeMs
+    ? []
+    : [{ code: 'max_age_exceeded', exposureMs, maxAgeMs }];
+}
+
 function judgeRto({ objectives, restoreTime }: TargetFacts): StatusReason[] {
   const rtoMs = objectives?.rtoMs ?? null;
   if (rtoMs === null || restoreTime.basis === 'unknown') return [];
@@ -138,10 +170,19 @@ function judgeRto({ objectives, restoreTime }: TargetFacts): StatusReason[] {
   return restoreTime.ms > rtoMs * AT_RISK_SHARE ? [{ code: 'rto_at_risk', ...reason }] : [];
 }
 
+/** Without a policy that sets an age, only a restore test of the recovery point itself shows that it can be restored. */
+function judgeTestedBackup({ recoveryPoint, restoreTest }: TargetFacts): StatusReason[] {
+  if (recoveryPoint === null || restoreTest?.backupId === recoveryPoint.backupId) return [];
+  const { backupId } = recoveryPoint;
+  if (restoreTest === null) return [{ code: 'never_restore_tested', backupId }];
+  return [{ code: 'restore_test_of_older_backup', backupId, testedBackupId: restoreTest.backupId }];
+}
+
 /** A restore test is due from the first good backup on: a new target has the time that the policy gives. */
-function judgeRestoreTest({ objectives, restoreTest, firstBackupMs }: TargetFacts, nowMs: number): StatusReason[] {
+function judgeRestoreTest(facts: TargetFacts, nowMs: number): StatusReason[] {
+  const { objectives, restoreTest, firstBackupMs } = facts;
   const maxAgeMs = objectives?.restoreTestMs ?? null;
-  if (maxAgeMs === null) return [];
+  if (maxAgeMs === null) return judgeTestedBackup(facts);
   if (restoreTest !== null) {
     const ageMs = nowMs - restoreTest.atMs;
     return ageMs > maxAgeMs ? [{ code: 'restore_test_stale', ageMs, maxAgeMs }] : [];
@@ -149,16 +190,15 @@ function judgeRestoreTest({ objectives, restoreTest, firstBackupMs }: TargetFact
   return firstBackupMs !== null && nowMs - firstBackupMs > maxAgeMs ? [{ code: 'restore_test_missing', maxAgeMs }] : [];
 }
 
-function judgeBackups({ newestBackup, lastAttempt }: TargetFacts): StatusReason[] {
-  const reasons: StatusReason[] = [];
-  if (newestBackup !== null && newestBackup.state !== 'good')
-    reasons.push({ code: `newest_backup_${newestBackup.state}`, backupId: newestBackup.backupId });
-  if (lastAttempt !== null && !lastAttempt.succeeded)
-    reasons.push({ code: 'last_attempt_failed', atMs: lastAttempt.atMs, cause: lastAttempt.code });
-  return reasons;
-}
+const judgeNewestBackup = ({ newestBackup }: TargetFacts): StatusReason[] =>
+  newestBackup === null || newestBackup.state === 'good'
+    ? []
+    : [{ code: `newest_backup_${newestBackup.state}`, backupId: newestBackup.backupId }];
 
-function judgeHost({ hostState }: TargetFacts): StatusReason[] {
+const judgeAttempts = ({ failedAttempts }: Pick<TargetFacts, 'failedAttempts'>): StatusReason[] =>
+  failedAttempts.map((attempt) => ({ code: 'last_attempt_failed', ...attempt }));
+
+function judgeHost({ hostState }: Pick<TargetFacts, 'hostState'>): StatusReason[] {
   switch (hostState) {
     case 'online':
       return [];
@@ -171,17 +211,20 @@ function judgeHost({ hostState }: TargetFacts): StatusReason[] {
   }
 }
 
-function judgeStream({ requireStream, streamState }: TargetFacts): StatusReason[] {
+function judgeStream({
+  requireStream,
+  streamState,
+}: Pick<TargetFacts, 'requireStream' | 'streamState'>): StatusReason[] {
   if (streamState === 'gap') return [{ code: 'stream_gap' }];
   return requireStream && streamState !== 'running' ? [{ code: 'stream_stopped' }] : [];
 }
 
 function judgeRecoveryPoint(
-  { recoveryPoint, firstBackupDueMs, lastAttempt }: TargetFacts,
+  { recoveryPoint, firstBackupDueMs, lastAttemptMs }: TargetFacts,
   nowMs: number,
 ): StatusReason[] {
   if (recoveryPoint !== null) return [];
-  const isPending = firstBackupDueMs !== null && nowMs <= firstBackupDueMs && lastAttempt === null;
+  const isPending = firstBackupDueMs !== null && nowMs <= firstBackupDueMs && lastAttemptMs === null;
   return [{ code: isPending ? 'first_backup_pending' : 'no_recovery_point' }];
 }
 
@@ -194,6 +237,38 @@ function worstShareOf(facts: TargetFacts, nowMs: number): number | null {
   ].filter((share) => share !== null);
   return shares.length === 0 ? null : Math.max(...shares);
 }
+
+/** The reasons that follow from what can be restored of a target, or of one database of it. */
+export function judgeProtection(facts: TargetFacts, nowMs: number): StatusReason[] {
+  return [
+    ...judgeRecoveryPoint(facts, nowMs),
+    ...judgeMaxAge(facts, nowMs),
+    ...judgeRpo(facts, nowMs),
+    ...judgeRto(facts),
+    ...judgeNewestBackup(facts),
+    ...judgeRestoreTest(facts, nowMs),
+  ];
+}
+
+type SurroundingFacts = Pick<
+  TargetFacts,
+  'isReported' | 'hostState' | 'failedAttempts' | 'requireStream' | 'streamState' | 'objectives'
+>;
+
+/** The reasons that concern a target as a whole: its host, its jobs, its log stream and its policy. */
+export function judgeSurroundings(facts: SurroundingFacts): StatusReason[] {
+  return [
+    ...(facts.isReported ? [] : [{ code: 'not_reported' as const }]),
+    ...judgeHost(facts),
+    ...judgeAttempts(facts),
+    ...judgeStream(facts),
+    ...(facts.objectives === null ? [{ code: 'no_policy' as const }] : []),
+  ];
+}
+
+/** The reasons with the worst first. */
+export const worstFirst = (reasons: readonly StatusReason[]): StatusReason[] =>
+  reasons.toSorted((a, b) => rank(stateOf(a)) - rank(stateOf(b)));
 
 /** The state of a target, its numbers, and every reason for it. Judges elapsed time only, never the number of runs. */
 export function evaluateTarget(facts: TargetFacts, nowMs: number): TargetStatus {
@@ -211,27 +286,17 @@ export function evaluateTarget(facts: TargetFacts, nowMs: number): TargetStatus 
       worstShare: null,
     };
   }
-  const staleness = judgeRestoreTest(facts, nowMs);
-  const reasons: StatusReason[] = [
-    ...judgeRecoveryPoint(facts, nowMs),
-    ...judgeRpo(facts, nowMs),
-    ...judgeRto(facts),
-    ...judgeHost(facts),
-    ...judgeBackups(facts),
-    ...judgeStream(facts),
-    ...staleness,
-    ...(facts.objectives === null ? [{ code: 'no_policy' as const }] : []),
-  ];
+  const reasons = worstFirst([...judgeProtection(facts, nowMs), ...judgeSurroundings(facts)]);
   return {
     ...common,
     state: worstState(reasons.map(stateOf)),
-    reasons: reasons.toSorted((a, b) => rank(stateOf(a)) - rank(stateOf(b))),
+    reasons,
     recoveryPoint: facts.recoveryPoint,
     exposureMs: exposureOf(facts, nowMs),
     restoreTest:
       restoreTest === null
         ? null
-        : { ...restoreTest, isStale: staleness.some(({ code }) => code === 'restore_test_stale') },
+        : { ...restoreTest, isStale: reasons.some(({ code }) => code === 'restore_test_stale') },
     worstShare: worstShareOf(facts, nowMs),
   };
 }

@@ -94,7 +94,7 @@ export interface BackupQuery {
 }
 
 function notFound({ target, wanted, content }: BackupQuery): Failure {
-  const remedy = `List them with \`lastgood backups ${target}\`.`;
+  const remedy = `List them with \`lastgood backups list ${target}\`.`;
   if (wanted.type === 'id') return new Failure('NOT_FOUND', `target ${target} has no backup with this id`, { remedy });
   const of = content === null ? '' : ` of database "${content}"`;
   const until = wanted.type === 'at' ? ` at or before ${new Date(wanted.atMs).toISOString()}` : '';

@@ -63,7 +63,7 @@ const cases: Case[] = [
       ...withStatus({
         recoveryPoint: null,
         newestBackup: null,
-        lastAttempt: null,
+        lastAttemptMs: null,
         firstBackupDueMs: NOW + 1,
         firstBackupMs: null,
         restoreTest: null,
@@ -130,8 +130,8 @@ const cases: Case[] = [
   {
     code: 'rpo_missed',
     when: 'the exposure is above the RPO',
-    bad: ofTarget(withStatus({ recoveryPoint: { atMs: NOW - 30 * HOUR, from: 'backup' } })),
-    good: ofTarget(withStatus({ recoveryPoint: { atMs: NOW - 24 * HOUR, from: 'backup' } })),
+    bad: ofTarget(withStatus({ recoveryPoint: { atMs: NOW - 30 * HOUR, from: 'backup', backupId: 'b2' } })),
+    good: ofTarget(withStatus({ recoveryPoint: { atMs: NOW - 24 * HOUR, from: 'backup', backupId: 'b2' } })),
     text: 'prod/db-1/postgres: more data would be lost than the RPO allows (1d6h of data would be lost, RPO 1d)',
   },
   {

@@ -8,7 +8,7 @@ import {
 } from '../../src/objectives/index.ts';
 import { DAY, HOUR, NOW, status } from './support.ts';
 
-const at = (ageMs: number) => ({ recoveryPoint: { atMs: NOW - ageMs, from: 'backup' as const } });
+const at = (ageMs: number) => ({ recoveryPoint: { atMs: NOW - ageMs, from: 'backup' as const, backupId: 'b2' } });
 
 describe('a list of targets', () => {
   test('begins with the worst state, then with the one that is closest to its objective, then by name', () => {
@@ -74,6 +74,7 @@ describe('the restore time', () => {
     target: 'shop',
     engine: 'postgres',
     method: 'logical',
+    content: null,
     bytes: 100 * MIB,
   };
   const measured = (more: Partial<RestoreMeasurement>): RestoreMeasurement => ({

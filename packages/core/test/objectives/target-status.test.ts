@@ -3,7 +3,14 @@ import { describe, expect, test } from 'vitest';
 import { failsAt, nagiosCode, TARGET_STATES, type TargetFacts, type TargetState } from '../../src/objectives/index.ts';
 import { DAY, HOUR, NOW, short, status } from './support.ts';
 
-const point = (ageMs: number, from: 'backup' | 'stream' = 'backup') => ({ recoveryPoint: { atMs: NOW - ageMs, from } });
+const point = (ageMs: number, from: 'backup' | 'stream' = 'backup') => ({
+  recoveryPoint: { atMs: NOW - ageMs, from, backupId: 'b2' },
+});
+const failed = (command = 'backup') => ({
+  failedAttempts: [{ command, atMs: NOW - HOUR, sinceMs: NOW - DAY, cause: 'NO_SPACE' }],
+});
+const tested = { restoreTest: { atMs: NOW - HOUR, level: 6, backupId: 'b2' } };
+const noObjectives = { objectives: { rpoMs: null, rtoMs: null, restoreTestMs: null } };
 
 test('a target that meets its objectives is protected, with its three numbers', () => {
   expect(status()).toEqual({
@@ -12,7 +19,7 @@ test('a target that meets its objectives is protected, with its three numbers', 
     target: 'postgres',
     state: 'protected',
     reasons: [],
-    recoveryPoint: { atMs: NOW - HOUR, from: 'backup' },
+    recoveryPoint: { atMs: NOW - HOUR, from: 'backup', backupId: 'b2' },
     exposureMs: HOUR,
     restoreTime: { basis: 'measured', ms: HOUR, atMs: NOW - DAY },
     restoreTest: { atMs: NOW - DAY, level: 6, backupId: 'b1', isStale: false },
@@ -37,7 +44,7 @@ describe('the state', () => {
       {
         recoveryPoint: null,
         newestBackup: null,
-        lastAttempt: null,
+        lastAttemptMs: null,
         firstBackupDueMs: NOW,
         firstBackupMs: null,
         restoreTest: null,
@@ -50,7 +57,7 @@ describe('the state', () => {
       {
         recoveryPoint: null,
         newestBackup: null,
-        lastAttempt: null,
+        lastAttemptMs: null,
         firstBackupDueMs: NOW - 1,
         firstBackupMs: null,
         restoreTest: null,
@@ -62,7 +69,8 @@ describe('the state', () => {
       {
         recoveryPoint: null,
         newestBackup: null,
-        lastAttempt: { atMs: NOW, succeeded: false, code: 'NO_SPACE' },
+        lastAttemptMs: NOW - HOUR,
+        ...failed(),
         firstBackupDueMs: NOW + HOUR,
       },
       'none no_recovery_point last_attempt_failed',
@@ -94,11 +102,7 @@ describe('the state', () => {
       { newestBackup: { backupId: 'b', atMs: NOW, state: 'suspect' } },
       'at_risk newest_backup_suspect',
     ],
-    [
-      'when the last attempt failed',
-      { lastAttempt: { atMs: NOW, succeeded: false, code: 'NO_SPACE' } },
-      'at_risk last_attempt_failed',
-    ],
+    ['when the last attempt failed', failed(), 'at_risk last_attempt_failed'],
     [
       'when a restore takes longer than the RTO',
       { restoreTime: { basis: 'measured', ms: 5 * HOUR, atMs: NOW } },
@@ -117,13 +121,11 @@ describe('the state', () => {
     ],
     ['when there was no restore test', { restoreTest: null }, 'at_risk restore_test_missing'],
     ['when it is too new for a restore test', { restoreTest: null, firstBackupMs: NOW - DAY }, 'protected'],
-    ['when no policy selects it', { objectives: null }, 'at_risk no_policy'],
+    ['when no policy selects it', { objectives: null, ...tested }, 'at_risk no_policy'],
     ['without policy and backup', { objectives: null, recoveryPoint: null }, 'none no_recovery_point no_policy'],
-    [
-      'without objectives',
-      { objectives: { rpoMs: null, rtoMs: null, restoreTestMs: null }, ...point(90 * DAY) },
-      'protected',
-    ],
+    ['without objectives', { ...noObjectives, ...tested, ...point(90 * DAY) }, 'protected'],
+    ['at the accepted age', { ...point(HOUR), maxAgeMs: HOUR }, 'protected'],
+    ['above the accepted age', { ...point(HOUR + 1), maxAgeMs: HOUR }, 'missed max_age_exceeded'],
     [
       'when its required stream does not run',
       { requireStream: true, streamState: 'stopped' },
@@ -135,12 +137,24 @@ describe('the state', () => {
     expect(short(status(more))).toBe(expected);
   });
 
+  test.for<[string, Partial<TargetFacts>, string]>([
+    ['of the recovery point', tested, 'protected'],
+    ['of an older backup', {}, 'at_risk restore_test_of_older_backup'],
+    ['that never took place', { restoreTest: null }, 'at_risk never_restore_tested'],
+    ['without a recovery point', { recoveryPoint: null, restoreTest: null }, 'none no_recovery_point'],
+  ])('op-2.3: without a policy for restore tests, a test %s', ([, more, expected]) => {
+    expect(short(status({ ...noObjectives, ...more }))).toBe(expected);
+  });
+
+  test('op-2.2: every command whose last attempt failed is a reason', () => {
+    const attempts = [...failed().failedAttempts, ...failed('verify').failedAttempts];
+    expect(short(status({ failedAttempts: attempts }))).toBe('at_risk last_attempt_failed last_attempt_failed');
+  });
+
   test('says why, with the numbers', () => {
-    expect(
-      status({ ...point(30 * HOUR), lastAttempt: { atMs: NOW - HOUR, succeeded: false, code: 'NO_SPACE' } }).reasons,
-    ).toEqual([
+    expect(status({ ...point(30 * HOUR), ...failed() }).reasons).toEqual([
       { code: 'rpo_missed', exposureMs: 30 * HOUR, rpoMs: 24 * HOUR },
-      { code: 'last_attempt_failed', atMs: NOW - HOUR, cause: 'NO_SPACE' },
+      { code: 'last_attempt_failed', command: 'backup', atMs: NOW - HOUR, sinceMs: NOW - DAY, cause: 'NO_SPACE' },
     ]);
   });
 
@@ -150,7 +164,11 @@ describe('the state', () => {
       fc.property(
         fc.record({
           recoveryPoint: fc.option(
-            fc.record({ atMs: fc.integer({ min: NOW - 9 * DAY, max: NOW }), from: fc.constant('backup' as const) }),
+            fc.record({
+              atMs: fc.integer({ min: NOW - 9 * DAY, max: NOW }),
+              from: fc.constant('backup' as const),
+              backupId: fc.constant('b'),
+            }),
           ),
           restoreTest: fc.option(
             fc.record({

@@ -74,7 +74,7 @@ export class Neo4jHarness implements AsyncDisposable {
     const { path } = cleanup.use(await temporaryFolder());
     const repository = await createFolderRepository({ understood: [DUMP], path: join(path, 'repository') });
     const control = service === null ? null : createServiceControl(resolveService(serviceOf(service), {}));
-    const engine = createNeo4jEngine({ ...server.connection, ...connection }, { service: control });
+    const engine = createNeo4jEngine({ ...server.connection, ...connection }, { target: ref.target, service: control });
     return new Neo4jHarness(engine, repository, path, cleanup);
   }
 

@@ -18,6 +18,7 @@ export interface AdminApi {
   targets(input: z.output<typeof inputs.targets>): Promise<TargetView[]>;
   status(input: z.output<typeof inputs.status>): Promise<TargetStatus[]>;
   backups(input: z.output<typeof inputs.backups>): Promise<BackupView[]>;
+  backup(backupId: string): Promise<BackupView>;
   /** Throws NOT_FOUND when no backup fits, BAD_INPUT when it is unclear which one is meant. */
   selectBackup(input: z.output<typeof inputs.selectBackup>): Promise<SelectedBackup>;
   jobs(input: z.output<typeof inputs.jobs>): Promise<JobView[]>;
@@ -27,6 +28,7 @@ export interface AdminApi {
   hold(input: z.output<typeof inputs.hold>): Promise<BackupView>;
   tokens(): Promise<TokenView[]>;
   createToken(input: z.output<typeof inputs.createToken>): Promise<{ token: string; view: TokenView }>;
+  /** Throws CONFLICT when the host is enrolled and `replace` is not set. */
   createEnrollToken(input: z.output<typeof inputs.createEnrollToken>): Promise<{ token: string; view: TokenView }>;
   revokeToken(id: string): Promise<TokenView>;
   audit(input: z.output<typeof inputs.audit>): Promise<AuditEntry[]>;

@@ -28,10 +28,12 @@ export const createJobInputSchema = z.object({
 const page = z.object({ limit: z.int().min(1).max(1000).default(100) });
 /** The last instant of the year 9999. */
 const MAX_INSTANT_MS = Date.UTC(9999, 11, 31, 23, 59, 59, 999);
+const MAX_AGE_MS = 100 * 366 * 86_400_000;
+const instantMs = z.int().min(0).max(MAX_INSTANT_MS);
 /** Which backup of a target: the newest, the newest at or before an instant, or one by the beginning or end of its id. */
 const wantedBackupSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('latest') }),
-  z.object({ type: z.literal('at'), atMs: z.int().min(0).max(MAX_INSTANT_MS) }),
+  z.object({ type: z.literal('at'), atMs: instantMs }),
   z.object({ type: z.literal('id'), part: z.string().min(4).max(64) }),
 ]);
 const maybeTarget = z.object({ target: targetSelectorSchema.optional() });
@@ -42,8 +44,15 @@ const tokenName = z
   .regex(/^[\p{L}\p{N} ._@-]+$/u);
 export const inputs = {
   targets: maybeTarget,
-  status: maybeTarget,
-  backups: maybeTarget.extend(page.shape),
+  status: maybeTarget.extend({
+    /** The largest exposure that the caller accepts. */
+    maxAgeMs: z.int().min(1).max(MAX_AGE_MS).optional(),
+  }),
+  backups: maybeTarget.extend(page.shape).extend({
+    /** Only those with a recovery point at or before this instant. */
+    atMs: instantMs.optional(),
+  }),
+  backup: z.object({ backupId: uuidSchema }),
   selectBackup: z.object({
     target: targetSelectorSchema,
     wanted: wantedBackupSchema,
@@ -67,6 +76,8 @@ export const inputs = {
     environment: nameSchema,
     host: nameSchema,
     expiresInHours: z.number().positive().max(24).default(1),
+    /** Consent to replace the agent of a host that is enrolled. */
+    replace: z.boolean().default(false),
   }),
   revokeToken: z.object({ id: uuidSchema }),
   audit: page,

@@ -79,6 +79,7 @@ export const adminRouter = t.router({
   targets: read.input(inputs.targets).query(({ ctx, input }) => ctx.api.targets(input)),
   status: read.input(inputs.status).query(({ ctx, input }) => ctx.api.status(input)),
   backups: read.input(inputs.backups).query(({ ctx, input }) => ctx.api.backups(input)),
+  backup: read.input(inputs.backup).query(({ ctx, input }) => ctx.api.backup(input.backupId)),
   selectBackup: read.input(inputs.selectBackup).query(({ ctx, input }) => ctx.api.selectBackup(input)),
   jobs: read.input(inputs.jobs).query(({ ctx, input }) => ctx.api.jobs(input)),
   job: read.input(inputs.job).query(({ ctx, input }) => ctx.api.job(input.jobId)),

@@ -15,7 +15,7 @@ export const hostViewSchema = z.object({
   environment: nameSchema,
   host: nameSchema,
   labels: z.record(z.string(), z.string()),
-  state: z.enum(['online', 'offline', 'never']),
+  state: z.enum(['online', 'offline', 'never', 'quarantined']),
   since: z.number(),
   agentVersion: z.string().nullable(),
   clockSkewMs: z.number().nullable(),
@@ -29,34 +29,58 @@ export const targetViewSchema = targetInventorySchema.extend({
   online: z.boolean(),
   lastGood: backupSummarySchema.nullable(),
   /** The newest good backup that was loaded into a server and passed. */
-  lastProven: backupSummarySchema.nullable(),
+  lastTested: backupSummarySchema.nullable(),
 });
 export type TargetView = z.infer<typeof targetViewSchema>;
-/** The question of the product, for one database: to when could it go back, how long would it take, when was that last proven. */
+/** The states of a target and of a database; core/objectives explains and orders them. */
+export const protectionStateSchema = z.enum(['none', 'missed', 'unknown', 'at_risk', 'pending', 'protected']);
+export const restoreTimeSchema = z.discriminatedUnion('basis', [
+  z.object({ basis: z.literal('measured'), ms: z.number(), at: z.string() }),
+  /** From the size of the database and the speed of other restores. */
+  z.object({ basis: z.literal('estimated'), ms: z.number() }),
+  z.object({ basis: z.literal('unknown') }),
+]);
+/** To when one database can be restored, how long that takes, and when it was last tested. */
 export const databaseStatusSchema = z.object({
   database: z.string(),
-  /** Null when the server does not say. */
+  /** Null when the agent file excludes the database from backups. */
+  state: protectionStateSchema.nullable(),
+  /** Why it is in this state, worst first; the reasons of its target are not repeated. */
+  reasons: z.array(findingSchema),
+  /** Null when the server does not answer, or its list was truncated. */
   onServer: z.boolean().nullable(),
-  /** The newest good backup that holds it. */
-  goesBackTo: z.object({ backupId: uuidSchema, recoveryPoint: z.string() }).nullable(),
+  /** The restore that made it beside another database (`--to-new`); null for any other database. */
+  copy: z.object({ jobId: uuidSchema, of: z.string() }).nullable(),
+  /** The newest good backup that contains it. */
+  recoveryPoint: z.object({ backupId: uuidSchema, at: z.string() }).nullable(),
+  exposureMs: z.number().nullable(),
+  restoreTime: restoreTimeSchema,
   /** The newest good backup of it that was loaded into a server (level 4 and above), and when. */
-  proven: z.object({ backupId: uuidSchema, recoveryPoint: z.string(), at: z.string(), level: z.int() }).nullable(),
-  /** How long its last restore took, or the proof of that backup, whichever was later. */
-  restoreMs: z.number().nullable(),
+  restoreTest: z
+    .object({
+      backupId: uuidSchema,
+      at: z.string(),
+      level: z.int(),
+      /** False: the test was of an older backup than the recovery point. */
+      ofRecoveryPoint: z.boolean(),
+    })
+    .nullable(),
 });
 export type DatabaseStatus = z.infer<typeof databaseStatusSchema>;
-/** One target with every database that its server or only its backups know of, or a host that has none. */
+/** One target with every database that its server or only its backups know, or a host that has none. */
 export const targetStatusSchema = z.object({
   environment: nameSchema,
   host: nameSchema,
   hostState: hostViewSchema.shape.state,
-  /** Null, as the state, when the host has told of no target. */
+  /** Null when the host has reported no target. */
   target: nameSchema.nullable(),
-  online: z.boolean(),
-  state: targetInventorySchema.shape.state.nullable(),
+  /** The worst of its own reasons and of its databases. */
+  state: protectionStateSchema,
+  serverState: targetInventorySchema.shape.state.nullable(),
+  /** Why the target as a whole is in its state, worst first. */
+  reasons: z.array(findingSchema),
+  /** What its agent has reported beside that. */
   findings: z.array(findingSchema),
-  /** Why it is not in order, its databases aside; empty when it is. */
-  problems: z.array(findingSchema),
   databases: z.array(databaseStatusSchema),
 });
 export type TargetStatus = z.infer<typeof targetStatusSchema>;
@@ -91,7 +115,7 @@ export const jobViewSchema = z.object({
   hostOnline: z.boolean(),
   /** When the host last came or went; null when it never came. */
   hostSeenAt: z.number().nullable(),
-  /** All the time that the job had is over, its host is not there to say what became of it: nobody need wait. */
+  /** The job's time is over, and its host is not connected to report it: do not wait for it. */
   overdue: z.boolean(),
   progress: progressSchema.nullable(),
   error: wireErrorSchema.nullable(),

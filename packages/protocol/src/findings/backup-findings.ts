@@ -44,6 +44,11 @@ export const BACKUP_FINDINGS = {
     message: 'the manifest was changed after the backup was taken',
     remedy: 'Find out who can write to the repository. Do not rely on this backup unless its own manifest is back.',
   },
+  SOURCE_PAGES_DAMAGED: {
+    severity: 'error',
+    message: '{pages:count} pages of the server have wrong checksums; the first is block {block:count} of {path}',
+    remedy: 'The damage is in the server itself. Keep the older backups, and check the disk of the server.',
+  },
   READ_BACK_FROM_MEMORY: {
     severity: 'warning',
     message: 'the bytes may have been read back from memory instead of from the disk: {reason}',

@@ -32,6 +32,24 @@ export const RESTORE_REFUSALS = {
     remedy: 'Install the packages of the extension beside the server.',
     refusal: 'RESTORE_FAILED',
   },
+  FOLDER_OF_ROOT: {
+    severity: 'error',
+    message: 'the restore folder {folder:quoted} belongs to root, and the server does not run as root',
+    remedy: 'Give the folder to the user that is to run the restored server (chown).',
+    refusal: 'RESTORE_FAILED',
+  },
+  FOLDER_SPACE_LOW: {
+    severity: 'error',
+    message: 'the restore needs {needed:bytes}, the disk of the folder has {free:bytes}',
+    remedy: 'Free space on the disk of the restore folder.',
+    refusal: 'NO_SPACE',
+  },
+  FOLDER_UNUSABLE: {
+    severity: 'error',
+    message: 'the restore folder {folder:quoted} cannot be used: {reason}',
+    remedy: 'Create the folder of `restoreFolders` on the host, with a path that its user can enter.',
+    refusal: 'RESTORE_FAILED',
+  },
   ICU_MISSING: {
     severity: 'error',
     message: 'the server was built without ICU, which sorts the source',
@@ -49,6 +67,12 @@ export const RESTORE_REFUSALS = {
     message: '{subject} has prepared transactions: {transactions:list}',
     remedy: 'Commit them or roll them back there (COMMIT PREPARED, ROLLBACK PREPARED).',
     refusal: 'TARGET_BUSY',
+  },
+  PROGRAMS_MISSING: {
+    severity: 'error',
+    message: 'the programs of version {version} of the server are not installed on this host',
+    remedy: 'Install the server package of the same major version, or set `binDir` of the target.',
+    refusal: 'TOOL_NOT_FOUND',
   },
   RESTORE_NOT_ALLOWED: {
     severity: 'error',
@@ -92,12 +116,6 @@ export const RESTORE_REFUSALS = {
     message: 'the version of the server ({server}) cannot be compared with that of the source ({source})',
     remedy: 'Restore into a server of a released version.',
     refusal: 'TOOL_VERSION',
-  },
-  SERVICE_NOT_CONFIGURED: {
-    severity: 'error',
-    message: 'the agent file names no service, so the server cannot be stopped and started',
-    remedy: 'Add `service` to the target in the agent file.',
-    refusal: 'SERVICE_NOT_FOUND',
   },
   STORE_FORMAT_UNSUPPORTED: {
     severity: 'error',
@@ -179,6 +197,11 @@ export const RESTORE_FINDINGS = {
   PROPERTY_DIFFERS: {
     severity: 'warning',
     message: '{property} of the database is {found}, that of the source {source}',
+    remedy: null,
+  },
+  RECOVERY_ENDS_AT_GAP: {
+    severity: 'warning',
+    message: 'the restore ends at {position}, because WAL behind a gap is not used',
     remedy: null,
   },
   REPLICATION_SLOTS_LEFT: {

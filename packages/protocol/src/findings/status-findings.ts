@@ -28,6 +28,11 @@ export const STATUS_FINDINGS = {
     message: 'no database and no good backup is known',
     remedy: 'Back up the target.',
   },
+  FIRST_BACKUP_PENDING: {
+    severity: 'info',
+    message: '{subject} is new, and its first backup is not due yet',
+    remedy: null,
+  },
   HOST_NEVER_CONNECTED: {
     severity: 'error',
     message: 'the agent of this host has never connected',
@@ -37,6 +42,11 @@ export const STATUS_FINDINGS = {
     severity: 'error',
     message: 'the host has been offline since {since}',
     remedy: 'Start the agent of the host (`lastgood agent`).',
+  },
+  HOST_QUARANTINED: {
+    severity: 'error',
+    message: 'two agents use the identity of this host, so neither may connect',
+    remedy: 'Stop the copy. Enroll the host again: `lastgood tokens enroll --replace`, then `lastgood agent enroll`.',
   },
   HOST_WITHOUT_TARGETS: {
     severity: 'error',
@@ -48,17 +58,100 @@ export const STATUS_FINDINGS = {
     message: 'databases, findings or labels of this target are left out here, because they are too many',
     remedy: null,
   },
+  LAST_ATTEMPT_FAILED: {
+    severity: 'error',
+    message: 'the last {command} of {subject} failed at {at} ({cause}); none has succeeded since {since}',
+    remedy: 'Find the cause with `lastgood jobs list` and `lastgood jobs show`, then repeat the command.',
+  },
+  LOG_STREAM_GAP: {
+    severity: 'error',
+    message: 'the log stream of {subject} has a gap',
+    remedy: 'Take a new physical backup; points in time after the gap cannot be restored from the one before.',
+  },
+  LOG_STREAM_STOPPED: {
+    severity: 'error',
+    message: 'the log stream of {subject} does not run, though its policy requires it',
+    remedy: 'Read the log of the agent.',
+  },
   MESSAGES_TRANSLATED: {
     severity: 'info',
     message: 'the server reports errors in another language ({locale}), so failures here have less detail',
     remedy:
       'Let the role of the agent set the language: GRANT SET ON PARAMETER lc_messages, where the server has that.',
   },
+  NEVER_RESTORE_TESTED: {
+    severity: 'warning',
+    message: '{subject} has no restore test: backup {backup} was never loaded into a server',
+    remedy: 'Test it with `lastgood verify --level 4` or higher.',
+  },
+  NEWEST_BACKUP_BAD: {
+    severity: 'error',
+    message: '{subject}, the newest of "{of}", is bad: it failed a verification',
+    remedy: 'Check the disk of the repository, verify the other backups, and take a new one.',
+  },
+  NEWEST_BACKUP_MISSING: {
+    severity: 'error',
+    message: '{subject}, the newest of "{of}", is missing from its repository',
+    remedy: 'Find out who removed it, and take a new backup.',
+  },
+  NEWEST_BACKUP_SUSPECT: {
+    severity: 'warning',
+    message: '{subject}, the newest of "{of}", is suspect: its size is far from that of those before it',
+    remedy: 'Check the database. If it is right, verify the backup with `lastgood verify --level 4`.',
+  },
+  NO_POLICY: {
+    severity: 'warning',
+    message: 'no policy selects {subject}',
+    remedy: 'Select it in a policy of the fleet file.',
+  },
+  NO_RECOVERY_POINT: { severity: 'error', message: '{subject} has no good backup', remedy: 'Back it up.' },
+  RECOVERY_POINT_TOO_OLD: {
+    severity: 'error',
+    message: 'the newest recovery point of {subject} is {age} old, and at most {limit} was asked for',
+    remedy: 'Back it up, and find out why no backup succeeded since.',
+  },
+  RESTORE_TEST_MISSING: {
+    severity: 'warning',
+    message: '{subject} was never restore-tested; its policy requires a test every {limit}',
+    remedy: 'Test it with `lastgood verify --level 4` or higher.',
+  },
+  RESTORE_TEST_OF_OLDER_BACKUP: {
+    severity: 'warning',
+    message:
+      'the last restore test of {subject} was of backup {tested}, which is older than its recovery point {backup}',
+    remedy: 'Test the newer one with `lastgood verify --level 4` or higher.',
+  },
+  RESTORE_TEST_STALE: {
+    severity: 'warning',
+    message: 'the last restore test of {subject} is {age} old; its policy requires one every {limit}',
+    remedy: 'Test it with `lastgood verify --level 4` or higher.',
+  },
+  RPO_AT_RISK: {
+    severity: 'warning',
+    message: 'the newest recovery point of {subject} is {age} old; the objective (RPO) is {rpo}',
+    remedy: 'Back it up soon.',
+  },
+  RPO_MISSED: {
+    severity: 'error',
+    message: 'the newest recovery point of {subject} is {age} old, more than its objective (RPO) of {rpo}',
+    remedy: 'Back it up, and find out why no backup succeeded since.',
+  },
+  RTO_AT_RISK: {
+    severity: 'warning',
+    message: 'a restore of {subject} takes {time}; the objective (RTO) is {rto}',
+    remedy: 'Make restores faster, or change the objective.',
+  },
+  RTO_MISSED: {
+    severity: 'error',
+    message: 'a restore of {subject} takes {time}, more than its objective (RTO) of {rto}',
+    remedy: 'Make restores faster, or change the objective.',
+  },
   SERVER_REFUSED: { severity: 'error', message: 'the database server refuses the agent', remedy: null },
   SERVER_UNREACHABLE: { severity: 'error', message: 'the database server is unreachable', remedy: null },
   SET_ASIDE_DATABASE: {
     severity: 'info',
     message: '{subject} ({size}) was set aside by a restore',
-    remedy: 'Remove it when it is not needed any more; undo needs it.',
+    remedy: 'Drop it with `lastgood set-aside drop` when it is no longer needed.',
   },
+  TARGET_NOT_REPORTED: { severity: 'error', message: '{subject} was not reported by its host', remedy: null },
 } as const satisfies Record<string, FindingDefinition>;

@@ -33,6 +33,32 @@ export const STORED_FINDINGS = {
     message: 'the store of {subject} is not the one that was backed up ({reason})',
     remedy: null,
   },
+  DATABASE_NOT_IN_COPY: { severity: 'error', message: '{subject} is not in the started copy', remedy: null },
+  FILE_DIFFERS: {
+    severity: 'error',
+    message: 'the file {path} of the data folder differs from the manifest of the server ({difference})',
+    remedy: null,
+  },
+  PAGES_DAMAGED: {
+    severity: 'error',
+    message: '{pages:count} pages have wrong checksums; the first is block {block:count} of {path}',
+    remedy: 'Restore the relation from an older backup, and check the disk of the server.',
+  },
+  TABLE_UNREADABLE: {
+    severity: 'error',
+    message: '{subject} of database {database:quoted} cannot be read in the started copy: {reason}',
+    remedy: null,
+  },
+  WAL_SEGMENT_INVALID: {
+    severity: 'error',
+    message: 'the WAL segment {segment} of the backup is not what it should be: {reason}',
+    remedy: null,
+  },
+  WAL_SEGMENT_MISSING: {
+    severity: 'error',
+    message: 'the WAL segment {segment}, which the backup needs, is not in the repository',
+    remedy: null,
+  },
   GLOBALS_WITHOUT_ROLES: { severity: 'error', message: 'the globals contain no CREATE ROLE', remedy: null },
 } as const satisfies Record<string, FindingDefinition>;
 

@@ -33,7 +33,7 @@ export function formatDuration(ms: number): string {
   return parts.join('') || '0s';
 }
 
-/** A duration of a configuration file: text like `1h30m` there, milliseconds in the program. */
+/** A duration of a file or a command line: text like `1h30m` there, milliseconds in the program. */
 export const durationSchema = z.codec(
   z
     .string()

@@ -1,0 +1,85 @@
+import { type BackupView, formatFinding } from '@lastgood/protocol';
+import type { CommandContext } from '../command-context.ts';
+import { shortId } from '../format/ids.ts';
+import { safeText } from '../format/safe-text.ts';
+import { table } from '../format/table.ts';
+import { verifiedText } from '../format/times.ts';
+import { bytes, duration, instant, shortInstant } from '../format/units.ts';
+import { instantMs, wholeNumber } from './input.ts';
+import { backupIdOf, databasesOf, selectorInput } from './resolve.ts';
+
+export interface ListOptions {
+  readonly limit: string;
+  readonly at?: string;
+}
+
+const stateText = ({ state, restorable, held }: BackupView): string =>
+  [state, ...(restorable.ok ? [] : ['not restorable']), ...(held ? ['held'] : [])].join(', ');
+
+const targetOf = ({ environment, host, target }: BackupView): string => `${environment}/${host}/${target}`;
+
+export async function listBackups(
+  context: CommandContext,
+  selector: string | undefined,
+  options: ListOptions,
+): Promise<number> {
+  const limit = wholeNumber('--limit', options.limit, 1, 1000);
+  const at = options.at === undefined ? {} : { atMs: instantMs('--at', options.at) };
+  const backups = await (await context.client()).backups.query({ limit, ...at, ...selectorInput(selector) });
+  const rows = backups.map((backup) => [
+    shortId(backup.backupId),
+    targetOf(backup),
+    shortInstant(backup.recoveryPoint),
+    databasesOf(backup).join(', '),
+    bytes(backup.storedBytes),
+    stateText(backup),
+    verifiedText(backup.verified),
+  ]);
+  context.output.answer({ backups }, () =>
+    table(
+      ['backup', 'target', 'recovery point', 'databases', 'stored', 'state', 'verified'],
+      rows,
+      'There are no backups.',
+    ),
+  );
+  return 0;
+}
+
+/** What a backup contains and what is known about it, in lines. */
+function backupLines(backup: BackupView): string[] {
+  const took = Date.parse(backup.finishedAt) - Date.parse(backup.startedAt);
+  const contents = backup.contents.map(({ kind, name, bytes: size }) => [name, kind, bytes(size)]);
+  const { restorable } = backup;
+  return [
+    `backup ${backup.backupId} of ${targetOf(backup)}: ${stateText(backup)}`,
+    `  recovery point  ${instant(backup.recoveryPoint)}`,
+    `  method          ${safeText(backup.engine)} ${safeText(backup.method)}, in repository ${backup.repository}`,
+    `  size            ${bytes(backup.producedBytes)}, stored as ${bytes(backup.storedBytes)}`,
+    `  took            ${Number.isNaN(took) ? '-' : duration(Math.max(0, took))}, by job ${backup.jobId}`,
+    `  verified        ${verifiedText(backup.verified)}`,
+    ...(restorable.ok
+      ? []
+      : [`  not restorable  ${restorable.reason.code} ${safeText(Object.values(restorable.reason.params).join(' '))}`]),
+    ...(backup.dependsOn.length === 0 ? [] : [`  depends on      ${backup.dependsOn.join(', ')}`]),
+    ...backup.warnings.map((warning) => `  warning         ${safeText(formatFinding(warning))}`),
+    '',
+    ...table(['name', 'kind', 'size'], contents, 'It contains nothing that can be restored by name.'),
+  ];
+}
+
+export async function showBackup(context: CommandContext, wanted: string): Promise<number> {
+  const client = await context.client();
+  const backup = await client.backup.query({ backupId: await backupIdOf(client, wanted) });
+  context.output.answer({ backup }, () => backupLines(backup));
+  return 0;
+}
+
+export async function hold(context: CommandContext, wanted: string, held: boolean, reason: string): Promise<number> {
+  const client = await context.client();
+  const backupId = await backupIdOf(client, wanted);
+  const backup = await client.hold.mutate({ backupId, held, reason });
+  context.output.answer({ backup }, () => [
+    held ? `backup ${backupId} is held: no rotation removes it` : `backup ${backupId} is no longer held`,
+  ]);
+  return 0;
+}

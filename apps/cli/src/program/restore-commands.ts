@@ -1,0 +1,42 @@
+import type { Command } from 'commander';
+import * as jobs from '../commands/jobs.ts';
+import { type Act, AT, BACKUP, examples, JOB_ID, TARGET, withTimes } from './help.ts';
+
+/** `restore` and `undo`. */
+export function addRestoreCommands(program: Command, act: Act): void {
+  withTimes(
+    program
+      .command('restore')
+      .description('restore a database; shows the plan first')
+      .argument('<target>', TARGET)
+      .argument('[backup]', BACKUP),
+  )
+    .option('--at <instant>', AT)
+    .option('--database <name>', 'which database of the backup (default: the only one)')
+    .option('--to-new <name>', 'into a new database; nothing that exists is touched')
+    .option('--swap', 'beside the old one, checked, then swapped in; the old one is set aside for undo')
+    .option('--in-place', 'over the old one, in one transaction; cannot be undone')
+    .option('--plan-only', 'show what would happen, and stop')
+    .option('--confirm <name>', 'consent, by the name that the plan shows')
+    .addHelpText(
+      'after',
+      examples(
+        'lastgood restore shop latest --database shop --to-new shop_copy',
+        'lastgood restore shop --at 2026-11-23T03:00:00Z --database shop --to-new shop_copy',
+        'lastgood restore shop latest --database shop --swap --plan-only',
+        'lastgood restore shop latest --database shop --swap --confirm shop',
+      ),
+    )
+    .action((target: string, backup: string | undefined, options: jobs.RestoreOptions) =>
+      act((context) => jobs.restore(context, target, backup, options)),
+    );
+  program
+    .command('undo')
+    .description('bring back what a swap restore set aside')
+    .argument('<target>', TARGET)
+    .argument('<job>', `${JOB_ID}: the restore`)
+    .option('--confirm <name>', 'consent, by the name of the database')
+    .action((target: string, job: string, options: { confirm?: string }) =>
+      act((context) => jobs.undo(context, target, job, options)),
+    );
+}
