@@ -4,15 +4,10 @@ import { type Neo4jServer, seedGraph, startNeo4j, type TemporaryFolder } from '@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   type AdminContext,
-  BoltSession,
   changeModes,
   checkStaging,
-  compareFingerprints,
-  type GraphFingerprint,
-  hasAside,
   listManagedStores,
   loadStaging,
-  readFingerprint,
   readLogState,
   removeStore,
   restoreNamesOf,
@@ -22,10 +17,9 @@ import {
   swapForward,
   swapIn,
 } from '../src/neo4j/index.ts';
-import { adminOf, codeOf, dumpOf, never, openFolder, streamOf, targetOf } from './support/neo4j-lab.ts';
+import { adminOf, codeOf, dumpOf, never, openFolder, streamOf } from './support/neo4j-lab.ts';
 
 const JOB = '01890a5d-ac96-774b-bcce-b302099a8057';
-const QUERY_MS = 120_000;
 const root = process.getuid?.() === 0;
 const names = restoreNamesOf('neo4j', JOB);
 const systemNames = restoreNamesOf('system', JOB);
@@ -35,18 +29,12 @@ let server: Neo4jServer;
 let scratch: TemporaryFolder;
 let admin: AdminContext;
 let store: StoreFolders;
-let before: GraphFingerprint;
 let dump: Buffer;
-let systemDump: Buffer;
 let lastTransaction: number;
 
-const fingerprint = async (): Promise<GraphFingerprint> => {
-  await using session = await BoltSession.open(await targetOf(server), never);
-  return await readFingerprint(session, 'neo4j', { digests: true, queryMs: QUERY_MS });
-};
 const expected = () => ({ lastTransaction, storeFormat: 'record-aligned-1.1' });
 
-/** A server with a backup of `neo4j` and `system`, and changes since. */
+/** A server with a backup of `neo4j`, and changes since. */
 beforeAll(async () => {
   server = await startNeo4j();
   scratch = await openFolder();
@@ -54,11 +42,8 @@ beforeAll(async () => {
   store = admin.store;
   await seedGraph(server, 100);
   await server.query('CREATE (:Marker $values)', { values: BACKED_UP });
-  await server.query("CREATE USER alice SET PASSWORD 'of-the-backup' CHANGE NOT REQUIRED", {}, 'system');
-  before = await fingerprint();
   await server.stop();
   dump = await dumpOf(admin, 'neo4j');
-  systemDump = await dumpOf(admin, 'system');
   await closeToOthers(join(store.data, 'databases', 'neo4j'));
   await closeToOthers(join(store.transactions, 'neo4j'));
   const logs = await readLogState(join(store.transactions, 'neo4j'));
@@ -66,7 +51,6 @@ beforeAll(async () => {
   await server.start();
   await server.query("MATCH (m:Marker) SET m.sha = 'changed since'");
   await server.query('CREATE (:Since)');
-  await server.query('DROP USER alice', {}, 'system');
 });
 afterAll(async () => {
   await server[Symbol.asyncDispose]();
@@ -81,8 +65,6 @@ async function closeToOthers(path: string): Promise<void> {
     else await chmod(join(path, entry.name), 0o620);
 }
 const marker = async (): Promise<unknown> => (await server.query('MATCH (m:Marker) RETURN m.sha AS sha'))[0]?.['sha'];
-const users = async (): Promise<unknown[]> =>
-  (await server.query('SHOW USERS YIELD user', {}, 'system')).map(({ user }) => user).toSorted();
 
 describe('a restore', () => {
   test('loads and checks beside the running server, which goes on as before', async () => {
@@ -121,34 +103,6 @@ describe('a restore', () => {
     expect(await codeOf(swapIn(admin, names))).toBe('DATABASE_REFUSED');
     expect(await codeOf(swapBack(admin, names, true))).toBe('DATABASE_REFUSED');
     expect(await listManagedStores(store)).toEqual([names.staging]);
-  });
-
-  test('swaps the stores in a short stop, with users and roles when `system` is part of it', async () => {
-    await loadStaging(admin, systemNames, streamOf(systemDump));
-    await server.stop();
-    await swapIn(admin, names);
-    await swapIn(admin, systemNames);
-    expect(await hasAside(store, names)).toBe(true);
-    await server.start();
-    expect(compareFingerprints(before, await fingerprint())).toEqual([]);
-    expect(await users()).toEqual(['alice', 'neo4j']);
-  });
-
-  test('is undone by swapping back, and keeps what it had brought', async () => {
-    await server.query("MATCH (m:Marker) SET m.sha = 'changed after the restore'");
-    await server.stop();
-    for (const each of [names, systemNames]) {
-      await swapBack(admin, each, true);
-      await swapBack(admin, each, true);
-    }
-    await server.start();
-    expect(await marker()).toBe('changed since');
-    expect(await users()).toEqual(['neo4j']);
-    expect(await listManagedStores(store)).toEqual([names.undone, systemNames.undone].toSorted());
-    expect(await hasAside(store, names)).toBe(false);
-    for (const name of await listManagedStores(store)) await removeStore(admin, name);
-    expect(await listManagedStores(store)).toEqual([]);
-    expect(await marker()).toBe('changed since');
   });
 
   test('never removes a store that is not of a restore', async () => {
