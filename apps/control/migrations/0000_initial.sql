@@ -52,11 +52,13 @@ CREATE TABLE `backups` (
 	`state` text NOT NULL,
 	`restorable` integer NOT NULL,
 	`restore_tested` integer NOT NULL,
+	`held` integer NOT NULL,
 	`summary` text NOT NULL
 );
 --> statement-breakpoint
 CREATE INDEX `backups_target` ON `backups` (`agent_id`,`target`,`sequence`);--> statement-breakpoint
 CREATE INDEX `backups_job` ON `backups` (`job_id`);--> statement-breakpoint
+CREATE INDEX `backups_held` ON `backups` (`agent_id`,`target`) WHERE "backups"."held" = 1;--> statement-breakpoint
 CREATE TABLE `commands` (
 	`agent_id` text NOT NULL,
 	`seq` integer NOT NULL,
@@ -69,13 +71,6 @@ CREATE TABLE `fleet_files` (
 	`content` text NOT NULL,
 	`applied_at` integer NOT NULL,
 	`applied_by` text NOT NULL
-);
---> statement-breakpoint
-CREATE TABLE `holds` (
-	`backup_id` text PRIMARY KEY NOT NULL,
-	`reason` text NOT NULL,
-	`by` text NOT NULL,
-	`at` integer NOT NULL
 );
 --> statement-breakpoint
 CREATE TABLE `jobs` (

@@ -31,7 +31,7 @@ export function createAdminApi(parts: ApiParts): AdminApi {
     backups: (input) => backups.list(input),
     backup: (backupId) => backups.get(backupId),
     selectBackup: (input) => backups.select(input),
-    hold: (input) => backups.hold(input),
+    setAside: (input) => targets.setAside(input),
     jobs: (input) => jobs.list(input),
     job: (jobId) => jobs.get(jobId),
     createJob: (input) => jobs.create(input),

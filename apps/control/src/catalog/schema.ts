@@ -113,11 +113,14 @@ export const backups = sqliteTable(
     restorable: integer('restorable', { mode: 'boolean' }).notNull(),
     /** It was loaded into a server and passed. */
     restoreTested: integer('restore_tested', { mode: 'boolean' }).notNull(),
+    /** Its repository has a hold of it. */
+    held: integer('held', { mode: 'boolean' }).notNull(),
     summary: json<unknown>('summary').notNull(),
   },
   (table) => [
     index('backups_target').on(table.agentId, table.target, table.sequence),
     index('backups_job').on(table.jobId),
+    index('backups_held').on(table.agentId, table.target).where(sql`${table.held} = 1`),
   ],
 );
 
@@ -138,13 +141,6 @@ export const backupContents = sqliteTable(
     index('backup_contents_name').on(table.agentId, table.target, table.kind, table.name),
   ],
 );
-
-export const holds = sqliteTable('holds', {
-  backupId: text('backup_id').primaryKey(),
-  reason: text('reason').notNull(),
-  by: text('by').notNull(),
-  at: integer('at').notNull(),
-});
 
 export const tokens = sqliteTable(
   'tokens',

@@ -102,7 +102,11 @@ export class Planner implements AsyncDisposable {
   }
   #follow(agentId: string, changes: readonly Change[]): void {
     this.#staleFacts.add(agentId);
-    if (changes.some(({ type }) => type === 'inventory' || type === 'backup.hold' || type === 'agent.enroll'))
+    // A hold protects from its job on; a rotation that does not know it is refused its grant.
+    const isOfSchedules = (change: Change): boolean =>
+      ['inventory', 'backup.held', 'agent.enroll'].includes(change.type) ||
+      (change.type === 'job.create' && change.record.spec.command === 'hold');
+    if (changes.some(isOfSchedules))
       this.#staleSchedules.add(agentId);
   }
 

@@ -2,6 +2,7 @@ import { makeScheduleSet, scheduleEntriesOf } from '@lastgood/core/fleet-file';
 import { setSchedules } from '@lastgood/protocol';
 import type { AgentRecord } from '../catalog/agents.ts';
 import type { Catalog } from '../catalog/catalog.ts';
+import { protectedIds } from '../dispatch/holds.ts';
 import type { LedgerStore } from '../dispatch/ledger-store.ts';
 import type { FleetInForce } from './fleet-policies.ts';
 import { matchTargetOf } from './fleet-targets.ts';
@@ -24,8 +25,10 @@ export async function syncSchedules(
   await ledgers.apply(agentId, async (before) => {
     const records = await catalog.targets.list({ agentId });
     const holds = new Map<string, string[]>();
-    for (const { inventory } of records)
-      holds.set(inventory.name, await catalog.backups.held({ agentId, target: inventory.name }));
+    for (const { inventory } of records) {
+      const held = await catalog.backups.held({ agentId, target: inventory.name });
+      holds.set(inventory.name, protectedIds(before, inventory.name, held));
+    }
     const targets = records.map((record) => matchTargetOf(agent, record));
     const entries = scheduleEntriesOf(file, targets, (target) => holds.get(target) ?? []);
     const set = makeScheduleSet(`${environment}/${host}`, entries);

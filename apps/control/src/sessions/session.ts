@@ -23,7 +23,7 @@ import {
 import type { WebSocket } from 'ws';
 import type { z } from 'zod';
 import type { Catalog } from '../catalog/catalog.ts';
-import { isOutdated } from '../dispatch/holds.ts';
+import { isOutdated, protectedIds } from '../dispatch/holds.ts';
 import { changesOf } from '../dispatch/job-changes.ts';
 import type { Decide, LedgerStore } from '../dispatch/ledger-store.ts';
 import { GRANT_MS, HEARTBEAT_MS, LEASE_MS } from '../dispatch/times.ts';
@@ -264,7 +264,7 @@ export class Session implements AgentSession, AgentConnection {
     const { jobId, attempt, nonce } = input;
     const decide: Decide<{ granted: boolean; ttlMs: number; reason: string }> = async (before) => {
       // Inside the step: a backup is held in a step of the agent as well, so it is either known here or refused there.
-      if (await this.#haveHoldsChanged(before.jobs.get(jobId)?.spec))
+      if (await this.#haveHoldsChanged(before, before.jobs.get(jobId)?.spec))
         return { ledger: before, value: { granted: false, ttlMs: 0, reason: 'holds' } };
       const { ledger, granted, reason } = grantStart(before, jobId, attempt, nonce, this.#parts.clock.now());
       return { ledger, value: { granted, ttlMs: granted ? GRANT_MS : 0, reason } };
@@ -272,10 +272,11 @@ export class Session implements AgentSession, AgentConnection {
     return await this.#step(decide, [jobId]);
   }
 
-  async #haveHoldsChanged(spec: JobSpec | undefined): Promise<boolean> {
+  async #haveHoldsChanged(ledger: ControlLedger, spec: JobSpec | undefined): Promise<boolean> {
     if (spec?.command !== 'rotate') return false;
     const { backups } = this.#parts.catalog;
-    return isOutdated(spec, await backups.held({ agentId: this.#agentId, target: spec.target }));
+    const held = await backups.held({ agentId: this.#agentId, target: spec.target });
+    return isOutdated(spec, protectedIds(ledger, spec.target, held));
   }
 
   async report(input: Report): Promise<{ acceptedIds: string[] }> {

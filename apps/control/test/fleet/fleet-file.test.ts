@@ -83,7 +83,11 @@ test('a hold reaches the rotations of the agent', async () => {
   await agent.sendInventory(['shop'], [held]);
   await apply(bench.admin());
   expect(entryNamed(await nextSet(agent), 'rotate').spec).toMatchObject({ holds: [] });
-  await bench.admin().hold.mutate({ backupId: held.backupId, held: true, reason: 'audit' });
+  await bench.admin().createJob.mutate({
+    target: 'shop',
+    spec: { command: 'hold', target: 'shop', backupId: held.backupId, reason: 'audit' },
+    idempotencyKey: randomUUID(),
+  });
   expect(entryNamed(await nextSet(agent, 1), 'rotate').spec).toMatchObject({ holds: [held.backupId] });
 });
 

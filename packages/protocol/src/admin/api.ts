@@ -8,6 +8,7 @@ import type {
   HostView,
   JobView,
   SelectedBackup,
+  SetAsideView,
   TargetStatus,
   TargetView,
   TokenView,
@@ -26,7 +27,7 @@ export interface AdminApi {
   job(jobId: string): Promise<JobView>;
   createJob(input: z.output<typeof createJobInputSchema>): Promise<JobView>;
   cancelJob(jobId: string): Promise<JobView>;
-  hold(input: z.output<typeof inputs.hold>): Promise<BackupView>;
+  setAside(input: z.output<typeof inputs.setAside>): Promise<SetAsideView[]>;
   tokens(): Promise<TokenView[]>;
   createToken(input: z.output<typeof inputs.createToken>): Promise<{ token: string; view: TokenView }>;
   /** Throws CONFLICT when the host is enrolled and `replace` is not set. */

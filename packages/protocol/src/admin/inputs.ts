@@ -65,7 +65,7 @@ export const inputs = {
   }),
   jobs: maybeTarget.extend(page.shape),
   job: z.object({ jobId: uuidSchema }),
-  hold: z.object({ backupId: uuidSchema, held: z.boolean(), reason: z.string().max(500).default('') }),
+  setAside: maybeTarget,
   createToken: z.object({
     name: tokenName,
     scope: scopeSchema,

@@ -83,11 +83,11 @@ export const adminRouter = t.router({
   backups: read.input(inputs.backups).query(({ ctx, input }) => ctx.api.backups(input)),
   backup: read.input(inputs.backup).query(({ ctx, input }) => ctx.api.backup(input.backupId)),
   selectBackup: read.input(inputs.selectBackup).query(({ ctx, input }) => ctx.api.selectBackup(input)),
+  setAside: read.input(inputs.setAside).query(({ ctx, input }) => ctx.api.setAside(input)),
   jobs: read.input(inputs.jobs).query(({ ctx, input }) => ctx.api.jobs(input)),
   job: read.input(inputs.job).query(({ ctx, input }) => ctx.api.job(input.jobId)),
   createJob: operate.input(createJobInputSchema).mutation(({ ctx, input }) => ctx.api.createJob(input)),
   cancelJob: operate.input(inputs.job).mutation(({ ctx, input }) => ctx.api.cancelJob(input.jobId)),
-  hold: operate.input(inputs.hold).mutation(({ ctx, input }) => ctx.api.hold(input)),
   // A mutation only because a file is too long for the address of a query.
   fleetDiff: read.input(inputs.fleetDiff).mutation(({ ctx, input }) => ctx.api.fleetDiff(input)),
   applyFleet: admin.input(inputs.applyFleet).mutation(({ ctx, input }) => ctx.api.applyFleet(input)),

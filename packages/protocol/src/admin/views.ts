@@ -87,10 +87,24 @@ export const targetStatusSchema = z.object({
   objectives: objectivesViewSchema.nullable(),
 });
 export type TargetStatus = z.infer<typeof targetStatusSchema>;
+/** What a restore or an undo has set aside on a target. */
+export const setAsideViewSchema = z.object({
+  environment: nameSchema,
+  host: nameSchema,
+  target: nameSchema,
+  name: z.string(),
+  of: z.string().nullable(),
+  sizeBytes: z.number().nullable(),
+  restoreJobId: z.string().nullable(),
+  /** When that restore ended; null when the catalog does not know it. */
+  at: z.string().nullable(),
+});
+export type SetAsideView = z.infer<typeof setAsideViewSchema>;
 export const backupViewSchema = backupSummarySchema.extend({
   environment: nameSchema,
   host: nameSchema,
-  held: z.boolean(),
+  /** `pending`: the agent has not yet reported the hold. `releasing`: it has not yet reported the release. */
+  holdState: z.enum(['none', 'pending', 'held', 'releasing']),
 });
 export type BackupView = z.infer<typeof backupViewSchema>;
 export const selectedBackupSchema = z.object({
@@ -120,6 +134,8 @@ export const jobViewSchema = z.object({
   hostSeenAt: z.number().nullable(),
   /** The job's time is over, and its host is not connected to report it: do not wait for it. */
   overdue: z.boolean(),
+  /** The jobs of its host that it waits for; empty when it waits for none, or has started. */
+  waitingFor: z.array(z.object({ jobId: uuidSchema, command: z.string(), target: nameSchema })),
   progress: progressSchema.nullable(),
   error: wireErrorSchema.nullable(),
   result: jobResultSchema.nullable(),
