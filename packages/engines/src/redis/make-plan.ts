@@ -121,7 +121,7 @@ function detailsOf(source: EngineFacts, server: ServerFacts, { way, saveBeforeSt
 
 function refusalsOf({ connection, hasService }: RestoreContext, { refusals }: RedisRestorePlan): Refusal[] {
   return [
-    ...(hasService ? [] : [makeRefusal('SERVICE_NOT_CONFIGURED', null)]),
+    ...(hasService ? [] : [makeRefusal('SERVICE_NOT_NAMED', null)]),
     ...(connection.fileAccess ? [] : [makeRefusal('SERVER_FILES_OUT_OF_REACH', null)]),
     ...refusals.map(toRefusal),
   ];

@@ -86,6 +86,12 @@ export const SERVER_RESTORE_REFUSALS = {
     remedy: 'Stop monitoring first (SENTINEL REMOVE on each Sentinel), and resume after the restore.',
     refusal: 'TARGET_BUSY',
   },
+  SERVICE_NOT_NAMED: {
+    severity: 'error',
+    message: 'the agent file does not name the service of the target, so the server cannot be stopped and started',
+    remedy: 'Add `service` to the target in the agent file, on the host.',
+    refusal: 'CONFIG_INVALID',
+  },
   SETTING_NOT_PERSISTED: {
     severity: 'error',
     message: 'the running value of the setting {setting:quoted} is not in the configuration file: a restart changes it',
