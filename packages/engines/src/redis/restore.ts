@@ -21,14 +21,12 @@ import {
   setAside,
   stageFiles,
 } from './restore-files.ts';
+import { restoreIdOf } from './restore-id.ts';
 import type { ServerFiles } from './server-files.ts';
 import { type ManagedServer, startServer, stopServer, takeBackBy } from './server-steps.ts';
 import { takeSnapshot } from './snapshot.ts';
 import { keysOf, rdbObjectOf } from './stored-backup.ts';
 import { verify } from './verify.ts';
-
-/** The part of a job's id that names the folders of its restore. */
-export const restoreIdOf = (jobId: string): string => jobId.replaceAll('-', '').toLowerCase();
 
 interface RestoreRun {
   readonly server: ManagedServer;
@@ -144,7 +142,7 @@ export async function restore(
     scope: request.scope,
     recoveryPoint: summary.recoveryPoint,
     into: target,
-    setAsideAs: `${files.dir}/${managedFolderName('aside', restoreId)}`,
+    setAsideAs: managedFolderName('aside', restoreId),
     warnings: [...summary.warnings],
     counts: keys === null ? [] : [{ label: 'keys', value: keys, unit: 'count' }],
     durationMs: Math.round(context.clock.monotonic() - started),
