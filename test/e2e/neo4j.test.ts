@@ -155,7 +155,6 @@ test.for(['step-effect:stop-server', 'compensation-effect:start-server'])(
 test.for([
   'step-effect:load-store',
   'step-effect:stop-server',
-  'step-begun:swap-stores',
   'step-effect:swap-stores',
   'compensation-done:start-server',
 ])(

@@ -4,7 +4,7 @@ export * from './backup-ways.ts';
 export * from './bolt-handshake.ts';
 export * from './bolt-session.ts';
 export * from './connection-schema.ts';
-export { createNeo4jEngine } from './definition.ts';
+export { createNeo4jEngine, neo4j } from './definition.ts';
 export * from './dump-archive.ts';
 export * from './fingerprint.ts';
 export * from './freeze.ts';
