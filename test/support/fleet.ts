@@ -25,6 +25,8 @@ export interface FleetOptions {
   readonly allow?: object;
   /** Settings of every target, such as another engine and its service. */
   readonly settings?: Readonly<Record<string, unknown>>;
+  /** Databases that are not backed up. */
+  readonly exclude?: readonly string[];
   /** Connections of more targets, by name. */
   readonly targets?: Readonly<Record<string, object>>;
 }
@@ -72,6 +74,7 @@ export class Fleet implements AsyncDisposable {
             labels: {},
             repository: 'local',
             connection: each,
+            exclude: options.exclude ?? [],
             allow: options.allow ?? { restore: ['new', 'swap', 'in-place'], rotate: true },
             ...options.settings,
           },
@@ -79,23 +82,24 @@ export class Fleet implements AsyncDisposable {
       ),
     };
     await writeFile(fleet.configFile, JSON.stringify(config), { mode: 0o600 });
-    const { token } = await fleet.client.createEnrollToken.mutate({
-      environment: 'test',
-      host: 'db-1',
-      expiresInHours: 1,
-    });
-    const tokenFile = join(folder, 'enroll.token');
-    await writeFile(tokenFile, token, { mode: 0o600 });
-    const enrollment = await startProcess(
-      'enroll',
-      [fleet.#program, 'enroll', '--config', fleet.configFile, '--url', fleet.url, '--token-file', tokenFile],
-      undefined,
-    );
-    await enrollment.ended;
+    await fleet.enroll();
     await fleet.startAgent();
     await fleet.untilOnline();
     cleanup.move();
     return fleet;
+  }
+
+  /** Enrolls the host, also again with a control plane that has lost its catalog. */
+  async enroll(): Promise<void> {
+    const { token } = await this.client.createEnrollToken.mutate({
+      environment: 'test',
+      host: 'db-1',
+      expiresInHours: 1,
+    });
+    const tokenFile = join(this.folder, 'enroll.token');
+    await writeFile(tokenFile, token, { mode: 0o600 });
+    const args = ['enroll', '--config', this.configFile, '--url', this.url, '--token-file', tokenFile];
+    await (await startProcess('enroll', [this.#program, ...args], undefined)).ended;
   }
 
   get configFile(): string {

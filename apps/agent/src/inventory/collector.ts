@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Clock, type EngineContext, Failure, noSteps, summariesOf } from '@lastgood/core';
+import { type Clock, type EngineContext, Failure, matchesPattern, noSteps, summariesOf } from '@lastgood/core';
 import { makePrivateFolder } from '@lastgood/host';
 import {
   type BackupSummary,
@@ -169,7 +169,11 @@ export class InventoryCollector {
       labels: config.labels,
       repository: config.repository,
       ...probed,
-      databases: probed.databases.slice(0, LIMITS.inventoryDatabases),
+      databases: probed.databases
+        .slice(0, LIMITS.inventoryDatabases)
+        .map((database) =>
+          matchesPattern(database.name, config.exclude) ? { ...database, excluded: true } : database,
+        ),
       findings: findings.map((finding) => boundedFinding(finding)),
     };
   }
