@@ -106,8 +106,7 @@ export class Planner implements AsyncDisposable {
     const isOfSchedules = (change: Change): boolean =>
       ['inventory', 'backup.held', 'agent.enroll'].includes(change.type) ||
       (change.type === 'job.create' && change.record.spec.command === 'hold');
-    if (changes.some(isOfSchedules))
-      this.#staleSchedules.add(agentId);
+    if (changes.some(isOfSchedules)) this.#staleSchedules.add(agentId);
   }
 
   async #serially<T>(work: () => Promise<T>): Promise<T> {

@@ -119,7 +119,10 @@ export async function readFacts(
       maxAgeMs: null,
       requireStream: policy?.requireStream ?? false,
       isReported: true,
-      recoveryPoint: newestGood === null ? null : { atMs: instant(newestGood.recoveryPoint), from: 'backup', backupId: newestGood.backupId },
+      recoveryPoint:
+        newestGood === null
+          ? null
+          : { atMs: instant(newestGood.recoveryPoint), from: 'backup', backupId: newestGood.backupId },
       newestBackup:
         newest === undefined
           ? null
