@@ -133,7 +133,7 @@ describe('a backup', () => {
     expect(await codeOf(harness.backup({}, ['nosuch']))).toBe('NOT_FOUND');
     const { value } = await serviceless.call((context) => serviceless.engine.probe(context));
     expect(value).toMatchObject({ state: 'ok', version: '5.26.30' });
-    expect(value.findings.map(({ code }) => code)).toEqual(['SERVICE_NOT_NAMED']);
+    expect(value.findings.map(({ code }) => code)).toContain('SERVICE_NOT_NAMED');
   });
 });
 
