@@ -12,6 +12,7 @@ export * from './install-paths.ts';
 export * from './java-call.ts';
 export * from './mount-state.ts';
 export * from './owner-commands.ts';
+export * from './plan-findings.ts';
 export * from './probe-ways.ts';
 export * from './recover-copy.ts';
 export * from './restore-files.ts';
