@@ -23,8 +23,8 @@ export interface FleetOptions {
   /** The port of a proxy through which the agent reaches the control plane. */
   readonly through?: number;
   readonly allow?: object;
-  /** Databases that are not backed up. */
-  readonly exclude?: readonly string[];
+  /** Settings of every target, such as another engine and its service. */
+  readonly settings?: Readonly<Record<string, unknown>>;
   /** Connections of more targets, by name. */
   readonly targets?: Readonly<Record<string, object>>;
 }
@@ -72,8 +72,8 @@ export class Fleet implements AsyncDisposable {
             labels: {},
             repository: 'local',
             connection: each,
-            exclude: options.exclude ?? [],
             allow: options.allow ?? { restore: ['new', 'swap', 'in-place'], rotate: true },
+            ...options.settings,
           },
         ]),
       ),

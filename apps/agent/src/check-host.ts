@@ -83,7 +83,7 @@ async function checkTarget(name: string, config: AgentConfig, clock: Clock, work
     const target = config.targets[name];
     if (target === undefined) throw new Bug(`no target ${name}`);
     const engine = engineNamed(target.engine);
-    const probed = await engine.create(target.connection, servicesOf(config, target)).probe(context);
+    const probed = await engine.create(target.connection, servicesOf(config, name, target)).probe(context);
     await checkOwner(config, name, probed.systemId);
     const inOrder = probed.state === 'ok';
     const words = `${probed.state}, ${engine.title} ${probed.version ?? 'unknown'}, ${probed.databases.length} databases`;

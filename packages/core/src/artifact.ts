@@ -1,5 +1,6 @@
 import type { Readable, Writable } from 'node:stream';
 import type { BackupContent, Finding, LogRange, Manifest, ManifestObject } from '@lastgood/protocol';
+import type { SegmentLog } from './segment-log.ts';
 
 export interface ArtifactMeta {
   readonly role: string;
@@ -13,11 +14,15 @@ export interface ArtifactMeta {
  */
 export interface ArtifactSink {
   add(meta: ArtifactMeta, write: (sink: Writable) => Promise<void>): Promise<ManifestObject>;
+  /** A log stream of the target, for the segments that the backup needs. They stay when the backup is abandoned. */
+  log(streamId: string): SegmentLog;
 }
 /** Returns objects as the tool produced them. A stream fails with BACKUP_CORRUPT at its end when its bytes do not match the manifest. */
 export interface ArtifactSource {
   readonly manifest: Manifest;
   open(object: ManifestObject, signal: AbortSignal): Readable;
+  /** A log stream of the target, for the segments that the backup needs. */
+  log(streamId: string): Pick<SegmentLog, 'read' | 'list'>;
 }
 export interface BackupFacts {
   readonly method: string;

@@ -3,6 +3,7 @@ import type {
   JobOptions,
   JobResult,
   Manifest,
+  RecoveryWindow,
   RestoreInto,
   RestorePlanSummary,
   RestoreRequest,
@@ -13,6 +14,7 @@ import type {
 import type { z } from 'zod';
 import type { ArtifactSink, ArtifactSource, BackupFacts } from './artifact.ts';
 import type { EngineContext } from './engine-context.ts';
+import type { LogStream } from './log-stream.ts';
 import type { RecoverySource } from './repository.ts';
 import type { ServiceControl } from './service-control.ts';
 
@@ -30,6 +32,8 @@ export interface BackupMethod {
   readonly online: boolean;
   /** The roles of the objects in such a backup. */
   readonly roles: readonly string[];
+  /** Whether a backup can contain some of the server's contents only. */
+  readonly selectsContents: boolean;
   /** The options that a job may give; an unknown one is refused. */
   readonly optionsSchema: z.ZodType;
 }
@@ -45,13 +49,19 @@ export interface LogStreamInfo {
   /** What people call it, such as WAL. */
   readonly title: string;
   readonly description: string;
+  /** The `stream` of a target in the agent file. */
+  readonly optionsSchema: z.ZodType;
 }
 /** What the agent file gives an engine beside the connection. */
 export interface EngineServices {
+  /** The name of the target: what a person types to consent to the restore of the whole server. */
+  readonly target: string;
   /** Stops and starts the database server; null when the agent file names no service for the target. */
   readonly service: ServiceControl | null;
   /** The folders that a restore may fill, by the names that the agent file gives them. */
   readonly restoreFolders: Readonly<Record<string, string>>;
+  /** The `stream` of the target, read by the engine's own schema; absent when the agent file has none. */
+  readonly streamOptions?: unknown;
 }
 /**
  * The static description of an engine: connection schema, backup methods and ways to restore. All other packages learn about
@@ -102,6 +112,13 @@ export type UndoResult = Extract<JobResult, { command: 'undo' }>;
  */
 export interface Engine {
   readonly name: string;
+  /** The log stream of the target; absent when the engine has none or the agent file does not configure one. */
+  readonly stream?: LogStream;
+  /**
+   * The ranges of instants that backups and log streams can bring back, oldest first. Needs the repository alone, and not the server.
+   * Absent when the engine restores backups only.
+   */
+  recoveryWindows?(source: RecoverySource, context: EngineContext): Promise<readonly RecoveryWindow[]>;
   /** Returns the system id and the contents of the server. Throws a Failure when the server cannot be read. */
   identify(context: EngineContext): Promise<Identified>;
   /** Reads the state of the server and changes nothing. Unreachable is a state, not an error. */

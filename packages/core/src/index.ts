@@ -7,6 +7,7 @@ export * from './engine-context.ts';
 export * from './exit-status.ts';
 export * from './expected-size.ts';
 export * from './failure.ts';
+export * from './log-stream.ts';
 export * from './name-pattern.ts';
 export * from './object-store.ts';
 export * from './recovery/backup-selection.ts';

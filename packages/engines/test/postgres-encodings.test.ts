@@ -78,6 +78,7 @@ test('a setting or comment of a role that the scratch server refuses is logged, 
   const real = await bench.repository.open(ref, backupId);
   const altered = (change: (globals: string) => string): ArtifactSource => ({
     manifest: real.manifest,
+    log: real.log,
     open: (object, signal) =>
       object.role === 'globals'
         ? real.open(object, signal).map((chunk: Buffer) => change(String(chunk)))

@@ -79,6 +79,7 @@ test('F7: a role that is there already is not changed, and a setting that the se
   const real = await bench.repository.open(ref, later);
   const source: typeof real = {
     manifest: real.manifest,
+    log: real.log,
     open: (object, signal) =>
       object.role === 'globals'
         ? real.open(object, signal).map((chunk: Buffer) => String(chunk).replace("TO '9MB'", "TO 'nine'"))

@@ -120,6 +120,7 @@ test('F8: a locale that the server lacks is the cause that a restore tells, and 
   const real = await bench.repository.open(ref, backupId);
   const source: ArtifactSource = {
     manifest: real.manifest,
+    log: real.log,
     open: (object, signal) =>
       object.role === 'properties' ? Readable.from(elsewhere(real.open(object, signal))) : real.open(object, signal),
   };

@@ -60,6 +60,7 @@ test('F9: the plan warns of a locale that the server does not know', async () =>
   const real = await bench.repository.open(ref, backupId);
   const source: typeof real = {
     manifest: real.manifest,
+    log: real.log,
     open: (object, signal) =>
       object.role === 'properties'
         ? real.open(object, signal).map((chunk: Buffer) => String(chunk).replaceAll('C.UTF-8', 'xx_YY.UTF-8'))

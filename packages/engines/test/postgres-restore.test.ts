@@ -226,6 +226,7 @@ test('F7: an extension that the server does not have is a refusal with its name,
   const real = await bench.repository.open(ref, backupId);
   const source: ArtifactSource = {
     manifest: real.manifest,
+    log: real.log,
     open: (object, signal) =>
       object.role === 'fingerprint'
         ? Readable.from(withExtension(real.open(object, signal)))

@@ -68,7 +68,7 @@ test('what an older version set aside, with a note that names no owner, is undon
   await server.query('postgres', 'create database elder owner own');
   await server.query('postgres', `create database "${kept}" owner own`);
   await server.query('postgres', `comment on database "${kept}" is ${noteOf(jobId, 'elder')}`);
-  expect(await bench.engine.undo(jobId, await bench.context())).toMatchObject({ database: 'elder' });
+  expect(await bench.engine.undo(jobId, await bench.context())).toMatchObject({ into: 'elder' });
   expect(await ownersOf('^elder')).toEqual({ elder: 'own', [asideName('elder', 'undone', jobId)]: 'own' });
 });
 
@@ -105,7 +105,7 @@ test('a database of another role with the name and note of a set-aside database 
     return forged;
   };
   const forged = [await forge('victim'), await forge('newcomer')];
-  expect(await bench.engine.undo(jobId, await bench.context())).toMatchObject({ database: 'till' });
+  expect(await bench.engine.undo(jobId, await bench.context())).toMatchObject({ into: 'till' });
   await expect(bench.engine.undo(jobId, await bench.context())).rejects.toMatchObject({
     code: 'UNDO_IMPOSSIBLE',
     message: expect.stringContaining('its owner "creator" is neither'),

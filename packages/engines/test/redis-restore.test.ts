@@ -338,6 +338,6 @@ test('a master with a replica is refused, and so is the replica', async ({ skip 
   await replica.waitForInfo('master_link_status', 'up');
   const codes = async (server: RedisServer): Promise<string[]> =>
     (await planFor(server, sourceOf(report, programs))).refusals.map(({ code }) => code);
-  expect(await codes(master)).toEqual(['HAS_REPLICAS']);
-  expect(await codes(replica)).toEqual(['IS_REPLICA']);
+  expect(await codes(master)).toEqual(['SERVER_HAS_REPLICAS']);
+  expect(await codes(replica)).toEqual(['SERVER_IS_REPLICA']);
 });

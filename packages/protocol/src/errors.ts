@@ -149,6 +149,10 @@ export const ERROR_CATALOG = {
     exit: 4,
     remedy: 'Two servers write to one log stream. Stop the one that is not in service, then take a new backup.',
   },
+  STREAM_STOPPED: {
+    exit: 2,
+    remedy: 'Correct what the message names. The agent starts the stream again by itself.',
+  },
   CLOCK_UNTRUSTED: {
     exit: 3,
     remedy: 'The clocks of host, control plane and repository disagree. Repair them; nothing was deleted.',
@@ -156,6 +160,10 @@ export const ERROR_CATALOG = {
   TARGET_NOT_EMPTY: {
     exit: 3,
     remedy: 'Choose another name, or replace the database with `--swap`.',
+  },
+  POINT_UNREACHABLE: {
+    exit: 2,
+    remedy: 'Choose an instant inside a recovery window; `lastgood targets` shows them.',
   },
   RESTORE_FAILED: { exit: 2, remedy: 'The old data is untouched. The message lists what the engine refused.' },
   UNDO_IMPOSSIBLE: {

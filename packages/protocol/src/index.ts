@@ -27,6 +27,7 @@ export { fillTemplate, type MessageParams } from './findings/message-template.ts
 export * from './findings/rotation-reason.ts';
 export * from './ids.ts';
 export * from './inventory/report.ts';
+export * from './inventory/stream-report.ts';
 export * from './inventory/target-inventory.ts';
 export * from './jobs/description.ts';
 export * from './jobs/event.ts';

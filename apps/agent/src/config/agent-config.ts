@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
-import { type EngineDefinition, Failure } from '@lastgood/core';
+import { type EngineDefinition, Failure, type RestoreWay } from '@lastgood/core';
 import { type ConfigProblem, formatProblems, problemsOfIssues, YamlText } from '@lastgood/core/config-file';
 import { engines } from '@lastgood/engines';
 import { argumentVectorSchema, SERVICE_ACTIONS, serviceDefinitionSchema } from '@lastgood/host';
@@ -37,6 +37,10 @@ const limitsSchema = z.strictObject({
     .describe('Whether the control plane may have data dropped that a restore has set aside.'),
 });
 
+/** The first way that replaces nothing, if the engine has one: whatever else a restore may do on this host, its file says so. */
+const defaultWays = (ways: EngineDefinition['restoreWays']): RestoreWay['name'][] =>
+  ways.flatMap(({ name }) => (name === 'new' || name === 'folder' ? [name] : [])).slice(0, 1);
+
 /** The target of one engine: its connection, and which of its ways to restore are allowed. */
 const targetSchemaOf = ({ name, connectionSchema, restoreWays }: EngineDefinition) =>
   z.strictObject({
@@ -56,7 +60,7 @@ const targetSchemaOf = ({ name, connectionSchema, restoreWays }: EngineDefinitio
       .extend({
         restore: z
           .array(z.enum(restoreWays.map((way) => way.name)))
-          .default([restoreWays[0].name])
+          .default(defaultWays(restoreWays))
           .describe('The ways in which the control plane may have this target restored.'),
       })
       .prefault({}),

@@ -20,8 +20,13 @@ export interface Target {
 }
 
 /** What the agent file gives the engine of a target beside its connection. */
-export function servicesOf({ hooks, restoreFolders }: AgentConfig, { service }: TargetConfig): EngineServices {
+export function servicesOf(
+  { hooks, restoreFolders }: AgentConfig,
+  target: string,
+  { service }: TargetConfig,
+): EngineServices {
   return {
+    target,
     service: service === undefined ? null : createServiceControl(resolveService(service, hooks)),
     restoreFolders,
   };
@@ -54,7 +59,7 @@ export function targetsOf(
       name,
       ref: { environment: config.environment, host: config.host, target: name },
       config: target,
-      engine: engineNamed(target.engine).create(target.connection, servicesOf(config, target)),
+      engine: engineNamed(target.engine).create(target.connection, servicesOf(config, name, target)),
       graceMs: (config.repositories[target.repository]?.graceHours ?? 24) * 3_600_000,
       repository: () =>
         openings.run(config.repositories[target.repository]?.path ?? target.repository, () =>

@@ -86,14 +86,7 @@ function selectByDatabase(
     .select({ database: backupContents.name, backupId: backups.backupId, sequence: wanted.which(backups.sequence) })
     .from(backupContents)
     .innerJoin(backups, eq(backups.backupId, backupContents.backupId))
-    .where(
-      and(
-        eq(backupContents.agentId, scope.agentId),
-        eq(backupContents.target, scope.target),
-        eq(backupContents.kind, 'database'),
-        wanted.where,
-      ),
-    )
+    .where(and(eq(backupContents.agentId, scope.agentId), eq(backupContents.target, scope.target), wanted.where))
     .groupBy(backupContents.name)
     .all();
   return new Map(rows.map(({ database, backupId }) => [database, backupId]));

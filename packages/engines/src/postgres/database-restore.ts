@@ -43,7 +43,8 @@ export function databaseRestoreOf(request: RestoreRequest): { backupId: string; 
       'Name a backup, or restore a physical backup of this target to a point in time.',
     );
   const mode = modeOf(request);
-  if (!databaseNameSchema.safeParse(restoredName(mode)).success)
+  // An invalid name of a database to be replaced is not in the backup.
+  if (mode.way === 'new' && !databaseNameSchema.safeParse(mode.as).success)
     return refuse('the new name must have 1 to 63 bytes, without NUL');
   if (mode.way === 'new' && mode.as.includes(MANAGED_MARK))
     return refuse(

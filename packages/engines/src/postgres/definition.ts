@@ -1,7 +1,8 @@
 import type { EngineDefinition } from '@lastgood/core';
-import { LOGICAL, logicalOptionsSchema } from './backup-methods.ts';
+import { LOGICAL, logicalOptionsSchema, PHYSICAL, physicalOptionsSchema } from './backup-methods.ts';
 import { postgresConnectionSchema } from './connection-schema.ts';
 import { createPostgresEngine } from './index.ts';
+import { walStreamOptionsSchema } from './wal/wal-stream-options.ts';
 
 export const postgres: EngineDefinition = {
   name: LOGICAL.engine,
@@ -13,14 +14,33 @@ export const postgres: EngineDefinition = {
       description: 'pg_dump of each database, with the roles and tablespaces of the server',
       online: true,
       roles: LOGICAL.roles,
+      selectsContents: true,
       optionsSchema: logicalOptionsSchema,
+    },
+    {
+      name: PHYSICAL.method,
+      description:
+        'the files of the whole server with the WAL that makes them consistent; with a stream, any instant after it',
+      online: true,
+      roles: PHYSICAL.roles,
+      selectsContents: false,
+      optionsSchema: physicalOptionsSchema,
     },
   ],
   restoreWays: [
     { name: 'new', description: 'into a new database', undo: false },
     { name: 'swap', description: 'beside the old database, then swapped in by rename', undo: true },
     { name: 'in-place', description: 'over the old database, in one transaction', undo: false },
+    {
+      name: 'folder',
+      description: 'the whole server into a new folder, stopped, at any instant of a recovery window',
+      undo: false,
+    },
   ],
-  stream: null,
+  stream: {
+    title: 'WAL',
+    description: 'the write-ahead log, received over a replication slot',
+    optionsSchema: walStreamOptionsSchema,
+  },
   create: createPostgresEngine,
 };

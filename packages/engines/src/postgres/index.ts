@@ -1,8 +1,19 @@
-import { type Engine, Failure } from '@lastgood/core';
+import { type Engine, type EngineServices, Failure } from '@lastgood/core';
 import { type Finding, findingOfError, makeFinding } from '@lastgood/protocol';
 import { z } from 'zod';
 import { backup } from './backup.ts';
+import { PHYSICAL } from './backup-methods.ts';
 import { postgresConnectionSchema } from './connection-schema.ts';
+import { backupPhysical } from './physical/physical-backup.ts';
+import { verifyPhysical } from './physical/verify-physical.ts';
+import {
+  isServerRestore,
+  planServerRestore,
+  REMOVE_COPY,
+  removeCopy,
+  restoreServer,
+} from './point-in-time/restore-server.ts';
+import { readRecoveryWindows } from './point-in-time/windows.ts';
 import { restore } from './restore.ts';
 import { makePlan } from './restore-plan.ts';
 import { openServer } from './server.ts';
@@ -11,6 +22,8 @@ import { dropSetAside, type SetAside, setAsideDatabases } from './set-aside.ts';
 import { undo } from './swap.ts';
 import { sweep } from './sweep.ts';
 import { checkLevel, verify } from './verify.ts';
+import { WalStream } from './wal/wal-stream.ts';
+import { walStreamOptionsSchema } from './wal/wal-stream-options.ts';
 
 export { postgresMethods } from './backup-methods.ts';
 export { postgresConnectionSchema } from './connection-schema.ts';
@@ -28,13 +41,25 @@ const setAsideFinding = ({ name, sizeBytes }: SetAside): Finding =>
 const languageOf = ({ messages: { locale, untranslated } }: Session): Finding[] =>
   untranslated ? [] : [makeFinding('MESSAGES_TRANSLATED', null, { locale })];
 
+function parseConfig<T>(schema: z.ZodType<T>, value: unknown): T {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw new Failure('CONFIG_INVALID', z.prettifyError(parsed.error));
+}
+
 /** The driver of one PostgreSQL server. Throws CONFIG_INVALID when the connection is not valid. */
-export function createPostgresEngine(connection: unknown): Engine {
-  const parsed = postgresConnectionSchema.safeParse(connection);
-  if (!parsed.success) throw new Failure('CONFIG_INVALID', z.prettifyError(parsed.error));
-  const server = parsed.data;
+export function createPostgresEngine(
+  connection: unknown,
+  { restoreFolders, streamOptions }: Pick<EngineServices, 'restoreFolders' | 'streamOptions'> = { restoreFolders: {} },
+): Engine {
+  const server = parseConfig(postgresConnectionSchema, connection);
+  const stream =
+    streamOptions === undefined ? null : new WalStream(server, parseConfig(walStreamOptionsSchema, streamOptions));
+  const serverRestore = () => ({ connection: server, restoreFolders, observed: stream?.observed ?? null });
   return {
     name: 'postgres',
+    ...(stream === null ? {} : { stream }),
+    recoveryWindows: (source, context) => readRecoveryWindows(source, stream?.observed ?? null, context),
     async identify(context) {
       await using opened = await openServer(server, context);
       const { systemId, databases } = opened.facts;
@@ -65,14 +90,26 @@ export function createPostgresEngine(connection: unknown): Engine {
         };
       }
     },
-    backup: (request, sink, context) => backup(server, request, sink, context),
+    backup: (request, sink, context) =>
+      request.method === PHYSICAL.method
+        ? backupPhysical(server, request, stream?.isEnabled === true, sink, context)
+        : backup(server, request, sink, context),
     checkLevel,
-    verify: (level, source, context) => verify(level, server, source, context),
-    plan: async (request, source, context) => (await makePlan(server, request, source, context)).summary,
-    restore: (order, source, context) => restore(server, order, source, context),
+    verify: (level, source, context) =>
+      source.manifest.method === PHYSICAL.method && level >= 2
+        ? verifyPhysical(level, server, source, context)
+        : verify(level, server, source, context),
+    plan: async (request, source, context) =>
+      isServerRestore(request)
+        ? (await planServerRestore(serverRestore(), request, source, context)).summary
+        : (await makePlan(server, request, source, context)).summary,
+    restore: (order, source, context) =>
+      isServerRestore(order.request)
+        ? restoreServer(serverRestore(), order, source, context)
+        : restore(server, order, source, context),
     dropSetAside: (name, context) => dropSetAside(server, name, context),
     undo: (restoreJobId, context) => undo(server, restoreJobId, context),
-    compensationOf: () => null,
+    compensationOf: (kind) => (kind === REMOVE_COPY ? (params) => removeCopy(params, restoreFolders) : null),
     sweep: (context, runningJobs) => sweep(server, context, runningJobs),
   };
 }

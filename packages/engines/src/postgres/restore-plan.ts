@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { statfs } from 'node:fs/promises';
-import type { ArtifactSource, EngineContext, RecoverySource } from '@lastgood/core';
+import { type ArtifactSource, type EngineContext, Failure, type RecoverySource } from '@lastgood/core';
 import {
   type Finding,
   type FindingCode,
@@ -9,6 +9,7 @@ import {
   type RestoreRequest,
 } from '@lastgood/protocol';
 import { artifactsOf, type DatabaseArtifacts, sizeOf } from './artifacts.ts';
+import { LOGICAL } from './backup-methods.ts';
 import type { PostgresConnection } from './connection-schema.ts';
 import { type DatabaseRestore, databaseRestoreOf, restoredName } from './database-restore.ts';
 import {
@@ -104,6 +105,10 @@ export async function makePlan(
 ): Promise<RestorePlan> {
   const { backupId, mode } = databaseRestoreOf(request);
   const source = await backups.open(backupId);
+  if (source.manifest.method !== LOGICAL.method)
+    throw new Failure('BAD_INPUT', `single databases are restored from logical backups; ${backupId} is physical`, {
+      remedy: 'Name a logical backup, or restore the whole server with --to-folder.',
+    });
   const artifacts = await artifactsOf(source, mode.database, context.signal);
   await using server = await openServer(connectVia(connection, restoredName(mode)), context);
   const { manifest } = source;

@@ -107,6 +107,30 @@ async function initializeCluster(
   return data;
 }
 
+export interface ScratchFolder extends AsyncDisposable {
+  readonly path: string;
+  /** Who runs the scratch server and owns the folder; null for ourselves. */
+  readonly user: { readonly uid: number; readonly gid: number } | null;
+}
+
+/** Makes the private folder of a scratch server, short enough for its socket. `sweepScratch` finds what a crash leaves of it. Throws NO_SPACE. */
+export async function makeScratchFolder(
+  connection: PostgresConnection,
+  needBytes: number,
+  signal: AbortSignal,
+): Promise<ScratchFolder> {
+  const user = (await unprivileged(connection.scratchUser, signal)) ?? null;
+  const base = connection.scratchFolder ?? tmpdir();
+  const free = await freeBytes(base);
+  if (free < needBytes)
+    throw new Failure('NO_SPACE', `a scratch server needs ${needBytes} bytes in ${base}, ${free} are free`);
+  const path = await mkdtemp(join(base, `${PREFIX}${process.pid}-${(await startOf(process.pid)) ?? '0'}-`));
+  if (path.length > LONGEST_SOCKET_FOLDER)
+    throw new Failure('CONFIG_INVALID', `${path} is too long for a socket; set scratchFolder to a shorter one`);
+  if (user !== null) await chown(path, user.uid, user.gid);
+  return { path, user, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
+}
+
 /**
  * A PostgreSQL of our own on a private socket, with the given tools, for one restore test. It dies with the agent; what a crash leaves
  * on the disk is found by `sweepScratch`. Names of roles are stored as in the source when they are made from the
@@ -120,25 +144,18 @@ export async function startScratch(
   context: EngineContext,
 ): Promise<ScratchServer> {
   const { signal } = context;
-  const user = await unprivileged(connection.scratchUser, signal);
-  const base = connection.scratchFolder ?? tmpdir();
-  const free = await freeBytes(base);
-  if (free < needBytes)
-    throw new Failure('NO_SPACE', `a scratch server needs ${needBytes} bytes in ${base}, ${free} are free`);
-  const folder = await mkdtemp(join(base, `${PREFIX}${process.pid}-${(await startOf(process.pid)) ?? '0'}-`));
-  if (folder.length > LONGEST_SOCKET_FOLDER)
-    throw new Failure('CONFIG_INVALID', `${folder} is too long for a socket; set scratchFolder to a shorter one`);
+  const { path: folder, user, ...scratch } = await makeScratchFolder(connection, needBytes, signal);
   const stop = new AbortController();
   let running: Promise<unknown> = Promise.resolve();
   const dispose = async (): Promise<void> => {
     stop.abort();
     await running.catch(() => undefined);
-    await rm(folder, { recursive: true, force: true });
+    await scratch[Symbol.asyncDispose]();
   };
   try {
     const passfile = join(context.workDir, 'scratch.pgpass');
-    const as = user === undefined ? {} : { user };
-    const data = await initializeCluster(folder, passfile, tools, user, signal);
+    const as = user === null ? {} : { user };
+    const data = await initializeCluster(folder, passfile, tools, user ?? undefined, signal);
     const args = ['-D', data, '-k', folder, '-p', '5432', ...SETTINGS.flatMap((setting) => ['-c', setting])];
     const either = AbortSignal.any([signal, stop.signal]);
     let ready = false;

@@ -11,6 +11,7 @@ import {
   type VerificationLevel,
 } from '@lastgood/protocol';
 import { artifactsOf, type DatabaseArtifacts, databasesOf, encodingOf, globalsOf, sizeOf } from './artifacts.ts';
+import { PHYSICAL } from './backup-methods.ts';
 import { compareFingerprints } from './compare-fingerprints.ts';
 import type { PostgresConnection } from './connection-schema.ts';
 import { countDataEntries } from './dump.ts';
@@ -241,6 +242,10 @@ async function checkRestores(
 
 /** BAD_INPUT for level 6 of a backup without digests: which does not make the backup bad. */
 export function checkLevel(level: VerificationLevel, manifest: Manifest): void {
+  if (level === 6 && manifest.method === PHYSICAL.method)
+    throw new Failure('BAD_INPUT', 'a physical backup has no digests to compare with: level 5 is the highest', {
+      remedy: 'Verify to level 5.',
+    });
   if (level === 6 && manifest.engineFacts['digests'] !== true)
     throw new Failure('BAD_INPUT', 'the backup was taken without digests: its contents cannot be compared (level 6)', {
       remedy: 'Verify to level 5, or take a backup with --digests.',

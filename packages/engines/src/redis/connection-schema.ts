@@ -42,10 +42,6 @@ export const redisConnectionSchema = z
     binDir: path
       .optional()
       .describe('Folder of redis-server or valkey-server and of their tools; found on the path when absent.'),
-    method: z
-      .enum(['rdb', 'aof'])
-      .default('rdb')
-      .describe('What a backup consists of: an RDB snapshot, or the set of append-only files.'),
     fileAccess: z
       .boolean()
       .default(true)

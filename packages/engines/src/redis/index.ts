@@ -3,6 +3,7 @@ export * from './aof-manifest.ts';
 export * from './aof-set.ts';
 export { type AofFileReport, AofFileWalker, type AofFinding, AofTap, judgeAofFile } from './aof-walker.ts';
 export * from './aof-writes.ts';
+export { RDB } from './backup-method.ts';
 export { DigestSum, PartsHash } from './canonical-digest.ts';
 export * from './checkers.ts';
 export { type Command, RedisSession, type SessionOptions } from './client.ts';
@@ -13,6 +14,7 @@ export { type RedisConnection, redisConnectionSchema } from './connection-schema
 export { Crc64 } from './crc64.ts';
 export { DataFolder, type Ownership } from './data-folder.ts';
 export * from './decide-snapshot.ts';
+export { redis } from './definition.ts';
 export * from './expiry-slots.ts';
 export * from './fingerprint.ts';
 export { readInfo, ServerInfo } from './info.ts';

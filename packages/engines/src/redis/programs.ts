@@ -49,3 +49,18 @@ export async function findProgram(
   }
   return undefined;
 }
+
+/** The server program of this version. Throws TOOL_NOT_FOUND. */
+export async function findServerProgram(
+  product: Product,
+  version: string,
+  binDir: string | undefined,
+  signal: AbortSignal,
+): Promise<string> {
+  const found = await findProgram(product, 'server', binDir, parseVersion(version), signal);
+  if (found !== undefined) return found.path;
+  throw new Failure('TOOL_NOT_FOUND', `${product}-server ${version} was not found on this host`, {
+    remedy:
+      'Install the server program of this version, or name its folder in binDir of the connection: scratch servers need it.',
+  });
+}

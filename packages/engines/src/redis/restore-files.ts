@@ -18,7 +18,9 @@ import type { ServerFiles } from './server-files.ts';
  *
  * The folders that exist show how far it came: every step can be repeated after a crash, and does nothing when it is done.
  */
-const folderName = (kind: 'new' | 'aside' | 'return' | 'undone', id: string): string => `lastgood-${kind}-${id}`;
+/** The name of a folder of ours in the data folder of a server. */
+export const managedFolderName = (kind: 'new' | 'aside' | 'return' | 'undone', id: string): string =>
+  `lastgood-${kind}-${id}`;
 const MANAGED = /^lastgood-(new|aside|return|undone)-([0-9a-z]{1,64})$/;
 
 export interface RestoreFilesRequest {
@@ -61,7 +63,7 @@ export async function stageFiles(
   owner: Ownership,
 ): Promise<void> {
   await using folder = await DataFolder.open(files.dir);
-  const name = folderName('new', restoreId);
+  const name = managedFolderName('new', restoreId);
   await folder.remove(name);
   await folder.makeFolder(name);
   await using staged = await folder.child(name);
@@ -101,7 +103,7 @@ async function stageSet(
 
 /** True while there are new files that have not been placed. */
 async function hasStaged(folder: DataFolder, restoreId: string): Promise<boolean> {
-  const name = folderName('new', restoreId);
+  const name = managedFolderName('new', restoreId);
   if (!(await folder.has(name))) return false;
   await using staged = await folder.child(name);
   return (await staged.names()).length > 0;
@@ -111,7 +113,7 @@ async function hasStaged(folder: DataFolder, restoreId: string): Promise<boolean
 export async function setAside({ files, restoreId }: RestoreFilesRequest): Promise<void> {
   await using folder = await DataFolder.open(files.dir);
   if (!(await hasStaged(folder, restoreId))) return;
-  const name = folderName('aside', restoreId);
+  const name = managedFolderName('aside', restoreId);
   await folder.makeFolder(name);
   await using aside = await folder.child(name);
   for (const entry of entriesOf(files)) if (await folder.has(entry)) await folder.move(entry, aside);
@@ -122,7 +124,7 @@ export async function setAside({ files, restoreId }: RestoreFilesRequest): Promi
 /** Moves the new files to where the server loads them. Fails with TARGET_NOT_EMPTY when something is there. */
 export async function placeFiles({ files, restoreId }: RestoreFilesRequest): Promise<void> {
   await using folder = await DataFolder.open(files.dir);
-  const name = folderName('new', restoreId);
+  const name = managedFolderName('new', restoreId);
   if (!(await folder.has(name))) return;
   {
     await using staged = await folder.child(name);
@@ -136,19 +138,19 @@ export async function placeFiles({ files, restoreId }: RestoreFilesRequest): Pro
 /** Takes a restore back, however far it came: afterwards the old files are in place. The server must be stopped. */
 export async function returnFiles({ files, restoreId }: RestoreFilesRequest): Promise<void> {
   await using folder = await DataFolder.open(files.dir);
-  const [aside, back] = [folderName('aside', restoreId), folderName('return', restoreId)];
+  const [aside, back] = [managedFolderName('aside', restoreId), managedFolderName('return', restoreId)];
   if (await folder.has(aside)) {
     // While the new files wait, what is in the data folder is old: the set-aside was interrupted.
     if (!(await hasStaged(folder, restoreId))) await moveCurrentAway(folder, files, restoreId);
     await folder.rename(aside, back);
   }
   await moveBack(folder, back);
-  await folder.remove(folderName('new', restoreId));
+  await folder.remove(managedFolderName('new', restoreId));
   await folder.sync();
 }
 
 async function moveCurrentAway(folder: DataFolder, files: ServerFiles, restoreId: string): Promise<void> {
-  const name = folderName('undone', restoreId);
+  const name = managedFolderName('undone', restoreId);
   await folder.makeFolder(name);
   await using undone = await folder.child(name);
   for (const entry of entriesOf(files)) if (await folder.has(entry)) await folder.move(entry, undone);
@@ -169,14 +171,14 @@ async function moveBack(folder: DataFolder, name: string): Promise<void> {
 /** Removes what was staged and never placed. */
 export async function discardStaged({ files, restoreId }: RestoreFilesRequest): Promise<void> {
   await using folder = await DataFolder.open(files.dir);
-  await folder.remove(folderName('new', restoreId));
+  await folder.remove(managedFolderName('new', restoreId));
   await folder.sync();
 }
 
 /** Removes the files that were set aside, or those that an undo has moved away: after this they are gone. */
 export async function discardOld({ files, restoreId }: RestoreFilesRequest, kind: 'aside' | 'undone'): Promise<void> {
   await using folder = await DataFolder.open(files.dir);
-  await folder.remove(folderName(kind, restoreId));
+  await folder.remove(managedFolderName(kind, restoreId));
   await folder.sync();
 }
 

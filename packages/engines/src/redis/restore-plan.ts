@@ -41,15 +41,15 @@ export interface RestoreTarget {
  */
 export type RestoreFilesWay = 'seed' | 'plain' | 'set';
 
-/** Why the server cannot be restored as it is. Each has a remedy in RESTORE_REMEDIES. */
+/** Why the server cannot be restored as it is. The catalog of findings has the remedies. */
 export type RestoreRefusalCode =
-  | 'IS_LOADING'
-  | 'IS_REPLICA'
-  | 'HAS_REPLICAS'
-  | 'WATCHED_BY_SENTINEL'
-  | 'IS_SENTINEL'
-  | 'IS_CLUSTER_NODE'
-  | 'SETTINGS_UNKNOWN'
+  | 'SERVER_IS_LOADING'
+  | 'SERVER_IS_REPLICA'
+  | 'SERVER_HAS_REPLICAS'
+  | 'SERVER_WATCHED_BY_SENTINEL'
+  | 'SERVER_IS_SENTINEL'
+  | 'SERVER_IS_CLUSTER_NODE'
+  | 'SERVER_SETTINGS_UNKNOWN'
   | 'SETTING_NOT_PERSISTED'
   | 'APPENDONLY_OFF'
   | 'FORMAT_NOT_READABLE'
@@ -58,7 +58,7 @@ export type RestoreRefusalCode =
   | 'TOO_FEW_DATABASES'
   | 'MEMORY_LIMIT'
   | 'MEMORY_OF_HOST'
-  | 'DISK_SPACE';
+  | 'SERVER_SPACE_LOW';
 /** What a person should know before consenting. */
 export type RestoreWarningCode =
   | 'SENTINEL_UNKNOWN'
@@ -83,24 +83,6 @@ export interface RedisRestorePlan {
   /** The server must write its data once more before it stops, so that undo brings back all of it. */
   readonly saveBeforeStop: boolean;
 }
-export const RESTORE_REMEDIES: Readonly<Record<RestoreRefusalCode, string>> = {
-  IS_LOADING: 'Wait until the server has loaded its data.',
-  IS_REPLICA: 'Restore the master; replicas copy it. Or detach this server first (REPLICAOF NO ONE).',
-  HAS_REPLICAS: 'Detach the replicas first (REPLICAOF NO ONE on each), and attach them again after the restore.',
-  WATCHED_BY_SENTINEL: 'Stop monitoring first (SENTINEL REMOVE on each Sentinel), and resume after the restore.',
-  IS_SENTINEL: 'Set the address of the data server in the connection of the target; this is a Sentinel.',
-  IS_CLUSTER_NODE: 'Nodes of a cluster cannot be restored by this version. Restore into a server without cluster mode.',
-  SETTINGS_UNKNOWN: 'Grant +config|get to the ACL user of the agent.',
-  SETTING_NOT_PERSISTED: 'Write the running settings to the configuration file (CONFIG REWRITE), or correct the file.',
-  APPENDONLY_OFF: 'Set appendonly to yes in the configuration of the server, or restore a backup of the method rdb.',
-  FORMAT_NOT_READABLE: 'Restore into a server of the product and at least the version that wrote the backup.',
-  COMMANDS_NOT_UNDERSTOOD: 'Restore into a server of the product and at least the version that wrote the backup.',
-  MODULE_MISSING: 'Load the module on the server (loadmodule), then make the plan again.',
-  TOO_FEW_DATABASES: 'Raise `databases` in the configuration of the server and restart it.',
-  MEMORY_LIMIT: 'Raise maxmemory of the server above what the data needs.',
-  MEMORY_OF_HOST: 'Give the host more memory, or restore on another one.',
-  DISK_SPACE: 'Free space in the data folder of the server: old and new files are kept side by side.',
-};
 
 /** Modules that are part of a server of some version, by name. */
 const BUILT_IN = new Set(['lua', 'vectorset']);
@@ -137,18 +119,18 @@ const refuse = (code: RestoreRefusalCode, params: Refusal['params'] = {}): Refus
 
 function refuseTopology(facts: ServerFacts): Refusal[] {
   return [
-    ...(facts.isLoading ? [refuse('IS_LOADING')] : []),
-    ...(facts.mode === 'sentinel' ? [refuse('IS_SENTINEL')] : []),
-    ...(facts.mode === 'cluster' ? [refuse('IS_CLUSTER_NODE')] : []),
-    ...(facts.role === 'replica' ? [refuse('IS_REPLICA')] : []),
-    ...(facts.connectedReplicas > 0 ? [refuse('HAS_REPLICAS', { replicas: facts.connectedReplicas })] : []),
-    ...(facts.isWatchedBySentinel === true ? [refuse('WATCHED_BY_SENTINEL')] : []),
+    ...(facts.isLoading ? [refuse('SERVER_IS_LOADING')] : []),
+    ...(facts.mode === 'sentinel' ? [refuse('SERVER_IS_SENTINEL')] : []),
+    ...(facts.mode === 'cluster' ? [refuse('SERVER_IS_CLUSTER_NODE')] : []),
+    ...(facts.role === 'replica' ? [refuse('SERVER_IS_REPLICA')] : []),
+    ...(facts.connectedReplicas > 0 ? [refuse('SERVER_HAS_REPLICAS', { replicas: facts.connectedReplicas })] : []),
+    ...(facts.isWatchedBySentinel === true ? [refuse('SERVER_WATCHED_BY_SENTINEL')] : []),
   ];
 }
 
 function refuseSettings({ method, databases }: RestoreSource, { facts, unpersisted }: RestoreTarget): Refusal[] {
   const { settings } = facts;
-  if (settings === null || settings.dir === undefined) return [refuse('SETTINGS_UNKNOWN')];
+  if (settings === null || settings.dir === undefined) return [refuse('SERVER_SETTINGS_UNKNOWN')];
   const least = Math.max(0, ...Object.keys(databases).map(Number)) + 1;
   const most = Number(settings.databases ?? Number.POSITIVE_INFINITY);
   return [
@@ -204,7 +186,7 @@ function refuseResources({ bytes, memoryBytes }: RestoreSource, target: RestoreT
     ...(host !== null && memoryBytes > host
       ? [refuse('MEMORY_OF_HOST', { needBytes: memoryBytes, availableBytes: host })]
       : []),
-    ...(bytes > freeDiskBytes ? [refuse('DISK_SPACE', { needBytes: bytes, freeBytes: freeDiskBytes })] : []),
+    ...(bytes > freeDiskBytes ? [refuse('SERVER_SPACE_LOW', { needed: bytes, free: freeDiskBytes })] : []),
   ];
 }
 

@@ -25,8 +25,8 @@ export async function requireResources(base: string, { needDiskBytes, needMemory
     );
 }
 
-/** Null where the system does not report it. */
-async function availableMemory(): Promise<number | null> {
+/** Memory that programs may still take, in bytes. Null where the system does not report it. */
+export async function availableMemory(): Promise<number | null> {
   const text = await readFile('/proc/meminfo', 'utf8').catch(() => '');
   const kilobytes = /^MemAvailable:\s+(\d+) kB$/m.exec(text)?.[1];
   return kilobytes === undefined ? null : Number(kilobytes) * 1024;

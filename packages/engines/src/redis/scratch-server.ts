@@ -70,13 +70,18 @@ export async function startScratchServer(request: ScratchRequest): Promise<Scrat
   throw new Failure('BACKUP_CORRUPT', 'the server refuses to load the files');
 }
 
+/** A private folder of this process, which `sweepScratchServers` removes when the process is gone. */
+export async function makeScratchFolder({ scratchFolder = tmpdir() }: RedisConnection): Promise<string> {
+  return await mkdtemp(join(scratchFolder, `${PREFIX}${process.pid}-${(await startTimeOf(process.pid)) ?? '0'}-`));
+}
+
 /** Returns `refused` when the server ended by itself with the status of a failed start. */
 async function startOnce(request: ScratchRequest): Promise<ScratchServer | 'refused'> {
   const { connection, signal, launch = runTool } = request;
   const base = connection.scratchFolder ?? tmpdir();
   await requireResources(base, request);
   const user = await unprivilegedUser(connection.scratchUser, signal);
-  const folder = await mkdtemp(join(base, `${PREFIX}${process.pid}-${(await startTimeOf(process.pid)) ?? '0'}-`));
+  const folder = await makeScratchFolder(connection);
   const stop = new AbortController();
   let running: Promise<unknown> = Promise.resolve();
   const dispose = async (): Promise<void> => {

@@ -44,6 +44,8 @@ export interface ServerFacts {
   /** Changes with the history of the data set. */
   readonly replicationId: string | null;
   readonly replicationOffset: number | null;
+  /** Null when it does not report one. */
+  readonly port: number | null;
   readonly processId: number;
   readonly executable: string | null;
   readonly configFile: string | null;
@@ -89,6 +91,7 @@ export async function readServerFacts(session: RedisSession): Promise<ServerFact
     isWatchedBySentinel: await isWatchedBySentinel(session),
     isLoading: info.flag('loading') || info.flag('async_loading'),
     runId,
+    port: info.number('tcp_port'),
     processId: info.number('process_id') ?? 0,
     executable: nonEmpty(info.text('executable')),
     configFile: nonEmpty(info.text('config_file')),

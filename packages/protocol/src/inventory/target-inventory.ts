@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { findingSchema } from '../findings/finding.ts';
 import { nameSchema } from '../ids.ts';
+import { recoveryWindowSchema, streamReportSchema } from './stream-report.ts';
 
 export const targetInventorySchema = z.object({
   name: nameSchema,
@@ -34,5 +35,9 @@ export const targetInventorySchema = z.object({
     .optional(),
   /** The target is degraded when one has severity `error`. */
   findings: z.array(findingSchema),
+  /** Absent when the target has no log stream. */
+  stream: streamReportSchema.optional(),
+  /** The ranges of instants between backups that can be restored, oldest first; absent without a log stream. */
+  windows: z.array(recoveryWindowSchema).max(100).optional(),
 });
 export type TargetInventory = z.infer<typeof targetInventorySchema>;

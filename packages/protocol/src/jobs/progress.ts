@@ -13,6 +13,7 @@ export const progressPhaseSchema = z.enum([
   'decode',
   'read',
   'restore',
+  'replay',
   'views',
   'check',
   'compare',

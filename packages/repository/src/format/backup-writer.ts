@@ -7,6 +7,7 @@ import {
   Failure,
   type NewBackup,
   type ObjectStore,
+  type SegmentLog,
 } from '@lastgood/core';
 import { type Manifest, type ManifestObject, makeFinding } from '@lastgood/protocol';
 import { ENCODING, ENCODING_SUFFIX } from '../pipeline/encoding.ts';
@@ -21,33 +22,46 @@ export interface NewBackupInRepository extends NewBackup {
   readonly sequence: number;
 }
 
+export interface BackupWriterContext {
+  /** Throws when another writer has taken the target over since. */
+  readonly checkWriter: () => Promise<void>;
+  readonly log: (streamId: string) => SegmentLog;
+  readonly run: Run;
+}
+
 /** Writes one backup into a store. Nothing of it exists for readers until `publish`. */
 export class StoreBackupWriter implements BackupWriter {
   readonly #store: ObjectStore;
   readonly #backup: NewBackupInRepository;
   readonly #prefix: string;
-  readonly #checkWriter: () => Promise<void>;
-  readonly #run: Run;
+  readonly #context: BackupWriterContext;
   readonly #objects: ManifestObject[] = [];
   /** Also of artifacts that failed: their bytes may be in the store all the same. */
   readonly #names: string[] = [];
   /** Why what was read back may have come from memory; null while all came from the medium. */
   #cached: string | null = null;
 
-  /** `checkWriter` throws when another writer has taken the target over since. */
-  constructor(store: ObjectStore, backup: NewBackupInRepository, checkWriter: () => Promise<void>, run: Run) {
+  constructor(store: ObjectStore, backup: NewBackupInRepository, context: BackupWriterContext) {
     this.#store = store;
     this.#backup = backup;
     this.#prefix = backupPrefix(backup.ref, backup.backupId);
-    this.#checkWriter = checkWriter;
-    this.#run = run;
+    this.#context = context;
+  }
+
+  log(streamId: string): SegmentLog {
+    return this.#context.log(streamId);
   }
 
   async add(meta: ArtifactMeta, write: (sink: Writable) => Promise<void>): Promise<ManifestObject> {
     if (!/^[a-z]+$/.test(meta.extension)) throw new Bug(`extension ${meta.extension}`);
     const name = dataName(this.#names.length + 1, `${meta.extension}${ENCODING_SUFFIX}`);
     this.#names.push(name);
-    const { produced, stored, cached } = await storeObject(this.#store, `${this.#prefix}${name}`, write, this.#run);
+    const { produced, stored, cached } = await storeObject(
+      this.#store,
+      `${this.#prefix}${name}`,
+      write,
+      this.#context.run,
+    );
     this.#cached ??= cached;
     const object: ManifestObject = { name, role: meta.role, contents: meta.contents, ...ENCODING, produced, stored };
     this.#objects.push(object);
@@ -85,7 +99,7 @@ export class StoreBackupWriter implements BackupWriter {
         ...(this.#cached === null ? [] : [makeFinding('READ_BACK_FROM_MEMORY', null, { reason: this.#cached })]),
       ],
     });
-    await this.#checkWriter();
+    await this.#context.checkWriter();
     const name = `${this.#prefix}${MANIFEST}`;
     await this.#store.put(name, Buffer.from(text));
     const read = await readText(this.#store, name);

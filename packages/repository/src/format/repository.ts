@@ -100,8 +100,15 @@ class StoreRepository implements Repository {
     const taken = (await namesBelow(this.#store, prefix)).length > 0;
     if (taken || !(await putOnce(this.#store, `${prefix}${INCOMPLETE}`, `${canonicalJson({ jobId: backup.jobId })}\n`)))
       throw new Failure('REPOSITORY_UNSAFE', `backup ${backupId} already exists`);
-    const checkWriter = async (): Promise<void> => void (await this.#owner.checkWriter(ref));
-    return new StoreBackupWriter(this.#store, { ...backup, repositoryId: this.id, sequence }, checkWriter, run);
+    return new StoreBackupWriter(
+      this.#store,
+      { ...backup, repositoryId: this.id, sequence },
+      {
+        checkWriter: async () => void (await this.#owner.checkWriter(ref)),
+        log: (streamId) => this.log(ref, streamId),
+        run,
+      },
+    );
   }
 
   async list(ref: TargetRef): Promise<ListedBackups> {
@@ -123,6 +130,7 @@ class StoreRepository implements Repository {
     return {
       manifest,
       open: (object, signal) => openObject(this.#store, `${prefix}${object.name}`, object, signal),
+      log: (streamId) => this.log(ref, streamId),
     };
   }
 

@@ -26,7 +26,7 @@ export const segmentLogSink = (log: SegmentLog): SegmentSink => ({
 });
 
 /** Reads WAL from the log of a repository. A segment that is not there fails with BACKUP_CORRUPT: the plan has counted on it. */
-export const segmentLogSource = (log: SegmentLog, segmentBytes: number): SegmentSource => ({
+export const segmentLogSource = (log: Pick<SegmentLog, 'read'>, segmentBytes: number): SegmentSource => ({
   async fetch({ timeline, number, isPartial }, to, signal) {
     const name = (isPartial ? partialName : segmentName)(timeline, number, segmentBytes);
     try {

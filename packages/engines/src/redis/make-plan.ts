@@ -1,0 +1,199 @@
+import { createHash } from 'node:crypto';
+import { type ArtifactSource, type EngineContext, Failure, type RecoverySource } from '@lastgood/core';
+import { freeBytes } from '@lastgood/host';
+import {
+  type Detail,
+  type Finding,
+  type FindingCode,
+  findingKey,
+  makeFinding,
+  makeRefusal,
+  type Refusal,
+  type RestorePlanSummary,
+  type RestoreRequest,
+} from '@lastgood/protocol';
+import { toFinding, toRefusal } from './catalog-findings.ts';
+import { captureConfig } from './config-files.ts';
+import type { RedisConnection } from './connection-schema.ts';
+import { openServer, systemIdOf } from './open-server.ts';
+import { type LoadSetting, unpersistedSettings } from './persisted-settings.ts';
+import { requireMovable } from './restore-files.ts';
+import { planRestore, type RedisRestorePlan, type RestoreFilesWay } from './restore-plan.ts';
+import { availableMemory } from './scratch-host.ts';
+import type { ServerFacts } from './server-facts.ts';
+import { serverFilesOf } from './server-files.ts';
+import { type EngineFacts, engineFactsOf, keysOf, rdbObjectOf, restoreSourceOf } from './stored-backup.ts';
+
+/** A server as the agent file describes it. */
+export interface RestoreContext {
+  readonly connection: RedisConnection;
+  /** The name of the target. */
+  readonly target: string;
+  readonly hasService: boolean;
+}
+export interface MadePlan {
+  readonly summary: RestorePlanSummary;
+  readonly source: ArtifactSource;
+  readonly facts: EngineFacts;
+  readonly decided: RedisRestorePlan;
+}
+
+/** What changes all the time decides whether a restore is refused, but is not part of the hash of the plan. */
+const VOLATILE: readonly FindingCode[] = [
+  'SERVER_SPACE_LOW',
+  'MEMORY_OF_HOST',
+  'SERVER_IS_LOADING',
+  'SCRATCH_TEST_NEEDS_MEMORY',
+  'UNSAVED_CHANGES',
+];
+const stable = (findings: readonly Finding[]): string[] =>
+  findings.filter(({ code }) => !VOLATILE.some((each) => each === code)).map(findingKey);
+
+/** The backup that a request names. Throws BAD_INPUT for a request that snapshots cannot fulfill. */
+export function backupIdOf({ scope, point, into, options }: RestoreRequest): string {
+  const refuse = (message: string, remedy: string): never => {
+    throw new Failure('BAD_INPUT', message, { remedy });
+  };
+  const [unknown] = Object.keys(options);
+  if (unknown !== undefined) return refuse(`a restore has no option "${unknown}"`, 'Restore without it.');
+  if (scope.kind !== 'server') return refuse('a snapshot is restored as a whole', 'Restore without --database.');
+  if (into.way !== 'swap')
+    return refuse(
+      `a snapshot is not restored this way (${into.way})`,
+      'Use --swap: the files of the server are set aside, and undo brings them back.',
+    );
+  if (point.kind !== 'backup') return refuse('a snapshot holds one recovery point', 'Name a backup.');
+  return point.backupId;
+}
+
+interface Unpersisted {
+  readonly settings: readonly LoadSetting[];
+  readonly warnings: readonly Finding[];
+}
+
+/** Settings that a restart would change, from the configuration files of the server. */
+async function findUnpersisted(
+  { configFile, settings }: ServerFacts,
+  { fileAccess }: RedisConnection,
+  signal: AbortSignal,
+): Promise<Unpersisted> {
+  const unknown = (path: string): Unpersisted => ({
+    settings: [],
+    warnings: [makeFinding('CONFIG_NOT_READ', null, { path })],
+  });
+  if (settings === null || !fileAccess) return { settings: [], warnings: [] };
+  if (configFile === null) return unknown('of the server (it was started without one)');
+  const { files, missing } = await captureConfig({ configFile, aclFile: null, keepSecrets: false, signal });
+  const [first] = missing;
+  if (first !== undefined) return unknown(first.path);
+  return {
+    settings: unpersistedSettings(
+      settings,
+      files.map(({ text }) => text),
+    ),
+    warnings: [],
+  };
+}
+
+const WAYS: Readonly<Record<RestoreFilesWay, string>> = {
+  plain: 'as the RDB file',
+  seed: 'as the base file of a new append-only set',
+  set: 'as the append-only set',
+};
+
+function detailsOf(source: EngineFacts, server: ServerFacts, { way, saveBeforeStop }: RedisRestorePlan): Detail[] {
+  const present = Object.values(server.keyspace).reduce((sum, { keys }) => sum + keys, 0);
+  const held = keysOf(source);
+  return [
+    { label: 'version of the backup', value: `${source.product} ${source.version}`, unit: 'text' },
+    { label: 'version of the server', value: `${server.product} ${server.version}`, unit: 'text' },
+    ...(held === null ? [] : [{ label: 'keys in the backup', value: held, unit: 'count' } as const]),
+    { label: 'keys on the server now', value: present, unit: 'count' },
+    { label: 'memory for the data', value: source.memoryBytes, unit: 'bytes' },
+    { label: 'files are put back', value: WAYS[way], unit: 'text' },
+    {
+      label: 'snapshot before the stop',
+      value: saveBeforeStop ? 'yes, so that undo loses little' : 'no',
+      unit: 'text',
+    },
+  ];
+}
+
+function refusalsOf({ connection, hasService }: RestoreContext, { refusals }: RedisRestorePlan): Refusal[] {
+  return [
+    ...(hasService ? [] : [makeRefusal('SERVICE_NOT_NAMED', null)]),
+    ...(connection.fileAccess ? [] : [makeRefusal('SERVER_FILES_OUT_OF_REACH', null)]),
+    ...refusals.map(toRefusal),
+  ];
+}
+
+/** The hash that consent is bound to: computed from data, never from sentences. */
+function hashPlan(
+  { manifest }: ArtifactSource,
+  server: ServerFacts,
+  { way, files }: RedisRestorePlan,
+  found: { readonly refusals: readonly Refusal[]; readonly warnings: readonly Finding[] },
+): string {
+  const decided = {
+    backupId: manifest.backupId,
+    manifest: manifest.checksum,
+    systemId: systemIdOf(server),
+    server: [server.product, server.version],
+    way,
+    files,
+    refusals: stable(found.refusals),
+    warnings: stable(found.warnings),
+  };
+  return createHash('sha256').update(JSON.stringify(decided)).digest('hex');
+}
+
+/** Plans the restore of a whole server. Reads the backup and the server, and changes nothing. */
+export async function makePlan(
+  restore: RestoreContext,
+  request: RestoreRequest,
+  backups: RecoverySource,
+  { signal }: EngineContext,
+): Promise<MadePlan> {
+  const { connection, target } = restore;
+  const source = await backups.open(backupIdOf(request));
+  const { manifest } = source;
+  const facts = engineFactsOf(manifest);
+  const object = rdbObjectOf(manifest);
+  await using server = await openServer(connection, signal);
+  const unpersisted = await findUnpersisted(server.facts, connection, signal);
+  const files = connection.fileAccess ? serverFilesOf(server.facts.settings, connection.dataDir) : null;
+  const free = files === null ? null : await freeBytes(files.dir);
+  if (files !== null) await requireMovable(files);
+  const decided = planRestore(restoreSourceOf(manifest), {
+    facts: server.facts,
+    dataDir: connection.dataDir,
+    unpersisted: unpersisted.settings,
+    freeDiskBytes: free ?? Number.MAX_SAFE_INTEGER,
+    availableMemoryBytes: await availableMemory(),
+  });
+  const refusals = refusalsOf(restore, decided);
+  const warnings = [
+    makeFinding('SERVER_WILL_STOP', { kind: 'target', name: target }),
+    ...unpersisted.warnings,
+    ...decided.warnings.map((found) => toFinding(found)),
+  ];
+  const summary: RestorePlanSummary = {
+    hash: hashPlan(source, server.facts, decided, { refusals, warnings }),
+    request,
+    backupId: manifest.backupId,
+    method: manifest.method,
+    recoveryPoint: manifest.recoveryPoint,
+    into: target,
+    confirm: target,
+    replaces: [target],
+    missing: [],
+    readBytes: object.stored.size,
+    needBytes: decided.needDiskBytes,
+    freeBytes: free,
+    estimatedMs: null,
+    details: detailsOf(facts, server.facts, decided),
+    warnings,
+    refusals,
+  };
+  return { summary, source, facts, decided };
+}

@@ -1,0 +1,65 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Engine, type EngineContext, Failure } from '@lastgood/core';
+import { type Finding, findingOfError, makeFinding } from '@lastgood/protocol';
+import { CONTENT } from './backup-method.ts';
+import { toFinding } from './catalog-findings.ts';
+import type { RedisConnection } from './connection-schema.ts';
+import { openServer, systemIdOf } from './open-server.ts';
+import { checkPersistence, type HostMemory } from './persistence-checks.ts';
+import { listManagedFolders, managedFolderName } from './restore-files.ts';
+import { availableMemory } from './scratch-host.ts';
+import type { ServerFacts } from './server-facts.ts';
+import { serverFilesOf } from './server-files.ts';
+
+const LOOPBACK = /^(?:localhost|127\.\d+\.\d+\.\d+|::1)$/;
+const isLocal = ({ host, socket }: RedisConnection): boolean => socket !== undefined || LOOPBACK.test(host ?? '');
+
+/** The memory of the host of the server; unknown when that is not this host. */
+async function readHostMemory(connection: RedisConnection): Promise<HostMemory> {
+  if (!isLocal(connection)) return { availableBytes: null, overcommit: null };
+  const text = await readFile('/proc/sys/vm/overcommit_memory', 'utf8').catch(() => undefined);
+  return { availableBytes: await availableMemory(), overcommit: text === undefined ? null : Number(text) };
+}
+
+/** Folders that restores and undos have kept: on the disk until somebody removes them. */
+async function findSetAside(connection: RedisConnection, { settings }: ServerFacts): Promise<Finding[]> {
+  const files = connection.fileAccess ? serverFilesOf(settings, connection.dataDir) : null;
+  if (files === null) return [];
+  const folders = await listManagedFolders(files.dir).catch((error: unknown) => {
+    if (error instanceof Failure) return [];
+    throw error;
+  });
+  return folders
+    .filter(({ kind }) => kind === 'aside' || kind === 'undone')
+    .map(({ kind, restoreId }) =>
+      makeFinding('SET_ASIDE_FILES', null, { folder: join(files.dir, managedFolderName(kind, restoreId)) }),
+    );
+}
+
+/** The state of the server with the findings about its persistence. An unreachable server is a state. */
+export async function probe(connection: RedisConnection, context: EngineContext): ReturnType<Engine['probe']> {
+  try {
+    await using server = await openServer(connection, context.signal);
+    const { facts } = server;
+    const persistence = checkPersistence(facts, await readHostMemory(connection));
+    return {
+      state: 'ok',
+      version: facts.version,
+      systemId: systemIdOf(facts),
+      sizeBytes: facts.memory.usedBytes,
+      databases: [{ name: CONTENT.name, sizeBytes: facts.memory.usedBytes }],
+      findings: [...persistence.map((found) => toFinding(found)), ...(await findSetAside(connection, facts))],
+    };
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    return {
+      state: error.code === 'DATABASE_UNREACHABLE' ? 'unreachable' : 'refused',
+      version: null,
+      systemId: null,
+      sizeBytes: null,
+      databases: [],
+      findings: [findingOfError(error.wireError, null)],
+    };
+  }
+}

@@ -1,0 +1,152 @@
+import { pipeline } from 'node:stream/promises';
+import {
+  type EngineContext,
+  Failure,
+  failureOfRefusals,
+  type RecoverySource,
+  type RestoreOrder,
+  type RestoreResult,
+} from '@lastgood/core';
+import { formatFinding } from '@lastgood/protocol';
+import { RedisSession } from './client.ts';
+import { readInfo } from './info.ts';
+import { type MadePlan, makePlan } from './make-plan.ts';
+import { waitingClockOf } from './open-server.ts';
+import {
+  managedFolderName,
+  type NewFiles,
+  ownershipOf,
+  placeFiles,
+  type RestoreFilesRequest,
+  setAside,
+  stageFiles,
+} from './restore-files.ts';
+import type { ServerFiles } from './server-files.ts';
+import { type ManagedServer, startServer, stopServer, takeBackBy } from './server-steps.ts';
+import { takeSnapshot } from './snapshot.ts';
+import { keysOf, rdbObjectOf } from './stored-backup.ts';
+import { verify } from './verify.ts';
+
+/** The part of a job's id that names the folders of its restore. */
+export const restoreIdOf = (jobId: string): string => jobId.replaceAll('-', '').toLowerCase();
+
+interface RestoreRun {
+  readonly server: ManagedServer;
+  readonly plan: MadePlan;
+  readonly request: RestoreFilesRequest;
+  readonly context: EngineContext;
+}
+
+/** The backup must load before anything is changed. */
+async function testBackup({ server, plan, context }: RestoreRun): Promise<void> {
+  const { findings } = await verify(4, server.connection, plan.source, context);
+  if (findings.length === 0) return;
+  const texts = findings.slice(0, 3).map(formatFinding).join('; ');
+  throw new Failure('BACKUP_CORRUPT', `the backup does not load in a scratch server: ${texts}`, {
+    remedy: 'Nothing was changed. Restore another backup.',
+  });
+}
+
+/** What the server has in its memory alone is saved, so that undo brings back all but the last moments. */
+async function savePresent({ server, plan, context }: RestoreRun): Promise<void> {
+  if (!plan.decided.saveBeforeStop) return;
+  const { connection } = server;
+  context.progress({ phase: 'snapshot', doneBytes: 0, totalBytes: null });
+  await using session = await RedisSession.open(connection, context.signal);
+  await takeSnapshot(session, {
+    clock: waitingClockOf(context),
+    signal: context.signal,
+    timeoutMs: connection.snapshotMs,
+  });
+}
+
+function newFilesOf({ plan, context }: RestoreRun): NewFiles {
+  const { decided, source } = plan;
+  if (decided.way === 'set') throw new Failure('BAD_INPUT', 'a snapshot is not an append-only set');
+  const object = rdbObjectOf(source.manifest);
+  return {
+    way: decided.way,
+    rdb: async (sink) => await pipeline(source.open(object, context.signal), sink, { signal: context.signal }),
+  };
+}
+
+/** The steps of a swap. When one fails, or the agent dies, they are taken back, and the server serves the old data. */
+async function swapIn(run: RestoreRun): Promise<void> {
+  const { server, request, context } = run;
+  const { steps } = context;
+  const back = takeBackBy('return-files', request);
+  context.progress({ phase: 'restore', doneBytes: 0, totalBytes: rdbObjectOf(run.plan.source.manifest).produced.size });
+  const owner = await ownershipOf(request.files);
+  const params = { restoreId: request.restoreId };
+  await steps.run(
+    { kind: 'stage-files', params, compensation: takeBackBy('discard-staged-files', request) },
+    async () => await stageFiles(request, newFilesOf(run), owner),
+  );
+  await savePresent(run);
+  await steps.run(
+    { kind: 'stop-server', params, compensation: takeBackBy('start-server', null) },
+    async () => await stopServer(server, context),
+  );
+  await steps.run({ kind: 'set-files-aside', params, compensation: back }, async () => await setAside(request));
+  await steps.run({ kind: 'place-files', params, compensation: back }, async () => await placeFiles(request));
+  await steps.run(
+    { kind: 'start-server', params, compensation: takeBackBy('stop-server', null) },
+    async () => await startServer(server, context),
+  );
+}
+
+/** The server reports how many keys it has loaded: its clients may have written since, which does not change that. */
+async function checkLoaded({ server, plan, context }: RestoreRun): Promise<void> {
+  context.progress({ phase: 'check', doneBytes: 0, totalBytes: null });
+  await using session = await RedisSession.open(server.connection, context.signal);
+  const info = await readInfo(session, 'persistence');
+  const loaded = info.number('rdb_last_load_keys_loaded');
+  const expected = keysOf(plan.facts);
+  if (loaded === null || expected === null) return;
+  const found = loaded + (info.number('rdb_last_load_keys_expired') ?? 0);
+  if (found !== expected)
+    throw new Failure('RESTORE_FAILED', `the server has loaded ${found} keys, the backup holds ${expected}`, {
+      remedy: 'The old files are put back. Check which files the server loads: its configuration and its data folder.',
+    });
+}
+
+const filesOf = ({ decided }: MadePlan): ServerFiles => {
+  if (decided.files !== null) return decided.files;
+  throw new Failure('DATABASE_REFUSED', 'the agent does not know where the files of the server are');
+};
+
+/** Carries out exactly the plan that was consented to: PLAN_CHANGED when the situation differs. */
+export async function restore(
+  server: ManagedServer,
+  target: string,
+  { request, jobId, planHash }: RestoreOrder,
+  backups: RecoverySource,
+  context: EngineContext,
+): Promise<RestoreResult> {
+  const started = context.clock.monotonic();
+  const { connection, service } = server;
+  const plan = await makePlan({ connection, target, hasService: service !== null }, request, backups, context);
+  const { summary } = plan;
+  if (summary.hash !== planHash)
+    throw new Failure('PLAN_CHANGED', `the plan is now ${summary.hash.slice(0, 12)}, not ${planHash.slice(0, 12)}`);
+  if (summary.refusals.length > 0) throw failureOfRefusals(summary.refusals);
+  const files = filesOf(plan);
+  const restoreId = restoreIdOf(jobId);
+  const run: RestoreRun = { server, plan, request: { files, restoreId }, context };
+  await testBackup(run);
+  context.signal.throwIfAborted();
+  await swapIn(run);
+  await checkLoaded(run);
+  const keys = keysOf(plan.facts);
+  return {
+    command: 'restore',
+    backupId: summary.backupId,
+    scope: request.scope,
+    recoveryPoint: summary.recoveryPoint,
+    into: target,
+    setAsideAs: `${files.dir}/${managedFolderName('aside', restoreId)}`,
+    warnings: [...summary.warnings],
+    counts: keys === null ? [] : [{ label: 'keys', value: keys, unit: 'count' }],
+    durationMs: Math.round(context.clock.monotonic() - started),
+  };
+}

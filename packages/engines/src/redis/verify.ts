@@ -1,0 +1,223 @@
+import { createWriteStream } from 'node:fs';
+import { chown, link, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type ArtifactSource, type EngineContext, Failure, type VerifyOutcome } from '@lastgood/core';
+import {
+  type Finding,
+  findingOfError,
+  type Manifest,
+  makeFinding,
+  type VerificationFinding,
+  type VerificationLevel,
+} from '@lastgood/protocol';
+import { toFinding } from './catalog-findings.ts';
+import { runChecker } from './checkers.ts';
+import type { RedisConnection } from './connection-schema.ts';
+import { compareFingerprints, fingerprintOf, type RedisFingerprint } from './fingerprint.ts';
+import { waitingClockOf } from './open-server.ts';
+import { findServerProgram, parseVersion } from './programs.ts';
+import { judgeRdb } from './rdb-report.ts';
+import { walkRdb } from './rdb-walker.ts';
+import { readFingerprint } from './read-fingerprint.ts';
+import { unprivilegedUser } from './scratch-host.ts';
+import { makeScratchFolder, SCRATCH_FILES, startScratchServer } from './scratch-server.ts';
+import {
+  checkStoredConfig,
+  type EngineFacts,
+  engineFactsOf,
+  keysOf,
+  rdbObjectOf,
+  readStoredFingerprint,
+} from './stored-backup.ts';
+import { streamThrough } from './stream-pipeline.ts';
+
+const MAX_DIFFERENCES = 20;
+/** What a failure means when it is about the bytes of the backup. */
+const VERDICTS: readonly string[] = ['BACKUP_CORRUPT', 'MANIFEST_INVALID'];
+
+interface Verification {
+  readonly connection: RedisConnection;
+  readonly source: ArtifactSource;
+  readonly facts: EngineFacts;
+  readonly context: EngineContext;
+}
+
+/** Turns a failure that means a bad backup into a finding. Any other failure says nothing about the backup, and is thrown. */
+async function findingsOf(
+  level: VerificationLevel,
+  object: string | null,
+  work: () => Promise<readonly Finding[]>,
+): Promise<VerificationFinding[]> {
+  const about = (finding: Finding): VerificationFinding => ({ level, object, ...finding });
+  try {
+    return (await work()).map(about);
+  } catch (error) {
+    if (!(error instanceof Failure) || !VERDICTS.includes(error.code)) throw error;
+    return [about(findingOfError(error.wireError, null))];
+  }
+}
+
+/** Level 2: the file is walked to its end, checks itself, and holds what the fingerprint says. */
+async function checkDecodes({ source, context }: Verification): Promise<VerificationFinding[]> {
+  const object = rdbObjectOf(source.manifest);
+  context.progress({ phase: 'decode', doneBytes: 0, totalBytes: object.produced.size });
+  return await findingsOf(2, object.name, async () => {
+    const report = await walkRdb(source.open(object, context.signal));
+    const judged = judgeRdb(report);
+    // Warnings are in the manifest since the backup: they do not make it bad.
+    const errors = judged.filter(({ severity }) => severity === 'error').map((found) => toFinding(found));
+    if (errors.length > 0) return errors;
+    await checkStoredConfig(source, context.signal);
+    const stored = await readStoredFingerprint(source, context.signal);
+    const counted = fingerprintOf(report);
+    if (stored === null || counted === null) return [];
+    return compareFingerprints(stored, counted, stored.snapshotAt).findings.length === 0
+      ? []
+      : [makeFinding('FINGERPRINT_DIFFERS', null)];
+  });
+}
+
+/** The file of the backup on the disk, readable for the user that runs scratch servers, while `work` runs. */
+async function withRdbFile<T>(
+  { connection, source, context }: Verification,
+  work: (path: string, user: { uid: number; gid: number } | undefined) => Promise<T>,
+): Promise<T> {
+  const { signal } = context;
+  const object = rdbObjectOf(source.manifest);
+  const user = await unprivilegedUser(connection.scratchUser, signal);
+  const folder = await makeScratchFolder(connection);
+  try {
+    const path = join(folder, SCRATCH_FILES.rdb);
+    const file = createWriteStream(path, { flags: 'wx', mode: 0o600 });
+    await streamThrough([source.open(object, signal), file], signal, 'the restore test');
+    if (user !== undefined) for (const each of [folder, path]) await chown(each, user.uid, user.gid);
+    return await work(path, user);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Level 3: the check tool of the version that wrote the file. `isLast`: nothing stricter follows. */
+async function runCheckTool(
+  { connection, source, facts, context }: Verification,
+  path: string,
+  user: { uid: number; gid: number } | undefined,
+  isLast: boolean,
+): Promise<VerificationFinding[]> {
+  const object = rdbObjectOf(source.manifest).name;
+  const outcome = await runChecker({
+    product: facts.product,
+    version: parseVersion(facts.version),
+    tool: 'check-rdb',
+    path,
+    binDir: connection.binDir,
+    stallMs: connection.stallMs,
+    signal: context.signal,
+    ...(user === undefined ? {} : { user }),
+  });
+  if (outcome.state === 'failed')
+    return [{ level: 3, object, ...makeFinding('CHECK_TOOL_REFUSED', null, { version: outcome.version }) }];
+  if (outcome.state === 'skipped') {
+    if (isLast)
+      throw new Failure('TOOL_NOT_FOUND', `no check tool of ${facts.product} ${facts.version} is on this host`, {
+        remedy: 'Install the tools of this version, or verify to level 4: a server that loads the file is stricter.',
+      });
+    context.log(`level 3: no check tool of ${facts.product} ${facts.version} is on this host (${outcome.reason})`);
+  }
+  return [];
+}
+
+/** Levels 4 to 6: a scratch server loads the file, holds as many keys of each kind, and the same values. */
+async function checkRestores(
+  level: VerificationLevel,
+  { connection, source, facts, context }: Verification,
+  path: string,
+): Promise<VerificationFinding[]> {
+  const object = rdbObjectOf(source.manifest);
+  const { signal } = context;
+  const stored = await readStoredFingerprint(source, signal);
+  const findings: VerificationFinding[] = [];
+  findings.push(
+    ...(await findingsOf(4, object.name, async () => {
+      context.progress({ phase: 'restore', doneBytes: 0, totalBytes: object.produced.size });
+      await using scratch = await startScratchServer({
+        program: await findServerProgram(facts.product, facts.version, connection.binDir, signal),
+        connection,
+        kind: 'rdb',
+        place: async (dataDir) => await link(path, join(dataDir, SCRATCH_FILES.rdb)),
+        needDiskBytes: 0,
+        needMemoryBytes: facts.memoryBytes,
+        clock: waitingClockOf(context),
+        signal,
+      });
+      const expected = keysOf(facts);
+      if (expected !== null && scratch.keysLoaded !== expected)
+        return [makeFinding('KEYS_LOADED_DIFFER', null, { found: scratch.keysLoaded, expected })];
+      if (level < 5 || stored === null) return [];
+      const found = await readScratch(scratch.connection, stored, level, context);
+      const { findings: differences } = compareFingerprints(stored, found, context.clock.now());
+      const levelOf = (code: string): 5 | 6 => (code === 'DIGEST_DIFFERS' ? 6 : 5);
+      findings.push(
+        ...differences
+          .slice(0, MAX_DIFFERENCES)
+          .map((difference) => ({ level: levelOf(difference.code), object: object.name, ...toFinding(difference) })),
+      );
+      return [];
+    })),
+  );
+  return findings;
+}
+
+async function readScratch(
+  connection: RedisConnection,
+  { snapshotAt }: RedisFingerprint,
+  level: VerificationLevel,
+  context: EngineContext,
+): Promise<RedisFingerprint> {
+  return await readFingerprint({
+    connection,
+    snapshotAt,
+    digests: level === 6,
+    signal: context.signal,
+    onProgress: (doneItems) => context.progress({ phase: 'compare', doneBytes: 0, totalBytes: null, doneItems }),
+  });
+}
+
+/** Throws BAD_INPUT for levels that compare with what the backup did not store. That does not make the backup bad. */
+export function checkLevel(level: VerificationLevel, manifest: Manifest): void {
+  if (level < 5) return;
+  const { digests } = engineFactsOf(manifest);
+  if (!manifest.objects.some(({ role }) => role === 'fingerprint'))
+    throw new Failure('BAD_INPUT', 'the keys of the backup could not be counted, so there is nothing to compare with', {
+      remedy: 'Verify to level 4.',
+    });
+  if (level === 6 && !digests)
+    throw new Failure('BAD_INPUT', 'the backup was taken without digests: its values cannot be compared (level 6)', {
+      remedy: 'Verify to level 5, or take a backup with --digests.',
+    });
+}
+
+const worst = (findings: readonly VerificationFinding[]): VerificationLevel =>
+  Math.min(...findings.map(({ level }) => level - 1)) as VerificationLevel;
+
+/** Levels 2 to 6; each includes those below it. Stops at the first level that found something. */
+export async function verify(
+  level: VerificationLevel,
+  connection: RedisConnection,
+  source: ArtifactSource,
+  context: EngineContext,
+): Promise<VerifyOutcome> {
+  if (level < 2) return { reached: level, findings: [] };
+  checkLevel(level, source.manifest);
+  const run: Verification = { connection, source, facts: engineFactsOf(source.manifest), context };
+  const decoded = await checkDecodes(run);
+  if (decoded.length > 0) return { reached: 1, findings: decoded };
+  if (level === 2) return { reached: 2, findings: [] };
+  return await withRdbFile(run, async (path, user) => {
+    const checked = await runCheckTool(run, path, user, level === 3);
+    if (checked.length > 0) return { reached: 2, findings: checked };
+    if (level === 3) return { reached: 3, findings: [] };
+    const findings = await checkRestores(level, run, path);
+    return { reached: findings.length > 0 ? worst(findings) : level, findings };
+  });
+}

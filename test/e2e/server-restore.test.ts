@@ -1,0 +1,143 @@
+import type { JobResult, JobView, RestoreRequest } from '@lastgood/protocol';
+import { type RedisService, startRedisService, temporaryFolder } from '@lastgood/testkit';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { commandLine, type Ran } from '../support/command-line.ts';
+import { Fleet } from '../support/fleet.ts';
+
+let server: RedisService;
+let fleet: Fleet;
+let lastgood: (...args: string[]) => Promise<Ran>;
+const cleanup = new AsyncDisposableStack();
+
+beforeAll(async () => {
+  server = cleanup.use(await startRedisService({ config: { appendonly: 'yes', appendfsync: 'always' } }));
+  const folder = cleanup.use(await temporaryFolder());
+  fleet = cleanup.use(
+    await Fleet.start(folder.path, server.connection, {
+      settings: { engine: 'redis', service: server.service },
+      allow: { restore: ['swap'], rotate: true },
+    }),
+  );
+  lastgood = commandLine(fleet);
+}, 120_000);
+afterAll(() => cleanup.disposeAsync(), 60_000);
+
+function resultOf<C extends JobResult['command']>(job: JobView, command: C): Extract<JobResult, { command: C }> {
+  expect(job.error).toBeNull();
+  if (job.result?.command !== command) throw new TypeError(`no result of ${command}`);
+  return job.result as Extract<JobResult, { command: C }>;
+}
+const requestOf = (backupId: string): RestoreRequest => ({
+  scope: { kind: 'server' },
+  point: { kind: 'backup', backupId },
+  into: { way: 'swap' },
+  options: {},
+});
+const fill = async (generation: string): Promise<void> => {
+  await server.call('FLUSHALL');
+  await server.call('MSET', ...Array.from({ length: 200 }, (_, n) => [`${generation}:${n}`, `value ${n}`]).flat());
+};
+/** Which generation of keys the server holds. */
+const served = async (): Promise<string> => {
+  const keys = (await server.call('KEYS', '*')) as string[];
+  return `${keys.length} ${[...new Set(keys.map((key) => key.split(':')[0]))].join(' ')}`;
+};
+const backUp = async (): Promise<string> =>
+  resultOf(
+    await fleet.run({ command: 'backup', target: 'shop', method: null, contents: null, options: { digests: true } }),
+    'backup',
+  ).backup.backupId;
+const planHash = async (backupId: string): Promise<string> => {
+  const job = await fleet.run({ command: 'plan', target: 'shop', request: requestOf(backupId) });
+  const { plan } = resultOf(job, 'plan');
+  expect(plan.refusals).toEqual([]);
+  return plan.hash;
+};
+
+test('the command line backs up, verifies to level 6, restores what was lost, and undoes the restore', async () => {
+  await fill('good');
+  const backup = await lastgood('backup', 'shop', '--digests');
+  expect(backup).toMatchObject({ status: 0 });
+  const verified = await lastgood('verify', 'shop', 'latest', '--level', '6');
+  expect(verified, verified.stdout + verified.stderr).toMatchObject({ status: 0 });
+  await fill('lost');
+  const refused = await lastgood('restore', 'shop', 'latest', '--swap', '--confirm', 'other');
+  expect(refused.status).toBe(3);
+  expect(await served()).toBe('200 lost');
+  const restored = await lastgood('restore', 'shop', 'latest', '--swap', '--confirm', 'shop');
+  expect(restored, restored.stdout + restored.stderr).toMatchObject({ status: 0 });
+  expect(await served()).toBe('200 good');
+  const jobId = /lastgood undo \S+ (\S+) --confirm shop/.exec(restored.stdout)?.[1] ?? 'none';
+  const undone = await lastgood('undo', 'shop', jobId, '--confirm', 'shop');
+  expect(undone, undone.stdout + undone.stderr).toMatchObject({ status: 0 });
+  expect(await served()).toBe('200 lost');
+});
+
+const KINDS = ['stage-files', 'stop-server', 'set-files-aside', 'place-files', 'start-server'];
+const POINTS = KINDS.flatMap((kind) => [`step-begun:${kind}`, `step-effect:${kind}`, `step-done:${kind}`]);
+
+describe('I10: an agent that is killed during an undo', () => {
+  const points = [
+    { point: 'step-effect:stop-server', data: 'good' },
+    { point: 'step-begun:return-files', data: 'present' },
+    { point: 'step-effect:return-files', data: 'present' },
+    { point: 'step-effect:start-server', data: 'present' },
+  ];
+  test.for(points)('at $point ends with the $data data served', async ({ point, data }) => {
+    await fill('good');
+    const backupId = await backUp();
+    await fill('present');
+    const request = requestOf(backupId);
+    const restoreJobId = await fleet.send({
+      command: 'restore',
+      target: 'shop',
+      request,
+      planHash: await planHash(backupId),
+    });
+    resultOf(await fleet.ended(restoreJobId), 'restore');
+    expect(await served()).toBe('200 good');
+    await fleet.killAgent();
+    await fleet.startAgent({ LASTGOOD_FAULT: point });
+    await fleet.untilOnline();
+    const jobId = await fleet.send({ command: 'undo', target: 'shop', restoreJobId });
+    await fleet.agentEnded();
+    await fleet.startAgent();
+    expect(await fleet.ended(jobId)).toMatchObject({ state: 'failed', error: { code: 'JOB_INTERRUPTED' } });
+    await server.untilUp();
+    expect(await served()).toBe(`200 ${data}`);
+    await fleet.untilOnline();
+  });
+});
+
+describe('I10: an agent that is killed during a restore', () => {
+  test.for(POINTS)('at %s ends with the old data served when it starts again', async (point) => {
+    await fill('good');
+    const backupId = await backUp();
+    await fill('present');
+    const hash = await planHash(backupId);
+    await fleet.killAgent();
+    await fleet.startAgent({ LASTGOOD_FAULT: point });
+    await fleet.untilOnline();
+    const jobId = await fleet.send({
+      command: 'restore',
+      target: 'shop',
+      request: requestOf(backupId),
+      planHash: hash,
+    });
+    await fleet.agentEnded();
+    await fleet.startAgent();
+    expect(await fleet.ended(jobId)).toMatchObject({ state: 'failed', error: { code: 'JOB_INTERRUPTED' } });
+    await server.untilUp();
+    expect(await served()).toBe('200 present');
+    await fleet.untilOnline();
+    // The target is not blocked: the next restore succeeds.
+    const again = await fleet.run({
+      command: 'restore',
+      target: 'shop',
+      request: requestOf(backupId),
+      planHash: await planHash(backupId),
+    });
+    expect(again.error).toBeNull();
+    expect(await served()).toBe('200 good');
+  });
+});
