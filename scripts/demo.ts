@@ -16,13 +16,16 @@ import {
 } from '@lastgood/testkit';
 import { cacheTarget, runCacheJob, startCache } from './demo-cache.ts';
 import { megabytes, print, run, seconds, stopping } from './demo-console.ts';
+import { runGraphJob, startGraphDemo } from './demo-graph.ts';
 
-const { values: options } = parseArgs({ options: { once: { type: 'boolean', default: false } } });
+const { values: options } = parseArgs({
+  options: { once: { type: 'boolean', default: false }, neo4j: { type: 'boolean', default: false } },
+});
 async function writeAgentFile(
   folder: string,
   url: string,
   connection: object,
-  others: Record<string, object>,
+  others: Readonly<Record<string, object>>,
 ): Promise<string> {
   const file = join(folder, 'agent.yaml');
   const config = {
@@ -135,6 +138,8 @@ try {
   await seedShop(server, 'shop', { rows: 20_000 });
   const cache = await startCache();
   if (cache !== null) cleanup.use(cache);
+  if (options.neo4j) print('starting a throw-away Neo4j with sample data');
+  const graph = options.neo4j ? cleanup.use(await startGraphDemo()) : null;
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   print(`starting the control plane on ${url} and an agent as separate processes`);
@@ -151,12 +156,11 @@ try {
   const tokenFile = join(folder, 'control', 'admin.token');
   const client = await adminClient(url, tokenFile);
   await mkdir(join(folder, 'repository'), { mode: 0o700 });
-  const config = await writeAgentFile(
-    folder,
-    url,
-    server.connection,
-    cache === null ? {} : { cache: cacheTarget(cache) },
-  );
+  const others = {
+    ...(cache === null ? {} : { cache: cacheTarget(cache) }),
+    ...(graph === null ? {} : { graph: graph.target }),
+  };
+  const config = await writeAgentFile(folder, url, server.connection, others);
   const { token } = await client.createEnrollToken.mutate({
     environment: 'demo',
     host: 'localhost',
@@ -171,7 +175,7 @@ try {
   );
   await enrolled.ended;
   cleanup.use(await startProcess('agent', [join(root, 'apps/agent/src/main.ts'), 'run', '--config', config], stopping));
-  const targets = cache === null ? 1 : 2;
+  const targets = 1 + Object.keys(others).length;
   await waitFor('the agent to report its targets', 30_000, stopping.signal, async () =>
     (await client.targets.query({})).filter((target) => target.online && target.state === 'ok').length === targets
       ? true
@@ -179,6 +183,7 @@ try {
   );
   if (cache !== null) await runCacheJob(client, cache);
   await runMainJob(client, server);
+  if (graph !== null) await runGraphJob(graph, (spec) => run(client, spec), print, seconds);
   if (!options.once) {
     console.log(
       `\nThe demo keeps running. In another terminal:\n  export PATH="${join(root, 'bin')}:$PATH" LASTGOOD_URL=${url} LASTGOOD_TOKEN_FILE=${tokenFile}\n  lastgood status\nCtrl-C removes everything.`,

@@ -25,8 +25,6 @@ export interface FleetOptions {
   readonly allow?: object;
   /** Settings of every target, such as another engine and its service. */
   readonly settings?: Readonly<Record<string, unknown>>;
-  /** Databases that are not backed up. */
-  readonly exclude?: readonly string[];
   /** Connections of more targets, by name. */
   readonly targets?: Readonly<Record<string, object>>;
 }
@@ -74,7 +72,6 @@ export class Fleet implements AsyncDisposable {
             labels: {},
             repository: 'local',
             connection: each,
-            exclude: options.exclude ?? [],
             allow: options.allow ?? { restore: ['new', 'swap', 'in-place'], rotate: true },
             ...options.settings,
           },
