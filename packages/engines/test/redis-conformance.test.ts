@@ -14,7 +14,7 @@ import {
   temporaryFolder,
 } from '@lastgood/testkit';
 import { describeEngine, type EngineSubject, type TriedRestore } from '@lastgood/testkit/conformance';
-import { aclLine, listManagedFolders, RDB, redis } from '../src/redis/index.ts';
+import { AOF, aclLine, listManagedFolders, RDB, redis } from '../src/redis/index.ts';
 
 const PASSWORD = 'a password of the agent';
 const SWAP: TriedRestore = {
@@ -32,10 +32,11 @@ interface Situation {
   readonly config: RedisConfig;
   /** Whether the agent sees the files of the server. */
   readonly fileAccess: boolean;
+  readonly method: string;
 }
 
 /** A server with a user that has the documented rights alone. */
-async function openSubject({ programs, config, fileAccess }: Situation): Promise<EngineSubject> {
+async function openSubject({ programs, config, fileAccess, method }: Situation): Promise<EngineSubject> {
   await using cleanup = new AsyncDisposableStack();
   const { path: folder } = cleanup.use(await temporaryFolder());
   const [passwordFile, wrongFile] = [join(folder, 'password'), join(folder, 'wrong')];
@@ -56,7 +57,7 @@ async function openSubject({ programs, config, fileAccess }: Situation): Promise
     connection,
     wrongSecret: { ...connection, passwordFile: wrongFile },
     services: { target: 'cache', service: control, restoreFolders: {} },
-    method: RDB.method,
+    method,
     options: { digests: true },
     highest: 6,
     contents: ['server'],
@@ -88,26 +89,29 @@ const found = new Map(
   await Promise.all(REDIS_FLAVORS.map(async (each) => [each, await findRedisPrograms(each)] as const)),
 );
 
-function describeRdb(
-  flavor: RedisFlavor,
-  { appendonly, fileAccess }: { appendonly: string; fileAccess: boolean },
-): void {
+interface Tried {
+  readonly method?: string;
+  readonly appendonly: string;
+  readonly fileAccess: boolean;
+}
+function describeRedis(flavor: RedisFlavor, { method = RDB.method, appendonly, fileAccess }: Tried): void {
   const programs = found.get(flavor) ?? { reason: 'unknown' };
   const access = fileAccess ? '' : ' and no access to its files';
-  describeEngine(`rdb on ${flavor} with appendonly ${appendonly}${access}`, {
+  describeEngine(`${method} on ${flavor} with appendonly ${appendonly}${access}`, {
     definition: redis,
     absent: 'reason' in programs ? programs.reason : null,
     open: async () => {
       if ('reason' in programs) throw new TypeError(programs.reason);
-      return await openSubject({ programs, config: { appendonly, appendfsync: 'always' }, fileAccess });
+      return await openSubject({ programs, config: { appendonly, appendfsync: 'always' }, fileAccess, method });
     },
-    openRepository: async (path) => await createFolderRepository({ understood: [RDB], path }),
+    openRepository: async (path) => await createFolderRepository({ understood: [RDB, AOF], path }),
   });
 }
 
 // The files of both settings differ. In what the versions differ shows with either.
-describeRdb('system', { appendonly: 'no', fileAccess: true });
-describeRdb('system', { appendonly: 'yes', fileAccess: true });
-describeRdb('system', { appendonly: 'no', fileAccess: false });
-describeRdb('redis-8.2', { appendonly: 'yes', fileAccess: true });
-describeRdb('valkey-9.1', { appendonly: 'yes', fileAccess: true });
+describeRedis('system', { appendonly: 'no', fileAccess: true });
+describeRedis('system', { appendonly: 'yes', fileAccess: true });
+describeRedis('system', { appendonly: 'no', fileAccess: false });
+describeRedis('redis-8.2', { appendonly: 'yes', fileAccess: true });
+describeRedis('valkey-9.1', { appendonly: 'yes', fileAccess: true });
+describeRedis('system', { method: AOF.method, appendonly: 'yes', fileAccess: true });
