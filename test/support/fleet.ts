@@ -27,6 +27,10 @@ export interface FleetOptions {
   readonly engine?: string;
   /** How the servers of the targets are stopped and started. */
   readonly service?: object;
+  /** The log stream of the targets. */
+  readonly stream?: object;
+  /** The restore folders of the agent file, by name. */
+  readonly restoreFolders?: Readonly<Record<string, string>>;
   /** Connections of more targets, by name. */
   readonly targets?: Readonly<Record<string, object>>;
 }
@@ -65,12 +69,14 @@ export class Fleet implements AsyncDisposable {
       host: 'db-1',
       labels: {},
       dataDir: join(folder, 'agent'),
+      restoreFolders: options.restoreFolders ?? {},
       repositories: { local: { type: 'folder', path: join(folder, 'repository') } },
       targets: Object.fromEntries(
         Object.entries({ shop: connection, ...options.targets }).map(([name, each]) => [
           name,
           {
             engine: options.engine ?? 'postgres',
+            ...(options.stream === undefined ? {} : { stream: options.stream }),
             ...(options.service === undefined ? {} : { service: options.service }),
             labels: {},
             repository: 'local',

@@ -31,6 +31,7 @@ import { SerialQueue } from './serial-queue.ts';
 import { type CompensationHandler, Compensations } from './steps/compensations.ts';
 import { Compensator } from './steps/compensator.ts';
 import { stepFindings } from './steps/step-findings.ts';
+import { StreamSupervisor } from './streams/stream-supervisor.ts';
 
 const FORGET_MS = 30 * 86_400_000;
 const FORGET_EVERY_MS = 3_600_000;
@@ -76,6 +77,7 @@ class RunningAgent implements Agent {
   readonly #stop = new AbortController();
   readonly #repositoryQueue = new SerialQueue();
   readonly #collector: InventoryCollector;
+  readonly #streams: StreamSupervisor;
   readonly #timer: NodeJS.Timeout;
   readonly #watching: NodeJS.Timeout;
   #tasks: Promise<unknown>[] = [];
@@ -106,6 +108,13 @@ class RunningAgent implements Agent {
     for (const [kind, handler] of Object.entries(options.compensations ?? {}))
       this.#compensations.register(kind, handler);
     const controlClock = new ControlClock(clock);
+    this.#streams = new StreamSupervisor({
+      dataDir: config.dataDir,
+      clock,
+      random,
+      log,
+      onChange: () => this.#link.sendInventorySoon(),
+    });
     this.#collector = new InventoryCollector({
       dataDir: config.dataDir,
       clock,
@@ -114,7 +123,9 @@ class RunningAgent implements Agent {
       remarks: (target) => [
         ...(this.#refusedFile === undefined ? [] : [this.#refusedFile]),
         ...stepFindings(journal.ledger, target),
+        ...this.#streams.findings(target),
       ],
+      stream: (target) => this.#streams.report(target),
       signal: this.#stop.signal,
     });
     this.#link = new Link({
@@ -124,6 +135,7 @@ class RunningAgent implements Agent {
       refuse: (spec) => refusalOf(this.#targets, spec),
       progress: () => activity.progress,
       inventory: () => this.#collector.collect(),
+      streams: () => this.#streams.reports,
       clock,
       controlClock,
       random,
@@ -161,6 +173,7 @@ class RunningAgent implements Agent {
     });
     await rm(join(this.#config.dataDir, 'jobs'), { recursive: true, force: true });
     for (const target of this.#targets.values()) this.#tasks.push(this.#prepare(target));
+    this.#streams.update(this.#targets);
     this.#tasks.push(this.#link.run());
   }
 
@@ -235,6 +248,7 @@ class RunningAgent implements Agent {
       });
       this.#config = config;
       this.#refusedFile = undefined;
+      this.#streams.update(this.#targets);
       for (const target of this.#targets.values())
         if (before.get(target.name) !== target) this.#tasks.push(this.#prepare(target));
     } catch (error) {
@@ -253,7 +267,7 @@ class RunningAgent implements Agent {
     clearInterval(this.#watching);
     this.#stop.abort();
     const late = delay(STOP_MS, 'late' as const, { ref: false });
-    const stopped = Promise.all([this.#runner.stop(), this.#compensator?.stop()]);
+    const stopped = Promise.all([this.#runner.stop(), this.#compensator?.stop(), this.#streams.stop()]);
     const left = (await Promise.race([stopped, late])) === 'late' ? ['a job that does not end'] : [];
     this.#link.stop();
     await Promise.allSettled([...this.#tasks, this.#collector.settled()]);

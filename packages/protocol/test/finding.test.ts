@@ -79,7 +79,7 @@ test('two findings are the same when code, subject and values are', () => {
 
 test('every message of the catalog reads as the middle of a sentence, every remedy as one', () => {
   for (const [code, { message, remedy }] of Object.entries(FINDING_CATALOG)) {
-    expect(message, code).toMatch(/^(?:\{|[a-z]|PostgreSQL)/);
+    expect(message, code).toMatch(/^(?:\{|[a-z]|PostgreSQL|WAL)/);
     expect(message, code).not.toMatch(/\.$/);
     if (remedy !== null) expect(remedy, code).toMatch(/^[A-Z].*[.)\w]$/s);
   }

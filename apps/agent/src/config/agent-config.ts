@@ -38,12 +38,15 @@ const defaultWays = (ways: EngineDefinition['restoreWays']): RestoreWay['name'][
   ways.flatMap(({ name }) => (name === 'new' || name === 'folder' ? [name] : [])).slice(0, 1);
 
 /** The target of one engine: its connection, and which of its ways to restore are allowed. */
-const targetSchemaOf = ({ name, connectionSchema, restoreWays }: EngineDefinition) =>
+const targetSchemaOf = ({ name, connectionSchema, restoreWays, stream }: EngineDefinition) =>
   z.strictObject({
     engine: z.literal(name),
     labels,
     repository: nameSchema.describe('The name of a repository of this file.'),
     connection: connectionSchema,
+    stream: (stream?.optionsSchema ?? z.undefined())
+      .optional()
+      .describe('The continuous log of the server, which makes instants between backups restorable.'),
     service: serviceDefinitionSchema
       .optional()
       .describe('How the database server is stopped and started; needed for backups and restores that stop it.'),

@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
+import { streamStateOf } from '@lastgood/core';
 import { compareStates, type RestoreMeasurement, type SharedFacts } from '@lastgood/core/objectives';
 import type { AdminApi, BackupSummary, TargetStatus } from '@lastgood/protocol';
 import type { Coverage } from '../catalog/backup-queries.ts';
@@ -49,7 +50,7 @@ export class StatusService {
         objectives: NO_OBJECTIVES,
         maxAgeMs: maxAgeMs ?? null,
         requireStream: false,
-        streamState: null,
+        streamState: streamStateOf(each.record.inventory),
         hostState: hostStateOf(registry, agent),
         isReported: true,
         failedAttempts: attempts.flatMap(({ command, at, failingSince, cause }) =>

@@ -2,11 +2,22 @@ import type { FindingDefinition } from './finding-definition.ts';
 
 /** The state of a log stream. */
 export const STREAM_FINDINGS = {
+  STREAM_FAILED: {
+    severity: 'error',
+    message: 'the log stream ended, and the agent tries again: {error}: {reason}',
+    remedy: 'Correct what the message names.',
+  },
   WAL_GAP: {
     severity: 'error',
     message: 'WAL is missing from {from} to {to} on timeline {timeline:count}: no instant in between can be restored',
     remedy:
       'Take a physical backup (`lastgood backup TARGET --method physical`): a new recovery window begins with it.',
+  },
+  WAL_GAP_PASSED: {
+    severity: 'info',
+    message:
+      'WAL is missing from {from} to {to} on timeline {timeline:count}; a later backup has begun a new recovery window',
+    remedy: null,
   },
   WAL_OTHER_SYSTEM: {
     severity: 'error',
@@ -42,12 +53,8 @@ export const STREAM_FINDINGS = {
     severity: 'error',
     message:
       'max_slot_wal_keep_size is -1: while the agent is away, the slot of the stream could fill the disk of the server',
-    remedy: "Set a cap: ALTER SYSTEM SET max_slot_wal_keep_size = '10GB'; SELECT pg_reload_conf();",
-  },
-  WAL_STREAM_FAILED: {
-    severity: 'error',
-    message: 'the WAL stream ended, and the agent tries again: {error}: {reason}',
-    remedy: 'Correct what the message names.',
+    remedy:
+      "Set a cap (ALTER SYSTEM SET max_slot_wal_keep_size = '10GB') and reload the configuration (pg_reload_conf).",
   },
   WAL_SWITCH_NOT_ALLOWED: {
     severity: 'warning',
