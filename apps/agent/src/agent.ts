@@ -108,13 +108,7 @@ class RunningAgent implements Agent {
     for (const [kind, handler] of Object.entries(options.compensations ?? {}))
       this.#compensations.register(kind, handler);
     const controlClock = new ControlClock(clock);
-    this.#streams = new StreamSupervisor({
-      dataDir: config.dataDir,
-      clock,
-      random,
-      log,
-      onChange: () => this.#link.sendInventorySoon(),
-    });
+    this.#streams = this.#makeStreams();
     this.#collector = new InventoryCollector({
       dataDir: config.dataDir,
       clock,
@@ -159,6 +153,12 @@ class RunningAgent implements Agent {
       journal.update((ledger) => forgetFinished(ledger, clock.now() - FORGET_MS));
       if (this.#link.sinceContactMs > NO_CONTACT_EXIT_MS && this.#runner.runningKeys.size === 0) resolve();
     }, FORGET_EVERY_MS);
+  }
+
+  #makeStreams(): StreamSupervisor {
+    const { clock, log, random = Math.random } = this.#options;
+    const onChange = (): void => this.#link.sendInventorySoon();
+    return new StreamSupervisor({ dataDir: this.#config.dataDir, clock, random, log, onChange });
   }
 
   /** What a crash left is recovered first; then connection and targets come up side by side. */

@@ -44,9 +44,13 @@ const targetSchemaOf = ({ name, connectionSchema, restoreWays, stream }: EngineD
     labels,
     repository: nameSchema.describe('The name of a repository of this file.'),
     connection: connectionSchema,
-    stream: (stream?.optionsSchema ?? z.undefined())
-      .optional()
-      .describe('The continuous log of the server, which makes instants between backups restorable.'),
+    ...(stream === null
+      ? {}
+      : {
+          stream: stream.optionsSchema
+            .optional()
+            .describe('The continuous log of the server, which makes instants between backups restorable.'),
+        }),
     service: serviceDefinitionSchema
       .optional()
       .describe('How the database server is stopped and started; needed for backups and restores that stop it.'),

@@ -28,7 +28,7 @@ export const RESTORE_REFUSALS = {
   },
   FOLDER_OF_ROOT: {
     severity: 'error',
-    message: 'the restore folder {folder:quoted} belongs to root, and PostgreSQL does not run as root',
+    message: 'the restore folder {folder:quoted} belongs to root, and the restored server must not run as root',
     remedy: 'Give the folder to the user that is to run the restored server (chown).',
     refusal: 'RESTORE_FAILED',
   },
@@ -58,7 +58,7 @@ export const RESTORE_REFUSALS = {
   },
   PROGRAMS_MISSING: {
     severity: 'error',
-    message: 'the programs of PostgreSQL {version} are not installed on this host',
+    message: 'the server programs of version {version} are not installed on this host',
     remedy: 'Install the server package of the same major version, or set `binDir` of the target.',
     refusal: 'TOOL_NOT_FOUND',
   },

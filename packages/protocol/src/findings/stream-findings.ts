@@ -53,13 +53,12 @@ export const STREAM_FINDINGS = {
     severity: 'error',
     message:
       'max_slot_wal_keep_size is -1: while the agent is away, the slot of the stream could fill the disk of the server',
-    remedy:
-      "Set a cap (ALTER SYSTEM SET max_slot_wal_keep_size = '10GB') and reload the configuration (pg_reload_conf).",
+    remedy: 'Set a cap on the server, such as max_slot_wal_keep_size = 10GB, and reload its configuration.',
   },
   WAL_SWITCH_NOT_ALLOWED: {
     severity: 'warning',
     message:
       'the role of the agent may not close WAL segments: WAL is stored when a segment is full, however long that takes',
-    remedy: 'GRANT EXECUTE ON FUNCTION pg_switch_wal() TO the role of the agent.',
+    remedy: 'Grant the role of the agent to close segments; docs/point-in-time.md has the statement.',
   },
 } as const satisfies Record<string, FindingDefinition>;

@@ -25,7 +25,7 @@ export const STORED_FINDINGS = {
   DATABASE_NOT_IN_COPY: { severity: 'error', message: '{subject} is not in the started copy', remedy: null },
   FILE_DIFFERS: {
     severity: 'error',
-    message: 'the file {path} of the data folder differs from the manifest of PostgreSQL ({difference})',
+    message: 'the file {path} of the data folder differs from the manifest of the server ({difference})',
     remedy: null,
   },
   PAGES_DAMAGED: {
