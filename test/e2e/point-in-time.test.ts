@@ -24,7 +24,7 @@ beforeAll(async () => {
   for (const folder of [path, restores]) await chown(folder, uid, gid);
   fleet = cleanup.use(
     await Fleet.start(path, server.connection, {
-      stream: { switchSeconds: 2 },
+      settings: { stream: { switchSeconds: 2 } },
       restoreFolders: { drill: restores },
       allow: { restore: ['new', 'folder'], rotate: true },
     }),

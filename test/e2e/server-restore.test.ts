@@ -14,8 +14,7 @@ beforeAll(async () => {
   const folder = cleanup.use(await temporaryFolder());
   fleet = cleanup.use(
     await Fleet.start(folder.path, server.connection, {
-      engine: 'redis',
-      service: server.service,
+      settings: { engine: 'redis', service: server.service },
       allow: { restore: ['swap'], rotate: true },
     }),
   );

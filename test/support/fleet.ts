@@ -23,12 +23,10 @@ export interface FleetOptions {
   /** The port of a proxy through which the agent reaches the control plane. */
   readonly through?: number;
   readonly allow?: object;
-  /** The engine of the targets; the first one is the default. */
-  readonly engine?: string;
-  /** How the servers of the targets are stopped and started. */
-  readonly service?: object;
-  /** The log stream of the targets. */
-  readonly stream?: object;
+  /** Settings of every target, such as another engine and its service. */
+  readonly settings?: Readonly<Record<string, unknown>>;
+  /** Databases that are not backed up. */
+  readonly exclude?: readonly string[];
   /** The restore folders of the agent file, by name. */
   readonly restoreFolders?: Readonly<Record<string, string>>;
   /** Connections of more targets, by name. */
@@ -75,35 +73,36 @@ export class Fleet implements AsyncDisposable {
         Object.entries({ shop: connection, ...options.targets }).map(([name, each]) => [
           name,
           {
-            engine: options.engine ?? 'postgres',
-            ...(options.stream === undefined ? {} : { stream: options.stream }),
-            ...(options.service === undefined ? {} : { service: options.service }),
+            engine: 'postgres',
             labels: {},
             repository: 'local',
             connection: each,
+            exclude: options.exclude ?? [],
             allow: options.allow ?? { restore: ['new', 'swap', 'in-place'], rotate: true },
+            ...options.settings,
           },
         ]),
       ),
     };
     await writeFile(fleet.configFile, JSON.stringify(config), { mode: 0o600 });
-    const { token } = await fleet.client.createEnrollToken.mutate({
-      environment: 'test',
-      host: 'db-1',
-      expiresInHours: 1,
-    });
-    const tokenFile = join(folder, 'enroll.token');
-    await writeFile(tokenFile, token, { mode: 0o600 });
-    const enrollment = await startProcess(
-      'enroll',
-      [fleet.#program, 'enroll', '--config', fleet.configFile, '--url', fleet.url, '--token-file', tokenFile],
-      undefined,
-    );
-    await enrollment.ended;
+    await fleet.enroll();
     await fleet.startAgent();
     await fleet.untilOnline();
     cleanup.move();
     return fleet;
+  }
+
+  /** Enrolls the host, also again with a control plane that has lost its catalog. */
+  async enroll(): Promise<void> {
+    const { token } = await this.client.createEnrollToken.mutate({
+      environment: 'test',
+      host: 'db-1',
+      expiresInHours: 1,
+    });
+    const tokenFile = join(this.folder, 'enroll.token');
+    await writeFile(tokenFile, token, { mode: 0o600 });
+    const args = ['enroll', '--config', this.configFile, '--url', this.url, '--token-file', tokenFile];
+    await (await startProcess('enroll', [this.#program, ...args], undefined)).ended;
   }
 
   get configFile(): string {

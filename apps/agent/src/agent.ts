@@ -7,6 +7,7 @@ import {
   createLocalJob,
   type Finding,
   forgetFinished,
+  forgetHandled,
   type JobDescription,
   type JobSpec,
   makeFinding,
@@ -27,6 +28,7 @@ import { ControlClock } from './link/control-clock.ts';
 import { Link } from './link/link.ts';
 import type { Log } from './log.ts';
 import { raceWithAbort } from './race-with-abort.ts';
+import { ScheduleRunner } from './schedules/schedule-runner.ts';
 import { SerialQueue } from './serial-queue.ts';
 import { type CompensationHandler, Compensations } from './steps/compensations.ts';
 import { Compensator } from './steps/compensator.ts';
@@ -74,6 +76,7 @@ class RunningAgent implements Agent {
   readonly #link: Link;
   readonly #compensations: Compensations;
   #compensator: Compensator | undefined;
+  #schedules: ScheduleRunner | undefined;
   readonly #stop = new AbortController();
   readonly #repositoryQueue = new SerialQueue();
   readonly #collector: InventoryCollector;
@@ -105,8 +108,8 @@ class RunningAgent implements Agent {
       log,
       engineOf: (target) => this.#targets.get(target)?.engine,
     });
-    for (const [kind, handler] of Object.entries(options.compensations ?? {}))
-      this.#compensations.register(kind, handler);
+    const handlers = Object.entries(options.compensations ?? {});
+    for (const [kind, handler] of handlers) this.#compensations.register(kind, handler);
     const controlClock = new ControlClock(clock);
     this.#streams = this.#makeStreams();
     this.#collector = new InventoryCollector({
@@ -114,11 +117,7 @@ class RunningAgent implements Agent {
       clock,
       targets: () => this.#targets,
       generation: (target) => activity.generation(target),
-      remarks: (target) => [
-        ...(this.#refusedFile === undefined ? [] : [this.#refusedFile]),
-        ...stepFindings(journal.ledger, target),
-        ...this.#streams.findings(target),
-      ],
+      remarks: (target) => this.#remarks(target),
       stream: (target) => this.#streams.report(target),
       signal: this.#stop.signal,
     });
@@ -126,7 +125,7 @@ class RunningAgent implements Agent {
       url: () => this.#config.control.url,
       identity: () => this.#identity,
       journal,
-      refuse: (spec) => refusalOf(this.#targets, spec),
+      refuse: (spec) => this.#refuse(spec),
       progress: () => activity.progress,
       inventory: () => this.#collector.collect(),
       streams: () => this.#streams.reports,
@@ -150,9 +149,18 @@ class RunningAgent implements Agent {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.ended = promise;
     this.#timer = setInterval(() => {
-      journal.update((ledger) => forgetFinished(ledger, clock.now() - FORGET_MS));
+      const before = clock.now() - FORGET_MS;
+      journal.update((ledger) => forgetHandled(forgetFinished(ledger, before), before));
       if (this.#link.sinceContactMs > NO_CONTACT_EXIT_MS && this.#runner.runningKeys.size === 0) resolve();
     }, FORGET_EVERY_MS);
+  }
+
+  #remarks(target: string): Finding[] {
+    return [
+      ...(this.#refusedFile === undefined ? [] : [this.#refusedFile]),
+      ...stepFindings(this.#journal.ledger, target),
+      ...this.#streams.findings(target),
+    ];
   }
 
   #makeStreams(): StreamSupervisor {
@@ -175,6 +183,7 @@ class RunningAgent implements Agent {
     for (const target of this.#targets.values()) this.#tasks.push(this.#prepare(target));
     this.#streams.update(this.#targets);
     this.#tasks.push(this.#link.run());
+    this.#schedules = new ScheduleRunner({ journal: this.#journal, clock, log, refuse: (spec) => this.#refuse(spec) });
   }
 
   /** Removes the leftovers of a crash, before the first job of the target and, when that failed, between two of its jobs. */
@@ -226,10 +235,13 @@ class RunningAgent implements Agent {
     this.#link.redial();
   }
 
+  #refuse(spec: JobSpec): WireError | null {
+    return refusalOf(this.#targets, spec);
+  }
+
   createJob(job: Omit<JobDescription, 'createdAt'>): 'created' | 'known' | 'too-large' {
-    const refuse = (spec: JobSpec): WireError | null => refusalOf(this.#targets, spec);
     const events = eventsNow(this.#options.clock);
-    return this.#journal.apply((ledger) => createLocalJob(ledger, job, events, refuse)).value;
+    return this.#journal.apply((ledger) => createLocalJob(ledger, job, events, (spec) => this.#refuse(spec))).value;
   }
 
   async reload(): Promise<void> {
@@ -265,6 +277,7 @@ class RunningAgent implements Agent {
   async close(): Promise<readonly string[]> {
     clearInterval(this.#timer);
     clearInterval(this.#watching);
+    this.#schedules?.[Symbol.dispose]();
     this.#stop.abort();
     const late = delay(STOP_MS, 'late' as const, { ref: false });
     const stopped = Promise.all([this.#runner.stop(), this.#compensator?.stop(), this.#streams.stop()]);

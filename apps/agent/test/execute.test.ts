@@ -92,7 +92,15 @@ class RotationBench implements AsyncDisposable {
       progress: () => undefined,
       log: () => undefined,
     };
-    const given = { target: this.target, jobId: uuidv7(), attempt: 1, context, controlNow: now, jumpedMs: 0 };
+    const given = {
+      target: this.target,
+      jobId: uuidv7(),
+      attempt: 1,
+      createdBy: 'alice',
+      context,
+      controlNow: now,
+      jumpedMs: 0,
+    };
     return (await execute(spec, { ...given, ...execution })) as Extract<JobResult, { command: C }>;
   }
 

@@ -71,12 +71,19 @@ async function follow(jobId: string, options: WatchOptions): Promise<JobView> {
   let told = '';
   for (;;) {
     const job = await askPatiently(options, () => client.job.query({ jobId }));
-    const seen = JSON.stringify([job.state, job.attempt, job.progress, job.cancelRequested, job.hostOnline]);
+    const seen = JSON.stringify([
+      job.state,
+      job.attempt,
+      job.progress,
+      job.cancelRequested,
+      job.hostOnline,
+      job.waitingFor,
+    ]);
     if (seen !== told) onChange?.(job);
     told = seen;
     if (job.endedAt !== null) return job;
     if (job.overdue) throw givenUp(job);
-    if (job.progress === null) output.status(stateOf(job), job.state);
+    if (job.progress === null) output.status(stateOf(job), stateOf(job));
     else output.status(progressLine(job.progress), job.progress.phase);
     await delay(ASK_MS, undefined, { signal });
   }

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { ERROR_CATALOG, EXIT_STATUS, FINDING_CATALOG, ROTATION_REASONS } from '@lastgood/protocol';
+import { ERROR_CATALOG, EXIT_STATUS, FINDING_CATALOG, FINDING_GROUPS, ROTATION_REASONS } from '@lastgood/protocol';
 import type { Command } from 'commander';
 import { expect, test } from 'vitest';
 import { buildProgram } from '../src/index.ts';
@@ -52,17 +52,41 @@ test('every argument and option has a text in its help', () => {
   expect(textless(program, 'lastgood')).toEqual([]);
 });
 
-test('every error code is in docs/errors.md with its exit status and its remedy, and no other is', () => {
-  const rows = [...page('errors.md').matchAll(/^\| `([A-Z_]+)` \| (\d+) \| (.*) \|$/gm)].map((row) => row.slice(1));
-  expect(rows).toEqual(Object.entries(ERROR_CATALOG).map(([code, { exit, remedy }]) => [code, String(exit), remedy]));
+const row = (...cells: readonly (string | number)[]): string => `| ${cells.join(' | ')} |`;
+const tableOf = (columns: readonly string[], rows: readonly string[]): string =>
+  [row(...columns), row(...columns.map(() => '---')), ...rows].join('\n');
+
+/** The page with everything from the first match of `from` on replaced by `text`. */
+function withEnd(content: string, from: RegExp, text: string): string {
+  const start = content.search(from);
+  if (start < 0) throw new Error(`nothing matches ${from}`);
+  return `${content.slice(0, start)}${text}\n`;
+}
+
+test('docs/errors.md lists every error code with its exit status and remedy (vitest -u writes it)', async () => {
+  const rows = Object.entries(ERROR_CATALOG).map(([code, { exit, remedy }]) => row(`\`${code}\``, exit, remedy));
+  const table = tableOf(['code', 'exit status', 'what to do'], rows);
+  await expect(withEnd(page('errors.md'), /^\| code \| exit status/m, table)).toMatchFileSnapshot(
+    '../../../docs/errors.md',
+  );
 });
 
-test('every finding and every reason of a rotation is in docs/findings.md with its message, and no other is', () => {
-  const rows = [...page('findings.md').matchAll(/^\| `([A-Z_]+)` \| (.*) \|$/gm)].map((row) => [row[1], row[2]]);
-  const findings = Object.entries(FINDING_CATALOG).map(([code, { message, remedy, severity, ...rest }]) => {
-    const second = 'refusal' in rest ? `\`${rest.refusal}\`` : severity;
-    return [code, `${second} | ${message} | ${remedy ?? ''}`];
+test('docs/findings.md lists every finding and reason with its message (vitest -u writes it)', async () => {
+  const content = page('findings.md');
+  const sections = FINDING_GROUPS.map(({ title, findings }) => {
+    const refusals = Object.values(findings).some((finding) => 'refusal' in finding);
+    const rows = Object.entries(findings).map(([code, { message, remedy, severity, ...rest }]) =>
+      row(`\`${code}\``, 'refusal' in rest ? `\`${rest.refusal}\`` : severity, message, remedy ?? ''),
+    );
+    const columns = ['code', refusals ? 'error' : 'severity', 'message', 'what to do'];
+    return `## ${title}\n\n${tableOf(columns, rows)}\n`;
   });
-  const reasons = Object.entries(ROTATION_REASONS);
-  expect(rows).toEqual([...findings, ...reasons]);
+  const [, introduction = ''] = /^## Reasons of a rotation\n\n([^|]*)/m.exec(content) ?? [];
+  const reasons = tableOf(
+    ['code', 'reason'],
+    Object.entries(ROTATION_REASONS).map(([code, reason]) => row(`\`${code}\``, reason)),
+  );
+  const end = [...sections, `## Reasons of a rotation\n\n${introduction}${reasons}`].join('\n');
+  await expect(withEnd(content, /^## Stored objects/m, end)).toMatchFileSnapshot('../../../docs/findings.md');
+  expect(FINDING_GROUPS.flatMap(({ findings }) => Object.keys(findings))).toEqual(Object.keys(FINDING_CATALOG));
 });

@@ -15,6 +15,8 @@ import { createHTTPServer } from '@trpc/server/adapters/standalone';
 export const BACKUP_ID = '0b8f2c1e-7a55-4c53-9b8e-0a6f4c8f9d11';
 export const OTHER_BACKUP_ID = '0b8f9999-7a55-4c53-9b8e-0a6f4c8f9d22';
 export const ESCAPE = '\u001b]0;owned\u0007\u009b2J\nspoofed';
+export const SET_ASIDE = 'shop__lastgood_old_0123456789ab';
+const aside = { sizeBytes: 1000, restoreJobId: null, at: null };
 const AT = '2026-11-23T22:00:00Z';
 
 export const backup = (backupId: string, sequence: number): BackupView => ({
@@ -25,7 +27,7 @@ export const backup = (backupId: string, sequence: number): BackupView => ({
   verified: { level: 6, at: AT, passed: true },
   environment: 'test',
   host: 'db-1',
-  held: false,
+  holdState: 'none',
 });
 export const target: TargetView = {
   name: 'shop',
@@ -67,6 +69,7 @@ export const targetStatus: TargetStatus = {
       restoreTest: { backupId: BACKUP_ID, at: AT, level: 6, ofRecoveryPoint: true },
     },
   ],
+  objectives: null,
 };
 
 type Create = Parameters<AdminApi['createJob']>[0];
@@ -76,7 +79,6 @@ export interface Served extends AsyncDisposable {
   readonly created: Create[];
   readonly canceled: string[];
   readonly statusInputs: StatusInput[];
-  readonly held: { backupId: string; held: boolean }[];
   /** How often a job was asked for. */
   asked(): number;
 }
@@ -90,7 +92,6 @@ export async function serve(
   const created: Create[] = [];
   const canceled: string[] = [];
   const statusInputs: StatusInput[] = [];
-  const held: { backupId: string; held: boolean }[] = [];
   let asked = 0;
   const view = (index: number, count: number): JobView => {
     const input = created[index];
@@ -114,6 +115,7 @@ export async function serve(
       hostOnline: true,
       hostSeenAt: 0,
       overdue: false,
+      waitingFor: [],
       progress: null,
       error: null,
       result: null,
@@ -155,15 +157,20 @@ export async function serve(
       canceled.push(jobId);
       return view(indexOf(jobId), 0);
     },
-    hold: async (input) => {
-      held.push({ backupId: input.backupId, held: input.held });
-      return { ...backup(input.backupId, 1), held: input.held };
-    },
+    setAside: async () => [
+      { environment: 'test', host: 'db-1', target: 'shop', name: SET_ASIDE, of: 'shop', ...aside },
+    ],
     tokens: async () => [],
     createToken: refuse,
     createEnrollToken: refuse,
     revokeToken: refuse,
     audit: async () => [{ id: 1, at: 0, actor: `me${ESCAPE}`, action: 'a', subject: 's', detail: 'd' }],
+    fleetDiff: refuse,
+    applyFleet: refuse,
+    exportFleet: refuse,
+    occurrences: refuse,
+    alerts: refuse,
+    acknowledgeAlert: refuse,
     whoAmI: refuse,
   };
   const server = createHTTPServer({
@@ -180,7 +187,6 @@ export async function serve(
     created,
     canceled,
     statusInputs,
-    held,
     asked: () => asked,
     [Symbol.asyncDispose]: async () => {
       server.closeAllConnections();

@@ -186,7 +186,16 @@ test('a result that was cut to be sent says so', () => {
 });
 
 test('a queued job of an offline host says so', () => {
-  const job = { state: 'queued', hostOnline: false, error: null, endedAt: null, cancelRequested: false } as JobView;
+  const base = { state: 'queued', hostOnline: false, error: null, endedAt: null, cancelRequested: false };
+  const job = { ...base, waitingFor: [] as JobView['waitingFor'] } as JobView;
   expect(stateOf(job)).toBe('queued (host is offline)');
   expect(stateOf({ ...job, state: 'running', cancelRequested: true })).toBe('running (cancel asked)');
+});
+
+test('db-D7: a job that waits for others names the first of them', () => {
+  const ahead = { jobId: '00000000-0000-4000-8000-000012345678', command: 'verify', target: 'main' };
+  const base = { state: 'accepted', hostOnline: true, error: null, endedAt: null, cancelRequested: false };
+  const job = { ...base, waitingFor: [ahead] as JobView['waitingFor'] } as JobView;
+  expect(stateOf(job)).toBe('accepted, waiting for verify of main (job 12345678)');
+  expect(stateOf({ ...job, waitingFor: [ahead, ahead] })).toContain(' and 1 more');
 });

@@ -20,12 +20,18 @@ const NEEDS: Readonly<Record<Name, Scope>> = {
   job: 'read',
   createJob: 'operate',
   cancelJob: 'operate',
-  hold: 'operate',
+  setAside: 'read',
   tokens: 'admin',
   createToken: 'admin',
   createEnrollToken: 'admin',
   revokeToken: 'admin',
   audit: 'admin',
+  fleetDiff: 'read',
+  applyFleet: 'admin',
+  exportFleet: 'read',
+  occurrences: 'read',
+  alerts: 'read',
+  acknowledgeAlert: 'operate',
 };
 const backup = { command: 'backup', target: 'shop', method: null, contents: null, options: {} };
 const undo = { command: 'undo', target: 'shop', restoreJobId: randomUUID() };
@@ -42,12 +48,18 @@ const INPUTS: Readonly<Record<Name, () => unknown>> = {
   job: () => ({ jobId: randomUUID() }),
   createJob: () => ({ target: 'shop', spec: backup, idempotencyKey: randomUUID() }),
   cancelJob: () => ({ jobId: randomUUID() }),
-  hold: () => ({ backupId: randomUUID(), held: true, reason: '' }),
+  setAside: () => ({}),
   tokens: () => ({}),
   createToken: () => ({ name: 'a', scope: 'admin', expiresInHours: null }),
   createEnrollToken: () => ({ environment: 'test', host: 'db-9' }),
   revokeToken: () => ({ id: randomUUID() }),
   audit: () => ({}),
+  fleetDiff: () => ({ text: '{}', file: 'fleet.yaml' }),
+  applyFleet: () => ({ text: '{}', file: 'fleet.yaml' }),
+  exportFleet: () => ({}),
+  occurrences: () => ({}),
+  alerts: () => ({}),
+  acknowledgeAlert: () => ({ alertId: randomUUID() }),
 };
 const names = Object.keys(adminRouter._def.procedures) as Name[];
 const typeOf = (name: Name) => (adminRouter._def.procedures[name]._def.type === 'query' ? 'query' : 'mutation');

@@ -38,6 +38,10 @@ async function scene(options: Parameters<typeof ControlHarness.start>[0] = {}) {
   const state = async (jobId: string) => (await bench.admin().job.query({ jobId })).state;
   return { bench, identity, instanceId, agent, send, state, [Symbol.asyncDispose]: () => bench[Symbol.asyncDispose]() };
 }
+const holdOf = (backupId: string): JobSpec => ({ command: 'hold', target: 'shop', backupId, reason: '' });
+/** Orders a job without the client, so that a refusal is an answer. */
+const orderJob = (bench: ControlHarness, spec: JobSpec) =>
+  bench.call('mutation', 'createJob', { target: 'shop', spec, idempotencyKey: randomUUID() }, bench.adminToken);
 const accepted = (reply: { result?: { data?: unknown } } | undefined): string[] =>
   (reply?.result?.data as { acceptedIds: string[] } | undefined)?.acceptedIds ?? [];
 
@@ -171,7 +175,7 @@ test('a rotation does not begin when a backup was held after it had been sent', 
   await run.agent.sendInventory(['shop'], [held]);
   const rotate: JobSpec = { command: 'rotate', target: 'shop', retention: { minimum: 1 }, holds: [], dryRun: false };
   const jobId = await run.send(rotate);
-  await run.bench.admin().hold.mutate({ backupId: held.backupId, held: true });
+  await run.send(holdOf(held.backupId));
   const begun = await run.agent.call('requestGrant', run.agent.session({ jobId, attempt: 1, nonce: 'n' }));
   expect(begun?.result?.data).toMatchObject({ granted: false, reason: 'holds' });
 });
@@ -181,18 +185,24 @@ test('a backup cannot be held while a rotation that may be removing it is under 
   const admin = run.bench.admin();
   const [first, second] = [summary(randomUUID()), summary(randomUUID())];
   await run.agent.sendInventory(['shop'], [first, second]);
-  const hold = async (backupId: string, held = true) =>
-    (await run.bench.call('mutation', 'hold', { backupId, held }, run.bench.adminToken)).failure?.code ?? 'done';
-  expect(await hold(first.backupId)).toBe('done');
+  const order = async (spec: JobSpec) => (await orderJob(run.bench, spec)).failure?.code ?? 'ordered';
+  const hold = (backupId: string) => order(holdOf(backupId));
+  expect(await hold(first.backupId)).toBe('ordered');
   const rotate: JobSpec = { command: 'rotate', target: 'shop', retention: { minimum: 1 }, holds: [], dryRun: false };
   const jobId = await run.send(rotate);
   const begin = await run.agent.call('requestGrant', run.agent.session({ jobId, attempt: 1, nonce: 'n' }));
   expect(begin?.result?.data).toMatchObject({ granted: true });
   expect(await hold(second.backupId)).toBe('CONFLICT');
-  // What the rotation knows to be held may be held again; to let go of one takes nothing from anybody.
-  expect(await hold(first.backupId)).toBe('done');
-  expect(await hold(second.backupId, false)).toBe('done');
-  expect((await admin.backups.query({})).filter(({ held }) => held)).toMatchObject([{ backupId: first.backupId }]);
+  // The rotation knows of the first hold, so that one may be held again, and a release is always possible.
+  expect(await hold(first.backupId)).toBe('ordered');
+  expect(await order({ command: 'release', target: 'shop', backupId: second.backupId })).toBe('ordered');
+  const states = (await admin.backups.query({})).map(({ backupId, holdState }) => [backupId, holdState]);
+  expect(new Map(states as [string, string][])).toEqual(
+    new Map([
+      [first.backupId, 'pending'],
+      [second.backupId, 'none'],
+    ]),
+  );
   const one = tell(jobId, {});
   const decisions = [
     { backupId: second.backupId, finishedAt: '', keep: false, reason: { code: 'OUTSIDE_RULES', params: {} } },
@@ -215,8 +225,7 @@ test('of a hold and the grant of a rotation that come at once one is refused, ne
       ...{ command: 'rotate', target: 'shop', retention: { minimum: 1 }, holds: [], dryRun: false },
     });
     const begin = () => run.agent.call('requestGrant', run.agent.session({ jobId, attempt: 1, nonce: 'n' }));
-    const hold = () =>
-      run.bench.call('mutation', 'hold', { backupId: backup.backupId, held: true }, run.bench.adminToken);
+    const hold = () => orderJob(run.bench, holdOf(backup.backupId));
     const [granted, held] =
       round % 2 === 0
         ? await Promise.all([begin(), hold()])

@@ -5,7 +5,7 @@ import { suspectSizes } from './verification/verdict.ts';
 
 /** The catalog's summary of a stored backup: bad after a failed verification. `summariesOf` also marks suspect sizes. */
 export function summaryOf(stored: StoredBackup, repository: string): BackupSummary {
-  const { manifest, manifestSha256, verified, restorable, remark } = stored;
+  const { manifest, manifestSha256, verified, restorable, remark, held } = stored;
   const sum = (side: 'produced' | 'stored'): number =>
     manifest.objects.reduce((total, object) => total + object[side].size, 0);
   return {
@@ -28,6 +28,7 @@ export function summaryOf(stored: StoredBackup, repository: string): BackupSumma
     manifestSha256,
     state: verified?.passed === false ? 'bad' : 'good',
     verified,
+    hold: held,
     warnings: remark === undefined ? manifest.warnings : [...manifest.warnings, remark],
   };
 }

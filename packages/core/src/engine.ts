@@ -133,6 +133,11 @@ export interface Engine {
   restore(order: RestoreOrder, source: RecoverySource, context: EngineContext): Promise<RestoreResult>;
   undo(restoreJobId: string, context: EngineContext): Promise<UndoResult>;
   /**
+   * Drops what a restore or an undo has set aside, and returns its size. Throws NOT_FOUND for any other name. Absent when the engine
+   * sets nothing aside.
+   */
+  dropSetAside?(name: string, context: EngineContext): Promise<{ freedBytes: number | null }>;
+  /**
    * Takes back a step of this engine, in the process that made it or in a later one. Null: the engine has no such compensation.
    * Handlers are idempotent: the effect of the step may or may not have happened (StepRunner).
    */

@@ -1,3 +1,4 @@
+export * from './admission.ts';
 export * from './artifact.ts';
 export * from './backup-summary.ts';
 export * from './duration.ts';
@@ -7,6 +8,7 @@ export * from './exit-status.ts';
 export * from './expected-size.ts';
 export * from './failure.ts';
 export * from './log-stream.ts';
+export * from './name-pattern.ts';
 export * from './object-store.ts';
 export * from './recovery/backup-selection.ts';
 export * from './recovery/dependencies.ts';

@@ -1,6 +1,7 @@
 import type {
   BackupSummary,
   Finding,
+  Hold,
   Manifest,
   Restorable,
   TargetRef,
@@ -25,12 +26,6 @@ export interface BackupWriter extends ArtifactSink {
   publish(facts: BackupFacts, finishedAt: string): Promise<{ manifest: Manifest; manifestSha256: string }>;
   /** Removes an unpublished backup. Never throws: what cannot be removed now is left to the sweep. */
   abandon(): Promise<void>;
-}
-/** Why a backup must not be removed. `by` and `at` are null when the hold exists but cannot be read. */
-export interface Hold {
-  readonly reason: string;
-  readonly by: string | null;
-  readonly at: string | null;
 }
 export interface StoredBackup {
   readonly manifest: Manifest;

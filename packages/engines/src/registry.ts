@@ -1,9 +1,10 @@
 import { type BackupMethodSupport, type EngineDefinition, Failure } from '@lastgood/core';
+import { neo4j } from './neo4j/definition.ts';
 import { postgres } from './postgres/definition.ts';
 import { redis } from './redis/definition.ts';
 
 /** Every engine of this version. A new one is added here and nowhere else outside its folder. */
-export const engines: readonly [EngineDefinition, ...EngineDefinition[]] = [postgres, redis];
+export const engines: readonly [EngineDefinition, ...EngineDefinition[]] = [postgres, redis, neo4j];
 
 /** The backups that this version can restore. */
 export const supportedMethods: readonly BackupMethodSupport[] = engines.flatMap(({ name, methods }) =>

@@ -82,6 +82,7 @@ const summary = {
   manifestSha256: 'a'.repeat(64),
   state: 'good',
   verified: null,
+  hold: null,
   warnings: warnings(500, 400),
 };
 const plan = {

@@ -29,6 +29,7 @@ export const aBackupSummary = (more: Partial<BackupSummary> = {}): BackupSummary
   manifestSha256: '0'.repeat(64),
   state: 'good',
   verified: null,
+  hold: null,
   warnings: [],
   ...more,
 });

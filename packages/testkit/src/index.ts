@@ -7,6 +7,7 @@ export * from './lying-tool.ts';
 export * from './neo4j-graph.ts';
 export * from './neo4j-programs.ts';
 export * from './neo4j-server.ts';
+export * from './neo4j-service.ts';
 export * from './neo4j-write-load.ts';
 export * from './object-store/faulty-store.ts';
 export * from './object-store/memory-store.ts';

@@ -25,6 +25,10 @@ export interface RedisService extends AsyncDisposable {
   isUp(): Promise<boolean>;
   /** Waits until the server serves. */
   untilUp(): Promise<void>;
+  /** Runs the script that starts it, and waits until it serves. */
+  start(): Promise<void>;
+  /** Runs the script that stops it, and waits until it is down. */
+  stop(): Promise<void>;
 }
 
 /** Scripts as an operator would write them. The server ends when this process has ended. */
@@ -80,15 +84,22 @@ export async function startRedisService(options: RedisOptions = {}): Promise<Red
   const untilUp = async (): Promise<void> => {
     await waitFor('the server', 60_000, never, async () => ((await isUp()) ? true : undefined));
   };
+  const isRunning = async (): Promise<boolean> =>
+    (await runTool({ file: status, args: [], signal: never, timeoutMs: 60_000, acceptedExitCodes: [3] })).exitCode ===
+    0;
   const run = async (file: string): Promise<void> => {
     await runTool({ file, args: [], signal: never, timeoutMs: 60_000, startsServer: true });
   };
-  cleanup.defer(async () => {
+  const startServer = async (): Promise<void> => {
+    await run(start);
+    await untilUp();
+  };
+  const stopServer = async (): Promise<void> => {
     await run(stop);
-    await waitFor('the server to end', 60_000, never, async () => ((await isUp()) ? undefined : true));
-  });
-  await run(start);
-  await untilUp();
+    await waitFor('the server to end', 60_000, never, async () => ((await isRunning()) ? undefined : true));
+  };
+  cleanup.defer(stopServer);
+  await startServer();
   const owned = cleanup.move();
   return {
     connection: server.connection,
@@ -98,6 +109,8 @@ export async function startRedisService(options: RedisOptions = {}): Promise<Red
     call,
     isUp,
     untilUp,
+    start: startServer,
+    stop: stopServer,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }

@@ -1,7 +1,7 @@
-import { rm, writeFile } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JobSpec } from '@lastgood/protocol';
-import { type PostgresServer, root, startPostgres, startProcess, temporaryFolder } from '@lastgood/testkit';
+import { type PostgresServer, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Fleet } from '../../support/fleet.ts';
 
@@ -24,16 +24,7 @@ test('an agent unknown to a new control plane logs the remedy, and connects with
   await rm(join(fleet.folder, 'control'), { recursive: true });
   await fleet.startControl();
   await fleet.untilLogged('enroll this host again');
-  const { token } = await fleet.client.createEnrollToken.mutate({
-    environment: 'test',
-    host: 'db-1',
-    expiresInHours: 1,
-  });
-  const tokenFile = join(fleet.folder, 'new.token');
-  await writeFile(tokenFile, token, { mode: 0o600 });
-  const program = join(root, 'apps/agent/src/main.ts');
-  const args = ['enroll', '--config', fleet.configFile, '--url', fleet.url, '--token-file', tokenFile];
-  await (await startProcess('enroll', [program, ...args], undefined)).ended;
+  await fleet.enroll();
   await fleet.untilOnline();
   await fleet.untilLogged('this host was enrolled anew');
   // The new catalog lists the backups of the repository, and the next backup goes to the same folder.

@@ -31,6 +31,10 @@ const limitsSchema = z.strictObject({
   minimumKept: z.int().min(1).default(1).describe('Never fewer good backups than this per group.'),
   maxRemovedPerRun: z.int().min(1).max(400).default(50),
   minimumAgeHours: z.number().min(0).default(0).describe('Nothing younger is ever removed.'),
+  dropSetAside: z
+    .boolean()
+    .default(false)
+    .describe('Whether the control plane may have data dropped that a restore has set aside.'),
 });
 
 /** The first way that replaces nothing, if the engine has one: whatever else a restore may do on this host, its file says so. */
@@ -51,6 +55,11 @@ const targetSchemaOf = ({ name, connectionSchema, restoreWays, stream }: EngineD
             .optional()
             .describe('The continuous log of the server, which makes instants between backups restorable.'),
         }),
+    exclude: z
+      .array(z.string().min(1).max(255))
+      .max(100)
+      .default([])
+      .describe('Databases that are not backed up, by name or pattern (* and ?).'),
     service: serviceDefinitionSchema
       .optional()
       .describe('How the database server is stopped and started; needed for backups and restores that stop it.'),

@@ -55,8 +55,9 @@ export function boundedFinding(finding: Finding, maxBytes = FINDING_BYTES): Find
 function boundedTarget(target: TargetInventory, bytes: number): TargetInventory {
   if (sizeOf(target) <= bytes) return target;
   const short = (text: string | null): string | null => (text === null ? null : boundedText(text, 64));
+  const { setAside: _setAside, ...rest } = target;
   const bare = {
-    ...target,
+    ...rest,
     version: short(target.version),
     systemId: short(target.systemId),
     labels: {},

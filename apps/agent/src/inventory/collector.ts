@@ -4,6 +4,7 @@ import {
   type Clock,
   type EngineContext,
   Failure,
+  matchesPattern,
   noSteps,
   type RecoverySource,
   type Repository,
@@ -209,7 +210,11 @@ export class InventoryCollector {
       labels: config.labels,
       repository: config.repository,
       ...probed,
-      databases: probed.databases.slice(0, LIMITS.inventoryDatabases),
+      databases: probed.databases
+        .slice(0, LIMITS.inventoryDatabases)
+        .map((database) =>
+          matchesPattern(database.name, config.exclude) ? { ...database, excluded: true } : database,
+        ),
       findings: findings.map((finding) => boundedFinding(finding)),
       ...(stream === undefined ? {} : { stream }),
       ...(scan.windows === null || scan.windows.length + (stream === undefined ? 0 : 1) === 0

@@ -6,8 +6,10 @@ import {
   type EngineDefinition,
   expectedBytes,
   Failure,
+  matchesPattern,
   planRotation,
   type RecoverySource,
+  type Repository,
   standingVerdict,
   summariesOf,
   unreachable,
@@ -37,6 +39,8 @@ export interface Execution {
   readonly target: Target;
   readonly jobId: string;
   readonly attempt: number;
+  /** Who has ordered the job. */
+  readonly createdBy: string;
   readonly context: EngineContext;
   /** The control plane's clock as far as it is known. */
   readonly controlNow: number | null;
@@ -63,13 +67,25 @@ function backupRequestOf(
   return { method: chosen.name, contents, options };
 }
 
+/** What a backup of everything contains where the agent file excludes something of it; null where it does not. */
+function includedOf(all: readonly string[], { name, config }: Target): string[] | null {
+  const included = all.filter((content) => !matchesPattern(content, config.exclude));
+  if (included.length === all.length) return null;
+  if (included.length === 0)
+    throw new Failure('BAD_INPUT', `the agent file excludes every database of target "${name}"`, {
+      remedy: 'Correct `exclude` of the target in the agent file, or name the databases with --database.',
+    });
+  return included;
+}
+
 async function backup(spec: Spec<'backup'>, { target, jobId, attempt, context }: Execution): Promise<JobResult> {
   const started = context.clock.monotonic();
   const request = backupRequestOf(spec, engineNamed(target.engine.name));
   const repository = await target.repository();
   const server = await target.engine.identify(context);
+  const contents = spec.contents ?? includedOf(server.contents, target);
   const { backups } = await repository.list(target.ref);
-  const expected = expectedBytes(backups, spec.contents ?? server.contents);
+  const expected = expectedBytes(backups, contents ?? server.contents);
   const free = await repository.freeBytes();
   if (free !== null && free < expected)
     throw new Failure(
@@ -92,7 +108,7 @@ async function backup(spec: Spec<'backup'>, { target, jobId, attempt, context }:
   );
   let published: { manifestSha256: string; manifest: { backupId: string } };
   try {
-    const facts = await target.engine.backup(request, writer, context);
+    const facts = await target.engine.backup({ ...request, contents }, writer, context);
     faultPoint('engine-done');
     context.signal.throwIfAborted();
     published = await writer.publish(facts, iso(context.clock));
@@ -107,10 +123,22 @@ async function backup(spec: Spec<'backup'>, { target, jobId, attempt, context }:
   return { command: 'backup', backup: summary, durationMs: Math.round(context.clock.monotonic() - started) };
 }
 
+/** The newest backup of a target that is not known to be bad and that this version can restore. */
+async function newestBackupId(repository: Repository, target: Target): Promise<string> {
+  const { backups } = await repository.list(target.ref);
+  const newest = backups.findLast(({ verified, restorable }) => verified?.passed !== false && restorable.ok);
+  if (newest === undefined)
+    throw new Failure('NOT_FOUND', `there is no good backup of "${target.name}" to verify`, {
+      remedy: 'Take a backup first.',
+    });
+  return newest.manifest.backupId;
+}
+
 async function verify(spec: Spec<'verify'>, { target, context }: Execution): Promise<JobResult> {
   const started = context.clock.monotonic();
   const repository = await target.repository();
-  const { backupId, level } = spec;
+  const { level } = spec;
+  const backupId = spec.backupId ?? (await newestBackupId(repository, target));
   // A manifest that cannot be read is a finding of level 0.
   const stored = await repository.read(target.ref, backupId).catch(() => undefined);
   if (stored !== undefined) target.engine.checkLevel(level, stored.manifest);
@@ -209,6 +237,25 @@ async function recoverySource(target: Target): Promise<RecoverySource> {
   };
 }
 
+/** The first hold of a backup stays: who has ordered it, and why, is not overwritten. */
+async function hold(spec: Spec<'hold'>, { target, createdBy, context }: Execution): Promise<JobResult> {
+  const { backupId, reason } = spec;
+  const repository = await target.repository();
+  await repository.hold(target.ref, backupId, { reason, by: createdBy, at: iso(context.clock) });
+  const { held } = await repository.read(target.ref, backupId);
+  if (held === null) throw new Failure('CONFLICT', `backup ${backupId} was released at the same time`);
+  return { command: 'hold', backupId, hold: held };
+}
+
+async function dropSetAside(spec: Spec<'drop-set-aside'>, { target, context }: Execution): Promise<JobResult> {
+  const started = context.clock.monotonic();
+  const { engine } = target;
+  if (engine.dropSetAside === undefined) throw new Failure('BAD_INPUT', `restores of ${engine.name} set nothing aside`);
+  const { freedBytes } = await engine.dropSetAside(spec.name, context);
+  const durationMs = Math.round(context.clock.monotonic() - started);
+  return { command: 'drop-set-aside', name: spec.name, freedBytes, durationMs };
+}
+
 /** Runs one job on its target. Throws Failure; every effect that it began and could not finish is taken back before. */
 export async function execute(spec: JobSpec, execution: Execution): Promise<JobResult> {
   const { target, context } = execution;
@@ -234,6 +281,14 @@ export async function execute(spec: JobSpec, execution: Execution): Promise<JobR
     }
     case 'undo':
       return await target.engine.undo(spec.restoreJobId, context);
+    case 'hold':
+      return await hold(spec, execution);
+    case 'release': {
+      const wasHeld = await (await target.repository()).release(target.ref, spec.backupId);
+      return { command: 'release', backupId: spec.backupId, wasHeld };
+    }
+    case 'drop-set-aside':
+      return await dropSetAside(spec, execution);
     default:
       return unreachable(spec);
   }

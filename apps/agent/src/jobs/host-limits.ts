@@ -12,6 +12,7 @@ export function refusalOf(targets: ReadonlyMap<string, Target>, spec: JobSpec): 
   if (spec.command === 'restore' && !allow.restore.includes(spec.request.into.way))
     return refuse(`restore (${spec.request.into.way})`);
   if (spec.command === 'undo' && !allow.restore.includes('swap')) return refuse('undo a restore of');
+  if (spec.command === 'drop-set-aside' && !allow.dropSetAside) return refuse('drop what was set aside on');
   if (spec.command === 'rotate' && !spec.dryRun && !allow.rotate) return refuse('rotate');
   return null;
 }

@@ -1,15 +1,17 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Clock, Failure, type JobProgress, toWireError } from '@lastgood/core';
+import { type Clock, Failure, type JobProgress, jobsAheadOf, type QueuedJob, toWireError } from '@lastgood/core';
 import { makePrivateFolder } from '@lastgood/host';
 import {
   type AgentJob,
   type AgentLedger,
+  creatorOf,
   deniedOutcome,
   expiredOutcome,
   finishJob,
   type JobOutcome,
   type JobResult,
+  type JobSpec,
   jobKey,
   markRunning,
   nextStep,
@@ -27,17 +29,16 @@ import { type GrantSource, Grants } from './grants.ts';
 import { refusalOf } from './host-limits.ts';
 import type { Target } from './targets.ts';
 
-const MAX_RUNNING = 2;
 const ASK_AGAIN_MS = 5_000;
 /** The agent is being stopped: the journal keeps "running", and the next start reports the job as interrupted. */
 const STOPPING = new Failure('JOB_INTERRUPTED', 'the agent is being stopped');
 
-interface Running {
-  readonly jobId: string;
-  readonly target: string;
+interface Running extends QueuedJob {
   readonly stop: AbortController;
   readonly done: Promise<void>;
 }
+const queuedJobOf = (jobId: string, { command, target }: JobSpec): QueuedJob => ({ jobId, command, target });
+
 export interface JobRunnerParts {
   readonly journal: Journal;
   readonly clock: Clock;
@@ -66,6 +67,8 @@ export class JobRunner {
   readonly #running = new Map<string, Running>();
   readonly #ready = new Set<string>();
   readonly #sweeping = new Set<string>();
+  /** What each waiting job waits for, as it was last logged. */
+  readonly #noted = new Map<string, string>();
   readonly #unsubscribe: () => void;
   #stopping = false;
   #pumping: NodeJS.Immediate | undefined;
@@ -125,6 +128,7 @@ export class JobRunner {
     clearImmediate(this.#pumping);
     this.#pumping = undefined;
     if (this.#stopping) return;
+    this.#noteWaiting();
     for (const job of startableJobs(this.#parts.journal.ledger)) this.#consider(job);
     const waiting = startableJobs(this.#parts.journal.ledger).length > 0;
     // A timer that is set stays: frequent changes must not postpone what waits.
@@ -134,6 +138,34 @@ export class JobRunner {
     this.#timer = undefined;
     this.#grants.retry();
     this.#pump();
+  }
+
+  /** The accepted jobs, oldest first. */
+  #queued(): QueuedJob[] {
+    const accepted = [...this.#parts.journal.ledger.jobs.values()].filter(({ state }) => state === 'accepted');
+    return accepted.map(({ jobId, spec }) => queuedJobOf(jobId, spec));
+  }
+
+  /** Whether jobs at work keep a startable job from starting. Older ones of its target do not: if one could start, it would be the startable one. */
+  #isDelayed({ jobId, spec }: AgentJob): boolean {
+    const queued = this.#queued();
+    const fromHere = queued.slice(queued.findIndex((other) => other.jobId === jobId));
+    return jobsAheadOf(queuedJobOf(jobId, spec), [...this.#running.values()], fromHere).length > 0;
+  }
+
+  /** Logs once what each waiting job waits for. */
+  #noteWaiting(): void {
+    const queued = this.#queued();
+    const ids = new Set(queued.map(({ jobId }) => jobId));
+    for (const jobId of this.#noted.keys()) if (!ids.has(jobId)) this.#noted.delete(jobId);
+    for (const job of queued) {
+      const ahead = jobsAheadOf(job, [...this.#running.values()], queued);
+      const text = ahead.map(({ jobId, command, target }) => `${command} of ${target} (job ${jobId})`).join(', ');
+      if (text === (this.#noted.get(job.jobId) ?? '')) continue;
+      this.#noted.set(job.jobId, text);
+      const { jobId, command, target } = job;
+      if (text !== '') this.#parts.log.info({ job: jobId, command, target }, `job waits for ${text}`);
+    }
   }
 
   #consider(job: AgentJob): void {
@@ -149,7 +181,7 @@ export class JobRunner {
       return this.#finish(key, { type: 'rejected', error: refusal, result: null });
     if (step === 'wait') return;
     if (step === 'ask') return this.#grants.ask(job);
-    if (this.#running.size >= MAX_RUNNING || !this.#ready.has(target.name)) return;
+    if (!this.#ready.has(target.name) || this.#isDelayed(job)) return;
     if (this.#sweeping.has(target.name) || this.#isAtWork(target.name)) return;
     const { before, after } = journal.update((ledger) => markRunning(ledger, key, eventsNow(clock)));
     if (after === before) return;
@@ -170,7 +202,7 @@ export class JobRunner {
       this.#parts.activity.clear(key);
       this.#pump();
     });
-    this.#running.set(key, { jobId: job.jobId, target: target.name, stop, done });
+    this.#running.set(key, { ...queuedJobOf(job.jobId, job.spec), stop, done });
   }
 
   async #run(key: string, job: AgentJob, target: Target, signal: AbortSignal): Promise<void> {
@@ -217,6 +249,7 @@ export class JobRunner {
       target,
       jobId: job.jobId,
       attempt: job.attempt,
+      createdBy: creatorOf(job.origin),
       context: { workDir: folder, signal, clock, steps, log, progress },
       controlNow: controlNow(),
       jumpedMs: jumpedMs(),

@@ -13,8 +13,21 @@ export interface ListOptions {
   readonly at?: string;
 }
 
-const stateText = ({ state, restorable, held }: BackupView): string =>
-  [state, ...(restorable.ok ? [] : ['not restorable']), ...(held ? ['held'] : [])].join(', ');
+const HOLD_TEXTS: Readonly<Record<BackupView['holdState'], readonly string[]>> = {
+  none: [],
+  pending: ['hold pending'],
+  held: ['held'],
+  releasing: ['held until its release is reported'],
+};
+
+const stateText = ({ state, restorable, holdState }: BackupView): string =>
+  [state, ...(restorable.ok ? [] : ['not restorable']), ...HOLD_TEXTS[holdState]].join(', ');
+
+function holdLines({ hold }: BackupView): string[] {
+  if (hold === null) return [];
+  const by = `${hold.by === null ? '' : ` by ${hold.by}`}${hold.at === null ? '' : ` at ${instant(hold.at)}`}`;
+  return [`  held            ${safeText(`${hold.reason || 'without a reason'}${by}`)}`];
+}
 
 const targetOf = ({ environment, host, target }: BackupView): string => `${environment}/${host}/${target}`;
 
@@ -57,6 +70,7 @@ function backupLines(backup: BackupView): string[] {
     `  size            ${bytes(backup.producedBytes)}, stored as ${bytes(backup.storedBytes)}`,
     `  took            ${Number.isNaN(took) ? '-' : duration(Math.max(0, took))}, by job ${backup.jobId}`,
     `  verified        ${verifiedText(backup.verified)}`,
+    ...holdLines(backup),
     ...(restorable.ok
       ? []
       : [`  not restorable  ${restorable.reason.code} ${safeText(Object.values(restorable.reason.params).join(' '))}`]),
@@ -71,15 +85,5 @@ export async function showBackup(context: CommandContext, wanted: string): Promi
   const client = await context.client();
   const backup = await client.backup.query({ backupId: await backupIdOf(client, wanted) });
   context.output.answer({ backup }, () => backupLines(backup));
-  return 0;
-}
-
-export async function hold(context: CommandContext, wanted: string, held: boolean, reason: string): Promise<number> {
-  const client = await context.client();
-  const backupId = await backupIdOf(client, wanted);
-  const backup = await client.hold.mutate({ backupId, held, reason });
-  context.output.answer({ backup }, () => [
-    held ? `backup ${backupId} is held: no rotation removes it` : `backup ${backupId} is no longer held`,
-  ]);
   return 0;
 }

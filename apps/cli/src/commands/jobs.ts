@@ -28,7 +28,12 @@ const timing = ({ startBy, deadline }: Timing): { startByMs?: number; deadlineMs
   ...(deadline === undefined ? {} : { deadlineMs: durationMs('--deadline', deadline) }),
 });
 
-async function send(context: CommandContext, target: string, spec: JobSpec, times: Timing = {}): Promise<JobView> {
+export async function sendJob(
+  context: CommandContext,
+  target: string,
+  spec: JobSpec,
+  times: Timing = {},
+): Promise<JobView> {
   const client = await context.client();
   // One key for all tries: a job whose answer was lost with the control plane is found again, not made twice.
   const idempotencyKey = randomUUID();
@@ -46,14 +51,14 @@ async function send(context: CommandContext, target: string, spec: JobSpec, time
 }
 
 /** Sends a job and follows it to its end; gives its result or throws what it failed with. */
-async function run<C extends JobSpec['command']>(
+export async function runJob<C extends JobSpec['command']>(
   context: CommandContext,
   target: string,
   spec: Extract<JobSpec, { command: C }>,
   times: Timing = {},
 ): Promise<{ job: JobView; result: Extract<JobResult, { command: C }> }> {
   const { output, signal, url } = context;
-  const sent = await send(context, target, spec, times);
+  const sent = await sendJob(context, target, spec, times);
   output.note(
     `${spec.command} of ${target}: job ${sent.jobId}${sent.hostOnline ? '' : ' (the host is offline; the job waits for it)'}`,
   );
@@ -81,13 +86,13 @@ export async function backup(context: CommandContext, selector: string, options:
     options: options.digests === true ? { digests: true } : {},
   } as const;
   if (options.detach === true) {
-    const job = await send(context, fullName(target), spec, options);
+    const job = await sendJob(context, fullName(target), spec, options);
     context.output.answer({ job: jobDocument(job) }, () => [
       `job ${job.jobId}; follow it with \`lastgood jobs watch ${job.jobId}\``,
     ]);
     return 0;
   }
-  const { job, result } = await run(context, fullName(target), spec, options);
+  const { job, result } = await runJob(context, fullName(target), spec, options);
   const suspect = result.backup.state === 'suspect';
   const clear = `lastgood verify ${shellWord(fullName(target))} ${shortId(result.backup.backupId)} --level 4`;
   const told = [
@@ -115,7 +120,7 @@ export async function verify(
   const {
     backup: { backupId },
   } = await oneBackup(client, fullName(target), { backup, at: options.at }, 'verify');
-  const { job, result } = await run(
+  const { job, result } = await runJob(
     context,
     fullName(target),
     { command: 'verify', target: target.name, backupId, level },
@@ -134,7 +139,7 @@ export interface RotateOptions {
 }
 
 /** Consent is given by name: what is typed must be what the plan says. */
-async function consent(
+export async function confirmByName(
   context: CommandContext,
   given: string | undefined,
   wanted: string,
@@ -160,13 +165,13 @@ export async function rotate(context: CommandContext, selector: string, options:
   };
   const dryRun = options.dryRun === true;
   if (!dryRun)
-    await consent(
+    await confirmByName(
       context,
       options.confirm,
       target.name,
       `Rotation removes backups of ${fullName(target)} (see --dry-run)`,
     );
-  const { job, result } = await run(context, fullName(target), {
+  const { job, result } = await runJob(context, fullName(target), {
     command: 'rotate',
     target: target.name,
     retention,
@@ -261,7 +266,7 @@ export async function restore(
   const target = await oneTarget(client, selector);
   const request = await requestOf(context, target, wanted, options);
   const { into } = request;
-  const planned = await run(context, fullName(target), { command: 'plan', target: target.name, request });
+  const planned = await runJob(context, fullName(target), { command: 'plan', target: target.name, request });
   const plan: RestorePlanSummary = planned.result.plan;
   if (options.planOnly === true) {
     output.answer({ job: jobDocument(planned.job) }, () => planLines(plan));
@@ -270,13 +275,13 @@ export async function restore(
   for (const line of planLines(plan)) output.note(line);
   if (plan.refusals.length > 0) throw failureOfRefusals(plan.refusals);
   if (into.way === 'swap' || into.way === 'in-place')
-    await consent(
+    await confirmByName(
       context,
       options.confirm,
       plan.confirm,
       `This ${into.way === 'swap' ? 'ends the sessions of, replaces (and keeps aside)' : 'OVERWRITES'} "${safeText(plan.into)}" on ${fullName(target)}`,
     );
-  const { job, result } = await run(
+  const { job, result } = await runJob(
     context,
     fullName(target),
     { command: 'restore', target: target.name, request, planHash: plan.hash },
@@ -303,13 +308,17 @@ export async function undo(
   if (restored.result?.command !== 'restore' || restored.result.setAsideAs === null)
     throw new Failure('UNDO_IMPOSSIBLE', `job ${restoreJobId} is not a restore that set old data aside`);
   const { into } = restored.result;
-  await consent(
+  await confirmByName(
     context,
     options.confirm,
     into,
     `This ends the sessions of "${safeText(into)}" on ${fullName(target)} and brings back what it was before the restore of ${instant(restored.createdAt)}; what is there now, with all that was written since, is kept aside`,
   );
-  const { job, result } = await run(context, fullName(target), { command: 'undo', target: target.name, restoreJobId });
+  const { job, result } = await runJob(context, fullName(target), {
+    command: 'undo',
+    target: target.name,
+    restoreJobId,
+  });
   context.output.answer({ job: jobDocument(job) }, () => resultLines(result));
   return 0;
 }

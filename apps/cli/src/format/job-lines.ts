@@ -147,6 +147,16 @@ function linesOf(result: JobResult): string[] {
         `"${safeText(result.into)}" holds the data from before the restore again (${duration(result.durationMs)})`,
         ...(result.setAsideAs === null ? [] : [`  the restored data is kept as "${safeText(result.setAsideAs)}"`]),
       ];
+    case 'hold':
+      return [
+        `backup ${result.backupId} is held${result.hold.reason === '' ? '' : ` (${safeText(result.hold.reason)})`}: no rotation removes it, or what it depends on`,
+      ];
+    case 'release':
+      return [`backup ${result.backupId} is ${result.wasHeld ? 'no longer held' : 'not held'}`];
+    case 'drop-set-aside':
+      return [
+        `dropped "${safeText(result.name)}"${result.freedBytes === null ? '' : `, which freed ${bytes(result.freedBytes)}`} (${duration(result.durationMs)})`,
+      ];
     default:
       return unreachable(result);
   }
@@ -156,5 +166,10 @@ function linesOf(result: JobResult): string[] {
 export function stateOf(job: JobView): string {
   if (job.state === 'queued' && !job.hostOnline) return 'queued (host is offline)';
   if (job.cancelRequested && job.endedAt === null) return `${job.state} (cancel asked)`;
+  const [first, ...others] = job.waitingFor;
+  if (first !== undefined) {
+    const more = others.length === 0 ? '' : ` and ${others.length} more`;
+    return `${job.state}, waiting for ${first.command} of ${first.target} (job ${shortId(first.jobId)})${more}`;
+  }
   return job.error === null ? job.state : `${job.state} (${job.error.code})`;
 }

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import * as backups from '../commands/backups.ts';
+import * as holds from '../commands/holds.ts';
 import * as jobs from '../commands/jobs.ts';
 import { type StatusOptions, status } from '../commands/status.ts';
 import { type Act, AT, BACKUP, BACKUP_ID, examples, TARGET, withTimes } from './help.ts';
@@ -97,13 +97,15 @@ function addHolds(program: Command, act: Act): void {
     .description('keep a backup from rotation')
     .argument('<backup>', BACKUP_ID)
     .option('--reason <text>', 'why', '')
+    .option('--detach', 'do not wait until the host has reported it')
     .addHelpText('after', examples('lastgood hold 5a1e93d0 --reason "before the migration"'))
-    .action((backup: string, options: { reason: string }) =>
-      act((context) => backups.hold(context, backup, true, options.reason)),
+    .action((backup: string, options: holds.HoldOptions & { reason: string }) =>
+      act((context) => holds.hold(context, backup, options)),
     );
   program
     .command('release')
     .description('end the hold of a backup')
     .argument('<backup>', BACKUP_ID)
-    .action((backup: string) => act((context) => backups.hold(context, backup, false, '')));
+    .option('--detach', 'do not wait until the host has reported it')
+    .action((backup: string, options: holds.HoldOptions) => act((context) => holds.release(context, backup, options)));
 }

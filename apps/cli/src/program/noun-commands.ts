@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import * as backups from '../commands/backups.ts';
 import * as jobViews from '../commands/job-views.ts';
+import { dropSetAside, listSetAside } from '../commands/set-aside.ts';
 import * as views from '../commands/views.ts';
 import { type Act, BACKUP_ID, examples, JOB_ID, TARGET } from './help.ts';
 
@@ -8,6 +9,7 @@ import { type Act, BACKUP_ID, examples, JOB_ID, TARGET } from './help.ts';
 export function addNounCommands(program: Command, act: Act): void {
   addJobs(program, act);
   addBackups(program, act);
+  addSetAside(program, act);
   program
     .command('hosts')
     .description('the hosts of the fleet')
@@ -74,4 +76,22 @@ function addBackups(program: Command, act: Act): void {
     .description('show what a backup contains and what is known about it')
     .argument('<backup>', BACKUP_ID)
     .action((backup: string) => act((context) => backups.showBackup(context, backup)));
+}
+
+function addSetAside(program: Command, act: Act): void {
+  const group = program.command('set-aside').description('what restores and undos have set aside');
+  group
+    .command('list')
+    .description('list what is set aside, until somebody drops it')
+    .argument('[target]', `${TARGET} (default: all)`)
+    .action((target?: string) => act((context) => listSetAside(context, target)));
+  group
+    .command('drop')
+    .description('drop what is set aside; nothing brings it back')
+    .argument('<target>', TARGET)
+    .argument('<name>', 'name as `set-aside list` shows it')
+    .option('--confirm <name>', 'consent, by the same name')
+    .action((target: string, name: string, options: { confirm?: string }) =>
+      act((context) => dropSetAside(context, target, name, options)),
+    );
 }

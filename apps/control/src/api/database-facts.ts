@@ -1,4 +1,4 @@
-import { newestInstant } from '@lastgood/core';
+import { newestRecoveryPoint } from '@lastgood/core';
 import type { DatabaseFacts, RestoreMeasurement, RestoreTime } from '@lastgood/core/objectives';
 import { restoreTimeOf } from '@lastgood/core/objectives';
 import { type BackupSummary, LIMITS, type TargetInventory } from '@lastgood/protocol';
@@ -34,18 +34,6 @@ function restoreTestOf(backup: BackupSummary | null): DatabaseFacts['restoreTest
   return { atMs: Date.parse(verified.at), level: verified.level, backupId: backup.backupId };
 }
 
-/** The newest instant that a good backup or the log stream brings back. The log of a server holds every database that is on it. */
-function recoveryPointOf(
-  lastGood: BackupSummary | null,
-  isOnServer: boolean | null,
-  inventory: TargetInventory,
-): DatabaseFacts['recoveryPoint'] {
-  const ofStream = isOnServer === true ? newestInstant(inventory) : null;
-  if (ofStream !== null && (lastGood === null || ofStream.atMs > instantOf(lastGood)))
-    return { ...ofStream, from: 'stream' };
-  return lastGood === null ? null : { atMs: instantOf(lastGood), from: 'backup', backupId: lastGood.backupId };
-}
-
 function factsOf(
   database: string,
   isOnServer: boolean | null,
@@ -62,7 +50,8 @@ function factsOf(
     isRestoredCopy: copies.some(({ name }) => name === database),
     firstSeenMs,
     lastAttemptMs: lastBackupAt !== null && firstSeenMs !== null && lastBackupAt > firstSeenMs ? lastBackupAt : null,
-    recoveryPoint: recoveryPointOf(lastGood, isOnServer, inventory),
+    // The log of a server holds every database that is on it.
+    recoveryPoint: newestRecoveryPoint(lastGood, isOnServer === true ? inventory : {}),
     newestBackup: newest === null ? null : { backupId: newest.backupId, atMs: instantOf(newest), state: newest.state },
     firstBackupMs: firstGood === null ? null : instantOf(firstGood),
     restoreTime: restoreTimeOfDatabase(database, lastGood, records),

@@ -4,8 +4,10 @@ import { uuidv7 } from '@lastgood/host';
 import { type AdminApi, classOf, type JobSpec, type JobView, jobResultSchema } from '@lastgood/protocol';
 import type { AgentRecord } from '../catalog/agents.ts';
 import type { JobRecord } from '../catalog/jobs.ts';
+import { protectedIds } from '../dispatch/holds.ts';
 import { cancelJob, queueJob } from '../dispatch/job-commands.ts';
 import { isOverdue } from '../dispatch/overdue.ts';
+import { waitingFor } from '../dispatch/waiting.ts';
 import { type ApiParts, auditChange } from './api-parts.ts';
 import { effectiveStateOf } from './effective-state.ts';
 import { isOnline } from './host-state.ts';
@@ -53,6 +55,7 @@ export class JobsService {
       hostOnline: online,
       hostSeenAt: agent?.lastSeenAt ?? null,
       overdue: !online && endedAt === null && isOverdue(job, clock.now(), registry.openedAt),
+      waitingFor: online && agent !== undefined ? waitingFor(job, ledgers.ledger(agentId)) : [],
       progress: endedAt === null ? (registry.session(agentId)?.progressOf(job.jobId) ?? null) : null,
       error,
       result: result.success ? result.data : null,
@@ -75,17 +78,19 @@ export class JobsService {
   }
 
   async #checkBackup(agentId: string, spec: JobSpec): Promise<void> {
-    if (!('backupId' in spec)) return;
+    if (!('backupId' in spec) || spec.backupId === null) return;
     const backup = await this.#parts.catalog.backups.get(spec.backupId);
     if (backup === undefined || backup.agentId !== agentId || backup.summary.target !== spec.target)
       throw new Failure('NOT_FOUND', `target ${spec.target} has no backup ${spec.backupId}`);
   }
 
-  /** A rotation always knows every hold of the catalog, whatever the caller sent. */
+  /** A rotation always knows every hold, pending ones too, whatever the caller sent. */
   async #withHolds(agentId: string, spec: JobSpec): Promise<JobSpec> {
     if (spec.command !== 'rotate') return spec;
-    const held = await this.#parts.catalog.backups.held({ agentId, target: spec.target });
-    return { ...spec, holds: [...new Set([...spec.holds, ...held])].sort() };
+    const { catalog, ledgers } = this.#parts;
+    const held = await catalog.backups.held({ agentId, target: spec.target });
+    const kept = protectedIds(ledgers.ledger(agentId), spec.target, held);
+    return { ...spec, holds: [...new Set([...spec.holds, ...kept])].sort() };
   }
 
   /** Creates a job, or returns the one that the same call has created before. */

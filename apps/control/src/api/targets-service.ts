@@ -1,4 +1,4 @@
-import type { AdminApi, TargetView } from '@lastgood/protocol';
+import type { AdminApi, SetAsideView, TargetView } from '@lastgood/protocol';
 import type { ApiParts } from './api-parts.ts';
 import { isOnline } from './host-state.ts';
 import { selectTargets } from './target-selection.ts';
@@ -29,5 +29,21 @@ export class TargetsService {
         lastTested: found?.lastTested ?? null,
       };
     });
+  }
+
+  /** What restores and undos have set aside on the selected targets, as their agents report it. */
+  async setAside({ target }: Parameters<AdminApi['setAside']>[0]): Promise<SetAsideView[]> {
+    const { catalog } = this.#parts;
+    const views: SetAsideView[] = [];
+    for (const { agent, record } of await selectTargets(this.#parts, target)) {
+      const { environment, host, agentId } = agent;
+      for (const aside of record.inventory.setAside ?? []) {
+        const job = aside.restoreJobId === null ? undefined : await catalog.jobs.get(aside.restoreJobId);
+        const endedAt = job?.agentId === agentId ? job.job.endedAt : null;
+        const at = endedAt === null ? null : new Date(endedAt).toISOString();
+        views.push({ environment, host, target: record.inventory.name, ...aside, at });
+      }
+    }
+    return views;
   }
 }

@@ -28,13 +28,12 @@ export type BackupChange =
       /** The targets whose repository was read. */
       readonly targets: readonly string[];
     }
+  /** The agent has held the backup in its repository, or released it. */
   | {
-      readonly type: 'backup.hold';
+      readonly type: 'backup.held';
+      readonly agentId: string;
       readonly backupId: string;
-      readonly held: boolean;
-      readonly reason: string;
-      readonly by: string;
-      readonly at: number;
+      readonly hold: BackupSummary['hold'];
     };
 
 const ofAgent = (agentId: string, backupId: string) =>
@@ -50,7 +49,8 @@ function saveBackup(db: Db, agentId: string, reported: BackupSummary): void {
   const { backupId, target, jobId, sequence, state, verified } = summary;
   const restoreTested = verified?.passed === true && verified.level >= RESTORE_TEST_LEVEL;
   const restorable = summary.restorable.ok;
-  const row = { backupId, agentId, target, jobId, sequence, state, restorable, restoreTested, summary };
+  const held = summary.hold !== null;
+  const row = { backupId, agentId, target, jobId, sequence, state, restorable, restoreTested, held, summary };
   db.insert(schema.backups).values(row).onConflictDoUpdate({ target: schema.backups.backupId, set: row }).run();
   saveContents(db, agentId, known?.summary as BackupSummary | undefined, summary);
 }
@@ -123,8 +123,8 @@ export const backupAppliers: Appliers<BackupChange> = {
   'backup.removed': (db, { agentId, backupIds }) => removeBackups(db, agentId, backupIds),
   'backup.verified': saveVerdict,
   'backup.scan': saveScan,
-  'backup.hold': (db, { backupId, held, reason, by, at }) => {
-    db.delete(schema.holds).where(eq(schema.holds.backupId, backupId)).run();
-    if (held) db.insert(schema.holds).values({ backupId, reason, by, at }).run();
+  'backup.held': (db, { agentId, backupId, hold }) => {
+    const [row] = db.select().from(schema.backups).where(ofAgent(agentId, backupId)).all();
+    if (row !== undefined) saveBackup(db, agentId, { ...(row.summary as BackupSummary), hold });
   },
 };

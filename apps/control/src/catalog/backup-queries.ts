@@ -6,7 +6,6 @@ import * as schema from './schema.ts';
 export interface BackupRecord {
   readonly agentId: string;
   readonly summary: BackupSummary;
-  readonly held: boolean;
 }
 export interface NewestGood {
   readonly agentId: string;
@@ -33,13 +32,15 @@ export interface BackupQueries {
   held(scope: Scoped): Promise<string[]>;
   /** The newest good backup of each target, and the newest good one that passed a restore test. */
   newestGood(scope: Scoped): Promise<NewestGood[]>;
+  /** The oldest good backup of a target. */
+  oldestGood(agentId: string, target: string): Promise<BackupSummary | undefined>;
   /** The newest backups of each database that backups of one target contain. */
   coverage(agentId: string, target: string): Promise<Coverage[]>;
   /** The summaries of these backups, as far as the catalog has them. */
   summaries(backupIds: readonly string[]): Promise<Map<string, BackupSummary>>;
 }
 
-const { backups, backupContents, holds } = schema;
+const { backups, backupContents } = schema;
 
 const inScope = ({ agentId, target }: Scoped) =>
   and(
@@ -58,19 +59,8 @@ const goodOnes = (scope: Scoped, restoreTested: boolean) =>
 
 function selectBackups(db: Db, where: ReturnType<typeof and>, limit: number): BackupRecord[] {
   // Backup ids are time-sortable, so they order across targets; within a target the sequence agrees.
-  const rows = db
-    .select()
-    .from(backups)
-    .leftJoin(holds, eq(holds.backupId, backups.backupId))
-    .where(where)
-    .orderBy(desc(backups.backupId))
-    .limit(limit)
-    .all();
-  return rows.map((row) => ({
-    agentId: row.backups.agentId,
-    summary: row.backups.summary as BackupSummary,
-    held: row.holds !== null,
-  }));
+  const rows = db.select().from(backups).where(where).orderBy(desc(backups.backupId)).limit(limit).all();
+  return rows.map(({ agentId, summary }) => ({ agentId, summary: summary as BackupSummary }));
 }
 
 function selectNewest(db: Db, scope: Scoped, restoreTested: boolean) {
@@ -98,14 +88,7 @@ function selectByDatabase(
     .select({ database: backupContents.name, backupId: backups.backupId, sequence: wanted.which(backups.sequence) })
     .from(backupContents)
     .innerJoin(backups, eq(backups.backupId, backupContents.backupId))
-    .where(
-      and(
-        eq(backupContents.agentId, scope.agentId),
-        eq(backupContents.target, scope.target),
-        eq(backupContents.kind, 'database'),
-        wanted.where,
-      ),
-    )
+    .where(and(eq(backupContents.agentId, scope.agentId), eq(backupContents.target, scope.target), wanted.where))
     .groupBy(backupContents.name)
     .all();
   return new Map(rows.map(({ database, backupId }) => [database, backupId]));
@@ -156,10 +139,9 @@ export const backupQueries = (db: Db): BackupQueries => ({
   list: async (scope, limit) => selectBackups(db, inScope(scope), limit),
   held: async (scope) =>
     db
-      .select({ backupId: holds.backupId })
-      .from(holds)
-      .innerJoin(backups, eq(backups.backupId, holds.backupId))
-      .where(inScope(scope))
+      .select({ backupId: backups.backupId })
+      .from(backups)
+      .where(and(inScope(scope), eq(backups.held, true)))
       .all()
       .map((row) => row.backupId),
   newestGood: async (scope) => {
@@ -171,6 +153,15 @@ export const backupQueries = (db: Db): BackupQueries => ({
       lastTested: tested.get(key)?.summary ?? null,
     }));
   },
+  oldestGood: async (agentId, target) =>
+    db
+      .select({ summary: backups.summary })
+      .from(backups)
+      .where(and(eq(backups.state, 'good'), inScope({ agentId, target })))
+      .orderBy(backups.sequence)
+      .limit(1)
+      .all()
+      .map((row) => row.summary as BackupSummary)[0],
   coverage: async (agentId, target) => selectCoverage(db, { agentId, target }),
   summaries: async (backupIds) => selectSummaries(db, [...new Set(backupIds)]),
 });

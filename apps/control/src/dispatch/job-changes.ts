@@ -2,8 +2,16 @@ import { unreachable } from '@lastgood/core';
 import { type ControlLedger, type JobResult, jobResultSchema } from '@lastgood/protocol';
 import type { BackupChange } from '../catalog/backup-changes.ts';
 
-type ResultChange = Extract<BackupChange, { type: 'backup.taken' | 'backup.verified' | 'backup.removed' }>;
-const RANK: Record<ResultChange['type'], number> = { 'backup.taken': 0, 'backup.verified': 1, 'backup.removed': 2 };
+type ResultChange = Extract<
+  BackupChange,
+  { type: 'backup.taken' | 'backup.verified' | 'backup.held' | 'backup.removed' }
+>;
+const RANK: Record<ResultChange['type'], number> = {
+  'backup.taken': 0,
+  'backup.verified': 1,
+  'backup.held': 2,
+  'backup.removed': 3,
+};
 const verdictAt = (change: ResultChange): number =>
   change.type === 'backup.verified' ? Date.parse(change.verdict.at) : 0;
 
@@ -20,6 +28,11 @@ function changeOf(agentId: string, result: JobResult): ResultChange | undefined 
       const removed = result.decisions.filter(({ keep }) => !keep).map(({ backupId }) => backupId);
       return result.dryRun ? undefined : { type: 'backup.removed', agentId, backupIds: removed };
     }
+    case 'hold':
+      return { type: 'backup.held', agentId, backupId: result.backupId, hold: result.hold };
+    case 'release':
+      return { type: 'backup.held', agentId, backupId: result.backupId, hold: null };
+    case 'drop-set-aside':
     case 'plan':
     case 'restore':
     case 'undo':

@@ -2,6 +2,7 @@ import { type Clock, Failure } from '@lastgood/core';
 import { type ControlLedger, createJob, creatorOf, type JobDescription, requestCancel } from '@lastgood/protocol';
 import type { AgentRecord } from '../catalog/agents.ts';
 import type { Change } from '../catalog/catalog.ts';
+import { assertHoldIsInTime } from './holds.ts';
 import type { Decision, LedgerStore } from './ledger-store.ts';
 import { assertQueueCapacity } from './queue-limit.ts';
 
@@ -16,6 +17,7 @@ export async function queueJob(
   const { agentId } = agent;
   const queue = (before: ControlLedger): Decision<undefined> => {
     assertQueueCapacity(before, agent, job.spec);
+    assertHoldIsInTime(before, job.spec);
     const ledger = createJob(before, job);
     const created = ledger.jobs.get(job.jobId);
     if (created === undefined || ledger === before) throw new Failure('CONFLICT', `job ${job.jobId} exists already`);

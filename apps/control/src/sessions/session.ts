@@ -24,7 +24,7 @@ import {
 import type { WebSocket } from 'ws';
 import type { z } from 'zod';
 import type { Catalog } from '../catalog/catalog.ts';
-import { isOutdated } from '../dispatch/holds.ts';
+import { isOutdated, protectedIds } from '../dispatch/holds.ts';
 import { changesOf } from '../dispatch/job-changes.ts';
 import type { Decide, LedgerStore } from '../dispatch/ledger-store.ts';
 import { GRANT_MS, HEARTBEAT_MS, LEASE_MS } from '../dispatch/times.ts';
@@ -67,6 +67,8 @@ export class Session implements AgentSession, AgentConnection {
   #heardAt: number;
   #clockSkewMs: number | null = null;
   #outboxDepth = 0;
+  #connectedAt = 0;
+  #isCaughtUp = false;
   #inventoryHash = '';
   /** The agent has lost more jobs than fitted into the answer to its hello. */
   #hasMoreLost = false;
@@ -127,6 +129,12 @@ export class Session implements AgentSession, AgentConnection {
   get outboxDepth(): number {
     return this.#outboxDepth;
   }
+  get connectedAt(): number {
+    return this.#connectedAt;
+  }
+  get isCaughtUp(): boolean {
+    return this.#isCaughtUp;
+  }
   get alive(): boolean {
     return this.#parts.clock.monotonic() - this.#heardAt < 3 * HEARTBEAT_MS;
   }
@@ -138,6 +146,7 @@ export class Session implements AgentSession, AgentConnection {
   }
   begin(epoch: number): void {
     this.#epoch = epoch;
+    this.#connectedAt = this.#parts.clock.now();
   }
   closeIfSilent(): void {
     if (this.#parts.clock.monotonic() - this.#heardAt > LEASE_MS) this.close(CLOSE.slowConsumer, 'silent');
@@ -260,7 +269,7 @@ export class Session implements AgentSession, AgentConnection {
     const { jobId, attempt, nonce } = input;
     const decide: Decide<{ granted: boolean; ttlMs: number; reason: string }> = async (before) => {
       // Inside the step: a backup is held in a step of the agent as well, so it is either known here or refused there.
-      if (await this.#haveHoldsChanged(before.jobs.get(jobId)?.spec))
+      if (await this.#haveHoldsChanged(before, before.jobs.get(jobId)?.spec))
         return { ledger: before, value: { granted: false, ttlMs: 0, reason: 'holds' } };
       const { ledger, granted, reason } = grantStart(before, jobId, attempt, nonce, this.#parts.clock.now());
       return { ledger, value: { granted, ttlMs: granted ? GRANT_MS : 0, reason } };
@@ -268,10 +277,11 @@ export class Session implements AgentSession, AgentConnection {
     return await this.#step(decide, [jobId]);
   }
 
-  async #haveHoldsChanged(spec: JobSpec | undefined): Promise<boolean> {
+  async #haveHoldsChanged(ledger: ControlLedger, spec: JobSpec | undefined): Promise<boolean> {
     if (spec?.command !== 'rotate') return false;
     const { backups } = this.#parts.catalog;
-    return isOutdated(spec, await backups.held({ agentId: this.#agentId, target: spec.target }));
+    const held = await backups.held({ agentId: this.#agentId, target: spec.target });
+    return isOutdated(spec, protectedIds(ledger, spec.target, held));
   }
 
   async report(input: Report): Promise<{ acceptedIds: string[] }> {
@@ -302,6 +312,7 @@ export class Session implements AgentSession, AgentConnection {
     this.#noteClock(input.clock);
     const { clock } = this.#parts;
     this.#outboxDepth = input.outboxDepth;
+    this.#isCaughtUp ||= input.outboxDepth === 0;
     this.#progress = new Map(input.progress.map((progress) => [progress.jobId, progress]));
     this.#streams = new Map(input.streams.map(({ target, report }) => [target, report]));
     const decide: Decide<{ jobId: string; attempt: number }[]> = (before) => {

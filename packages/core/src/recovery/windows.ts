@@ -37,3 +37,16 @@ export function streamStateOf({ windows, stream }: ReportedWindows): 'running' |
   if (stream.state === 'stopped' || stream.state === 'stalled') return 'stopped';
   return stream.gaps.length > 0 && windows?.some(({ isOpen }) => isOpen) !== true ? 'gap' : 'running';
 }
+
+/** The newest instant that can be brought back: of the newest good backup, or of the log stream when that is later. */
+export function newestRecoveryPoint(
+  lastGood: { readonly recoveryPoint: string; readonly backupId: string } | null,
+  reported: ReportedWindows,
+): { readonly atMs: number; readonly from: 'backup' | 'stream'; readonly backupId: string } | null {
+  const ofStream = newestInstant(reported);
+  const ofBackup = lastGood === null ? null : Date.parse(lastGood.recoveryPoint);
+  if (ofStream !== null && (ofBackup === null || ofStream.atMs > ofBackup)) return { ...ofStream, from: 'stream' };
+  return lastGood === null || ofBackup === null
+    ? null
+    : { atMs: ofBackup, from: 'backup', backupId: lastGood.backupId };
+}

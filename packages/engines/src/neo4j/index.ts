@@ -1,8 +1,10 @@
 export * from './admin-tool.ts';
+export { DUMP, type DumpFacts, dumpFactsOf } from './backup-method.ts';
 export * from './backup-ways.ts';
 export * from './bolt-handshake.ts';
 export * from './bolt-session.ts';
 export * from './connection-schema.ts';
+export { createNeo4jEngine } from './definition.ts';
 export * from './dump-archive.ts';
 export * from './fingerprint.ts';
 export * from './freeze.ts';

@@ -44,11 +44,15 @@ export async function waitUntilMounted(
   }
 }
 
-/** For the control of the service: whether the server accepts Bolt connections. Only a refused connection means that it does not. */
+/**
+ * For the control of the service: whether the server accepts connections. Only a refused connection means that it does not. A server that
+ * requires TLS does not continue a handshake in plain text, and is not distinguished from another server there.
+ */
 export const boltReadiness =
-  ({ host, port }: Pick<BoltTarget, 'host' | 'port'>): ReadinessProbe =>
+  ({ host, port, tls }: { readonly host: string; readonly port: number; readonly tls?: unknown }): ReadinessProbe =>
   async (signal) => {
     const answer = await pingBolt(host, port, PING_MS, signal);
     if (answer === 'bolt' || answer === 'refused') return answer === 'bolt';
+    if (answer === 'not-bolt' && tls !== undefined) return true;
     throw new Failure('DATABASE_UNREACHABLE', `cannot tell whether Neo4j runs on ${host}:${port}: ${answer}`);
   };

@@ -55,24 +55,28 @@ export async function checkStaging(
 }
 
 /**
- * Puts the staging store in the place of the database and sets the old one aside, by two renames in each root; the server must be stopped.
- * May be repeated after an interruption at any point, and be reverted by `swapBack` at any point. Throws DATABASE_REFUSED while the
- * database is in use, and RESTORE_FAILED when the staging store is missing or the aside name is taken.
+ * Puts the staging store in the place of the database and sets the old one aside; the server must be stopped. May be repeated after an
+ * interruption at any point, and be reverted by `swapBack` at any point. The old store and its logs are both moved away before anything
+ * takes their place: a server that starts in between has no store of one database with the logs of the other. Throws DATABASE_REFUSED
+ * while the database is in use, and RESTORE_FAILED when the staging store is missing or the aside name is taken.
  */
 export async function swapIn(context: StoreContext, names: RestoreNames): Promise<void> {
   await refuseInUse(context.store, names.database);
-  for (const root of rootsOf(context.store)) {
+  const roots = rootsOf(context.store);
+  for (const root of roots) {
     const [live, staging, aside] = pathsIn(root, names);
     if (!(await exists(staging))) {
       // This root is done, unless nothing was ever loaded.
       if (await exists(live)) continue;
       throw new Failure('RESTORE_FAILED', `neither ${staging} nor ${live} exists`);
     }
-    if (await exists(live)) {
-      if (await exists(aside)) throw new Failure('RESTORE_FAILED', `cannot set ${live} aside: ${aside} exists`);
-      await renameDurably(context, root, live, aside);
-    }
-    await renameDurably(context, root, staging, live);
+    if (!(await exists(live))) continue;
+    if (await exists(aside)) throw new Failure('RESTORE_FAILED', `cannot set ${live} aside: ${aside} exists`);
+    await renameDurably(context, root, live, aside);
+  }
+  for (const root of roots) {
+    const [live, staging] = pathsIn(root, names);
+    if (await exists(staging)) await renameDurably(context, root, staging, live);
   }
 }
 
@@ -82,15 +86,49 @@ export async function swapIn(context: StoreContext, names: RestoreNames): Promis
  */
 export async function swapBack(context: StoreContext, names: RestoreNames, replaced: boolean): Promise<void> {
   await refuseInUse(context.store, names.database);
-  for (const root of rootsOf(context.store)) {
-    const [live, staging, aside, undone] = pathsIn(root, names);
-    const isSwapped = replaced ? await exists(aside) : !(await exists(staging));
-    if (!isSwapped) continue;
-    if (await exists(live)) {
-      if (await exists(undone)) throw new Failure('RESTORE_FAILED', `cannot move ${live} away: ${undone} exists`);
-      await renameDurably(context, root, live, undone);
-    }
-    if (replaced) await renameDurably(context, root, aside, live);
+  const roots = rootsOf(context.store);
+  for (const root of roots) {
+    const [live, , , undone] = pathsIn(root, names);
+    if (!(await isSwapped(root, names, replaced)) || !(await exists(live))) continue;
+    if (await exists(undone)) throw new Failure('RESTORE_FAILED', `cannot move ${live} away: ${undone} exists`);
+    await renameDurably(context, root, live, undone);
+  }
+  for (const root of roots) {
+    const [live, , aside] = pathsIn(root, names);
+    if (replaced && (await exists(aside))) await renameDurably(context, root, aside, live);
+  }
+}
+
+const isSwapped = async (root: string, names: RestoreNames, replaced: boolean): Promise<boolean> => {
+  const [, staging, aside] = pathsIn(root, names);
+  return replaced ? await exists(aside) : !(await exists(staging));
+};
+
+/** True when `swapBack` has something to bring back in one of the roots. */
+export async function needsSwapBack(store: StoreFolders, names: RestoreNames, replaced: boolean): Promise<boolean> {
+  for (const root of rootsOf(store)) {
+    const [live] = pathsIn(root, names);
+    if ((await isSwapped(root, names, replaced)) && (replaced || (await exists(live)))) return true;
+  }
+  return false;
+}
+
+/**
+ * Takes back a `swapBack`, complete or interrupted: what the restore had brought is live again, and the old database is set aside. May be
+ * repeated. The server must be stopped.
+ */
+export async function swapForward(context: StoreContext, names: RestoreNames): Promise<void> {
+  await refuseInUse(context.store, names.database);
+  const roots = rootsOf(context.store);
+  for (const root of roots) {
+    const [live, , aside, undone] = pathsIn(root, names);
+    if (!(await exists(undone)) || !(await exists(live))) continue;
+    if (await exists(aside)) throw new Failure('RESTORE_FAILED', `cannot set ${live} aside: ${aside} exists`);
+    await renameDurably(context, root, live, aside);
+  }
+  for (const root of roots) {
+    const [live, , , undone] = pathsIn(root, names);
+    if (await exists(undone)) await renameDurably(context, root, undone, live);
   }
 }
 

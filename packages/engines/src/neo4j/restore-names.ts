@@ -27,11 +27,13 @@ export interface ManagedName {
   readonly kind: ManagedKind;
   /** The last 12 digits of the id of the job. */
   readonly jobSuffix: string;
+  /** The name of the database, which is cut when it is long. */
+  readonly database: string;
 }
 
 /** What a name of ours means; null for every other name. */
 export function parseManagedName(name: string): ManagedName | null {
-  const [, kind, jobSuffix] = /^lastgood-(new|old|undone)-([0-9a-f]{12})-/.exec(name) ?? [];
-  if (jobSuffix === undefined || (kind !== 'new' && kind !== 'old' && kind !== 'undone')) return null;
-  return { kind, jobSuffix };
+  const [, kind, jobSuffix, database] = /^lastgood-(new|old|undone)-([0-9a-f]{12})-(.+)$/.exec(name) ?? [];
+  if (jobSuffix === undefined || database === undefined) return null;
+  return kind === 'new' || kind === 'old' || kind === 'undone' ? { kind, jobSuffix, database } : null;
 }

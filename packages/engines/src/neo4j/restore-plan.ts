@@ -148,7 +148,8 @@ function assessHost(target: RestoreTarget, needed: number, downtime: number): Re
   if (target.freeBytes < needed) found.push(refusal('no-space', { needed, free: target.freeBytes }));
   if (!target.canControlService) found.push(refusal('no-service-control', {}));
   if (downtime > target.maxPauseSeconds)
-    found.push(refusal('pause-too-long', { expected: downtime, allowed: target.maxPauseSeconds }));
+    // A person consents to the downtime of a restore; the limit is that of backups.
+    found.push(warning('pause-too-long', { expected: downtime, allowed: target.maxPauseSeconds }));
   return found;
 }
 

@@ -16,8 +16,9 @@ import {
 import { readRecoveryWindows } from './point-in-time/windows.ts';
 import { restore } from './restore.ts';
 import { makePlan } from './restore-plan.ts';
-import { managedNamePattern, openServer } from './server.ts';
+import { openServer } from './server.ts';
 import type { Session } from './session.ts';
+import { dropSetAside, type SetAside, setAsideDatabases } from './set-aside.ts';
 import { undo } from './swap.ts';
 import { sweep } from './sweep.ts';
 import { checkLevel, verify } from './verify.ts';
@@ -27,14 +28,14 @@ import { walStreamOptionsSchema } from './wal/wal-stream-options.ts';
 export { postgresMethods } from './backup-methods.ts';
 export { postgresConnectionSchema } from './connection-schema.ts';
 
-/** Databases that restores and undos have set aside: in no backup, and on the disk until somebody drops them. */
-async function setAsideDatabases(session: Session): Promise<Finding[]> {
-  const found = await session.rows<{ name: string; size: string }>(
-    "select datname as name, coalesce(pg_size_pretty(case when has_database_privilege(datname, 'connect') then pg_database_size(oid) end), 'unknown') as size from pg_database where datname ~ $1 order by 1",
-    [managedNamePattern('(old|undone)')],
+const setAsideFinding = ({ name, sizeBytes }: SetAside): Finding =>
+  makeFinding(
+    'SET_ASIDE_DATABASE',
+    { kind: 'database', name },
+    {
+      size: sizeBytes === null ? 'unknown size' : `${Math.ceil(sizeBytes / 1_000_000)} MB`,
+    },
   );
-  return found.map(({ name, size }) => makeFinding('SET_ASIDE_DATABASE', { kind: 'database', name }, { size }));
-}
 
 /** Failures have less detail while the server reports its errors in another language. */
 const languageOf = ({ messages: { locale, untranslated } }: Session): Finding[] =>
@@ -73,6 +74,7 @@ export function createPostgresEngine(
       try {
         await using opened = await openServer(server, context);
         const { version, systemId, databases } = opened.facts;
+        const setAside = await setAsideDatabases(opened.session);
         const sizeBytes = databases.reduce((sum, database) => sum + database.sizeBytes, 0);
         return {
           state: 'ok',
@@ -80,7 +82,8 @@ export function createPostgresEngine(
           systemId,
           sizeBytes,
           databases: [...databases],
-          findings: [...opened.warnings, ...languageOf(opened.session), ...(await setAsideDatabases(opened.session))],
+          setAside,
+          findings: [...opened.warnings, ...languageOf(opened.session), ...setAside.map(setAsideFinding)],
         };
       } catch (error) {
         if (!(error instanceof Failure)) throw error;
@@ -108,6 +111,7 @@ export function createPostgresEngine(
       isServerRestore(order.request)
         ? restoreServer(serverRestore(), order, source, context)
         : restore(server, order, source, context),
+    dropSetAside: (name, context) => dropSetAside(server, name, context),
     undo: (restoreJobId, context) => undo(server, restoreJobId, context),
     compensationOf: (kind) => (kind === REMOVE_COPY ? (params) => removeCopy(params, restoreFolders) : null),
     sweep: (context, runningJobs) => sweep(server, context, runningJobs),

@@ -36,6 +36,9 @@ const asideSchema = z.object({
 });
 type Aside = z.infer<typeof asideSchema>;
 
+/** The note of a database that was set aside; undefined when it is not there, or was changed. */
+export const readAsideNote = (note: string | null): Aside | undefined => asideSchema.safeParse(parseJson(note)).data;
+
 /**
  * Ends what others do in a database, as far as the role may; a statement that needs the database for itself fails if somebody is left. PostgreSQL itself ends
  * the workers of autovacuum for RENAME and DROP, and parallel workers end with their leaders.
@@ -122,7 +125,7 @@ export async function swapIn(
 }
 
 /** A client that reconnected in between holds the name: its session is ended once more. */
-async function retryWhileInUse(session: Session, work: () => Promise<void>): Promise<void> {
+export async function retryWhileInUse(session: Session, work: () => Promise<void>): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       await work();
@@ -160,7 +163,7 @@ async function keptBy(session: Session, restoreJobId: string): Promise<Kept[]> {
     ).map(({ name, owner }) => [name, owner]),
   );
   return found.flatMap(({ name, note, owner, ours: trusted }) => {
-    const { data: aside } = asideSchema.safeParse(parseJson(note));
+    const aside = readAsideNote(note);
     // The name in the note must lead to the one that this restore gave: the owner of a database can write its note.
     if (aside?.restoreJobId !== restoreJobId || asideName(aside.database, 'old', restoreJobId) !== name) return [];
     const theirs = owners.get(aside.database) === owner;

@@ -1,6 +1,6 @@
 import { createWriteStream } from 'node:fs';
 import { join } from 'node:path';
-import { PassThrough, Readable, type Writable } from 'node:stream';
+import { Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type ArtifactSink, type BackupFacts, type BackupRequest, type EngineContext, Failure } from '@lastgood/core';
 import { type Finding, makeFinding } from '@lastgood/protocol';
@@ -8,6 +8,7 @@ import { CONTENT, RDB, rdbOptionsSchema } from './backup-method.ts';
 import { toFinding } from './catalog-findings.ts';
 import { type CapturedConfig, captureConfig } from './config-files.ts';
 import type { RedisConnection } from './connection-schema.ts';
+import { FanOut } from './fan-out.ts';
 import { compareFingerprints, fingerprintOf, type RedisFingerprint, snapshotTimeOf } from './fingerprint.ts';
 import { type OpenServer, openServer, refuseUnfitSource, systemIdOf, waitingClockOf } from './open-server.ts';
 import { findServerProgram } from './programs.ts';
@@ -34,8 +35,9 @@ interface BackupRun {
 async function prepareSnapshot({ connection, server, context }: BackupRun): Promise<WriteSnapshot> {
   const { session, facts } = server;
   const { signal } = context;
+  const onBytes = (doneBytes: number): void => context.progress({ phase: 'dump', doneBytes, totalBytes: null });
   if (!connection.fileAccess)
-    return async (sink) => await dumpByReplication({ connection, serverVersion: facts.version, signal }, sink);
+    return async (sink) => await dumpByReplication({ connection, serverVersion: facts.version, onBytes, signal }, sink);
   const files = serverFilesOf(facts.settings, connection.dataDir);
   if (files === null)
     throw new Failure('DATABASE_REFUSED', 'the agent may not ask the server where its files are', {
@@ -46,35 +48,15 @@ async function prepareSnapshot({ connection, server, context }: BackupRun): Prom
     signal,
     timeoutMs: connection.snapshotMs,
   });
-  return async (sink) => await copyRdbFile({ path: rdbPathOf(files), notBefore, signal }, sink);
-}
-
-/** Waits for all of them. When streams fail together, one Failure is the cause of the other errors. */
-async function settleAll(work: readonly Promise<void>[]): Promise<void> {
-  const errors = (await Promise.allSettled(work)).flatMap((each) => (each.status === 'rejected' ? [each.reason] : []));
-  if (errors.length > 0) throw errors.find((error) => error instanceof Failure) ?? errors[0];
+  return async (sink) => await copyRdbFile({ path: rdbPathOf(files), notBefore, onBytes, signal }, sink);
 }
 
 /** Stores the snapshot. `copyTo`: a file that gets the same bytes. */
-async function storeSnapshot(
-  { sink, context }: BackupRun,
-  write: WriteSnapshot,
-  copyTo: string | null,
-): Promise<RdbReport> {
+async function storeSnapshot({ sink }: BackupRun, write: WriteSnapshot, copyTo: string | null): Promise<RdbReport> {
   let report: RdbReport | undefined;
   await sink.add({ role: 'rdb', contents: CONTENT.name, extension: 'rdb' }, async (out) => {
-    const pass = new PassThrough();
-    const copy = copyTo === null ? [] : [createWriteStream(copyTo, { flags: 'wx', mode: 0o600 })];
-    let doneBytes = 0;
-    pass.on('data', (chunk: Buffer) => {
-      doneBytes += chunk.length;
-      context.progress({ phase: 'dump', doneBytes, totalBytes: null });
-    });
-    const storing = [out, ...copy].map((target) => pipeline(pass, target, { signal: context.signal }));
-    const writing = write(pass).then((written) => {
-      report = written;
-    });
-    await settleAll([writing, ...storing]);
+    const copy = copyTo === null ? null : createWriteStream(copyTo, { flags: 'wx', mode: 0o600 });
+    report = await write(copy === null ? out : new FanOut([out, copy]));
   });
   if (report === undefined) throw new Failure('TOOL_FAILED', 'no snapshot was stored');
   return report;

@@ -10,6 +10,7 @@ export interface RdbFileRequest {
   readonly path: string;
   /** The file must be of a save that began at this second of the server's clock or later. */
   readonly notBefore: number;
+  readonly onBytes?: (doneBytes: number) => void;
   readonly signal: AbortSignal;
 }
 
@@ -17,9 +18,12 @@ export interface RdbFileRequest {
  * Streams the RDB file of a server into the sink while other saves may replace it, and walks it. Fails with TOOL_FAILED when the file
  * is damaged, CONFIG_INVALID when it is not the one that the server has just written, SOURCE_CHANGED when it was written to.
  */
-export async function copyRdbFile({ path, notBefore, signal }: RdbFileRequest, sink: Writable): Promise<RdbReport> {
+export async function copyRdbFile(
+  { path, notBefore, onBytes, signal }: RdbFileRequest,
+  sink: Writable,
+): Promise<RdbReport> {
   await using file = await SourceFile.open(path);
-  const tap = new RdbTap();
+  const tap = new RdbTap(onBytes);
   await streamThrough([file.stream(signal), tap, sink], signal, `the copy of ${path}`);
   const report = tap.report();
   requireWholeRdb(path, report);

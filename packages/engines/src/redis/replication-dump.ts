@@ -20,6 +20,7 @@ export interface ReplicationRequest {
   readonly connection: RedisConnection;
   /** The version of the server. Valkey sends an older format to a replica that does not name its own, or refuses it. */
   readonly serverVersion: string;
+  readonly onBytes?: (doneBytes: number) => void;
   readonly signal: AbortSignal;
 }
 
@@ -30,7 +31,7 @@ export interface ReplicationRequest {
  */
 export async function dumpByReplication(request: ReplicationRequest, sink: Writable): Promise<RdbReport> {
   await using source = await ReplicaConnection.open(request);
-  const tap = new RdbTap();
+  const tap = new RdbTap(request.onBytes);
   const bytes = Readable.from(source.snapshot(), { objectMode: false, highWaterMark: 1024 * 1024 });
   await streamThrough([bytes, new ChunkBatcher(), tap, sink], request.signal, 'the snapshot');
   const report = tap.report();

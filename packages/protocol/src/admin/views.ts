@@ -8,6 +8,7 @@ import { progressSchema } from '../jobs/progress.ts';
 import { jobResultSchema } from '../jobs/result.ts';
 import { jobSpecSchema } from '../jobs/spec.ts';
 import { jobStateSchema } from '../jobs/state.ts';
+import { objectivesViewSchema } from './fleet-views.ts';
 import { scopeSchema } from './scope.ts';
 
 export const hostViewSchema = z.object({
@@ -82,12 +83,28 @@ export const targetStatusSchema = z.object({
   /** What its agent has reported beside that. */
   findings: z.array(findingSchema),
   databases: z.array(databaseStatusSchema),
+  /** Null before the first fleet file, and for a host without targets. */
+  objectives: objectivesViewSchema.nullable(),
 });
 export type TargetStatus = z.infer<typeof targetStatusSchema>;
+/** What a restore or an undo has set aside on a target. */
+export const setAsideViewSchema = z.object({
+  environment: nameSchema,
+  host: nameSchema,
+  target: nameSchema,
+  name: z.string(),
+  of: z.string().nullable(),
+  sizeBytes: z.number().nullable(),
+  restoreJobId: z.string().nullable(),
+  /** When that restore ended; null when the catalog does not know it. */
+  at: z.string().nullable(),
+});
+export type SetAsideView = z.infer<typeof setAsideViewSchema>;
 export const backupViewSchema = backupSummarySchema.extend({
   environment: nameSchema,
   host: nameSchema,
-  held: z.boolean(),
+  /** `pending`: the agent has not yet reported the hold. `releasing`: it has not yet reported the release. */
+  holdState: z.enum(['none', 'pending', 'held', 'releasing']),
 });
 export type BackupView = z.infer<typeof backupViewSchema>;
 export const selectedBackupSchema = z.object({
@@ -117,6 +134,8 @@ export const jobViewSchema = z.object({
   hostSeenAt: z.number().nullable(),
   /** The job's time is over, and its host is not connected to report it: do not wait for it. */
   overdue: z.boolean(),
+  /** The jobs of its host that it waits for; empty when it waits for none, or has started. */
+  waitingFor: z.array(z.object({ jobId: uuidSchema, command: z.string(), target: nameSchema })),
   progress: progressSchema.nullable(),
   error: wireErrorSchema.nullable(),
   result: jobResultSchema.nullable(),

@@ -19,6 +19,14 @@ export const restorableSchema = z.discriminatedUnion('ok', [
 ]);
 export type Restorable = z.infer<typeof restorableSchema>;
 
+/** Why a backup must not be removed. `by` and `at` are null when the hold exists but cannot be read. */
+export const holdSchema = z.object({
+  reason: z.string(),
+  by: z.string().nullable(),
+  at: z.string().nullable(),
+});
+export type Hold = z.infer<typeof holdSchema>;
+
 /** What the catalog keeps of a backup, as the agent's repository scan or a succeeded job reports it. */
 export const backupSummarySchema = z.object({
   backupId: uuidSchema,
@@ -42,6 +50,8 @@ export const backupSummarySchema = z.object({
   manifestSha256: z.string(),
   state: z.enum(['good', 'suspect', 'bad', 'missing']),
   verified: z.object({ level: z.int(), at: z.string(), passed: z.boolean() }).nullable(),
+  /** As its repository has it; null when it is not held. */
+  hold: holdSchema.nullable(),
   warnings: z.array(findingSchema),
 });
 export type BackupSummary = z.infer<typeof backupSummarySchema>;

@@ -28,6 +28,17 @@ export const BACKUP_FINDINGS = {
     message: '{subject} accepts no connections, so it is not in this backup',
     remedy: 'Let it accept connections (ALTER DATABASE ... ALLOW_CONNECTIONS true) if it is to be backed up.',
   },
+  DATABASE_OFFLINE: {
+    severity: 'warning',
+    message: '{subject} is {status}, so it is not in this backup',
+    remedy: 'Read the log of the server and bring the database online if it is to be backed up.',
+  },
+  GRAPH_NOT_COUNTED: {
+    severity: 'warning',
+    message: '{subject} was written to while it was backed up, so its contents were not counted',
+    remedy:
+      'The backup can be verified to level 4. For level 5 and 6 use a way that takes a copy, or back up while nothing is written.',
+  },
   MANIFEST_CHANGED: {
     severity: 'error',
     message: 'the manifest was changed after the backup was taken',

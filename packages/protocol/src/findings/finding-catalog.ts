@@ -8,6 +8,24 @@ import { STATUS_FINDINGS } from './status-findings.ts';
 import { STREAM_FINDINGS } from './stream-findings.ts';
 import { DIFFERENCE_FINDINGS, STORED_FINDINGS } from './verification-findings.ts';
 
+/** The findings by where they come up, in the order of docs/findings.md. */
+export const FINDING_GROUPS: readonly {
+  readonly title: string;
+  readonly findings: Record<string, FindingDefinition>;
+}[] = [
+  { title: 'Stored objects (verification levels 0 to 3)', findings: STORED_FINDINGS },
+  { title: 'Restored databases (verification levels 4 to 6)', findings: DIFFERENCE_FINDINGS },
+  { title: 'Snapshots of a server', findings: SNAPSHOT_FINDINGS },
+  { title: 'Backups', findings: BACKUP_FINDINGS },
+  { title: 'Refusals of a restore', findings: RESTORE_REFUSALS },
+  { title: 'Refusals of a restore of a whole server', findings: SERVER_RESTORE_REFUSALS },
+  { title: 'Restores', findings: RESTORE_FINDINGS },
+  { title: 'Restores of a whole server', findings: SERVER_RESTORE_WARNINGS },
+  { title: 'Persistence of a server', findings: PERSISTENCE_FINDINGS },
+  { title: 'Hosts, targets and repositories', findings: STATUS_FINDINGS },
+  { title: 'Log streams', findings: STREAM_FINDINGS },
+];
+
 /** Every finding, by code (docs/findings.md). Codes are stable, messages are not. */
 export const FINDING_CATALOG = {
   ...STORED_FINDINGS,

@@ -20,6 +20,12 @@ export const RESTORE_REFUSALS = {
     remedy: 'Restore it with `--swap` or under a new name (`--to-new`).',
     refusal: 'NOT_FOUND',
   },
+  DATABASE_NOT_IN_BACKUP: {
+    severity: 'error',
+    message: 'the backup does not hold {subject}',
+    remedy: 'List the contents of the backup with `lastgood backups show`.',
+    refusal: 'NOT_FOUND',
+  },
   EXTENSION_NOT_INSTALLED: {
     severity: 'error',
     message: '{subject} is not installed on this server',
@@ -28,7 +34,7 @@ export const RESTORE_REFUSALS = {
   },
   FOLDER_OF_ROOT: {
     severity: 'error',
-    message: 'the restore folder {folder:quoted} belongs to root, and the restored server must not run as root',
+    message: 'the restore folder {folder:quoted} belongs to root, and the server does not run as root',
     remedy: 'Give the folder to the user that is to run the restored server (chown).',
     refusal: 'RESTORE_FAILED',
   },
@@ -50,6 +56,12 @@ export const RESTORE_REFUSALS = {
     remedy: 'Restore into a server that was built with ICU.',
     refusal: 'RESTORE_FAILED',
   },
+  NOT_THE_DEFAULT_DATABASE: {
+    severity: 'error',
+    message: '{subject} would not be mounted: this edition mounts only its default database, {default:quoted}',
+    remedy: 'Set `initial.dbms.default_database` of the server to the name of the database, then restart the server.',
+    refusal: 'RESTORE_FAILED',
+  },
   PREPARED_TRANSACTIONS: {
     severity: 'error',
     message: '{subject} has prepared transactions: {transactions:list}',
@@ -58,7 +70,7 @@ export const RESTORE_REFUSALS = {
   },
   PROGRAMS_MISSING: {
     severity: 'error',
-    message: 'the server programs of version {version} are not installed on this host',
+    message: 'the programs of version {version} of the server are not installed on this host',
     remedy: 'Install the server package of the same major version, or set `binDir` of the target.',
     refusal: 'TOOL_NOT_FOUND',
   },
@@ -99,6 +111,18 @@ export const RESTORE_REFUSALS = {
     remedy: 'Restore into a server of at least the major version of the source.',
     refusal: 'RESTORE_FAILED',
   },
+  SERVER_VERSION_UNKNOWN: {
+    severity: 'error',
+    message: 'the version of the server ({server}) cannot be compared with that of the source ({source})',
+    remedy: 'Restore into a server of a released version.',
+    refusal: 'TOOL_VERSION',
+  },
+  STORE_FORMAT_UNSUPPORTED: {
+    severity: 'error',
+    message: '{subject} has the store format {format}, which this edition of the server cannot read',
+    remedy: 'Restore into a server of the edition of the source.',
+    refusal: 'RESTORE_FAILED',
+  },
   SERVER_SPACE_LOW: {
     severity: 'error',
     message: 'the restore needs {needed:bytes}, the disk of the server has {free:bytes}',
@@ -116,6 +140,16 @@ export const RESTORE_REFUSALS = {
 
 /** What a person should know before a restore, or after it. */
 export const RESTORE_FINDINGS = {
+  ACCOUNTS_KEPT: {
+    severity: 'info',
+    message: 'users and roles are not restored: those of the server stay',
+    remedy: null,
+  },
+  ACCOUNTS_REPLACED: {
+    severity: 'warning',
+    message: 'all users, roles and passwords of the server are replaced by those of the backup',
+    remedy: 'The agent must be able to log in with the password of its agent file before and after the restore.',
+  },
   BOOTSTRAP_ROLE_REDUCED: {
     severity: 'warning',
     message:
@@ -149,6 +183,17 @@ export const RESTORE_FINDINGS = {
       'partitions that the backup does not hold are dropped with their rows, for their tables are replaced: {partitions:list}',
     remedy: null,
   },
+  PAUSE_TOO_LONG: {
+    severity: 'warning',
+    message:
+      'the server is expected to be down for {expected:count} s; the agent file allows backups {allowed:count} s',
+    remedy: null,
+  },
+  PLUGIN_MISSING: {
+    severity: 'warning',
+    message: '{subject} was in the plugins folder of the source and is missing here',
+    remedy: 'Install the plugin if the data or the applications need it.',
+  },
   PROPERTY_DIFFERS: {
     severity: 'warning',
     message: '{property} of the database is {found}, that of the source {source}',
@@ -156,7 +201,7 @@ export const RESTORE_FINDINGS = {
   },
   RECOVERY_ENDS_AT_GAP: {
     severity: 'warning',
-    message: 'WAL that is stored behind a gap is not used: the restore ends at {position}',
+    message: 'the restore ends at {position}, because WAL behind a gap is not used',
     remedy: null,
   },
   REPLICATION_SLOTS_LEFT: {
@@ -179,6 +224,16 @@ export const RESTORE_FINDINGS = {
   SERVER_NEWER_THAN_SOURCE: {
     severity: 'warning',
     message: 'the backup is of version {source}, the server is newer ({server})',
+    remedy: null,
+  },
+  SERVER_NOT_RUNNING: {
+    severity: 'warning',
+    message: 'the server is not running, so its version and databases are those of its files; the restore starts it',
+    remedy: null,
+  },
+  SERVER_PATCH_OLDER_THAN_SOURCE: {
+    severity: 'warning',
+    message: 'the backup is of version {source}, the server is an older patch of the same release ({server})',
     remedy: null,
   },
   SESSIONS_WILL_END: {
@@ -207,5 +262,10 @@ export const RESTORE_FINDINGS = {
     severity: 'warning',
     message: '{subject} could not be filled: {reason}',
     remedy: 'Fill it later with REFRESH MATERIALIZED VIEW.',
+  },
+  WRITTEN_AFTER_RESTORE: {
+    severity: 'warning',
+    message: '{subject} was written to before it could be compared with its backup',
+    remedy: 'The store was checked before it was swapped in. Compare the data yourself if in doubt.',
   },
 } as const satisfies Record<string, FindingDefinition>;

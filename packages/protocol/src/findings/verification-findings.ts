@@ -22,6 +22,17 @@ export const STORED_FINDINGS = {
     message: 'the dump lists {listed:count} tables with rows, its fingerprint {expected:count}',
     remedy: null,
   },
+  DUMP_DAMAGED: { severity: 'error', message: 'the dump of {subject} is damaged ({fault})', remedy: null },
+  STORE_INCONSISTENT: {
+    severity: 'error',
+    message: 'the store of {subject} is not consistent ({reason})',
+    remedy: 'The source was probably damaged when it was backed up: check it, and verify older backups.',
+  },
+  STORE_NOT_AS_RECORDED: {
+    severity: 'error',
+    message: 'the store of {subject} is not the one that was backed up ({reason})',
+    remedy: null,
+  },
   DATABASE_NOT_IN_COPY: { severity: 'error', message: '{subject} is not in the started copy', remedy: null },
   FILE_DIFFERS: {
     severity: 'error',
@@ -58,6 +69,12 @@ export const DIFFERENCE_FINDINGS = {
     message: 'the dump cannot be loaded: {reason}',
     remedy:
       'A scratch server keeps no log. Restore the backup beside the source (`--to-new`): the log of that server has the whole message.',
+  },
+  DATABASE_NOT_MOUNTED: { severity: 'error', message: 'a scratch server could not mount {subject}', remedy: null },
+  GRAPH_DIFFERS: {
+    severity: 'error',
+    message: '{subject} differs from its source: {difference}',
+    remedy: null,
   },
   FINGERPRINT_WITHOUT_DIGESTS: {
     severity: 'error',

@@ -20,6 +20,19 @@ export const targetInventorySchema = z.object({
       excluded: z.boolean().optional(),
     }),
   ),
+  /** What restores and undos have set aside, until somebody drops it. Absent when the engine sets nothing aside. */
+  setAside: z
+    .array(
+      z.object({
+        name: z.string(),
+        /** The database in whose place it was; null when that is not known. */
+        of: z.string().nullable(),
+        sizeBytes: z.number().nullable(),
+        /** The restore that set it aside; null when that is not known. */
+        restoreJobId: z.string().nullable(),
+      }),
+    )
+    .optional(),
   /** The target is degraded when one has severity `error`. */
   findings: z.array(findingSchema),
   /** Absent when the target has no log stream. */

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { backupSummarySchema } from '../backup/summary.ts';
+import { backupSummarySchema, holdSchema } from '../backup/summary.ts';
 import { findingSchema, refusalSchema, subjectKindSchema, verificationFindingSchema } from '../findings/finding.ts';
 import { rotationReasonSchema } from '../findings/rotation-reason.ts';
 import { restoreRequestSchema, restoreScopeSchema } from './restore-request.ts';
@@ -100,6 +100,18 @@ export const jobResultSchema = z.discriminatedUnion('command', [
     into: z.string(),
     /** The name under which the restored data is kept. */
     setAsideAs: z.string().nullable(),
+    durationMs: z.number(),
+    truncated,
+  }),
+  /** The hold that stands; the first one of a backup stays. */
+  z.object({ command: z.literal('hold'), backupId: z.string(), hold: holdSchema, truncated }),
+  /** `wasHeld`: false when there was no hold to end. */
+  z.object({ command: z.literal('release'), backupId: z.string(), wasHeld: z.boolean(), truncated }),
+  z.object({
+    command: z.literal('drop-set-aside'),
+    name: z.string(),
+    /** Null when its size is not known. */
+    freedBytes: z.number().nullable(),
     durationMs: z.number(),
     truncated,
   }),

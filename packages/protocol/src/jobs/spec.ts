@@ -38,7 +38,13 @@ export const jobSpecSchema = z.discriminatedUnion('command', [
     contents: z.array(databaseNameSchema).min(1).max(1000).nullable(),
     options: jobOptionsSchema,
   }),
-  z.object({ command: z.literal('verify'), ...onTarget, backupId: uuidSchema, level: verificationLevelSchema }),
+  z.object({
+    command: z.literal('verify'),
+    ...onTarget,
+    /** Null: the newest good backup at the time the job runs. */
+    backupId: uuidSchema.nullable(),
+    level: verificationLevelSchema,
+  }),
   z.object({
     command: z.literal('rotate'),
     ...onTarget,
@@ -49,6 +55,11 @@ export const jobSpecSchema = z.discriminatedUnion('command', [
   z.object({ command: z.literal('plan'), ...onTarget, request: restoreRequestSchema }),
   z.object({ command: z.literal('restore'), ...onTarget, request: restoreRequestSchema, planHash: sha256Schema }),
   z.object({ command: z.literal('undo'), ...onTarget, restoreJobId: uuidSchema }),
+  /** Keeps a backup, and what it depends on, from rotation until it is released. */
+  z.object({ command: z.literal('hold'), ...onTarget, backupId: uuidSchema, reason: z.string().max(500) }),
+  z.object({ command: z.literal('release'), ...onTarget, backupId: uuidSchema }),
+  /** Drops what a restore or an undo has set aside, by the name that the inventory reports. */
+  z.object({ command: z.literal('drop-set-aside'), ...onTarget, name: databaseNameSchema }),
 ]);
 export type JobSpec = z.infer<typeof jobSpecSchema>;
 export type Command = JobSpec['command'];
@@ -58,6 +69,14 @@ export type JobClass = 'safe' | 'destructive';
 
 /** A dry run of rotate deletes nothing, so it is safe. */
 export function classOf(spec: JobSpec): JobClass {
-  if (spec.command === 'restore' || spec.command === 'undo') return 'destructive';
-  return spec.command === 'rotate' && !spec.dryRun ? 'destructive' : 'safe';
+  switch (spec.command) {
+    case 'restore':
+    case 'undo':
+    case 'drop-set-aside':
+      return 'destructive';
+    case 'rotate':
+      return spec.dryRun ? 'safe' : 'destructive';
+    default:
+      return 'safe';
+  }
 }

@@ -1,5 +1,5 @@
-import { Failure, type Hold, type ObjectStore } from '@lastgood/core';
-import { instantSchema, type TargetRef } from '@lastgood/protocol';
+import { Failure, type ObjectStore } from '@lastgood/core';
+import { type Hold, instantSchema, type TargetRef } from '@lastgood/protocol';
 import { z } from 'zod';
 import { canonicalJson } from './canonical-json.ts';
 import { holdName, holdsPrefix, idOfFile } from './layout.ts';
