@@ -82,6 +82,7 @@ async function connect(url: string, identity: Identity, onCommand: (jobId: strin
     instanceId: randomUUID(),
     lastSeq: 0,
     incarnation: null,
+    schedules: null,
     capabilities: ['engine.postgres/1'],
     clock: Date.now(),
     agentVersion: '0.1.0',

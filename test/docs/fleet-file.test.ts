@@ -62,13 +62,13 @@ test('the example of docs/fleet-file.md is valid', () => {
   expect(formatProblems('example', [...errors, ...warnings])).toBe('');
 });
 
-test('examples/rulex.yaml is valid for its three targets, and warns that one backup a day leaves little of an RPO of a day', () => {
+test('examples/rulex.yaml is valid for its three targets, with warnings about a tight RPO and a rule of retention', () => {
   const { file, errors, warnings, problems } = parseFleetFile(text, facts);
   expect(formatProblems('rulex.yaml', errors)).toBe('');
   expect(file).not.toBeNull();
-  expect(problems.map(({ detail }) => detail.code)).toEqual(['rpo_tight']);
+  expect(problems.map(({ detail }) => detail.code)).toEqual(['retention_rule_unsupported', 'rpo_tight']);
   expect(formatProblems('rulex.yaml', warnings)).toMatch(
-    /^rulex\.yaml:\d+:24 policies\.neo4j\.objectives\.rpo backups are up to 1d apart/,
+    /^rulex\.yaml:\d+:24 policies\.neo4j\.objectives\.rpo backups are up to 1d apart/m,
   );
 });
 

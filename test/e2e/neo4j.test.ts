@@ -1,4 +1,4 @@
-import { readdir } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   BoltSession,
@@ -126,8 +126,24 @@ const labels = async (): Promise<unknown> =>
     ),
   );
 
+test('A22: a server that does not start again after a backup is reported, and started as soon as that is possible', {
+  timeout: LONG_MS,
+}, async () => {
+  const [start = ''] = service.commands.start;
+  const script = await readFile(start);
+  await writeFile(start, '#!/bin/sh\nexit 1\n');
+  const jobId = await fleet.send(backup({ way: 'stop-dump-start' }, ['neo4j']));
+  await waitFor('the finding', 60_000, forever, async () => {
+    const [target] = await fleet.client.targets.query({});
+    return target?.findings.some(({ code }) => code === 'COMPENSATION_FAILED') ? true : undefined;
+  });
+  await writeFile(start, script);
+  expect(await fleet.ended(jobId)).toMatchObject({ state: 'failed', error: { code: 'JOB_INTERRUPTED' } });
+  expect(await labels()).toEqual({ Afterwards: 1 });
+});
+
 test.for(['step-effect:stop-server', 'compensation-effect:start-server'])(
-  'an agent that is killed at %s of a backup leaves a running server, and the backup is taken again',
+  'A22: an agent that is killed at %s of a backup leaves a running server, and the backup is taken again',
   { timeout: LONG_MS },
   async (point) => {
     const job = await runKilled(point, backup({ way: 'stop-dump-start' }, ['neo4j']));

@@ -1,4 +1,4 @@
-import type { JobDescription, JobSpec, RestoreRequest } from '@lastgood/protocol';
+import type { JobDescription, JobSpec, RestoreRequest, ScheduleEntry, ScheduleSet } from '@lastgood/protocol';
 import { aRestoreRequest } from '@lastgood/testkit';
 import type { Link } from './network.ts';
 import type { Oracle } from './oracle.ts';
@@ -43,14 +43,39 @@ export const schedulesOf = (agents: number): Schedule[] =>
 /** How long after it is due an occurrence may start. */
 export const WINDOW_MS = 240_000;
 
+/** The id of the occurrence of a schedule that is due at an instant. */
+export const occurrenceIdOf = ({ scheduleId, everyMs }: Schedule, due: number): string =>
+  `${scheduleId.slice(0, 24)}${(due / everyMs).toString(16).padStart(12, '0')}`;
+
 /** The job of an occurrence that is due, for either side that creates it: the newest, or so many before it. */
 export function occurrenceAt(schedule: Schedule, now: number, before: number): JobDescription {
   const { scheduleId, spec, everyMs } = schedule;
-  const slot = Math.floor(now / everyMs) - before;
-  const due = slot * everyMs;
-  const jobId = `${scheduleId.slice(0, 24)}${slot.toString(16).padStart(12, '0')}`;
+  const due = (Math.floor(now / everyMs) - before) * everyMs;
+  const jobId = occurrenceIdOf(schedule, due);
   const origin = { kind: 'schedule', scheduleId, due } as const;
   return { jobId, spec, origin, createdAt: now, startBy: due + WINDOW_MS, deadlineMs: 3_600_000 };
+}
+
+/** The sets that a host may be sent: all of its schedules, the first of them only, and all again in another order. */
+export const SCHEDULE_SETS = 3;
+export function scheduleSetOf(schedules: readonly Schedule[], agent: number, variant: number): ScheduleSet {
+  const own = schedules.filter((schedule) => schedule.agent === agent);
+  const chosen = variant === 1 ? own.slice(0, 1) : variant === 2 ? own.toReversed() : own;
+  const entries = chosen.map(
+    ({ scheduleId, spec }): ScheduleEntry => ({
+      scheduleId,
+      name: spec.command,
+      cron: '* * * * *',
+      timezone: 'UTC',
+      spreadMs: 0,
+      spreadKey: '',
+      windowMs: WINDOW_MS,
+      maxRunMs: 3_600_000,
+      catchUp: 'last',
+      spec,
+    }),
+  );
+  return { revision: `set ${variant} of agent ${agent}`, entries };
 }
 
 /** What the world offers to the processes in it. */

@@ -1,6 +1,6 @@
 import type { ControlJob, ControlLedger } from '@lastgood/protocol';
-import { changeJobs, type Mutation, real, reduceWith } from './mutated-reducers.ts';
-import { type Faults, ordinary, zombies } from './world.ts';
+import { type Faults, ordinary, rollbacks, zombies } from './faults.ts';
+import { changeJobs, type Mutation, real, reduceWith, withoutDuty } from './mutated-reducers.ts';
 
 const scheduled: Faults = { ...ordinary, name: 'ordinary, with schedules', schedules: 1 };
 /** Agents that soon forget what has ended. */
@@ -14,6 +14,15 @@ function asCommands(ledger: ControlLedger, reduce: (ledger: ControlLedger) => Co
   return changeJobs(reduce(bare), (job) => ({ ...job, origin: origins.get(job.jobId) ?? job.origin }));
 }
 
+/** Catalog and host go back at the same time, and little else fails: rotations end, and are due again. */
+const bothSetBack: Faults = {
+  ...zombies,
+  name: 'host and catalog set back together',
+  ...{ schedules: 1, agents: 1, steps: 600, crash: 0.002, innerCrash: 0, cut: 0.002, loss: 0, hold: 0, redial: 0 },
+  ...{ clock: 0, rollback: 0, restore: 0, calamity: 0.02 },
+};
+const setBack: Faults = { ...rollbacks, name: 'rollbacks, with schedules', schedules: 1 };
+
 /** The rules for jobs that an agent creates itself, removed one at a time. */
 export const localJobMutations: readonly Mutation[] = [
   {
@@ -21,7 +30,10 @@ export const localJobMutations: readonly Mutation[] = [
     without: 'an occurrence that was forgotten is created again',
     faults: forgetful,
     protocol: reduceWith({
-      createLocalJob: (ledger, ...rest) => real.createLocalJob({ ...ledger, mintedIds: new Map() }, ...rest),
+      handleOccurrences: (ledger, ...rest) => {
+        const next = real.handleOccurrences({ ...ledger, mintedIds: new Map() }, ...rest);
+        return { ...next, mintedIds: new Map([...ledger.mintedIds, ...next.mintedIds]) };
+      },
     }),
   },
   {
@@ -50,12 +62,29 @@ export const localJobMutations: readonly Mutation[] = [
   {
     rule: 'R18',
     without: 'an occurrence from the lost days of a catalog may start',
-    faults: { ...zombies, name: 'zombies, with schedules', schedules: 1 },
+    faults: bothSetBack,
     protocol: reduceWith({
       receiveHello: (...input) => {
         const received = real.receiveHello(...input);
         return { ...received, ledger: { ...received.ledger, completeSince: null } };
       },
     }),
+  },
+  {
+    rule: 'R8',
+    without: 'a host that was set back keeps its old schedules',
+    faults: setBack,
+    protocol: reduceWith({
+      receiveHello: (ledger, input, ...rest) => {
+        const schedules = ledger.schedules?.revision ?? null;
+        return real.receiveHello(ledger, { ...input, schedules }, ...rest);
+      },
+    }),
+  },
+  {
+    rule: 'R1',
+    without: 'an instant is journaled as handled before its job',
+    faults: scheduled,
+    protocol: withoutDuty('journalOccurrencesWhole'),
   },
 ];

@@ -6,8 +6,8 @@ import {
   jobKey,
   TERMINAL_STATES,
 } from '@lastgood/protocol';
+import type { Faults } from './faults.ts';
 import { type Duties, type Protocol, type Reducers, realProtocol } from './protocol-under-test.ts';
-import type { Faults } from './world.ts';
 
 /** One rule of the delivery and the protocol without it. */
 export interface Mutation {

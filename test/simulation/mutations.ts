@@ -1,4 +1,5 @@
 import { type ControlJob, TERMINAL_STATES } from '@lastgood/protocol';
+import { disasters, type Faults, ordinary, rollbacks, zombies } from './faults.ts';
 import { asKnown, helloWith } from './hello-mutations.ts';
 import { localJobMutations } from './local-job-mutations.ts';
 import {
@@ -18,7 +19,6 @@ import {
   unmergedAgain,
   withoutDuty,
 } from './mutated-reducers.ts';
-import { disasters, type Faults, ordinary, rollbacks, zombies } from './world.ts';
 
 /** Long, with many connections that speak up late, and without schedules. */
 const oldConnections: Faults = {

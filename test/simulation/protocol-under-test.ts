@@ -7,7 +7,7 @@ export type Reducers = Pick<
   | 'adoptHelloAnswer'
   | 'acceptCommand'
   | 'cancelAttempt'
-  | 'createLocalJob'
+  | 'handleOccurrences'
   | 'startableJobs'
   | 'nextStep'
   | 'markRunning'
@@ -19,6 +19,7 @@ export type Reducers = Pick<
   | 'emptyControlLedger'
   | 'createJob'
   | 'requestCancel'
+  | 'setSchedules'
   | 'receiveHello'
   | 'acknowledge'
   | 'dispatch'
@@ -38,6 +39,8 @@ export interface Duties {
   readonly journalBeforeAck: boolean;
   /** The agent commits `running` before the first effect. */
   readonly journalBeforeEffect: boolean;
+  /** The agent commits an instant as handled together with the job of the occurrence. */
+  readonly journalOccurrencesWhole: boolean;
   /** The control plane commits before it answers or sends. */
   readonly commitBeforeSend: boolean;
   /** R7: what was not confirmed is still there after a crash. */
@@ -70,6 +73,7 @@ export const realProtocol: Protocol = {
   duties: {
     journalBeforeAck: true,
     journalBeforeEffect: true,
+    journalOccurrencesWhole: true,
     commitBeforeSend: true,
     durableOutbox: true,
     resumeFromAck: true,

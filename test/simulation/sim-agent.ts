@@ -1,6 +1,7 @@
 import {
   type AgentJob,
   type AgentLedger,
+  adoptScheduleSet,
   classOf,
   deniedOutcome,
   type EventFactory,
@@ -12,7 +13,7 @@ import {
   jobKey,
   wireErrorOf,
 } from '@lastgood/protocol';
-import { type Environment, GRANT_MS, occurrenceAt } from './environment.ts';
+import { type Environment, GRANT_MS, occurrenceAt, scheduleSetOf } from './environment.ts';
 import type { Down, Link, Up } from './network.ts';
 
 interface Grant {
@@ -46,15 +47,18 @@ const refuse = (spec: AgentJob['spec']) =>
 export class SimAgent {
   readonly index: number;
   readonly #env: Environment;
-  disk: AgentLedger = emptyAgentLedger;
+  disk: AgentLedger;
   process: Process | null = null;
   skewMs = 0;
   life = 0;
-  snapshots: AgentLedger[] = [emptyAgentLedger];
+  snapshots: AgentLedger[];
 
   constructor(index: number, env: Environment) {
     this.index = index;
     this.#env = env;
+    const set = scheduleSetOf(env.schedules, index, 0);
+    this.disk = env.schedules.length > 0 ? adoptScheduleSet(emptyAgentLedger, set, 0) : emptyAgentLedger;
+    this.snapshots = [this.disk];
   }
 
   get #eventFactory(): EventFactory {
@@ -200,16 +204,23 @@ export class SimAgent {
     }
   }
 
-  /** A schedule of this host fires, connected or not. */
+  /** A schedule that this host holds fires, connected or not. */
   fire(): void {
     const process = this.process;
-    const schedule = this.#env.random.pick(this.#env.schedules.filter(({ agent }) => agent === this.index));
+    const entry = this.#env.random.pick(process?.ledger.schedules?.entries ?? []);
+    const schedule = this.#env.schedules.find(({ scheduleId }) => scheduleId === entry?.scheduleId);
     if (process === null || schedule === undefined) return;
-    const { createdAt, ...job } = occurrenceAt(schedule, this.#eventFactory.now, this.#env.random.below(3));
-    if (createdAt > job.startBy) return;
-    const { ledger } = this.#env.protocol.reduce.createLocalJob(process.ledger, job, this.#eventFactory, refuse);
-    if (ledger === process.ledger) return;
-    this.#env.note(() => `agent ${this.index}: creates ${job.jobId}: ${job.spec.command} ${job.spec.target}`);
+    const { scheduleId } = schedule;
+    const job = occurrenceAt(schedule, this.#eventFactory.now, this.#env.random.below(3));
+    const { jobId, startBy, origin, createdAt } = job;
+    const dueMs = origin.kind === 'schedule' ? origin.due : 0;
+    const isHandled = process.ledger.handled.get(scheduleId)?.some((instant) => instant.dueMs === dueMs) === true;
+    if (createdAt > startBy || isHandled) return;
+    const decision = { scheduleId, jobId, dueMs, repeat: 0, action: 'fire', startBy } as const;
+    const { reduce, duties } = this.#env.protocol;
+    const ledger = reduce.handleOccurrences(process.ledger, [decision], this.#eventFactory, refuse);
+    this.#env.note(() => `agent ${this.index}: creates ${jobId}: ${job.spec.command} ${job.spec.target}`);
+    if (!duties.journalOccurrencesWhole) this.#commit(process, { ...process.ledger, handled: ledger.handled });
     this.#commit(process, ledger);
   }
 

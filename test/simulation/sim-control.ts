@@ -7,7 +7,14 @@ import {
   LIMITS,
   TERMINAL_STATES,
 } from '@lastgood/protocol';
-import { type Environment, LEASE_MS, occurrenceAt, type Schedule } from './environment.ts';
+import {
+  type Environment,
+  LEASE_MS,
+  occurrenceAt,
+  SCHEDULE_SETS,
+  type Schedule,
+  scheduleSetOf,
+} from './environment.ts';
 import type { Down, Link, Up } from './network.ts';
 
 interface Session {
@@ -40,7 +47,10 @@ export class SimControl {
     this.disk = new Map();
     const incarnation = env.newId('incarnation');
     for (let agent = 0; agent < agents; agent += 1) {
-      this.disk.set(agent, env.protocol.reduce.emptyControlLedger(`agent-${agent}`, incarnation));
+      const ledger = env.protocol.reduce.emptyControlLedger(`agent-${agent}`, incarnation);
+      // The host holds them already (SimAgent).
+      const schedules = env.schedules.length > 0 ? scheduleSetOf(env.schedules, agent, 0) : null;
+      this.disk.set(agent, { ...ledger, schedules });
     }
     this.copies.push(new Map(this.disk));
   }
@@ -131,6 +141,15 @@ export class SimControl {
   /** Somebody asks for the occurrence that is due, which its agent may create at the same time. */
   runDue(schedule: Schedule): void {
     this.#create(schedule.agent, occurrenceAt(schedule, this.#now, this.#env.random.below(3)));
+  }
+
+  /** The fleet file has changed: one of the agents is to hold other schedules. */
+  reschedule(): void {
+    const agent = this.#env.random.below(this.disk.size);
+    const set = scheduleSetOf(this.#env.schedules, agent, this.#env.random.below(SCHEDULE_SETS));
+    const before = this.#ledgerFor(agent);
+    this.#env.note(() => `control: agent ${agent} is to hold ${set.revision}`);
+    this.#commit(agent, before, this.#env.protocol.reduce.setSchedules(before, set));
   }
 
   #create(agent: number, job: JobDescription): void {

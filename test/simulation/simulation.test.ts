@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
+import { disasters, type Faults, ordinary, rollbacks, zombies } from './faults.ts';
 import { realProtocol } from './protocol-under-test.ts';
-import { disasters, type Faults, ordinary, rollbacks, runSeed, zombies } from './world.ts';
+import { runSeed } from './world.ts';
 
 const SEEDS = Number(process.env['SIM_SEEDS'] ?? 2_000);
 const ONE = process.env['SIM_SEED'];

@@ -7,6 +7,7 @@ import {
   createLocalJob,
   type Finding,
   forgetFinished,
+  forgetHandled,
   type JobDescription,
   type JobSpec,
   makeFinding,
@@ -27,6 +28,7 @@ import { ControlClock } from './link/control-clock.ts';
 import { Link } from './link/link.ts';
 import type { Log } from './log.ts';
 import { raceWithAbort } from './race-with-abort.ts';
+import { ScheduleRunner } from './schedules/schedule-runner.ts';
 import { SerialQueue } from './serial-queue.ts';
 import { type CompensationHandler, Compensations } from './steps/compensations.ts';
 import { Compensator } from './steps/compensator.ts';
@@ -73,6 +75,7 @@ class RunningAgent implements Agent {
   readonly #link: Link;
   readonly #compensations: Compensations;
   #compensator: Compensator | undefined;
+  #schedules: ScheduleRunner | undefined;
   readonly #stop = new AbortController();
   readonly #repositoryQueue = new SerialQueue();
   readonly #collector: InventoryCollector;
@@ -121,7 +124,7 @@ class RunningAgent implements Agent {
       url: () => this.#config.control.url,
       identity: () => this.#identity,
       journal,
-      refuse: (spec) => refusalOf(this.#targets, spec),
+      refuse: (spec) => this.#refuse(spec),
       progress: () => activity.progress,
       inventory: () => this.#collector.collect(),
       clock,
@@ -144,7 +147,8 @@ class RunningAgent implements Agent {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.ended = promise;
     this.#timer = setInterval(() => {
-      journal.update((ledger) => forgetFinished(ledger, clock.now() - FORGET_MS));
+      const before = clock.now() - FORGET_MS;
+      journal.update((ledger) => forgetHandled(forgetFinished(ledger, before), before));
       if (this.#link.sinceContactMs > NO_CONTACT_EXIT_MS && this.#runner.runningKeys.size === 0) resolve();
     }, FORGET_EVERY_MS);
   }
@@ -162,6 +166,7 @@ class RunningAgent implements Agent {
     await rm(join(this.#config.dataDir, 'jobs'), { recursive: true, force: true });
     for (const target of this.#targets.values()) this.#tasks.push(this.#prepare(target));
     this.#tasks.push(this.#link.run());
+    this.#schedules = new ScheduleRunner({ journal: this.#journal, clock, log, refuse: (spec) => this.#refuse(spec) });
   }
 
   /** Removes the leftovers of a crash, before the first job of the target and, when that failed, between two of its jobs. */
@@ -213,10 +218,13 @@ class RunningAgent implements Agent {
     this.#link.redial();
   }
 
+  #refuse(spec: JobSpec): WireError | null {
+    return refusalOf(this.#targets, spec);
+  }
+
   createJob(job: Omit<JobDescription, 'createdAt'>): 'created' | 'known' | 'too-large' {
-    const refuse = (spec: JobSpec): WireError | null => refusalOf(this.#targets, spec);
     const events = eventsNow(this.#options.clock);
-    return this.#journal.apply((ledger) => createLocalJob(ledger, job, events, refuse)).value;
+    return this.#journal.apply((ledger) => createLocalJob(ledger, job, events, (spec) => this.#refuse(spec))).value;
   }
 
   async reload(): Promise<void> {
@@ -251,6 +259,7 @@ class RunningAgent implements Agent {
   async close(): Promise<readonly string[]> {
     clearInterval(this.#timer);
     clearInterval(this.#watching);
+    this.#schedules?.[Symbol.dispose]();
     this.#stop.abort();
     const late = delay(STOP_MS, 'late' as const, { ref: false });
     const stopped = Promise.all([this.#runner.stop(), this.#compensator?.stop()]);

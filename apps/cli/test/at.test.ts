@@ -15,7 +15,7 @@ async function serveTwoDays(): Promise<Served> {
 }
 /** The backup that a verification or a plan names. */
 function backupOf(spec: JobSpec): string | undefined {
-  if (spec.command === 'verify') return spec.backupId;
+  if (spec.command === 'verify') return spec.backupId ?? undefined;
   return spec.command === 'plan' && spec.request.point.kind === 'backup' ? spec.request.point.backupId : undefined;
 }
 const restore = ['restore', 'shop', '--database', 'shop', '--to-new', 'x', '--at'];

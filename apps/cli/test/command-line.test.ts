@@ -29,7 +29,7 @@ const plan = (over: Partial<RestorePlanSummary> = {}): RestorePlanSummary =>
 const request = aRestoreRequest(BACKUP_ID, { way: 'swap', database: 'shop' });
 /** The backup that a job reads. */
 function backupOf(spec: JobSpec): string | undefined {
-  if (spec.command === 'verify') return spec.backupId;
+  if (spec.command === 'verify') return spec.backupId ?? undefined;
   return spec.command === 'plan' && spec.request.point.kind === 'backup' ? spec.request.point.backupId : undefined;
 }
 const restoring = (over: Partial<RestorePlanSummary> = {}): Promise<Served> =>

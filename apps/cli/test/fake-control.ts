@@ -69,6 +69,7 @@ export const targetStatus: TargetStatus = {
       restoreTest: { backupId: BACKUP_ID, at: AT, level: 6, ofRecoveryPoint: true },
     },
   ],
+  objectives: null,
 };
 
 type Create = Parameters<AdminApi['createJob']>[0];
@@ -164,6 +165,12 @@ export async function serve(
     createEnrollToken: refuse,
     revokeToken: refuse,
     audit: async () => [{ id: 1, at: 0, actor: `me${ESCAPE}`, action: 'a', subject: 's', detail: 'd' }],
+    fleetDiff: refuse,
+    applyFleet: refuse,
+    exportFleet: refuse,
+    occurrences: refuse,
+    alerts: refuse,
+    acknowledgeAlert: refuse,
     whoAmI: refuse,
   };
   const server = createHTTPServer({

@@ -12,6 +12,17 @@ CREATE TABLE `agents` (
 );
 --> statement-breakpoint
 CREATE UNIQUE INDEX `agents_name` ON `agents` (`environment`,`host`);--> statement-breakpoint
+CREATE TABLE `alerts` (
+	`alert_id` text PRIMARY KEY NOT NULL,
+	`code` text NOT NULL,
+	`state` text NOT NULL,
+	`opened_at` integer NOT NULL,
+	`resolved_at` integer,
+	`alert` text NOT NULL
+);
+--> statement-breakpoint
+CREATE INDEX `alerts_open` ON `alerts` (`alert_id`) WHERE "alerts"."resolved_at" is null;--> statement-breakpoint
+CREATE INDEX `alerts_opened` ON `alerts` (`opened_at`);--> statement-breakpoint
 CREATE TABLE `audit` (
 	`id` integer PRIMARY KEY AUTOINCREMENT NOT NULL,
 	`at` integer NOT NULL,
@@ -55,6 +66,13 @@ CREATE TABLE `commands` (
 	PRIMARY KEY(`agent_id`, `seq`)
 );
 --> statement-breakpoint
+CREATE TABLE `fleet_files` (
+	`revision` integer PRIMARY KEY AUTOINCREMENT NOT NULL,
+	`content` text NOT NULL,
+	`applied_at` integer NOT NULL,
+	`applied_by` text NOT NULL
+);
+--> statement-breakpoint
 CREATE TABLE `jobs` (
 	`job_id` text PRIMARY KEY NOT NULL,
 	`agent_id` text NOT NULL,
@@ -85,7 +103,8 @@ CREATE TABLE `ledgers` (
 	`complete_since` integer,
 	`epoch` integer NOT NULL,
 	`command_seq` integer NOT NULL,
-	`acked` integer NOT NULL
+	`acked` integer NOT NULL,
+	`schedules` text
 );
 --> statement-breakpoint
 CREATE TABLE `meta` (
@@ -93,12 +112,71 @@ CREATE TABLE `meta` (
 	`value` text NOT NULL
 );
 --> statement-breakpoint
+CREATE TABLE `notification_groups` (
+	`environment` text NOT NULL,
+	`contact` text NOT NULL,
+	`content` text NOT NULL,
+	PRIMARY KEY(`environment`, `contact`)
+);
+--> statement-breakpoint
+CREATE TABLE `notifications` (
+	`entry_id` text PRIMARY KEY NOT NULL,
+	`contact` text NOT NULL,
+	`entry` text NOT NULL,
+	`created_at` integer NOT NULL,
+	`state` text NOT NULL,
+	`tries` integer NOT NULL,
+	`next_try_at` integer,
+	`cause` text,
+	`ended_at` integer
+);
+--> statement-breakpoint
+CREATE INDEX `notifications_waiting` ON `notifications` (`next_try_at`) WHERE state = 'waiting';--> statement-breakpoint
+CREATE INDEX `notifications_ended` ON `notifications` (`ended_at`);--> statement-breakpoint
+CREATE TABLE `occurrences` (
+	`occurrence_id` text PRIMARY KEY NOT NULL,
+	`schedule_id` text NOT NULL,
+	`agent_id` text NOT NULL,
+	`target` text NOT NULL,
+	`name` text NOT NULL,
+	`command` text NOT NULL,
+	`due_at` integer NOT NULL,
+	`window_ms` integer NOT NULL,
+	`state` text NOT NULL,
+	`code` text
+);
+--> statement-breakpoint
+CREATE INDEX `occurrences_due` ON `occurrences` (`due_at`);--> statement-breakpoint
+CREATE INDEX `occurrences_schedule` ON `occurrences` (`schedule_id`,`due_at`);--> statement-breakpoint
+CREATE INDEX `occurrences_target` ON `occurrences` (`agent_id`,`target`,`due_at`);--> statement-breakpoint
+CREATE INDEX `occurrences_expected` ON `occurrences` (`due_at`) WHERE state = 'expected';--> statement-breakpoint
+CREATE TABLE `schedules` (
+	`schedule_id` text PRIMARY KEY NOT NULL,
+	`agent_id` text NOT NULL,
+	`target` text NOT NULL,
+	`name` text NOT NULL,
+	`entry` text NOT NULL,
+	`planned_until` integer NOT NULL,
+	`removed_at` integer
+);
+--> statement-breakpoint
+CREATE INDEX `schedules_agent` ON `schedules` (`agent_id`);--> statement-breakpoint
+CREATE INDEX `schedules_planned` ON `schedules` (`planned_until`) WHERE "schedules"."removed_at" is null;--> statement-breakpoint
 CREATE TABLE `target_databases` (
 	`agent_id` text NOT NULL,
 	`target` text NOT NULL,
 	`name` text NOT NULL,
 	`first_seen_at` integer NOT NULL,
 	PRIMARY KEY(`agent_id`, `target`, `name`)
+);
+--> statement-breakpoint
+CREATE TABLE `target_statuses` (
+	`agent_id` text NOT NULL,
+	`target` text NOT NULL,
+	`state` text NOT NULL,
+	`status` text NOT NULL,
+	`computed_at` integer NOT NULL,
+	PRIMARY KEY(`agent_id`, `target`)
 );
 --> statement-breakpoint
 CREATE TABLE `targets` (

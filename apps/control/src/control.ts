@@ -11,6 +11,13 @@ import { Maintenance } from './dispatch/maintenance.ts';
 import { HttpServer } from './http/server.ts';
 import { CONTROL_LIMITS, type ControlLimits } from './limits.ts';
 import type { Log } from './log.ts';
+import { JobCounter } from './metrics/job-counter.ts';
+import { CatalogOutbox } from './notify/catalog-outbox.ts';
+import { type NotifyConfig, notifyConfigSchema } from './notify/notify-config.ts';
+import { OutboxRunner } from './notify/outbox-runner.ts';
+import { runNotifications, wait } from './notify/run-notifications.ts';
+import { makeSenders } from './notify/senders.ts';
+import { Planner } from './planner/planner.ts';
 import { AgentRegistry } from './sessions/agent-registry.ts';
 
 export interface ControlOptions {
@@ -24,6 +31,8 @@ export interface ControlOptions {
   readonly newAdminToken?: boolean;
   /** The data folder was restored from a copy: the journals of the agents are merged before anything is sent to them. */
   readonly restored?: boolean;
+  /** Where notifications go; without it they wait in the outbox. */
+  readonly notify?: NotifyConfig;
   readonly limits?: Partial<ControlLimits>;
 }
 export interface Control {
@@ -54,11 +63,13 @@ async function adminToken(catalog: Catalog, file: string, now: number, log: Log,
   if (tokens.length > 0 && !valid) log.warn({ file }, 'no valid admin token was left: a new one is in the file');
 }
 
+const NO_NOTIFICATIONS = notifyConfigSchema.parse({});
+
 const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || /^127(\.\d+){3}$/.test(host);
 
 /** Starts the control plane. Throws ALREADY_RUNNING, DATA_FOLDER_UNSAFE, IO_ERROR; nothing is left open then. */
 export async function startControl(options: ControlOptions): Promise<Control> {
-  const { dataDir, host = '127.0.0.1', port = 0, clock, log } = options;
+  const { dataDir, host = '127.0.0.1', port = 0, clock, log, notify = NO_NOTIFICATIONS } = options;
   const limits = { ...CONTROL_LIMITS, ...options.limits };
   await using cleanup = new AsyncDisposableStack();
   await makePrivateFolder(dataDir);
@@ -72,7 +83,23 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   const registry = await AgentRegistry.open(catalog, ledgers, clock, log);
   const everyMs = limits.maintenanceMs;
   cleanup.use(new Maintenance({ catalog, ledgers, clock, log, everyMs, checkSessions: () => registry.closeSilent() }));
-  const server = new HttpServer({ catalog, ledgers, registry, clock, log, limits });
+  const outbox = new OutboxRunner({
+    store: new CatalogOutbox(catalog),
+    senderOf: makeSenders(notify, clock),
+    ...{ clock, log, random: Math.random, wait },
+  });
+  const planner = cleanup.use(
+    await Planner.open({
+      ...{ catalog, ledgers, registry, clock, log, everyMs: limits.plannerMs },
+      baseUrl: notify.baseUrl ?? null,
+      notified: () => outbox.wake(),
+    }),
+  );
+  const jobCounter = cleanup.use(new JobCounter(ledgers));
+  const running = runNotifications({ outbox, planner, notify, clock, log });
+  cleanup.defer(() => running.stop());
+  const channels = new Set(Object.keys(notify.channels));
+  const server = new HttpServer({ catalog, ledgers, registry, planner, jobCounter, channels, clock, log, limits });
   const bound = await server.listen(host, port).catch((error: unknown) => {
     throw new Failure('ALREADY_RUNNING', `cannot listen on ${host}:${port}`, {
       cause: error,

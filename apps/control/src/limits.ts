@@ -14,6 +14,8 @@ export interface ControlLimits {
   readonly enrollmentsPerMinute: number;
   /** How often overdue leases, silent sessions and old jobs are looked for. */
   readonly maintenanceMs: number;
+  /** How often occurrences, objectives and alerts are looked at. */
+  readonly plannerMs: number;
 }
 
 export const CONTROL_LIMITS: ControlLimits = {
@@ -23,4 +25,5 @@ export const CONTROL_LIMITS: ControlLimits = {
   unauthenticated: 4_096,
   enrollmentsPerMinute: 3_000,
   maintenanceMs: 5_000,
+  plannerMs: 10_000,
 };

@@ -4,12 +4,14 @@ import { systemClock } from '@lastgood/host';
 import { ERROR_CATALOG } from '@lastgood/protocol';
 import { pino } from 'pino';
 import { startControl } from './control.ts';
+import { readNotifyConfig } from './notify/read-notify-config.ts';
 
-const USAGE = `Usage: lastgood control --data FOLDER [--host 127.0.0.1] [--port 7420] [--restored] [--new-admin-token]
+const USAGE = `Usage: lastgood control --data FOLDER [--host 127.0.0.1] [--port 7420] [--notify FILE] [--restored] [--new-admin-token]
 
   --data      the folder that holds everything (made with mode 0700)
   --host      the address to listen on
   --port      the port to listen on; 0 takes a free one
+  --notify    the notification file: mail server, channels, dead-man switch
   --new-admin-token  write a new token of an administrator into admin.token, for the one there was is lost
   --restored  the folder was put back from a copy: ask every agent for its word before anything is sent to it
 `;
@@ -20,6 +22,7 @@ interface Given {
   readonly port: number;
   readonly restored: boolean;
   readonly newAdminToken: boolean;
+  readonly notifyFile: string | undefined;
 }
 
 function options(): Given | undefined {
@@ -28,6 +31,7 @@ function options(): Given | undefined {
       data: { type: 'string' },
       host: { type: 'string', default: '127.0.0.1' },
       port: { type: 'string', default: '7420' },
+      notify: { type: 'string' },
       restored: { type: 'boolean', default: false },
       'new-admin-token': { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
@@ -38,8 +42,8 @@ function options(): Given | undefined {
   if (values.data === undefined || values.data === '') throw new Failure('BAD_INPUT', '--data FOLDER is missing');
   if (!Number.isInteger(port) || port < 0 || port > 65_535)
     throw new Failure('BAD_INPUT', `--port ${values.port} is not a port number`);
-  const { host, restored, 'new-admin-token': newAdminToken } = values;
-  return { dataDir: values.data, host, port, restored, newAdminToken };
+  const { host, restored, 'new-admin-token': newAdminToken, notify: notifyFile } = values;
+  return { dataDir: values.data, host, port, restored, newAdminToken, notifyFile };
 }
 
 function fail(error: unknown): never {
@@ -63,7 +67,9 @@ try {
       process.exit(ERROR_CATALOG.BUG.exit);
     });
     // A signal that comes while it starts ends it when it is up: before, nobody would close what is half open.
-    const starting = startControl({ ...given, clock: systemClock, log });
+    const notify = given.notifyFile === undefined ? undefined : await readNotifyConfig(given.notifyFile);
+    const options = { ...given, clock: systemClock, log, ...(notify === undefined ? {} : { notify }) };
+    const starting = startControl(options);
     const stop = (): void => void starting.then((control) => control.close()).then(() => process.exit(0), fail);
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, stop);
     await starting;

@@ -26,6 +26,12 @@ const NEEDS: Readonly<Record<Name, Scope>> = {
   createEnrollToken: 'admin',
   revokeToken: 'admin',
   audit: 'admin',
+  fleetDiff: 'read',
+  applyFleet: 'admin',
+  exportFleet: 'read',
+  occurrences: 'read',
+  alerts: 'read',
+  acknowledgeAlert: 'operate',
 };
 const backup = { command: 'backup', target: 'shop', method: null, contents: null, options: {} };
 const undo = { command: 'undo', target: 'shop', restoreJobId: randomUUID() };
@@ -48,6 +54,12 @@ const INPUTS: Readonly<Record<Name, () => unknown>> = {
   createEnrollToken: () => ({ environment: 'test', host: 'db-9' }),
   revokeToken: () => ({ id: randomUUID() }),
   audit: () => ({}),
+  fleetDiff: () => ({ text: '{}', file: 'fleet.yaml' }),
+  applyFleet: () => ({ text: '{}', file: 'fleet.yaml' }),
+  exportFleet: () => ({}),
+  occurrences: () => ({}),
+  alerts: () => ({}),
+  acknowledgeAlert: () => ({ alertId: randomUUID() }),
 };
 const names = Object.keys(adminRouter._def.procedures) as Name[];
 const typeOf = (name: Name) => (adminRouter._def.procedures[name]._def.type === 'query' ? 'query' : 'mutation');

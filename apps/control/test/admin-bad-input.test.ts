@@ -45,6 +45,12 @@ const SAMPLES: Readonly<Record<Name, readonly object[]>> = {
   createEnrollToken: [{ environment: 'test', host: 'db-1', expiresInHours: 1, replace: true }],
   revokeToken: [{ id }],
   audit: [{ limit: 5 }],
+  fleetDiff: [{ text: 'policies: {}', file: 'fleet.yaml' }],
+  applyFleet: [{ text: 'policies: {}', file: 'fleet.yaml', acceptLoss: false }],
+  exportFleet: [{}],
+  occurrences: [{ target: 'shop', limit: 5, states: ['missed'], fromMs: 1, untilMs: 2 }],
+  alerts: [{ all: true, limit: 5 }],
+  acknowledgeAlert: [{ alertId: id, note: 'on it' }],
 };
 const names = Object.keys(adminRouter._def.procedures) as Name[];
 const typeOf = (name: Name) => (adminRouter._def.procedures[name]._def.type === 'query' ? 'query' : 'mutation');

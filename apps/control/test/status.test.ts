@@ -28,6 +28,7 @@ const bare = {
   findings: [],
   databases: [],
   environment: 'test',
+  objectives: null,
 };
 const silence = makeFinding('HOST_WITHOUT_TARGETS', host('db-1'));
 const never = makeFinding('HOST_NEVER_CONNECTED', host('db-1'));

@@ -5,29 +5,20 @@ import {
   type Neo4jServer,
   type NoReflinkDisk,
   type ReflinkDisk,
-  readLoadState,
   reflinkDisk,
   seedGraph,
   startNeo4j,
   startWriteLoad,
   type TemporaryFolder,
-  waitFor,
 } from '@lastgood/testkit';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   type AdminContext,
   assessWays,
   BoltSession,
-  checkDatabase,
   compareFingerprints,
   copyStore,
-  findServerProcess,
-  flushFileSystem,
-  freezeWhile,
   installPathsOf,
-  loadDatabase,
-  makeScratchStore,
-  measureStore,
   neo4jConnectionSchema,
   prepareCopy,
   probeWays,
@@ -36,19 +27,8 @@ import {
   readServerFacts,
   readStoreInfo,
   recoverCopy,
-  startScratchServer,
 } from '../src/neo4j/index.ts';
-import {
-  adminOf,
-  codeOf,
-  dumpOf,
-  never,
-  openFolder,
-  runtimeOf,
-  streamOf,
-  TOOL_MS,
-  targetOf,
-} from './support/neo4j-lab.ts';
+import { adminOf, codeOf, never, openFolder, targetOf } from './support/neo4j-lab.ts';
 
 const QUERY_MS = 120_000;
 /** Only cuts off what hangs: while other tests run, each start takes long. */
@@ -79,64 +59,6 @@ const copyFolder = async (name: string): Promise<string> => {
   await chown(path, server.owner?.uid ?? -1, server.owner?.gid ?? -1);
   return path;
 };
-
-test('a server under writes is copied within a short pause, and its recovered copy is restored to one consistent state', {
-  timeout: LONG_MS,
-}, async ({ skip }) => {
-  if (disk.path === null) return skip(disk.reason);
-  const process = await findServerProcess(admin.store);
-  if (process === null) return expect.fail('the server was not found');
-  await using load = await startWriteLoad(server);
-  await load.progress(30);
-  await untilCheckpoint();
-  const databases = await lastTransactions();
-  const acknowledged = load.acknowledged();
-  const store = await prepareCopy(admin, await copyFolder('copy'));
-  await flushFileSystem(admin, admin.store.data);
-  const { pauseMs } = await freezeWhile(
-    process,
-    { maxPauseMs: 30_000, signal: never, onArmed: async () => undefined },
-    (signal) => copyStore({ ...admin, signal }, store, { databases: DATABASES, mode: 'reflink' }),
-  );
-  const { files, bytes } = await measureStore(store, 'neo4j');
-  console.log(`paused for ${Math.round(pauseMs)} ms: ${files} files, ${bytes} bytes`);
-  expect(bytes).toBeGreaterThan(500_000);
-  // The writers go on: a freeze closes no connection.
-  await load.progress(10);
-  await load.stop();
-
-  const copy = { ...admin, store };
-  expect((await readStoreInfo(copy, 'neo4j')).state).toBe('recovery-required');
-  const recovered = await recoverCopy(copy, databases);
-  expect(recovered.map(({ name }) => name)).toEqual(DATABASES);
-  for (const database of DATABASES) expect(await checkDatabase(copy, database)).toEqual({ state: 'consistent' });
-  const dump = await dumpOf(copy, 'neo4j');
-
-  const options = { runtime: runtimeOf(server), scratchFolder: scratch.path, user: server.owner, signal: never };
-  await using restored = await makeScratchStore(options);
-  await loadDatabase({ ...admin, store: restored.folders }, 'neo4j', streamOf(dump));
-  await using other = await startScratchServer(restored, 'neo4j', TOOL_MS, options);
-  expect(await other.waitUntilMounted(TOOL_MS)).toBe('online');
-  await using session = await BoltSession.open(other.bolt, never);
-  const state = await readLoadState((cypher) => session.rows('neo4j', cypher, {}, QUERY_MS) as never);
-  expect(state.sum).toBe(0);
-  for (const [index, { entries, last }] of state.writers.entries()) {
-    expect(entries).toBe(last);
-    expect(last).toBeGreaterThanOrEqual(acknowledged[index] ?? 0);
-  }
-  const { indexes, constraints } = await readFingerprint(session, 'neo4j', { digests: false, queryMs: QUERY_MS });
-  expect(indexes.filter(({ state: of }) => of !== 'ONLINE')).toEqual([]);
-  expect(constraints.map(({ name }) => name)).toEqual(['account_id', 'knows_key', 'person_id']);
-});
-
-/** Until the store files hold what was written so far, and the copy is not of the logs alone. */
-async function untilCheckpoint(): Promise<void> {
-  const [{ lastTransaction = null } = {}] = await lastTransactions();
-  await waitFor('a checkpoint', TOOL_MS, never, async () => {
-    const logs = await readLogState(join(admin.store.transactions, 'neo4j'));
-    return logs.state === 'read' && logs.checkpoint.transaction >= (lastTransaction ?? 0) ? true : undefined;
-  });
-}
 
 async function lastTransactions(): Promise<{ name: string; lastTransaction: number | null }[]> {
   await using session = await BoltSession.open(await targetOf(server), never);

@@ -58,7 +58,7 @@ describe('a restore plan', () => {
     ['an unreadable version', ['refusal: unknown-version'], { serverVersion: 'dev' }, {}],
     ['too little space', ['refusal: no-space'], { freeBytes: 11 * GIB - 1 }, {}],
     ['no control of the service', ['refusal: no-service-control'], { canControlService: false }, {}],
-    ['a downtime that is not allowed', ['refusal: pause-too-long'], { maxPauseSeconds: 14 }, {}],
+    ['a downtime that is not allowed', ['warning: pause-too-long'], { maxPauseSeconds: 14 }, {}],
     ['a plugin that is missing', ['warning: plugin-missing'], { plugins: ['graph-data-science-2.13.jar'] }, {}],
     [
       'a format of Enterprise',
@@ -100,7 +100,11 @@ describe('the names of a restore', () => {
       aside: 'lastgood-old-b302099a8057-neo4j',
       undone: 'lastgood-undone-b302099a8057-neo4j',
     });
-    expect(parseManagedName('lastgood-old-b302099a8057-neo4j')).toEqual({ kind: 'old', jobSuffix: 'b302099a8057' });
+    expect(parseManagedName('lastgood-old-b302099a8057-neo4j')).toEqual({
+      kind: 'old',
+      jobSuffix: 'b302099a8057',
+      database: 'neo4j',
+    });
   });
 
   test('are names that Neo4j accepts, also for the longest database', () => {

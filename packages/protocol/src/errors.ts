@@ -55,6 +55,11 @@ export const ERROR_CATALOG = {
     remedy: 'The job ran longer than its deadline. Look for locks or a slow disk, or raise the deadline.',
   },
   JOB_EXPIRED: { exit: 2, remedy: 'The job was not started before its start-by time. Send it again.' },
+  OCCURRENCE_SKIPPED: {
+    exit: 2,
+    remedy:
+      'The message says why the scheduled run did not take place. `lastgood occurrences list` shows the other runs.',
+  },
   JOB_INTERRUPTED: {
     exit: 2,
     remedy: 'The agent stopped while the job ran. Look at the target, then send the job again.',

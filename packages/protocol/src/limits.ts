@@ -5,6 +5,9 @@ export const LIMITS = {
   reportBytes: 128 * 1024,
   /** The spec of a job. */
   specBytes: 32 * 1024,
+  /** The schedules of one host, together; they travel in one frame. */
+  scheduleSetBytes: 128 * 1024,
+  schedules: 1024,
   eventBytes: 8 * 1024,
   /** One event with the result of a backup or a rotation, whose lists of databases and decisions are their purpose. */
   largeEventBytes: 96 * 1024,

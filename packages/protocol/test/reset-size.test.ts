@@ -41,7 +41,7 @@ const known = (id: string, spec: JobSpec, more: Partial<ControlJob>): ControlJob
 });
 const hello = (jobs: JournalJob[]): HelloInput => ({
   ...{ instanceId: jobId(1), lastSeq: 0, incarnation: 'inc-1', capabilities: [], clock: NOW, agentVersion: '' },
-  ...{ protocol: 1, jobs },
+  ...{ protocol: 1, schedules: null, jobs },
 });
 const met = (jobs: Iterable<ControlJob>, told: JournalJob[]) => {
   const ledger = { ...emptyControl(), jobs: new Map([...jobs].map((job) => [job.jobId, job] as const)) };

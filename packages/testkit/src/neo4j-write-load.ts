@@ -25,7 +25,7 @@ interface Writer {
 }
 
 /** Starts writers against the database `neo4j`. A writer ends when the server rejects an entry or the connection is lost. */
-export async function startWriteLoad(server: Neo4jServer, writers = 2): Promise<WriteLoad> {
+export async function startWriteLoad(server: Pick<Neo4jServer, 'query'>, writers = 2): Promise<WriteLoad> {
   await server.query('CREATE CONSTRAINT account_id IF NOT EXISTS FOR (a:Account) REQUIRE a.id IS UNIQUE');
   await server.query('UNWIND range(0, $last) AS i MERGE (a:Account {id: i}) ON CREATE SET a.balance = 0', {
     last: ACCOUNTS - 1,

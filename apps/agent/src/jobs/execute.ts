@@ -9,6 +9,7 @@ import {
   matchesPattern,
   planRotation,
   type RecoverySource,
+  type Repository,
   standingVerdict,
   summariesOf,
   unreachable,
@@ -120,10 +121,22 @@ async function backup(spec: Spec<'backup'>, { target, jobId, attempt, context }:
   return { command: 'backup', backup: summary, durationMs: Math.round(context.clock.monotonic() - started) };
 }
 
+/** The newest backup of a target that is not known to be bad and that this version can restore. */
+async function newestBackupId(repository: Repository, target: Target): Promise<string> {
+  const { backups } = await repository.list(target.ref);
+  const newest = backups.findLast(({ verified, restorable }) => verified?.passed !== false && restorable.ok);
+  if (newest === undefined)
+    throw new Failure('NOT_FOUND', `there is no good backup of "${target.name}" to verify`, {
+      remedy: 'Take a backup first.',
+    });
+  return newest.manifest.backupId;
+}
+
 async function verify(spec: Spec<'verify'>, { target, context }: Execution): Promise<JobResult> {
   const started = context.clock.monotonic();
   const repository = await target.repository();
-  const { backupId, level } = spec;
+  const { level } = spec;
+  const backupId = spec.backupId ?? (await newestBackupId(repository, target));
   // A manifest that cannot be read is a finding of level 0.
   const stored = await repository.read(target.ref, backupId).catch(() => undefined);
   if (stored !== undefined) target.engine.checkLevel(level, stored.manifest);

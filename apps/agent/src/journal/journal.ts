@@ -1,15 +1,15 @@
 import { existsSync } from 'node:fs';
 import { chmod, rename } from 'node:fs/promises';
-import { crc32 } from 'node:zlib';
 import { Failure } from '@lastgood/core';
 import { type AgentJob, type AgentLedger, emptyAgentLedger, type JobEvent } from '@lastgood/protocol';
 import Database from 'better-sqlite3';
-
-const CHECK_DISK = 'Check the disk of `dataDir` of the agent, and who can write there.';
+import { readHandled, writeHandled } from './handled-instants.ts';
+import { CHECK_DISK, seal, unseal } from './seal.ts';
 
 const SCHEMA = `
   create table if not exists meta (key text primary key, value text not null) strict;
   create table if not exists job (key text primary key, json text not null) strict;
+  create table if not exists handled (position integer primary key autoincrement, schedule text not null, json text not null) strict;
   create table if not exists outbox (position integer primary key autoincrement, id text not null unique, json text not null) strict;
 `;
 
@@ -36,15 +36,6 @@ const isDamage = (error: unknown): boolean =>
   error instanceof Failure ||
   error instanceof SyntaxError ||
   (error instanceof Error && 'code' in error && /^SQLITE_(CORRUPT|NOTADB|IOERR_SHORT_READ)/.test(String(error.code)));
-
-/** SQLite detects a torn page, but not a changed byte inside one: each record carries its own checksum (J5). */
-const seal = (key: string, text: string): string => `${crc32(`${key} ${text}`).toString(16).padStart(8, '0')} ${text}`;
-function unseal(key: string, sealed: string): string {
-  const text = sealed.slice(9);
-  if (seal(key, text) !== sealed)
-    throw new Failure('IO_ERROR', 'a record of the journal was changed', { remedy: CHECK_DISK });
-  return text;
-}
 
 /** Receives each committed change. */
 export type Subscriber = (before: AgentLedger, after: AgentLedger) => void;
@@ -105,8 +96,13 @@ export class Journal implements Disposable {
     const outbox = this.#db
       .prepare<[], { id: string; json: string }>('select id, json from outbox order by position')
       .all();
+    const schedules = this.note('schedules');
+    const decidedAt = this.note('decidedAt');
     return {
       ...emptyAgentLedger,
+      schedules: schedules === undefined ? null : (JSON.parse(schedules) as AgentLedger['schedules']),
+      handled: readHandled(this.#db),
+      decidedAt: decidedAt === undefined ? null : Number(decidedAt),
       incarnation,
       lastSeq,
       jobs: new Map(jobs.map(({ key, json }) => [key, JSON.parse(unseal(key, json)) as AgentJob])),
@@ -184,6 +180,10 @@ export class Journal implements Disposable {
     if (after.incarnation !== null && after.incarnation !== before.incarnation)
       this.#setNote('incarnation', after.incarnation);
     if (after.lastSeq !== before.lastSeq) this.#setNote('lastSeq', String(after.lastSeq));
+    if (after.schedules !== before.schedules) this.#setNote('schedules', JSON.stringify(after.schedules));
+    if (after.decidedAt !== null && after.decidedAt !== before.decidedAt)
+      this.#setNote('decidedAt', String(after.decidedAt));
+    if (after.handled !== before.handled) writeHandled(this.#db, before.handled, after.handled);
     if (after.mintedIds !== before.mintedIds) this.#writeMintedIds(before, after);
     for (const [key, job] of after.jobs)
       if (before.jobs.get(key) !== job)

@@ -1,9 +1,12 @@
 import { type AdminApi, PROTOCOL_VERSION } from '@lastgood/protocol';
 import { VERSION } from '../version.ts';
+import { AlertsService } from './alerts-service.ts';
 import type { ApiParts } from './api-parts.ts';
 import { BackupsService } from './backups-service.ts';
+import { FleetService } from './fleet-service.ts';
 import { HostsService } from './hosts-service.ts';
 import { JobsService } from './jobs-service.ts';
+import { OccurrencesService } from './occurrences-service.ts';
 import { StatusService } from './status-service.ts';
 import { TargetsService } from './targets-service.ts';
 import { TokensService } from './tokens-service.ts';
@@ -17,6 +20,9 @@ export function createAdminApi(parts: ApiParts): AdminApi {
   const backups = new BackupsService(parts);
   const jobs = new JobsService(parts);
   const tokens = new TokensService(parts);
+  const fleet = new FleetService(parts);
+  const occurrences = new OccurrencesService(parts);
+  const alerts = new AlertsService(parts);
   return {
     whoAmI: async () => ({ name: actor.name, scope: actor.scope, version: VERSION, protocol: PROTOCOL_VERSION }),
     hosts: () => hosts.list(),
@@ -34,6 +40,12 @@ export function createAdminApi(parts: ApiParts): AdminApi {
     createToken: (input) => tokens.create(input),
     createEnrollToken: (input) => tokens.createEnroll(input),
     revokeToken: (id) => tokens.revoke(id),
+    fleetDiff: (input) => fleet.diff(input),
+    applyFleet: (input) => fleet.apply(input),
+    exportFleet: () => fleet.export(),
+    occurrences: (input) => occurrences.list(input),
+    alerts: (input) => alerts.list(input),
+    acknowledgeAlert: (input) => alerts.acknowledge(input),
     audit: ({ limit }) => catalog.audit.list(limit),
   };
 }

@@ -2,6 +2,7 @@ import type { Clock } from '@lastgood/core';
 import type { Scope } from '@lastgood/protocol';
 import type { Catalog, Change } from '../catalog/catalog.ts';
 import type { LedgerStore } from '../dispatch/ledger-store.ts';
+import type { Planner } from '../planner/planner.ts';
 import type { AgentRegistry } from '../sessions/agent-registry.ts';
 
 /** The caller of a request. */
@@ -15,6 +16,9 @@ export interface ApiParts {
   readonly catalog: Catalog;
   readonly ledgers: LedgerStore;
   readonly registry: AgentRegistry;
+  readonly planner: Planner;
+  /** The names of the channels of the notification file. */
+  readonly channels: ReadonlySet<string>;
   readonly clock: Clock;
   readonly actor: Actor;
 }

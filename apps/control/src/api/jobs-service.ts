@@ -78,7 +78,7 @@ export class JobsService {
   }
 
   async #checkBackup(agentId: string, spec: JobSpec): Promise<void> {
-    if (!('backupId' in spec)) return;
+    if (!('backupId' in spec) || spec.backupId === null) return;
     const backup = await this.#parts.catalog.backups.get(spec.backupId);
     if (backup === undefined || backup.agentId !== agentId || backup.summary.target !== spec.target)
       throw new Failure('NOT_FOUND', `target ${spec.target} has no backup ${spec.backupId}`);

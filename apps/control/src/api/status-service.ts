@@ -6,6 +6,7 @@ import type { LastAttempt, RestoreTime } from '../catalog/jobs.ts';
 import type { ApiParts } from './api-parts.ts';
 import type { TargetRecords } from './database-facts.ts';
 import { hostStateOf } from './host-state.ts';
+import { objectivesView } from './objectives-view.ts';
 import { type SelectedTarget, selectTargets } from './target-selection.ts';
 import { bareHostStatus, targetStatus } from './target-status.ts';
 
@@ -36,28 +37,31 @@ export class StatusService {
 
   /** The status of the selected targets; of all targets, and of the hosts that have reported none, without a selector. */
   async list({ target, maxAgeMs }: Parameters<AdminApi['status']>[0]): Promise<TargetStatus[]> {
-    const { registry, clock } = this.#parts;
+    const { registry, clock, planner } = this.#parts;
     const selected = await selectTargets(this.#parts, target);
     const statuses: TargetStatus[] = [];
     for (const each of selected) {
       const { agent } = each;
       const { records, attempts } = await this.#records(each);
+      const planned = planner.targetOf(agent.agentId, each.record.inventory.name);
+      const policy = planned?.facts.policy ?? null;
       const shared: SharedFacts = {
         environment: agent.environment,
         host: agent.host,
         target: each.record.inventory.name,
-        objectives: NO_OBJECTIVES,
+        objectives: planned === null ? NO_OBJECTIVES : (policy?.objectives ?? null),
         maxAgeMs: maxAgeMs ?? null,
-        requireStream: false,
+        requireStream: policy?.requireStream ?? false,
         streamState: null,
         hostState: hostStateOf(registry, agent),
         isReported: true,
         failedAttempts: attempts.flatMap(({ command, at, failingSince, cause }) =>
           failingSince === null ? [] : [{ command, atMs: at, sinceMs: failingSince, cause }],
         ),
-        firstBackupDueMs: null,
+        firstBackupDueMs: planned?.facts.objectives.firstBackupDueMs ?? null,
       };
-      statuses.push(targetStatus(agent, shared, records, clock.now()));
+      const status = targetStatus(agent, shared, records, clock.now());
+      statuses.push({ ...status, objectives: objectivesView(planned) });
       // A fleet has many targets, and agents wait for their turn.
       await setImmediate();
     }

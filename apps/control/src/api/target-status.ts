@@ -90,6 +90,7 @@ export function targetStatus(
     reasons: [...unknown, ...evaluated.reasons.map(finding(subject)), ...errors],
     findings: inventory.findings.filter(({ severity }) => severity !== 'error'),
     databases,
+    objectives: null,
   };
 }
 
@@ -103,5 +104,5 @@ export function bareHostStatus(agent: AgentRecord, hostState: HostState): Target
     reasons.unshift(makeFinding('HOST_OFFLINE', subject, { since: iso(offlineSince(agent)) }));
   if (hostState === 'quarantined') reasons.unshift(makeFinding('HOST_QUARANTINED', subject));
   const common = { environment, host, hostState, target: null, serverState: null, findings: [], databases: [] };
-  return { ...common, state: 'unknown', reasons };
+  return { ...common, state: 'unknown', reasons, objectives: null };
 }

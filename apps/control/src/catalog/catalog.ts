@@ -1,34 +1,52 @@
 import type { Failure } from '@lastgood/core';
 import { type AgentChange, type AgentQueries, agentAppliers } from './agents.ts';
+import { type AlertChange, type AlertQueries, alertAppliers } from './alerts.ts';
 import { type AuditChange, type AuditQueries, auditAppliers } from './audit.ts';
 import { type BackupChange, backupAppliers } from './backup-changes.ts';
 import type { BackupQueries } from './backup-queries.ts';
 import type { Appliers, Db } from './db.ts';
+import { type FleetFileChange, type FleetFileQueries, fleetFileAppliers } from './fleet-files.ts';
 import { type InventoryChange, inventoryAppliers, type TargetQueries } from './inventory.ts';
 import { type JobChange, type JobQueries, jobAppliers } from './jobs.ts';
 import { type LedgerChange, type LedgerQueries, ledgerAppliers } from './ledgers.ts';
 import { type MetaChange, metaAppliers } from './meta.ts';
+import { type NotificationChange, type NotificationQueries, notificationAppliers } from './notifications.ts';
+import { type OccurrenceChange, type OccurrenceQueries, occurrenceAppliers } from './occurrences.ts';
+import { type ScheduleChange, type ScheduleQueries, scheduleAppliers } from './schedules.ts';
+import { type TargetStatusChange, type TargetStatusQueries, targetStatusAppliers } from './target-statuses.ts';
 import { type TokenChange, type TokenQueries, tokenAppliers } from './tokens.ts';
 
 /** One change of the catalog. A list of changes is committed together or not at all. */
 export type Change =
   | AgentChange
+  | AlertChange
   | AuditChange
   | BackupChange
+  | FleetFileChange
   | InventoryChange
   | JobChange
   | LedgerChange
   | MetaChange
+  | NotificationChange
+  | OccurrenceChange
+  | ScheduleChange
+  | TargetStatusChange
   | TokenChange;
 
 const appliers: Appliers<Change> = {
   ...agentAppliers,
+  ...alertAppliers,
   ...auditAppliers,
   ...backupAppliers,
+  ...fleetFileAppliers,
   ...inventoryAppliers,
   ...jobAppliers,
   ...ledgerAppliers,
   ...metaAppliers,
+  ...notificationAppliers,
+  ...occurrenceAppliers,
+  ...scheduleAppliers,
+  ...targetStatusAppliers,
   ...tokenAppliers,
 };
 
@@ -51,11 +69,17 @@ export interface Catalog {
   durability(): Promise<{ journalMode: unknown; synchronous: unknown; foreignKeys: unknown }>;
   incarnation(): Promise<string>;
   readonly agents: AgentQueries;
+  readonly alerts: AlertQueries;
   readonly audit: AuditQueries;
   readonly backups: BackupQueries;
+  readonly fleetFiles: FleetFileQueries;
   readonly jobs: JobQueries;
   readonly ledgers: LedgerQueries;
+  readonly notifications: NotificationQueries;
+  readonly occurrences: OccurrenceQueries;
+  readonly schedules: ScheduleQueries;
   readonly targets: TargetQueries;
+  readonly targetStatuses: TargetStatusQueries;
   readonly tokens: TokenQueries;
   close(): Promise<void>;
 }

@@ -1,6 +1,6 @@
 import { RESTORE_TEST_LEVEL } from '@lastgood/core';
 import { type ControlJob, jobResultSchema } from '@lastgood/protocol';
-import { and, desc, eq, gt, inArray, isNotNull, lt, max, min, notExists } from 'drizzle-orm';
+import { and, desc, eq, gt, inArray, isNotNull, lt, max, min, notExists, sql } from 'drizzle-orm';
 import type { Appliers, Db, Scoped } from './db.ts';
 import * as schema from './schema.ts';
 
@@ -111,7 +111,9 @@ export const jobAppliers: Appliers<JobChange> = {
 const ATTEMPTED = ['succeeded', 'failed', 'expired', 'rejected'];
 
 function selectLastAttempt(db: Db, { agentId, target }: Required<Scoped>, command: string): LastAttempt[] {
-  const ofCommand = and(eq(jobs.agentId, agentId), eq(jobs.target, target), eq(jobs.command, command));
+  // An occurrence that the agent skipped was not attempted.
+  const wasMade = sql`json_extract(${jobs.job}, '$.error.code') is not 'OCCURRENCE_SKIPPED'`;
+  const ofCommand = and(eq(jobs.agentId, agentId), eq(jobs.target, target), eq(jobs.command, command), wasMade);
   const [last] = db
     .select()
     .from(jobs)

@@ -4,6 +4,7 @@ import { and, eq, isNull } from 'drizzle-orm';
 import type { Appliers, Db } from './db.ts';
 import { columnsOf } from './jobs.ts';
 import { readIncarnation } from './meta.ts';
+import { saveOccurrence } from './occurrences.ts';
 import * as schema from './schema.ts';
 
 /** The step from one ledger of an agent to the next; only what differs is written. */
@@ -34,6 +35,7 @@ function saveJobs(db: Db, { before, after, now }: LedgerChange): void {
       .onConflictDoUpdate({ target: schema.jobs.jobId, set: columns, setWhere: eq(schema.jobs.agentId, agentId) })
       .run();
     if (changes === 0) throw new Failure('CONFLICT', `job ${jobId} belongs to another host`);
+    saveOccurrence(db, agentId, job);
   }
 }
 
@@ -59,9 +61,12 @@ export const ledgerAppliers: Appliers<LedgerChange> = {
   ledger: (db, change) => {
     const { agentId, mergedIncarnation, completeSince, epoch, commandSeq, acked } = change.after;
     const counters = { agentId, mergedIncarnation, completeSince, epoch, commandSeq, acked };
+    const { schedules } = change.after;
+    // A set is large and rarely changes.
+    const set = change.before?.schedules === schedules ? counters : { ...counters, schedules };
     db.insert(schema.ledgers)
-      .values(counters)
-      .onConflictDoUpdate({ target: schema.ledgers.agentId, set: counters })
+      .values({ ...counters, schedules })
+      .onConflictDoUpdate({ target: schema.ledgers.agentId, set })
       .run();
     saveJobs(db, change);
     saveOutbox(db, change.before, change.after);
@@ -86,6 +91,7 @@ export const ledgerQueries = (db: Db): LedgerQueries => ({
       .map((row) => ({
         ...row,
         incarnation,
+        schedules: row.schedules as ControlLedger['schedules'],
         jobs: new Map((jobs.get(row.agentId) ?? []).map((job) => [job.jobId, job.job as ControlJob])),
         outbox: (commands.get(row.agentId) ?? []).map((command) => command.command as AgentCommand),
       }));

@@ -1,3 +1,4 @@
+import { OCCURRENCE_STATES } from '@lastgood/core/schedules';
 import { isNotNull, isNull, sql } from 'drizzle-orm';
 import { index, integer, primaryKey, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core';
 
@@ -30,6 +31,8 @@ export const ledgers = sqliteTable('ledgers', {
   epoch: integer('epoch').notNull(),
   commandSeq: integer('command_seq').notNull(),
   acked: integer('acked').notNull(),
+  /** The schedules that the agent is to hold; null before the first fleet file. */
+  schedules: json<unknown>('schedules'),
 });
 
 export const jobs = sqliteTable(
@@ -167,3 +170,117 @@ export const audit = sqliteTable('audit', {
   subject: text('subject').notNull(),
   detail: text('detail').notNull(),
 });
+
+/** Every fleet file that was applied; the newest is in force. */
+export const fleetFiles = sqliteTable('fleet_files', {
+  revision: integer('revision').primaryKey({ autoIncrement: true }),
+  /** The content as the file writes it. */
+  content: json<unknown>('content').notNull(),
+  appliedAt: integer('applied_at').notNull(),
+  appliedBy: text('applied_by').notNull(),
+});
+
+/** The schedules that agents are to hold. Those that were removed stay, because their occurrences count. */
+export const schedules = sqliteTable(
+  'schedules',
+  {
+    scheduleId: text('schedule_id').primaryKey(),
+    agentId: text('agent_id').notNull(),
+    target: text('target').notNull(),
+    name: text('name').notNull(),
+    entry: json<unknown>('entry').notNull(),
+    /** Up to when its occurrences exist. */
+    plannedUntil: integer('planned_until').notNull(),
+    removedAt: integer('removed_at'),
+  },
+  (table) => [
+    index('schedules_agent').on(table.agentId),
+    index('schedules_planned').on(table.plannedUntil).where(isNull(table.removedAt)),
+  ],
+);
+
+/** The due runs of schedules. Each exists before it runs; its id is that of its job. */
+export const occurrences = sqliteTable(
+  'occurrences',
+  {
+    occurrenceId: text('occurrence_id').primaryKey(),
+    scheduleId: text('schedule_id').notNull(),
+    agentId: text('agent_id').notNull(),
+    target: text('target').notNull(),
+    name: text('name').notNull(),
+    command: text('command').notNull(),
+    dueAt: integer('due_at').notNull(),
+    windowMs: integer('window_ms').notNull(),
+    state: text('state', { enum: OCCURRENCE_STATES }).notNull(),
+    /** The error code of one that failed or was skipped. */
+    code: text('code'),
+  },
+  (table) => [
+    index('occurrences_due').on(table.dueAt),
+    index('occurrences_schedule').on(table.scheduleId, table.dueAt),
+    index('occurrences_target').on(table.agentId, table.target, table.dueAt),
+    index('occurrences_expected').on(table.dueAt).where(sql`state = 'expected'`),
+  ],
+);
+
+/** What the planner computed last for each target that has a policy. */
+export const targetStatuses = sqliteTable(
+  'target_statuses',
+  {
+    agentId: text('agent_id').notNull(),
+    target: text('target').notNull(),
+    state: text('state').notNull(),
+    status: json<unknown>('status').notNull(),
+    computedAt: integer('computed_at').notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.agentId, table.target] })],
+);
+
+export const alerts = sqliteTable(
+  'alerts',
+  {
+    alertId: text('alert_id').primaryKey(),
+    code: text('code').notNull(),
+    state: text('state').notNull(),
+    openedAt: integer('opened_at').notNull(),
+    resolvedAt: integer('resolved_at'),
+    alert: json<unknown>('alert').notNull(),
+  },
+  (table) => [
+    index('alerts_open').on(table.alertId).where(isNull(table.resolvedAt)),
+    index('alerts_opened').on(table.openedAt),
+  ],
+);
+
+/** What each contact was last notified of in one environment. */
+export const notificationGroups = sqliteTable(
+  'notification_groups',
+  {
+    /** Empty for alerts of the control plane. */
+    environment: text('environment').notNull(),
+    contact: text('contact').notNull(),
+    content: json<unknown>('content').notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.environment, table.contact] })],
+);
+
+/** Copies of messages, one per destination, until they are delivered or given up, and some time after. */
+export const notifications = sqliteTable(
+  'notifications',
+  {
+    entryId: text('entry_id').primaryKey(),
+    contact: text('contact').notNull(),
+    entry: json<unknown>('entry').notNull(),
+    createdAt: integer('created_at').notNull(),
+    state: text('state', { enum: ['waiting', 'sent', 'given_up'] }).notNull(),
+    tries: integer('tries').notNull(),
+    /** Null when it is not tried again. */
+    nextTryAt: integer('next_try_at'),
+    cause: text('cause'),
+    endedAt: integer('ended_at'),
+  },
+  (table) => [
+    index('notifications_waiting').on(table.nextTryAt).where(sql`state = 'waiting'`),
+    index('notifications_ended').on(table.endedAt),
+  ],
+);

@@ -7,15 +7,21 @@ import Database from 'better-sqlite3';
 import { drizzle } from 'drizzle-orm/better-sqlite3';
 import { migrate } from 'drizzle-orm/better-sqlite3/migrator';
 import { agentQueries } from './agents.ts';
+import { alertQueries } from './alerts.ts';
 import { auditQueries } from './audit.ts';
 import { backupQueries } from './backup-queries.ts';
 import { applyChange, type Catalog, type Change } from './catalog.ts';
 import { catalogFailure, type Db } from './db.ts';
+import { fleetFileQueries } from './fleet-files.ts';
 import { targetQueries } from './inventory.ts';
 import { jobQueries } from './jobs.ts';
 import { ledgerQueries } from './ledgers.ts';
 import { readIncarnation } from './meta.ts';
+import { notificationQueries } from './notifications.ts';
+import { occurrenceQueries } from './occurrences.ts';
+import { scheduleQueries } from './schedules.ts';
 import * as schema from './schema.ts';
+import { targetStatusQueries } from './target-statuses.ts';
 import { tokenQueries } from './tokens.ts';
 
 /** Beside the sources while developing, beside the bundle when shipped. */
@@ -80,6 +86,12 @@ class SqliteCatalog implements Catalog {
   readonly #sqlite: Database.Database;
   readonly #db: Db;
   readonly agents: Catalog['agents'];
+  readonly targetStatuses: Catalog['targetStatuses'];
+  readonly schedules: Catalog['schedules'];
+  readonly occurrences: Catalog['occurrences'];
+  readonly notifications: Catalog['notifications'];
+  readonly fleetFiles: Catalog['fleetFiles'];
+  readonly alerts: Catalog['alerts'];
   readonly audit: Catalog['audit'];
   readonly backups: Catalog['backups'];
   readonly jobs: Catalog['jobs'];
@@ -93,6 +105,12 @@ class SqliteCatalog implements Catalog {
     this.#sqlite = sqlite;
     this.#db = db;
     this.agents = agentQueries(db);
+    this.targetStatuses = targetStatusQueries(db);
+    this.schedules = scheduleQueries(db);
+    this.occurrences = occurrenceQueries(db);
+    this.notifications = notificationQueries(db);
+    this.fleetFiles = fleetFileQueries(db);
+    this.alerts = alertQueries(db);
     this.audit = auditQueries(db);
     this.backups = backupQueries(db);
     this.jobs = jobQueries(db);

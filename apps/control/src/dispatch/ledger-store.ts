@@ -25,6 +25,9 @@ export type Decide<T> = (ledger: ControlLedger, foreign: ReadonlySet<string>) =>
 /** Is called with one committed step of an agent. */
 export type Subscriber = (agentId: string, before: ControlLedger, after: ControlLedger) => void;
 
+/** Is called with the changes of one committed step of an agent. */
+export type ChangeSubscriber = (agentId: string, changes: readonly Change[]) => void;
+
 interface Entry {
   /** Open jobs only: ended ones are in the catalog. */
   ledger: ControlLedger;
@@ -41,6 +44,7 @@ export class LedgerStore {
   readonly #clock: Clock;
   readonly #entries = new Map<string, Entry>();
   readonly #subscribers = new Set<Subscriber>();
+  readonly #changeSubscribers = new Set<ChangeSubscriber>();
 
   private constructor(catalog: Catalog, clock: Clock) {
     this.#catalog = catalog;
@@ -92,6 +96,7 @@ export class LedgerStore {
     const ledger = emptyControlLedger(agentId, await this.#catalog.incarnation());
     await this.#catalog.commit([...changes, { type: 'ledger', before: null, after: ledger, now: this.#clock.now() }]);
     this.#entries.set(agentId, { ledger, tail: Promise.resolve() });
+    for (const subscriber of this.#changeSubscribers) subscriber(agentId, changes);
   }
 
   /**
@@ -111,6 +116,7 @@ export class LedgerStore {
       if (after !== before) entry.ledger = withoutEndedJobs(after);
       committed?.();
       if (after !== before) for (const subscriber of this.#subscribers) subscriber(agentId, before, after);
+      if (all.length > 0) for (const subscriber of this.#changeSubscribers) subscriber(agentId, all);
       return value;
     });
     entry.tail = step.catch(() => undefined);
@@ -134,5 +140,11 @@ export class LedgerStore {
   subscribe(subscriber: Subscriber): () => void {
     this.#subscribers.add(subscriber);
     return () => this.#subscribers.delete(subscriber);
+  }
+
+  /** Calls `subscriber` after each step that has changed the catalog, until the returned function is called. */
+  subscribeChanges(subscriber: ChangeSubscriber): () => void {
+    this.#changeSubscribers.add(subscriber);
+    return () => this.#changeSubscribers.delete(subscriber);
   }
 }

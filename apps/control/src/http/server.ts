@@ -16,6 +16,9 @@ import type { LedgerStore } from '../dispatch/ledger-store.ts';
 import { enroll } from '../enrollment/enroll.ts';
 import type { ControlLimits } from '../limits.ts';
 import type { Log } from '../log.ts';
+import { renderMetrics } from '../metrics/fleet-metrics.ts';
+import type { JobCounter } from '../metrics/job-counter.ts';
+import type { Planner } from '../planner/planner.ts';
 import { AgentAuth } from '../sessions/agent-auth.ts';
 import type { AgentRegistry } from '../sessions/agent-registry.ts';
 import { validatingCodec } from '../sessions/frame-validation.ts';
@@ -32,6 +35,7 @@ const STATUS: Partial<Record<WireError['code'], number>> = {
   CONFLICT: 409,
   ENROLL_TOKEN_INVALID: 403,
   PROTOCOL_UNSUPPORTED: 426,
+  UNAUTHENTICATED: 401,
   BUG: 500,
 };
 
@@ -39,6 +43,7 @@ const STATUS: Partial<Record<WireError['code'], number>> = {
 const METHODS: ReadonlyMap<string, readonly string[]> = new Map([
   ['/healthz', ['GET', 'HEAD']],
   ['/enroll', ['POST']],
+  ['/metrics', ['GET']],
 ]);
 
 /** Every limit is set, for none has a safe default; the types of the library do not know the newer ones yet. */
@@ -62,6 +67,9 @@ export interface HttpParts {
   readonly catalog: Catalog;
   readonly ledgers: LedgerStore;
   readonly registry: AgentRegistry;
+  readonly planner: Planner;
+  readonly jobCounter: JobCounter;
+  readonly channels: ReadonlySet<string>;
   readonly clock: Clock;
   readonly log: Log;
   readonly limits: ControlLimits;
@@ -96,6 +104,7 @@ export class HttpServer {
   readonly #server: Server;
   readonly #sockets = new WebSocketServer(SOCKET_OPTIONS);
   readonly #auth: AgentAuth;
+  readonly #tokens: TokenCheck;
   readonly #connections: Connections;
   readonly #connectionsOf = new Map<string, number>();
   #closing = false;
@@ -105,6 +114,7 @@ export class HttpServer {
     this.#parts = parts;
     this.#auth = new AgentAuth(parts.clock, (agentId) => parts.registry.agent(agentId));
     const tokens = new TokenCheck(parts.catalog, parts.clock);
+    this.#tokens = tokens;
     const admin = createHTTPHandler({
       router: adminRouter,
       basePath: '/trpc/',
@@ -161,6 +171,7 @@ export class HttpServer {
       return answer(response, 405, { error: toWireError(failure) });
     }
     if (pathname === '/healthz') return await this.#health(response);
+    if (pathname === '/metrics') return await this.#metrics(request, response);
     if (pathname === '/enroll') {
       if (!this.#mayEnrol())
         return answer(response, 429, {
@@ -173,7 +184,8 @@ export class HttpServer {
       const { catalog, registry, clock } = this.#parts;
       return answer(response, 200, await enroll(await jsonBody(request), catalog, registry, clock));
     }
-    const remedy = 'Calls go to /trpc/, agents to /agent and /enroll, checks of the health to /healthz.';
+    const remedy =
+      'Calls go to /trpc/, agents to /agent and /enroll, health checks to /healthz, Prometheus to /metrics.';
     return answer(response, 404, { error: toWireError(new Failure('NOT_FOUND', 'there is nothing here', { remedy })) });
   }
 
@@ -187,6 +199,18 @@ export class HttpServer {
     const about = { version: VERSION, agents: { enrolled: agents.length, online } };
     if (failing === null) return answer(response, 200, { status: 'ok', ...about });
     return answer(response, 503, { status: 'failing', error: toWireError(failing), ...about });
+  }
+
+  /** For Prometheus, which sends a token with the scope to read: the names of hosts and targets are not public. */
+  async #metrics(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    await this.#tokens.actorOf(request.headers.authorization);
+    this.#connections.markAuthenticated(request.socket);
+    const text = await renderMetrics(this.#parts);
+    response.writeHead(200, {
+      'content-type': 'text/plain; version=0.0.4; charset=utf-8',
+      'cache-control': 'no-store',
+    });
+    response.end(text);
   }
 
   /** Bounds guessing of tokens; a fleet that is installed at once stays below it. */

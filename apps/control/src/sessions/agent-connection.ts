@@ -14,6 +14,10 @@ export interface AgentConnection {
   /** How far the agent's clock is off, as it last reported. */
   readonly clockSkewMs: number | null;
   readonly outboxDepth: number;
+  /** When its hello was accepted; 0 before. */
+  readonly connectedAt: number;
+  /** All events that its agent had collected before it connected have arrived. */
+  readonly isCaughtUp: boolean;
   progressOf(jobId: string): Progress | null;
   /** Its hello was accepted: it is the session of this epoch from now on. */
   begin(epoch: number): void;

@@ -66,6 +66,8 @@ export class Session implements AgentSession, AgentConnection {
   #heardAt: number;
   #clockSkewMs: number | null = null;
   #outboxDepth = 0;
+  #connectedAt = 0;
+  #isCaughtUp = false;
   #inventoryHash = '';
   /** The agent has lost more jobs than fitted into the answer to its hello. */
   #hasMoreLost = false;
@@ -125,6 +127,12 @@ export class Session implements AgentSession, AgentConnection {
   get outboxDepth(): number {
     return this.#outboxDepth;
   }
+  get connectedAt(): number {
+    return this.#connectedAt;
+  }
+  get isCaughtUp(): boolean {
+    return this.#isCaughtUp;
+  }
   get alive(): boolean {
     return this.#parts.clock.monotonic() - this.#heardAt < 3 * HEARTBEAT_MS;
   }
@@ -133,6 +141,7 @@ export class Session implements AgentSession, AgentConnection {
   }
   begin(epoch: number): void {
     this.#epoch = epoch;
+    this.#connectedAt = this.#parts.clock.now();
   }
   closeIfSilent(): void {
     if (this.#parts.clock.monotonic() - this.#heardAt > LEASE_MS) this.close(CLOSE.slowConsumer, 'silent');
@@ -298,6 +307,7 @@ export class Session implements AgentSession, AgentConnection {
     this.#noteClock(input.clock);
     const { clock } = this.#parts;
     this.#outboxDepth = input.outboxDepth;
+    this.#isCaughtUp ||= input.outboxDepth === 0;
     this.#progress = new Map(input.progress.map((progress) => [progress.jobId, progress]));
     const decide: Decide<{ jobId: string; attempt: number }[]> = (before) => {
       const { ledger, cancel } = receiveHeartbeat(before, input.running, clock.now(), LEASE_MS);

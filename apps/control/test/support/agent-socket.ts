@@ -166,6 +166,7 @@ export const helloInput = (now: number, more: Partial<HelloInput> = {}): HelloIn
   instanceId: randomUUID(),
   lastSeq: 0,
   incarnation: null,
+  schedules: null,
   capabilities: ['engine.postgres/1'],
   clock: now,
   agentVersion: '0.1.0',

@@ -6,6 +6,8 @@ import { temporaryFolder } from '@lastgood/testkit';
 import { createTRPCClient, httpLink, type TRPCClient } from '@trpc/client';
 import { type Control, type ControlOptions, startControl } from '../../src/index.ts';
 
+const NEVER_MS = 2 ** 31 - 1;
+
 /** A clock that stands until it is moved. */
 export class StandingClock {
   #now = Date.UTC(2026, 0, 15, 12);
@@ -75,6 +77,8 @@ export class ControlHarness implements AsyncDisposable {
       log,
       ...this.#options,
       ...more,
+      // By itself it would write between two looks at the catalog; tests of the planner set their own interval.
+      limits: { plannerMs: NEVER_MS, ...this.#options.limits, ...more.limits },
       dataDir: this.dataDir,
     });
     this.adminToken = (await readFile(this.#control.adminTokenFile, 'utf8')).trim();

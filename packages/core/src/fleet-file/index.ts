@@ -1,11 +1,13 @@
 export * from './diff.ts';
 export * from './format.ts';
+export * from './job-spec.ts';
 export * from './loss.ts';
 export * from './match.ts';
 export * from './parse.ts';
 export * from './problems.ts';
 export * from './routing.ts';
 export * from './runbook-schema.ts';
+export * from './schedule-set.ts';
 export * from './schema.ts';
 export * from './validate.ts';
 export { type KnownTarget, nameOfTarget } from './validate-target.ts';

@@ -14,6 +14,7 @@ export type FleetProblemDetail =
   | { readonly code: 'retention_below_host_limits'; readonly rule: string; readonly limit: string }
   | { readonly code: 'rotate_without_retention' }
   | { readonly code: 'rotation_not_scheduled' }
+  | { readonly code: 'retention_rule_unsupported'; readonly rule: string }
   | { readonly code: 'verification_needs_key'; readonly level: number }
   | { readonly code: 'method_unsupported'; readonly method: string; readonly engine: string }
   | { readonly code: 'stream_unsupported'; readonly engine: string }
@@ -54,6 +55,8 @@ const textOf = (detail: FleetProblemDetail): string => {
       return `${detail.rule} is below the host limits (${detail.limit})`;
     case 'rotate_without_retention':
       return 'rotation without a retention rule keeps everything';
+    case 'retention_rule_unsupported':
+      return `rotation cannot carry out the rule "${detail.rule}" yet; nothing is removed, because rotating without it would remove too much`;
     case 'rotation_not_scheduled':
       return 'nothing is removed: the policy has retention rules and no rotate schedule';
     case 'verification_needs_key':

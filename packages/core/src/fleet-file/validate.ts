@@ -1,3 +1,4 @@
+import { unsupportedRules } from './job-spec.ts';
 import { combinePolicies, covers, effectivePolicy, type MatchTarget, selects } from './match.ts';
 import type { FleetProblem, FleetProblemDetail, ProblemSeverity } from './problems.ts';
 import { checkRpo } from './rpo-check.ts';
@@ -113,6 +114,8 @@ function checkPolicy(file: FleetFile, name: string, policy: Policy, nowMs: numbe
     found.push(problem('warning', ['policies', name, 'retention'], { code: 'rotation_not_scheduled' }));
   if (policy.rotate !== undefined && combined.retention === null)
     found.push(problem('warning', ['policies', name, 'rotate'], { code: 'rotate_without_retention' }));
+  for (const rule of rotates ? unsupportedRules(policy.retention ?? {}) : [])
+    found.push(problem('warning', ['policies', name, 'retention', rule], { code: 'retention_rule_unsupported', rule }));
   return found;
 }
 

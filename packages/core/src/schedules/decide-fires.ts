@@ -14,7 +14,7 @@ export interface HandledInstant {
 /** One schedule of the set that the agent holds, with what its journal knows about it. */
 export interface AgentSchedule {
   readonly timetable: Timetable;
-  /** When the agent first received the schedule. Instants before it are not caught up. */
+  /** When the agent received the schedule, or the last change of its times. Instants before it are not caught up. */
   readonly activeSinceMs: number;
   /** The instants of the last 30 days and the newest one in any case, in the order in which they were handled. */
   readonly handled: readonly HandledInstant[];
@@ -79,7 +79,8 @@ function historyAt(handled: readonly HandledInstant[], nowMs: number): History {
 /** The instant after which this schedule has not been handled yet. */
 function cursorOf({ activeSinceMs }: AgentSchedule, history: History, { nowMs, lastAliveMs }: FireInput): number {
   const last = history.current.at(-1);
-  if (last !== undefined) return last.dueMs;
+  // What a schedule that was changed since would have been due before the change does not count.
+  if (last !== undefined) return activeSinceMs <= nowMs ? Math.max(last.dueMs, activeSinceMs) : last.dueMs;
   // The clock was set back past all that is known of this schedule: go on from when that was noticed.
   return history.wasSetBack || activeSinceMs > nowMs ? Math.min(lastAliveMs, nowMs) : activeSinceMs;
 }

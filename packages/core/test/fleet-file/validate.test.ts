@@ -137,13 +137,19 @@ describe('known targets', () => {
     check(`${contacts}${policy(`${alerts}${lines}`)}`, { targets: [target(more)] });
 
   test('retention below the host limits is refused', () => {
-    const retention = 'retention: { keepWithin: 1d, window: 12h, minimum: 2 }\nrotate: [{ cron: "0 8 * * *" }]';
+    const retention = 'retention: { keepWithin: 1d, minimum: 2 }\nrotate: [{ cron: "0 8 * * *" }]';
     expect(found(retention, { hostLimits: { minimumKept: 3, minimumAgeMs: 48 * 3_600_000 } })).toEqual([
       'error f:6:30 policies.p.retention.keepWithin prod/db-1/shop: keepWithin is below the host limits (nothing younger than 48 hours is removed)',
-      'error f:6:42 policies.p.retention.window prod/db-1/shop: window is below the host limits (nothing younger than 48 hours is removed)',
-      'error f:6:56 policies.p.retention.minimum prod/db-1/shop: minimum is below the host limits (at least 3 backups are kept)',
+      'error f:6:43 policies.p.retention.minimum prod/db-1/shop: minimum is below the host limits (at least 3 backups are kept)',
     ]);
     expect(found(retention, { hostLimits: { minimumKept: 2, minimumAgeMs: 0 } })).toEqual([]);
+  });
+
+  test('a rule that rotation cannot carry out yet is reported', () => {
+    const retention = 'retention: { keepWithin: 1d, window: 12h }\nrotate: [{ cron: "0 8 * * *" }]';
+    expect(found(retention, {})).toEqual([
+      'warning f:6:42 policies.p.retention.window rotation cannot carry out the rule "window" yet; nothing is removed, because rotating without it would remove too much',
+    ]);
   });
 
   test('verification that decodes is refused where no host has the key of an encrypted backup', () => {

@@ -161,3 +161,12 @@ describe('when the clock jumps', () => {
     expect(fired.length).toBeGreaterThan(8 * 4 * 0.8);
   });
 });
+
+test('instants before a change of the schedule are neither fired nor reported as skipped', () => {
+  const timetable = new Timetable(schedule({ cron: '0 * * * *' }));
+  const handled = [{ dueMs: at('2027-03-01T02:00'), repeat: 0 }];
+  const changed = { timetable, activeSinceMs: at('2027-03-01T09:30'), handled, isBusy: false };
+  const decide = (nowMs: number) => decideFires({ schedules: [changed], nowMs, lastAliveMs: nowMs }).decisions;
+  expect(decide(at('2027-03-01T09:40'))).toEqual([]);
+  expect(decide(at('2027-03-01T10:00'))).toMatchObject([{ action: 'fire', dueMs: at('2027-03-01T10:00') }]);
+});

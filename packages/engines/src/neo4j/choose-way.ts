@@ -22,7 +22,7 @@ const isSupported = (way: string): way is SupportedWay => SUPPORTED_WAYS.some((e
 
 /**
  * Chooses the best possible way of a backup, or checks the one that is wanted. Throws HOST_LIMIT when only the limit of the pause is in the
- * way, SERVICE_NOT_FOUND without a service, and TOOL_FAILED when no way is possible for another reason.
+ * way, CONFIG_INVALID without a service, and TOOL_FAILED when no way is possible for another reason.
  */
 export async function chooseWay(
   target: Neo4jTarget,

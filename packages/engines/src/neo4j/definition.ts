@@ -38,10 +38,13 @@ export const neo4j: EngineDefinition = {
 };
 
 /** The driver of one Neo4j server. Throws CONFIG_INVALID when the connection is not valid. */
-export function createNeo4jEngine(connection: unknown, { service }: Pick<EngineServices, 'service'>): Engine {
+export function createNeo4jEngine(
+  connection: unknown,
+  { target: name, service }: Pick<EngineServices, 'target' | 'service'>,
+): Engine {
   const parsed = neo4jConnectionSchema.safeParse(connection);
   if (!parsed.success) throw new Failure('CONFIG_INVALID', z.prettifyError(parsed.error));
-  const target = neo4jTargetOf(parsed.data, service);
+  const target = neo4jTargetOf(name, parsed.data, service);
   return {
     name: DUMP.engine,
     identify: (context) => identify(target, context),

@@ -98,11 +98,12 @@ export async function makePlan(
     ...(server.isRunning ? [] : [makeFinding('SERVER_NOT_RUNNING', null)]),
     ...found.flatMap((each) => (each.kind === 'warning' ? [each.warning] : [])),
   ];
-  const summary = summarize({ request, source, plan, server, free, warnings, refusals });
+  const summary = summarize({ target, request, source, plan, server, free, warnings, refusals });
   return { summary, source, facts, databases: plan.databases };
 }
 
 interface Planned {
+  readonly target: Neo4jTarget;
   readonly request: RestoreRequest;
   readonly source: ArtifactSource;
   readonly plan: RestorePlan;
@@ -128,9 +129,9 @@ function hashPlan({ request, source, plan, server, warnings, refusals }: Planned
 }
 
 function summarize(planned: Planned): RestorePlanSummary {
-  const { request, source, plan, server, free, warnings, refusals } = planned;
+  const { target, request, source, plan, server, free, warnings, refusals } = planned;
   const { manifest } = source;
-  const names = plan.databases.map(({ name }) => name).join('+');
+  const into = request.scope.kind === 'server' ? target.name : plan.databases.map(({ name }) => name).join('+');
   const plugins = warnings.flatMap(({ code, subject }) =>
     code === 'PLUGIN_MISSING' && subject !== null ? [{ kind: subject.kind, name: subject.name }] : [],
   );
@@ -140,8 +141,8 @@ function summarize(planned: Planned): RestorePlanSummary {
     backupId: manifest.backupId,
     method: manifest.method,
     recoveryPoint: manifest.recoveryPoint,
-    into: names,
-    confirm: names,
+    into,
+    confirm: into,
     replaces: plan.databases.filter(({ replaces }) => replaces).map(({ name }) => name),
     missing: plugins.slice(0, MAX_LISTED),
     readBytes: plan.databases.reduce((sum, { name }) => sum + objectsOf(source, name).dump.stored.size, 0),

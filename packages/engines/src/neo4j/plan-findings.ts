@@ -33,7 +33,7 @@ export function planFindingOf({ code, params }: RestoreFinding): PlanFinding {
         makeRefusal('SERVER_SPACE_LOW', null, { needed: Number(params['needed']), free: Number(params['free']) }),
       );
     case 'no-service-control':
-      return refusal(makeRefusal('SERVICE_NOT_CONFIGURED', null));
+      return refusal(makeRefusal('SERVICE_NOT_NAMED', null));
     case 'pause-too-long':
       return warning(
         makeFinding('PAUSE_TOO_LONG', null, {

@@ -37,7 +37,7 @@ export async function probe(target: Neo4jTarget, { signal }: EngineContext): Pro
       sizeBytes: databases.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
       databases,
       findings: [
-        ...(target.service === null ? [makeFinding('SERVICE_NOT_CONFIGURED', null)] : []),
+        ...(target.service === null ? [makeFinding('SERVICE_NOT_NAMED', null)] : []),
         ...facts.databases.filter(({ status }) => status !== 'online').map(reportOffline),
         ...(await hostFindings(target, signal)),
       ],

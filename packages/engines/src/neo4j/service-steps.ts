@@ -13,16 +13,12 @@ const STOP_MS = 110_000;
 const START_MS = 170_000;
 const POLL_MS = 200;
 
-/** The service of a target. Throws SERVICE_NOT_FOUND when the agent file names none. */
+/** The service of a target. Throws CONFIG_INVALID when the agent file names none. */
 export function requireService({ service }: Neo4jTarget): ServiceControl {
   if (service !== null) return service;
-  throw new Failure(
-    'SERVICE_NOT_FOUND',
-    'the agent file names no service, so the server cannot be stopped and started',
-    {
-      remedy: 'Add `service` to the target in the agent file.',
-    },
-  );
+  throw new Failure('CONFIG_INVALID', 'the agent file names no service, so the server cannot be stopped and started', {
+    remedy: 'Add `service` to the target in the agent file.',
+  });
 }
 
 type Call = Pick<EngineContext, 'signal'>;

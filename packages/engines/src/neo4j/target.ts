@@ -12,13 +12,19 @@ const TOOL_MS = 7 * 86_400_000;
 
 /** One Neo4j server as the agent file describes it. */
 export interface Neo4jTarget {
+  readonly name: string;
   readonly connection: Neo4jConnection;
   readonly paths: InstallPaths;
   /** Null when the agent file names no service. */
   readonly service: ServiceControl | null;
 }
 
-export const neo4jTargetOf = (connection: Neo4jConnection, service: ServiceControl | null): Neo4jTarget => ({
+export const neo4jTargetOf = (
+  name: string,
+  connection: Neo4jConnection,
+  service: ServiceControl | null,
+): Neo4jTarget => ({
+  name,
   connection,
   paths: installPathsOf(connection),
   service,

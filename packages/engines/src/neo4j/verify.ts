@@ -4,6 +4,7 @@ import {
   type Finding,
   findingOfError,
   type Manifest,
+  type ManifestObject,
   makeFinding,
   type VerificationFinding,
   type VerificationLevel,
@@ -74,25 +75,24 @@ export async function verify(
 /** Level 2: every archive decodes to its end, and every other object is what it should be. */
 async function checkArchives(source: ArtifactSource, context: EngineContext): Promise<VerificationFinding[]> {
   const findings: VerificationFinding[] = [];
-  for (const { name } of dumpFactsOf(source.manifest).databases) {
-    const { dump, fingerprint } = objectsOf(source, name);
-    context.progress({ phase: 'decode', doneBytes: 0, totalBytes: dump.produced.size });
-    findings.push(
-      ...(await findingsOf(2, dump.name, async () => {
-        const report = await checkDumpArchive(source.open(dump, context.signal), context.signal);
-        if (report.state === 'intact') return [];
-        return [makeFinding('DUMP_DAMAGED', { kind: 'database', name }, { fault: report.fault })];
-      })),
-    );
-    if (fingerprint === null) continue;
-    findings.push(
-      ...(await findingsOf(2, fingerprint.name, async () => {
-        await loadFingerprint(source, fingerprint, context.signal);
-        return [];
-      })),
-    );
+  for (const object of source.manifest.objects) {
+    context.progress({ phase: 'decode', doneBytes: 0, totalBytes: object.produced.size });
+    findings.push(...(await findingsOf(2, object.name, () => checkObject(source, object, context.signal))));
   }
+  // A dump that is missing is noticed here, before anything is loaded.
+  for (const { name } of dumpFactsOf(source.manifest).databases) objectsOf(source, name);
   return findings;
+}
+
+async function checkObject(source: ArtifactSource, object: ManifestObject, signal: AbortSignal): Promise<Finding[]> {
+  if (object.role === 'fingerprint') await loadFingerprint(source, object, signal);
+  else if (object.role !== 'dump') for await (const _chunk of source.open(object, signal));
+  else {
+    const report = await checkDumpArchive(source.open(object, signal), signal);
+    if (report.state === 'damaged')
+      return [makeFinding('DUMP_DAMAGED', { kind: 'database', name: object.contents ?? '' }, { fault: report.fault })];
+  }
+  return [];
 }
 
 /** Levels 3 to 6 of one database. */

@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import type { AlertView, FleetDiffView, FleetFileView, OccurrenceView } from './fleet-views.ts';
 import type { createJobInputSchema, inputs } from './inputs.ts';
 import type { Scope } from './scope.ts';
 import type {
@@ -33,6 +34,17 @@ export interface AdminApi {
   createEnrollToken(input: z.output<typeof inputs.createEnrollToken>): Promise<{ token: string; view: TokenView }>;
   revokeToken(id: string): Promise<TokenView>;
   audit(input: z.output<typeof inputs.audit>): Promise<AuditEntry[]>;
+  /** Compares a fleet file with the one in force. Throws CONFIG_INVALID with every problem of the file. */
+  fleetDiff(input: z.output<typeof inputs.fleetDiff>): Promise<FleetDiffView>;
+  /** Puts a fleet file in force. Throws as fleetDiff does, NOT_CONFIRMED when it loses something, CONFLICT. */
+  applyFleet(input: z.output<typeof inputs.applyFleet>): Promise<FleetDiffView>;
+  exportFleet(): Promise<FleetFileView>;
+  /** The latest first. */
+  occurrences(input: z.output<typeof inputs.occurrences>): Promise<OccurrenceView[]>;
+  /** The newest first. */
+  alerts(input: z.output<typeof inputs.alerts>): Promise<AlertView[]>;
+  /** Throws NOT_FOUND when no open alert has this id. */
+  acknowledgeAlert(input: z.output<typeof inputs.acknowledgeAlert>): Promise<AlertView>;
   whoAmI(): Promise<{ name: string; scope: Scope; version: string; protocol: number }>;
 }
 export interface AdminContext {

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { nameSchema, uuidSchema } from '../ids.ts';
 import { jobSpecSchema } from '../jobs/spec.ts';
+import { occurrenceStateSchema } from './fleet-views.ts';
 import { scopeSchema } from './scope.ts';
 
 /** A target as people name it: `target`, `host/target` or `environment/host/target`; refused when ambiguous. */
@@ -42,6 +43,8 @@ const tokenName = z
   .min(1)
   .max(100)
   .regex(/^[\p{L}\p{N} ._@-]+$/u);
+/** A fleet file, and its name for messages. */
+const fleetText = z.object({ text: z.string().max(200_000), file: z.string().min(1).max(500) });
 export const inputs = {
   targets: maybeTarget,
   status: maybeTarget.extend({
@@ -81,5 +84,20 @@ export const inputs = {
   }),
   revokeToken: z.object({ id: uuidSchema }),
   audit: page,
+  fleetDiff: fleetText,
+  applyFleet: fleetText.extend({
+    /** Consent to what the difference loses: shorter retention, less protection, silenced alerts. */
+    acceptLoss: z.boolean().default(false),
+  }),
+  occurrences: maybeTarget.extend(page.shape).extend({
+    states: z.array(occurrenceStateSchema).min(1).optional(),
+    fromMs: z.int().min(0).max(MAX_INSTANT_MS).optional(),
+    untilMs: z.int().min(0).max(MAX_INSTANT_MS).optional(),
+  }),
+  alerts: page.extend({
+    /** Also those that are resolved. */
+    all: z.boolean().default(false),
+  }),
+  acknowledgeAlert: z.object({ alertId: uuidSchema, note: z.string().max(500).nullable().default(null) }),
   none: z.object({}).default({}),
 } as const;

@@ -47,6 +47,8 @@ const t = initTRPC.context<AdminContext>().create({
 /** The status of a failure that the control plane expected; any other is a 500. */
 const STATUS_OF: Partial<Record<WireError['code'], TRPCError['code']>> = {
   BAD_INPUT: 'BAD_REQUEST',
+  CONFIG_INVALID: 'BAD_REQUEST',
+  NOT_CONFIRMED: 'PRECONDITION_FAILED',
   NOT_FOUND: 'NOT_FOUND',
   CONFLICT: 'CONFLICT',
   FORBIDDEN: 'FORBIDDEN',
@@ -86,6 +88,15 @@ export const adminRouter = t.router({
   job: read.input(inputs.job).query(({ ctx, input }) => ctx.api.job(input.jobId)),
   createJob: operate.input(createJobInputSchema).mutation(({ ctx, input }) => ctx.api.createJob(input)),
   cancelJob: operate.input(inputs.job).mutation(({ ctx, input }) => ctx.api.cancelJob(input.jobId)),
+  // A mutation only because a file is too long for the address of a query.
+  fleetDiff: read.input(inputs.fleetDiff).mutation(({ ctx, input }) => ctx.api.fleetDiff(input)),
+  applyFleet: admin.input(inputs.applyFleet).mutation(({ ctx, input }) => ctx.api.applyFleet(input)),
+  exportFleet: read.input(inputs.none).query(({ ctx }) => ctx.api.exportFleet()),
+  occurrences: read.input(inputs.occurrences).query(({ ctx, input }) => ctx.api.occurrences(input)),
+  alerts: read.input(inputs.alerts).query(({ ctx, input }) => ctx.api.alerts(input)),
+  acknowledgeAlert: operate
+    .input(inputs.acknowledgeAlert)
+    .mutation(({ ctx, input }) => ctx.api.acknowledgeAlert(input)),
   tokens: admin.input(inputs.none).query(({ ctx }) => ctx.api.tokens()),
   createToken: admin.input(inputs.createToken).mutation(({ ctx, input }) => ctx.api.createToken(input)),
   createEnrollToken: admin

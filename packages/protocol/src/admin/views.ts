@@ -8,6 +8,7 @@ import { progressSchema } from '../jobs/progress.ts';
 import { jobResultSchema } from '../jobs/result.ts';
 import { jobSpecSchema } from '../jobs/spec.ts';
 import { jobStateSchema } from '../jobs/state.ts';
+import { objectivesViewSchema } from './fleet-views.ts';
 import { scopeSchema } from './scope.ts';
 
 export const hostViewSchema = z.object({
@@ -82,6 +83,8 @@ export const targetStatusSchema = z.object({
   /** What its agent has reported beside that. */
   findings: z.array(findingSchema),
   databases: z.array(databaseStatusSchema),
+  /** Null before the first fleet file, and for a host without targets. */
+  objectives: objectivesViewSchema.nullable(),
 });
 export type TargetStatus = z.infer<typeof targetStatusSchema>;
 /** What a restore or an undo has set aside on a target. */

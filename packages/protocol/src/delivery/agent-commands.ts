@@ -14,6 +14,7 @@ import {
   putAgentJob,
 } from './agent-events.ts';
 import { type AgentJob, type AgentLedger, type EventFactory, jobKey } from './agent-ledger.ts';
+import { adoptScheduleSet } from './agent-schedules.ts';
 import { sizeOf } from './event-size.ts';
 
 /** Cancels one attempt: at once if it has not started, otherwise by asking the runner to stop it. */
@@ -30,7 +31,8 @@ export function cancelAttempt(
   return appendEvent(ledger, job, eventFactory, 'finished', event);
 }
 
-type Refuse = (spec: JobSpec) => WireError | null;
+/** Why this host does not accept a job; null if it does. */
+export type Refuse = (spec: JobSpec) => WireError | null;
 
 /** Journals the first event of an attempt: accepted, or rejected with the reason of this host. */
 function receiveAttempt(ledger: AgentLedger, job: AgentJob, eventFactory: EventFactory, refuse: Refuse): AgentLedger {
@@ -94,6 +96,8 @@ export function acceptCommand(
       return { ledger: acceptStart(moved, command, eventFactory, refuse), gap: false };
     case 'job.cancel':
       return { ledger: cancelAttempt(moved, command.jobId, command.attempt, eventFactory), gap: false };
+    case 'sched.set':
+      return { ledger: adoptScheduleSet(moved, command.set, eventFactory.now), gap: false };
     case 'noop':
       return { ledger: moved, gap: false };
   }

@@ -1,6 +1,6 @@
 import { jobSpecSchema } from '../jobs/spec.ts';
 import { LIMITS } from '../limits.ts';
-import type { HelloAnswer, JournalJob, KnownJob } from '../session/hello.ts';
+import type { HelloAnswer, HelloInput, JournalJob, KnownJob } from '../session/hello.ts';
 import {
   appendEvent,
   dropEvents,
@@ -42,7 +42,7 @@ function journalJobOf(job: AgentJob, withOutcome: boolean): JournalJob {
  * outcome of an unreported job follows with its events, so many large results cannot keep the agent from connecting. Keep
  * `jobs` until the answer arrives: adoptHelloAnswer needs it.
  */
-export function helloOf(ledger: AgentLedger): { lastSeq: number; incarnation: string | null; jobs: JournalJob[] } {
+export function helloOf(ledger: AgentLedger): Pick<HelloInput, 'lastSeq' | 'incarnation' | 'schedules' | 'jobs'> {
   const unreported = new Set(ledger.outbox.map((event) => jobKey(event.jobId, event.attempt)));
   // A job that this agent does not understand was rejected; an older control plane would not understand it either (K10).
   const understood = [...ledger.jobs].filter(([, job]) => jobSpecSchema.safeParse(job.spec).success);
@@ -63,7 +63,8 @@ export function helloOf(ledger: AgentLedger): { lastSeq: number; incarnation: st
     budgetBytes -= bytes;
     jobs.push(line);
   }
-  return { lastSeq: ledger.lastSeq, incarnation: ledger.incarnation, jobs };
+  const { lastSeq, incarnation, schedules } = ledger;
+  return { lastSeq, incarnation, schedules: schedules?.revision ?? null, jobs };
 }
 
 /** Replaces the history of an attempt with the control plane's version. Its own later events are dropped. */

@@ -3,6 +3,7 @@ import type { JobDescription } from '../jobs/description.ts';
 import type { EventType, JobEvent } from '../jobs/event.ts';
 import type { JobClass } from '../jobs/spec.ts';
 import type { JobStep } from '../jobs/step.ts';
+import type { ScheduleEntry } from '../schedules/schedule-set.ts';
 
 /** One attempt of a job in the agent's journal. `accepted` waits for its turn; `running` was journaled before the first effect. */
 export interface AgentJob extends JobDescription {
@@ -22,6 +23,16 @@ export interface AgentJob extends JobDescription {
   /** What it has changed outside; taken back if the attempt does not succeed. */
   readonly steps: readonly JobStep[];
   readonly finishedAt: number | null;
+}
+/** A schedule of the set that the agent holds. */
+export interface HeldSchedule extends ScheduleEntry {
+  /** When the agent received it, or the last change of its times, by its own clock. Earlier instants are not caught up. */
+  readonly activeSince: number;
+}
+/** An instant of a schedule that was fired or skipped. `repeat` counts how often a clock that was set back has reached it again. */
+export interface HandledInstant {
+  readonly dueMs: number;
+  readonly repeat: number;
 }
 /**
  * Everything an agent must not forget, as one value. The reducers of this folder are pure: each takes a ledger and returns the
@@ -44,6 +55,12 @@ export interface AgentLedger {
    * the job is forgotten, so that no job is created twice.
    */
   readonly mintedIds: ReadonlyMap<string, number>;
+  /** The set that the control plane sent last; null before the first. */
+  readonly schedules: { readonly revision: string; readonly entries: readonly HeldSchedule[] } | null;
+  /** By schedule, in the order in which they were handled. */
+  readonly handled: ReadonlyMap<string, readonly HandledInstant[]>;
+  /** When the agent last decided which occurrences are due. */
+  readonly decidedAt: number | null;
 }
 /** The caller's wall clock and randomness. */
 export interface EventFactory {
@@ -63,5 +80,8 @@ export const emptyAgentLedger: AgentLedger = {
   jobs: new Map(),
   outbox: [],
   mintedIds: new Map(),
+  schedules: null,
+  handled: new Map(),
+  decidedAt: null,
 };
 export const jobKey = (jobId: string, attempt: number): string => `${jobId}#${attempt}`;

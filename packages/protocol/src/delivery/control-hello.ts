@@ -3,6 +3,7 @@ import { isMintedByAgents } from '../jobs/origin.ts';
 import { LIMITS } from '../limits.ts';
 import type { HelloInput, JournalJob, KnownJob } from '../session/hello.ts';
 import type { ControlJob, ControlLedger } from './control-ledger.ts';
+import { repeatSchedules } from './control-schedules.ts';
 import {
   afterInterruption,
   applyReport,
@@ -226,7 +227,7 @@ export function receiveHello(
   const jobs = disputed.sure ? conflictsThatFit(disputed, resetBytes) : [];
   if (merge) next = renumber(next, Math.max(input.lastSeq, next.commandSeq));
   const seq = next.acked;
-  next = repeatCancels(next);
+  next = repeatSchedules(repeatCancels(next), input.schedules);
   return {
     ledger: next,
     merged: merge ? { baseSeq: seq } : null,

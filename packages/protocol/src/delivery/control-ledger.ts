@@ -3,6 +3,7 @@ import type { JobDescription } from '../jobs/description.ts';
 import type { JobEvent } from '../jobs/event.ts';
 import type { JobClass } from '../jobs/spec.ts';
 import type { JobState } from '../jobs/state.ts';
+import type { ScheduleSet } from '../schedules/schedule-set.ts';
 import type { AgentCommand } from '../session/command.ts';
 
 /** One job as the control plane knows it (the newest attempt). */
@@ -44,6 +45,8 @@ export interface ControlLedger {
   readonly commandSeq: number;
   readonly acked: number;
   readonly jobs: ReadonlyMap<string, ControlJob>;
+  /** The schedules that the agent is to hold; null: this catalog has none for it, and the agent keeps what it holds. */
+  readonly schedules: ScheduleSet | null;
   /** Commands not yet acknowledged, in order without gaps. */
   readonly outbox: readonly AgentCommand[];
 }
@@ -66,6 +69,7 @@ export function emptyControlLedger(agentId: string, incarnation: string): Contro
     commandSeq: 0,
     acked: 0,
     jobs: new Map(),
+    schedules: null,
     outbox: [],
   };
 }

@@ -89,7 +89,7 @@ export function recordOf(
 export function tombstone(ledger: ControlLedger, jobId: string): ControlLedger {
   const outbox = ledger.outbox.map(
     (command): AgentCommand =>
-      command.type !== 'noop' && command.jobId === jobId ? { seq: command.seq, type: 'noop' } : command,
+      'jobId' in command && command.jobId === jobId ? { seq: command.seq, type: 'noop' } : command,
   );
   return { ...ledger, outbox };
 }

@@ -117,12 +117,6 @@ export const RESTORE_REFUSALS = {
     remedy: 'Restore into a server of a released version.',
     refusal: 'TOOL_VERSION',
   },
-  SERVICE_NOT_CONFIGURED: {
-    severity: 'error',
-    message: 'the agent file names no service, so the server cannot be stopped and started',
-    remedy: 'Add `service` to the target in the agent file.',
-    refusal: 'SERVICE_NOT_FOUND',
-  },
   STORE_FORMAT_UNSUPPORTED: {
     severity: 'error',
     message: '{subject} has the store format {format}, which this edition of the server cannot read',

@@ -38,7 +38,13 @@ export const jobSpecSchema = z.discriminatedUnion('command', [
     contents: z.array(databaseNameSchema).min(1).max(1000).nullable(),
     options: jobOptionsSchema,
   }),
-  z.object({ command: z.literal('verify'), ...onTarget, backupId: uuidSchema, level: verificationLevelSchema }),
+  z.object({
+    command: z.literal('verify'),
+    ...onTarget,
+    /** Null: the newest good backup at the time the job runs. */
+    backupId: uuidSchema.nullable(),
+    level: verificationLevelSchema,
+  }),
   z.object({
     command: z.literal('rotate'),
     ...onTarget,

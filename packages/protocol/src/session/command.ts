@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { uuidSchema } from '../ids.ts';
 import { attemptSchema, sequenceSchema } from '../jobs/counters.ts';
 import { jobDescriptionSchema } from '../jobs/description.ts';
+import { scheduleSetSchema } from '../schedules/schedule-set.ts';
 
 export const agentCommandSchema = z.discriminatedUnion('type', [
   jobDescriptionSchema.extend({
@@ -10,6 +11,8 @@ export const agentCommandSchema = z.discriminatedUnion('type', [
     attempt: attemptSchema,
   }),
   z.object({ seq: sequenceSchema, type: z.literal('job.cancel'), jobId: uuidSchema, attempt: attemptSchema }),
+  /** Replaces all schedules of the agent. */
+  z.object({ seq: sequenceSchema, type: z.literal('sched.set'), set: scheduleSetSchema }),
   z.object({ seq: sequenceSchema, type: z.literal('noop') }),
 ]);
 export type AgentCommand = z.infer<typeof agentCommandSchema>;

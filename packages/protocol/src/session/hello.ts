@@ -28,6 +28,8 @@ export const helloInputSchema = z.object({
   instanceId: uuidSchema,
   lastSeq: sequenceSchema,
   incarnation: z.string().nullable(),
+  /** The revision of the schedules that the agent holds; null before it was sent any. */
+  schedules: uuidSchema.nullable(),
   capabilities: z.array(z.string()),
   clock: z.number(),
   agentVersion: z.string(),

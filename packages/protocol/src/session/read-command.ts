@@ -22,7 +22,8 @@ const futureJobSchema = z.object({
 
 /**
  * A command as it came over the wire. One of a newer control plane that this agent does not know is still numbered and
- * acknowledged (K10): a job is rejected with `refusal`, anything else is skipped. Null: not a command at all.
+ * acknowledged (K10): a job is rejected with `refusal`, anything else is skipped. A set of schedules that is skipped is not held: the next
+ * hello still reports the revision before it. Null: not a command at all.
  */
 export function readCommand(raw: unknown): { command: AgentCommand; refusal: WireError | null } | null {
   const known = agentCommandSchema.safeParse(raw);

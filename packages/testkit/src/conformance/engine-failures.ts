@@ -19,20 +19,8 @@ async function damage({ folder }: EngineHarness, backupId: string, name: string)
   }
 }
 
-export function testEngineFailures(harness: () => EngineHarness): void {
-  describe('what goes wrong', () => {
-    test('damage of any object of a backup is found', async () => {
-      await harness().subject.fill('good');
-      const { objects } = await harness().backup();
-      for (const { name } of objects) {
-        const { backupId } = await harness().backup();
-        await damage(harness(), backupId, name);
-        const { reached, findings } = await harness().verify(harness().subject.highest, backupId);
-        expect(findings.length, name).toBeGreaterThan(0);
-        expect(reached, name).toBeLessThan(harness().subject.highest);
-      }
-    });
-
+function testInterruptions(harness: () => EngineHarness): void {
+  describe('an interrupted job', () => {
     test('a backup that is canceled leaves nothing', async () => {
       const before = await harness().listed();
       const stop = new AbortController();
@@ -63,6 +51,23 @@ export function testEngineFailures(harness: () => EngineHarness): void {
       expect(await codeOf(harness().backup({}, harness().engine(), onFullDisk))).toBe('NO_SPACE');
       expect(await harness().listed()).toEqual(before);
       expect(await harness().subject.leftovers()).toEqual([]);
+    });
+  });
+}
+
+export function testEngineFailures(harness: () => EngineHarness): void {
+  testInterruptions(harness);
+  describe('what goes wrong', () => {
+    test('damage of any object of a backup is found', async () => {
+      await harness().subject.fill('good');
+      const { objects } = await harness().backup();
+      for (const { name } of objects) {
+        const { backupId } = await harness().backup();
+        await damage(harness(), backupId, name);
+        const { reached, findings } = await harness().verify(harness().subject.highest, backupId);
+        expect(findings.length, name).toBeGreaterThan(0);
+        expect(reached, name).toBeLessThan(harness().subject.highest);
+      }
     });
 
     test('a wrong secret is refused, without the secret in the message', async () => {

@@ -4,6 +4,7 @@ import { Writable } from 'node:stream';
 import {
   type ArtifactSink,
   type BackupFacts,
+  Bug,
   type Clock,
   type Engine,
   type EngineContext,
@@ -74,6 +75,8 @@ export type StepPoint = `${'begun' | 'effect'}:${number}`;
 export class StepJournal implements StepRunner {
   readonly #killAt: StepPoint | null;
   readonly #open: Compensation[] = [];
+  /** Steps whose work has ended, and which are still to be taken back. */
+  readonly #ended: Compensation[] = [];
   steps = 0;
 
   constructor(killAt: StepPoint | null = null) {
@@ -100,14 +103,11 @@ export class StepJournal implements StepRunner {
     if (own !== undefined) this.#ended.push(own);
     return value;
   }
-  /** Steps that ended with their work, still to be taken back. */
-  readonly #ended: Compensation[] = [];
-
   /** Takes back what is open, the newest first, and each twice: handlers are idempotent. */
   async recover(engine: Engine, context: EngineContext): Promise<void> {
     for (const { kind, params } of [...this.#open.splice(0), ...this.#ended.splice(0)].toReversed()) {
       const takeBack = engine.compensationOf(kind);
-      if (takeBack === null) throw new Error(`the engine has no compensation "${kind}"`);
+      if (takeBack === null) throw new Bug(`the engine has no compensation "${kind}"`);
       await takeBack(params, context);
       await takeBack(params, context);
     }
