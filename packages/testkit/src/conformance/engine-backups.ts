@@ -28,22 +28,20 @@ export function testEngineBackups(harness: () => EngineHarness): void {
     });
 
     test('a backup contains what it reports, and reaches the highest level', async () => {
-      await harness().subject.fill('first');
       const { definition, subject } = harness();
-      const before = Date.now();
-      const manifest = await harness().backup();
+      const { manifest, from, until } = await harness().sharedBackup();
       const roles = definition.methods.find((each) => each.name === subject.method)?.roles ?? [];
       expect(manifest.objects.filter(({ role }) => !roles.includes(role))).toEqual([]);
       expect(manifest.contents.map((content) => content.name).toSorted()).toEqual(subject.contents.toSorted());
       // Some servers count in whole seconds.
-      expect(Date.parse(manifest.recoveryPoint)).toBeGreaterThanOrEqual(before - 1_000);
-      expect(Date.parse(manifest.recoveryPoint)).toBeLessThanOrEqual(Date.now());
+      expect(Date.parse(manifest.recoveryPoint)).toBeGreaterThanOrEqual(from - 1_000);
+      expect(Date.parse(manifest.recoveryPoint)).toBeLessThanOrEqual(until);
       const { highest } = subject;
       expect(await harness().verify(highest, manifest.backupId)).toEqual({ reached: highest, findings: [] });
     });
 
     test('reports the way of a restore that it does not have', async () => {
-      const { backupId } = await harness().backup();
+      const { backupId } = (await harness().sharedBackup()).manifest;
       const known: readonly string[] = harness().definition.restoreWays.map((way) => way.name);
       const [tried] = harness().subject.restores;
       if (tried === undefined) throw new Bug('an engine has a way to restore');
@@ -56,7 +54,7 @@ export function testEngineBackups(harness: () => EngineHarness): void {
     });
 
     test('refuses a plan that has changed, and changes nothing', async () => {
-      const { backupId } = await harness().backup();
+      const { backupId } = (await harness().sharedBackup()).manifest;
       await harness().subject.fill('present');
       const present = await harness().subject.served();
       for (const { request } of harness().subject.restores) {
