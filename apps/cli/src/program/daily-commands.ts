@@ -29,6 +29,7 @@ function addStatus(program: Command, act: Act): void {
 
 function addBackup(program: Command, act: Act): void {
   withTimes(program.command('backup').description('take a backup').argument('<target>', TARGET))
+    .option('--method <name>', 'how it is taken, such as logical or physical (default: the first of the engine)')
     .option(
       '--database <name>',
       'only this database; may be repeated (default: all)',
@@ -37,7 +38,14 @@ function addBackup(program: Command, act: Act): void {
     .option('--method <name>', 'how the backup is taken (default: the first method of the engine)')
     .option('--digests', 'also store digests of the data, which verification level 6 needs')
     .option('--detach', 'do not wait for its end')
-    .addHelpText('after', examples('lastgood backup shop', 'lastgood backup prod/db-1/shop --database shop --digests'))
+    .addHelpText(
+      'after',
+      examples(
+        'lastgood backup shop',
+        'lastgood backup shop --method physical',
+        'lastgood backup prod/db-1/shop --database shop --digests',
+      ),
+    )
     .action((target: string, options: jobs.BackupOptions) => act((context) => jobs.backup(context, target, options)));
 }
 
