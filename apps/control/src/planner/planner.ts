@@ -105,7 +105,7 @@ export class Planner implements AsyncDisposable {
     // A hold protects from its job on; a rotation that does not know it is refused its grant.
     const isOfSchedules = (change: Change): boolean =>
       ['inventory', 'backup.held', 'agent.enroll'].includes(change.type) ||
-      (change.type === 'job.create' && change.record.spec.command === 'hold');
+      (change.type === 'job.create' && change.record.job.spec.command === 'hold');
     if (changes.some(isOfSchedules)) this.#staleSchedules.add(agentId);
   }
 

@@ -33,20 +33,8 @@ async function whileDamaged<T>(
   }
 }
 
-export function testEngineFailures(harness: () => EngineHarness): void {
-  describe('what goes wrong', () => {
-    test('damage of any object of a backup is found', async () => {
-      const { backupId, objects } = (await harness().sharedBackup()).manifest;
-      const { highest } = harness().subject;
-      for (const { name } of objects) {
-        const { reached, findings } = await whileDamaged(harness(), backupId, name, () =>
-          harness().verify(highest, backupId),
-        );
-        expect(findings.length, name).toBeGreaterThan(0);
-        expect(reached, name).toBeLessThan(highest);
-      }
-    });
-
+function testInterruptions(harness: () => EngineHarness): void {
+  describe('an interrupted job', () => {
     test('a backup that is canceled leaves nothing', async () => {
       const before = await harness().listed();
       const stop = new AbortController();
@@ -77,6 +65,23 @@ export function testEngineFailures(harness: () => EngineHarness): void {
       expect(await codeOf(harness().backup({}, harness().engine(), onFullDisk))).toBe('NO_SPACE');
       expect(await harness().listed()).toEqual(before);
       expect(await harness().subject.leftovers()).toEqual([]);
+    });
+  });
+}
+
+export function testEngineFailures(harness: () => EngineHarness): void {
+  testInterruptions(harness);
+  describe('what goes wrong', () => {
+    test('damage of any object of a backup is found', async () => {
+      const { backupId, objects } = (await harness().sharedBackup()).manifest;
+      const { highest } = harness().subject;
+      for (const { name } of objects) {
+        const { reached, findings } = await whileDamaged(harness(), backupId, name, () =>
+          harness().verify(highest, backupId),
+        );
+        expect(findings.length, name).toBeGreaterThan(0);
+        expect(reached, name).toBeLessThan(highest);
+      }
     });
 
     test('a wrong secret is refused, without the secret in the message', async () => {

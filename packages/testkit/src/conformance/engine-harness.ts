@@ -4,6 +4,7 @@ import { Writable } from 'node:stream';
 import {
   type ArtifactSink,
   type BackupFacts,
+  Bug,
   type Clock,
   type Engine,
   type EngineContext,
@@ -175,11 +176,12 @@ export class EngineHarness implements AsyncDisposable {
     const steps = this.journal();
     return { workDir, signal: never, clock, steps, progress: () => undefined, log: () => undefined, ...more };
   }
+
   /** The steps of one job. They are taken back by an engine of their own, as after a restart of the agent. */
   journal(killAt: StepPoint | null = null): StepJournal {
     return new StepJournal(async ({ kind, params }) => {
       const takeBack = this.engine().compensationOf(kind);
-      if (takeBack === null) throw new TypeError(`the engine has no compensation "${kind}"`);
+      if (takeBack === null) throw new Bug(`the engine has no compensation "${kind}"`);
       await takeBack(params, await this.context());
     }, killAt);
   }
