@@ -42,6 +42,7 @@ test('a short file is enough, and what it leaves out is cautious', async () => {
     minimumKept: 1,
     maxRemovedPerRun: 50,
     minimumAgeHours: 0,
+    dropSetAside: false,
   });
   expect(repositories['local']?.graceHours).toBe(24);
 });

@@ -13,6 +13,7 @@ export * from './object-store.ts';
 export * from './recovery/backup-selection.ts';
 export * from './recovery/dependencies.ts';
 export * from './recovery/restore-scope.ts';
+export * from './recovery/windows.ts';
 export * from './repository.ts';
 export * from './retention/candidates.ts';
 export * from './retention/plan.ts';

@@ -7,14 +7,18 @@ export function addRestoreCommands(program: Command, act: Act): void {
   withTimes(
     program
       .command('restore')
-      .description('restore a database; shows the plan first')
+      .description('restore a database, or a whole server; shows the plan first')
       .argument('<target>', TARGET)
       .argument('[backup]', BACKUP),
   )
     .option('--at <instant>', AT)
-    .option('--database <name>', 'which database of the backup (default: the only one)')
+    .option('--database <name>', 'which database of the backup (default: the only one, or the whole server)')
     .option('--to-new <name>', 'into a new database; nothing that exists is touched')
-    .option('--swap', 'beside the old one, checked, then swapped in; the old one is set aside for undo')
+    .option(
+      '--to-folder <name>',
+      'the whole server into a restore folder of the agent file, at any instant of a recovery window',
+    )
+    .option('--swap', 'checked, then swapped in; the old data is set aside for undo')
     .option('--in-place', 'over the old one, in one transaction; cannot be undone')
     .option('--plan-only', 'show what would happen, and stop')
     .option('--confirm <name>', 'consent, by the name that the plan shows')
@@ -23,6 +27,7 @@ export function addRestoreCommands(program: Command, act: Act): void {
       examples(
         'lastgood restore shop latest --database shop --to-new shop_copy',
         'lastgood restore shop --at 2026-11-23T03:00:00Z --database shop --to-new shop_copy',
+        'lastgood restore shop --at 2026-11-23T14:03:20-03:00 --to-folder drill',
         'lastgood restore shop latest --database shop --swap --plan-only',
         'lastgood restore shop latest --database shop --swap --confirm shop',
       ),
@@ -35,7 +40,7 @@ export function addRestoreCommands(program: Command, act: Act): void {
     .description('bring back what a swap restore set aside')
     .argument('<target>', TARGET)
     .argument('<job>', `${JOB_ID}: the restore`)
-    .option('--confirm <name>', 'consent, by the name of the database')
+    .option('--confirm <name>', 'consent, by the name that the restore printed')
     .action((target: string, job: string, options: { confirm?: string }) =>
       act((context) => jobs.undo(context, target, job, options)),
     );

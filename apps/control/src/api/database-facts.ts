@@ -1,3 +1,4 @@
+import { newestRecoveryPoint } from '@lastgood/core';
 import type { DatabaseFacts, RestoreMeasurement, RestoreTime } from '@lastgood/core/objectives';
 import { restoreTimeOf } from '@lastgood/core/objectives';
 import { type BackupSummary, LIMITS, type TargetInventory } from '@lastgood/protocol';
@@ -49,8 +50,8 @@ function factsOf(
     isRestoredCopy: copies.some(({ name }) => name === database),
     firstSeenMs,
     lastAttemptMs: lastBackupAt !== null && firstSeenMs !== null && lastBackupAt > firstSeenMs ? lastBackupAt : null,
-    recoveryPoint:
-      lastGood === null ? null : { atMs: instantOf(lastGood), from: 'backup', backupId: lastGood.backupId },
+    // The log of a server holds every database that is on it.
+    recoveryPoint: newestRecoveryPoint(lastGood, isOnServer === true ? inventory : {}),
     newestBackup: newest === null ? null : { backupId: newest.backupId, atMs: instantOf(newest), state: newest.state },
     firstBackupMs: firstGood === null ? null : instantOf(firstGood),
     restoreTime: restoreTimeOfDatabase(database, lastGood, records),

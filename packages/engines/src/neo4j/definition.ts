@@ -23,6 +23,7 @@ export const neo4j: EngineDefinition = {
       description: 'neo4j-admin dump of each database, with `system`; the server is frozen or stopped for a short time',
       online: false,
       roles: DUMP.roles,
+      selectsContents: true,
       optionsSchema: dumpOptionsSchema,
     },
   ],
