@@ -63,6 +63,12 @@ const failedOf = (attempts: readonly LastAttempt[]): TargetFacts['failedAttempts
     failingSince === null ? [] : [{ command, atMs: at, sinceMs: failingSince, cause }],
   );
 
+function restoreTestOf(tested: BackupSummary | null): TargetFacts['restoreTest'] {
+  const verified = tested?.verified ?? null;
+  if (tested === null || verified === null || verified.level < RESTORE_TEST_LEVEL) return null;
+  return { atMs: instant(verified.at), level: verified.level, backupId: tested.backupId };
+}
+
 /** How far the stored log was behind when it was reported. A gap counts until a later backup has opened a window behind it. */
 function streamFactsOf({ inventory, seenAt }: TargetRecord): TargetAlertFacts['stream'] {
   const { stream } = inventory;
@@ -142,10 +148,7 @@ export async function readFacts(
       failedAttempts: failedOf(attempts),
       firstBackupDueMs: await catalog.occurrences.firstStart(agentId, target, 'backup'),
       streamState: streamStateOf(record.inventory),
-      restoreTest:
-        tested?.verified == null || tested.verified.level < RESTORE_TEST_LEVEL
-          ? null
-          : { atMs: instant(tested.verified.at), level: tested.verified.level, backupId: tested.backupId },
+      restoreTest: restoreTestOf(tested),
     },
     alerts: {
       newestGoodBackupMs: newestGood === null ? null : instant(newestGood.finishedAt),
