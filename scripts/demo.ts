@@ -17,8 +17,11 @@ import {
   startProcess,
   waitFor,
 } from '@lastgood/testkit';
+import { runGraphJob, startGraphDemo } from './demo-graph.ts';
 
-const { values: options } = parseArgs({ options: { once: { type: 'boolean', default: false } } });
+const { values: options } = parseArgs({
+  options: { once: { type: 'boolean', default: false }, neo4j: { type: 'boolean', default: false } },
+});
 const started = performance.now();
 const stopping = new AbortController();
 // SIGHUP: the terminal was closed.
@@ -47,7 +50,12 @@ async function run<C extends JobSpec['command']>(
   return ended.result as Extract<JobResult, { command: C }>;
 }
 
-async function writeAgentFile(folder: string, url: string, connection: object): Promise<string> {
+async function writeAgentFile(
+  folder: string,
+  url: string,
+  connection: object,
+  others: Readonly<Record<string, object>>,
+): Promise<string> {
   const file = join(folder, 'agent.yaml');
   const config = {
     control: { url },
@@ -66,6 +74,7 @@ async function writeAgentFile(folder: string, url: string, connection: object): 
         stream: { switchSeconds: 2 },
         allow: { restore: ['new', 'swap', 'folder'], rotate: true },
       },
+      ...others,
     },
   };
   // JSON is valid YAML and needs no quoting rules.
@@ -194,6 +203,8 @@ try {
   print('starting a throw-away PostgreSQL with sample data');
   const server = cleanup.use(await startPrimary());
   await seedShop(server, 'shop', { rows: 20_000 });
+  if (options.neo4j) print('starting a throw-away Neo4j with sample data');
+  const graph = options.neo4j ? cleanup.use(await startGraphDemo()) : null;
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   print(`starting the control plane on ${url} and an agent as separate processes`);
@@ -214,7 +225,7 @@ try {
   // The owner of a restore folder runs the restored server.
   const { uid, gid } = await stat(server.dataDir);
   await chown(join(folder, 'restores'), uid, gid);
-  const config = await writeAgentFile(folder, url, server.connection);
+  const config = await writeAgentFile(folder, url, server.connection, graph === null ? {} : { graph: graph.target });
   const { token } = await client.createEnrollToken.mutate({
     environment: 'demo',
     host: 'localhost',
@@ -234,6 +245,7 @@ try {
   );
   await runMainJob(client, server);
   await runPointInTime(client, server, folder);
+  if (graph !== null) await runGraphJob(graph, (spec) => run(client, spec), print, seconds);
   if (!options.once) {
     console.log(
       `\nThe demo keeps running. In another terminal:\n  export PATH="${join(root, 'bin')}:$PATH" LASTGOOD_URL=${url} LASTGOOD_TOKEN_FILE=${tokenFile}\n  lastgood status\nCtrl-C removes everything.`,

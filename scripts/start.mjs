@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ensureInstalled } from './ensure-installed.mjs';
+import { ensureNeo4j } from './neo4j-programs.mjs';
 import { hasPostgres, installCommand } from './postgres-programs.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -12,6 +13,7 @@ if (!hasPostgres()) {
   process.exit(69);
 }
 ensureInstalled(root);
+if (process.argv.includes('--neo4j')) ensureNeo4j();
 const child = spawn(
   process.execPath,
   [join(root, 'scripts/with-node.mjs'), 'node', join(root, 'scripts/demo.ts'), ...process.argv.slice(2)],

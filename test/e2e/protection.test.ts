@@ -16,7 +16,12 @@ beforeAll(async () => {
   await server.query('postgres', 'create database tmp_import');
   const folder = cleanup.use(await temporaryFolder());
   const allow = { restore: ['new', 'swap'], rotate: true, dropSetAside: true };
-  fleet = cleanup.use(await Fleet.start(folder.path, server.connection, { allow, exclude: ['tmp_*'] }));
+  fleet = cleanup.use(
+    await Fleet.start(folder.path, server.connection, {
+      allow,
+      settings: { exclude: ['tmp_*'] },
+    }),
+  );
   lastgood = commandLine(fleet);
 });
 afterAll(() => cleanup.disposeAsync());

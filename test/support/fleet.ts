@@ -25,8 +25,6 @@ export interface FleetOptions {
   readonly allow?: object;
   /** Settings of every target, such as another engine and its service. */
   readonly settings?: Readonly<Record<string, unknown>>;
-  /** Databases that are not backed up. */
-  readonly exclude?: readonly string[];
   /** The restore folders of the agent file, by name. */
   readonly restoreFolders?: Readonly<Record<string, string>>;
   /** Connections of more targets, by name. */
@@ -77,7 +75,6 @@ export class Fleet implements AsyncDisposable {
             labels: {},
             repository: 'local',
             connection: each,
-            exclude: options.exclude ?? [],
             allow: options.allow ?? { restore: ['new', 'swap', 'in-place'], rotate: true },
             ...options.settings,
           },

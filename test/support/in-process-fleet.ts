@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Agent, type AgentOptions, enroll, readAgentConfig, startAgent } from '@lastgood/agent';
-import { type Control, startControl } from '@lastgood/control';
+import { type Control, type ControlOptions, startControl } from '@lastgood/control';
 import { systemClock } from '@lastgood/host';
 import type { AgentJob, JobSpec, JobView } from '@lastgood/protocol';
 import { type AdminClient, adminClient, temporaryFolder, waitFor } from '@lastgood/testkit';
@@ -16,23 +16,35 @@ export class InProcessFleet implements AsyncDisposable {
   readonly folder: string;
   readonly admin: AdminClient;
   readonly #cleanup: AsyncDisposableStack;
+  readonly #options: Partial<ControlOptions>;
   #control: Control;
   #agent: Agent | undefined;
 
-  private constructor(folder: string, control: Control, admin: AdminClient, cleanup: AsyncDisposableStack) {
+  private constructor(
+    folder: string,
+    control: Control,
+    admin: AdminClient,
+    cleanup: AsyncDisposableStack,
+    options: Partial<ControlOptions>,
+  ) {
     this.folder = folder;
+    this.#options = options;
     this.#control = control;
     this.admin = admin;
     this.#cleanup = cleanup;
   }
 
   /** Starts the control plane and enrolls the host; `file` changes the agent file before it is written. */
-  static async open(file: (config: AgentFile) => void = () => undefined): Promise<InProcessFleet> {
+  static async open(
+    file: (config: AgentFile) => void = () => undefined,
+    options: Partial<ControlOptions> = {},
+  ): Promise<InProcessFleet> {
     await using cleanup = new AsyncDisposableStack();
     const { path: folder } = cleanup.use(await temporaryFolder());
-    const control = await startControl({ dataDir: join(folder, 'control'), clock: systemClock, log: silent as never });
+    const defaults = { clock: systemClock, log: silent as never };
+    const control = await startControl({ ...defaults, ...options, dataDir: join(folder, 'control') });
     const admin = await adminClient(control.url, control.adminTokenFile);
-    const both = new InProcessFleet(folder, control, admin, cleanup.move());
+    const both = new InProcessFleet(folder, control, admin, cleanup.move(), options);
     both.#cleanup.defer(() => both.stopControl());
     await both.write((config) => {
       file(config);
@@ -53,7 +65,8 @@ export class InProcessFleet implements AsyncDisposable {
   async startControl(): Promise<void> {
     const port = Number(new URL(this.#control.url).port);
     const dataDir = join(this.folder, 'control');
-    this.#control = await startControl({ dataDir, port, clock: systemClock, log: silent as never });
+    const defaults = { clock: systemClock, log: silent as never };
+    this.#control = await startControl({ ...defaults, ...this.#options, dataDir, port });
   }
 
   /** The first attempt of a job in the journal of the agent, read from the file. */

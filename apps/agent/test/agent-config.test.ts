@@ -42,6 +42,7 @@ test('a short file is enough, and what it leaves out is cautious', async () => {
     minimumKept: 1,
     maxRemovedPerRun: 50,
     minimumAgeHours: 0,
+    dropSetAside: false,
   });
   expect(repositories['local']?.graceHours).toBe(24);
 });
@@ -67,7 +68,7 @@ test('reports every problem at once, with file, line, column and path', async ()
 test('names the known engines when a target has an unknown one', async () => {
   const { code, lines } = await answerTo(VALID.replace('engine: postgres', 'engine: oracle'));
   expect(code).toBe('CONFIG_INVALID');
-  expect(lines).toEqual(['agent.yaml:9:13 targets.shop.engine unknown engine; use one of: postgres']);
+  expect(lines).toEqual(['agent.yaml:9:13 targets.shop.engine unknown engine; use one of: postgres, redis, neo4j']);
 });
 
 test.for([

@@ -3,6 +3,7 @@ import { commandContext, type GlobalOptions } from './command-context.ts';
 import { completionScript } from './completion.ts';
 import { addDaemonCommands } from './program/daemon-commands.ts';
 import { addDailyCommands } from './program/daily-commands.ts';
+import { addFleetCommands } from './program/fleet-commands.ts';
 import type { Act } from './program/help.ts';
 import { addNounCommands } from './program/noun-commands.ts';
 import { addRestoreCommands } from './program/restore-commands.ts';
@@ -27,6 +28,7 @@ export function buildProgram(signal: AbortSignal, finish: (status: number) => vo
   addDailyCommands(program, act);
   addRestoreCommands(program, act);
   addNounCommands(program, act);
+  addFleetCommands(program, act);
   addTokenCommands(program, act);
   addDaemonCommands(program, finish);
   program

@@ -70,12 +70,7 @@ test('a restore sends the plan first, then the restore with the hash of that pla
     0,
     [
       { command: 'plan', target: 'shop', request },
-      {
-        command: 'restore',
-        target: 'shop',
-        request,
-        planHash: 'f'.repeat(64),
-      },
+      { command: 'restore', target: 'shop', request, planHash: 'f'.repeat(64) },
     ],
   ]);
   expect(new Set(served.created.map(({ idempotencyKey }) => idempotencyKey)).size).toBe(2);
@@ -401,5 +396,5 @@ test('the completion is a script that bash runs, and knows commands, verbs and o
       .split('\n');
   expect(complete('ba')).toEqual(['backup', 'backups']);
   expect(complete('jobs', 'w')).toEqual(['watch']);
-  expect(complete('restore', '--to')).toEqual(['--to-new']);
+  expect(complete('restore', '--to')).toEqual(['--to-new', '--to-folder']);
 });

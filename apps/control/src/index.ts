@@ -1,1 +1,2 @@
 export { type Control, type ControlOptions, startControl } from './control.ts';
+export { type NotifyConfig, notifyConfigSchema } from './notify/notify-config.ts';

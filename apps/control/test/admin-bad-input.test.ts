@@ -200,8 +200,8 @@ test('an idempotency key makes one job, however often and however fast it is sen
   expect(new Set(answers.map(idOf)).size).toBe(1);
   const before = digestOf(bench.catalogFile);
   for (const other of [
-    { ...input, spec: { ...backup, digests: true } },
-    { ...input, spec: { ...backup, databases: null } },
+    { ...input, spec: { ...backup, options: { digests: true } } },
+    { ...input, spec: { ...backup, contents: ['other'] } },
     { ...input, target: 'other', spec: { ...backup, target: 'other' } },
     { ...input, spec: { command: 'undo', target: 'shop', restoreJobId: id } },
   ]) {

@@ -145,9 +145,17 @@ test.for<[string, Partial<TargetInventory>]>([
 test('the catalog keeps the time of the newest restore of each database, and of the newest restore test of each backup', async () => {
   const { backupId } = summary(1, ['shop'], passed(6));
   const verify = { command: 'verify', backupId, level: 6, reached: 6, passed: true, findings: [], at: AT };
-  const restore = { command: 'restore', backupId, into: 'x', setAsideAs: null, warnings: [], tables: 1, rows: 1 };
+  const restore = {
+    command: 'restore',
+    backupId,
+    recoveryPoint: AT,
+    into: 'x',
+    setAsideAs: null,
+    warnings: [],
+    counts: [],
+  };
   const restored = (endedAt: number, database: string, durationMs: number, target?: string): ControlJob =>
-    endedJob(endedAt, { ...restore, database, durationMs }, target);
+    endedJob(endedAt, { ...restore, scope: { kind: 'database', database }, durationMs }, target);
   expect(await restoreTimesOf([])).toEqual([]);
   expect(await restoreTimesOf([endedJob(1, { ...verify, durationMs: 10 })])).toEqual([
     { database: null, backupId, durationMs: 10, endedAt: 1 },

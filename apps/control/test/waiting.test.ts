@@ -10,8 +10,10 @@ test('db-D7: a job that has not started names the jobs of its host that it waits
   await using control = await ControlHarness.start();
   const agent = await AgentSocket.connect(control, await control.enroll());
   await agent.announce('m1', 'm2', 'main');
-  const order = async (spec: JobSpec): Promise<string> =>
-    (await control.admin().createJob.mutate({ target: spec.target, spec, idempotencyKey: randomUUID() })).jobId;
+  const order = async (spec: JobSpec): Promise<string> => {
+    control.clock.advance(1);
+    return (await control.admin().createJob.mutate({ target: spec.target, spec, idempotencyKey: randomUUID() })).jobId;
+  };
   const start = async (jobId: string): Promise<void> => {
     await until('the command', () => agent.commands.find((command) => 'jobId' in command && command.jobId === jobId));
     const events = ['accepted', 'running'].map((type, index) => ({

@@ -32,6 +32,8 @@ export interface BackupMethod {
   readonly online: boolean;
   /** The roles of the objects in such a backup. */
   readonly roles: readonly string[];
+  /** Whether a backup can contain some of the server's contents only. */
+  readonly selectsContents: boolean;
   /** The options that a job may give; an unknown one is refused. */
   readonly optionsSchema: z.ZodType;
 }

@@ -1,8 +1,10 @@
+import { formatFinding } from '@lastgood/protocol';
 import { describe, expect, test } from 'vitest';
 import {
   assessWays,
   type BackupWay,
   parseManagedName,
+  planFindingOf,
   planRestore,
   type RestoreSource,
   type RestoreTarget,
@@ -48,6 +50,21 @@ describe('a restore plan', () => {
       expectedPreparationSeconds: 2157,
       findings: [{ code: 'keeps-users', severity: 'notice', params: {} }],
     });
+  });
+
+  test('has a finding of the catalog for everything that it finds', () => {
+    const bad = { serverVersion: '5.26.9', freeBytes: 0, canControlService: false, maxPauseSeconds: 1, plugins: [] };
+    const other = { ...target, ...bad, defaultDatabase: 'other' };
+    const databases = [{ ...database, storeFormat: 'block-block-1.1' }, system];
+    const wanted = ['neo4j', 'system', 'nosuch'];
+    const found = [
+      planRestore({ ...source, databases }, other, wanted),
+      planRestore({ ...source, serverVersion: 'dev' }, target, ['neo4j']),
+      planRestore(source, { ...target, serverVersion: '5.1.0' }, ['neo4j']),
+    ].flatMap(({ findings }) => findings.map(planFindingOf));
+    const texts = found.map((each) => formatFinding(each.kind === 'refusal' ? each.refusal : each.warning));
+    expect(texts).toHaveLength(14);
+    for (const text of texts) expect(text).not.toMatch(/\?|undefined|NaN/);
   });
 
   test.each<[string, string[], Partial<RestoreTarget>, Partial<RestoreSource>, string[]?]>([

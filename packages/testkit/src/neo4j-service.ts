@@ -13,9 +13,9 @@ const SCRIPT_MS = 120_000;
 /** The commands of a service, as an agent file names them. */
 export interface ServiceCommands {
   readonly kind: 'command';
-  readonly start: readonly string[];
-  readonly stop: readonly string[];
-  readonly status: readonly string[];
+  readonly start: string[];
+  readonly stop: string[];
+  readonly status: string[];
 }
 /** A Neo4j that an agent may stop and start: it is not a child of the test. */
 export interface Neo4jService extends AsyncDisposable {

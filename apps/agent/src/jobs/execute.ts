@@ -1,5 +1,5 @@
 import {
-  type BackupRequest,
+  type BackupMethod,
   type Clock,
   candidatesOf,
   type EngineContext,
@@ -52,11 +52,8 @@ type Spec<C extends JobSpec['command']> = Extract<JobSpec, { command: C }>;
 
 const iso = (clock: Clock): string => new Date(clock.now()).toISOString();
 
-/** The method and options of a backup job as the engine defines them. Throws BAD_INPUT for others. */
-function backupRequestOf(
-  { method, contents, options }: Spec<'backup'>,
-  { name, methods }: EngineDefinition,
-): BackupRequest {
+/** The method of a backup job, with its options checked. Throws BAD_INPUT for others than the engine defines. */
+function backupMethodOf({ method, options }: Spec<'backup'>, { name, methods }: EngineDefinition): BackupMethod {
   const chosen = method === null ? methods[0] : methods.find((each) => each.name === method);
   if (chosen === undefined)
     throw new Failure('BAD_INPUT', `${name} has no backup method "${method}"`, {
@@ -65,11 +62,12 @@ function backupRequestOf(
   const parsed = chosen.optionsSchema.safeParse(options);
   if (!parsed.success)
     throw new Failure('BAD_INPUT', `options of the method "${chosen.name}": ${z.prettifyError(parsed.error)}`);
-  return { method: chosen.name, contents, options };
+  return chosen;
 }
 
-/** What a backup of everything contains where the agent file excludes something of it; null where it does not. */
-function includedOf(all: readonly string[], { name, config }: Target): string[] | null {
+/** What a backup of everything contains where the agent file excludes something of it; null where it does not, or no method could. */
+function includedOf(all: readonly string[], method: BackupMethod, { name, config }: Target): string[] | null {
+  if (!method.selectsContents) return null;
   const included = all.filter((content) => !matchesPattern(content, config.exclude));
   if (included.length === all.length) return null;
   if (included.length === 0)
@@ -81,10 +79,10 @@ function includedOf(all: readonly string[], { name, config }: Target): string[] 
 
 async function backup(spec: Spec<'backup'>, { target, jobId, attempt, context }: Execution): Promise<JobResult> {
   const started = context.clock.monotonic();
-  const request = backupRequestOf(spec, engineNamed(target.engine.name));
+  const method = backupMethodOf(spec, engineNamed(target.engine.name));
   const repository = await target.repository();
   const server = await target.engine.identify(context);
-  const contents = spec.contents ?? includedOf(server.contents, target);
+  const contents = spec.contents ?? includedOf(server.contents, method, target);
   const { backups } = await repository.list(target.ref);
   const expected = expectedBytes(backups, contents ?? server.contents);
   const free = await repository.freeBytes();
@@ -109,7 +107,7 @@ async function backup(spec: Spec<'backup'>, { target, jobId, attempt, context }:
   );
   let published: { manifestSha256: string; manifest: { backupId: string } };
   try {
-    const facts = await target.engine.backup({ ...request, contents }, writer, context);
+    const facts = await target.engine.backup({ method: method.name, contents, options: spec.options }, writer, context);
     faultPoint('engine-done');
     context.signal.throwIfAborted();
     published = await writer.publish(facts, iso(context.clock));

@@ -96,7 +96,7 @@ export async function backup(context: CommandContext, selector: string, options:
   const suspect = result.backup.state === 'suspect';
   const clear = `lastgood verify ${shellWord(fullName(target))} ${shortId(result.backup.backupId)} --level 4`;
   const told = [
-    '  suspect     its size is far from those before it, so it replaces none of them: look at the database;',
+    '  suspect     its size is far from those before it, so it replaces none of them: look at the server;',
     `              if it is right, restore-test the backup:  ${clear}`,
   ];
   context.output.answer({ job: jobDocument(job) }, () => [...resultLines(result), ...(suspect ? told : [])]);
@@ -279,7 +279,7 @@ export async function restore(
       context,
       options.confirm,
       plan.confirm,
-      `This ${into.way === 'swap' ? 'ends the sessions of, replaces (and keeps aside)' : 'OVERWRITES'} "${safeText(plan.into)}" on ${fullName(target)}`,
+      `This ${into.way === 'swap' ? 'disconnects the clients of, replaces (and keeps aside)' : 'OVERWRITES'} "${safeText(plan.into)}" on ${fullName(target)}`,
     );
   const { job, result } = await runJob(
     context,
@@ -312,7 +312,7 @@ export async function undo(
     context,
     options.confirm,
     into,
-    `This ends the sessions of "${safeText(into)}" on ${fullName(target)} and brings back what it was before the restore of ${instant(restored.createdAt)}; what is there now, with all that was written since, is kept aside`,
+    `This disconnects the clients of "${safeText(into)}" on ${fullName(target)} and brings back what it was before the restore of ${instant(restored.createdAt)}; what is there now, with all that was written since, is kept aside`,
   );
   const { job, result } = await runJob(context, fullName(target), {
     command: 'undo',

@@ -35,7 +35,7 @@ function addBackup(program: Command, act: Act): void {
       'only this database; may be repeated (default: all)',
       (name: string, before: string[] = []) => [...before, name],
     )
-    .option('--digests', 'also store a digest of every table, which verification level 6 needs')
+    .option('--digests', 'also store digests of the data, which verification level 6 needs')
     .option('--detach', 'do not wait for its end')
     .addHelpText(
       'after',

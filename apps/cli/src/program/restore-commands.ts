@@ -7,18 +7,18 @@ export function addRestoreCommands(program: Command, act: Act): void {
   withTimes(
     program
       .command('restore')
-      .description('restore a database or a whole server; shows the plan first')
+      .description('restore a database, or a whole server; shows the plan first')
       .argument('<target>', TARGET)
       .argument('[backup]', BACKUP),
   )
     .option('--at <instant>', AT)
-    .option('--database <name>', 'which database of the backup (default: the only one)')
+    .option('--database <name>', 'which database of the backup (default: the only one, or the whole server)')
     .option('--to-new <name>', 'into a new database; nothing that exists is touched')
     .option(
       '--to-folder <name>',
       'the whole server into a restore folder of the agent file, at any instant of a recovery window',
     )
-    .option('--swap', 'beside the old one, checked, then swapped in; the old one is set aside for undo')
+    .option('--swap', 'checked, then swapped in; the old data is set aside for undo')
     .option('--in-place', 'over the old one, in one transaction; cannot be undone')
     .option('--plan-only', 'show what would happen, and stop')
     .option('--confirm <name>', 'consent, by the name that the plan shows')
@@ -40,7 +40,7 @@ export function addRestoreCommands(program: Command, act: Act): void {
     .description('bring back what a swap restore set aside')
     .argument('<target>', TARGET)
     .argument('<job>', `${JOB_ID}: the restore`)
-    .option('--confirm <name>', 'consent, by the name of the database')
+    .option('--confirm <name>', 'consent, by the name that the restore printed')
     .action((target: string, job: string, options: { confirm?: string }) =>
       act((context) => jobs.undo(context, target, job, options)),
     );

@@ -7,6 +7,7 @@ import type { AgentRecord } from '../catalog/agents.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { TargetRecord } from '../catalog/inventory.ts';
 import type { LastAttempt } from '../catalog/jobs.ts';
+import type { OccurrenceRecord } from '../catalog/occurrences.ts';
 import type { LedgerStore } from '../dispatch/ledger-store.ts';
 import { matchTargetOf } from './fleet-targets.ts';
 
@@ -63,12 +64,6 @@ const failedOf = (attempts: readonly LastAttempt[]): TargetFacts['failedAttempts
     failingSince === null ? [] : [{ command, atMs: at, sinceMs: failingSince, cause }],
   );
 
-function restoreTestOf(tested: BackupSummary | null): TargetFacts['restoreTest'] {
-  const verified = tested?.verified ?? null;
-  if (tested === null || verified === null || verified.level < RESTORE_TEST_LEVEL) return null;
-  return { atMs: instant(verified.at), level: verified.level, backupId: tested.backupId };
-}
-
 /** How far the stored log was behind when it was reported. A gap counts until a later backup has opened a window behind it. */
 function streamFactsOf({ inventory, seenAt }: TargetRecord): TargetAlertFacts['stream'] {
   const { stream } = inventory;
@@ -97,6 +92,76 @@ async function measurementsOf(
   return measured;
 }
 
+/** What the catalog has about one target. */
+interface Records {
+  readonly record: TargetRecord;
+  readonly match: MatchTarget;
+  readonly policy: EffectivePolicy | null;
+  /** The newest first. */
+  readonly backups: readonly BackupSummary[];
+  readonly newestGood: BackupSummary | null;
+  readonly newestTested: BackupSummary | null;
+  readonly oldestGood: BackupSummary | undefined;
+  readonly attempts: readonly LastAttempt[];
+  readonly lastBackup: CatalogFacts['lastBackup'];
+  readonly firstStart: number | null;
+  readonly runningSince: number | null;
+  readonly occurrences: readonly OccurrenceRecord[];
+}
+
+function objectivesFrom(records: Records): CatalogFacts['objectives'] {
+  const { record, match, policy, backups, newestGood, newestTested, oldestGood, attempts, lastBackup, firstStart } =
+    records;
+  const [newest] = backups;
+  const verdict = newestTested?.verified ?? null;
+  return {
+    ...{ environment: match.environment, host: match.host, target: match.target },
+    objectives: policy?.objectives ?? null,
+    maxAgeMs: null,
+    requireStream: policy?.requireStream ?? false,
+    isReported: true,
+    recoveryPoint: newestRecoveryPoint(newestGood, record.inventory),
+    newestBackup:
+      newest === undefined
+        ? null
+        : { backupId: newest.backupId, atMs: instant(newest.finishedAt), state: newest.state },
+    firstBackupMs: oldestGood === undefined ? null : instant(oldestGood.finishedAt),
+    lastAttemptMs: lastBackup?.atMs ?? null,
+    failedAttempts: failedOf(attempts),
+    firstBackupDueMs: firstStart,
+    streamState: streamStateOf(record.inventory),
+    restoreTest:
+      newestTested === null || verdict === null || verdict.level < RESTORE_TEST_LEVEL
+        ? null
+        : { atMs: instant(verdict.at), level: verdict.level, backupId: newestTested.backupId },
+  };
+}
+
+function alertsFrom({
+  record,
+  backups,
+  newestGood,
+  lastBackup,
+  runningSince,
+  occurrences,
+}: Records): CatalogFacts['alerts'] {
+  const verifications = backups.flatMap(({ backupId, verified }) =>
+    verified === null ? [] : [{ backupId, ...verified }],
+  );
+  const last = newestBy(verifications, ({ at }) => instant(at));
+  return {
+    newestGoodBackupMs: newestGood === null ? null : instant(newestGood.finishedAt),
+    sizes: sizesOf(backups),
+    lastBackupDurationMs: newestGood === null ? null : instant(newestGood.finishedAt) - instant(newestGood.startedAt),
+    runningSinceMs: runningSince,
+    lastAttempt: lastBackup,
+    latestOccurrences: occurrences.map(({ name, dueAt, state }) => ({ schedule: name, dueMs: dueAt, state })),
+    stream: streamFactsOf(record),
+    lastVerification: last === undefined ? null : { passed: last.passed, backupId: last.backupId, level: last.level },
+    lastTested: null,
+  };
+}
+
 /** Reads what the state of a target and its alerts follow from. */
 export async function readFacts(
   { catalog, ledgers }: { readonly catalog: Catalog; readonly ledgers: LedgerStore },
@@ -107,63 +172,29 @@ export async function readFacts(
 ): Promise<CatalogFacts> {
   const { agentId } = agent;
   const match = matchTargetOf(agent, record);
-  const { environment, host, target } = match;
-  const policy = effectivePolicy(file, match);
-  const newestFirst = (await catalog.backups.list({ agentId, target }, RECENT)).map(({ summary }) => summary);
-  const [newest] = newestFirst;
+  const { target } = match;
+  const backups = (await catalog.backups.list({ agentId, target }, RECENT)).map(({ summary }) => summary);
   const good = (await catalog.backups.newestGood({ agentId, target }))[0];
   const newestGood = good?.lastGood ?? null;
-  const tested = good?.lastTested ?? null;
-  const oldest = await catalog.backups.oldestGood(agentId, target);
   const attempts = await catalog.jobs.lastAttempts(agentId, target, WATCHED);
-  const lastAttempt = lastBackupOf(attempts, newest);
-  const verified = newestBy(
-    newestFirst.filter((backup) => backup.verified !== null),
-    ({ verified: verdict }) => instant(verdict?.at ?? ''),
-  );
   const running = [...ledgers.ledger(agentId).jobs.values()].find(
     ({ spec, state }) => spec.command === 'backup' && spec.target === target && state === 'running',
   );
-  const latest = (await catalog.occurrences.latest(agentId, nowMs)).filter((each) => each.target === target);
+  const records: Records = {
+    ...{ record, match, backups, newestGood, attempts },
+    policy: effectivePolicy(file, match),
+    newestTested: good?.lastTested ?? null,
+    oldestGood: await catalog.backups.oldestGood(agentId, target),
+    lastBackup: lastBackupOf(attempts, backups[0]),
+    firstStart: await catalog.occurrences.firstStart(agentId, target, 'backup'),
+    runningSince: running?.startedAt ?? null,
+    occurrences: (await catalog.occurrences.latest(agentId, nowMs)).filter((each) => each.target === target),
+  };
   return {
-    agentId,
-    match,
-    policy,
-    newestGood,
-    lastBackup: lastAttempt,
+    ...{ agentId, match, newestGood, policy: records.policy, lastBackup: records.lastBackup },
     measurements: await measurementsOf(catalog, agent, record.inventory, newestGood),
-    objectives: {
-      ...{ environment, host, target },
-      objectives: policy?.objectives ?? null,
-      maxAgeMs: null,
-      requireStream: policy?.requireStream ?? false,
-      isReported: true,
-      recoveryPoint: newestRecoveryPoint(newestGood, record.inventory),
-      newestBackup:
-        newest === undefined
-          ? null
-          : { backupId: newest.backupId, atMs: instant(newest.finishedAt), state: newest.state },
-      firstBackupMs: oldest === undefined ? null : instant(oldest.finishedAt),
-      lastAttemptMs: lastAttempt?.atMs ?? null,
-      failedAttempts: failedOf(attempts),
-      firstBackupDueMs: await catalog.occurrences.firstStart(agentId, target, 'backup'),
-      streamState: streamStateOf(record.inventory),
-      restoreTest: restoreTestOf(tested),
-    },
-    alerts: {
-      newestGoodBackupMs: newestGood === null ? null : instant(newestGood.finishedAt),
-      sizes: sizesOf(newestFirst),
-      lastBackupDurationMs: newestGood === null ? null : instant(newestGood.finishedAt) - instant(newestGood.startedAt),
-      runningSinceMs: running?.startedAt ?? null,
-      lastAttempt,
-      latestOccurrences: latest.map(({ name, dueAt, state }) => ({ schedule: name, dueMs: dueAt, state })),
-      stream: streamFactsOf(record),
-      lastVerification:
-        verified?.verified == null
-          ? null
-          : { passed: verified.verified.passed, backupId: verified.backupId, level: verified.verified.level },
-      lastTested: null,
-    },
+    objectives: objectivesFrom(records),
+    alerts: alertsFrom(records),
   };
 }
 

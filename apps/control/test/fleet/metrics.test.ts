@@ -75,6 +75,6 @@ test('status has the objectives of each target as data', async () => {
   await untilTicked(bench);
   expect((await bench.admin().status.query({}))[0]?.objectives).toMatchObject({
     ...{ state: 'missed', rpoMs: 26 * HOUR, rtoMs: 4 * HOUR, exposureMs: 27 * HOUR, restoreTest: null },
-    reasons: [{ code: 'rpo_missed' }],
+    reasons: [{ code: 'rpo_missed' }, { code: 'never_restore_tested' }],
   });
 });

@@ -7,6 +7,7 @@ import { neo4jConnectionSchema } from './connection-schema.ts';
 import { makePlan } from './make-plan.ts';
 import { identify, probe } from './probe.ts';
 import { restore } from './restore.ts';
+import { dropSetAside } from './set-aside.ts';
 import { sweep } from './sweep.ts';
 import { neo4jTargetOf } from './target.ts';
 import { undo } from './undo.ts';
@@ -22,6 +23,7 @@ export const neo4j: EngineDefinition = {
       description: 'neo4j-admin dump of each database, with `system`; the server is frozen or stopped for a short time',
       online: false,
       roles: DUMP.roles,
+      selectsContents: true,
       optionsSchema: dumpOptionsSchema,
     },
   ],
@@ -54,6 +56,7 @@ export function createNeo4jEngine(
     plan: async (request, source, context) => (await makePlan(target, request, source, context)).summary,
     restore: (order, source, context) => restore(target, order, source, context),
     undo: (restoreJobId, context) => undo(target, restoreJobId, context),
+    dropSetAside: (name, context) => dropSetAside(target, name, context),
     compensationOf: (kind) => compensationOf(target, kind),
     sweep: (context, runningJobs) => sweep(target, context, runningJobs),
   };

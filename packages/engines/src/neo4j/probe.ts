@@ -2,9 +2,8 @@ import { type Engine, type EngineContext, Failure, type Identified } from '@last
 import { type Finding, findingOfError, makeFinding } from '@lastgood/protocol';
 import { BoltSession, boltTargetOf } from './bolt-session.ts';
 import { findRuntime } from './install-paths.ts';
-import { listManagedStores } from './restore-files.ts';
-import { parseManagedName } from './restore-names.ts';
 import { type DatabaseFacts, readServerFacts, type ServerFacts } from './server-facts.ts';
+import { listSetAside, setAsideFinding } from './set-aside.ts';
 import { measureStore } from './store-copy.ts';
 import { systemIdOf } from './system-id.ts';
 import { type Neo4jTarget, storeContextOf } from './target.ts';
@@ -30,16 +29,19 @@ export async function probe(target: Neo4jTarget, { signal }: EngineContext): Pro
     const databases: { name: string; sizeBytes: number }[] = [];
     for (const { name } of facts.databases)
       databases.push({ name, sizeBytes: (await measureStore(target.paths.store, name)).bytes });
+    const setAside = await listSetAside(target);
     return {
       state: 'ok',
       version: facts.version,
       systemId: systemIdOf(facts),
       sizeBytes: databases.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
       databases,
+      setAside,
       findings: [
         ...(target.service === null ? [makeFinding('SERVICE_NOT_NAMED', null)] : []),
         ...facts.databases.filter(({ status }) => status !== 'online').map(reportOffline),
         ...(await hostFindings(target, signal)),
+        ...setAside.map(setAsideFinding),
       ],
     };
   } catch (error) {
@@ -58,19 +60,12 @@ export async function probe(target: Neo4jTarget, { signal }: EngineContext): Pro
 const reportOffline = ({ name, status }: DatabaseFacts): Finding =>
   makeFinding('DATABASE_OFFLINE', { kind: 'database', name }, { status });
 
-/** What the host lacks, and the databases that restores have set aside. */
+/** What the host lacks for the tools of Neo4j, or for reading the store. */
 async function hostFindings(target: Neo4jTarget, signal: AbortSignal): Promise<Finding[]> {
   try {
     await findRuntime(target.connection);
-    const { store } = await storeContextOf(target, signal);
-    const findings: Finding[] = [];
-    for (const name of await listManagedStores(store)) {
-      const kind = parseManagedName(name)?.kind;
-      if (kind !== 'old' && kind !== 'undone') continue;
-      const size = `${Math.ceil((await measureStore(store, name)).bytes / 1_000_000)} MB`;
-      findings.push(makeFinding('SET_ASIDE_DATABASE', { kind: 'database', name }, { size }));
-    }
-    return findings;
+    await storeContextOf(target, signal);
+    return [];
   } catch (error) {
     if (error instanceof Failure) return [findingOfError(error.wireError, null)];
     throw error;

@@ -74,6 +74,7 @@ async function loadAndCheck({ plan, admin, jobId, context }: RestoreRun, databas
   const { dump } = objectsOf(source, database);
   const names = restoreNamesOf(database, jobId);
   context.progress({ phase: 'restore', doneBytes: 0, totalBytes: dump.produced.size });
+  context.signal.throwIfAborted();
   const params = { jobId, database };
   await context.steps.run({ kind: 'load-store', params, compensation: { kind: REMOVE_STORES, params } }, () =>
     loadStaging(admin, names, source.open(dump, context.signal)).catch(refuseArchive),

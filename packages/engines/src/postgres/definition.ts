@@ -14,6 +14,7 @@ export const postgres: EngineDefinition = {
       description: 'pg_dump of each database, with the roles and tablespaces of the server',
       online: true,
       roles: LOGICAL.roles,
+      selectsContents: true,
       optionsSchema: logicalOptionsSchema,
     },
     {
@@ -22,6 +23,7 @@ export const postgres: EngineDefinition = {
         'the files of the whole server with the WAL that makes them consistent; with a stream, any instant after it',
       online: true,
       roles: PHYSICAL.roles,
+      selectsContents: false,
       optionsSchema: physicalOptionsSchema,
     },
   ],

@@ -14,6 +14,7 @@ export const redis: EngineDefinition = {
       description: 'an RDB snapshot of the whole server, with its configuration',
       online: true,
       roles: RDB.roles,
+      selectsContents: false,
       optionsSchema: rdbOptionsSchema,
     },
   ],

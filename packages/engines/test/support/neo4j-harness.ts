@@ -73,7 +73,7 @@ export class Neo4jHarness implements AsyncDisposable {
     const cleanup = new AsyncDisposableStack();
     const { path } = cleanup.use(await temporaryFolder());
     const repository = await createFolderRepository({ understood: [DUMP], path: join(path, 'repository') });
-    const control = service === null ? null : createServiceControl(resolveService(serviceOf(service), {}));
+    const control = service === null ? null : createServiceControl(resolveService(service.commands, {}));
     const engine = createNeo4jEngine({ ...server.connection, ...connection }, { target: ref.target, service: control });
     return new Neo4jHarness(engine, repository, path, cleanup);
   }
@@ -152,10 +152,3 @@ export class Neo4jHarness implements AsyncDisposable {
     await this.#cleanup.disposeAsync();
   }
 }
-
-const serviceOf = ({ commands }: Neo4jService) => ({
-  kind: commands.kind,
-  start: [...commands.start],
-  stop: [...commands.stop],
-  status: [...commands.status],
-});

@@ -2,37 +2,39 @@ import { randomBytes } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Failure } from '@lastgood/core';
+import { uuidv7 } from '@lastgood/host';
 import { describe, expect, test } from 'vitest';
 import { codeOf, type EngineHarness, onFullDisk, ref } from './engine-harness.ts';
 
-/** Overwrites the middle of a stored object. */
-async function damage({ folder }: EngineHarness, backupId: string, name: string): Promise<void> {
+/** Overwrites the middle of a stored object while `work` runs. */
+async function whileDamaged<T>(
+  { folder }: EngineHarness,
+  backupId: string,
+  name: string,
+  work: () => Promise<T>,
+): Promise<T> {
   const { environment, host, target } = ref;
   const path = join(folder, 'repository', environment, host, target, 'backups', backupId, name);
   const file = await open(path, 'r+');
   try {
     const { size } = await file.stat();
     const bytes = randomBytes(Math.min(16, Math.ceil(size / 2)));
-    await file.write(bytes, 0, bytes.length, Math.floor(size / 2) - Math.floor(bytes.length / 2));
+    const at = Math.floor(size / 2) - Math.floor(bytes.length / 2);
+    const original = Buffer.alloc(bytes.length);
+    await file.read(original, 0, bytes.length, at);
+    await file.write(bytes, 0, bytes.length, at);
+    try {
+      return await work();
+    } finally {
+      await file.write(original, 0, original.length, at);
+    }
   } finally {
     await file.close();
   }
 }
 
-export function testEngineFailures(harness: () => EngineHarness): void {
-  describe('what goes wrong', () => {
-    test('damage of any object of a backup is found', async () => {
-      await harness().subject.fill('good');
-      const { objects } = await harness().backup();
-      for (const { name } of objects) {
-        const { backupId } = await harness().backup();
-        await damage(harness(), backupId, name);
-        const { reached, findings } = await harness().verify(harness().subject.highest, backupId);
-        expect(findings.length, name).toBeGreaterThan(0);
-        expect(reached, name).toBeLessThan(harness().subject.highest);
-      }
-    });
-
+function testInterruptions(harness: () => EngineHarness): void {
+  describe('an interrupted job', () => {
     test('a backup that is canceled leaves nothing', async () => {
       const before = await harness().listed();
       const stop = new AbortController();
@@ -45,14 +47,14 @@ export function testEngineFailures(harness: () => EngineHarness): void {
 
     test('a restore that is canceled before it has changed anything keeps the old data', async () => {
       const { subject } = harness();
-      const { backupId } = await harness().backup();
+      const { backupId } = (await harness().sharedBackup()).manifest;
       await subject.fill('present');
       const present = await subject.served();
       for (const { request } of subject.restores) {
         const stop = new AbortController();
         const reason = new Failure('JOB_CANCELED', 'the job was canceled');
         const context = await harness().context({ signal: stop.signal, progress: () => stop.abort(reason) });
-        expect(await codeOf(harness().restore(request(backupId), 'canceled', context))).toBe('JOB_CANCELED');
+        expect(await codeOf(harness().restore(request(backupId), uuidv7(), context))).toBe('JOB_CANCELED');
         expect(await subject.served()).toBe(present);
       }
       expect(await subject.leftovers()).toEqual([]);
@@ -63,6 +65,23 @@ export function testEngineFailures(harness: () => EngineHarness): void {
       expect(await codeOf(harness().backup({}, harness().engine(), onFullDisk))).toBe('NO_SPACE');
       expect(await harness().listed()).toEqual(before);
       expect(await harness().subject.leftovers()).toEqual([]);
+    });
+  });
+}
+
+export function testEngineFailures(harness: () => EngineHarness): void {
+  testInterruptions(harness);
+  describe('what goes wrong', () => {
+    test('damage of any object of a backup is found', async () => {
+      const { backupId, objects } = (await harness().sharedBackup()).manifest;
+      const { highest } = harness().subject;
+      for (const { name } of objects) {
+        const { reached, findings } = await whileDamaged(harness(), backupId, name, () =>
+          harness().verify(highest, backupId),
+        );
+        expect(findings.length, name).toBeGreaterThan(0);
+        expect(reached, name).toBeLessThan(highest);
+      }
     });
 
     test('a wrong secret is refused, without the secret in the message', async () => {
@@ -86,8 +105,8 @@ export function testEngineFailures(harness: () => EngineHarness): void {
       } finally {
         await subject.start();
       }
-      const { backupId } = await harness().backup();
-      expect(await harness().listed()).toContain(backupId);
+      const engine = harness().engine();
+      expect(await codeOf(engine.identify(await harness().context()))).toBe('succeeded');
     });
   });
 }

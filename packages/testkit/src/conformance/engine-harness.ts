@@ -4,6 +4,7 @@ import { Writable } from 'node:stream';
 import {
   type ArtifactSink,
   type BackupFacts,
+  Bug,
   type Clock,
   type Engine,
   type EngineContext,
@@ -72,17 +73,19 @@ export type StepPoint = `${'begun' | 'effect'}:${number}`;
  * next start of the agent does, with an engine of its own.
  */
 export class StepJournal implements StepRunner {
+  readonly #takeBack: (compensation: Compensation) => Promise<void>;
   readonly #killAt: StepPoint | null;
-  readonly #open: Compensation[] = [];
+  readonly #open: (Compensation | null)[] = [];
   steps = 0;
 
-  constructor(killAt: StepPoint | null = null) {
+  constructor(takeBack: (compensation: Compensation) => Promise<void>, killAt: StepPoint | null = null) {
+    this.#takeBack = takeBack;
     this.#killAt = killAt;
   }
   async run<T>({ compensation }: Parameters<StepRunner['run']>[0], effect: () => Promise<T>): Promise<T> {
     const step = this.steps;
     this.steps += 1;
-    if (compensation !== null) this.#open.push(compensation);
+    this.#open.push(compensation);
     if (this.#killAt === `begun:${step}`) throw new Killed();
     const value = await effect();
     if (this.#killAt === `effect:${step}`) throw new Killed();
@@ -95,23 +98,39 @@ export class StepJournal implements StepRunner {
   ): Promise<T> {
     const before = this.#open.length;
     await this.run(step, effect);
-    const value = await work();
-    const [own] = this.#open.splice(before, 1);
-    if (own !== undefined) this.#ended.push(own);
-    return value;
-  }
-  /** Steps that ended with their work, still to be taken back. */
-  readonly #ended: Compensation[] = [];
-
-  /** Takes back what is open, the newest first, and each twice: handlers are idempotent. */
-  async recover(engine: Engine, context: EngineContext): Promise<void> {
-    for (const { kind, params } of [...this.#open.splice(0), ...this.#ended.splice(0)].toReversed()) {
-      const takeBack = engine.compensationOf(kind);
-      if (takeBack === null) throw new Error(`the engine has no compensation "${kind}"`);
-      await takeBack(params, context);
-      await takeBack(params, context);
+    try {
+      const value = await work();
+      this.#open.splice(before, 1);
+      await this.#takeBack(step.compensation);
+      return value;
+    } catch (error) {
+      await this.fail(error, before);
+      throw error;
     }
   }
+  /** Takes back what is open from a step on, because the job has failed; a killed process does nothing. */
+  async fail(error: unknown, from = 0): Promise<void> {
+    if (error instanceof Killed) return;
+    for (const compensation of this.#open.splice(from).toReversed())
+      if (compensation !== null) await this.#takeBack(compensation);
+  }
+  /** Takes back what a killed process has left open, the newest first, and each twice: handlers are idempotent. */
+  async recover(): Promise<void> {
+    for (const compensation of this.#open.splice(0).toReversed()) {
+      if (compensation === null) continue;
+      await this.#takeBack(compensation);
+      await this.#takeBack(compensation);
+    }
+  }
+}
+
+/** A backup that several tests use, and what clients read when it was taken. */
+export interface SharedBackup {
+  readonly manifest: Manifest;
+  readonly served: string;
+  /** Wall times (ms since the epoch) before and after it. */
+  readonly from: number;
+  readonly until: number;
 }
 
 /** One engine over one server and one repository, as the agent drives them. */
@@ -154,8 +173,37 @@ export class EngineHarness implements AsyncDisposable {
     const workDir = join(this.folder, uuidv7());
     await mkdir(workDir, { mode: 0o700 });
     const clock: Clock = systemClock;
-    const steps = new StepJournal();
+    const steps = this.journal();
     return { workDir, signal: never, clock, steps, progress: () => undefined, log: () => undefined, ...more };
+  }
+  /** The steps of one job. They are taken back by an engine of their own, as after a restart of the agent. */
+  journal(killAt: StepPoint | null = null): StepJournal {
+    return new StepJournal(async ({ kind, params }) => {
+      const takeBack = this.engine().compensationOf(kind);
+      if (takeBack === null) throw new Bug(`the engine has no compensation "${kind}"`);
+      await takeBack(params, await this.context());
+    }, killAt);
+  }
+  async #carryOut<T>(context: EngineContext, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      if (context.steps instanceof StepJournal) await context.steps.fail(error);
+      throw error;
+    }
+  }
+  #shared: Promise<SharedBackup> | undefined;
+
+  /** A backup of the generation `first`, taken once: a backup of some engines takes long. */
+  sharedBackup(): Promise<SharedBackup> {
+    const take = async (): Promise<SharedBackup> => {
+      await this.subject.fill('first');
+      const served = await this.subject.served();
+      const from = Date.now();
+      return { manifest: await this.backup(), served, from, until: Date.now() };
+    };
+    this.#shared ??= take();
+    return this.#shared;
   }
 
   /** Backs up everything; `sink` stands between the engine and the repository. */
@@ -174,7 +222,9 @@ export class EngineHarness implements AsyncDisposable {
     const { method, options } = this.subject;
     let facts: BackupFacts;
     try {
-      facts = await engine.backup({ method, contents: null, options }, sink(writer), context);
+      facts = await this.#carryOut(context, () =>
+        engine.backup({ method, contents: null, options }, sink(writer), context),
+      );
     } catch (error) {
       await writer.abandon();
       throw error;
@@ -197,7 +247,8 @@ export class EngineHarness implements AsyncDisposable {
   }
   async restore(request: RestoreRequest, jobId: string, context: EngineContext): Promise<RestoreResult> {
     const { hash } = await this.plan(request);
-    return await this.engine().restore({ request, jobId, planHash: hash }, this.source(), context);
+    const order = { request, jobId, planHash: hash };
+    return await this.#carryOut(context, () => this.engine().restore(order, this.source(), context));
   }
   /** The ids of the stored backups. */
   async listed(): Promise<string[]> {

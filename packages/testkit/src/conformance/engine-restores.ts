@@ -1,20 +1,12 @@
 import { uuidv7 } from '@lastgood/host';
 import { describe, expect, test } from 'vitest';
-import {
-  codeOf,
-  type EngineHarness,
-  Killed,
-  StepJournal,
-  type StepPoint,
-  type TriedRestore,
-} from './engine-harness.ts';
+import { codeOf, type EngineHarness, Killed, type StepPoint, type TriedRestore } from './engine-harness.ts';
 
-/** A backup of one generation, and a server that has gone on to another. */
+/** A backup, and a server that has gone on to other data. */
 async function prepare(harness: EngineHarness): Promise<{ backupId: string; good: string; present: string }> {
   const { subject } = harness;
-  await subject.fill('good');
-  const good = await subject.served();
-  const { backupId } = await harness.backup();
+  const { manifest, served: good } = await harness.sharedBackup();
+  const { backupId } = manifest;
   await subject.fill('present');
   const present = await subject.served();
   expect(present).not.toBe(good);
@@ -49,7 +41,7 @@ async function killAtEachStep(harness: EngineHarness, tried: TriedRestore): Prom
   const request = tried.request(backupId);
   for (let step = 0, steps = 1; step < steps; step += 1)
     for (const point of [`begun:${step}`, `effect:${step}`] satisfies StepPoint[]) {
-      const journal = new StepJournal(point);
+      const journal = harness.journal(point);
       const work = harness.restore(request, uuidv7(), await harness.context({ steps: journal }));
       const error: unknown = await work.then(
         () => null,
@@ -59,7 +51,7 @@ async function killAtEachStep(harness: EngineHarness, tried: TriedRestore): Prom
       if (error === null) break;
       expect(error, point).toBeInstanceOf(Killed);
       steps = Math.max(steps, journal.steps + 1);
-      await journal.recover(harness.engine(), await harness.context());
+      await journal.recover();
       expect([good, present], point).toContain(await subject.served());
       await harness.engine().sweep(await harness.context(), () => new Set());
       expect(await subject.leftovers(), point).toEqual([]);

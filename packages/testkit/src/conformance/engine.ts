@@ -1,7 +1,6 @@
-import { type EngineDefinition, Failure, type Repository } from '@lastgood/core';
-import { uuidv7 } from '@lastgood/host';
-import type { RestoreInto } from '@lastgood/protocol';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { Bug, type EngineDefinition, type Repository } from '@lastgood/core';
+import { afterAll, beforeAll, beforeEach, describe } from 'vitest';
+import { testEngineBackups } from './engine-backups.ts';
 import { testEngineFailures } from './engine-failures.ts';
 import { EngineHarness, type EngineSubject } from './engine-harness.ts';
 import { testEngineRestores } from './engine-restores.ts';
@@ -17,20 +16,13 @@ export interface EngineUnderTest {
 }
 
 const START_MS = 180_000;
-const WAYS: readonly RestoreInto[] = [
-  { way: 'new', name: 'copy' },
-  { way: 'folder', folder: 'spare' },
-  { way: 'swap' },
-  { way: 'in-place' },
-];
-
 /** The tests that every engine passes with each of its backup methods, on a real server. */
 export function describeEngine(name: string, under: EngineUnderTest): void {
   const absent = under.absent ?? null;
   describe(name, { timeout: 180_000 }, () => {
     let opened: EngineHarness | undefined;
     const harness = (): EngineHarness => {
-      if (opened === undefined) throw new TypeError('the server was not started');
+      if (opened === undefined) throw new Bug('the server was not started');
       return opened;
     };
     beforeAll(async () => {
@@ -39,62 +31,7 @@ export function describeEngine(name: string, under: EngineUnderTest): void {
     beforeEach(({ skip }) => skip(absent !== null, absent ?? ''));
     afterAll(async () => await opened?.[Symbol.asyncDispose](), START_MS);
 
-    test('reports the server and what a backup contains', async () => {
-      const { subject } = harness();
-      await subject.fill('first');
-      const identified = await harness()
-        .engine()
-        .identify(await harness().context());
-      expect(identified.contents.toSorted()).toEqual(subject.contents.toSorted());
-      const probed = await harness()
-        .engine()
-        .probe(await harness().context());
-      expect(probed).toMatchObject({ state: 'ok', systemId: identified.systemId });
-      expect(probed.version).toMatch(/^\d/);
-    });
-
-    test('a backup contains what it reports, and reaches the highest level', async () => {
-      await harness().subject.fill('first');
-      const { definition, subject } = harness();
-      const before = Date.now();
-      const manifest = await harness().backup();
-      const roles = definition.methods.find((each) => each.name === subject.method)?.roles ?? [];
-      expect(manifest.objects.filter(({ role }) => !roles.includes(role))).toEqual([]);
-      expect(manifest.contents.map((content) => content.name).toSorted()).toEqual(subject.contents.toSorted());
-      // Some servers count in whole seconds.
-      expect(Date.parse(manifest.recoveryPoint)).toBeGreaterThanOrEqual(before - 1_000);
-      expect(Date.parse(manifest.recoveryPoint)).toBeLessThanOrEqual(Date.now());
-      const { highest } = subject;
-      expect(await harness().verify(highest, manifest.backupId)).toEqual({ reached: highest, findings: [] });
-    });
-
-    test('reports the way of a restore that it does not have', async () => {
-      const { backupId } = await harness().backup();
-      const known: readonly string[] = under.definition.restoreWays.map((way) => way.name);
-      const [tried] = harness().subject.restores;
-      if (tried === undefined) throw new TypeError('an engine has a way to restore');
-      for (const into of WAYS.filter(({ way }) => !known.includes(way))) {
-        const planned = harness().plan({ ...tried.request(backupId), into });
-        await expect(planned, into.way).rejects.toSatisfy(
-          (error) => error instanceof Failure && error.code === 'BAD_INPUT',
-        );
-      }
-    });
-
-    test('refuses a plan that has changed, and changes nothing', async () => {
-      const { backupId } = await harness().backup();
-      await harness().subject.fill('present');
-      const present = await harness().subject.served();
-      for (const { request } of harness().subject.restores) {
-        const order = { request: request(backupId), jobId: uuidv7(), planHash: 'f'.repeat(64) };
-        const work = harness()
-          .engine()
-          .restore(order, harness().source(), await harness().context());
-        await expect(work).rejects.toMatchObject({ code: 'PLAN_CHANGED' });
-      }
-      expect(await harness().subject.served()).toBe(present);
-    });
-
+    testEngineBackups(harness);
     testEngineRestores(harness);
     testEngineFailures(harness);
   });
