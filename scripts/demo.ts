@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs, styleText } from 'node:util';
@@ -8,9 +8,11 @@ import {
   type AdminClient,
   adminClient,
   freePort,
+  type PostgresServer,
   root,
   seedShop,
-  startPostgres,
+  startOnFolder,
+  startPrimary,
   startProcess,
   waitFor,
 } from '@lastgood/testkit';
@@ -35,13 +37,15 @@ async function writeAgentFile(
     labels: { purpose: 'demo' },
     dataDir: join(folder, 'agent'),
     repositories: { local: { type: 'folder', path: join(folder, 'repository') } },
+    restoreFolders: { drill: join(folder, 'restores') },
     targets: {
       shop: {
         engine: 'postgres',
         labels: {},
         repository: 'local',
         connection,
-        allow: { restore: ['new', 'swap'], rotate: true },
+        stream: { switchSeconds: 2 },
+        allow: { restore: ['new', 'swap', 'folder'], rotate: true },
       },
       ...others,
     },
@@ -51,7 +55,7 @@ async function writeAgentFile(
   return file;
 }
 
-async function runMainJob(client: AdminClient, server: Awaited<ReturnType<typeof startPostgres>>): Promise<void> {
+async function runMainJob(client: AdminClient, server: PostgresServer): Promise<void> {
   const digest = async (): Promise<string> => {
     const rows = await server.query(
       'shop',
@@ -114,6 +118,42 @@ async function runMainJob(client: AdminClient, server: Awaited<ReturnType<typeof
   for (const [name, value] of rows) console.log(`  ${name.padEnd(44)}${value}`);
 }
 
+/** Loses rows, and restores the whole server to the instant before, from a physical backup and the WAL stream. */
+async function runPointInTime(client: AdminClient, server: PostgresServer, folder: string): Promise<void> {
+  const count = async (of: Pick<PostgresServer, 'query'>): Promise<number> =>
+    Number((await of.query('shop', 'select count(*)::int as n from orders'))[0]?.['n']);
+  print('point in time: a physical backup of the whole server; the agent receives its WAL all the time');
+  await run(client, { command: 'backup', target: 'shop', method: 'physical', contents: null, options: {} });
+  await server.query(
+    'shop',
+    "insert into orders (customer, amount, lines) select 1, i, '[]' from generate_series(1, 100) as i",
+  );
+  const before = await count(server);
+  const text = `to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`;
+  const time = String((await server.query('shop', `select ${text} as at`))[0]?.['at']);
+  await server.query('shop', 'delete from orders');
+  print(`${styleText('red', '✗')} deleted all ${before} orders at ${time}, on purpose`);
+  await waitFor('the WAL to be stored', 120_000, stopping.signal, async () => {
+    const [target] = await client.targets.query({});
+    return Date.parse(target?.stream?.storedUntil ?? '1970-01-01') > Date.parse(time) ? true : undefined;
+  });
+  const request: RestoreRequest = {
+    scope: { kind: 'server' },
+    point: { kind: 'time', time },
+    into: { way: 'folder', folder: 'drill' },
+    options: {},
+  };
+  const { plan } = await run(client, { command: 'plan', target: 'shop', request });
+  const restored = await run(client, { command: 'restore', target: 'shop', request, planHash: plan.hash });
+  const dataDir = join(folder, 'restores', restored.into.replace('drill/', ''), 'data');
+  await using copy = await startOnFolder(server, dataDir);
+  const after = await count(copy);
+  if (after !== before) throw new Error(`the server restored to ${time} has ${after} orders instead of ${before}`);
+  print(
+    `${styleText('green', '✓')} restored the server to ${time} beside it: ${after} orders are there again (${seconds(restored.durationMs)})`,
+  );
+}
+
 const PREFIX = 'lastgood-demo-';
 /** Removes the folders of killed demos. Their processes died with them. */
 async function sweepKilledDemos(): Promise<void> {
@@ -134,7 +174,7 @@ try {
   cleanup.defer(() => rm(folder, { recursive: true, force: true }));
   process.env['TMPDIR'] = folder;
   print('starting a throw-away PostgreSQL with sample data');
-  const server = cleanup.use(await startPostgres({}));
+  const server = cleanup.use(await startPrimary());
   await seedShop(server, 'shop', { rows: 20_000 });
   const cache = await startCache();
   if (cache !== null) cleanup.use(cache);
@@ -156,6 +196,10 @@ try {
   const tokenFile = join(folder, 'control', 'admin.token');
   const client = await adminClient(url, tokenFile);
   await mkdir(join(folder, 'repository'), { mode: 0o700 });
+  await mkdir(join(folder, 'restores'), { mode: 0o700 });
+  // The owner of a restore folder runs the restored server.
+  const { uid, gid } = await stat(server.dataDir);
+  await chown(join(folder, 'restores'), uid, gid);
   const others = {
     ...(cache === null ? {} : { cache: cacheTarget(cache) }),
     ...(graph === null ? {} : { graph: graph.target }),
@@ -183,6 +227,7 @@ try {
   );
   if (cache !== null) await runCacheJob(client, cache);
   await runMainJob(client, server);
+  await runPointInTime(client, server, folder);
   if (graph !== null) await runGraphJob(graph, (spec) => run(client, spec), print, seconds);
   if (!options.once) {
     console.log(
