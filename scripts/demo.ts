@@ -161,7 +161,7 @@ async function runPointInTime(client: AdminClient, server: PostgresServer, folde
   await server.query('shop', 'delete from orders');
   print(`${styleText('red', '✗')} deleted all ${before} orders at ${time}, on purpose`);
   await waitFor('the WAL to be stored', 120_000, stopping.signal, async () => {
-    const [target] = await client.targets.query({});
+    const target = (await client.targets.query({})).find(({ name }) => name === 'shop');
     return Date.parse(target?.stream?.storedUntil ?? '1970-01-01') > Date.parse(time) ? true : undefined;
   });
   const request: RestoreRequest = {
@@ -240,8 +240,11 @@ try {
   );
   await enrolled.ended;
   cleanup.use(await startProcess('agent', [join(root, 'apps/agent/src/main.ts'), 'run', '--config', config], stopping));
-  await waitFor('the agent to report its target', 30_000, stopping.signal, async () =>
-    (await client.targets.query({})).some((target) => target.online && target.state === 'ok') ? true : undefined,
+  const expected = graph === null ? 1 : 2;
+  await waitFor('the agent to report its targets', 30_000, stopping.signal, async () =>
+    (await client.targets.query({})).filter((target) => target.online && target.state === 'ok').length === expected
+      ? true
+      : undefined,
   );
   await runMainJob(client, server);
   await runPointInTime(client, server, folder);
