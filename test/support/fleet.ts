@@ -25,6 +25,8 @@ export interface FleetOptions {
   readonly allow?: object;
   /** Settings of every target, such as another engine and its service. */
   readonly settings?: Readonly<Record<string, unknown>>;
+  /** The restore folders of the agent file, by name. */
+  readonly restoreFolders?: Readonly<Record<string, string>>;
   /** Connections of more targets, by name. */
   readonly targets?: Readonly<Record<string, object>>;
 }
@@ -63,6 +65,7 @@ export class Fleet implements AsyncDisposable {
       host: 'db-1',
       labels: {},
       dataDir: join(folder, 'agent'),
+      restoreFolders: options.restoreFolders ?? {},
       repositories: { local: { type: 'folder', path: join(folder, 'repository') } },
       targets: Object.fromEntries(
         Object.entries({ shop: connection, ...options.targets }).map(([name, each]) => [

@@ -33,6 +33,7 @@ import { SerialQueue } from './serial-queue.ts';
 import { type CompensationHandler, Compensations } from './steps/compensations.ts';
 import { Compensator } from './steps/compensator.ts';
 import { stepFindings } from './steps/step-findings.ts';
+import { StreamSupervisor } from './streams/stream-supervisor.ts';
 
 const FORGET_MS = 30 * 86_400_000;
 const FORGET_EVERY_MS = 3_600_000;
@@ -79,6 +80,7 @@ class RunningAgent implements Agent {
   readonly #stop = new AbortController();
   readonly #repositoryQueue = new SerialQueue();
   readonly #collector: InventoryCollector;
+  readonly #streams: StreamSupervisor;
   readonly #timer: NodeJS.Timeout;
   readonly #watching: NodeJS.Timeout;
   #tasks: Promise<unknown>[] = [];
@@ -106,18 +108,17 @@ class RunningAgent implements Agent {
       log,
       engineOf: (target) => this.#targets.get(target)?.engine,
     });
-    for (const [kind, handler] of Object.entries(options.compensations ?? {}))
-      this.#compensations.register(kind, handler);
+    const handlers = Object.entries(options.compensations ?? {});
+    for (const [kind, handler] of handlers) this.#compensations.register(kind, handler);
     const controlClock = new ControlClock(clock);
+    this.#streams = this.#makeStreams();
     this.#collector = new InventoryCollector({
       dataDir: config.dataDir,
       clock,
       targets: () => this.#targets,
       generation: (target) => activity.generation(target),
-      remarks: (target) => [
-        ...(this.#refusedFile === undefined ? [] : [this.#refusedFile]),
-        ...stepFindings(journal.ledger, target),
-      ],
+      remarks: (target) => this.#remarks(target),
+      stream: (target) => this.#streams.report(target),
       signal: this.#stop.signal,
     });
     this.#link = new Link({
@@ -127,6 +128,7 @@ class RunningAgent implements Agent {
       refuse: (spec) => this.#refuse(spec),
       progress: () => activity.progress,
       inventory: () => this.#collector.collect(),
+      streams: () => this.#streams.reports,
       clock,
       controlClock,
       random,
@@ -153,6 +155,20 @@ class RunningAgent implements Agent {
     }, FORGET_EVERY_MS);
   }
 
+  #remarks(target: string): Finding[] {
+    return [
+      ...(this.#refusedFile === undefined ? [] : [this.#refusedFile]),
+      ...stepFindings(this.#journal.ledger, target),
+      ...this.#streams.findings(target),
+    ];
+  }
+
+  #makeStreams(): StreamSupervisor {
+    const { clock, log, random = Math.random } = this.#options;
+    const onChange = (): void => this.#link.sendInventorySoon();
+    return new StreamSupervisor({ dataDir: this.#config.dataDir, clock, random, log, onChange });
+  }
+
   /** What a crash left is recovered first; then connection and targets come up side by side. */
   async start(): Promise<void> {
     const { clock, log } = this.#options;
@@ -165,6 +181,7 @@ class RunningAgent implements Agent {
     });
     await rm(join(this.#config.dataDir, 'jobs'), { recursive: true, force: true });
     for (const target of this.#targets.values()) this.#tasks.push(this.#prepare(target));
+    this.#streams.update(this.#targets);
     this.#tasks.push(this.#link.run());
     this.#schedules = new ScheduleRunner({ journal: this.#journal, clock, log, refuse: (spec) => this.#refuse(spec) });
   }
@@ -243,6 +260,7 @@ class RunningAgent implements Agent {
       });
       this.#config = config;
       this.#refusedFile = undefined;
+      this.#streams.update(this.#targets);
       for (const target of this.#targets.values())
         if (before.get(target.name) !== target) this.#tasks.push(this.#prepare(target));
     } catch (error) {
@@ -262,7 +280,7 @@ class RunningAgent implements Agent {
     this.#schedules?.[Symbol.dispose]();
     this.#stop.abort();
     const late = delay(STOP_MS, 'late' as const, { ref: false });
-    const stopped = Promise.all([this.#runner.stop(), this.#compensator?.stop()]);
+    const stopped = Promise.all([this.#runner.stop(), this.#compensator?.stop(), this.#streams.stop()]);
     const left = (await Promise.race([stopped, late])) === 'late' ? ['a job that does not end'] : [];
     this.#link.stop();
     await Promise.allSettled([...this.#tasks, this.#collector.settled()]);

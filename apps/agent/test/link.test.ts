@@ -54,6 +54,7 @@ function start(more: Partial<LinkParts> = {}): void {
     refuse: () => null,
     progress: () => [],
     inventory: async () => ({ targets: [], backups: [], removed: [], scanned: [], overtaken: () => new Set() }),
+    streams: () => [],
     clock,
     controlClock,
     random: () => 0,

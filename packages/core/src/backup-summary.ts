@@ -21,6 +21,7 @@ export function summaryOf(stored: StoredBackup, repository: string): BackupSumma
     finishedAt: manifest.finishedAt,
     contents: manifest.contents,
     dependsOn: manifest.dependsOn,
+    restoreUnit: manifest.objects.some(({ contents }) => contents !== null) ? 'database' : 'server',
     restorable,
     producedBytes: sum('produced'),
     storedBytes: sum('stored'),

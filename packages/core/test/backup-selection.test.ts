@@ -14,6 +14,7 @@ const backupOf = (hour: number, databases: readonly string[], more: Partial<Cand
   sequence: hour,
   state: 'good',
   contents: databases.map((name) => ({ kind: 'database', name, bytes: 1 })),
+  restoreUnit: 'database',
   restorable: { ok: true },
   recoveryPoint: new Date(START_MS + hour * HOUR_MS).toISOString(),
   ...more,
@@ -101,4 +102,17 @@ test('fails with a code and a remedy when no backup fits or several do', () => {
       message: 'target a/b/shop has no good backup of database "crm" at or before 2026-03-01T00:00:00.000Z',
     }),
   );
+});
+
+test('a restore of one database passes over backups of whole servers, and the other way round', () => {
+  const backups = [backupOf(1, ['shop']), backupOf(2, ['shop', 'crm'], { restoreUnit: 'server' })];
+  const chosen = (prefer: 'database' | 'server') => selectBackup(backups, { type: 'latest' }, 'restore', null, prefer);
+  expect(chosen('database')).toMatchObject({ type: 'selected', backup: { sequence: 1 } });
+  expect(chosen('server')).toMatchObject({ type: 'selected', backup: { sequence: 2 } });
+});
+
+test('backups of the other kind are taken where there are none of the preferred one', () => {
+  const backups = [backupOf(1, ['shop'], { restoreUnit: 'server' })];
+  const chosen = selectBackup(backups, { type: 'latest' }, 'restore', null, 'database');
+  expect(chosen).toMatchObject({ type: 'selected', backup: { sequence: 1 } });
 });

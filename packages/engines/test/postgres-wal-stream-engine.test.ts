@@ -113,6 +113,7 @@ test('E6: a removed segment is a finding with its span, and no recovery window s
   const windows = await harness.windows();
   expect(windows.filter(({ from, to }) => from < before && to > instant)).toEqual([]);
   expect(windows).toHaveLength(2);
+  expect((await harness.check()).findings.map(({ code }) => code)).toEqual(['WAL_GAP_PASSED']);
 });
 
 test('a slot whose WAL the server has removed is made anew, and the gap is a finding', async () => {

@@ -75,6 +75,7 @@ const summary = {
   finishedAt: '2026-01-15T12:00:00.000Z',
   contents: texts(1_000, 50).map((name) => ({ kind: 'database', name, bytes: 1 })),
   dependsOn: [],
+  restoreUnit: 'database',
   restorable: { ok: true },
   producedBytes: 1,
   storedBytes: 1,

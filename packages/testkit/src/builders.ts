@@ -22,6 +22,7 @@ export const aBackupSummary = (more: Partial<BackupSummary> = {}): BackupSummary
   finishedAt: '2026-01-15T12:00:01Z',
   contents: someDatabases('shop'),
   dependsOn: [],
+  restoreUnit: 'database',
   restorable: { ok: true },
   producedBytes: 1,
   storedBytes: 1,

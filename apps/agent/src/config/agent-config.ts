@@ -42,12 +42,19 @@ const defaultWays = (ways: EngineDefinition['restoreWays']): RestoreWay['name'][
   ways.flatMap(({ name }) => (name === 'new' || name === 'folder' ? [name] : [])).slice(0, 1);
 
 /** The target of one engine: its connection, and which of its ways to restore are allowed. */
-const targetSchemaOf = ({ name, connectionSchema, restoreWays }: EngineDefinition) =>
+const targetSchemaOf = ({ name, connectionSchema, restoreWays, stream }: EngineDefinition) =>
   z.strictObject({
     engine: z.literal(name),
     labels,
     repository: nameSchema.describe('The name of a repository of this file.'),
     connection: connectionSchema,
+    ...(stream === null
+      ? {}
+      : {
+          stream: stream.optionsSchema
+            .optional()
+            .describe('The continuous log of the server, which makes instants between backups restorable.'),
+        }),
     exclude: z
       .array(z.string().min(1).max(255))
       .max(100)

@@ -63,6 +63,10 @@ function boundedTarget(target: TargetInventory, bytes: number): TargetInventory 
     labels: {},
     databases: [],
     findings: [TRUNCATED],
+    ...(target.stream === undefined ? {} : { stream: { ...target.stream, gaps: target.stream.gaps.slice(-1) } }),
+    ...(target.windows === undefined
+      ? {}
+      : { windows: target.windows.slice(-1).map((window) => ({ ...window, backups: window.backups.slice(-1) })) }),
   };
   const room = bytes - sizeOf(bare);
   const findings = fitting(

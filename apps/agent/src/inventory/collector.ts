@@ -1,6 +1,15 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Clock, type EngineContext, Failure, matchesPattern, noSteps, summariesOf } from '@lastgood/core';
+import {
+  type Clock,
+  type EngineContext,
+  Failure,
+  matchesPattern,
+  noSteps,
+  type RecoverySource,
+  type Repository,
+  summariesOf,
+} from '@lastgood/core';
 import { makePrivateFolder } from '@lastgood/host';
 import {
   type BackupSummary,
@@ -8,6 +17,8 @@ import {
   findingOfError,
   LIMITS,
   makeFinding,
+  type RecoveryWindow,
+  type StreamReport,
   type TargetInventory,
 } from '@lastgood/protocol';
 import type { Target } from '../jobs/targets.ts';
@@ -47,6 +58,8 @@ export interface InventoryCollectorParts {
   readonly generation: (target: string) => number;
   /** What is reported with a target beside the findings of its server and repository. */
   readonly remarks: (target: string) => readonly Finding[];
+  /** Where the log stream of a target is; undefined without one. */
+  readonly stream?: (target: string) => StreamReport | undefined;
   /** The agent stops. */
   readonly signal: AbortSignal;
   readonly readMs?: number;
@@ -57,6 +70,8 @@ interface Scan {
   readonly backups: readonly BackupSummary[] | null;
   readonly removed: readonly string[];
   readonly findings: readonly Finding[];
+  /** Null: the engine has no log stream, or its windows could not be read. */
+  readonly windows: readonly RecoveryWindow[] | null;
   readonly generation: number;
 }
 type Probed = Awaited<ReturnType<Target['engine']['probe']>>;
@@ -151,11 +166,36 @@ export class InventoryCollector {
           await repository
             .checkOwner(target.ref, systemId)
             .catch((error: unknown) => findings.push(findingOf(error, 'the owner of its backups is unknown')));
-        return { target: name, backups: summariesOf(backups, config.repository), removed, findings, generation };
+        const windows = await this.#windows(target, repository, { backups, broken }, findings);
+        const summaries = summariesOf(backups, config.repository);
+        return { target: name, backups: summaries, removed, findings, windows, generation };
       });
     } catch (error) {
       const findings = [findingOf(error, 'the repository could not be read')];
-      return { target: name, backups: null, removed: [], findings, generation: 0 };
+      return { target: name, backups: null, removed: [], findings, windows: null, generation: 0 };
+    }
+  }
+
+  /** The instants that can be restored. What keeps them from being read is a finding, and no reason to report no backups. */
+  async #windows(
+    { name, engine, ref }: Target,
+    repository: Repository,
+    listed: Awaited<ReturnType<Repository['list']>>,
+    findings: Finding[],
+  ): Promise<readonly RecoveryWindow[] | null> {
+    if (engine.recoveryWindows === undefined) return null;
+    const { dataDir, clock, signal } = this.#parts;
+    try {
+      await using context = await probeContext(dataDir, `windows-${name}`, clock, signal);
+      const source: RecoverySource = {
+        list: async () => listed,
+        open: (backupId) => repository.open(ref, backupId),
+        log: (streamId) => repository.log(ref, streamId),
+      };
+      return await engine.recoveryWindows(source, context);
+    } catch (error) {
+      findings.push(findingOf(error, 'the recovery windows could not be read'));
+      return null;
     }
   }
 
@@ -163,6 +203,7 @@ export class InventoryCollector {
     const unlisted = probed.databases.length - LIMITS.inventoryDatabases;
     const more = unlisted > 0 ? [makeFinding('DATABASES_NOT_LISTED', null, { count: unlisted })] : [];
     const findings = [...this.#parts.remarks(name), ...probed.findings, ...more, ...scan.findings];
+    const stream = this.#parts.stream?.(name);
     return {
       name,
       engine: engine.name,
@@ -175,6 +216,10 @@ export class InventoryCollector {
           matchesPattern(database.name, config.exclude) ? { ...database, excluded: true } : database,
         ),
       findings: findings.map((finding) => boundedFinding(finding)),
+      ...(stream === undefined ? {} : { stream }),
+      ...(scan.windows === null || scan.windows.length + (stream === undefined ? 0 : 1) === 0
+        ? {}
+        : { windows: [...scan.windows] }),
     };
   }
 }

@@ -23,12 +23,13 @@ export interface Target {
 export function servicesOf(
   { hooks, restoreFolders }: AgentConfig,
   target: string,
-  { service }: TargetConfig,
+  { service, stream }: TargetConfig,
 ): EngineServices {
   return {
     target,
     service: service === undefined ? null : createServiceControl(resolveService(service, hooks)),
     restoreFolders,
+    ...(stream === undefined ? {} : { streamOptions: stream }),
   };
 }
 

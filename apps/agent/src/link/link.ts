@@ -18,6 +18,7 @@ import {
   type Progress,
   readCommand,
   reportBatch,
+  type StreamReport,
   type WireError,
 } from '@lastgood/protocol';
 import { createTRPCClient, createWSClient, type TRPCClient, type TRPCWebSocketClient, wsLink } from '@trpc/client';
@@ -55,6 +56,8 @@ const REFUSED_REMEDY =
   'See `lastgood hosts list`; enroll this host again when the control plane does not know it. The agent dials as soon as it is enrolled, or at SIGHUP.';
 /** Longer than the library gathers calls for one frame. */
 const FRAME_GAP_MS = 5;
+/** That fit into one heartbeat. The others are reported with the inventory. */
+const MOST_STREAMS = 64;
 
 export interface LinkParts {
   readonly url: () => string;
@@ -65,6 +68,7 @@ export interface LinkParts {
   readonly refuse: (spec: JobSpec) => WireError | null;
   readonly progress: () => readonly Progress[];
   readonly inventory: () => Promise<HostInventory>;
+  readonly streams: () => readonly { target: string; report: StreamReport }[];
   readonly clock: Clock;
   /** Learns the control plane's time from its answers. */
   readonly controlClock: ControlClock;
@@ -324,7 +328,7 @@ export class Link implements GrantSource {
 
   /** One at a time: a heartbeat that is not answered is not followed by another; two in a row end the session. */
   async #heartbeats(client: Client, { sessionId, heartbeatMs }: HelloAnswer, signal: AbortSignal): Promise<void> {
-    const { journal, clock, progress } = this.#parts;
+    const { journal, clock, progress, streams } = this.#parts;
     let missed = 0;
     let beatAt = clock.monotonic();
     let inventoryAt = clock.monotonic();
@@ -346,6 +350,7 @@ export class Link implements GrantSource {
         progress: [...progress()],
         running,
         outboxDepth: journal.ledger.outbox.length,
+        streams: streams().slice(0, MOST_STREAMS),
         clock: clock.now(),
       };
       try {

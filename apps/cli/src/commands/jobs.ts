@@ -1,6 +1,14 @@
 import { randomUUID } from 'node:crypto';
-import { exitStatusOf, Failure, failureOfRefusals, restoreScopeOf } from '@lastgood/core';
-import type { JobResult, JobSpec, JobView, RestoreInto, RestorePlanSummary, RestoreRequest } from '@lastgood/protocol';
+import { exitStatusOf, Failure, failureOfRefusals, newestInstant, restoreScopeOf, windowAt } from '@lastgood/core';
+import type {
+  JobResult,
+  JobSpec,
+  JobView,
+  RestoreInto,
+  RestorePlanSummary,
+  RestoreRequest,
+  TargetView,
+} from '@lastgood/protocol';
 import type { CommandContext } from '../command-context.ts';
 import { jobDocument } from '../documents.ts';
 import { shortId } from '../format/ids.ts';
@@ -8,7 +16,7 @@ import { planLines, resultLines } from '../format/job-lines.ts';
 import { safeText, shellWord } from '../format/safe-text.ts';
 import { instant } from '../format/units.ts';
 import { askPatiently, failureOfJob, watchJob } from '../watch.ts';
-import { durationMs, wholeNumber } from './input.ts';
+import { durationMs, instantMs, wholeNumber } from './input.ts';
 import { fullName, jobIdOf, oneBackup, oneTarget } from './resolve.ts';
 
 interface Timing {
@@ -198,6 +206,54 @@ function intoOf(options: RestoreOptions): RestoreInto {
   return into;
 }
 
+/**
+ * The point that a restore of a whole server brings back when a log stream covers it: the instant of --at inside a recovery window, or the
+ * newest one. An instant that the stream has not stored yet is asked for as well, so that the host says so. Null: a backup is meant.
+ */
+function pointInTime(
+  target: TargetView,
+  wanted: string | undefined,
+  at: string | undefined,
+): RestoreRequest['point'] | null {
+  const newest = newestInstant(target);
+  if (newest === null || (wanted !== undefined && wanted !== 'latest')) return null;
+  if (at === undefined) return { kind: 'latest' };
+  const atMs = instantMs('--at', at);
+  const isCovered = windowAt(target, atMs) !== null || atMs > newest.atMs;
+  return isCovered ? { kind: 'time', time: at } : null;
+}
+
+/** The point that a restore brings back, and how much of it. */
+async function requestOf(
+  context: CommandContext,
+  target: TargetView,
+  wanted: string | undefined,
+  options: RestoreOptions,
+): Promise<RestoreRequest> {
+  const into = intoOf(options);
+  const wholeServer = into.way === 'folder';
+  const point = wholeServer ? pointInTime(target, wanted, options.at) : null;
+  if (point !== null) return { scope: { kind: 'server' }, point, into, options: {} };
+  const { backup, passedOver } = await oneBackup(
+    await context.client(),
+    fullName(target),
+    { backup: wanted, at: options.at },
+    'restore',
+    options.database,
+    wholeServer ? 'server' : 'database',
+  );
+  if (passedOver !== null)
+    context.output.note(
+      `Newer ones are suspect or bad and passed over, the newest is ${shortId(passedOver.backupId)} of ${instant(passedOver.recoveryPoint)}; it can be named instead of "latest".`,
+    );
+  return {
+    scope: restoreScopeOf(backup.contents, { database: options.database, wholeServer }),
+    point: { kind: 'backup', backupId: backup.backupId },
+    into,
+    options: {},
+  };
+}
+
 /** Plan, show, consent, then exactly that plan. */
 export async function restore(
   context: CommandContext,
@@ -208,25 +264,8 @@ export async function restore(
   const client = await context.client();
   const { output } = context;
   const target = await oneTarget(client, selector);
-  const found = await oneBackup(
-    client,
-    fullName(target),
-    { backup: wanted, at: options.at },
-    'restore',
-    options.database,
-  );
-  if (found.passedOver !== null)
-    output.note(
-      `Newer ones are suspect or bad and passed over, the newest is ${shortId(found.passedOver.backupId)} of ${instant(found.passedOver.recoveryPoint)}; it can be named instead of "latest".`,
-    );
-  const { backup } = found;
-  const into = intoOf(options);
-  const request: RestoreRequest = {
-    scope: restoreScopeOf(backup.contents, { database: options.database, wholeServer: into.way === 'folder' }),
-    point: { kind: 'backup', backupId: backup.backupId },
-    into,
-    options: {},
-  };
+  const request = await requestOf(context, target, wanted, options);
+  const { into } = request;
   const planned = await runJob(context, fullName(target), { command: 'plan', target: target.name, request });
   const plan: RestorePlanSummary = planned.result.plan;
   if (options.planOnly === true) {

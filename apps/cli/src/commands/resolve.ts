@@ -63,12 +63,14 @@ export async function oneBackup(
   choice: BackupChoice,
   purpose: 'verify' | 'restore',
   database?: string,
+  prefer?: 'database' | 'server',
 ): Promise<SelectedBackup> {
   return await client.selectBackup.query({
     target,
     wanted: wantedBackup(choice),
     purpose,
     content: database ?? null,
+    ...(prefer === undefined ? {} : { prefer }),
   });
 }
 

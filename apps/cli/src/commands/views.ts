@@ -1,9 +1,10 @@
+import { newestInstant } from '@lastgood/core';
 import { formatFinding, type TargetView } from '@lastgood/protocol';
 import type { CommandContext } from '../command-context.ts';
 import { auditDocument, hostDocument } from '../documents.ts';
 import { table } from '../format/table.ts';
 import { ago, verifiedText } from '../format/times.ts';
-import { bytes, duration, shortInstant } from '../format/units.ts';
+import { bytes, duration, instant, shortInstant } from '../format/units.ts';
 import { wholeNumber } from './input.ts';
 import { fullName, selectorInput } from './resolve.ts';
 
@@ -34,6 +35,20 @@ export async function listHosts(context: CommandContext): Promise<number> {
   return 0;
 }
 
+/** An open window reaches as far as the stream has stored since. */
+function windowEnd(target: TargetView, to: string): string {
+  const newest = newestInstant(target);
+  return newest === null ? to : new Date(Math.max(newest.atMs, Date.parse(to))).toISOString();
+}
+
+/** The newest instant that can be restored: of the log stream, or of the newest good backup. */
+function recoveryPointText(target: TargetView): string {
+  const stream = newestInstant(target)?.atMs ?? Number.NEGATIVE_INFINITY;
+  const backup = target.lastGood === null ? Number.NEGATIVE_INFINITY : Date.parse(target.lastGood.recoveryPoint);
+  const newest = Math.max(stream, backup);
+  return Number.isFinite(newest) ? ago(new Date(newest).toISOString()) : 'none';
+}
+
 export async function listTargets(context: CommandContext, selector: string | undefined): Promise<number> {
   const targets = await (await context.client()).targets.query(selectorInput(selector));
   const rows = targets.map((target) => [
@@ -42,9 +57,15 @@ export async function listTargets(context: CommandContext, selector: string | un
     stateText(target),
     target.databases.map((database) => database.name).join(', ') || '-',
     target.sizeBytes === null ? '-' : bytes(target.sizeBytes),
-    target.lastGood === null ? 'none' : ago(target.lastGood.recoveryPoint),
+    recoveryPointText(target),
     target.lastTested === null ? 'never' : verifiedText(target.lastTested.verified),
   ]);
+  const windows = targets.flatMap((target) =>
+    (target.windows ?? []).map(
+      ({ from, to, isOpen }) =>
+        `${fullName(target)}: any instant from ${instant(from)} to ${instant(isOpen ? windowEnd(target, to) : to)}`,
+    ),
+  );
   const findings = targets.flatMap((target) =>
     target.findings.map((finding) => `${fullName(target)}: ${formatFinding(finding)}`),
   );
@@ -54,6 +75,7 @@ export async function listTargets(context: CommandContext, selector: string | un
       rows,
       'There are no targets.',
     ),
+    ...windows,
     ...findings,
   ]);
   return 0;

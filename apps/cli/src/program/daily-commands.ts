@@ -34,10 +34,16 @@ function addBackup(program: Command, act: Act): void {
       'only this database; may be repeated (default: all)',
       (name: string, before: string[] = []) => [...before, name],
     )
-    .option('--method <name>', 'how the backup is taken (default: the first method of the engine)')
     .option('--digests', 'also store digests of the data, which verification level 6 needs')
     .option('--detach', 'do not wait for its end')
-    .addHelpText('after', examples('lastgood backup shop', 'lastgood backup prod/db-1/shop --database shop --digests'))
+    .addHelpText(
+      'after',
+      examples(
+        'lastgood backup shop',
+        'lastgood backup shop --method physical',
+        'lastgood backup prod/db-1/shop --database shop --digests',
+      ),
+    )
     .action((target: string, options: jobs.BackupOptions) => act((context) => jobs.backup(context, target, options)));
 }
 

@@ -14,6 +14,10 @@ export function addRestoreCommands(program: Command, act: Act): void {
     .option('--at <instant>', AT)
     .option('--database <name>', 'which database of the backup (default: the only one, or the whole server)')
     .option('--to-new <name>', 'into a new database; nothing that exists is touched')
+    .option(
+      '--to-folder <name>',
+      'the whole server into a restore folder of the agent file, at any instant of a recovery window',
+    )
     .option('--swap', 'checked, then swapped in; the old data is set aside for undo')
     .option('--in-place', 'over the old one, in one transaction; cannot be undone')
     .option('--plan-only', 'show what would happen, and stop')
@@ -23,6 +27,7 @@ export function addRestoreCommands(program: Command, act: Act): void {
       examples(
         'lastgood restore shop latest --database shop --to-new shop_copy',
         'lastgood restore shop --at 2026-11-23T03:00:00Z --database shop --to-new shop_copy',
+        'lastgood restore shop --at 2026-11-23T14:03:20-03:00 --to-folder drill',
         'lastgood restore shop latest --database shop --swap --plan-only',
         'lastgood restore shop latest --database shop --swap --confirm shop',
       ),

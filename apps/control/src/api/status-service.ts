@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
+import { streamStateOf } from '@lastgood/core';
 import { compareStates, type RestoreMeasurement, type SharedFacts } from '@lastgood/core/objectives';
 import type { AdminApi, BackupSummary, TargetStatus } from '@lastgood/protocol';
 import type { Coverage } from '../catalog/backup-queries.ts';
@@ -52,7 +53,7 @@ export class StatusService {
         objectives: planned === null ? NO_OBJECTIVES : (policy?.objectives ?? null),
         maxAgeMs: maxAgeMs ?? null,
         requireStream: policy?.requireStream ?? false,
-        streamState: null,
+        streamState: streamStateOf(each.record.inventory),
         hostState: hostStateOf(registry, agent),
         isReported: true,
         failedAttempts: attempts.flatMap(({ command, at, failingSince, cause }) =>
@@ -90,7 +91,7 @@ export class StatusService {
       measurements: await this.#measurements({ environment, host, target: name, engine }, agentId, coverage),
       copies: await catalog.jobs.restoredCopies(agentId, name),
       firstSeen: await catalog.targets.firstSeen(agentId, name),
-      lastBackupAt: attempts.find(({ command }) => command === 'backup')?.at ?? null,
+      backupAttempts: await catalog.jobs.backupAttempts(agentId, name),
     };
     return { records, attempts };
   }

@@ -4,6 +4,12 @@ import type { Scoped } from '../catalog/db.ts';
 import type { TargetRecord } from '../catalog/inventory.ts';
 import type { ApiParts } from './api-parts.ts';
 
+/** The inventory of a target with what the last heartbeat of its agent reported of the log stream. */
+function withStream({ registry }: Parts, record: TargetRecord): TargetRecord {
+  const stream = registry.session(record.agentId)?.streamOf(record.inventory.name);
+  return stream === undefined ? record : { ...record, inventory: { ...record.inventory, stream } };
+}
+
 export interface SelectedTarget {
   readonly agent: AgentRecord;
   readonly record: TargetRecord;
@@ -14,10 +20,8 @@ type Parts = Pick<ApiParts, 'catalog' | 'registry'>;
  * The targets that a selector names: `target`, `host/target` or `environment/host/target`; all without one. Throws NOT_FOUND if
  * it names none.
  */
-export async function selectTargets(
-  { catalog, registry }: Parts,
-  selector: string | undefined,
-): Promise<SelectedTarget[]> {
+export async function selectTargets(parts: Parts, selector: string | undefined): Promise<SelectedTarget[]> {
+  const { catalog, registry } = parts;
   const wanted = selector?.split('/') ?? [];
   const [target, host, environment] = wanted.toReversed();
   // A full name is looked up; only the others need to go through every target of the name.
@@ -32,7 +36,9 @@ export async function selectTargets(
       });
   const matching = records.flatMap((record) => {
     const agent = registry.agent(record.agentId);
-    return agent === undefined || (host !== undefined && agent.host !== host) ? [] : [{ agent, record }];
+    return agent === undefined || (host !== undefined && agent.host !== host)
+      ? []
+      : [{ agent, record: withStream(parts, record) }];
   });
   if (selector !== undefined && matching.length === 0)
     throw new Failure('NOT_FOUND', `no target is named "${selector}"`);

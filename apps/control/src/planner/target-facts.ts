@@ -1,4 +1,4 @@
-import { RESTORE_TEST_LEVEL } from '@lastgood/core';
+import { newestRecoveryPoint, RESTORE_TEST_LEVEL, streamStateOf } from '@lastgood/core';
 import type { BackupSize, TargetAlertFacts } from '@lastgood/core/alerts';
 import { type EffectivePolicy, effectivePolicy, type FleetFile, type MatchTarget } from '@lastgood/core/fleet-file';
 import { type RestoreMeasurement, restoreTimeOf, type TargetFacts } from '@lastgood/core/objectives';
@@ -59,6 +59,19 @@ function lastBackupOf(attempts: readonly LastAttempt[], newest: BackupSummary | 
   return { atMs: attempt.at, succeeded: attempt.succeeded, code: attempt.cause };
 }
 
+const failedOf = (attempts: readonly LastAttempt[]): TargetFacts['failedAttempts'] =>
+  attempts.flatMap(({ command, at, failingSince, cause }) =>
+    failingSince === null ? [] : [{ command, atMs: at, sinceMs: failingSince, cause }],
+  );
+
+/** How far the stored log was behind when it was reported. A gap counts until a later backup has opened a window behind it. */
+function streamFactsOf({ inventory, seenAt }: TargetRecord): TargetAlertFacts['stream'] {
+  const { stream } = inventory;
+  if (stream === undefined) return null;
+  const lagMs = stream.storedUntil === null ? null : Math.max(0, seenAt - instant(stream.storedUntil));
+  return { lagMs, gaps: streamStateOf(inventory) === 'gap' ? stream.gaps.length : 0 };
+}
+
 async function measurementsOf(
   catalog: Catalog,
   agent: AgentRecord,
@@ -81,6 +94,7 @@ async function measurementsOf(
 
 /** What the catalog has about one target. */
 interface Records {
+  readonly record: TargetRecord;
   readonly match: MatchTarget;
   readonly policy: EffectivePolicy | null;
   /** The newest first. */
@@ -96,7 +110,8 @@ interface Records {
 }
 
 function objectivesFrom(records: Records): CatalogFacts['objectives'] {
-  const { match, policy, backups, newestGood, newestTested, oldestGood, attempts, lastBackup, firstStart } = records;
+  const { record, match, policy, backups, newestGood, newestTested, oldestGood, attempts, lastBackup, firstStart } =
+    records;
   const [newest] = backups;
   const verdict = newestTested?.verified ?? null;
   return {
@@ -105,21 +120,16 @@ function objectivesFrom(records: Records): CatalogFacts['objectives'] {
     maxAgeMs: null,
     requireStream: policy?.requireStream ?? false,
     isReported: true,
-    recoveryPoint:
-      newestGood === null
-        ? null
-        : { atMs: instant(newestGood.recoveryPoint), from: 'backup', backupId: newestGood.backupId },
+    recoveryPoint: newestRecoveryPoint(newestGood, record.inventory),
     newestBackup:
       newest === undefined
         ? null
         : { backupId: newest.backupId, atMs: instant(newest.finishedAt), state: newest.state },
     firstBackupMs: oldestGood === undefined ? null : instant(oldestGood.finishedAt),
     lastAttemptMs: lastBackup?.atMs ?? null,
-    failedAttempts: attempts.flatMap(({ command, at, failingSince, cause }) =>
-      failingSince === null ? [] : [{ command, atMs: at, sinceMs: failingSince, cause }],
-    ),
+    failedAttempts: failedOf(attempts),
     firstBackupDueMs: firstStart,
-    streamState: null,
+    streamState: streamStateOf(record.inventory),
     restoreTest:
       newestTested === null || verdict === null || verdict.level < RESTORE_TEST_LEVEL
         ? null
@@ -127,7 +137,14 @@ function objectivesFrom(records: Records): CatalogFacts['objectives'] {
   };
 }
 
-function alertsFrom({ backups, newestGood, lastBackup, runningSince, occurrences }: Records): CatalogFacts['alerts'] {
+function alertsFrom({
+  record,
+  backups,
+  newestGood,
+  lastBackup,
+  runningSince,
+  occurrences,
+}: Records): CatalogFacts['alerts'] {
   const verifications = backups.flatMap(({ backupId, verified }) =>
     verified === null ? [] : [{ backupId, ...verified }],
   );
@@ -139,7 +156,7 @@ function alertsFrom({ backups, newestGood, lastBackup, runningSince, occurrences
     runningSinceMs: runningSince,
     lastAttempt: lastBackup,
     latestOccurrences: occurrences.map(({ name, dueAt, state }) => ({ schedule: name, dueMs: dueAt, state })),
-    stream: null,
+    stream: streamFactsOf(record),
     lastVerification: last === undefined ? null : { passed: last.passed, backupId: last.backupId, level: last.level },
     lastTested: null,
   };
@@ -164,7 +181,7 @@ export async function readFacts(
     ({ spec, state }) => spec.command === 'backup' && spec.target === target && state === 'running',
   );
   const records: Records = {
-    ...{ match, backups, newestGood, attempts },
+    ...{ record, match, backups, newestGood, attempts },
     policy: effectivePolicy(file, match),
     newestTested: good?.lastTested ?? null,
     oldestGood: await catalog.backups.oldestGood(agentId, target),

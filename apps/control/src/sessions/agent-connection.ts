@@ -1,4 +1,4 @@
-import type { Progress } from '@lastgood/protocol';
+import type { Progress, StreamReport } from '@lastgood/protocol';
 
 /** The connection of an agent, as the registry and the admin API see it. */
 export interface AgentConnection {
@@ -19,6 +19,8 @@ export interface AgentConnection {
   /** All events that its agent had collected before it connected have arrived. */
   readonly isCaughtUp: boolean;
   progressOf(jobId: string): Progress | null;
+  /** Where the log stream of a target is, as the last heartbeat reported it; undefined when it reported none. */
+  streamOf(target: string): StreamReport | undefined;
   /** Its hello was accepted: it is the session of this epoch from now on. */
   begin(epoch: number): void;
   /** Closes the connection if it was silent for longer than a lease. */

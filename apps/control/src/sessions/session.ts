@@ -19,6 +19,7 @@ import {
   type Progress,
   receiveHeartbeat,
   receiveReport,
+  type StreamReport,
 } from '@lastgood/protocol';
 import type { WebSocket } from 'ws';
 import type { z } from 'zod';
@@ -72,6 +73,7 @@ export class Session implements AgentSession, AgentConnection {
   /** The agent has lost more jobs than fitted into the answer to its hello. */
   #hasMoreLost = false;
   #progress: ReadonlyMap<string, Progress> = new Map();
+  #streams: ReadonlyMap<string, StreamReport> = new Map();
   #subscribed = false;
 
   constructor(
@@ -138,6 +140,9 @@ export class Session implements AgentSession, AgentConnection {
   }
   progressOf(jobId: string): Progress | null {
     return this.#progress.get(jobId) ?? null;
+  }
+  streamOf(target: string): StreamReport | undefined {
+    return this.#streams.get(target);
   }
   begin(epoch: number): void {
     this.#epoch = epoch;
@@ -309,6 +314,7 @@ export class Session implements AgentSession, AgentConnection {
     this.#outboxDepth = input.outboxDepth;
     this.#isCaughtUp ||= input.outboxDepth === 0;
     this.#progress = new Map(input.progress.map((progress) => [progress.jobId, progress]));
+    this.#streams = new Map(input.streams.map(({ target, report }) => [target, report]));
     const decide: Decide<{ jobId: string; attempt: number }[]> = (before) => {
       const { ledger, cancel } = receiveHeartbeat(before, input.running, clock.now(), LEASE_MS);
       const changed = [...ledger.jobs].some(([jobId, job]) => before.jobs.get(jobId)?.state !== job.state);

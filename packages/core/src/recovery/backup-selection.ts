@@ -22,7 +22,7 @@ export type BackupSelection<B> =
 
 type Candidate = Pick<
   BackupSummary,
-  'backupId' | 'target' | 'sequence' | 'state' | 'contents' | 'restorable' | 'recoveryPoint'
+  'backupId' | 'target' | 'sequence' | 'state' | 'contents' | 'restorable' | 'recoveryPoint' | 'restoreUnit'
 >;
 
 const holds = (backup: Candidate, content: string): boolean => backup.contents.some(({ name }) => name === content);
@@ -53,6 +53,7 @@ export function selectBackup<B extends Candidate>(
   wanted: WantedBackup,
   purpose: SelectionPurpose,
   content: string | null,
+  prefer: BackupQuery['prefer'] = null,
 ): BackupSelection<B> {
   if (wanted.type === 'id') {
     const matching = backups.filter(
@@ -63,14 +64,16 @@ export function selectBackup<B extends Candidate>(
     if (others.length > 0) return { type: 'ambiguous', backupIds: matching.map(({ backupId }) => backupId) };
     return { type: 'selected', backup: first, passedOver: null };
   }
+  const ofUnit = backups.filter((backup) => backup.restoreUnit === prefer && isEligible(backup, purpose));
   const newestFirst = backups
     .filter(({ state }) => state !== 'missing')
+    .filter(({ restoreUnit }) => ofUnit.length === 0 || restoreUnit === prefer)
     .filter((backup) => content === null || holds(backup, content))
     .filter(({ recoveryPoint }) => wanted.type === 'latest' || Date.parse(recoveryPoint) <= wanted.atMs)
     .toSorted((a, b) => b.sequence - a.sequence);
   const selected = newestFirst.find((backup) => isEligible(backup, purpose));
   if (selected === undefined) return { type: 'none' };
-  if (purpose === 'restore' && content === null) {
+  if (purpose === 'restore' && content === null && prefer !== 'server') {
     const names = unclearContents(
       selected,
       newestFirst.filter((backup) => isEligible(backup, purpose)),
@@ -91,6 +94,8 @@ export interface BackupQuery {
   readonly wanted: WantedBackup;
   readonly purpose: SelectionPurpose;
   readonly content: string | null;
+  /** What a restore is to bring back. Where there are backups that do, others are passed over. */
+  readonly prefer?: 'database' | 'server' | null | undefined;
 }
 
 function notFound({ target, wanted, content }: BackupQuery): Failure {
@@ -106,8 +111,8 @@ export function requireBackup<B extends Candidate>(
   backups: readonly B[],
   query: BackupQuery,
 ): { backup: B; passedOver: B | null } {
-  const { target, wanted, purpose, content } = query;
-  const selection = selectBackup(backups, wanted, purpose, content);
+  const { target, wanted, purpose, content, prefer } = query;
+  const selection = selectBackup(backups, wanted, purpose, content, prefer);
   switch (selection.type) {
     case 'selected':
       return { backup: selection.backup, passedOver: selection.passedOver };

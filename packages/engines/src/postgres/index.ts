@@ -59,7 +59,11 @@ export function createPostgresEngine(
   return {
     name: 'postgres',
     ...(stream === null ? {} : { stream }),
-    recoveryWindows: (source, context) => readRecoveryWindows(source, stream?.observed ?? null, context),
+    async recoveryWindows(source, context) {
+      const { windows, newestBackup } = await readRecoveryWindows(source, stream?.observed ?? null, context);
+      stream?.noteNewestBackup(newestBackup);
+      return windows;
+    },
     async identify(context) {
       await using opened = await openServer(server, context);
       const { systemId, databases } = opened.facts;

@@ -62,6 +62,8 @@ export const inputs = {
     purpose: z.enum(['verify', 'restore']),
     /** Only backups that hold it. */
     content: z.string().min(1).max(255).nullable(),
+    /** What a restore is to bring back. Where there are backups that do, others are passed over. */
+    prefer: z.enum(['database', 'server']).nullable().optional(),
   }),
   jobs: maybeTarget.extend(page.shape),
   job: z.object({ jobId: uuidSchema }),

@@ -42,6 +42,8 @@ export const backupSummarySchema = z.object({
   finishedAt: z.string(),
   contents: z.array(backupContentSchema),
   dependsOn: z.array(uuidSchema),
+  /** What a restore of it brings back: one database, or the whole server. */
+  restoreUnit: z.enum(['database', 'server']),
   restorable: restorableSchema,
   producedBytes: z.number(),
   storedBytes: z.number(),

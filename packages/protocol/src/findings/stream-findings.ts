@@ -2,11 +2,22 @@ import type { FindingDefinition } from './finding-definition.ts';
 
 /** The state of a log stream. */
 export const STREAM_FINDINGS = {
+  STREAM_FAILED: {
+    severity: 'error',
+    message: 'the log stream ended, and the agent tries again: {error}: {reason}',
+    remedy: 'Correct what the message names.',
+  },
   WAL_GAP: {
     severity: 'error',
     message: 'WAL is missing from {from} to {to} on timeline {timeline:count}: no instant in between can be restored',
     remedy:
       'Take a physical backup (`lastgood backup TARGET --method physical`): a new recovery window begins with it.',
+  },
+  WAL_GAP_PASSED: {
+    severity: 'info',
+    message:
+      'WAL is missing from {from} to {to} on timeline {timeline:count}; a later backup has begun a new recovery window',
+    remedy: null,
   },
   WAL_OTHER_SYSTEM: {
     severity: 'error',
@@ -42,17 +53,12 @@ export const STREAM_FINDINGS = {
     severity: 'error',
     message:
       'max_slot_wal_keep_size is -1: while the agent is away, the slot of the stream could fill the disk of the server',
-    remedy: 'Set max_slot_wal_keep_size on the server, such as 10GB, and reload its configuration.',
-  },
-  WAL_STREAM_FAILED: {
-    severity: 'error',
-    message: 'the WAL stream ended, and the agent tries again: {error}: {reason}',
-    remedy: 'Correct what the message names.',
+    remedy: 'Set a cap on the server, such as max_slot_wal_keep_size = 10GB, and reload its configuration.',
   },
   WAL_SWITCH_NOT_ALLOWED: {
     severity: 'warning',
     message:
       'the role of the agent may not close WAL segments: WAL is stored when a segment is full, however long that takes',
-    remedy: 'Grant the role of the agent the right to switch WAL segments, as the page on points in time shows.',
+    remedy: 'Grant the role of the agent to close segments; docs/point-in-time.md has the statement.',
   },
 } as const satisfies Record<string, FindingDefinition>;

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { uuidSchema } from '../ids.ts';
+import { nameSchema, uuidSchema } from '../ids.ts';
+import { streamReportSchema } from '../inventory/stream-report.ts';
 import { attemptSchema, sequenceSchema } from '../jobs/counters.ts';
 import { jobDescriptionSchema } from '../jobs/description.ts';
 import { jobEventSchema } from '../jobs/event.ts';
@@ -31,6 +32,11 @@ export const heartbeatInputSchema = z.object({
   progress: z.array(progressSchema).max(64),
   running: z.array(z.object({ jobId: uuidSchema, attempt: attemptSchema })).max(64),
   outboxDepth: z.int(),
+  /** Where the log streams of the host are. */
+  streams: z
+    .array(z.object({ target: nameSchema, report: streamReportSchema }))
+    .max(64)
+    .default([]),
   clock,
 });
 export const heartbeatAnswerSchema = z.object({

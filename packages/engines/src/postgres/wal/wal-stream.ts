@@ -35,7 +35,7 @@ const REFUSALS: Readonly<Record<ReceiverRefusal, readonly [message: string, reme
   'slot-missing': ['the replication slot does not exist'],
   'slot-uncapped': [
     'max_slot_wal_keep_size is -1: while the agent is away, the slot could fill the disk of the server',
-    "Set a cap: ALTER SYSTEM SET max_slot_wal_keep_size = '10GB'; SELECT pg_reload_conf();",
+    "Set a cap (ALTER SYSTEM SET max_slot_wal_keep_size = '10GB') and reload the configuration (pg_reload_conf).",
   ],
   'slot-active': [
     'another connection streams from the replication slot',
@@ -77,6 +77,8 @@ export class WalStream implements LogStream {
   #storedUntil: Micros | null = null;
   /** Since when something that was committed is not stored, by the clock of the server. */
   #unstoredSince: Micros | null = null;
+  /** Where the newest backup begins: a gap before it is past. */
+  #newestBackup: Lsn = 0n;
 
   constructor(connection: PostgresConnection, options: WalStreamOptions) {
     this.#connection = connection;
@@ -89,6 +91,10 @@ export class WalStream implements LogStream {
   /** The newest comparison: everything committed up to `at` is before `lsn`. Null before the first. */
   get observed(): Observed {
     return this.#observed;
+  }
+
+  noteNewestBackup(startLsn: Lsn): void {
+    this.#newestBackup = startLsn;
   }
 
   async #view(signal: AbortSignal): Promise<SlotView> {
@@ -163,7 +169,7 @@ export class WalStream implements LogStream {
     const isCovered = this.#quiet !== null && this.#quiet.lsn <= end;
     this.#observed = this.#quiet === null ? null : { at: view.at, lsn: this.#quiet.lsn };
     this.#noteStoredUntil(isCovered ? view.at - MARGIN : await lastCommit(stored, view));
-    const findings = judged.findings.map(findingOf);
+    const findings = judged.findings.map((found) => findingOf(found, this.#newestBackup));
     if (await this.#switchIfDue(session, view, isCovered)) findings.push(makeFinding('WAL_SWITCH_NOT_ALLOWED', null));
     const isStalled = judged.status.state === 'stalled';
     return {
@@ -253,11 +259,12 @@ async function lastCommit(stored: StoredWal, { timeline }: ServerWalView): Promi
   return [...contents.values()].findLast(({ latestXactAt }) => latestXactAt !== null)?.latestXactAt ?? null;
 }
 
-function findingOf(found: StreamFinding): Finding {
+function findingOf(found: StreamFinding, newestBackup: Lsn): Finding {
   switch (found.code) {
     case 'wal-gap': {
       const { timeline, from, to } = found;
-      return makeFinding('WAL_GAP', null, { from: formatLsn(from), to: formatLsn(to), timeline });
+      const code = to <= newestBackup ? 'WAL_GAP_PASSED' : 'WAL_GAP';
+      return makeFinding(code, null, { from: formatLsn(from), to: formatLsn(to), timeline });
     }
     case 'wal-other-system':
       return makeFinding('WAL_OTHER_SYSTEM', null, { found: found.systemId });
