@@ -1,53 +1,28 @@
-import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs, styleText } from 'node:util';
-import { formatFinding, type JobResult, type JobSpec, type RestoreRequest } from '@lastgood/protocol';
+import { formatFinding, type RestoreRequest } from '@lastgood/protocol';
 import {
   type AdminClient,
   adminClient,
   freePort,
+  type PostgresServer,
   root,
   seedShop,
-  startPostgres,
+  startOnFolder,
+  startPrimary,
   startProcess,
   waitFor,
 } from '@lastgood/testkit';
+import { cacheTarget, runCacheJob, startCache } from './demo-cache.ts';
+import { megabytes, print, run, seconds, stopping } from './demo-console.ts';
 import { runGraphJob, startGraphDemo } from './demo-graph.ts';
 
 const { values: options } = parseArgs({
   options: { once: { type: 'boolean', default: false }, neo4j: { type: 'boolean', default: false } },
 });
-const started = performance.now();
-const stopping = new AbortController();
-// SIGHUP: the terminal was closed.
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stopping.abort());
-
-const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
-const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
-const print = (text: string): void =>
-  console.log(`${styleText('dim', seconds(performance.now() - started).padStart(7))}  ${text}`);
-
-/** Runs one job and returns its result. Throws with cause and remedy when the job does not succeed. */
-async function run<C extends JobSpec['command']>(
-  client: AdminClient,
-  spec: Extract<JobSpec, { command: C }>,
-): Promise<Extract<JobResult, { command: C }>> {
-  const job = await client.createJob.mutate({ target: spec.target, spec, idempotencyKey: randomUUID() });
-  const ended = await waitFor(`the ${spec.command} to end`, 300_000, stopping.signal, async () => {
-    const view = await client.job.query({ jobId: job.jobId });
-    return view.endedAt === null ? undefined : view;
-  });
-  if (ended.state !== 'succeeded' || ended.result?.command !== spec.command) {
-    throw new Error(
-      `${spec.command} ${ended.state}: ${ended.error?.message ?? 'no message'} ${ended.error?.remedy ?? ''}`,
-    );
-  }
-  return ended.result as Extract<JobResult, { command: C }>;
-}
-
 async function writeAgentFile(
   folder: string,
   url: string,
@@ -62,13 +37,15 @@ async function writeAgentFile(
     labels: { purpose: 'demo' },
     dataDir: join(folder, 'agent'),
     repositories: { local: { type: 'folder', path: join(folder, 'repository') } },
+    restoreFolders: { drill: join(folder, 'restores') },
     targets: {
       shop: {
         engine: 'postgres',
         labels: {},
         repository: 'local',
         connection,
-        allow: { restore: ['new', 'swap'], rotate: true },
+        stream: { switchSeconds: 2 },
+        allow: { restore: ['new', 'swap', 'folder'], rotate: true },
       },
       ...others,
     },
@@ -78,7 +55,7 @@ async function writeAgentFile(
   return file;
 }
 
-async function runMainJob(client: AdminClient, server: Awaited<ReturnType<typeof startPostgres>>): Promise<void> {
+async function runMainJob(client: AdminClient, server: PostgresServer): Promise<void> {
   const digest = async (): Promise<string> => {
     const rows = await server.query(
       'shop',
@@ -141,6 +118,42 @@ async function runMainJob(client: AdminClient, server: Awaited<ReturnType<typeof
   for (const [name, value] of rows) console.log(`  ${name.padEnd(44)}${value}`);
 }
 
+/** Loses rows, and restores the whole server to the instant before, from a physical backup and the WAL stream. */
+async function runPointInTime(client: AdminClient, server: PostgresServer, folder: string): Promise<void> {
+  const count = async (of: Pick<PostgresServer, 'query'>): Promise<number> =>
+    Number((await of.query('shop', 'select count(*)::int as n from orders'))[0]?.['n']);
+  print('point in time: a physical backup of the whole server; the agent receives its WAL all the time');
+  await run(client, { command: 'backup', target: 'shop', method: 'physical', contents: null, options: {} });
+  await server.query(
+    'shop',
+    "insert into orders (customer, amount, lines) select 1, i, '[]' from generate_series(1, 100) as i",
+  );
+  const before = await count(server);
+  const text = `to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`;
+  const time = String((await server.query('shop', `select ${text} as at`))[0]?.['at']);
+  await server.query('shop', 'delete from orders');
+  print(`${styleText('red', '✗')} deleted all ${before} orders at ${time}, on purpose`);
+  await waitFor('the WAL to be stored', 120_000, stopping.signal, async () => {
+    const [target] = await client.targets.query({});
+    return Date.parse(target?.stream?.storedUntil ?? '1970-01-01') > Date.parse(time) ? true : undefined;
+  });
+  const request: RestoreRequest = {
+    scope: { kind: 'server' },
+    point: { kind: 'time', time },
+    into: { way: 'folder', folder: 'drill' },
+    options: {},
+  };
+  const { plan } = await run(client, { command: 'plan', target: 'shop', request });
+  const restored = await run(client, { command: 'restore', target: 'shop', request, planHash: plan.hash });
+  const dataDir = join(folder, 'restores', restored.into.replace('drill/', ''), 'data');
+  await using copy = await startOnFolder(server, dataDir);
+  const after = await count(copy);
+  if (after !== before) throw new Error(`the server restored to ${time} has ${after} orders instead of ${before}`);
+  print(
+    `${styleText('green', '✓')} restored the server to ${time} beside it: ${after} orders are there again (${seconds(restored.durationMs)})`,
+  );
+}
+
 const PREFIX = 'lastgood-demo-';
 /** Removes the folders of killed demos. Their processes died with them. */
 async function sweepKilledDemos(): Promise<void> {
@@ -161,8 +174,10 @@ try {
   cleanup.defer(() => rm(folder, { recursive: true, force: true }));
   process.env['TMPDIR'] = folder;
   print('starting a throw-away PostgreSQL with sample data');
-  const server = cleanup.use(await startPostgres({}));
+  const server = cleanup.use(await startPrimary());
   await seedShop(server, 'shop', { rows: 20_000 });
+  const cache = await startCache();
+  if (cache !== null) cleanup.use(cache);
   if (options.neo4j) print('starting a throw-away Neo4j with sample data');
   const graph = options.neo4j ? cleanup.use(await startGraphDemo()) : null;
   const port = await freePort();
@@ -181,7 +196,15 @@ try {
   const tokenFile = join(folder, 'control', 'admin.token');
   const client = await adminClient(url, tokenFile);
   await mkdir(join(folder, 'repository'), { mode: 0o700 });
-  const config = await writeAgentFile(folder, url, server.connection, graph === null ? {} : { graph: graph.target });
+  await mkdir(join(folder, 'restores'), { mode: 0o700 });
+  // The owner of a restore folder runs the restored server.
+  const { uid, gid } = await stat(server.dataDir);
+  await chown(join(folder, 'restores'), uid, gid);
+  const others = {
+    ...(cache === null ? {} : { cache: cacheTarget(cache) }),
+    ...(graph === null ? {} : { graph: graph.target }),
+  };
+  const config = await writeAgentFile(folder, url, server.connection, others);
   const { token } = await client.createEnrollToken.mutate({
     environment: 'demo',
     host: 'localhost',
@@ -196,10 +219,15 @@ try {
   );
   await enrolled.ended;
   cleanup.use(await startProcess('agent', [join(root, 'apps/agent/src/main.ts'), 'run', '--config', config], stopping));
-  await waitFor('the agent to report its target', 30_000, stopping.signal, async () =>
-    (await client.targets.query({})).some((target) => target.online && target.state === 'ok') ? true : undefined,
+  const targets = 1 + Object.keys(others).length;
+  await waitFor('the agent to report its targets', 30_000, stopping.signal, async () =>
+    (await client.targets.query({})).filter((target) => target.online && target.state === 'ok').length === targets
+      ? true
+      : undefined,
   );
+  if (cache !== null) await runCacheJob(client, cache);
   await runMainJob(client, server);
+  await runPointInTime(client, server, folder);
   if (graph !== null) await runGraphJob(graph, (spec) => run(client, spec), print, seconds);
   if (!options.once) {
     console.log(

@@ -51,6 +51,8 @@ export interface LogStreamInfo {
   readonly description: string;
   /** The `stream` of a target in the agent file. */
   readonly optionsSchema: z.ZodType;
+  /** Segments that are kept when those around them are removed, such as timeline histories. */
+  isKept(segment: string): boolean;
 }
 /** What the agent file gives an engine beside the connection. */
 export interface EngineServices {

@@ -12,6 +12,7 @@ export * from './name-pattern.ts';
 export * from './object-store.ts';
 export * from './recovery/backup-selection.ts';
 export * from './recovery/dependencies.ts';
+export * from './recovery/log-retention.ts';
 export * from './recovery/restore-scope.ts';
 export * from './recovery/windows.ts';
 export * from './repository.ts';

@@ -29,6 +29,7 @@ import {
 import { z } from 'zod';
 import { faultPoint } from '../fault-point.ts';
 import { VERSION } from '../version.ts';
+import { pruneLogs } from './prune-logs.ts';
 import type { Target } from './targets.ts';
 
 const MAX_FINDINGS = 20;
@@ -206,6 +207,7 @@ async function rotate(spec: Spec<'rotate'>, { target, context, controlNow, jumpe
       await repository.remove(target.ref, backupId, now);
     }
     if (target.graceMs === 0) freedBytes += await repository.purge(target.ref, now, 0);
+    await pruneLogsOf(target, repository, context);
   }
   const kept = plan.decisions.filter((decision) => decision.keep);
   const unread = broken.map(({ backupId, error: { code, message } }) => ({
@@ -223,6 +225,13 @@ async function rotate(spec: Spec<'rotate'>, { target, context, controlNow, jumpe
     freedBytes,
     graceHours: target.graceMs / 3_600_000,
   };
+}
+
+async function pruneLogsOf(target: Target, repository: Repository, context: EngineContext): Promise<void> {
+  const { stream } = engineNamed(target.engine.name);
+  if (stream === null) return;
+  const count = await pruneLogs(repository, target.ref, stream.isKept);
+  if (count > 0) context.log(`removed ${count} segments of ${stream.title} that no backup needs`);
 }
 
 /** The backups and log streams of a target, for a restore. */

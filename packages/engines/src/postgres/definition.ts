@@ -41,6 +41,7 @@ export const postgres: EngineDefinition = {
     title: 'WAL',
     description: 'the write-ahead log, received over a replication slot',
     optionsSchema: walStreamOptionsSchema,
+    isKept: (segment) => segment.endsWith('.history'),
   },
   create: createPostgresEngine,
 };
