@@ -1,10 +1,9 @@
-import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { chmod, chown, mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs, styleText } from 'node:util';
-import { formatFinding, type JobResult, type JobSpec, type RestoreRequest } from '@lastgood/protocol';
+import { formatFinding, type RestoreRequest } from '@lastgood/protocol';
 import {
   type AdminClient,
   adminClient,
@@ -17,39 +16,13 @@ import {
   startProcess,
   waitFor,
 } from '@lastgood/testkit';
+import { cacheTarget, runCacheJob, startCache } from './demo-cache.ts';
+import { megabytes, print, run, seconds, stopping } from './demo-console.ts';
 import { runGraphJob, startGraphDemo } from './demo-graph.ts';
 
 const { values: options } = parseArgs({
   options: { once: { type: 'boolean', default: false }, neo4j: { type: 'boolean', default: false } },
 });
-const started = performance.now();
-const stopping = new AbortController();
-// SIGHUP: the terminal was closed.
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stopping.abort());
-
-const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
-const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
-const print = (text: string): void =>
-  console.log(`${styleText('dim', seconds(performance.now() - started).padStart(7))}  ${text}`);
-
-/** Runs one job and returns its result. Throws with cause and remedy when the job does not succeed. */
-async function run<C extends JobSpec['command']>(
-  client: AdminClient,
-  spec: Extract<JobSpec, { command: C }>,
-): Promise<Extract<JobResult, { command: C }>> {
-  const job = await client.createJob.mutate({ target: spec.target, spec, idempotencyKey: randomUUID() });
-  const ended = await waitFor(`the ${spec.command} to end`, 300_000, stopping.signal, async () => {
-    const view = await client.job.query({ jobId: job.jobId });
-    return view.endedAt === null ? undefined : view;
-  });
-  if (ended.state !== 'succeeded' || ended.result?.command !== spec.command) {
-    throw new Error(
-      `${spec.command} ${ended.state}: ${ended.error?.message ?? 'no message'} ${ended.error?.remedy ?? ''}`,
-    );
-  }
-  return ended.result as Extract<JobResult, { command: C }>;
-}
-
 async function writeAgentFile(
   folder: string,
   url: string,
@@ -203,6 +176,8 @@ try {
   print('starting a throw-away PostgreSQL with sample data');
   const server = cleanup.use(await startPrimary());
   await seedShop(server, 'shop', { rows: 20_000 });
+  const cache = await startCache();
+  if (cache !== null) cleanup.use(cache);
   if (options.neo4j) print('starting a throw-away Neo4j with sample data');
   const graph = options.neo4j ? cleanup.use(await startGraphDemo()) : null;
   const port = await freePort();
@@ -225,7 +200,11 @@ try {
   // The owner of a restore folder runs the restored server.
   const { uid, gid } = await stat(server.dataDir);
   await chown(join(folder, 'restores'), uid, gid);
-  const config = await writeAgentFile(folder, url, server.connection, graph === null ? {} : { graph: graph.target });
+  const others = {
+    ...(cache === null ? {} : { cache: cacheTarget(cache) }),
+    ...(graph === null ? {} : { graph: graph.target }),
+  };
+  const config = await writeAgentFile(folder, url, server.connection, others);
   const { token } = await client.createEnrollToken.mutate({
     environment: 'demo',
     host: 'localhost',
@@ -240,9 +219,13 @@ try {
   );
   await enrolled.ended;
   cleanup.use(await startProcess('agent', [join(root, 'apps/agent/src/main.ts'), 'run', '--config', config], stopping));
-  await waitFor('the agent to report its target', 30_000, stopping.signal, async () =>
-    (await client.targets.query({})).some((target) => target.online && target.state === 'ok') ? true : undefined,
+  const targets = 1 + Object.keys(others).length;
+  await waitFor('the agent to report its targets', 30_000, stopping.signal, async () =>
+    (await client.targets.query({})).filter((target) => target.online && target.state === 'ok').length === targets
+      ? true
+      : undefined,
   );
+  if (cache !== null) await runCacheJob(client, cache);
   await runMainJob(client, server);
   await runPointInTime(client, server, folder);
   if (graph !== null) await runGraphJob(graph, (spec) => run(client, spec), print, seconds);

@@ -35,7 +35,7 @@ test('runs the README workflow: backup, verify, restore to a copy, swap, undo an
   const before = await orders('shop');
   const backup = await lastgood('backup', 'shop', '--database', 'shop', '--digests');
   expect(backup.status).toBe(0);
-  expect(backup.stdout).toMatch(/^backup [0-9a-f-]{36}\n {2}databases {3}shop\n/);
+  expect(backup.stdout).toMatch(/^backup [0-9a-f-]{36}\n {2}contents {4}shop\n/);
   const verified = await lastgood('verify', 'shop', 'latest', '--level', '6');
   expect([verified.status, verified.stdout]).toEqual([0, expect.stringContaining('reached level 6 of 6')]);
   const copy = await lastgood('restore', 'shop', '--to-new', 'shop_copy');

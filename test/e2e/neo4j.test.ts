@@ -146,13 +146,18 @@ test('A22: a server that does not start again after a backup is reported, and st
   expect(await labels()).toEqual({ Afterwards: 1 });
 });
 
-test.for(['step-effect:stop-server', 'compensation-effect:start-server'])(
-  'A22: an agent that is killed at %s of a backup leaves a running server, and the backup is taken again',
+test.for([
+  ['step-effect:copy-store', 'stop-copy-start'],
+  ['step-effect:stop-server', 'stop-dump-start'],
+  ['compensation-effect:start-server', 'stop-dump-start'],
+] as const)(
+  'A22: an agent that is killed at %s of a backup leaves a running server, and the backup is taken again by %s',
   { timeout: LONG_MS },
-  async (point) => {
-    const job = await runKilled(point, backup({ way: 'stop-dump-start' }, ['neo4j']));
+  async ([point, way]) => {
+    const job = await runKilled(point, backup({ way }, ['neo4j']));
     expect(job).toMatchObject({ state: 'succeeded', attempt: 2 });
     expect(await labels()).toEqual({ Afterwards: 1 });
+    expect(await readdir(join(server.dataFolder, 'lastgood'))).toEqual([]);
   },
 );
 

@@ -3,8 +3,13 @@ import { type Faults, ordinary, rollbacks, zombies } from './faults.ts';
 import { changeJobs, type Mutation, real, reduceWith, withoutDuty } from './mutated-reducers.ts';
 
 const scheduled: Faults = { ...ordinary, name: 'ordinary, with schedules', schedules: 1 };
-/** Agents that soon forget what has ended. */
-const forgetful: Faults = { ...scheduled, name: 'forgetful', forget: 2, forgetAfterMs: 0 };
+/** Few things fail, so that jobs end and are due again. */
+const calm = {
+  ...{ schedules: 1, agents: 1, steps: 600, crash: 0.002, innerCrash: 0, cut: 0.002, loss: 0, hold: 0, redial: 0 },
+  clock: 0,
+};
+/** An agent that soon forgets what has ended. */
+const forgetful: Faults = { ...ordinary, ...calm, name: 'forgetful', forget: 2, forgetAfterMs: 0 };
 const command = { kind: 'command', by: 'a person' } as const;
 
 /** Lets a reducer see the occurrences of schedules as jobs that only the control plane creates. */
@@ -17,9 +22,9 @@ function asCommands(ledger: ControlLedger, reduce: (ledger: ControlLedger) => Co
 /** Catalog and host go back at the same time, and little else fails: rotations end, and are due again. */
 const bothSetBack: Faults = {
   ...zombies,
+  ...calm,
   name: 'host and catalog set back together',
-  ...{ schedules: 1, agents: 1, steps: 600, crash: 0.002, innerCrash: 0, cut: 0.002, loss: 0, hold: 0, redial: 0 },
-  ...{ clock: 0, rollback: 0, restore: 0, calamity: 0.02 },
+  ...{ rollback: 0, restore: 0, calamity: 0.02 },
 };
 const setBack: Faults = { ...rollbacks, name: 'rollbacks, with schedules', schedules: 1 };
 

@@ -118,7 +118,7 @@ const records = (more: Partial<TargetRecords> = {}): TargetRecords => ({
   measurements: [],
   copies: [],
   firstSeen: new Map(),
-  lastBackupAt: null,
+  backupAttempts: [],
   ...more,
 });
 

@@ -185,10 +185,12 @@ describe('new databases', () => {
     expect(await database('new')).toMatchObject({ state: 'none', reasons: [{ code: 'NO_RECOVERY_POINT' }] });
   });
 
-  test('op-2.4: a new database that a backup did not contain is no longer pending', async () => {
+  test('op-2.4: a new database is no longer pending after a backup that was to contain it', async () => {
     await announce(['shop', 'new'], [backup(1, 6)]);
     control.clock.advance(HOUR);
     const result = { command: 'backup', backup: backup(1, 6), durationMs: 1 } as const;
+    await reportJob(agent, { ...backupSpec, contents: ['shop'] }, control.clock.now(), { result });
+    expect((await database('new')).state).toBe('pending');
     await reportJob(agent, backupSpec, control.clock.now(), { result });
     expect((await database('new')).state).toBe('none');
   });

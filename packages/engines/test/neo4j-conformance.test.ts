@@ -61,5 +61,6 @@ async function openSubject(): Promise<EngineSubject> {
 describeEngine('dump of Neo4j', {
   definition: neo4j,
   open: openSubject,
+  timeoutMs: 600_000,
   openRepository: async (path) => await createFolderRepository({ understood: [DUMP], path }),
 });

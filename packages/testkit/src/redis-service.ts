@@ -40,9 +40,10 @@ function scriptsOf(server: RedisServer, pidFile: string): Record<'start' | 'stop
     start: [
       `${as}'${programs.server}' '${configFile}' --daemonize yes --pidfile '${pidFile}' >/dev/null || exit 1`,
       `until [ -s '${pidFile}' ]; do sleep 0.02; done`,
-      `( while kill -0 ${process.pid} 2>/dev/null && ${isRunning}; do sleep 1; done; kill -9 "$pid" ) >/dev/null 2>&1 &`,
+      `( while kill -0 ${process.pid} 2>/dev/null && ${isRunning}; do sleep 1; done; ${isRunning} && kill -9 "$pid" ) >/dev/null 2>&1 &`,
+      `echo $! >'${pidFile}.watch'`,
     ].join('\n'),
-    stop: `${isRunning} && kill -TERM "$pid"; exit 0`,
+    stop: `kill "$(cat '${pidFile}.watch')" 2>/dev/null; ${isRunning} && kill -TERM "$pid"; exit 0`,
     status: `${isRunning} && exit 0; exit 3`,
   };
 }

@@ -3,7 +3,7 @@ import type { DatabaseFacts, RestoreMeasurement, RestoreTime } from '@lastgood/c
 import { restoreTimeOf } from '@lastgood/core/objectives';
 import { type BackupSummary, LIMITS, type TargetInventory } from '@lastgood/protocol';
 import type { Coverage } from '../catalog/backup-queries.ts';
-import type { RestoredCopy } from '../catalog/jobs.ts';
+import type { BackupAttempt, RestoredCopy } from '../catalog/jobs.ts';
 
 /** What the catalog knows of one target. */
 export interface TargetRecords {
@@ -14,8 +14,8 @@ export interface TargetRecords {
   readonly measurements: readonly RestoreMeasurement[];
   readonly copies: readonly RestoredCopy[];
   readonly firstSeen: ReadonlyMap<string, number>;
-  /** When the last backup was attempted; null without one. */
-  readonly lastBackupAt: number | null;
+  /** The newest attempts to back up the target, the newest first. */
+  readonly backupAttempts: readonly BackupAttempt[];
 }
 
 const instantOf = ({ recoveryPoint }: BackupSummary): number => Date.parse(recoveryPoint);
@@ -41,15 +41,19 @@ function factsOf(
   records: TargetRecords,
 ): DatabaseFacts {
   const { newest = null, lastGood = null, lastTested = null, firstGood = null } = covered ?? {};
-  const { copies, firstSeen, lastBackupAt, inventory } = records;
+  const { copies, firstSeen, backupAttempts, inventory } = records;
   const firstSeenMs = firstSeen.get(database) ?? null;
+  const attempt = backupAttempts.find(
+    ({ at, contents }) =>
+      firstSeenMs !== null && at > firstSeenMs && (contents === null || contents.includes(database)),
+  );
   return {
     database,
     isOnServer,
     isExcluded: inventory.databases.some(({ name, excluded }) => name === database && excluded === true),
     isRestoredCopy: copies.some(({ name }) => name === database),
     firstSeenMs,
-    lastAttemptMs: lastBackupAt !== null && firstSeenMs !== null && lastBackupAt > firstSeenMs ? lastBackupAt : null,
+    lastAttemptMs: attempt?.at ?? null,
     // The log of a server holds every database that is on it.
     recoveryPoint: newestRecoveryPoint(lastGood, isOnServer === true ? inventory : {}),
     newestBackup: newest === null ? null : { backupId: newest.backupId, atMs: instantOf(newest), state: newest.state },

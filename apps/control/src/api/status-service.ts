@@ -91,7 +91,7 @@ export class StatusService {
       measurements: await this.#measurements({ environment, host, target: name, engine }, agentId, coverage),
       copies: await catalog.jobs.restoredCopies(agentId, name),
       firstSeen: await catalog.targets.firstSeen(agentId, name),
-      lastBackupAt: attempts.find(({ command }) => command === 'backup')?.at ?? null,
+      backupAttempts: await catalog.jobs.backupAttempts(agentId, name),
     };
     return { records, attempts };
   }

@@ -32,6 +32,12 @@ export interface LastAttempt {
   /** The error code of a failed one. */
   readonly cause: string | null;
 }
+/** A backup job that ended, canceled ones aside. */
+export interface BackupAttempt {
+  readonly at: number;
+  /** What it was to contain; null for everything. */
+  readonly contents: readonly string[] | null;
+}
 /** A database that a restore made beside another one. */
 export interface RestoredCopy {
   readonly name: string;
@@ -50,6 +56,8 @@ export interface JobQueries {
   restoreTimes(agentId: string, target: string): Promise<RestoreTime[]>;
   /** The last attempt of each of these commands that was made. */
   lastAttempts(agentId: string, target: string, commands: readonly string[]): Promise<LastAttempt[]>;
+  /** The newest backup jobs that ended, the newest first. */
+  backupAttempts(agentId: string, target: string): Promise<BackupAttempt[]>;
   /** The databases that restores have made beside others, the newest restore first. */
   restoredCopies(agentId: string, target: string): Promise<RestoredCopy[]>;
 }
@@ -138,6 +146,30 @@ function selectLastAttempt(db: Db, { agentId, target }: Required<Scoped>, comman
   return [{ command, at, succeeded: false, failingSince: failure?.at ?? at, cause }];
 }
 
+const MAX_ATTEMPTS = 100;
+
+function selectBackupAttempts(db: Db, { agentId, target }: Required<Scoped>): BackupAttempt[] {
+  const rows = db
+    .select()
+    .from(jobs)
+    .where(
+      and(
+        eq(jobs.agentId, agentId),
+        eq(jobs.target, target),
+        eq(jobs.command, 'backup'),
+        inArray(jobs.state, ATTEMPTED),
+        isNotNull(jobs.endedAt),
+      ),
+    )
+    .orderBy(desc(jobs.endedAt))
+    .limit(MAX_ATTEMPTS)
+    .all();
+  return rows.flatMap((row) => {
+    const { spec, endedAt } = recordOf(row).job;
+    return spec.command === 'backup' && endedAt !== null ? [{ at: endedAt, contents: spec.contents }] : [];
+  });
+}
+
 const MAX_COPIES = 500;
 
 function selectCopies(db: Db, { agentId, target }: Required<Scoped>): RestoredCopy[] {
@@ -222,5 +254,6 @@ export const jobQueries = (db: Db): JobQueries => ({
       ),
   lastAttempts: async (agentId, target, commands) =>
     commands.flatMap((command) => selectLastAttempt(db, { agentId, target }, command)),
+  backupAttempts: async (agentId, target) => selectBackupAttempts(db, { agentId, target }),
   restoredCopies: async (agentId, target) => selectCopies(db, { agentId, target }),
 });

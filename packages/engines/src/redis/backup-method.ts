@@ -8,15 +8,20 @@ export const RDB = {
   roles: ['rdb', 'config', 'fingerprint'],
 } as const satisfies BackupMethodSupport;
 
+/** The append-only files of the whole server. */
+export const AOF = {
+  engine: 'redis',
+  method: 'aof',
+  roles: ['aof', 'aof-manifest', 'config', 'fingerprint'],
+} as const satisfies BackupMethodSupport;
+
 /** What a backup holds and a restore brings back: all databases together. */
 export const CONTENT = { kind: 'server', name: 'server' } as const;
 
-/** The options of a backup by snapshot. */
-export const rdbOptionsSchema = z.strictObject({
+/** The options of both methods. */
+export const backupOptionsSchema = z.strictObject({
   digests: z
     .boolean()
     .default(false)
-    .describe(
-      'Loads the snapshot into a scratch server and stores digests of all values, for verification at level 6.',
-    ),
+    .describe('Loads the backup into a scratch server and stores digests of all values, for verification at level 6.'),
 });

@@ -1,5 +1,5 @@
 import type { EngineDefinition } from '@lastgood/core';
-import { RDB, rdbOptionsSchema } from './backup-method.ts';
+import { AOF, backupOptionsSchema, RDB } from './backup-method.ts';
 import { redisConnectionSchema } from './connection-schema.ts';
 import { createRedisEngine } from './engine.ts';
 
@@ -15,7 +15,15 @@ export const redis: EngineDefinition = {
       online: true,
       roles: RDB.roles,
       selectsContents: false,
-      optionsSchema: rdbOptionsSchema,
+      optionsSchema: backupOptionsSchema,
+    },
+    {
+      name: AOF.method,
+      description: 'the append-only files of the server, with its configuration',
+      online: true,
+      roles: AOF.roles,
+      selectsContents: false,
+      optionsSchema: backupOptionsSchema,
     },
   ],
   restoreWays: [

@@ -8,6 +8,7 @@ import { openServer, systemIdOf } from './open-server.ts';
 import { probe } from './probe.ts';
 import { restore } from './restore.ts';
 import { compensationOf, type ManagedServer } from './server-steps.ts';
+import { dropSetAside } from './set-aside.ts';
 import { sweep } from './sweep.ts';
 import { undo } from './undo.ts';
 import { checkLevel, verify } from './verify.ts';
@@ -32,6 +33,7 @@ export function createRedisEngine(given: unknown, { service, target }: EngineSer
       (await makePlan({ connection, target, hasService: service !== null }, request, source, context)).summary,
     restore: (order, source, context) => restore(server, target, order, source, context),
     undo: (restoreJobId, context) => undo(server, target, restoreJobId, context),
+    dropSetAside: (name, context) => dropSetAside(connection, name, context),
     compensationOf: (kind) => compensationOf(kind, server),
     sweep: (context, runningJobs) => sweep(connection, context, runningJobs),
   };

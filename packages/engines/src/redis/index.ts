@@ -3,7 +3,7 @@ export * from './aof-manifest.ts';
 export * from './aof-set.ts';
 export { type AofFileReport, AofFileWalker, type AofFinding, AofTap, judgeAofFile } from './aof-walker.ts';
 export * from './aof-writes.ts';
-export { RDB } from './backup-method.ts';
+export { AOF, RDB } from './backup-method.ts';
 export { DigestSum, PartsHash } from './canonical-digest.ts';
 export * from './checkers.ts';
 export { type Command, RedisSession, type SessionOptions } from './client.ts';

@@ -22,7 +22,7 @@ import { planRestore, type RedisRestorePlan, type RestoreFilesWay } from './rest
 import { availableMemory } from './scratch-host.ts';
 import type { ServerFacts } from './server-facts.ts';
 import { serverFilesOf } from './server-files.ts';
-import { type EngineFacts, engineFactsOf, keysOf, rdbObjectOf, restoreSourceOf } from './stored-backup.ts';
+import { dataObjectsOf, type EngineFacts, engineFactsOf, keysOf, restoreSourceOf, sumOf } from './stored-backup.ts';
 
 /** A server as the agent file describes it. */
 export interface RestoreContext {
@@ -56,13 +56,14 @@ export function backupIdOf({ scope, point, into, options }: RestoreRequest): str
   };
   const [unknown] = Object.keys(options);
   if (unknown !== undefined) return refuse(`a restore has no option "${unknown}"`, 'Restore without it.');
-  if (scope.kind !== 'server') return refuse('a snapshot is restored as a whole', 'Restore without --database.');
+  if (scope.kind !== 'server')
+    return refuse('a backup of this engine is restored as a whole', 'Restore without --database.');
   if (into.way !== 'swap')
     return refuse(
-      `a snapshot is not restored this way (${into.way})`,
+      `a backup of this engine is not restored this way (${into.way})`,
       'Use --swap: the files of the server are set aside, and undo brings them back.',
     );
-  if (point.kind !== 'backup') return refuse('a snapshot holds one recovery point', 'Name a backup.');
+  if (point.kind !== 'backup') return refuse('a backup of this engine holds one recovery point', 'Name a backup.');
   return point.backupId;
 }
 
@@ -158,7 +159,6 @@ export async function makePlan(
   const source = await backups.open(backupIdOf(request));
   const { manifest } = source;
   const facts = engineFactsOf(manifest);
-  const object = rdbObjectOf(manifest);
   await using server = await openServer(connection, signal);
   const unpersisted = await findUnpersisted(server.facts, connection, signal);
   const files = connection.fileAccess ? serverFilesOf(server.facts.settings, connection.dataDir) : null;
@@ -187,7 +187,7 @@ export async function makePlan(
     confirm: target,
     replaces: [target],
     missing: [],
-    readBytes: object.stored.size,
+    readBytes: sumOf(dataObjectsOf(manifest), 'stored'),
     needBytes: decided.needDiskBytes,
     freeBytes: free,
     estimatedMs: null,

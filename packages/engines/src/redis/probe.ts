@@ -1,16 +1,15 @@
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { type Engine, type EngineContext, Failure } from '@lastgood/core';
-import { type Finding, findingOfError, makeFinding } from '@lastgood/protocol';
+import { findingOfError } from '@lastgood/protocol';
 import { CONTENT } from './backup-method.ts';
 import { toFinding } from './catalog-findings.ts';
 import type { RedisConnection } from './connection-schema.ts';
 import { openServer, systemIdOf } from './open-server.ts';
 import { checkPersistence, type HostMemory } from './persistence-checks.ts';
-import { listManagedFolders, managedFolderName } from './restore-files.ts';
 import { availableMemory } from './scratch-host.ts';
 import type { ServerFacts } from './server-facts.ts';
 import { serverFilesOf } from './server-files.ts';
+import { listSetAside, type SetAside } from './set-aside.ts';
 
 const LOOPBACK = /^(?:localhost|127\.\d+\.\d+\.\d+|::1)$/;
 const isLocal = ({ host, socket }: RedisConnection): boolean => socket !== undefined || LOOPBACK.test(host ?? '');
@@ -22,19 +21,14 @@ async function readHostMemory(connection: RedisConnection): Promise<HostMemory> 
   return { availableBytes: await availableMemory(), overcommit: text === undefined ? null : Number(text) };
 }
 
-/** Folders that restores and undos have kept: on the disk until somebody removes them. */
-async function findSetAside(connection: RedisConnection, { settings }: ServerFacts): Promise<Finding[]> {
+/** Null when the agent cannot see the files of the server. */
+async function findSetAside(connection: RedisConnection, { settings }: ServerFacts): Promise<SetAside[] | null> {
   const files = connection.fileAccess ? serverFilesOf(settings, connection.dataDir) : null;
-  if (files === null) return [];
-  const folders = await listManagedFolders(files.dir).catch((error: unknown) => {
-    if (error instanceof Failure) return [];
+  if (files === null) return null;
+  return await listSetAside(files).catch((error: unknown) => {
+    if (error instanceof Failure) return null;
     throw error;
   });
-  return folders
-    .filter(({ kind }) => kind === 'aside' || kind === 'undone')
-    .map(({ kind, restoreId }) =>
-      makeFinding('SET_ASIDE_FILES', null, { folder: join(files.dir, managedFolderName(kind, restoreId)) }),
-    );
 }
 
 /** The state of the server with the findings about its persistence. An unreachable server is a state. */
@@ -43,13 +37,15 @@ export async function probe(connection: RedisConnection, context: EngineContext)
     await using server = await openServer(connection, context.signal);
     const { facts } = server;
     const persistence = checkPersistence(facts, await readHostMemory(connection));
+    const setAside = await findSetAside(connection, facts);
     return {
       state: 'ok',
       version: facts.version,
       systemId: systemIdOf(facts),
       sizeBytes: facts.memory.usedBytes,
       databases: [{ name: CONTENT.name, sizeBytes: facts.memory.usedBytes }],
-      findings: [...persistence.map((found) => toFinding(found)), ...(await findSetAside(connection, facts))],
+      ...(setAside === null ? {} : { setAside }),
+      findings: persistence.map((found) => toFinding(found)),
     };
   } catch (error) {
     if (!(error instanceof Failure)) throw error;

@@ -7,7 +7,7 @@ import {
   type RestoreOrder,
   type RestoreResult,
 } from '@lastgood/core';
-import { formatFinding } from '@lastgood/protocol';
+import { formatFinding, type ManifestObject } from '@lastgood/protocol';
 import { RedisSession } from './client.ts';
 import { readInfo } from './info.ts';
 import { type MadePlan, makePlan } from './make-plan.ts';
@@ -20,15 +20,14 @@ import {
   type RestoreFilesRequest,
   setAside,
   stageFiles,
+  type WriteFile,
 } from './restore-files.ts';
+import { restoreIdOf } from './restore-id.ts';
 import type { ServerFiles } from './server-files.ts';
 import { type ManagedServer, startServer, stopServer, takeBackBy } from './server-steps.ts';
 import { takeSnapshot } from './snapshot.ts';
-import { keysOf, rdbObjectOf } from './stored-backup.ts';
+import { keysOf, rdbObjectOf, readStoredSet } from './stored-backup.ts';
 import { verify } from './verify.ts';
-
-/** The part of a job's id that names the folders of its restore. */
-export const restoreIdOf = (jobId: string): string => jobId.replaceAll('-', '').toLowerCase();
 
 interface RestoreRun {
   readonly server: ManagedServer;
@@ -60,14 +59,16 @@ async function savePresent({ server, plan, context }: RestoreRun): Promise<void>
   });
 }
 
-function newFilesOf({ plan, context }: RestoreRun): NewFiles {
+async function newFilesOf({ plan, context }: RestoreRun): Promise<NewFiles> {
   const { decided, source } = plan;
-  if (decided.way === 'set') throw new Failure('BAD_INPUT', 'a snapshot is not an append-only set');
-  const object = rdbObjectOf(source.manifest);
-  return {
-    way: decided.way,
-    rdb: async (sink) => await pipeline(source.open(object, context.signal), sink, { signal: context.signal }),
-  };
+  const { signal } = context;
+  const writer =
+    (object: ManifestObject): WriteFile =>
+    async (sink) =>
+      await pipeline(source.open(object, signal), sink, { signal });
+  if (decided.way !== 'set') return { way: decided.way, rdb: writer(rdbObjectOf(source.manifest)) };
+  const { manifest, members } = await readStoredSet(source, signal);
+  return { way: 'set', manifest, members: members.map(({ name, object }) => ({ name, write: writer(object) })) };
 }
 
 /** The steps of a swap. When one fails, or the agent dies, they are taken back, and the server serves the old data. */
@@ -75,12 +76,12 @@ async function swapIn(run: RestoreRun): Promise<void> {
   const { server, request, context } = run;
   const { steps } = context;
   const back = takeBackBy('return-files', request);
-  context.progress({ phase: 'restore', doneBytes: 0, totalBytes: rdbObjectOf(run.plan.source.manifest).produced.size });
+  context.progress({ phase: 'restore', doneBytes: 0, totalBytes: run.plan.decided.needDiskBytes });
   const owner = await ownershipOf(request.files);
   const params = { restoreId: request.restoreId };
   await steps.run(
     { kind: 'stage-files', params, compensation: takeBackBy('discard-staged-files', request) },
-    async () => await stageFiles(request, newFilesOf(run), owner),
+    async () => await stageFiles(request, await newFilesOf(run), owner),
   );
   await savePresent(run);
   await steps.run(
@@ -144,7 +145,7 @@ export async function restore(
     scope: request.scope,
     recoveryPoint: summary.recoveryPoint,
     into: target,
-    setAsideAs: `${files.dir}/${managedFolderName('aside', restoreId)}`,
+    setAsideAs: managedFolderName('aside', restoreId),
     warnings: [...summary.warnings],
     counts: keys === null ? [] : [{ label: 'keys', value: keys, unit: 'count' }],
     durationMs: Math.round(context.clock.monotonic() - started),

@@ -1,8 +1,8 @@
 import { type EngineContext, Failure } from '@lastgood/core';
 import type { RedisConnection } from './connection-schema.ts';
 import { openServer } from './open-server.ts';
-import { restoreIdOf } from './restore.ts';
 import { discardStaged, listManagedFolders } from './restore-files.ts';
+import { restoreIdOf } from './restore-id.ts';
 import { sweepScratchServers } from './scratch-server.ts';
 import { serverFilesOf } from './server-files.ts';
 

@@ -1,7 +1,7 @@
 import { type EngineContext, Failure, type UndoResult } from '@lastgood/core';
 import { openServer, waitingClockOf } from './open-server.ts';
-import { restoreIdOf } from './restore.ts';
 import { listManagedFolders, managedFolderName, returnFiles } from './restore-files.ts';
+import { restoreIdOf } from './restore-id.ts';
 import { serverFilesOf } from './server-files.ts';
 import { type ManagedServer, startServer, stopServer, takeBackBy } from './server-steps.ts';
 import { takeSnapshot } from './snapshot.ts';
@@ -60,7 +60,7 @@ export async function undo(
   return {
     command: 'undo',
     into: target,
-    setAsideAs: `${files.dir}/${managedFolderName('undone', restoreId)}`,
+    setAsideAs: managedFolderName('undone', restoreId),
     durationMs: Math.round(context.clock.monotonic() - started),
   };
 }

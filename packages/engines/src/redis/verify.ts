@@ -1,35 +1,36 @@
-import { createWriteStream } from 'node:fs';
-import { chown, link, rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { type ArtifactSource, type EngineContext, Failure, type VerifyOutcome } from '@lastgood/core';
 import {
   type Finding,
   findingOfError,
   type Manifest,
+  type ManifestObject,
   makeFinding,
   type VerificationFinding,
   type VerificationLevel,
 } from '@lastgood/protocol';
+import { AofFileWalker, type AofFinding, judgeAofFile } from './aof-walker.ts';
 import { toFinding } from './catalog-findings.ts';
 import { runChecker } from './checkers.ts';
 import type { RedisConnection } from './connection-schema.ts';
 import { compareFingerprints, fingerprintOf, type RedisFingerprint } from './fingerprint.ts';
 import { waitingClockOf } from './open-server.ts';
 import { findServerProgram, parseVersion } from './programs.ts';
-import { judgeRdb } from './rdb-report.ts';
+import { judgeRdb, type RdbFinding } from './rdb-report.ts';
 import { walkRdb } from './rdb-walker.ts';
 import { readFingerprint } from './read-fingerprint.ts';
-import { unprivilegedUser } from './scratch-host.ts';
-import { makeScratchFolder, SCRATCH_FILES, startScratchServer } from './scratch-server.ts';
+import { startScratchServer } from './scratch-server.ts';
 import {
   checkStoredConfig,
+  dataObjectsOf,
   type EngineFacts,
   engineFactsOf,
   keysOf,
-  rdbObjectOf,
+  methodOf,
   readStoredFingerprint,
+  readStoredSet,
+  sumOf,
 } from './stored-backup.ts';
-import { streamThrough } from './stream-pipeline.ts';
+import { linkInto, type UnpackedBackup, withUnpacked } from './unpacked-backup.ts';
 
 const MAX_DIFFERENCES = 20;
 /** What a failure means when it is about the bytes of the backup. */
@@ -57,66 +58,62 @@ async function findingsOf(
   }
 }
 
-/** Level 2: the file is walked to its end, checks itself, and holds what the fingerprint says. */
-async function checkDecodes({ source, context }: Verification): Promise<VerificationFinding[]> {
-  const object = rdbObjectOf(source.manifest);
-  context.progress({ phase: 'decode', doneBytes: 0, totalBytes: object.produced.size });
-  return await findingsOf(2, object.name, async () => {
-    const report = await walkRdb(source.open(object, context.signal));
-    const judged = judgeRdb(report);
-    // Warnings are in the manifest since the backup: they do not make it bad.
-    const errors = judged.filter(({ severity }) => severity === 'error').map((found) => toFinding(found));
-    if (errors.length > 0) return errors;
+/** Level 2: every file is walked to its end, checks itself, and holds what the fingerprint says. */
+async function checkDecodes(run: Verification): Promise<VerificationFinding[]> {
+  const { source, context } = run;
+  context.progress({ phase: 'decode', doneBytes: 0, totalBytes: sumOf(dataObjectsOf(source.manifest), 'produced') });
+  const findings: VerificationFinding[] = [];
+  for (const object of dataObjectsOf(source.manifest))
+    findings.push(...(await findingsOf(2, object.name, async () => await walkObject(run, object))));
+  if (findings.length > 0) return findings;
+  return await findingsOf(2, null, async () => {
     await checkStoredConfig(source, context.signal);
-    const stored = await readStoredFingerprint(source, context.signal);
-    const counted = fingerprintOf(report);
-    if (stored === null || counted === null) return [];
-    return compareFingerprints(stored, counted, stored.snapshotAt).findings.length === 0
-      ? []
-      : [makeFinding('FINGERPRINT_DIFFERS', null)];
+    await readStoredFingerprint(source, context.signal);
+    if (methodOf(source.manifest) === 'aof') await readStoredSet(source, context.signal);
+    return [];
   });
 }
 
-/** The file of the backup on the disk, readable for the user that runs scratch servers, while `work` runs. */
-async function withRdbFile<T>(
-  { connection, source, context }: Verification,
-  work: (path: string, user: { uid: number; gid: number } | undefined) => Promise<T>,
-): Promise<T> {
+/** Warnings are in the manifest since the backup: they do not make it bad. */
+const errorsOf = (found: readonly (RdbFinding | AofFinding)[]): Finding[] =>
+  found.filter(({ severity }) => severity === 'error').map((each) => toFinding(each));
+
+async function walkObject({ source, context }: Verification, object: ManifestObject): Promise<Finding[]> {
   const { signal } = context;
-  const object = rdbObjectOf(source.manifest);
-  const user = await unprivilegedUser(connection.scratchUser, signal);
-  const folder = await makeScratchFolder(connection);
-  try {
-    const path = join(folder, SCRATCH_FILES.rdb);
-    const file = createWriteStream(path, { flags: 'wx', mode: 0o600 });
-    await streamThrough([source.open(object, signal), file], signal, 'the restore test');
-    if (user !== undefined) for (const each of [folder, path]) await chown(each, user.uid, user.gid);
-    return await work(path, user);
-  } finally {
-    await rm(folder, { recursive: true, force: true });
+  if (object.role === 'aof') {
+    const walker = new AofFileWalker();
+    for await (const chunk of source.open(object, signal) as AsyncIterable<Buffer>) walker.push(chunk);
+    return errorsOf(judgeAofFile(walker.report()));
   }
+  const report = await walkRdb(source.open(object, signal));
+  const errors = errorsOf(judgeRdb(report));
+  if (errors.length > 0) return errors;
+  const stored = await readStoredFingerprint(source, signal);
+  const counted = fingerprintOf(report);
+  if (stored === null || counted === null) return [];
+  return compareFingerprints(stored, counted, stored.snapshotAt).findings.length === 0
+    ? []
+    : [makeFinding('FINGERPRINT_DIFFERS', null)];
 }
 
 /** Level 3: the check tool of the version that wrote the file. `isLast`: nothing stricter follows. */
 async function runCheckTool(
-  { connection, source, facts, context }: Verification,
-  path: string,
-  user: { uid: number; gid: number } | undefined,
+  { connection, facts, context }: Verification,
+  { kind, checked, user }: UnpackedBackup,
   isLast: boolean,
 ): Promise<VerificationFinding[]> {
-  const object = rdbObjectOf(source.manifest).name;
   const outcome = await runChecker({
     product: facts.product,
     version: parseVersion(facts.version),
-    tool: 'check-rdb',
-    path,
+    tool: `check-${kind}`,
+    path: checked,
     binDir: connection.binDir,
     stallMs: connection.stallMs,
     signal: context.signal,
     ...(user === undefined ? {} : { user }),
   });
   if (outcome.state === 'failed')
-    return [{ level: 3, object, ...makeFinding('CHECK_TOOL_REFUSED', null, { version: outcome.version }) }];
+    return [{ level: 3, object: null, ...makeFinding('CHECK_TOOL_REFUSED', null, { version: outcome.version }) }];
   if (outcome.state === 'skipped') {
     if (isLast)
       throw new Failure('TOOL_NOT_FOUND', `no check tool of ${facts.product} ${facts.version} is on this host`, {
@@ -131,20 +128,20 @@ async function runCheckTool(
 async function checkRestores(
   level: VerificationLevel,
   { connection, source, facts, context }: Verification,
-  path: string,
+  unpacked: UnpackedBackup,
 ): Promise<VerificationFinding[]> {
-  const object = rdbObjectOf(source.manifest);
+  const { kind } = unpacked;
   const { signal } = context;
   const stored = await readStoredFingerprint(source, signal);
   const findings: VerificationFinding[] = [];
   findings.push(
-    ...(await findingsOf(4, object.name, async () => {
-      context.progress({ phase: 'restore', doneBytes: 0, totalBytes: object.produced.size });
+    ...(await findingsOf(4, null, async () => {
+      context.progress({ phase: 'restore', doneBytes: 0, totalBytes: null });
       await using scratch = await startScratchServer({
         program: await findServerProgram(facts.product, facts.version, connection.binDir, signal),
         connection,
-        kind: 'rdb',
-        place: async (dataDir) => await link(path, join(dataDir, SCRATCH_FILES.rdb)),
+        kind,
+        place: async (dataDir) => await linkInto(unpacked, dataDir),
         needDiskBytes: 0,
         needMemoryBytes: facts.memoryBytes,
         clock: waitingClockOf(context),
@@ -160,7 +157,7 @@ async function checkRestores(
       findings.push(
         ...differences
           .slice(0, MAX_DIFFERENCES)
-          .map((difference) => ({ level: levelOf(difference.code), object: object.name, ...toFinding(difference) })),
+          .map((difference) => ({ level: levelOf(difference.code), object: null, ...toFinding(difference) })),
       );
       return [];
     })),
@@ -188,8 +185,8 @@ export function checkLevel(level: VerificationLevel, manifest: Manifest): void {
   if (level < 5) return;
   const { digests } = engineFactsOf(manifest);
   if (!manifest.objects.some(({ role }) => role === 'fingerprint'))
-    throw new Failure('BAD_INPUT', 'the keys of the backup could not be counted, so there is nothing to compare with', {
-      remedy: 'Verify to level 4.',
+    throw new Failure('BAD_INPUT', 'the keys of the backup were not counted, so there is nothing to compare with', {
+      remedy: 'Verify to level 4, or take a backup with --digests.',
     });
   if (level === 6 && !digests)
     throw new Failure('BAD_INPUT', 'the backup was taken without digests: its values cannot be compared (level 6)', {
@@ -213,11 +210,11 @@ export async function verify(
   const decoded = await checkDecodes(run);
   if (decoded.length > 0) return { reached: 1, findings: decoded };
   if (level === 2) return { reached: 2, findings: [] };
-  return await withRdbFile(run, async (path, user) => {
-    const checked = await runCheckTool(run, path, user, level === 3);
+  return await withUnpacked(run, async (unpacked) => {
+    const checked = await runCheckTool(run, unpacked, level === 3);
     if (checked.length > 0) return { reached: 2, findings: checked };
     if (level === 3) return { reached: 3, findings: [] };
-    const findings = await checkRestores(level, run, path);
+    const findings = await checkRestores(level, run, unpacked);
     return { reached: findings.length > 0 ? worst(findings) : level, findings };
   });
 }

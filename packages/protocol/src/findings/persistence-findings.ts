@@ -47,9 +47,4 @@ export const PERSISTENCE_FINDINGS = {
     message: 'the agent may not read the settings of the server ({reason}), so its persistence was not checked',
     remedy: 'Grant the user of the agent to read them (+config|get).',
   },
-  SET_ASIDE_FILES: {
-    severity: 'info',
-    message: 'a restore has kept the previous files of the server in {folder}',
-    remedy: 'Remove the folder when its files are no longer needed. `undo` needs them.',
-  },
 } as const satisfies Record<string, FindingDefinition>;

@@ -2,6 +2,26 @@ import type { FindingDefinition } from './finding-definition.ts';
 
 /** What a verification or a backup found in the snapshot of a server. */
 export const SNAPSHOT_FINDINGS = {
+  AOF_BASE_DAMAGED: {
+    severity: 'error',
+    message: 'the base of the append-only files is damaged: {reason}',
+    remedy: null,
+  },
+  AOF_COMMANDS_DAMAGED: {
+    severity: 'error',
+    message: 'the commands of an append-only file are damaged from byte {offset} on',
+    remedy: null,
+  },
+  AOF_COMMANDS_TRUNCATED: {
+    severity: 'error',
+    message: 'an append-only file ends within a command, after byte {offset}',
+    remedy: null,
+  },
+  AOF_NOT_SELF_CHECKING: {
+    severity: 'info',
+    message: 'commands of append-only files have no checksum: damage from before the copy is not noticed',
+    remedy: 'Back up by the method rdb as well.',
+  },
   CHECK_TOOL_REFUSED: {
     severity: 'error',
     message: 'the check tool of version {version} finds the file damaged',

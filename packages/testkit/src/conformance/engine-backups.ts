@@ -1,4 +1,4 @@
-import { Bug, Failure } from '@lastgood/core';
+import { Failure } from '@lastgood/core';
 import { uuidv7 } from '@lastgood/host';
 import type { RestoreInto } from '@lastgood/protocol';
 import { describe, expect, test } from 'vitest';
@@ -43,14 +43,15 @@ export function testEngineBackups(harness: () => EngineHarness): void {
     test('reports the way of a restore that it does not have', async () => {
       const { backupId } = (await harness().sharedBackup()).manifest;
       const known: readonly string[] = harness().definition.restoreWays.map((way) => way.name);
+      // A target that cannot be restored refuses whatever is asked for.
       const [tried] = harness().subject.restores;
-      if (tried === undefined) throw new Bug('an engine has a way to restore');
-      for (const into of WAYS.filter(({ way }) => !known.includes(way))) {
-        const planned = harness().plan({ ...tried.request(backupId), into });
-        await expect(planned, into.way).rejects.toSatisfy(
-          (error) => error instanceof Failure && error.code === 'BAD_INPUT',
-        );
-      }
+      if (tried !== undefined)
+        for (const into of WAYS.filter(({ way }) => !known.includes(way))) {
+          const planned = harness().plan({ ...tried.request(backupId), into });
+          await expect(planned, into.way).rejects.toSatisfy(
+            (error) => error instanceof Failure && error.code === 'BAD_INPUT',
+          );
+        }
     });
 
     test('refuses a plan that has changed, and changes nothing', async () => {

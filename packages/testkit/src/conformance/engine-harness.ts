@@ -176,6 +176,7 @@ export class EngineHarness implements AsyncDisposable {
     const steps = this.journal();
     return { workDir, signal: never, clock, steps, progress: () => undefined, log: () => undefined, ...more };
   }
+
   /** The steps of one job. They are taken back by an engine of their own, as after a restart of the agent. */
   journal(killAt: StepPoint | null = null): StepJournal {
     return new StepJournal(async ({ kind, params }) => {

@@ -32,6 +32,19 @@ async function restoreAndUndo(harness: EngineHarness, tried: TriedRestore): Prom
     expect(await subject.served()).toBe(present);
   }
   expect(await codeOf(undo())).toBe('UNDO_IMPOSSIBLE');
+  if (undoes && harness.engine().dropSetAside !== undefined) await dropAll(harness);
+}
+
+/** What was set aside is listed, and gone when it was dropped. */
+async function dropAll(harness: EngineHarness): Promise<void> {
+  const listed = async (): Promise<string[]> =>
+    ((await harness.engine().probe(await harness.context())).setAside ?? []).map(({ name }) => name);
+  const names = await listed();
+  expect(names).not.toEqual([]);
+  const drop = async (name: string) => await harness.engine().dropSetAside?.(name, await harness.context());
+  for (const name of names) expect((await drop(name))?.freedBytes).toBeGreaterThan(0);
+  expect(await listed()).toEqual([]);
+  expect(await codeOf(drop(names[0] ?? ''))).toBe('NOT_FOUND');
 }
 
 /** Kills the restore at each moment of each of its steps, until it runs through. */

@@ -13,13 +13,16 @@ export interface EngineUnderTest {
   readonly openRepository: (path: string) => Promise<Repository>;
   /** Why the server cannot be started on this machine; null when it can. */
   readonly absent?: string | null;
+  /** Cuts off a test that hangs; longer for servers that take long to start. */
+  readonly timeoutMs?: number;
 }
 
 const START_MS = 180_000;
+
 /** The tests that every engine passes with each of its backup methods, on a real server. */
 export function describeEngine(name: string, under: EngineUnderTest): void {
   const absent = under.absent ?? null;
-  describe(name, { timeout: 180_000 }, () => {
+  describe(name, { timeout: under.timeoutMs ?? START_MS }, () => {
     let opened: EngineHarness | undefined;
     const harness = (): EngineHarness => {
       if (opened === undefined) throw new Bug('the server was not started');
