@@ -1,5 +1,6 @@
+import { readFile, writeFile } from 'node:fs/promises';
 import type { JobResult, JobView, RestoreRequest } from '@lastgood/protocol';
-import { type RedisService, startRedisService, temporaryFolder } from '@lastgood/testkit';
+import { type RedisService, startRedisService, temporaryFolder, waitFor } from '@lastgood/testkit';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { commandLine, type Ran } from '../support/command-line.ts';
 import { Fleet } from '../support/fleet.ts';
@@ -8,6 +9,7 @@ let server: RedisService;
 let fleet: Fleet;
 let lastgood: (...args: string[]) => Promise<Ran>;
 const cleanup = new AsyncDisposableStack();
+const never = new AbortController().signal;
 
 beforeAll(async () => {
   server = cleanup.use(await startRedisService({ config: { appendonly: 'yes', appendfsync: 'always' } }));
@@ -71,6 +73,50 @@ test('the command line backs up, verifies to level 6, restores what was lost, an
   const undone = await lastgood('undo', 'shop', jobId, '--confirm', 'shop');
   expect(undone, undone.stdout + undone.stderr).toMatchObject({ status: 0 });
   expect(await served()).toBe('200 lost');
+});
+
+test('a server under writes is backed up and destroyed, and one command restores what it was at the recovery point', async () => {
+  await fill('good');
+  await server.call('SET', 'counter', 0);
+  const stop = new AbortController();
+  const writing = (async () => {
+    while (!stop.signal.aborted) await server.call('INCR', 'counter');
+  })();
+  const before = Number(await server.call('GET', 'counter'));
+  const backup = await lastgood('backup', 'shop');
+  const after = Number(await server.call('GET', 'counter'));
+  stop.abort();
+  await writing;
+  expect(backup, backup.stdout + backup.stderr).toMatchObject({ status: 0 });
+  expect(after).toBeGreaterThan(before);
+  await server.call('FLUSHALL');
+  const restored = await lastgood('restore', 'shop', 'latest', '--swap', '--confirm', 'shop');
+  expect(restored, restored.stdout + restored.stderr).toMatchObject({ status: 0 });
+  const counter = Number(await server.call('GET', 'counter'));
+  expect(counter).toBeGreaterThanOrEqual(before);
+  expect(counter).toBeLessThanOrEqual(after);
+  expect(await served()).toBe('201 good counter');
+});
+
+test('a server that does not start after a restore is reported, and started with the old data once it can', async () => {
+  await fill('good');
+  const backupId = await backUp();
+  await fill('present');
+  const hash = await planHash(backupId);
+  const config = await readFile(server.configFile, 'utf8');
+  await writeFile(server.configFile, `${config}no-such-setting 1\n`);
+  const job = await fleet.run({ command: 'restore', target: 'shop', request: requestOf(backupId), planHash: hash });
+  expect(job).toMatchObject({ state: 'failed', error: { code: 'SERVICE_FAILED' } });
+  const blocked = async (): Promise<boolean> =>
+    (await fleet.client.targets.query({})).some(({ findings }) =>
+      findings.some(({ code }) => code === 'COMPENSATION_FAILED'),
+    );
+  await waitFor('the finding', 60_000, never, async () => ((await blocked()) ? true : undefined));
+  await writeFile(server.configFile, config);
+  await server.untilUp();
+  expect(await served()).toBe('200 present');
+  await waitFor('the end of the finding', 60_000, never, async () => ((await blocked()) ? undefined : true));
+  await fleet.untilOnline();
 });
 
 const KINDS = ['stage-files', 'stop-server', 'set-files-aside', 'place-files', 'start-server'];

@@ -73,7 +73,7 @@ eachFlavor('the append-only files of %s', (flavor) => {
       expect(keyspace).toContain(`db${db}:keys=${keys},expires=${expires}`);
   });
 
-  test('are copied whole beside writes and rewrites without a pause (A20)', async ({ skip }) => {
+  test('A20: are copied whole beside writes and rewrites without a pause', async ({ skip }) => {
     const programs = programsOf(flavor, skip);
     await using server = await startRedis({ programs, config: AOF });
     await seedKeys(server, 3_000);

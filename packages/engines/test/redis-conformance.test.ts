@@ -35,6 +35,11 @@ interface Situation {
   readonly method: string;
 }
 
+const rightsOf = (fileAccess: boolean, method: string): 'rdb' | 'aof' | 'replication' => {
+  if (!fileAccess) return 'replication';
+  return method === AOF.method ? 'aof' : 'rdb';
+};
+
 /** A server with a user that has the documented rights alone. */
 async function openSubject({ programs, config, fileAccess, method }: Situation): Promise<EngineSubject> {
   await using cleanup = new AsyncDisposableStack();
@@ -47,7 +52,7 @@ async function openSubject({ programs, config, fileAccess, method }: Situation):
     await startRedisService({
       programs,
       config,
-      users: [aclLine('lastgood', fileAccess ? 'rdb' : 'replication', hash)],
+      users: [aclLine('lastgood', rightsOf(fileAccess, method), hash)],
     }),
   );
   const connection = { ...server.connection, user: 'lastgood', passwordFile, fileAccess };

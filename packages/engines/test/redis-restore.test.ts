@@ -94,7 +94,7 @@ eachFlavor('an RDB file that is put back by hand into %s', (flavor) => {
   }
   const AOF = { appendonly: 'yes' };
 
-  test('with appendonly yes is ignored: the append-only files win (F10)', async ({ skip }) => {
+  test('F10: with appendonly yes is ignored: the append-only files win', async ({ skip }) => {
     await using all = await situation(programsOf(flavor, skip), AOF);
     await all.put('dump.rdb');
     await all.server.start();

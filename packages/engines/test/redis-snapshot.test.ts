@@ -76,7 +76,7 @@ eachFlavor('a snapshot of %s', (flavor) => {
     expect(waits).toContain('other-child');
   });
 
-  test('fails when its process is killed (A19), and when the server is restarted (A21)', async ({ skip }) => {
+  test('A19, A21: fails when its process is killed, and when the server is restarted', async ({ skip }) => {
     await using server = await startRedis({ programs: programsOf(flavor, skip), ...slowly(1_000_000) });
     await server.call('MSET', 'a', 1, 'b', 2, 'c', 3);
     const pid = await server.pid();

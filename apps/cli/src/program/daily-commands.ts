@@ -29,11 +29,13 @@ function addStatus(program: Command, act: Act): void {
 
 function addBackup(program: Command, act: Act): void {
   withTimes(program.command('backup').description('take a backup').argument('<target>', TARGET))
+    .option('--method <name>', 'how it is taken, such as logical or physical (default: the first of the engine)')
     .option(
       '--database <name>',
       'only this database; may be repeated (default: all)',
       (name: string, before: string[] = []) => [...before, name],
     )
+    .option('--method <name>', 'how it is taken, such as logical or physical (default: the first of the engine)')
     .option('--digests', 'also store digests of the data, which verification level 6 needs')
     .option('--detach', 'do not wait for its end')
     .addHelpText(

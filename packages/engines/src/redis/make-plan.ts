@@ -36,6 +36,8 @@ export interface MadePlan {
   readonly source: ArtifactSource;
   readonly facts: EngineFacts;
   readonly decided: RedisRestorePlan;
+  /** The version of the server that is restored. */
+  readonly server: Pick<ServerFacts, 'product' | 'version'>;
 }
 
 /** What changes all the time decides whether a restore is refused, but is not part of the hash of the plan. */
@@ -195,5 +197,6 @@ export async function makePlan(
     warnings,
     refusals,
   };
-  return { summary, source, facts, decided };
+  const { product, version } = server.facts;
+  return { summary, source, facts, decided, server: { product, version } };
 }

@@ -19,6 +19,7 @@ import { judgeRdb, type RdbFinding } from './rdb-report.ts';
 import { walkRdb } from './rdb-walker.ts';
 import { readFingerprint } from './read-fingerprint.ts';
 import { startScratchServer } from './scratch-server.ts';
+import type { Product } from './server-facts.ts';
 import {
   checkStoredConfig,
   dataObjectsOf,
@@ -36,10 +37,16 @@ const MAX_DIFFERENCES = 20;
 /** What a failure means when it is about the bytes of the backup. */
 const VERDICTS: readonly string[] = ['BACKUP_CORRUPT', 'MANIFEST_INVALID'];
 
+/** The version of the server that loads the backup. */
+export interface Loader {
+  readonly product: Product;
+  readonly version: string;
+}
 interface Verification {
   readonly connection: RedisConnection;
   readonly source: ArtifactSource;
   readonly facts: EngineFacts;
+  readonly loader: Loader;
   readonly context: EngineContext;
 }
 
@@ -127,7 +134,7 @@ async function runCheckTool(
 /** Levels 4 to 6: a scratch server loads the file, holds as many keys of each kind, and the same values. */
 async function checkRestores(
   level: VerificationLevel,
-  { connection, source, facts, context }: Verification,
+  { connection, source, facts, loader, context }: Verification,
   unpacked: UnpackedBackup,
 ): Promise<VerificationFinding[]> {
   const { kind } = unpacked;
@@ -138,7 +145,7 @@ async function checkRestores(
     ...(await findingsOf(4, null, async () => {
       context.progress({ phase: 'restore', doneBytes: 0, totalBytes: null });
       await using scratch = await startScratchServer({
-        program: await findServerProgram(facts.product, facts.version, connection.binDir, signal),
+        program: await findServerProgram(loader.product, loader.version, connection.binDir, signal),
         connection,
         kind,
         place: async (dataDir) => await linkInto(unpacked, dataDir),
@@ -197,16 +204,21 @@ export function checkLevel(level: VerificationLevel, manifest: Manifest): void {
 const worst = (findings: readonly VerificationFinding[]): VerificationLevel =>
   Math.min(...findings.map(({ level }) => level - 1)) as VerificationLevel;
 
-/** Levels 2 to 6; each includes those below it. Stops at the first level that found something. */
+/**
+ * Levels 2 to 6; each includes those below it. Stops at the first level that found something. `loader`: the version of the scratch server,
+ * that of the source when absent.
+ */
 export async function verify(
   level: VerificationLevel,
   connection: RedisConnection,
   source: ArtifactSource,
   context: EngineContext,
+  loader?: Loader,
 ): Promise<VerifyOutcome> {
   if (level < 2) return { reached: level, findings: [] };
   checkLevel(level, source.manifest);
-  const run: Verification = { connection, source, facts: engineFactsOf(source.manifest), context };
+  const facts = engineFactsOf(source.manifest);
+  const run: Verification = { connection, source, facts, loader: loader ?? facts, context };
   const decoded = await checkDecodes(run);
   if (decoded.length > 0) return { reached: 1, findings: decoded };
   if (level === 2) return { reached: 2, findings: [] };
