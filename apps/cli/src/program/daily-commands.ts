@@ -35,7 +35,6 @@ function addBackup(program: Command, act: Act): void {
       'only this database; may be repeated (default: all)',
       (name: string, before: string[] = []) => [...before, name],
     )
-    .option('--method <name>', 'how it is taken, such as logical or physical (default: the first of the engine)')
     .option('--digests', 'also store digests of the data, which verification level 6 needs')
     .option('--detach', 'do not wait for its end')
     .addHelpText(
