@@ -134,7 +134,7 @@ async function runPointInTime(client: AdminClient, server: PostgresServer, folde
   await server.query('shop', 'delete from orders');
   print(`${styleText('red', '✗')} deleted all ${before} orders at ${time}, on purpose`);
   await waitFor('the WAL to be stored', 120_000, stopping.signal, async () => {
-    const [target] = await client.targets.query({});
+    const target = (await client.targets.query({})).find(({ name }) => name === 'shop');
     return Date.parse(target?.stream?.storedUntil ?? '1970-01-01') > Date.parse(time) ? true : undefined;
   });
   const request: RestoreRequest = {

@@ -58,7 +58,7 @@ async function scrape({ url }: Control, token: string): Promise<string> {
   return await (await fetch(`${url}/metrics`, { headers: { authorization: `Bearer ${token}` } })).text();
 }
 
-test('I9: a fleet runs its schedules with and without the control plane, and reports what failed by e-mail', {
+test('C8: a fleet runs its schedules with and without the control plane, and reports what failed by e-mail', {
   timeout: 240_000,
 }, async () => {
   await using cleanup = new AsyncDisposableStack();

@@ -1,5 +1,6 @@
 import { chown, mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { captureTool } from '@lastgood/host';
 import { type PostgresServer, startOnFolder, startPrimary, temporaryFolder, waitFor } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { commandLine, type Ran } from '../support/command-line.ts';
@@ -101,7 +102,7 @@ test('a physical backup passes a restore test at level 5 through the fleet', asy
   expect(verified.status, verified.stdout + verified.stderr).toBe(0);
 }, 120_000);
 
-test('A24: an agent that is killed while it streams loses nothing that it has acknowledged', async () => {
+test('G6, I5: an agent that is killed while it streams loses nothing that it has acknowledged', async () => {
   const writing = startWriting(3);
   const count = nextId;
   await waitFor('rows', 30_000, forever, async () => (nextId > count + 100 ? true : undefined));
@@ -129,7 +130,7 @@ test('A24: an agent that is killed while it streams loses nothing that it has ac
   expect(await rowsOfRestore('--at', instant)).toEqual(await committedAt(instant));
 }, 180_000);
 
-test('E6: a segment that is missing is a finding within a minute, and no recovery window spans it', async () => {
+test('G1: a segment that is missing is a finding within a minute, and no recovery window spans it', async () => {
   const before = await now();
   for (let round = 0; round < 4; round += 1) {
     nextId += 1;
@@ -177,3 +178,37 @@ test('an instant inside the gap is refused with the last instant before it and t
   expect(job.error?.message).toMatch(/WAL is missing from .* the last instant before is .* the first after it is/);
   expect(await client.jobs.query({ limit: 1 })).toHaveLength(1);
 });
+
+test('F2: an agent that is killed during a restore leaves no folder and no server, and reports it as interrupted', async () => {
+  const before = new Set(await readdir(restores));
+  const added = async (): Promise<string[]> => (await readdir(restores)).filter((name) => !before.has(name));
+  const request = {
+    scope: { kind: 'server' },
+    point: { kind: 'latest' },
+    into: { way: 'folder', folder: 'drill' },
+    options: {},
+  } as const;
+  const planned = await fleet.run({ command: 'plan', target: 'shop', request });
+  if (planned.result?.command !== 'plan') throw new TypeError('there is no plan');
+  const planHash = planned.result.plan.hash;
+  const jobId = await fleet.send({ command: 'restore', target: 'shop', request, planHash });
+  await waitFor('the restore to start a server', 60_000, forever, async () => {
+    const [name = ''] = await added();
+    const files: string[] = await readdir(join(restores, name, 'data')).catch(() => []);
+    return name !== '' && files.includes('postmaster.pid') ? true : undefined;
+  });
+  await fleet.killAgent();
+  await fleet.startAgent();
+  expect(await fleet.ended(jobId)).toMatchObject({ state: 'failed', error: { code: 'JOB_INTERRUPTED' } });
+  await waitFor('the folder to be removed', 60_000, forever, async () =>
+    (await added()).length === 0 ? true : undefined,
+  );
+  const servers = await captureTool({
+    file: 'pgrep',
+    args: ['-f', restores],
+    signal: forever,
+    timeoutMs: 10_000,
+    acceptedExitCodes: [1],
+  });
+  expect(servers.stdout).toBe('');
+}, 180_000);

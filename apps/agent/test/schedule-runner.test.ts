@@ -110,7 +110,7 @@ test('a schedule fires when it is due, once, also when the agent is restarted in
   expect(jobs()).toEqual([{ jobId: occurrenceIdOf(DAILY, DUE), lastType: 'accepted', due: DUE, code: null }]);
 });
 
-test('the run before that has not ended makes the next one skipped, which is reported', () => {
+test('H4: the run before that has not ended makes the next one skipped, which is reported', () => {
   hold(entry());
   decideAt(START, DUE, DUE + DAY);
   expect(jobs()).toMatchObject([
@@ -122,7 +122,7 @@ test('the run before that has not ended makes the next one skipped, which is rep
   expect(jobs().at(-1)).toMatchObject({ due: DUE + 2 * DAY, lastType: 'accepted' });
 });
 
-test('after three days without the agent the newest run is caught up, and the others are reported as skipped', async () => {
+test('H2: after three days without the agent the newest run is caught up, and the others are reported as skipped', async () => {
   hold(entry());
   decideAt(START);
   await restart();

@@ -56,7 +56,7 @@ test('an instant between two commits is restored exactly, from a backup whose WA
   expect(await rowsAt(instant)).toEqual([1, 2]);
 });
 
-test('an idle server is restored to an instant long after its last commit', async () => {
+test('G12: an idle server is restored to an instant long after its last commit', async () => {
   await insert(4);
   await pause();
   const instant = await now();
@@ -66,7 +66,7 @@ test('an idle server is restored to an instant long after its last commit', asyn
   expect(await rowsAt(instant)).toEqual([1, 2, 3, 4]);
 });
 
-test('instants before the first backup, in the future and not stored yet are refused', async () => {
+test('G9: instants before the first backup, in the future and not stored yet are refused', async () => {
   for (const time of ['2020-01-01T00:00:00Z', '2100-01-01T00:00:00Z'])
     expect(await codeOf(harness.plan({ kind: 'time', time }))).toBe('POINT_UNREACHABLE');
   await harness.stopStream();
@@ -89,7 +89,7 @@ test('latest brings back everything that is stored, and a named point its own ro
   expect(await rowsOf({ kind: 'name', name: 'before six' })).toBe(5);
 });
 
-test('E6: a removed segment is a finding with its span, and no recovery window spans it', async () => {
+test('G1: a removed segment is a finding with its span, and no recovery window spans it', async () => {
   const before = await now();
   await insert(7);
   await storedUntil(await now());
@@ -116,7 +116,7 @@ test('E6: a removed segment is a finding with its span, and no recovery window s
   expect((await harness.check()).findings.map(({ code }) => code)).toEqual(['WAL_GAP_PASSED']);
 });
 
-test('a slot whose WAL the server has removed is made anew, and the gap is a finding', async () => {
+test('G7: a slot whose WAL the server has removed is made anew, and the gap is a finding', async () => {
   await harness.stopStream();
   await server.query('postgres', "alter system set max_slot_wal_keep_size = '1MB'");
   await server.query('postgres', 'select pg_reload_conf()');
@@ -140,7 +140,7 @@ test('a slot whose WAL the server has removed is made anew, and the gap is a fin
   expect(harness.notes).toContainEqual(expect.stringContaining('no longer has the WAL'));
 });
 
-test('a slot without a cap is refused, and not created', async () => {
+test('M16: a slot without a cap is refused, and not created', async () => {
   await server.query('postgres', 'alter system set max_slot_wal_keep_size = -1');
   await server.query('postgres', 'select pg_reload_conf()');
   await using own = await ServerHarness.open(server, { slot: 'uncapped' });

@@ -84,7 +84,8 @@ async function backup(spec: Spec<'backup'>, { target, jobId, attempt, context }:
   const server = await target.engine.identify(context);
   const contents = spec.contents ?? includedOf(server.contents, method, target);
   const { backups } = await repository.list(target.ref);
-  const expected = expectedBytes(backups, contents ?? server.contents);
+  const ofMethod = backups.filter(({ manifest }) => manifest.method === method.name);
+  const expected = expectedBytes(ofMethod, contents ?? server.contents);
   const free = await repository.freeBytes();
   if (free !== null && free < expected)
     throw new Failure(

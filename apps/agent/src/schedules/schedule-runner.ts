@@ -9,6 +9,7 @@ import {
   type OccurrenceDecision,
   type WireError,
 } from '@lastgood/protocol';
+import { faultPoint } from '../fault-point.ts';
 import { eventsNow } from '../journal/event-factory.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Log } from '../log.ts';
@@ -121,6 +122,7 @@ export class ScheduleRunner implements Disposable {
     });
     if (ready.length > 0 || decidedAt === null || Math.abs(nowMs - decidedAt) >= ALIVE_EVERY_MS)
       journal.update((before) => handleOccurrences(before, ready, eventsNow(clock), refuse));
+    if (ready.length > 0) faultPoint('scheduled');
     for (const decision of ready)
       log.info(
         { schedule: decision.scheduleId, job: decision.jobId, due: new Date(decision.dueMs).toISOString() },

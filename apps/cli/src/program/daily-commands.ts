@@ -29,6 +29,7 @@ function addStatus(program: Command, act: Act): void {
 
 function addBackup(program: Command, act: Act): void {
   withTimes(program.command('backup').description('take a backup').argument('<target>', TARGET))
+    .option('--method <name>', 'how it is taken, such as logical or physical (default: the first of the engine)')
     .option(
       '--database <name>',
       'only this database; may be repeated (default: all)',

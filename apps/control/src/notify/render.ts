@@ -93,7 +93,7 @@ export function renderNotification(notification: Notification, baseUrl: string |
   const { messageId, threadId, environment, contact, kind, firing, resolved, isEscalation } = notification;
   const footer = [
     ...(baseUrl === null ? [] : [`${baseUrl.replace(/\/+$/, '')}/alerts`]),
-    `Sent to contact ${contact}. Acknowledge: lastgood alerts ack. Silence: lastgood alerts silence.`,
+    `Sent to contact ${contact}. Acknowledge: lastgood alerts ack.`,
   ];
   return {
     messageId,

@@ -128,7 +128,7 @@ test('after an outage of the control plane nothing is missed until the agent has
   expect((await states(bench))[0]).toEqual([0, 'failed']);
 });
 
-test('a changed schedule withdraws what it no longer has, and what was due stays', async () => {
+test('H7: a changed schedule withdraws what it no longer has, and what was due stays', async () => {
   const { bench, agent } = await scheduled();
   await using _ = bench;
   await untilStates(bench, [

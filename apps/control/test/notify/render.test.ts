@@ -11,7 +11,7 @@ describe('a notification', () => {
         critical  prod/db-1/shop: last backup failed (NO_SPACE)  [backup_failed, since 2027-06-01 11:59+00]
 
       https://lastgood.example.com/alerts
-      Sent to contact dba. Acknowledge: lastgood alerts ack. Silence: lastgood alerts silence.
+      Sent to contact dba. Acknowledge: lastgood alerts ack.
       "
     `);
     expect(payload).toEqual({
@@ -70,7 +70,7 @@ describe('a notification', () => {
       Resolved
         prod/db-2: agent is offline (offline since 2027-06-01T12:00Z)  [agent_offline]
 
-      Sent to contact dba. Acknowledge: lastgood alerts ack. Silence: lastgood alerts silence.
+      Sent to contact dba. Acknowledge: lastgood alerts ack.
       "
     `);
   });

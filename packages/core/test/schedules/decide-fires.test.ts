@@ -162,7 +162,7 @@ describe('when the clock jumps', () => {
   });
 });
 
-test('instants before a change of the schedule are neither fired nor reported as skipped', () => {
+test('H7: instants before a change of the schedule are neither fired nor reported as skipped', () => {
   const timetable = new Timetable(schedule({ cron: '0 * * * *' }));
   const handled = [{ dueMs: at('2027-03-01T02:00'), repeat: 0 }];
   const changed = { timetable, activeSinceMs: at('2027-03-01T09:30'), handled, isBusy: false };
