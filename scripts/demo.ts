@@ -123,7 +123,8 @@ async function runPointInTime(client: AdminClient, server: PostgresServer, folde
   const count = async (of: Pick<PostgresServer, 'query'>): Promise<number> =>
     Number((await of.query('shop', 'select count(*)::int as n from orders'))[0]?.['n']);
   print('point in time: a physical backup of the whole server; the agent receives its WAL all the time');
-  await run(client, { command: 'backup', target: 'shop', method: 'physical', contents: null, options: {} });
+  const physical = { command: 'backup', target: 'shop', method: 'physical', contents: null, options: {} } as const;
+  const { backup } = await run(client, physical);
   await server.query(
     'shop',
     "insert into orders (customer, amount, lines) select 1, i, '[]' from generate_series(1, 100) as i",
@@ -152,6 +153,11 @@ async function runPointInTime(client: AdminClient, server: PostgresServer, folde
   print(
     `${styleText('green', '✓')} restored the server to ${time} beside it: ${after} orders are there again (${seconds(restored.durationMs)})`,
   );
+  // The newest backup is the recovery point: `lastgood status` shows it as protected only after a restore test of its own.
+  const { backupId } = backup;
+  const tested = await run(client, { command: 'verify', target: 'shop', backupId, level: 4 });
+  if (!tested.passed) throw new Error('the physical backup failed its restore test');
+  print(`${styleText('green', '✓')} restore-tested the physical backup: level 4 (${seconds(tested.durationMs)})`);
 }
 
 const PREFIX = 'lastgood-demo-';
