@@ -132,8 +132,9 @@ async function runPointInTime(client: AdminClient, server: PostgresServer, folde
   const before = await count(server);
   const text = `to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`;
   const time = String((await server.query('shop', `select ${text} as at`))[0]?.['at']);
-  await server.query('shop', 'delete from orders');
-  print(`${styleText('red', '✗')} deleted all ${before} orders at ${time}, on purpose`);
+  // A part of them: a backup of a half-empty database would be suspect.
+  await server.query('shop', 'delete from orders where ctid = any(array(select ctid from orders limit 1000))');
+  print(`${styleText('red', '✗')} deleted 1000 of ${before} orders at ${time}, on purpose`);
   await waitFor('the WAL to be stored', 120_000, stopping.signal, async () => {
     const target = (await client.targets.query({})).find(({ name }) => name === 'shop');
     return Date.parse(target?.stream?.storedUntil ?? '1970-01-01') > Date.parse(time) ? true : undefined;
