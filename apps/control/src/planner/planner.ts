@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Clock, toWireError } from '@lastgood/core';
-import { type AlertCondition, judgeFleet, judgeHost, judgeTarget } from '@lastgood/core/alerts';
-import { routingTableOf } from '@lastgood/core/fleet-file';
+import { type AlertCondition, judgeFleet, judgeHost, judgeTarget, makeRoutingTable } from '@lastgood/core/alerts';
+import { nameOfTarget } from '@lastgood/core/fleet-file';
 import { evaluateTarget, type TargetStatus } from '@lastgood/core/objectives';
 import { trackUptime, type Uptime } from '@lastgood/core/schedules';
 import type { AgentRecord } from '../catalog/agents.ts';
@@ -12,12 +12,11 @@ import type { AgentRegistry } from '../sessions/agent-registry.ts';
 import { AlertStore } from './alert-store.ts';
 import { type FleetInForce, readFleet } from './fleet-policies.ts';
 import { fleetFacts, hostFacts, hostStateNow } from './host-facts.ts';
+import { MeasurementIndex } from './measurement-index.ts';
 import { addOccurrences, expireOccurrences } from './occurrence-planner.ts';
 import { syncSchedules } from './schedule-sync.ts';
 import { type CatalogFacts, factsNow, readFacts } from './target-facts.ts';
 
-/** Statuses are stored this often when nothing but time has passed. */
-const STORE_EVERY_MS = 60_000;
 const PRUNE_EVERY_MS = 3_600_000;
 /** Occurrences and messages are kept this long. */
 const KEEP_MS = 90 * 86_400_000;
@@ -54,7 +53,8 @@ export class Planner implements AsyncDisposable {
   /** Agents about which the catalog may know more than `#targets`. */
   readonly #staleFacts = new Set<string>();
   #targets: ReadonlyMap<string, readonly PlannedTarget[]> = new Map();
-  #storedAt = Number.NEGATIVE_INFINITY;
+  /** What was stored last of each agent: states and reasons, without the numbers that change with every tick. */
+  readonly #storedStatuses = new Map<string, string>();
   #pruneAt = Number.NEGATIVE_INFINITY;
   #lastTickMs = 0;
   readonly #unsubscribe: () => void;
@@ -169,7 +169,7 @@ export class Planner implements AsyncDisposable {
     const { registry } = this.#parts;
     const facts = new Map<string, readonly CatalogFacts[]>();
     for (const { agent } of registry.list()) facts.set(agent.agentId, await this.#factsOf(agent, nowMs));
-    const measurements = [...facts.values()].flat().flatMap((each) => each.measurements);
+    const measurements = new MeasurementIndex([...facts.values()].flat().flatMap((each) => each.measurements));
     this.#targets = new Map(
       registry.list().map(({ agent }) => {
         const hostState = hostStateNow(registry, agent);
@@ -195,14 +195,23 @@ export class Planner implements AsyncDisposable {
     return found;
   }
 
+  /** Stores what differs by more than the time that has passed. */
   async #storeStatuses(nowMs: number): Promise<void> {
-    if (Math.abs(nowMs - this.#storedAt) < STORE_EVERY_MS) return;
-    const changes = [...this.#targets].map(([agentId, targets]): Change => {
+    const changes: Change[] = [];
+    const digests = new Map<string, string>();
+    for (const [agentId, targets] of this.#targets) {
       const statuses = targets.filter(({ facts }) => facts.policy !== null).map(({ status }) => status);
-      return { type: 'target-statuses', agentId, statuses, at: nowMs };
-    });
+      const digest = statuses
+        .map(({ target, state, reasons, recoveryPoint }) =>
+          [target, state, recoveryPoint?.atMs, ...reasons.map(({ code }) => code)].join(' '),
+        )
+        .join('\n');
+      if (this.#storedStatuses.get(agentId) === digest) continue;
+      digests.set(agentId, digest);
+      changes.push({ type: 'target-statuses', agentId, statuses, at: nowMs });
+    }
     if (changes.length > 0) await this.#parts.catalog.commit(changes);
-    this.#storedAt = nowMs;
+    for (const [agentId, digest] of digests) this.#storedStatuses.set(agentId, digest);
   }
 
   async #raiseAlerts(nowMs: number, upSinceMs: number): Promise<void> {
@@ -213,10 +222,13 @@ export class Planner implements AsyncDisposable {
     const ofHosts = registry.list().flatMap(({ agent }) => judgeHost(hostFacts(registry, agent, upSinceMs), nowMs));
     const ofFleet = judgeFleet(await fleetFacts(catalog, nowMs), nowMs);
     const { file } = this.#fleet;
-    const table = routingTableOf(
-      file,
-      this.targets.map(({ facts }) => facts.match),
+    const routes = this.targets.flatMap(({ facts: { match, policy } }) =>
+      policy === null ? [] : [[nameOfTarget(match), policy.alerts] as const],
     );
+    const contacts = Object.entries(file.contacts).map(
+      ([name, { environments = null }]) => [name, { environments }] as const,
+    );
+    const table = makeRoutingTable(contacts, routes);
     const added = await this.alerts.step([...ofTargets, ...ofHosts, ...ofFleet], file, table, nowMs);
     if (added > 0) notified();
   }

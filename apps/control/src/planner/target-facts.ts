@@ -10,6 +10,7 @@ import type { LastAttempt } from '../catalog/jobs.ts';
 import type { OccurrenceRecord } from '../catalog/occurrences.ts';
 import type { LedgerStore } from '../dispatch/ledger-store.ts';
 import { matchTargetOf } from './fleet-targets.ts';
+import type { MeasurementIndex } from './measurement-index.ts';
 
 /** Backups of a target that its size and its newest states are judged by. */
 const RECENT = 60;
@@ -202,7 +203,7 @@ export async function readFacts(
 export function factsNow(
   facts: CatalogFacts,
   hostState: TargetFacts['hostState'],
-  measurements: readonly RestoreMeasurement[],
+  measurements: MeasurementIndex,
 ): TargetFacts {
   const { objectives, newestGood } = facts;
   const { engine } = facts.match;
@@ -210,6 +211,7 @@ export function factsNow(
   const method = newestGood?.method ?? '';
   const bytes = newestGood?.producedBytes ?? 0;
   const subject = { environment, host, target, engine, method, content: null, bytes };
-  const restoreTime = newestGood === null ? { basis: 'unknown' as const } : restoreTimeOf(subject, measurements);
+  const restoreTime =
+    newestGood === null ? { basis: 'unknown' as const } : restoreTimeOf(subject, measurements.relevantTo(subject));
   return { ...objectives, hostState, restoreTime };
 }

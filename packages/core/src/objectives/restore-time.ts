@@ -34,7 +34,7 @@ export interface RestoreSubject {
 /** Speeds of this many restores are compared, the newest ones. */
 const SAMPLES = 5;
 /** A few bytes measure how long a server takes to start, not how fast data is read. */
-const MIN_SAMPLE_BYTES = 1024 * 1024;
+export const MIN_SAMPLE_BYTES = 1024 * 1024;
 
 const newestFirst = (all: readonly RestoreMeasurement[]): RestoreMeasurement[] =>
   all.toSorted((a, b) => b.atMs - a.atMs);
