@@ -25,7 +25,7 @@ async function startDemo(
   child.stdout?.setEncoding('utf8').on('data', (text: string) => {
     printed += text;
   });
-  const folder = await waitFor('the demo', 120_000, forever, async () => {
+  const folder = await waitFor('the demo', 240_000, forever, async () => {
     if (child.exitCode !== null) throw new TypeError(`the demo ended early:\n${printed}`);
     const token = /LASTGOOD_TOKEN_FILE=(\S+)/.exec(printed)?.[1];
     return token === undefined ? undefined : dirname(dirname(token));

@@ -33,7 +33,7 @@ test('the commands of the README work as written, and Ctrl-C removes everything'
     printed += text;
   });
   try {
-    const exported = await waitFor('the line to paste', 120_000, forever, async () => {
+    const exported = await waitFor('the line to paste', 240_000, forever, async () => {
       if (child.exitCode !== null) throw new TypeError(`npm start ended early:\n${printed}`);
       return printed.includes('Ctrl-C removes') ? /^ {2}export .*$/m.exec(printed)?.[0].trim() : undefined;
     });
