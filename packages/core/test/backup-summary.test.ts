@@ -24,6 +24,16 @@ test('puts a backup without contents into one group of its method, with the size
   expect(logical?.group).not.toBe(physical?.group);
 });
 
+test('puts a backup of a whole server into one group, so that a dropped database keeps no old backup', () => {
+  const whole = (databases: Record<string, number>) => {
+    const { objects, ...manifest } = aManifest(databases, { method: 'physical' });
+    return partsOf({ ...manifest, objects: objects.map((object) => ({ ...object, contents: null })) });
+  };
+  expect(whole({ shop: 500, dropped: 500 })).toEqual([
+    { group: whole({ shop: 1 })[0]?.group, content: null, producedBytes: 2_000 },
+  ]);
+});
+
 test('marks a backup suspect when one of its databases shrank, until a restore test passes', () => {
   const series = [backup(1, { shop: 900 * MIB, crm: MIB }), backup(2, { shop: 900 * MIB, crm: MIB })];
   const states = (level?: 1 | 4) =>

@@ -1,12 +1,15 @@
 import { createHash } from 'node:crypto';
 import { access, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { SegmentLog } from '@lastgood/core';
+import { noSteps, type SegmentLog } from '@lastgood/core';
+import { systemClock } from '@lastgood/host';
 import { createFolderRepository } from '@lastgood/repository';
 import { temporaryFolder } from '@lastgood/testkit';
 import { beforeEach, expect, test } from 'vitest';
 import { postgresMethods } from '../src/postgres/backup-methods.ts';
+import { awaitStream } from '../src/postgres/wal/backup-wal.ts';
 import { segmentLogSink, segmentLogSource } from '../src/postgres/wal/segment-log.ts';
+import { segmentName } from '../src/postgres/wal/segment-name.ts';
 import type { WalFile } from '../src/postgres/wal/segment-sink.ts';
 import { codeOf, ref } from './support/engine-harness.ts';
 
@@ -40,6 +43,28 @@ test('a segment goes into the repository and comes back', async () => {
   expect(await log.list()).toEqual([NAME]);
   await segmentLogSource(log, MIB).fetch(wanted, join(folder, 'fetched'), signal);
   expect((await readFile(join(folder, 'fetched'))).equals(bytes)).toBe(true);
+});
+
+test('the WAL of a backup is stored when every segment of it is, not only the last one', async () => {
+  const name = (number: number): string => segmentName(1, number, MIB);
+  const context = {
+    workDir: folder,
+    signal,
+    clock: systemClock,
+    steps: noSteps,
+    progress: () => undefined,
+    log: () => undefined,
+  };
+  const store = async (...numbers: number[]): Promise<void> => {
+    for (const number of numbers)
+      await segmentLogSink(log).append(await fileOf(name(number), Buffer.alloc(MIB, number)), signal);
+  };
+  const stored = (): Promise<string> =>
+    codeOf(awaitStream(log, 1, context).untilStored(5n * BigInt(MIB) + 40n, 8n * BigInt(MIB), 1, MIB));
+  await store(5, 7);
+  expect(await stored()).toBe('STREAM_STOPPED');
+  await store(6);
+  expect(await stored()).toBe('nothing was refused');
 });
 
 test('G4: the same bytes again are stored already', async () => {

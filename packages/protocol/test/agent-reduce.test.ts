@@ -8,6 +8,7 @@ import {
   finishJob,
   forgetFinished,
   helloOf,
+  type JobSpec,
   jobKey,
   LIMITS,
   markRunning,
@@ -132,6 +133,19 @@ test('one writer: of the jobs of a target one may begin, and none while one runs
     ['crm', `${ONE.slice(0, -1)}3`],
   ]);
   expect(startableJobs(markRunning(both, KEY, eventFactory)).map(({ spec }) => spec.target)).toEqual(['crm']);
+});
+
+test('a rotation that waits for its grant does not hold up a later backup, but a restore does', () => {
+  const waiting = (first: JobSpec): string[] => {
+    const eventFactory = minting();
+    const both = accept(agentWith(first, eventFactory), start(2, TWO, backup), eventFactory);
+    return startableJobs({ ...both, reconciled: true }).map(({ jobId }) => jobId);
+  };
+  expect(waiting({ command: 'rotate', target: 'shop', retention: { minimum: 1 }, holds: [], dryRun: false })).toEqual([
+    ONE,
+    TWO,
+  ]);
+  expect(waiting(restore)).toEqual([ONE]);
 });
 
 test('a cancel ends a job that has not started, marks a running one to be stopped, and leaves an ended one', () => {

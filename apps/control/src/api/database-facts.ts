@@ -54,8 +54,8 @@ function factsOf(
     isRestoredCopy: copies.some(({ name }) => name === database),
     firstSeenMs,
     lastAttemptMs: attempt?.at ?? null,
-    // The log of a server holds every database that is on it.
-    recoveryPoint: newestRecoveryPoint(lastGood, isOnServer === true ? inventory : {}),
+    // The log of a server holds every database that is on it; null: the server is down, and what is stored counts.
+    recoveryPoint: newestRecoveryPoint(lastGood, isOnServer === false ? {} : inventory),
     newestBackup: newest === null ? null : { backupId: newest.backupId, atMs: instantOf(newest), state: newest.state },
     firstBackupMs: firstGood === null ? null : instantOf(firstGood),
     restoreTime: restoreTimeOfDatabase(database, lastGood, records),

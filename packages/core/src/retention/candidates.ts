@@ -3,14 +3,17 @@ import type { StoredBackup } from '../repository.ts';
 import type { Judged } from '../verification/verdict.ts';
 import type { GroupPart, RotationCandidate } from './plan.ts';
 
-/** The groups of a backup: one for each of its contents, so that a created or dropped database does not start new groups. */
+/**
+ * The groups of a backup: one for each of its contents, so that a created or dropped database does not start new groups. A backup of a
+ * whole server is one group: it is restored as one, and the last one with a dropped database must not be kept forever.
+ */
 export function partsOf({ engine, method, contents, objects }: Manifest): GroupPart[] {
   const whole = {
     group: JSON.stringify([engine, method, null]),
     content: null,
     producedBytes: objects.reduce((sum, object) => sum + object.produced.size, 0),
   };
-  if (contents.length === 0) return [whole];
+  if (objects.every((object) => object.contents === null)) return [whole];
   return contents.map(({ kind, name, bytes }) => ({
     group: JSON.stringify([engine, method, kind, name]),
     content: name,

@@ -12,7 +12,8 @@ const mayStart = (ledger: AgentLedger, job: AgentJob): boolean =>
 
 /**
  * The attempts that may start now, oldest first: at most one per target, none for a target where one runs or where an ended one
- * has left steps that are not taken back.
+ * has left steps that are not taken back. A rotation holds up no other job, because it may wait long for its grant: a control plane
+ * that is away must not stop the backups of a schedule.
  */
 export function startableJobs(ledger: AgentLedger): AgentJob[] {
   const all = [...ledger.jobs.values()];
@@ -20,7 +21,7 @@ export function startableJobs(ledger: AgentLedger): AgentJob[] {
   const busy = new Set([...running, ...blockedTargets(ledger)]);
   return all.filter((job) => {
     if (!mayStart(ledger, job) || busy.has(job.spec.target)) return false;
-    busy.add(job.spec.target);
+    if (job.spec.command !== 'rotate') busy.add(job.spec.target);
     return true;
   });
 }

@@ -10,7 +10,7 @@ import { formatLsn, type Lsn } from './lsn.ts';
 import type { ReceiverOutcome, ReceiverState } from './receiver-options.ts';
 import { ReceiverRun } from './receiver-run.ts';
 import { segmentLogSink } from './segment-log.ts';
-import { segmentBefore, segmentName } from './segment-name.ts';
+import { segmentAt, segmentBefore, segmentName } from './segment-name.ts';
 import { readSlotView } from './slot.ts';
 
 const POLL_MS = 200;
@@ -31,13 +31,26 @@ const notStored = (startLsn: Lsn, endLsn: Lsn, waitMs: number): Failure =>
     },
   );
 
+/** The names of the segments from the one with the byte at `startLsn` to the last one before `endLsn`. */
+function segmentsOf(startLsn: Lsn, endLsn: Lsn, timeline: number, segmentBytes: number): string[] {
+  const first = segmentAt(startLsn, segmentBytes);
+  const count = segmentBefore(endLsn, segmentBytes) - first + 1;
+  return Array.from({ length: count }, (_, index) => segmentName(timeline, first + index, segmentBytes));
+}
+
 /** The stream of the target stores the WAL; the backup waits for it. */
 export function awaitStream(log: SegmentLog, waitMs: number, context: EngineContext): BackupWal {
   return {
     async untilStored(startLsn, endLsn, timeline, segmentBytes) {
-      const last = segmentName(timeline, segmentBefore(endLsn, segmentBytes), segmentBytes);
+      const names = segmentsOf(startLsn, endLsn, timeline, segmentBytes);
+      const [from, to] = [names.at(0), names.at(-1)];
       const until = context.clock.monotonic() + waitMs;
-      while (!(await log.list({ from: last, to: last })).includes(last)) {
+      // Every segment: a stream that lost its slot goes on after a hole.
+      for (;;) {
+        const stored = new Set(
+          await log.list({ ...(from === undefined ? {} : { from }), ...(to === undefined ? {} : { to }) }),
+        );
+        if (names.every((name) => stored.has(name))) break;
         if (context.clock.monotonic() > until) throw notStored(startLsn, endLsn, waitMs);
         await delay(POLL_MS, undefined, { signal: context.signal });
       }
