@@ -82,6 +82,23 @@ async function prepared(
 const stage = async (request: RestoreFilesRequest, way: NewFiles['way']): Promise<void> =>
   await stageFiles(request, CONTENT[way], await ownershipOf(request.files));
 
+test.for(['after the old files were set aside', 'after the new ones were placed'] as const)(
+  'a server that starts %s does not keep the old files from coming back',
+  async (when) => {
+    const { folder, request } = await prepared({ 'dump.rdb': 'old rdb' });
+    await using _ = folder;
+    await stage(request, 'set');
+    await setAside(request);
+    if (when === 'after the new ones were placed') await placeFiles(request);
+    // The host was restarted, and its service manager started the server over the empty folder.
+    await writeFile(join(folder.path, 'dump.rdb'), 'nothing');
+    await returnFiles(request);
+    await returnFiles(request);
+    expect(await filesIn(folder.path)).toEqual({ 'dump.rdb': 'old rdb' });
+    expect(await filesIn(join(folder.path, 'lastgood-undone-0123456789ab'))).toMatchObject({ 'dump.rdb': 'nothing' });
+  },
+);
+
 describe.for(Object.entries(OLD))('over %s', ([, old]) => {
   describe.for(['plain', 'seed', 'set'] as const)('the way %s', (way) => {
     test('puts the new files in place, keeps the old ones, and undo brings them back', async () => {

@@ -144,7 +144,7 @@ export async function returnFiles({ files, restoreId }: RestoreFilesRequest): Pr
     if (!(await hasStaged(folder, restoreId))) await moveCurrentAway(folder, files, restoreId);
     await folder.rename(aside, back);
   }
-  await moveBack(folder, back);
+  await moveBack(folder, back, restoreId);
   await folder.remove(managedFolderName('new', restoreId));
   await folder.sync();
 }
@@ -158,11 +158,25 @@ async function moveCurrentAway(folder: DataFolder, files: ServerFiles, restoreId
   await folder.sync();
 }
 
-async function moveBack(folder: DataFolder, name: string): Promise<void> {
+/** Where an old file belongs, nothing of the restore is left. A file there is from a server that was started in between: it is kept aside. */
+async function moveStrayAway(folder: DataFolder, entry: string, restoreId: string): Promise<void> {
+  const name = managedFolderName('undone', restoreId);
+  await folder.makeFolder(name);
+  await using undone = await folder.child(name);
+  let kept = entry;
+  for (let count = 1; await undone.has(kept); count += 1) kept = `${entry}.${count}`;
+  await folder.move(entry, undone, kept);
+  await undone.sync();
+}
+
+async function moveBack(folder: DataFolder, name: string, restoreId: string): Promise<void> {
   if (!(await folder.has(name))) return;
   {
     await using back = await folder.child(name);
-    for (const entry of await back.names()) await back.move(entry, folder);
+    for (const entry of await back.names()) {
+      if (await folder.has(entry)) await moveStrayAway(folder, entry, restoreId);
+      await back.move(entry, folder);
+    }
     await folder.sync();
   }
   await folder.removeEmpty(name);
