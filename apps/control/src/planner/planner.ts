@@ -139,7 +139,6 @@ export class Planner implements AsyncDisposable {
   async #tick(): Promise<void> {
     const { catalog, registry, clock } = this.#parts;
     const nowMs = clock.now();
-    this.#lastTickMs = nowMs;
     this.#uptime = trackUptime(this.#uptime, { wallMs: nowMs, monotonicMs: clock.monotonic() });
     await this.#syncSchedules(nowMs);
     await addOccurrences(catalog, nowMs);
@@ -148,6 +147,7 @@ export class Planner implements AsyncDisposable {
     await this.#evaluate(nowMs);
     await this.#raiseAlerts(nowMs, this.#uptime.upSinceMs);
     await this.#prune(nowMs);
+    this.#lastTickMs = nowMs;
   }
 
   async #syncSchedules(nowMs: number): Promise<void> {

@@ -28,7 +28,10 @@ async function failBackup(bench: ControlHarness, agent: AgentSocket, entry: Sche
   await advance(bench, agent, FIRST_DUE + MINUTE);
   const job = occurrenceJob(entry, occurrenceIdOf(entry.scheduleId, FIRST_DUE), FIRST_DUE);
   await report(agent, job, ['accepted', 'running', 'failed'], { error: NO_SPACE });
-  await untilTicked(bench);
+  // A tick of this instant may have been before the report: the time of the alert decides when its message is sent.
+  await until('the alert', async () =>
+    (await bench.admin().alerts.query({})).find(({ code }) => code === 'backup_failed'),
+  );
 }
 const firing = async (bench: ControlHarness, code: string) =>
   (await bench.admin().alerts.query({})).find((alert) => alert.code === code && alert.state !== 'pending');
