@@ -13,6 +13,7 @@ export * from './object-store.ts';
 export * from './recovery/backup-selection.ts';
 export * from './recovery/dependencies.ts';
 export * from './recovery/log-retention.ts';
+export * from './recovery/plan-consent.ts';
 export * from './recovery/restore-scope.ts';
 export * from './recovery/windows.ts';
 export * from './repository.ts';

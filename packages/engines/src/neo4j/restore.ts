@@ -1,7 +1,7 @@
 import {
+  assertConsented,
   type EngineContext,
   Failure,
-  failureOfRefusals,
   type RecoverySource,
   type RestoreOrder,
   type RestoreResult,
@@ -47,9 +47,7 @@ export async function restore(
   const started = context.clock.monotonic();
   const plan = await makePlan(target, request, backups, context);
   const { summary } = plan;
-  if (summary.hash !== planHash)
-    throw new Failure('PLAN_CHANGED', `the plan is now ${summary.hash.slice(0, 12)}, not ${planHash.slice(0, 12)}`);
-  if (summary.refusals.length > 0) throw failureOfRefusals(summary.refusals);
+  assertConsented(summary, planHash);
   const run: RestoreRun = { target, plan, admin: await adminContextOf(target, context.signal), jobId, context };
   for (const { name } of plan.databases) await loadAndCheck(run, name);
   const downtimeMs = await swap(run);

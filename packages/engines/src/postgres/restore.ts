@@ -1,8 +1,8 @@
 import {
   type ArtifactSource,
+  assertConsented,
   type EngineContext,
   Failure,
-  failureOfRefusals,
   type RecoverySource,
   type RestoreOrder,
   type RestoreResult,
@@ -203,12 +203,7 @@ export async function restore(
   const started = context.clock.monotonic();
   const plan = await makePlan(connection, request, backups, context);
   const { source } = plan;
-  if (plan.summary.hash !== planHash)
-    throw new Failure(
-      'PLAN_CHANGED',
-      `the plan is now ${plan.summary.hash.slice(0, 12)}, not ${planHash.slice(0, 12)}`,
-    );
-  if (plan.summary.refusals.length > 0) throw failureOfRefusals(plan.summary.refusals);
+  assertConsented(plan.summary, planHash);
   const from = connectVia(connection, plan.summary.into);
   await using server = await openServer(from, context);
   const warnings = [...plan.summary.warnings];

@@ -1,8 +1,8 @@
 import { pipeline } from 'node:stream/promises';
 import {
+  assertConsented,
   type EngineContext,
   Failure,
-  failureOfRefusals,
   type RecoverySource,
   type RestoreOrder,
   type RestoreResult,
@@ -128,9 +128,7 @@ export async function restore(
   const { connection, service } = server;
   const plan = await makePlan({ connection, target, hasService: service !== null }, request, backups, context);
   const { summary } = plan;
-  if (summary.hash !== planHash)
-    throw new Failure('PLAN_CHANGED', `the plan is now ${summary.hash.slice(0, 12)}, not ${planHash.slice(0, 12)}`);
-  if (summary.refusals.length > 0) throw failureOfRefusals(summary.refusals);
+  assertConsented(summary, planHash);
   const files = filesOf(plan);
   const restoreId = restoreIdOf(jobId);
   const run: RestoreRun = { server, plan, request: { files, restoreId }, context };

@@ -3,9 +3,9 @@ import { access, chmod, chown, mkdir, mkdtemp, readFile, rm, stat, statfs, write
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
+  assertConsented,
   type EngineContext,
   Failure,
-  failureOfRefusals,
   type RecoverySource,
   type RestoreOrder,
   type RestoreResult,
@@ -195,9 +195,7 @@ export async function restoreServer(
 ): Promise<RestoreResult> {
   const started = context.clock.monotonic();
   const { summary, point, path, owner } = await planServerRestore(parts, request, source, context);
-  if (summary.hash !== planHash)
-    throw new Failure('PLAN_CHANGED', `the plan is now ${summary.hash.slice(0, 12)}, not ${planHash.slice(0, 12)}`);
-  if (summary.refusals.length > 0) throw failureOfRefusals(summary.refusals);
+  assertConsented(summary, planHash);
   const copy = `restore-${jobId.replaceAll('-', '').slice(-12)}`;
   const folder = join(path, copy);
   const params = { folder: summary.into, copy };
