@@ -1,8 +1,8 @@
 import { Failure } from '@lastgood/core';
+import { readPassword } from '@lastgood/host';
 import type { Config, Driver, Session } from 'neo4j-driver-lite';
 import { pingBolt } from './bolt-handshake.ts';
 import type { Neo4jConnection } from './connection-schema.ts';
-import { readPassword } from './password-file.ts';
 
 const CONNECT_MS = 15_000;
 const PING_MS = 5_000;

@@ -1,8 +1,7 @@
 import { Failure } from '@lastgood/core';
-import { cancellationOf } from '@lastgood/host';
+import { cancellationOf, readPassword } from '@lastgood/host';
 import { Redis } from 'ioredis';
 import { addressOf, type RedisConnection } from './connection-schema.ts';
-import { readPassword } from './password-file.ts';
 import { ReplyFailure } from './reply-failure.ts';
 import { CONNECT_MS, TransportFailure, tlsOptions } from './transport.ts';
 

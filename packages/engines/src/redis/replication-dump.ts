@@ -1,9 +1,8 @@
 import type { Socket } from 'node:net';
 import { Readable, type Writable } from 'node:stream';
 import { Failure } from '@lastgood/core';
-import { ChunkBatcher, cancellationOf } from '@lastgood/host';
+import { ChunkBatcher, cancellationOf, readPassword } from '@lastgood/host';
 import { addressOf, type RedisConnection } from './connection-schema.ts';
-import { readPassword } from './password-file.ts';
 import { requireWholeRdb } from './rdb-file.ts';
 import type { RdbReport } from './rdb-report.ts';
 import { RdbTap } from './rdb-tap.ts';
