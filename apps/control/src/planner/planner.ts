@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Clock, toWireError } from '@lastgood/core';
-import { type AlertCondition, judgeFleet, judgeHost, judgeTarget, makeRoutingTable } from '@lastgood/core/alerts';
-import { nameOfTarget } from '@lastgood/core/fleet-file';
+import { type AlertCondition, judgeFleet, judgeHost, judgeTarget } from '@lastgood/core/alerts';
+import { routingTableOf } from '@lastgood/core/fleet-file';
 import { evaluateTarget, type TargetStatus } from '@lastgood/core/objectives';
 import { trackUptime, type Uptime } from '@lastgood/core/schedules';
 import type { AgentRecord } from '../catalog/agents.ts';
@@ -222,13 +222,8 @@ export class Planner implements AsyncDisposable {
     const ofHosts = registry.list().flatMap(({ agent }) => judgeHost(hostFacts(registry, agent, upSinceMs), nowMs));
     const ofFleet = judgeFleet(await fleetFacts(catalog, nowMs), nowMs);
     const { file } = this.#fleet;
-    const routes = this.targets.flatMap(({ facts: { match, policy } }) =>
-      policy === null ? [] : [[nameOfTarget(match), policy.alerts] as const],
-    );
-    const contacts = Object.entries(file.contacts).map(
-      ([name, { environments = null }]) => [name, { environments }] as const,
-    );
-    const table = makeRoutingTable(contacts, routes);
+    const facts = this.targets.map((target) => target.facts);
+    const table = routingTableOf(file, facts);
     const added = await this.alerts.step([...ofTargets, ...ofHosts, ...ofFleet], file, table, nowMs);
     if (added > 0) notified();
   }

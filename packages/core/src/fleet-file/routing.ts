@@ -1,16 +1,16 @@
 import { makeRoutingTable, type RoutingTable } from '../alerts/routing.ts';
-import { effectivePolicy, type MatchTarget } from './match.ts';
+import type { EffectivePolicy, MatchTarget } from './match.ts';
 import type { FleetFile } from './schema.ts';
 import { nameOfTarget } from './validate-target.ts';
 
-/** Who is notified of which alerts, from the contacts and policies of a fleet file. */
-export function routingTableOf(file: FleetFile, targets: readonly MatchTarget[]): RoutingTable {
-  const contacts = Object.entries(file.contacts).map(
-    ([name, { environments = null }]) => [name, { environments }] as const,
+/** Which contact receives which alerts: from the contacts of a fleet file and the policies of the targets. */
+export function routingTableOf(
+  { contacts: all }: FleetFile,
+  targets: readonly { readonly match: MatchTarget; readonly policy: EffectivePolicy | null }[],
+): RoutingTable {
+  const contacts = Object.entries(all).map(([name, { environments = null }]) => [name, { environments }] as const);
+  const routes = targets.flatMap(({ match, policy }) =>
+    policy === null ? [] : [[nameOfTarget(match), policy.alerts] as const],
   );
-  const routes = targets.flatMap((target) => {
-    const alerts = effectivePolicy(file, target)?.alerts;
-    return alerts === undefined ? [] : [[nameOfTarget(target), alerts] as const];
-  });
   return makeRoutingTable(contacts, routes);
 }
