@@ -101,6 +101,8 @@ export interface RestoreOrder {
   readonly jobId: string;
   readonly planHash: string;
 }
+/** The state of a target without what the agent adds to it. */
+export type ProbeReport = Omit<TargetInventory, 'name' | 'engine' | 'labels' | 'repository'>;
 export interface Identified {
   readonly systemId: string;
   /** The names of what a backup of everything holds. */
@@ -124,7 +126,7 @@ export interface Engine {
   /** Returns the system id and the contents of the server. Throws a Failure when the server cannot be read. */
   identify(context: EngineContext): Promise<Identified>;
   /** Reads the state of the server and changes nothing. Unreachable is a state, not an error. */
-  probe(context: EngineContext): Promise<Omit<TargetInventory, 'name' | 'engine' | 'labels' | 'repository'>>;
+  probe(context: EngineContext): Promise<ProbeReport>;
   /** Throws BAD_INPUT for contents or options that the method does not have. */
   backup(request: BackupRequest, sink: ArtifactSink, context: EngineContext): Promise<BackupFacts>;
   /** Throws BAD_INPUT when a backup of this kind cannot be verified at this level. Reads no backup data. */

@@ -6,6 +6,7 @@ export * from './engine.ts';
 export * from './engine-context.ts';
 export * from './exit-status.ts';
 export * from './expected-size.ts';
+export * from './failed-probe.ts';
 export * from './failure.ts';
 export * from './log-stream.ts';
 export * from './name-pattern.ts';

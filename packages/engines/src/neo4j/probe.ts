@@ -1,4 +1,4 @@
-import { type Engine, type EngineContext, Failure, type Identified } from '@lastgood/core';
+import { type Engine, type EngineContext, Failure, failedProbe, type Identified } from '@lastgood/core';
 import { type Finding, findingOfError, makeFinding } from '@lastgood/protocol';
 import { BoltSession, boltTargetOf } from './bolt-session.ts';
 import { findRuntime } from './install-paths.ts';
@@ -45,15 +45,7 @@ export async function probe(target: Neo4jTarget, { signal }: EngineContext): Pro
       ],
     };
   } catch (error) {
-    if (!(error instanceof Failure)) throw error;
-    return {
-      state: error.code === 'DATABASE_UNREACHABLE' ? 'unreachable' : 'refused',
-      version: null,
-      systemId: null,
-      sizeBytes: null,
-      databases: [],
-      findings: [findingOfError(error.wireError, null)],
-    };
+    return failedProbe(error);
   }
 }
 

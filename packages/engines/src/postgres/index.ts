@@ -1,5 +1,5 @@
-import { type Engine, type EngineServices, Failure } from '@lastgood/core';
-import { type Finding, findingOfError, makeFinding } from '@lastgood/protocol';
+import { type Engine, type EngineServices, Failure, failedProbe } from '@lastgood/core';
+import { type Finding, makeFinding } from '@lastgood/protocol';
 import { z } from 'zod';
 import { backup } from './backup.ts';
 import { PHYSICAL } from './backup-methods.ts';
@@ -70,7 +70,6 @@ export function createPostgresEngine(
       return { systemId, contents: databases.map(({ name }) => name) };
     },
     async probe(context) {
-      const unknown = { version: null, systemId: null, sizeBytes: null, databases: [] };
       try {
         await using opened = await openServer(server, context);
         const { version, systemId, databases } = opened.facts;
@@ -86,12 +85,7 @@ export function createPostgresEngine(
           findings: [...opened.warnings, ...languageOf(opened.session), ...setAside.map(setAsideFinding)],
         };
       } catch (error) {
-        if (!(error instanceof Failure)) throw error;
-        return {
-          state: error.code === 'DATABASE_UNREACHABLE' ? 'unreachable' : 'refused',
-          ...unknown,
-          findings: [findingOfError(error.wireError, null)],
-        };
+        return failedProbe(error);
       }
     },
     backup: (request, sink, context) =>

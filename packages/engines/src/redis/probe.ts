@@ -1,6 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { type Engine, type EngineContext, Failure } from '@lastgood/core';
-import { findingOfError } from '@lastgood/protocol';
+import { type Engine, type EngineContext, Failure, failedProbe } from '@lastgood/core';
 import { CONTENT } from './backup-method.ts';
 import { toFinding } from './catalog-findings.ts';
 import type { RedisConnection } from './connection-schema.ts';
@@ -48,14 +47,6 @@ export async function probe(connection: RedisConnection, context: EngineContext)
       findings: persistence.map((found) => toFinding(found)),
     };
   } catch (error) {
-    if (!(error instanceof Failure)) throw error;
-    return {
-      state: error.code === 'DATABASE_UNREACHABLE' ? 'unreachable' : 'refused',
-      version: null,
-      systemId: null,
-      sizeBytes: null,
-      databases: [],
-      findings: [findingOfError(error.wireError, null)],
-    };
+    return failedProbe(error);
   }
 }
