@@ -83,7 +83,7 @@ export const recoverAfterCrash: Reducers['recoverAfterCrash'] = (ledger) => ({
   ),
 });
 
-/** R9: a job of which nothing is received is sent again. */
+/** R9: a job without a report is sent again. */
 export const expireLeases: Reducers['expireLeases'] = (ledger, now) => {
   let next = real.expireLeases(ledger, now);
   for (const job of next.jobs.values()) {

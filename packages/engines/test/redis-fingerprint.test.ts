@@ -64,7 +64,7 @@ const FIELD_CHANGES: typeof CHANGES = [
   },
 ];
 
-/** Saves a server and returns its file, of which the folder is removed with `files`. */
+/** Saves a server and returns its file, in a folder that is removed with `files`. */
 async function saved(server: RedisServer, files: string, name: string): Promise<string> {
   await server.call('SAVE');
   const path = join(files, `${name}.rdb`);

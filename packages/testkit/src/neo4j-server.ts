@@ -22,7 +22,7 @@ export interface Neo4jOptions {
   /** Lines of neo4j.conf; they replace the defaults of the same name. */
   readonly settings?: Readonly<Record<string, string>>;
   /**
-   * A folder for the home of the server of which the caller takes care, such as one of a mounted file system; the user of the server must be
+   * A folder for the home of the server that the caller removes, such as one of a mounted file system; the user of the server must be
    * able to reach it.
    */
   readonly home?: string;

@@ -30,7 +30,7 @@ export interface RedisOptions {
   readonly tls?: { readonly ca: string; readonly cert: string; readonly key: string };
   /** Called with the empty data folder before the server starts, such as to put files into it. */
   readonly prepare?: (dataDir: string) => Promise<void>;
-  /** A folder for the data of which the caller takes care, such as one of a small file system. */
+  /** A folder for the data that the caller removes, such as one of a small file system. */
   readonly dataDir?: string;
 }
 

@@ -27,7 +27,7 @@ function contactOf(registry: AgentRegistry, agentId: string): AgentContact {
   return { state: 'online', connectedSinceMs: connectedAt, isCaughtUp, clockSkewMs };
 }
 
-/** Counts as missed what was due, and of which no report came although its agent could have reported. Returns the agents concerned. */
+/** Marks occurrences as missed that were due and not reported, although their agent could have reported. Returns these agents. */
 export async function expireOccurrences(
   catalog: Catalog,
   registry: AgentRegistry,

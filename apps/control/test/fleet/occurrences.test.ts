@@ -78,7 +78,7 @@ test('a run that the agent skipped counts as skipped, with the reason', async ()
   });
 });
 
-test('a run of which no report comes counts as missed after its window and grace', async () => {
+test('a run without a report counts as missed after its window and grace', async () => {
   const { bench, agent } = await scheduled();
   await using _ = bench;
   await untilTicked(bench);

@@ -137,7 +137,7 @@ describe('pings of a job', () => {
 });
 
 describe('the dead-man switch', () => {
-  /** Runs it for so many rounds, each of which may be healthy or not. Returns what it logged. */
+  /** Runs one round for each entry, healthy or not. Returns what was logged. */
   async function run(rounds: readonly boolean[], url = receiver.url): Promise<string[]> {
     const log = new LogBook();
     const stop = new AbortController();

@@ -171,7 +171,7 @@ describe('a message in the outbox', () => {
     expect(harness.log.lines.filter((line) => line.startsWith('error'))).toHaveLength(2);
   });
 
-  test('of which the delivery was stopped does not count as tried', async () => {
+  test('whose delivery was stopped does not count as tried', async () => {
     const stop = new AbortController();
     const harness = new Harness(() => ({
       send: async () => {

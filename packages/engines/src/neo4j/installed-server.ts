@@ -33,7 +33,7 @@ export async function readInstalledServer({ libFolder, confFolder }: InstallPath
   };
 }
 
-/** The names of the databases of which a store exists. */
+/** The names of the databases that have a store. */
 export async function listStores({ store }: InstallPaths): Promise<string[]> {
   const entries = await readdir(databasesOf(store), { withFileTypes: true }).catch(() => []);
   return entries

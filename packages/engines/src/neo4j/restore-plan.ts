@@ -20,7 +20,7 @@ export interface RestoreTarget {
   readonly serverVersion: string;
   readonly edition: Edition;
   readonly defaultDatabase: string;
-  /** Databases of which a store exists, with its size. */
+  /** The databases that have a store, with its size. */
   readonly stores: readonly { readonly name: string; readonly bytes: number }[];
   readonly plugins: readonly string[];
   /** Free space where the stores are. */

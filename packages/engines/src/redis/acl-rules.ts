@@ -12,6 +12,6 @@ export const ACL_RULES = {
   restore: ['+info', '+config|get', '+client|list', '+bgsave', '+shutdown'],
 } as const satisfies Record<string, readonly string[]>;
 
-/** The line of an ACL file for a user with a password, of which the SHA-256 is given in hexadecimal digits. */
+/** The line of an ACL file for a user with a password. `passwordSha256` is in hexadecimal digits. */
 export const aclLine = (user: string, task: keyof typeof ACL_RULES, passwordSha256: string): string =>
   ['user', user, 'on', `#${passwordSha256}`, 'resetkeys', 'resetchannels', '-@all', ...ACL_RULES[task]].join(' ');

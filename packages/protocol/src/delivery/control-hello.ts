@@ -132,7 +132,7 @@ function repeatCancels(ledger: ControlLedger): ControlLedger {
   return next;
 }
 
-/** The jobs of which an agent whose host was set back must learn, because its journal has another history or none. */
+/** The jobs that must be sent to an agent whose host was set back: its journal has another history of them, or none. */
 interface Disputed {
   readonly sure: boolean;
   readonly conflicts: readonly KnownJob[];

@@ -22,8 +22,8 @@ function classifyEvent(job: ControlJob | undefined, event: JobEvent): 'apply' | 
 }
 
 /**
- * Adopts a job that its agent has created: one that the control plane does not know, or one that both have created and of which
- * the agent reports the first event. The agent carries out its own version.
+ * Adopts a job that its agent has created: one that the control plane does not know, or one that both have created, when the
+ * agent reports its first event. The agent carries out its own version.
  */
 function adoptLocalJob(ledger: ControlLedger, described: JobDescription, event: JobEvent, now: number): ControlLedger {
   const { attempt, eventNumber, previousEventId } = event;

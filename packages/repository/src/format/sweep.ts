@@ -9,7 +9,7 @@ import { isClaimIntent } from './put-once.ts';
 import type { StoredBackups } from './stored-backups.ts';
 import { readTombstones } from './tombstones.ts';
 
-/** Removes what interrupted backups of a target left behind, except those of live jobs. Returns the ids of which nothing is left. */
+/** Removes what interrupted backups of a target left behind, except those of live jobs. Returns the ids that were removed completely. */
 export async function sweepTarget(
   store: ObjectStore,
   backups: StoredBackups,
