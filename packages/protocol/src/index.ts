@@ -3,6 +3,7 @@ export * from './admin/fleet-views.ts';
 export * from './admin/inputs.ts';
 export * from './admin/router.ts';
 export * from './admin/scope.ts';
+export * from './admin/states.ts';
 export * from './admin/views.ts';
 export * from './backup/manifest.ts';
 export * from './backup/summary.ts';

@@ -1,3 +1,4 @@
+import { ALERT_STATES } from '@lastgood/protocol';
 import { deriveUuid } from '../schedules/derived-id.ts';
 import { ALERTS } from './codes.ts';
 import { type AlertCondition, alertKey } from './condition.ts';
@@ -8,7 +9,7 @@ import { type AlertCondition, alertKey } from './condition.ts';
  *
  * A condition that returns after it was resolved is a new alert.
  */
-export const ALERT_STATES = ['pending', 'firing', 'acknowledged', 'resolved'] as const;
+export { ALERT_STATES };
 export type AlertState = (typeof ALERT_STATES)[number];
 
 /**

@@ -1,7 +1,8 @@
+import { TARGET_STATES } from '@lastgood/protocol';
 import type { RestoreTime } from './restore-time.ts';
 
 /** The states of a target, worst first. */
-export const TARGET_STATES = ['none', 'missed', 'unknown', 'at_risk', 'pending', 'protected'] as const;
+export { TARGET_STATES };
 /**
  * `protected`: all objectives are met · `at_risk`: over 80 % of an objective, or something lowers the trust in it · `missed`: an
  * objective is not met · `none`: there is no recovery point · `unknown`: nothing was reported · `pending`: its first backup is not due yet.

@@ -1,3 +1,5 @@
+import { OCCURRENCE_STATES } from '@lastgood/protocol';
+
 /*
  * An occurrence is one due run of a schedule. It exists before it runs.
  *
@@ -9,15 +11,7 @@
  * Reports come from the agent, in any delay. `expire` comes from the control plane, when an occurrence was due, its window and grace
  * have passed, and nothing was reported (see `isMissed`).
  */
-export const OCCURRENCE_STATES = [
-  'expected',
-  'running',
-  'waiting',
-  'succeeded',
-  'failed',
-  'missed',
-  'skipped',
-] as const;
+export { OCCURRENCE_STATES };
 export type OccurrenceState = (typeof OCCURRENCE_STATES)[number];
 
 /**

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { nameSchema, uuidSchema } from '../ids.ts';
+import { ALERT_STATES, OCCURRENCE_STATES, TARGET_STATES } from './states.ts';
 
 /** One difference between the fleet file in force and another. */
 export const fleetChangeSchema = z.object({
@@ -31,15 +32,7 @@ export const fleetFileViewSchema = z.object({
 });
 export type FleetFileView = z.infer<typeof fleetFileViewSchema>;
 
-export const occurrenceStateSchema = z.enum([
-  'expected',
-  'running',
-  'waiting',
-  'succeeded',
-  'failed',
-  'missed',
-  'skipped',
-]);
+export const occurrenceStateSchema = z.enum(OCCURRENCE_STATES);
 
 export const occurrenceViewSchema = z.object({
   /** Also the id of its job, once that exists. */
@@ -60,7 +53,7 @@ export const alertViewSchema = z.object({
   alertId: uuidSchema,
   code: z.string(),
   severity: z.enum(['critical', 'warning']),
-  state: z.enum(['pending', 'firing', 'acknowledged', 'resolved']),
+  state: z.enum(ALERT_STATES),
   /** What it is about, `prod/db-1/shop`. */
   subject: z.string(),
   params: z.record(z.string(), z.union([z.string(), z.number(), z.null()])),
@@ -74,7 +67,7 @@ export type AlertView = z.infer<typeof alertViewSchema>;
 
 /** Whether a target meets its objectives. Durations are in milliseconds. */
 export const objectivesViewSchema = z.object({
-  state: z.enum(['none', 'missed', 'unknown', 'at_risk', 'pending', 'protected']),
+  state: z.enum(TARGET_STATES),
   /** Why, by code, worst first. */
   reasons: z.array(z.looseObject({ code: z.string() })),
   /** Null: no policy of the target has this objective. */

@@ -10,6 +10,7 @@ import { jobSpecSchema } from '../jobs/spec.ts';
 import { jobStateSchema } from '../jobs/state.ts';
 import { objectivesViewSchema } from './fleet-views.ts';
 import { scopeSchema } from './scope.ts';
+import { TARGET_STATES } from './states.ts';
 
 export const hostViewSchema = z.object({
   agentId: uuidSchema,
@@ -33,8 +34,7 @@ export const targetViewSchema = targetInventorySchema.extend({
   lastTested: backupSummarySchema.nullable(),
 });
 export type TargetView = z.infer<typeof targetViewSchema>;
-/** The states of a target and of a database; core/objectives explains and orders them. */
-export const protectionStateSchema = z.enum(['none', 'missed', 'unknown', 'at_risk', 'pending', 'protected']);
+export const protectionStateSchema = z.enum(TARGET_STATES);
 export const restoreTimeSchema = z.discriminatedUnion('basis', [
   z.object({ basis: z.literal('measured'), ms: z.number(), at: z.string() }),
   /** From the size of the database and the speed of other restores. */
