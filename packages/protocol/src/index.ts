@@ -5,6 +5,7 @@ export * from './admin/router.ts';
 export * from './admin/scope.ts';
 export * from './admin/states.ts';
 export * from './admin/views.ts';
+export * from './admin/watch-event.ts';
 export * from './backup/manifest.ts';
 export * from './backup/summary.ts';
 export * from './delivery/agent-commands.ts';

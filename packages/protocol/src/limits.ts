@@ -1,6 +1,8 @@
 /** Raised with every change of the messages; the control plane supports its own version and the two before (docs/protocol.md). */
 export const PROTOCOL_VERSION = 1;
 export const LIMITS = {
+  /** How often a page that watches is sent a sign of life. */
+  watchAliveMs: 2_000,
   frameBytes: 256 * 1024,
   reportBytes: 128 * 1024,
   /** The spec of a job. */
