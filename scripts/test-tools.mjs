@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { ensureNeo4j, hasNeo4j, javaPackage, javaVersion } from './neo4j-programs.mjs';
-import { hasPostgres, installCommand, isDebian } from './postgres-programs.mjs';
+import { ensureOtherPostgres, hasPostgres, installCommand, isDebian } from './postgres-programs.mjs';
 import { ensurePromtool } from './promtool-program.mjs';
 import { ensureRedisWheels, hasSystemRedis } from './redis-programs.mjs';
 import { ensureSeaweedfs } from './seaweedfs-program.mjs';
@@ -72,5 +72,6 @@ export function ensureTestTools() {
   ensureNeo4j();
   ensureRedisWheels();
   ensureSeaweedfs();
+  ensureOtherPostgres();
   ensurePromtool();
 }

