@@ -2,8 +2,8 @@ import type { ErrorCode, WireError } from '../errors.ts';
 import { wireErrorOf } from '../errors.ts';
 import type { JobDescription } from '../jobs/description.ts';
 import type { EventType, JobEvent } from '../jobs/event.ts';
+import { classOf } from '../jobs/job-class.ts';
 import { isMintedByAgents } from '../jobs/origin.ts';
-import { classOf } from '../jobs/spec.ts';
 import { type AgentJob, type AgentLedger, type EventFactory, jobKey } from './agent-ledger.ts';
 import { boundedEvent } from './event-size.ts';
 
