@@ -1,8 +1,7 @@
 import { type Clock, candidatesOf, forecastRemovals, toWireError } from '@lastgood/core';
-import { supportedMethods } from '@lastgood/engines';
-import { openFolderRepository } from '@lastgood/repository';
 import { type AgentConfig, DEFAULT_MINIMUM_AGE_HOURS } from './config/agent-config.ts';
 import { readAcceptedSequence } from './repositories/accepted-sizes.ts';
+import { openExistingRepository } from './repositories/repository-access.ts';
 
 /**
  * What a hostile control plane could remove of a target's backups within the limits of the agent file, for a person to read; null where
@@ -19,8 +18,7 @@ export async function describeExposure(config: AgentConfig, name: string, clock:
       ? `\n  WARNING: backups can be removed after ${allow.minimumAgeHours} hours (allow.minimumAgeHours). Will you notice an attack by then?`
       : '';
   try {
-    const { path, mustBeMount } = repository;
-    const opened = await openFolderRepository({ path, mustBeMount, understood: supportedMethods });
+    const opened = await openExistingRepository(repository);
     const { environment, host } = config;
     const { backups } = await opened.list({ environment, host, target: name });
     const accepted = await readAcceptedSequence(config.dataDir, name);

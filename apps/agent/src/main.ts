@@ -1,27 +1,29 @@
 import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
-import { candidatesOf, Failure, type Repository, sizeChangesIn, toWireError } from '@lastgood/core';
-import { supportedMethods } from '@lastgood/engines';
+import { Failure, toWireError } from '@lastgood/core';
 import { systemClock } from '@lastgood/host';
-import { ERROR_CATALOG, type TargetRef } from '@lastgood/protocol';
-import { openFolderRepository } from '@lastgood/repository';
+import { ERROR_CATALOG } from '@lastgood/protocol';
 import { pino } from 'pino';
+import { acceptSizeChanges } from './accept-command.ts';
 import { startAgent } from './agent.ts';
 import { checkHost } from './check-host.ts';
 import { type AgentConfig, readAgentConfig } from './config/agent-config.ts';
 import { enroll } from './config/identity.ts';
-import { acceptSizes, readAcceptedSequence } from './repositories/accepted-sizes.ts';
+import { createKeyFile } from './keys-command.ts';
+import { openExistingRepository } from './repositories/repository-access.ts';
 
 const USAGE = `Usage: lastgood agent --config FILE
        lastgood agent enroll --config FILE --url URL --token-file FILE
        lastgood agent check --config FILE
        lastgood agent adopt --config FILE --target NAME
        lastgood agent accept --config FILE --target NAME
+       lastgood agent keys new --output FILE
 
   run      (default) connects to the control plane and carries out its jobs; SIGHUP reads the file again
   enroll    joins this host with a one-time token of \`lastgood tokens enroll\`
   check    checks the file and everything that it names, and shows what a hostile control plane could remove; ends with exit
            status 4 when it finds a problem
+  keys new  writes a new age identity to a file and prints its recipient; both stay on this host
   adopt    makes this host the owner of a target's backups after another host or server was lost permanently
   accept   accepts the sizes of a target's backups after its data has grown or shrunk: until then, rotations keep what was there before
 `;
@@ -50,20 +52,13 @@ async function check(config: AgentConfig, file: string): Promise<void> {
   if (!found.every(({ inOrder }) => inOrder)) process.exitCode = FOUND_SOMETHING;
 }
 
-const refOf = ({ environment, host }: AgentConfig, target: string): TargetRef => ({ environment, host, target });
-
-/** The repository of a target; NOT_FOUND for a target that the agent file does not have. */
-async function openTarget(config: AgentConfig, name: string): Promise<Repository> {
+/** Deliberately, on the host itself: the control plane may not say whose backups these are. */
+async function adopt(config: AgentConfig, name: string): Promise<void> {
   const target = config.targets[name];
   const options = target === undefined ? undefined : config.repositories[target.repository];
   if (options === undefined) throw new Failure('NOT_FOUND', `the agent file has no target "${name}"`);
-  const { path, mustBeMount } = options;
-  return await openFolderRepository({ path, mustBeMount, understood: supportedMethods });
-}
-
-/** Deliberately, on the host itself: the control plane may not say whose backups these are. */
-async function adopt(config: AgentConfig, name: string): Promise<void> {
-  const owned = await (await openTarget(config, name)).disown(refOf(config, name));
+  const repository = await openExistingRepository(options);
+  const owned = await repository.disown({ environment: config.environment, host: config.host, target: name });
   process.stdout.write(
     owned
       ? `the next backup makes the folder of "${name}" its own; what lies there stays\n`
@@ -71,20 +66,14 @@ async function adopt(config: AgentConfig, name: string): Promise<void> {
   );
 }
 
-/** Only on the host itself: a control plane could order the backups that it wants accepted. */
-async function accept(config: AgentConfig, name: string): Promise<void> {
-  const { backups } = await (await openTarget(config, name)).list(refOf(config, name));
-  const candidates = candidatesOf(backups);
-  const changes = sizeChangesIn(candidates, await readAcceptedSequence(config.dataDir, name));
-  if (changes.length === 0) {
-    process.stdout.write(`the sizes of the backups of "${name}" have not changed; nothing to accept\n`);
-    return;
-  }
-  for (const { backupId, content, producedBytes } of changes)
-    process.stdout.write(`backup ${backupId}: ${content ?? 'all data'} has ${producedBytes} bytes\n`);
-  const sequence = Math.max(...candidates.map((backup) => backup.sequence));
-  await acceptSizes(config.dataDir, name, sequence, systemClock.now());
-  process.stdout.write(`the sizes of the backups of "${name}" are accepted; rotations go by their rules again\n`);
+/** The identity belongs off this host; its recipient belongs into the agent file. */
+async function newKey(output: string): Promise<void> {
+  const recipient = await createKeyFile(output, systemClock.now());
+  process.stdout.write(`${recipient}\n`);
+  process.stderr.write(
+    `The identity is in ${output}. Keep it in two places off this host: without it, encrypted backups cannot be restored.\n` +
+      'Put the recipient above into `encryption.recipients` of the repository in the agent file.\n',
+  );
 }
 
 async function run(configFile: string): Promise<void> {
@@ -124,11 +113,13 @@ try {
       url: { type: 'string' },
       'token-file': { type: 'string' },
       target: { type: 'string' },
+      output: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
   });
   const [command = 'run', ...rest] = positionals;
   if (values.help) process.stdout.write(USAGE);
+  else if (positionals.join(' ') === 'keys new') await newKey(needed(values.output, 'output'));
   else if (rest.length > 0 || !['run', 'enroll', 'check', 'adopt', 'accept'].includes(command))
     throw new Failure('BAD_INPUT', `unknown command "${positionals.join(' ')}"\n${USAGE}`);
   else if (command === 'run') await run(needed(values.config, 'config'));
@@ -142,7 +133,8 @@ try {
       const { agentId } = await enroll(config, values.url ?? config.control.url, token.trim());
       process.stdout.write(`enrolled ${config.environment}/${config.host} as ${agentId}\n`);
     } else if (command === 'adopt') await adopt(config, needed(values.target, 'target'));
-    else if (command === 'accept') await accept(config, needed(values.target, 'target'));
+    else if (command === 'accept')
+      process.stdout.write(await acceptSizeChanges(config, needed(values.target, 'target'), systemClock.now()));
     else await check(config, needed(values.config, 'config'));
   }
 } catch (error) {

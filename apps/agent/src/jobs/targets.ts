@@ -7,6 +7,7 @@ import type { AgentConfig, TargetConfig } from '../config/agent-config.ts';
 import type { Journal } from '../journal/journal.ts';
 import { readAcceptedSequence } from '../repositories/accepted-sizes.ts';
 import { openRepository } from '../repositories/open-repository.ts';
+import { locationOf } from '../repositories/repository-access.ts';
 import { SerialQueue } from '../serial-queue.ts';
 import { RemovalLog } from './removal-log.ts';
 
@@ -47,7 +48,8 @@ export function targetsOf(
 ): Map<string, Target> {
   const targets = new Map<string, Target>();
   for (const [name, target] of Object.entries(config.targets)) {
-    const settings = [target, config.repositories[target.repository], config.restoreFolders, config.hooks];
+    const repository = config.repositories[target.repository];
+    const settings = [target, repository, config.restoreFolders, config.hooks];
     const old = before?.targets.get(name);
     if (
       old !== undefined &&
@@ -66,11 +68,11 @@ export function targetsOf(
       ref: { environment: config.environment, host: config.host, target: name },
       config: target,
       engine: engineNamed(target.engine).create(target.connection, servicesOf(config, name, target)),
-      graceMs: (config.repositories[target.repository]?.graceHours ?? 24) * 3_600_000,
+      graceMs: (repository?.graceHours ?? 24) * 3_600_000,
       removalLog: (clock) => new RemovalLog(journal, name, clock),
       acceptedSequence: () => readAcceptedSequence(config.dataDir, name),
       repository: () =>
-        openings.run(config.repositories[target.repository]?.path ?? target.repository, () =>
+        openings.run(repository === undefined ? target.repository : locationOf(repository), () =>
           openRepository(config, target.repository, journal),
         ),
     });
