@@ -144,7 +144,7 @@ test.for<[string, Partial<TargetInventory>]>([
 
 test('the catalog keeps the time of the newest restore of each database, and of the newest restore test of each backup', async () => {
   const { backupId } = summary(1, ['shop'], passed(6));
-  const verify = { command: 'verify', backupId, level: 6, reached: 6, passed: true, findings: [], at: AT };
+  const verify = { command: 'verify', backupId, level: 6, reached: 6, passed: true, findings: [], remarks: [], at: AT };
   const restore = {
     command: 'restore',
     backupId,
