@@ -12,6 +12,7 @@ export * from './neo4j-service.ts';
 export * from './neo4j-write-load.ts';
 export * from './object-store/faulty-store.ts';
 export * from './object-store/memory-store.ts';
+export * from './open-limits.ts';
 export * from './postgres-data-folder.ts';
 export * from './postgres-server.ts';
 export * from './power-cut-disk.ts';
