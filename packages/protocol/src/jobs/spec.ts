@@ -63,20 +63,3 @@ export const jobSpecSchema = z.discriminatedUnion('command', [
 ]);
 export type JobSpec = z.infer<typeof jobSpecSchema>;
 export type Command = JobSpec['command'];
-
-/** Safe jobs may be run again after a crash; destructive ones need a live grant and are never re-run. */
-export type JobClass = 'safe' | 'destructive';
-
-/** A dry run of rotate deletes nothing, so it is safe. */
-export function classOf(spec: JobSpec): JobClass {
-  switch (spec.command) {
-    case 'restore':
-    case 'undo':
-    case 'drop-set-aside':
-      return 'destructive';
-    case 'rotate':
-      return spec.dryRun ? 'safe' : 'destructive';
-    default:
-      return 'safe';
-  }
-}
