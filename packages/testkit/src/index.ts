@@ -1,6 +1,7 @@
 export * from './admin-client.ts';
 export * from './builders.ts';
 export * from './free-port.ts';
+export * from './http-fault-proxy.ts';
 export * from './job-builders.ts';
 export * from './locales.ts';
 export * from './lying-tool.ts';
