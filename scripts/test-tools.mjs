@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { ensureNeo4j, hasNeo4j, javaPackage, javaVersion } from './neo4j-programs.mjs';
-import { hasPostgres, installCommand, isDebian } from './postgres-programs.mjs';
+import { ensureOtherPostgres, hasPostgres, installCommand, isDebian } from './postgres-programs.mjs';
 import { ensurePromtool } from './promtool-program.mjs';
 import { ensureRedisWheels, hasSystemRedis } from './redis-programs.mjs';
 
@@ -68,5 +68,6 @@ export function ensureTestTools() {
   if (left.length > 0) console.error(`This machine lacks ${left.join(', ')}. Tests that need it will be skipped.`);
   ensureNeo4j();
   ensureRedisWheels();
+  ensureOtherPostgres();
   ensurePromtool();
 }

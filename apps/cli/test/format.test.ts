@@ -163,6 +163,7 @@ test('findings of a verification are listed with level and object', () => {
     reached: 1,
     passed: false,
     findings: [{ level: 2, object: 'shop.dump', ...makeFinding('OBJECT_DAMAGED_NEAR_BLOCK', null, { block: 7 }) }],
+    remarks: [],
     durationMs: 400,
     at: '2026-11-23T22:00:00Z',
   });

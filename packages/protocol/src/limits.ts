@@ -13,6 +13,12 @@ export const LIMITS = {
   eventBytes: 8 * 1024,
   /** One event with the result of a backup or a rotation, whose lists of databases and decisions are their purpose. */
   largeEventBytes: 96 * 1024,
+  /** Attempts in the journal of an agent, and their bytes together with the unreported events. */
+  journalJobs: 20_000,
+  journalBytes: 64 * 1024 * 1024,
+  /** Ids of created jobs and handled instants per schedule that an agent keeps. */
+  mintedIds: 200_000,
+  handledInstants: 1_000,
   commandWindow: 32,
   inFlightCalls: 32,
   helloMs: 10_000,

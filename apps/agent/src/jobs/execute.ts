@@ -17,6 +17,7 @@ import {
 import { engineNamed } from '@lastgood/engines';
 import { uuidv7 } from '@lastgood/host';
 import {
+  type Finding,
   type FindingCode,
   formatReason,
   type JobResult,
@@ -142,6 +143,7 @@ async function verify(spec: Spec<'verify'>, { target, context }: Execution): Pro
   // A manifest that cannot be read is a finding of level 0.
   const stored = await repository.read(target.ref, backupId).catch(() => undefined);
   if (stored !== undefined) target.engine.checkLevel(level, stored.manifest);
+  let remarks: readonly Finding[] = [];
   const own: VerificationFinding[] = [
     ...(await repository.verify(
       target.ref,
@@ -158,6 +160,7 @@ async function verify(spec: Spec<'verify'>, { target, context }: Execution): Pro
     const outcome = await target.engine.verify(level, await repository.open(target.ref, backupId), context);
     own.push(...outcome.findings);
     reached = outcome.reached;
+    remarks = outcome.remarks ?? [];
   }
   const at = iso(context.clock);
   const passed = own.length === 0;
@@ -176,6 +179,7 @@ async function verify(spec: Spec<'verify'>, { target, context }: Execution): Pro
     reached,
     passed,
     findings: own.slice(0, MAX_FINDINGS),
+    remarks: remarks.slice(0, MAX_FINDINGS),
     durationMs: Math.round(context.clock.monotonic() - started),
     at,
   };

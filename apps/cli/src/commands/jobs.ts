@@ -189,6 +189,7 @@ export interface RestoreOptions extends Timing {
   readonly toFolder?: string;
   readonly swap?: boolean;
   readonly inPlace?: boolean;
+  readonly acceptInvalidConstraints?: boolean;
   readonly planOnly?: boolean;
   readonly confirm?: string;
 }
@@ -250,7 +251,7 @@ async function requestOf(
     scope: restoreScopeOf(backup.contents, { database: options.database, wholeServer }),
     point: { kind: 'backup', backupId: backup.backupId },
     into,
-    options: {},
+    options: options.acceptInvalidConstraints === true ? { acceptInvalidConstraints: true } : {},
   };
 }
 

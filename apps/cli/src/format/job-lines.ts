@@ -114,6 +114,7 @@ function linesOf(result: JobResult): string[] {
           (finding) =>
             `  level ${finding.level}  ${finding.object === null ? '' : `${safeText(finding.object)}: `}${safeText(formatFinding(finding))}`,
         ),
+        ...result.remarks.flatMap((remark) => findingLines('note', remark)),
       ];
     case 'rotate': {
       const rows = result.decisions.map(({ backupId, finishedAt, keep, reason }) => [
