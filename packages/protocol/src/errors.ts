@@ -134,6 +134,16 @@ export const ERROR_CATALOG = {
     exit: 2,
     remedy: 'Remove the symlink or repair owner and mode (0700/0600) of the path that the message names.',
   },
+  REPOSITORY_DENIED: {
+    exit: 2,
+    remedy:
+      'Allow the credentials of the repository what the message names; docs/object-storage.md lists the permissions.',
+  },
+  IDENTITY_NEEDED: {
+    exit: 2,
+    remedy:
+      'Name a file with an age identity of this repository in `encryption.identityFile` of the agent file, or run this on a host that has one.',
+  },
   OBJECT_EXISTS: {
     exit: 2,
     remedy: 'Another process stored this object first. Check that one agent writes to the target.',

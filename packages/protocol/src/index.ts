@@ -50,6 +50,7 @@ export * from './jobs/spec.ts';
 export * from './jobs/state.ts';
 export * from './jobs/step.ts';
 export * from './limits.ts';
+export { isTooDeep } from './nesting.ts';
 export * from './schedules/schedule-set.ts';
 export * from './session/agent-router.ts';
 export { ANSWER_SCHEMAS } from './session/answers.ts';

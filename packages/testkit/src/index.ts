@@ -24,6 +24,7 @@ export * from './redis-service.ts';
 export * from './reflink-disk.ts';
 export * from './restore-builders.ts';
 export * from './running-process.ts';
+export * from './s3-server.ts';
 export * from './scripted-control.ts';
 export * from './seed-keys.ts';
 export * from './seed-shop.ts';

@@ -1,4 +1,4 @@
-import { ANSWER_SCHEMAS } from '@lastgood/protocol';
+import { ANSWER_SCHEMAS, isTooDeep } from '@lastgood/protocol';
 import { z } from 'zod';
 
 const resultSchema = z.discriminatedUnion('type', [
@@ -60,7 +60,8 @@ class OpenCalls {
 function parseFrame(data: string | ArrayBuffer | Uint8Array): Frame | undefined {
   if (typeof data !== 'string') return undefined;
   try {
-    return frameSchema.safeParse(JSON.parse(data)).data;
+    const value: unknown = JSON.parse(data);
+    return isTooDeep(value) ? undefined : frameSchema.safeParse(value).data;
   } catch {
     return undefined;
   }

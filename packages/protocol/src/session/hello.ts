@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { wireErrorSchema } from '../errors.ts';
 import { uuidSchema } from '../ids.ts';
 import { controlTimeSchema, epochMsSchema } from '../instants.ts';
-import { attemptSchema, eventIdSchema, sequenceSchema } from '../jobs/counters.ts';
+import { attemptSchema, eventIdSchema, reportedSequenceSchema, sequenceSchema } from '../jobs/counters.ts';
 import { jobDescriptionSchema } from '../jobs/description.ts';
 import { eventTypeSchema } from '../jobs/event.ts';
 import { sessionIdSchema } from './session-id.ts';
@@ -32,7 +32,7 @@ export type JournalJob = z.infer<typeof journalJobSchema>;
 
 export const helloInputSchema = z.object({
   instanceId: uuidSchema,
-  lastSeq: sequenceSchema,
+  lastSeq: reportedSequenceSchema,
   incarnation: incarnationSchema.nullable(),
   /** The revision of the schedules that the agent holds; null before it was sent any. */
   schedules: uuidSchema.nullable(),
