@@ -1,4 +1,5 @@
 export * from './admin-client.ts';
+export * from './browser.ts';
 export * from './builders.ts';
 export * from './free-port.ts';
 export * from './http-fault-proxy.ts';
