@@ -7,6 +7,7 @@ import { addFleetCommands } from './program/fleet-commands.ts';
 import type { Act } from './program/help.ts';
 import { addNounCommands } from './program/noun-commands.ts';
 import { addRestoreCommands } from './program/restore-commands.ts';
+import { addRunbookCommands } from './program/runbook-commands.ts';
 import { addTokenCommands } from './program/token-commands.ts';
 
 const DEFAULT_URL = 'http://127.0.0.1:7420';
@@ -29,6 +30,7 @@ export function buildProgram(signal: AbortSignal, finish: (status: number) => vo
   addRestoreCommands(program, act);
   addNounCommands(program, act);
   addFleetCommands(program, act);
+  addRunbookCommands(program, act);
   addTokenCommands(program, act);
   addDaemonCommands(program, finish);
   program

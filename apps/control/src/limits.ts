@@ -16,6 +16,8 @@ export interface ControlLimits {
   readonly maintenanceMs: number;
   /** How often occurrences, objectives and alerts are looked at. */
   readonly plannerMs: number;
+  /** How often the waits of runbooks are looked at. */
+  readonly runbooksMs: number;
 }
 
 export const CONTROL_LIMITS: ControlLimits = {
@@ -26,4 +28,5 @@ export const CONTROL_LIMITS: ControlLimits = {
   enrollmentsPerMinute: 3_000,
   maintenanceMs: 5_000,
   plannerMs: 10_000,
+  runbooksMs: 1_000,
 };
