@@ -238,6 +238,8 @@ try {
   await runPointInTime(client, server, folder);
   if (graph !== null) await runGraphJob(graph, (spec) => run(client, spec), print, seconds);
   if (!options.once) {
+    const { code } = await client.createSignInCode.mutate({ expiresInMinutes: 24 * 60 });
+    console.log(`\nThe dashboard, with a link that signs in once:\n  ${url}/sign-in#code=${code}`);
     console.log(
       `\nThe demo keeps running. In another terminal:\n  export PATH="${join(root, 'bin')}:$PATH" LASTGOOD_URL=${url} LASTGOOD_TOKEN_FILE=${tokenFile}\n  lastgood status\nCtrl-C removes everything.`,
     );

@@ -1,5 +1,5 @@
 // `npm start`: works on Node 18 and newer with npm alone. Installs what is missing, checks for PostgreSQL, runs the demo.
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ensureInstalled } from './ensure-installed.mjs';
@@ -14,6 +14,11 @@ if (!hasPostgres()) {
 }
 ensureInstalled(root);
 if (process.argv.includes('--neo4j')) ensureNeo4j();
+// The same cache as that of `npm run build`: nothing is built twice.
+const build = [join(root, 'scripts/with-node.mjs'), 'turbo', 'run', 'build', '--filter=@lastgood/web'];
+const built = spawnSync(process.execPath, [...build, '--output-logs=errors-only'], { stdio: 'ignore', cwd: root });
+if (built.status !== 0)
+  console.error('The dashboard could not be built; `npm run build` shows why. The demo works without it.');
 const child = spawn(
   process.execPath,
   [join(root, 'scripts/with-node.mjs'), 'node', join(root, 'scripts/demo.ts'), ...process.argv.slice(2)],

@@ -2,9 +2,10 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { ensureNeo4j, hasNeo4j, javaPackage, javaVersion } from './neo4j-programs.mjs';
-import { hasPostgres, installCommand, isDebian } from './postgres-programs.mjs';
+import { ensureOtherPostgres, hasPostgres, installCommand, isDebian } from './postgres-programs.mjs';
 import { ensurePromtool } from './promtool-program.mjs';
 import { ensureRedisWheels, hasSystemRedis } from './redis-programs.mjs';
+import { ensureSeaweedfs } from './seaweedfs-program.mjs';
 
 /** Programs that the tests use, and Debian's packages of them. Only without PostgreSQL is there nothing to test at all. */
 const TOOLS = [
@@ -16,6 +17,8 @@ const TOOLS = [
   { program: 'mkfs.xfs', package: 'xfsprogs' },
   { program: 'python3', package: 'python3' },
   { program: 'pip3', package: 'python3-pip' },
+  { program: 'age', package: 'age' },
+  { program: 'curl', package: 'curl' },
 ];
 /** Locales in which servers of the tests report their errors; the same as in packages/testkit/src/locales.ts. */
 const LOCALES = ['de_DE', 'fr_FR', 'pt_BR'];
@@ -68,5 +71,7 @@ export function ensureTestTools() {
   if (left.length > 0) console.error(`This machine lacks ${left.join(', ')}. Tests that need it will be skipped.`);
   ensureNeo4j();
   ensureRedisWheels();
+  ensureSeaweedfs();
+  ensureOtherPostgres();
   ensurePromtool();
 }

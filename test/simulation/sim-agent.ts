@@ -180,8 +180,8 @@ export class SimAgent {
 
   #take(process: Process, command: Extract<Down, { type: 'command' }>['command']): void {
     const { reduce, duties } = this.#env.protocol;
-    const { ledger, gap } = reduce.acceptCommand(process.ledger, command, this.#eventFactory, refuse);
-    if (gap) {
+    const { ledger, refused } = reduce.acceptCommand(process.ledger, command, this.#eventFactory, refuse);
+    if (refused !== null) {
       this.hangUp();
       return;
     }

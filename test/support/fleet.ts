@@ -27,6 +27,8 @@ export interface FleetOptions {
   readonly settings?: Readonly<Record<string, unknown>>;
   /** The restore folders of the agent file, by name. */
   readonly restoreFolders?: Readonly<Record<string, string>>;
+  /** The repository of the targets; a folder when absent. */
+  readonly repository?: object;
   /** Connections of more targets, by name. */
   readonly targets?: Readonly<Record<string, object>>;
   /** Changes the content of the agent file before it is written. */
@@ -75,7 +77,7 @@ export class Fleet implements AsyncDisposable {
       labels: {},
       dataDir: join(folder, 'agent'),
       restoreFolders: options.restoreFolders ?? {},
-      repositories: { local: { type: 'folder', path: join(folder, 'repository') } },
+      repositories: { local: options.repository ?? { type: 'folder', path: join(folder, 'repository') } },
       targets: Object.fromEntries(
         Object.entries({ shop: connection, ...options.targets }).map(([name, each]) => [
           name,

@@ -22,6 +22,7 @@ const MAY_IMPORT: ImportTable = {
   'apps/agent': ['protocol', 'core', 'host', 'repository', 'engines'],
   'apps/control': ['protocol', 'core', 'host'],
   'apps/cli': ['protocol', 'core'],
+  'apps/web': ['protocol', 'core'],
 };
 
 /** Products and their tools. Only the registry of packages/engines knows them. */

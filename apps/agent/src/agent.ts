@@ -59,7 +59,7 @@ export interface Agent {
   /** Resolves when the agent ends by itself, because the control plane did not answer for a day. */
   readonly ended: Promise<void>;
   /** Creates a job on this host without the control plane, as a schedule does. At most once per id (createLocalJob). */
-  createJob(job: Omit<JobDescription, 'createdAt'>): 'created' | 'known' | 'too-large';
+  createJob(job: Omit<JobDescription, 'createdAt'>): 'created' | 'known' | 'too-large' | 'full';
   /** Reads the agent file again; an invalid one is refused with CONFIG_INVALID and the old one stays in force (J6). */
   reload(): Promise<void>;
   /** Ends running jobs, waits for their tools and closes the journal. Returns what it could not end: calls into disks that do not answer. */
@@ -242,7 +242,7 @@ class RunningAgent implements Agent {
     return refusalOf(this.#targets, hostCommandsOf(this.#config), spec);
   }
 
-  createJob(job: Omit<JobDescription, 'createdAt'>): 'created' | 'known' | 'too-large' {
+  createJob(job: Omit<JobDescription, 'createdAt'>): 'created' | 'known' | 'too-large' | 'full' {
     const events = eventsNow(this.#options.clock);
     return this.#journal.apply((ledger) => createLocalJob(ledger, job, events, (spec) => this.#refuse(spec))).value;
   }

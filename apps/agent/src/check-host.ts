@@ -1,16 +1,14 @@
-import { existsSync } from 'node:fs';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Bug, type Clock, noSteps, toWireError } from '@lastgood/core';
-import { engineNamed, supportedMethods } from '@lastgood/engines';
-import { checkPrivateToBe, LOST_AND_FOUND } from '@lastgood/host';
+import { engineNamed } from '@lastgood/engines';
 import { type Finding, formatFinding, remedyOfFinding } from '@lastgood/protocol';
-import { checkMount, openFolderRepository } from '@lastgood/repository';
 import type { AgentConfig } from './config/agent-config.ts';
 import { readIdentity } from './config/identity.ts';
 import { servicesOf } from './jobs/targets.ts';
-import { checkKnown, knownRepository } from './repositories/repository-note.ts';
+import { checkRepository } from './repositories/check-repository.ts';
+import { openExistingRepository } from './repositories/repository-access.ts';
 
 const LOOK_MS = 30_000;
 
@@ -27,21 +25,10 @@ function failed(name: string, error: unknown): Found {
   return { name, inOrder: false, text: `${code}: ${message}\n  ${remedy}` };
 }
 
-async function checkRepository(name: string, config: AgentConfig): Promise<Found> {
+async function checkOneRepository(name: string, config: AgentConfig, clock: Clock): Promise<Found> {
   const about = `repository ${name}`;
   try {
-    const { path, mustBeMount } = config.repositories[name] ?? { path: '' };
-    const location = { path, mustBeMount, understood: supportedMethods };
-    await checkMount(location);
-    const known = await knownRepository(config, name);
-    const names = existsSync(path) ? (await readdir(path)).filter((each) => each !== LOST_AND_FOUND) : [];
-    if (known === undefined && names.length === 0) {
-      await checkPrivateToBe(path);
-      return { name: about, inOrder: true, text: `${path} becomes a repository with the first backup` };
-    }
-    const repository = await openFolderRepository(location);
-    checkKnown(path, known, repository);
-    return { name: about, inOrder: true, text: `${path} is repository ${repository.id}` };
+    return { name: about, inOrder: true, text: await checkRepository(config, name, clock) };
   } catch (error) {
     return failed(about, error);
   }
@@ -59,13 +46,7 @@ async function checkOwner(config: AgentConfig, name: string, systemId: string | 
   const repository = config.repositories[config.targets[name]?.repository ?? ''];
   const identity = await readIdentity(config).catch(() => undefined);
   if (identity === undefined || repository === undefined || systemId === null) return;
-  const { path, mustBeMount } = repository;
-  const opened = await openFolderRepository({
-    path,
-    mustBeMount,
-    writer: identity.installId,
-    understood: supportedMethods,
-  }).catch(() => undefined);
+  const opened = await openExistingRepository(repository, identity.installId).catch(() => undefined);
   await opened?.checkOwner({ environment, host, target: name }, systemId);
 }
 
@@ -97,12 +78,12 @@ async function checkTarget(name: string, config: AgentConfig, clock: Clock, work
   }
 }
 
-/** Checks everything that an agent file names. Changes nothing, and takes at most half a minute for each server. */
+/** Checks everything that an agent file names, at most half a minute for each server. In a bucket it stores and removes an object. */
 export async function checkHost(config: AgentConfig, clock: Clock): Promise<Found[]> {
   const workDir = await mkdtemp(join(tmpdir(), 'lastgood-check-'));
   try {
     return await Promise.all([
-      ...Object.keys(config.repositories).map((name) => checkRepository(name, config)),
+      ...Object.keys(config.repositories).map((name) => checkOneRepository(name, config, clock)),
       ...Object.keys(config.targets).map((name) => checkTarget(name, config, clock, workDir)),
     ]);
   } finally {

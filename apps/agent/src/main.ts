@@ -1,24 +1,26 @@
 import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { Failure, toWireError } from '@lastgood/core';
-import { supportedMethods } from '@lastgood/engines';
 import { systemClock } from '@lastgood/host';
 import { ERROR_CATALOG } from '@lastgood/protocol';
-import { openFolderRepository } from '@lastgood/repository';
 import { pino } from 'pino';
 import { startAgent } from './agent.ts';
 import { checkHost } from './check-host.ts';
 import { type AgentConfig, readAgentConfig } from './config/agent-config.ts';
 import { enroll } from './config/identity.ts';
+import { createKeyFile } from './keys-command.ts';
+import { openExistingRepository } from './repositories/repository-access.ts';
 
 const USAGE = `Usage: lastgood agent --config FILE
        lastgood agent enroll --config FILE --url URL --token-file FILE
        lastgood agent check --config FILE
        lastgood agent adopt --config FILE --target NAME
+       lastgood agent keys new --output FILE
 
   run      (default) connects to the control plane and carries out its jobs; SIGHUP reads the file again
   enroll    joins this host with a one-time token of \`lastgood tokens enroll\`
   check    checks the file and everything that it names; ends with exit status 4 when it finds a problem
+  keys new  writes a new age identity to a file and prints its recipient; both stay on this host
   adopt    makes this host the owner of a target's backups after another host or server was lost permanently
 `;
 const NOBODY_ANSWERS = 75;
@@ -51,13 +53,22 @@ async function adopt(config: AgentConfig, name: string): Promise<void> {
   const target = config.targets[name];
   const options = target === undefined ? undefined : config.repositories[target.repository];
   if (options === undefined) throw new Failure('NOT_FOUND', `the agent file has no target "${name}"`);
-  const { path, mustBeMount } = options;
-  const repository = await openFolderRepository({ path, mustBeMount, understood: supportedMethods });
+  const repository = await openExistingRepository(options);
   const owned = await repository.disown({ environment: config.environment, host: config.host, target: name });
   process.stdout.write(
     owned
       ? `the next backup makes the folder of "${name}" its own; what lies there stays\n`
       : `nobody owns the folder of "${name}"; the next backup makes it its own\n`,
+  );
+}
+
+/** The identity belongs off this host; its recipient belongs into the agent file. */
+async function newKey(output: string): Promise<void> {
+  const recipient = await createKeyFile(output, systemClock.now());
+  process.stdout.write(`${recipient}\n`);
+  process.stderr.write(
+    `The identity is in ${output}. Keep it in two places off this host: without it, encrypted backups cannot be restored.\n` +
+      'Put the recipient above into `encryption.recipients` of the repository in the agent file.\n',
   );
 }
 
@@ -98,11 +109,13 @@ try {
       url: { type: 'string' },
       'token-file': { type: 'string' },
       target: { type: 'string' },
+      output: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
   });
   const [command = 'run', ...rest] = positionals;
   if (values.help) process.stdout.write(USAGE);
+  else if (positionals.join(' ') === 'keys new') await newKey(needed(values.output, 'output'));
   else if (rest.length > 0 || !['run', 'enroll', 'check', 'adopt'].includes(command))
     throw new Failure('BAD_INPUT', `unknown command "${positionals.join(' ')}"\n${USAGE}`);
   else if (command === 'run') await run(needed(values.config, 'config'));

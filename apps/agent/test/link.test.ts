@@ -3,13 +3,12 @@ import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { acceptCommand } from '@lastgood/protocol';
-import { aStartCommand, temporaryFolder } from '@lastgood/testkit';
+import { aStartCommand, ScriptedControl, temporaryFolder } from '@lastgood/testkit';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { Journal } from '../src/journal/journal.ts';
 import { backoffMs } from '../src/link/backoff.ts';
 import { ControlClock } from '../src/link/control-clock.ts';
 import { Link, type LinkParts } from '../src/link/link.ts';
-import { ScriptedControl } from './support/scripted-control.ts';
 
 const JOB = '01a20b1a-d025-7344-a564-47d7db15294a';
 const DAY = 86_400_000;

@@ -5,6 +5,7 @@ import { addDaemonCommands } from './program/daemon-commands.ts';
 import { addDailyCommands } from './program/daily-commands.ts';
 import { addFleetCommands } from './program/fleet-commands.ts';
 import type { Act } from './program/help.ts';
+import { addKeyCommands } from './program/key-commands.ts';
 import { addNounCommands } from './program/noun-commands.ts';
 import { addRestoreCommands } from './program/restore-commands.ts';
 import { addRunbookCommands } from './program/runbook-commands.ts';
@@ -32,6 +33,7 @@ export function buildProgram(signal: AbortSignal, finish: (status: number) => vo
   addFleetCommands(program, act);
   addRunbookCommands(program, act);
   addTokenCommands(program, act);
+  addKeyCommands(program, finish);
   addDaemonCommands(program, finish);
   program
     .command('completion')

@@ -1,10 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { instant } from '@lastgood/core/format';
 import { situationOf } from '@lastgood/core/runbooks';
 import type { RunbookRunView, RunEvent } from '@lastgood/protocol';
 import type { CommandContext } from './command-context.ts';
 import { shortId } from './format/ids.ts';
 import { progressLine } from './format/job-lines.ts';
-import { instant } from './format/units.ts';
 import { askPatiently, Interrupted } from './watch.ts';
 
 const ASK_MS = 300;

@@ -57,6 +57,7 @@ const verified = (passed: boolean): Promise<Served> =>
       reached: passed ? 1 : 0,
       passed,
       findings: [],
+      remarks: [],
       durationMs: 1,
       at: '',
     }),

@@ -163,6 +163,10 @@ export async function serve(
     tokens: async () => [],
     createToken: refuse,
     createEnrollToken: refuse,
+    createSignInCode: async () => ({ code: 'a-sign-in-code', expiresAt: Date.parse('2026-01-15T12:10:00Z') }),
+    watch: async function* () {
+      yield { kind: 'alive', at: 0 };
+    },
     revokeToken: refuse,
     audit: async () => [{ id: 1, at: 0, actor: `me${ESCAPE}`, action: 'a', subject: 's', detail: 'd' }],
     fleetDiff: refuse,

@@ -1,3 +1,4 @@
+import { bytes, duration, instant, shortInstant } from '@lastgood/core/format';
 import { type JobResult, type JobView, makeFinding, makeRefusal, type Progress } from '@lastgood/protocol';
 import { aRestorePlan } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
@@ -5,7 +6,6 @@ import { durationMs, instantMs, wholeNumber } from '../src/commands/input.ts';
 import { planLines, progressLine, resultLines, stateOf } from '../src/format/job-lines.ts';
 import { safeText, shellWord } from '../src/format/safe-text.ts';
 import { fitColumns, table } from '../src/format/table.ts';
-import { bytes, duration, instant, shortInstant } from '../src/format/units.ts';
 
 test.for([
   [0, '0 B'],
@@ -163,6 +163,7 @@ test('findings of a verification are listed with level and object', () => {
     reached: 1,
     passed: false,
     findings: [{ level: 2, object: 'shop.dump', ...makeFinding('OBJECT_DAMAGED_NEAR_BLOCK', null, { block: 7 }) }],
+    remarks: [],
     durationMs: 400,
     at: '2026-11-23T22:00:00Z',
   });

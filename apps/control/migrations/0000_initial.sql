@@ -59,6 +59,13 @@ CREATE TABLE `backups` (
 CREATE INDEX `backups_target` ON `backups` (`agent_id`,`target`,`sequence`);--> statement-breakpoint
 CREATE INDEX `backups_job` ON `backups` (`job_id`);--> statement-breakpoint
 CREATE INDEX `backups_held` ON `backups` (`agent_id`,`target`) WHERE "backups"."held" = 1;--> statement-breakpoint
+CREATE TABLE `browser_sessions` (
+	`hash` text PRIMARY KEY NOT NULL,
+	`token_id` text NOT NULL,
+	`created_at` integer NOT NULL,
+	`expires_at` integer NOT NULL
+);
+--> statement-breakpoint
 CREATE TABLE `commands` (
 	`agent_id` text NOT NULL,
 	`seq` integer NOT NULL,

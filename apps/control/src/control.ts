@@ -3,11 +3,13 @@ import { join } from 'node:path';
 import { type Clock, Failure } from '@lastgood/core';
 import { lockFolder, makePrivateFolder, writeFileDurably } from '@lastgood/host';
 import { newToken } from './api/new-token.ts';
+import { SignInCodes } from './api/sign-in-codes.ts';
 import type { Catalog } from './catalog/catalog.ts';
 import { openSqliteCatalog } from './catalog/sqlite-catalog.ts';
 import { isValidAdmin } from './catalog/tokens.ts';
 import { LedgerStore } from './dispatch/ledger-store.ts';
 import { Maintenance } from './dispatch/maintenance.ts';
+import { DashboardFiles } from './http/dashboard-files.ts';
 import { HttpServer } from './http/server.ts';
 import { CONTROL_LIMITS, type ControlLimits } from './limits.ts';
 import type { Log } from './log.ts';
@@ -34,6 +36,8 @@ export interface ControlOptions {
   readonly restored?: boolean;
   /** Where notifications go; without it they wait in the outbox. */
   readonly notify?: NotifyConfig;
+  /** The folder of the built dashboard; without it none is served. */
+  readonly dashboardDir?: string;
   readonly limits?: Partial<ControlLimits>;
 }
 export interface Control {
@@ -106,8 +110,23 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   const running = runNotifications({ outbox, planner, notify, clock, log });
   cleanup.defer(() => running.stop());
   const channels = new Set(Object.keys(notify.channels));
+  const dashboard = options.dashboardDir === undefined ? null : await DashboardFiles.open(options.dashboardDir);
+  const signInCodes = new SignInCodes(clock);
   const server = new HttpServer({
-    ...{ catalog, ledgers, registry, planner, runbooks, jobCounter, channels, clock, log, limits },
+    ...{
+      catalog,
+      ledgers,
+      registry,
+      planner,
+      runbooks,
+      jobCounter,
+      channels,
+      signInCodes,
+      dashboard,
+      clock,
+      log,
+      limits,
+    },
   });
   const bound = await server.listen(host, port).catch((error: unknown) => {
     throw new Failure('ALREADY_RUNNING', `cannot listen on ${host}:${port}`, {

@@ -12,6 +12,8 @@ export interface ControlLimits {
   readonly unauthenticated: number;
   /** Guesses of enrollment tokens; a fleet that is installed at once stays below it. */
   readonly enrollmentsPerMinute: number;
+  /** Failed attempts to sign in from one address; more are refused for the rest of the minute. */
+  readonly failedSignInsPerMinute: number;
   /** How often overdue leases, silent sessions and old jobs are looked for. */
   readonly maintenanceMs: number;
   /** How often occurrences, objectives and alerts are looked at. */
@@ -26,6 +28,7 @@ export const CONTROL_LIMITS: ControlLimits = {
   connectionsPerAgent: 8,
   unauthenticated: 4_096,
   enrollmentsPerMinute: 3_000,
+  failedSignInsPerMinute: 20,
   maintenanceMs: 5_000,
   plannerMs: 10_000,
   runbooksMs: 1_000,

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Failure, toWireError } from '@lastgood/core';
 import { systemClock } from '@lastgood/host';
@@ -15,6 +16,9 @@ const USAGE = `Usage: lastgood control --data FOLDER [--host 127.0.0.1] [--port 
   --new-admin-token  write a new token of an administrator into admin.token, for the one there was is lost
   --restored  the folder was put back from a copy: ask every agent for its word before anything is sent to it
 `;
+
+/** The same path from the sources and from the bundle. */
+const DASHBOARD = join(import.meta.dirname, '../../web/dist');
 
 interface Given {
   readonly dataDir: string;
@@ -68,7 +72,13 @@ try {
     });
     // A signal that comes while it starts ends it when it is up: before, nobody would close what is half open.
     const notify = given.notifyFile === undefined ? undefined : await readNotifyConfig(given.notifyFile);
-    const options = { ...given, clock: systemClock, log, ...(notify === undefined ? {} : { notify }) };
+    const options = {
+      ...given,
+      dashboardDir: DASHBOARD,
+      clock: systemClock,
+      log,
+      ...(notify === undefined ? {} : { notify }),
+    };
     const starting = startControl(options);
     const stop = (): void => void starting.then((control) => control.close()).then(() => process.exit(0), fail);
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, stop);

@@ -188,7 +188,7 @@ describe('new databases', () => {
   test('op-2.4: a new database is no longer pending after a backup that was to contain it', async () => {
     await announce(['shop', 'new'], [backup(1, 6)]);
     control.clock.advance(HOUR);
-    const result = { command: 'backup', backup: backup(1, 6), durationMs: 1 } as const;
+    const result = { command: 'backup', backup: backup(1, 6), remarks: [], durationMs: 1 } as const;
     await reportJob(agent, { ...backupSpec, contents: ['shop'] }, control.clock.now(), { result });
     expect((await database('new')).state).toBe('pending');
     await reportJob(agent, backupSpec, control.clock.now(), { result });
@@ -232,7 +232,7 @@ test('op-2.10: the restore time of a database is that of its own restore, or is 
   const test = { command: 'verify', backupId: idOf(1), level: 6, reached: 6, passed: true, at: AT } as const;
   const now = control.clock.now();
   const verify: JobSpec = { command: 'verify', target: 'shop', backupId: idOf(1), level: 6 };
-  await reportJob(agent, verify, now, { result: { ...test, findings: [], durationMs: 101_000 } });
+  await reportJob(agent, verify, now, { result: { ...test, findings: [], remarks: [], durationMs: 101_000 } });
   // The test of both databases at once gives a speed, and measures neither of them.
   expect((await database('tiny')).restoreTime).toEqual({ basis: 'estimated', ms: 1000 });
   expect((await database('shop')).restoreTime).toEqual({ basis: 'estimated', ms: 100_000 });

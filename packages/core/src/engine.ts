@@ -101,6 +101,8 @@ export interface EngineDefinition {
 export interface VerifyOutcome {
   readonly reached: VerificationLevel | -1;
   readonly findings: readonly VerificationFinding[];
+  /** What the result covers and what it does not, such as the version of the scratch server. They do not make the backup bad. */
+  readonly remarks?: readonly Finding[];
 }
 export interface BackupRequest {
   /** The name of one of the engine's methods. */

@@ -15,6 +15,7 @@ const verify = (passed: boolean): JobResult => ({
   reached: passed ? 1 : 0,
   passed,
   findings: [],
+  remarks: [],
   durationMs: 1,
   at: '2026-11-23T22:00:00Z',
 });

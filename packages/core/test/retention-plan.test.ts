@@ -198,10 +198,17 @@ test('keeps the last restore-tested backup when newer ones were only re-read', (
   expect(reasonOf(result, 'b100')).toBe('the last restore-tested backup');
 });
 
+test('the last verified backup is kept although its size is suspect, and so is the one of a usual size', () => {
+  const tiny = (days: number, verifiedLevel: number | null): RotationCandidate =>
+    aged(days, { verifiedLevel, ...holding('shop', 1) });
+  const result = plan([aged(4), aged(3, { verifiedLevel: 1 }), tiny(2, 1), aged(1), aged(0)], { keepLast: 1 });
+  expect(kept(result)).toEqual(['b3', 'b2', 'b0']);
+});
+
 test('a backup of suspect size counts as good after a restore test', () => {
   const series = [aged(5), aged(4), aged(3), aged(2)];
-  const tiny = (level: number) => aged(0, { ...holding('shop', 1), verifiedLevel: level });
-  expect(reasonOf(plan([...series, tiny(1)], { keepLast: 1 }), 'b0')).toBe('its size is suspect');
+  const tiny = (level: number | null) => aged(0, { ...holding('shop', 1), verifiedLevel: level });
+  expect(reasonOf(plan([...series, tiny(null)], { keepLast: 1 }), 'b0')).toBe('its size is suspect');
   expect(reasonOf(plan([...series, tiny(4)], { keepLast: 1 }), 'b0')).toBe('the last good backup');
 });
 

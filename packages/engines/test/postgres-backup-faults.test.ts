@@ -199,7 +199,7 @@ test.skipIf(small.path === null)(
       await small.fill(leave);
       expect(await failureOf(there.backup({ databases: ['shop', 'big'] }))).toMatchObject({ code: 'NO_SPACE' });
       expect(await there.listed()).toEqual([backupId]);
-      expect(await there.verify(4, backupId)).toEqual({ reached: 4, findings: [] });
+      expect(await there.verify(4, backupId)).toMatchObject({ reached: 4, findings: [] });
       await small.free();
     }
     const { backupId: next } = await there.backup({ databases: ['shop'] });
@@ -214,7 +214,9 @@ async function majorOfServer(): Promise<number> {
 
 test('A10: client tools that must not be used against this server are refused with the reason, before any work', async () => {
   const major = await majorOfServer();
-  const defective = [[15, 13] as const, [16, 9] as const, [17, 5] as const].filter(([branch]) => branch >= major);
+  const defective = [[15, 13] as const, [16, 9] as const, [17, 5] as const].filter(
+    ([branch]) => branch >= major && (branch < 17 || major >= 17),
+  );
   for (const [version, reason] of [
     [`pg_dump (PostgreSQL) ${major - 1}.20 (Debian ${major - 1}.20-1)`, 'older than the server'],
     ['pg_dump (PostgreSQL) 12.22', 'older than the server'],
@@ -232,11 +234,11 @@ test('A10: client tools that must not be used against this server are refused wi
 
 test('A10: tools that lack security fixes are used with a warning', async () => {
   const major = await majorOfServer();
-  const behind: Record<number, number> = { 14: 20, 15: 16, 16: 11, 17: 8, 18: 1 };
+  const behind: Record<number, number> = { 14: 20, 15: 16, 16: 11, 17: 8, 18: 2 };
   await lie({ lie: 'version', text: `pg_dump (PostgreSQL) ${major}.${behind[major]}` });
   const { warnings, backupId } = await bench.backup();
   before.push(backupId);
-  expect(warnings).toMatchObject([{ code: 'CLIENT_TOOLS_OUTDATED' }]);
+  expect(warnings.map(({ code }) => code)).toEqual(['CLIENT_TOOLS_OLDER', 'CLIENT_TOOLS_OUTDATED']);
   await lie(honest);
 });
 

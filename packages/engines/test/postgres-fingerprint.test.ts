@@ -46,7 +46,7 @@ test('E2: columns that a restore reorders, drops or computes by itself make no d
      create table moving (a int, z int generated always as (shifting(a)) stored); insert into moving values (1)`,
   );
   const { backupId } = await bench.backup({ databases: ['heirs'] });
-  expect(await bench.verify(6, backupId)).toEqual({ reached: 6, findings: [] });
+  expect(await bench.verify(6, backupId)).toMatchObject({ reached: 6, findings: [] });
 });
 
 test('E2: a changed, lost, doubled or exchanged value is a difference of contents', async () => {
@@ -119,7 +119,7 @@ test('A13: a sequence that wraps, falls or is set back during the dump fails nei
   const ranges = Object.fromEntries(sequences.map(({ name, least, most }) => [name, `${least}..${most}`]));
   const whole = `1..${2n ** 63n - 1n}`;
   expect(ranges).toEqual({ turning: '1..1000', falling: '-7..-1', reset: whole, rising: '1..7' });
-  expect(await moving.verify(5, backupId)).toEqual({ reached: 5, findings: [] });
+  expect(await moving.verify(5, backupId)).toMatchObject({ reached: 5, findings: [] });
   await moving.restore(backupId, { way: 'new', database: 'restless', as: 'calm' });
 });
 

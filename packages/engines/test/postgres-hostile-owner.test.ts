@@ -43,7 +43,7 @@ test('functions of his that stand before ours in the search path of his database
      alter database h1 set search_path = evil, pg_catalog`,
   );
   const { backupId } = await bench.backup({ databases: ['h1'] });
-  expect(await bench.verify(6, backupId)).toEqual({ reached: 6, findings: [] });
+  expect(await bench.verify(6, backupId)).toMatchObject({ reached: 6, findings: [] });
   await bench.restore(backupId, { way: 'swap', database: 'h1' });
   expect(await isSuperuser()).toBe(false);
 });
@@ -54,7 +54,7 @@ test('what he stored as a list of schemas is never run as a statement', async ()
     `select set_config('search_path', 'public;alter/**/role/**/mallory/**/superuser', false); alter database i1 set search_path from current`,
   );
   const { backupId } = await bench.backup({ databases: ['i1'] });
-  expect(await bench.verify(4, backupId)).toEqual({ reached: 4, findings: [] });
+  expect(await bench.verify(4, backupId)).toMatchObject({ reached: 4, findings: [] });
   await bench.restore(backupId, { way: 'new', database: 'i1', as: 'i1_copy' });
   expect(await isSuperuser()).toBe(false);
 });
@@ -68,7 +68,7 @@ test.for([
   await server.query('postgres', 'create database paths');
   await server.query('paths', `create table t (a int); alter database paths set search_path = ${set}`);
   const { backupId } = await bench.backup({ databases: ['paths'] });
-  expect(await bench.verify(4, backupId)).toEqual({ reached: 4, findings: [] });
+  expect(await bench.verify(4, backupId)).toMatchObject({ reached: 4, findings: [] });
   await bench.restore(backupId, { way: 'new', database: 'paths', as: 'paths_copy' });
   const asked =
     'select d.datname, s.setconfig from pg_db_role_setting s join pg_database d on d.oid = s.setdatabase where d.datname ~ $1';

@@ -49,7 +49,7 @@ test('F2: a restore that is canceled amid its load leaves nothing, though the da
 
 test('subscriptions come back disabled, in a restore test and in a restored database', async () => {
   const { backupId } = await bench.backup({ databases: ['fed'] });
-  expect(await bench.verify(6, backupId)).toEqual({ reached: 6, findings: [] });
+  expect(await bench.verify(6, backupId)).toMatchObject({ reached: 6, findings: [] });
   await bench.restore(backupId, { way: 'new', database: 'fed', as: 'fed_copy' });
   expect(
     await server.query(
@@ -91,7 +91,13 @@ test('F2: the half-made database of a restore of one agent is left alone by the 
   const jobId = uuidv7();
   const name = asideName('shop', 'new', jobId);
   {
-    const connection = { ...server.connection, sslmode: 'prefer', stallMs: 60_000, lockWaitMs: 1_000 } as const;
+    const connection = {
+      ...server.connection,
+      sslmode: 'prefer' as const,
+      stallMs: 60_000,
+      lockWaitMs: 1_000,
+      preloadLibraries: [],
+    };
     await using session = await Session.open(connection, 'postgres', new AbortController().signal);
     await lockStagingDatabase(session, jobId);
     await server.query('postgres', `create database "${name}"`);

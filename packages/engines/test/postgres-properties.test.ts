@@ -54,7 +54,7 @@ test('settings of a database come back as they were, whatever names, quotes and 
     await server.query('postgres', `alter database ${database} set datestyle to 'ISO, DMY'`);
   }
   const { backupId } = await bench.backup({ databases });
-  expect(await bench.verify(4, backupId)).toEqual({ reached: 4, findings: [] });
+  expect(await bench.verify(4, backupId)).toMatchObject({ reached: 4, findings: [] });
   for (const database of databases) {
     const before = await settingsOf(database);
     expect(before).toHaveLength(4);
@@ -93,7 +93,7 @@ test('F8: a setting that this server does not know is left out with a warning; e
     "update pg_db_role_setting set setconfig = setconfig || '{gone_with_9=on}' where setdatabase = (select oid from pg_database where datname = 'aged')";
   await server.query('postgres', plant);
   const { backupId } = await bench.backup({ databases: ['aged'] });
-  expect(await bench.verify(6, backupId)).toEqual({ reached: 6, findings: [] });
+  expect(await bench.verify(6, backupId)).toMatchObject({ reached: 6, findings: [] });
   const source = await bench.repository.open(ref, backupId);
   const mode = { way: 'swap', database: 'aged' } as const;
   const { hash } = await bench.plan(mode, source, await bench.context());
@@ -124,7 +124,7 @@ test('F7: an empty list in the settings of a role, which pg_dumpall writes as no
     "create table t (i int); select set_config('search_path', '', false); alter role hollow set search_path from current",
   );
   const { backupId } = await bench.backup({ databases: ['hollow'] });
-  expect(await bench.verify(5, backupId)).toEqual({ reached: 5, findings: [] });
+  expect(await bench.verify(5, backupId)).toMatchObject({ reached: 5, findings: [] });
 });
 
 const made = (over: Partial<Properties>): Properties => ({
@@ -197,5 +197,5 @@ test('F9: a database that uses libc keeps it on a server whose default is ICU', 
     const asked = 'select datlocprovider as provider from pg_database where datname = $1';
     expect(await icu.query('postgres', asked, [database])).toEqual([{ provider }]);
   }
-  expect(await there.verify(4, backupId)).toEqual({ reached: 4, findings: [] });
+  expect(await there.verify(4, backupId)).toMatchObject({ reached: 4, findings: [] });
 });

@@ -34,7 +34,7 @@ const names = async (): Promise<unknown[]> =>
 
 test('a backup of every awkward type and name reaches level 6: it equals its source', async () => {
   const outcome = await bench.engine.verify(6, await bench.repository.open(ref, backupId), await bench.context());
-  expect(outcome).toEqual({ reached: 6, findings: [] });
+  expect(outcome).toMatchObject({ reached: 6, findings: [] });
   expect((await readdir(tmpdir())).filter((name) => name.startsWith(`lastgood-scratch-${process.pid}-`))).toEqual([]);
 });
 
@@ -43,7 +43,7 @@ test('level 6 of a backup without digests is refused as a wrong question, not he
   const source = await bench.repository.open(ref, plain.backupId);
   const asked = bench.engine.verify(6, source, await bench.context());
   await expect(asked).rejects.toMatchObject({ code: 'BAD_INPUT', remedy: expect.stringContaining('--digests') });
-  expect(await bench.engine.verify(5, source, await bench.context())).toEqual({ reached: 5, findings: [] });
+  expect(await bench.engine.verify(5, source, await bench.context())).toMatchObject({ reached: 5, findings: [] });
 });
 
 test('a restore to a new name gives equal content, owner, settings, grants and comment', async () => {
@@ -104,7 +104,7 @@ test('a backup of every database of a server reaches level 6, and the one that o
   await other.query('postgres', "create table kept as select 'in postgres' as place");
   await other.query('template1', "create table kept as select 'in template1' as place");
   const { backupId: ofAll } = await elsewhere.backup({ databases: null });
-  expect(await elsewhere.verify(6, ofAll)).toEqual({ reached: 6, findings: [] });
+  expect(await elsewhere.verify(6, ofAll)).toMatchObject({ reached: 6, findings: [] });
   await other.query('postgres', 'drop table kept');
   const { jobId } = await elsewhere.restore(ofAll, { way: 'swap', database: 'postgres' });
   expect(await other.query('postgres', 'select place from kept')).toEqual([{ place: 'in postgres' }]);
@@ -128,7 +128,7 @@ test('databases of other encodings, and bytes of no encoding, are restore-tested
   await server.query('postgres', `create database ascii ${made} encoding 'SQL_ASCII'`);
   await server.query('ascii', String.raw`create table t as select convert_from('\xff80c3', 'SQL_ASCII') as v`);
   const { backupId: ofBoth } = await bench.backup({ databases: ['latin', 'ascii'] });
-  expect(await bench.verify(6, ofBoth)).toEqual({ reached: 6, findings: [] });
+  expect(await bench.verify(6, ofBoth)).toMatchObject({ reached: 6, findings: [] });
   for (const database of ['latin', 'ascii']) await bench.restore(ofBoth, { way: 'swap', database });
   expect(await server.query('latin', 'select ö from "täble"')).toEqual([{ ö: 'ÿ' }]);
   expect(await server.query('ascii', 'select length(v) as n from t')).toEqual([{ n: 3 }]);

@@ -147,7 +147,7 @@ test("I8: nothing of libpq's environment but its certificates reaches a session 
     vi.stubEnv(name, value);
   await using bench = await EngineHarness.open(server);
   const { backupId } = await bench.backup();
-  expect(await bench.verify(6, backupId)).toEqual({ reached: 6, findings: [] });
+  expect(await bench.verify(6, backupId)).toMatchObject({ reached: 6, findings: [] });
   await bench.restore(backupId, { way: 'swap', database: 'shop' });
   // Without a passfile that names one, the password of the environment must not be taken either.
   const passfile = join(folder, 'empty');

@@ -72,6 +72,11 @@ export const ERROR_CATALOG = {
     exit: 2,
     remedy: 'Install client tools of at least the major version of the server, without known data-loss defects.',
   },
+  RESTORE_TEST_IMPOSSIBLE: {
+    exit: 2,
+    remedy:
+      'This says nothing about the backup. Give the host what the message names, then verify again, or verify on another host.',
+  },
   TOOL_FAILED: {
     exit: 2,
     remedy:
@@ -112,6 +117,10 @@ export const ERROR_CATALOG = {
     remedy: 'Wait until other sessions of the database have released what the message names, then try again.',
   },
   SOURCE_CHANGED: { exit: 2, remedy: 'The schema changed under the dump. The job can be sent again.' },
+  SOURCE_UNSUPPORTED: {
+    exit: 2,
+    remedy: 'Lastgood cannot back up what the message names. Change it, or exclude it in the agent file.',
+  },
   NO_SPACE: { exit: 2, remedy: 'Free space on the disk that the message names, then try again.' },
   IO_ERROR: {
     exit: 2,
@@ -124,6 +133,16 @@ export const ERROR_CATALOG = {
   REPOSITORY_UNSAFE: {
     exit: 2,
     remedy: 'Remove the symlink or repair owner and mode (0700/0600) of the path that the message names.',
+  },
+  REPOSITORY_DENIED: {
+    exit: 2,
+    remedy:
+      'Allow the credentials of the repository what the message names; docs/object-storage.md lists the permissions.',
+  },
+  IDENTITY_NEEDED: {
+    exit: 2,
+    remedy:
+      'Name a file with an age identity of this repository in `encryption.identityFile` of the agent file, or run this on a host that has one.',
   },
   OBJECT_EXISTS: {
     exit: 2,

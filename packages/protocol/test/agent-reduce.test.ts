@@ -28,7 +28,7 @@ const typesOf = (ledger: { outbox: readonly { type: string }[] }) => ledger.outb
 test('R2: a command that was taken before changes nothing', () => {
   const eventFactory = minting();
   const once = agentWith(backup, eventFactory);
-  expect(acceptCommand(once, start(1, ONE, backup), eventFactory, welcome)).toEqual({ ledger: once, gap: false });
+  expect(acceptCommand(once, start(1, ONE, backup), eventFactory, welcome)).toEqual({ ledger: once, refused: null });
 });
 
 test('R2: an attempt that is in the journal is not taken again under a new number', () => {
@@ -47,7 +47,7 @@ test('R4: an older attempt than the one in the journal is not taken', () => {
 test('R8: a command after a missing one is refused', () => {
   const eventFactory = minting();
   const decision = acceptCommand(emptyAgentLedger, start(2, ONE, backup), eventFactory, welcome);
-  expect(decision).toEqual({ ledger: emptyAgentLedger, gap: true });
+  expect(decision).toEqual({ ledger: emptyAgentLedger, refused: 'gap' });
 });
 
 test('R12: a noop moves the number and nothing else', () => {

@@ -122,6 +122,7 @@ const LARGE = {
     reached: 3,
     passed: false,
     findings: Array.from({ length: 20 }, () => finding),
+    remarks: [],
     durationMs: 7,
     at: '2026-01-15T12:00:00.000Z',
   },

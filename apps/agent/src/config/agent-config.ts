@@ -8,24 +8,11 @@ import { argumentVectorSchema, SERVICE_ACTIONS, serviceDefinitionSchema } from '
 import { LIMITS, nameSchema } from '@lastgood/protocol';
 import { z } from 'zod';
 import { checkSchema, engineNeededBy, kindOf } from '../checks/check-schema.ts';
+import { absolutePath } from './absolute-path.ts';
+import { repositorySchema } from './repository-config.ts';
 
 const MAX_FILE_BYTES = 1024 * 1024;
-const absolutePath = z.string().startsWith('/', 'an absolute path');
 const labels = z.record(z.string().min(1).max(63), z.string().max(255)).default({});
-
-const repositorySchema = z.strictObject({
-  type: z.literal('folder'),
-  path: absolutePath.describe('The folder of the repository; made with mode 0700 when it is missing.'),
-  mustBeMount: absolutePath
-    .optional()
-    .describe('A folder that must be a mount point, so that an unmounted disk is noticed.'),
-  graceHours: z
-    .number()
-    .min(0)
-    .max(24 * 365)
-    .default(24)
-    .describe('How long the bytes of a removed backup stay before they are purged.'),
-});
 
 const limitsSchema = z.strictObject({
   rotate: z.boolean().default(false).describe('Whether the control plane may have backups removed.'),

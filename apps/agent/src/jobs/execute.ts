@@ -17,6 +17,7 @@ import {
 import { engineNamed } from '@lastgood/engines';
 import { uuidv7 } from '@lastgood/host';
 import {
+  type Finding,
   type FindingCode,
   formatReason,
   type HostJobSpec,
@@ -144,6 +145,10 @@ async function verify(spec: Spec<'verify'>, { target, context }: Execution): Pro
   // A manifest that cannot be read is a finding of level 0.
   const stored = await repository.read(target.ref, backupId).catch(() => undefined);
   if (stored !== undefined) target.engine.checkLevel(level, stored.manifest);
+  // Without a key of an encrypted backup, the job fails before it reads everything.
+  if (level >= 2 && stored?.manifest.objects.some(({ encryption }) => encryption !== null))
+    await repository.open(target.ref, backupId);
+  let remarks: readonly Finding[] = [];
   const own: VerificationFinding[] = [
     ...(await repository.verify(
       target.ref,
@@ -160,6 +165,7 @@ async function verify(spec: Spec<'verify'>, { target, context }: Execution): Pro
     const outcome = await target.engine.verify(level, await repository.open(target.ref, backupId), context);
     own.push(...outcome.findings);
     reached = outcome.reached;
+    remarks = outcome.remarks ?? [];
   }
   const at = iso(context.clock);
   const passed = own.length === 0;
@@ -178,6 +184,7 @@ async function verify(spec: Spec<'verify'>, { target, context }: Execution): Pro
     reached,
     passed,
     findings: own.slice(0, MAX_FINDINGS),
+    remarks: remarks.slice(0, MAX_FINDINGS),
     durationMs: Math.round(context.clock.monotonic() - started),
     at,
   };

@@ -6,6 +6,7 @@ import type { TargetRef } from '@lastgood/protocol';
 import type { AgentConfig, TargetConfig } from '../config/agent-config.ts';
 import type { Journal } from '../journal/journal.ts';
 import { openRepository } from '../repositories/open-repository.ts';
+import { locationOf } from '../repositories/repository-access.ts';
 import { SerialQueue } from '../serial-queue.ts';
 
 /** One target of the agent file with what its names mean on this host. */
@@ -42,7 +43,8 @@ export function targetsOf(
 ): Map<string, Target> {
   const targets = new Map<string, Target>();
   for (const [name, target] of Object.entries(config.targets)) {
-    const settings = [target, config.repositories[target.repository], config.restoreFolders, config.hooks];
+    const repository = config.repositories[target.repository];
+    const settings = [target, repository, config.restoreFolders, config.hooks];
     const old = before?.targets.get(name);
     if (
       old !== undefined &&
@@ -61,9 +63,9 @@ export function targetsOf(
       ref: { environment: config.environment, host: config.host, target: name },
       config: target,
       engine: engineNamed(target.engine).create(target.connection, servicesOf(config, name, target)),
-      graceMs: (config.repositories[target.repository]?.graceHours ?? 24) * 3_600_000,
+      graceMs: (repository?.graceHours ?? 24) * 3_600_000,
       repository: () =>
-        openings.run(config.repositories[target.repository]?.path ?? target.repository, () =>
+        openings.run(repository === undefined ? target.repository : locationOf(repository), () =>
           openRepository(config, target.repository, journal),
         ),
     });

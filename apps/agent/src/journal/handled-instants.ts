@@ -1,4 +1,4 @@
-import type { AgentLedger, HandledInstant } from '@lastgood/protocol';
+import { type AgentLedger, type HandledInstant, storedInstantSchema } from '@lastgood/protocol';
 import type { Database } from 'better-sqlite3';
 import { seal, unseal } from './seal.ts';
 
@@ -12,7 +12,7 @@ export function readHandled(db: Database): Handled {
   const handled = new Map<string, HandledInstant[]>();
   for (const { schedule, json } of rows) {
     const instants = handled.get(schedule) ?? [];
-    instants.push(JSON.parse(unseal(schedule, json)) as HandledInstant);
+    instants.push(storedInstantSchema.parse(JSON.parse(unseal(schedule, json))));
     handled.set(schedule, instants);
   }
   return handled;
@@ -22,7 +22,8 @@ export function readHandled(db: Database): Handled {
 export function writeHandled(db: Database, before: Handled, after: Handled): void {
   const remove = db.prepare('delete from handled where schedule = ? and json = ?');
   const add = db.prepare('insert into handled (schedule, json) values (?, ?)');
-  const text = (schedule: string, instant: HandledInstant): string => seal(schedule, JSON.stringify(instant));
+  const text = (schedule: string, instant: HandledInstant): string =>
+    seal(schedule, JSON.stringify(storedInstantSchema.parse(instant)));
   for (const schedule of new Set([...before.keys(), ...after.keys()])) {
     const [old, now] = [before.get(schedule) ?? [], after.get(schedule) ?? []];
     if (old === now) continue;

@@ -1,8 +1,16 @@
 import { existsSync } from 'node:fs';
 import { chmod, rename } from 'node:fs/promises';
-import { Failure } from '@lastgood/core';
-import { type AgentJob, type AgentLedger, emptyAgentLedger, type JobEvent } from '@lastgood/protocol';
+import { Bug, Failure } from '@lastgood/core';
+import {
+  type AgentLedger,
+  emptyAgentLedger,
+  parseStoredJob,
+  type StoredNotes,
+  storedEventSchema,
+  storedNotesSchema,
+} from '@lastgood/protocol';
 import Database from 'better-sqlite3';
+import { ZodError } from 'zod';
 import { readHandled, writeHandled } from './handled-instants.ts';
 import { CHECK_DISK, seal, unseal } from './seal.ts';
 
@@ -35,7 +43,15 @@ function open(file: string): Database.Database {
 const isDamage = (error: unknown): boolean =>
   error instanceof Failure ||
   error instanceof SyntaxError ||
+  error instanceof ZodError ||
   (error instanceof Error && 'code' in error && /^SQLITE_(CORRUPT|NOTADB|IOERR_SHORT_READ)/.test(String(error.code)));
+
+/** The text of a record that `parse` accepts when it is read again; throws ZodError for any other. */
+function storedText(record: object, parse: (value: unknown) => unknown): string {
+  const text = JSON.stringify(record);
+  parse(JSON.parse(text));
+  return text;
+}
 
 /** Receives each committed change. */
 export type Subscriber = (before: AgentLedger, after: AgentLedger) => void;
@@ -47,7 +63,8 @@ export interface Applied<T> {
 
 /**
  * What the agent must not forget, in SQLite with synchronous=FULL: a change is on the disk before it is acknowledged or acted on.
- * A damaged file is set aside and an empty one is created (J5); the next hello then shows the control plane that this host was set back.
+ * A damaged file, or one with a record that no journal stores, is set aside and an empty one is created (J5); the next hello then shows
+ * the control plane that this host was set back.
  */
 export class Journal implements Disposable {
   readonly #db: Database.Database;
@@ -90,28 +107,26 @@ export class Journal implements Disposable {
   #load(): AgentLedger {
     const notes = this.#db.prepare<[], { key: string; value: string }>('select key, value from meta').all();
     for (const { key, value } of notes) unseal(key, value);
-    const incarnation = this.note('incarnation') ?? null;
-    const lastSeq = Number(this.note('lastSeq') ?? 0);
     const jobs = this.#db.prepare<[], { key: string; json: string }>('select key, json from job').all();
     const outbox = this.#db
       .prepare<[], { id: string; json: string }>('select id, json from outbox order by position')
       .all();
     const schedules = this.note('schedules');
     const decidedAt = this.note('decidedAt');
+    const minted = notes.filter(({ key }) => key.startsWith(MINTED));
+    const stored: StoredNotes = storedNotesSchema.parse({
+      incarnation: this.note('incarnation') ?? null,
+      lastSeq: Number(this.note('lastSeq') ?? 0),
+      decidedAt: decidedAt === undefined ? null : Number(decidedAt),
+      schedules: schedules === undefined ? null : JSON.parse(schedules),
+      mintedIds: new Map(minted.map(({ key, value }) => [key.slice(MINTED.length), Number(unseal(key, value))])),
+    });
     return {
       ...emptyAgentLedger,
-      schedules: schedules === undefined ? null : (JSON.parse(schedules) as AgentLedger['schedules']),
+      ...stored,
       handled: readHandled(this.#db),
-      decidedAt: decidedAt === undefined ? null : Number(decidedAt),
-      incarnation,
-      lastSeq,
-      jobs: new Map(jobs.map(({ key, json }) => [key, JSON.parse(unseal(key, json)) as AgentJob])),
-      outbox: outbox.map(({ id, json }) => JSON.parse(unseal(id, json)) as JobEvent),
-      mintedIds: new Map(
-        notes
-          .filter(({ key }) => key.startsWith(MINTED))
-          .map(({ key, value }) => [key.slice(MINTED.length), Number(unseal(key, value))]),
-      ),
+      jobs: new Map(jobs.map(({ key, json }) => [key, parseStoredJob(JSON.parse(unseal(key, json)))])),
+      outbox: outbox.map(({ id, json }) => storedEventSchema.parse(JSON.parse(unseal(id, json)))),
     };
   }
 
@@ -126,7 +141,8 @@ export class Journal implements Disposable {
 
   /**
    * Makes the next ledger durable in one transaction, then notifies the subscribers. A reducer that returns the same ledger
-   * changes nothing and notifies nobody. What throws here changed nothing: NO_SPACE, IO_ERROR.
+   * changes nothing and notifies nobody. What throws here changed nothing: NO_SPACE, IO_ERROR, and Bug for a ledger that could not
+   * be read again.
    */
   apply<T>(reduce: (ledger: AgentLedger) => { readonly ledger: AgentLedger; readonly value: T }): Applied<T> {
     const before = this.#stored;
@@ -167,6 +183,8 @@ export class Journal implements Disposable {
     try {
       this.#db.transaction(() => this.#write(before, after))();
     } catch (error) {
+      if (error instanceof ZodError)
+        throw new Bug(`the journal does not store ${error.issues.map(({ path }) => path.join('.')).join(', ')}`);
       const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown';
       const full = code === 'SQLITE_FULL';
       throw new Failure(full ? 'NO_SPACE' : 'IO_ERROR', `cannot write the journal (${code})`, {
@@ -177,6 +195,9 @@ export class Journal implements Disposable {
   }
 
   #write(before: AgentLedger, after: AgentLedger): void {
+    const { incarnation, lastSeq, decidedAt, schedules } = after;
+    // The ids of a ledger that only grows are not read again for every job.
+    storedNotesSchema.parse({ incarnation, lastSeq, decidedAt, schedules, mintedIds: new Map() });
     if (after.incarnation !== null && after.incarnation !== before.incarnation)
       this.#setNote('incarnation', after.incarnation);
     if (after.lastSeq !== before.lastSeq) this.#setNote('lastSeq', String(after.lastSeq));
@@ -189,7 +210,7 @@ export class Journal implements Disposable {
       if (before.jobs.get(key) !== job)
         this.#db
           .prepare('insert into job (key, json) values (?, ?) on conflict (key) do update set json = excluded.json')
-          .run(key, seal(key, JSON.stringify(job)));
+          .run(key, seal(key, storedText(job, parseStoredJob)));
     for (const key of before.jobs.keys())
       if (!after.jobs.has(key)) this.#db.prepare('delete from job where key = ?').run(key);
     let same = 0;
@@ -199,9 +220,13 @@ export class Journal implements Disposable {
     for (const id of had) if (!kept.has(id)) this.#db.prepare('delete from outbox where id = ?').run(id);
     for (const event of after.outbox.slice(same))
       if (!had.has(event.id))
-        this.#db
-          .prepare('insert into outbox (id, json) values (?, ?)')
-          .run(event.id, seal(event.id, JSON.stringify(event)));
+        this.#db.prepare('insert into outbox (id, json) values (?, ?)').run(
+          event.id,
+          seal(
+            event.id,
+            storedText(event, (value) => storedEventSchema.parse(value)),
+          ),
+        );
   }
 
   #writeMintedIds(before: AgentLedger, after: AgentLedger): void {

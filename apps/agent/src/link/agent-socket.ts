@@ -1,5 +1,5 @@
 import type { ClientRequest, IncomingMessage } from 'node:http';
-import { LIMITS } from '@lastgood/protocol';
+import { controlTimeSchema, LIMITS } from '@lastgood/protocol';
 import { type ClientOptions, WebSocket } from 'ws';
 
 /** The control plane answered the dial, and said no. */
@@ -31,11 +31,11 @@ export function agentSocketClass(headers: () => Record<string, string>): typeof 
       };
       super(address, protocols, options);
       this.on('unexpected-response', (request: ClientRequest, response: IncomingMessage) => {
-        const time = Number(response.headers['x-lastgood-time']);
+        const time = controlTimeSchema.safeParse(Number(response.headers['x-lastgood-time'] ?? Number.NaN));
         const refused = new Refused(
           response.statusCode ?? 0,
-          String(response.headers['x-reason'] ?? 'unknown'),
-          Number.isFinite(time) && time > 0 ? time : undefined,
+          String(response.headers['x-reason'] ?? 'unknown').slice(0, 64),
+          time.data,
         );
         response.resume();
         this.emit('error', refused);

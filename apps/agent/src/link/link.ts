@@ -8,6 +8,7 @@ import {
   acceptCommand,
   adoptHelloAnswer,
   blockedTargets,
+  canAdopt,
   cancelAttempt,
   confirmReported,
   type HelloAnswer,
@@ -34,7 +35,7 @@ import { agentSocketClass, Refused } from './agent-socket.ts';
 import { backoffMs } from './backoff.ts';
 import { coalesce } from './coalesce.ts';
 import type { ControlClock } from './control-clock.ts';
-import { safeJsonCodec } from './safe-json-codec.ts';
+import { validatingCodec } from './frame-validation.ts';
 
 /** What the link waits for. Times are shorter in tests, nothing else differs. */
 export interface LinkLimits {
@@ -190,7 +191,7 @@ export class Link implements GrantSource {
       ) as never,
       retryDelayMs: () => 1e9,
       keepAlive: { enabled: true, intervalMs: 20_000, pongTimeoutMs: 10_000 },
-      experimental_encoder: safeJsonCodec(() => end('bad frame')) as never,
+      experimental_encoder: validatingCodec(() => end('bad frame')) as never,
       onClose: (cause) => end(`closed with ${cause?.code ?? 'no code'}`),
       onError: (event) =>
         end(event !== undefined && 'error' in event && event.error instanceof Error ? event.error : 'connection error'),
@@ -230,6 +231,7 @@ export class Link implements GrantSource {
       },
       { signal: AbortSignal.any([signal, AbortSignal.timeout(LIMITS.helloMs)]) },
     );
+    if (!canAdopt(journal.ledger, hello)) return end('the answer to the hello sets a sequence that is out of reach');
     this.#answered(hello.controlClock, sentAt);
     this.#spreadMs = hello.spreadMs;
     const { sessionId } = hello;
@@ -276,11 +278,12 @@ export class Link implements GrantSource {
     if (read === null) return end('received something that is not a command');
     const { command, refusal } = read;
     const { journal, clock, refuse } = this.#parts;
-    const { after, value: gap } = journal.apply((before) => {
+    const { after, value: refused } = journal.apply((before) => {
       const taken = acceptCommand(before, command, eventsNow(clock), (spec) => refusal ?? refuse(spec));
-      return { ledger: taken.ledger, value: taken.gap };
+      return { ledger: taken.ledger, value: taken.refused };
     });
-    if (gap) return end('a command is missing');
+    if (refused === 'gap') return end('a command is missing');
+    if (refused === 'full') return end('the journal is full of jobs that are not reported yet');
     if (command.type === 'job.start') faultPoint('accepted');
     client.ack.mutate({ sessionId, upToSeq: after.lastSeq }, { signal: AbortSignal.timeout(this.#limits.callMs) }).then(
       () => this.#contact(),

@@ -1,10 +1,9 @@
 import { Failure, type Repository } from '@lastgood/core';
-import { supportedMethods } from '@lastgood/engines';
 import { writeFileDurably } from '@lastgood/host';
-import { createFolderRepository, openFolderRepository } from '@lastgood/repository';
 import type { AgentConfig } from '../config/agent-config.ts';
 import { readIdentity } from '../config/identity.ts';
 import type { Journal } from '../journal/journal.ts';
+import { createRepository, locationOf, openExistingRepository } from './repository-access.ts';
 import { checkKnown, noteFileOf, readNote } from './repository-note.ts';
 
 /**
@@ -18,20 +17,19 @@ export async function openRepository(
 ): Promise<Repository> {
   const options = config.repositories[name];
   if (options === undefined) throw new Failure('CONFIG_INVALID', `no repository is named "${name}"`);
-  const { path, mustBeMount } = options;
+  const location = locationOf(options);
   const { installId } = await readIdentity(config);
-  const location = { path, mustBeMount, writer: installId, understood: supportedMethods };
-  const key = `repository:${name}:${path}`;
+  const key = `repository:${name}:${location}`;
   const file = noteFileOf(config, name);
   const inJournal = journal.note(key);
   const inFile =
-    inJournal === undefined ? await readNote(file, path) : await readNote(file, path).catch(() => undefined);
+    inJournal === undefined ? await readNote(file, location) : await readNote(file, location).catch(() => undefined);
   const known = inJournal ?? inFile;
   const repository =
-    known === undefined ? await createFolderRepository(location) : await openFolderRepository(location);
+    known === undefined ? await createRepository(options, installId) : await openExistingRepository(options, installId);
   await repository.check();
-  checkKnown(path, known, repository);
-  if (inFile === undefined) await writeFileDurably(file, JSON.stringify({ path, repositoryId: repository.id }));
+  checkKnown(location, known, repository);
+  if (inFile === undefined) await writeFileDurably(file, JSON.stringify({ location, repositoryId: repository.id }));
   if (inJournal === undefined) journal.remember(key, repository.id);
   return repository;
 }

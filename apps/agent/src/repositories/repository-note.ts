@@ -4,11 +4,12 @@ import { Failure, type Repository } from '@lastgood/core';
 import { uuidSchema } from '@lastgood/protocol';
 import { z } from 'zod';
 import type { AgentConfig } from '../config/agent-config.ts';
+import { locationOf } from './repository-access.ts';
 
-const noteSchema = z.object({ path: z.string(), repositoryId: uuidSchema });
+const noteSchema = z.object({ location: z.string(), repositoryId: uuidSchema });
 
 /** The repository that a note names. It is kept beside the journal: a lost journal must not make a mount point a new repository. */
-export async function readNote(file: string, path: string): Promise<string | undefined> {
+export async function readNote(file: string, location: string): Promise<string | undefined> {
   let text: string;
   try {
     text = await readFile(file, 'utf8');
@@ -18,11 +19,11 @@ export async function readNote(file: string, path: string): Promise<string | und
   }
   try {
     const note = noteSchema.parse(JSON.parse(text));
-    return note.path === path ? note.repositoryId : undefined;
+    return note.location === location ? note.repositoryId : undefined;
   } catch (error) {
-    throw new Failure('DATA_FOLDER_UNSAFE', `${file} does not name the repository in ${path}`, {
+    throw new Failure('DATA_FOLDER_UNSAFE', `${file} does not name the repository in ${location}`, {
       cause: error,
-      remedy: `Check that the disk of ${path} is mounted, then remove ${file}.`,
+      remedy: `Check that ${location} is reachable, and mounted if it is a disk, then remove ${file}.`,
     });
   }
 }
@@ -35,14 +36,15 @@ export async function knownRepository(
   config: Pick<AgentConfig, 'dataDir' | 'repositories'>,
   name: string,
 ): Promise<string | undefined> {
-  return await readNote(noteFileOf(config, name), config.repositories[name]?.path ?? '');
+  const repository = config.repositories[name];
+  return repository === undefined ? undefined : await readNote(noteFileOf(config, name), locationOf(repository));
 }
 
 /** Throws REPOSITORY_NOT_MOUNTED when the repository is not the one that was used before. */
-export function checkKnown(path: string, known: string | undefined, repository: Pick<Repository, 'id'>): void {
+export function checkKnown(location: string, known: string | undefined, repository: Pick<Repository, 'id'>): void {
   if (known === undefined || known === repository.id) return;
   throw new Failure(
     'REPOSITORY_NOT_MOUNTED',
-    `${path} holds another repository (${repository.id}) than before (${known})`,
+    `${location} holds another repository (${repository.id}) than before (${known})`,
   );
 }

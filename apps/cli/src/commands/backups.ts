@@ -1,10 +1,10 @@
+import { bytes, duration, instant, shortInstant } from '@lastgood/core/format';
 import { type BackupView, formatFinding } from '@lastgood/protocol';
 import type { CommandContext } from '../command-context.ts';
 import { shortId } from '../format/ids.ts';
 import { safeText } from '../format/safe-text.ts';
 import { table } from '../format/table.ts';
 import { verifiedText } from '../format/times.ts';
-import { bytes, duration, instant, shortInstant } from '../format/units.ts';
 import { instantMs, wholeNumber } from './input.ts';
 import { backupIdOf, databasesOf, selectorInput } from './resolve.ts';
 

@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { Failure } from '@lastgood/core';
+import { shortInstant } from '@lastgood/core/format';
 import { type AlertView, type FleetDiffView, type OccurrenceView, occurrenceStateSchema } from '@lastgood/protocol';
 import type { AdminClient } from '../client.ts';
 import type { CommandContext } from '../command-context.ts';
 import { shortId } from '../format/ids.ts';
 import { table } from '../format/table.ts';
-import { shortInstant } from '../format/units.ts';
 import { wholeNumber } from './input.ts';
 
 /** A check found something, as `diff` does when two files differ. */

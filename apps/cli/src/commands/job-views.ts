@@ -1,4 +1,5 @@
 import { exitStatusOf } from '@lastgood/core';
+import { duration, instant, shortInstant } from '@lastgood/core/format';
 import { ERROR_CATALOG, type JobView } from '@lastgood/protocol';
 import type { CommandContext } from '../command-context.ts';
 import { jobDocument } from '../documents.ts';
@@ -6,7 +7,6 @@ import { shortId } from '../format/ids.ts';
 import { progressLine, resultLines, stateOf } from '../format/job-lines.ts';
 import { safeText } from '../format/safe-text.ts';
 import { table } from '../format/table.ts';
-import { duration, instant, shortInstant } from '../format/units.ts';
 import { failureOfJob, watchJob } from '../watch.ts';
 import { wholeNumber } from './input.ts';
 import { jobIdOf, selectorInput } from './resolve.ts';

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { exitStatusOf, Failure, failureOfRefusals, newestInstant, restoreScopeOf, windowAt } from '@lastgood/core';
+import { instant } from '@lastgood/core/format';
 import type {
   JobResult,
   JobSpec,
@@ -14,7 +15,6 @@ import { jobDocument } from '../documents.ts';
 import { shortId } from '../format/ids.ts';
 import { planLines, resultLines } from '../format/job-lines.ts';
 import { safeText, shellWord } from '../format/safe-text.ts';
-import { instant } from '../format/units.ts';
 import { askPatiently, failureOfJob, watchJob } from '../watch.ts';
 import { durationMs, instantMs, wholeNumber } from './input.ts';
 import { fullName, jobIdOf, oneBackup, oneTarget } from './resolve.ts';
@@ -189,6 +189,7 @@ export interface RestoreOptions extends Timing {
   readonly toFolder?: string;
   readonly swap?: boolean;
   readonly inPlace?: boolean;
+  readonly acceptInvalidConstraints?: boolean;
   readonly planOnly?: boolean;
   readonly confirm?: string;
 }
@@ -250,7 +251,7 @@ async function requestOf(
     scope: restoreScopeOf(backup.contents, { database: options.database, wholeServer }),
     point: { kind: 'backup', backupId: backup.backupId },
     into,
-    options: {},
+    options: options.acceptInvalidConstraints === true ? { acceptInvalidConstraints: true } : {},
   };
 }
 

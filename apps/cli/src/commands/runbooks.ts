@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Failure, failureOfRefusals } from '@lastgood/core';
+import { duration, shortInstant } from '@lastgood/core/format';
 import { situationOf, unacceptedSkew } from '@lastgood/core/runbooks';
 import {
   ERROR_CATALOG,
@@ -16,7 +17,6 @@ import { shortId } from '../format/ids.ts';
 import { planDocument, runDocument } from '../format/runbook-documents.ts';
 import { planLines, runLines } from '../format/runbook-lines.ts';
 import { table } from '../format/table.ts';
-import { duration, shortInstant } from '../format/units.ts';
 import { askPatiently } from '../watch.ts';
 import { followRun } from '../watch-run.ts';
 import { instantMs } from './input.ts';

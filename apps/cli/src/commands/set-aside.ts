@@ -1,10 +1,10 @@
 import { Failure } from '@lastgood/core';
+import { bytes, shortInstant } from '@lastgood/core/format';
 import type { CommandContext } from '../command-context.ts';
 import { jobDocument } from '../documents.ts';
 import { resultLines } from '../format/job-lines.ts';
 import { safeText } from '../format/safe-text.ts';
 import { table } from '../format/table.ts';
-import { bytes, shortInstant } from '../format/units.ts';
 import { confirmByName, runJob } from './jobs.ts';
 import { fullName, oneTarget, selectorInput } from './resolve.ts';
 

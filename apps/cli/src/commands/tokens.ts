@@ -1,10 +1,10 @@
 import { Failure } from '@lastgood/core';
+import { shortInstant } from '@lastgood/core/format';
 import { scopeSchema } from '@lastgood/protocol';
 import type { CommandContext } from '../command-context.ts';
 import { tokenDocument } from '../documents.ts';
 import { shortId } from '../format/ids.ts';
 import { table } from '../format/table.ts';
-import { shortInstant } from '../format/units.ts';
 import { durationMs } from './input.ts';
 import { tokenIdOf } from './resolve.ts';
 

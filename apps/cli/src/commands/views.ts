@@ -1,10 +1,10 @@
 import { newestInstant } from '@lastgood/core';
+import { bytes, duration, instant, shortInstant } from '@lastgood/core/format';
 import { formatFinding, type TargetView } from '@lastgood/protocol';
 import type { CommandContext } from '../command-context.ts';
 import { auditDocument, hostDocument } from '../documents.ts';
 import { table } from '../format/table.ts';
 import { ago, verifiedText } from '../format/times.ts';
-import { bytes, duration, instant, shortInstant } from '../format/units.ts';
 import { wholeNumber } from './input.ts';
 import { fullName, selectorInput } from './resolve.ts';
 

@@ -1,4 +1,5 @@
 import { unreachable } from '@lastgood/core';
+import { bytes, duration, instant, shortInstant } from '@lastgood/core/format';
 import {
   type Detail,
   type Finding,
@@ -14,7 +15,6 @@ import {
 import { shortId } from './ids.ts';
 import { safeText } from './safe-text.ts';
 import { table } from './table.ts';
-import { bytes, duration, instant, shortInstant } from './units.ts';
 
 /** One line of what a job does now: phase, bytes, rate and the time that is left. */
 export function progressLine(progress: Progress): string {
@@ -123,6 +123,7 @@ function linesOf(result: JobResult): string[] {
           (finding) =>
             `  level ${finding.level}  ${finding.object === null ? '' : `${safeText(finding.object)}: `}${safeText(formatFinding(finding))}`,
         ),
+        ...result.remarks.flatMap((remark) => findingLines('note', remark)),
       ];
     case 'rotate': {
       const rows = result.decisions.map(({ backupId, finishedAt, keep, reason }) => [

@@ -1,3 +1,4 @@
+import { duration, instant } from '@lastgood/core/format';
 import { failedSteps, situationOf, stepMs } from '@lastgood/core/runbooks';
 import {
   type Finding,
@@ -14,7 +15,6 @@ import { shortId } from './ids.ts';
 import { progressLine } from './job-lines.ts';
 import { shellWord } from './safe-text.ts';
 import { table } from './table.ts';
-import { duration, instant } from './units.ts';
 
 /** What an action does, in a few words. */
 export function actionText(action: PlannedAction): string {

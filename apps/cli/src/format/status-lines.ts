@@ -1,8 +1,8 @@
+import { duration, shortInstant } from '@lastgood/core/format';
 import { type DatabaseStatus, type Finding, findingKey, formatFinding, type TargetStatus } from '@lastgood/protocol';
 import { shortId } from './ids.ts';
 import { table } from './table.ts';
 import { ago } from './times.ts';
-import { duration, shortInstant } from './units.ts';
 
 const STATE_TEXTS: Readonly<Record<TargetStatus['state'], string>> = {
   none: 'NONE',

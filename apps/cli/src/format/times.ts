@@ -1,5 +1,5 @@
+import { duration } from '@lastgood/core/format';
 import type { BackupView } from '@lastgood/protocol';
-import { duration } from './units.ts';
 
 /** How long ago an instant was. */
 export const ago = (at: string | number): string => `${duration(Math.max(0, Date.now() - new Date(at).getTime()))} ago`;

@@ -20,6 +20,10 @@ export function addRestoreCommands(program: Command, act: Act): void {
     )
     .option('--swap', 'checked, then swapped in; the old data is set aside for undo')
     .option('--in-place', 'over the old one, in one transaction; cannot be undone')
+    .option(
+      '--accept-invalid-constraints',
+      'restore rows that violate their own foreign keys and checks; these become NOT VALID',
+    )
     .option('--plan-only', 'show what would happen, and stop')
     .option('--confirm <name>', 'consent, by the name that the plan shows')
     .addHelpText(

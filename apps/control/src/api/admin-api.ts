@@ -11,6 +11,7 @@ import { RunbooksService } from './runbooks-service.ts';
 import { StatusService } from './status-service.ts';
 import { TargetsService } from './targets-service.ts';
 import { TokensService } from './tokens-service.ts';
+import { WatchService } from './watch-service.ts';
 
 /** What one caller may do. Every change leaves an audit record in the same commit. */
 export function createAdminApi(parts: ApiParts): AdminApi {
@@ -25,6 +26,7 @@ export function createAdminApi(parts: ApiParts): AdminApi {
   const occurrences = new OccurrencesService(parts);
   const alerts = new AlertsService(parts);
   const runbooks = new RunbooksService(parts);
+  const watching = new WatchService(parts, jobs);
   return {
     whoAmI: async () => ({ name: actor.name, scope: actor.scope, version: VERSION, protocol: PROTOCOL_VERSION }),
     hosts: () => hosts.list(),
@@ -41,6 +43,9 @@ export function createAdminApi(parts: ApiParts): AdminApi {
     tokens: () => tokens.list(),
     createToken: (input) => tokens.create(input),
     createEnrollToken: (input) => tokens.createEnroll(input),
+    createSignInCode: async ({ expiresInMinutes }) =>
+      parts.signInCodes.create(actor.tokenId, expiresInMinutes * 60_000),
+    watch: (input, signal) => watching.watch(input, signal),
     revokeToken: (id) => tokens.revoke(id),
     fleetDiff: (input) => fleet.diff(input),
     applyFleet: (input) => fleet.apply(input),

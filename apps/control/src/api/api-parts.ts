@@ -5,6 +5,7 @@ import type { LedgerStore } from '../dispatch/ledger-store.ts';
 import type { Planner } from '../planner/planner.ts';
 import type { RunbookRunner } from '../runbooks/runbook-runner.ts';
 import type { AgentRegistry } from '../sessions/agent-registry.ts';
+import type { SignInCodes } from './sign-in-codes.ts';
 
 /** The caller of a request. */
 export interface Actor {
@@ -21,6 +22,7 @@ export interface ApiParts {
   readonly runbooks: RunbookRunner;
   /** The names of the channels of the notification file. */
   readonly channels: ReadonlySet<string>;
+  readonly signInCodes: SignInCodes;
   readonly clock: Clock;
   readonly actor: Actor;
 }

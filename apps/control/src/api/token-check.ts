@@ -1,6 +1,6 @@
 import { type Clock, Failure } from '@lastgood/core';
 import type { Catalog } from '../catalog/catalog.ts';
-import { isValid, tokenHash } from '../catalog/tokens.ts';
+import { isValid, type TokenRecord, tokenHash } from '../catalog/tokens.ts';
 import type { Actor } from './api-parts.ts';
 
 const SEEN_EVERY_MS = 60_000;
@@ -21,7 +21,11 @@ export class TokenCheck {
   async actorOf(header: string | undefined): Promise<Actor> {
     const token = /^Bearer ([\w-]{20,128})$/.exec(header ?? '')?.[1];
     if (token === undefined) throw new Failure('UNAUTHENTICATED', 'the call carries no token');
-    const record = await this.#catalog.tokens.byHash(tokenHash(token));
+    return this.actorOfRecord(await this.#catalog.tokens.byHash(tokenHash(token)));
+  }
+
+  /** The holder of this token. Throws UNAUTHENTICATED unless it is a valid API token. */
+  actorOfRecord(record: TokenRecord | undefined): Actor {
     const now = this.#clock.now();
     if (record === undefined || record.scope === null || !isValid(record, now))
       throw new Failure('UNAUTHENTICATED', 'the token is unknown, expired or revoked');

@@ -4,6 +4,7 @@ import { type AlertChange, type AlertQueries, alertAppliers } from './alerts.ts'
 import { type AuditChange, type AuditQueries, auditAppliers } from './audit.ts';
 import { type BackupChange, backupAppliers } from './backup-changes.ts';
 import type { BackupQueries } from './backup-queries.ts';
+import { type BrowserSessionChange, type BrowserSessionQueries, browserSessionAppliers } from './browser-sessions.ts';
 import type { Appliers, Db } from './db.ts';
 import { type FleetFileChange, type FleetFileQueries, fleetFileAppliers } from './fleet-files.ts';
 import { type InventoryChange, inventoryAppliers, type TargetQueries } from './inventory.ts';
@@ -23,6 +24,7 @@ export type Change =
   | AlertChange
   | AuditChange
   | BackupChange
+  | BrowserSessionChange
   | FleetFileChange
   | InventoryChange
   | JobChange
@@ -40,6 +42,7 @@ const appliers: Appliers<Change> = {
   ...alertAppliers,
   ...auditAppliers,
   ...backupAppliers,
+  ...browserSessionAppliers,
   ...fleetFileAppliers,
   ...inventoryAppliers,
   ...jobAppliers,
@@ -75,6 +78,7 @@ export interface Catalog {
   readonly alerts: AlertQueries;
   readonly audit: AuditQueries;
   readonly backups: BackupQueries;
+  readonly browserSessions: BrowserSessionQueries;
   readonly fleetFiles: FleetFileQueries;
   readonly jobs: JobQueries;
   readonly ledgers: LedgerQueries;

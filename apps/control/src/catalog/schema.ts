@@ -142,6 +142,14 @@ export const backupContents = sqliteTable(
   ],
 );
 
+/** Sign-ins of people in a browser. Only the hash of the secret in the cookie is kept. */
+export const browserSessions = sqliteTable('browser_sessions', {
+  hash: text('hash').primaryKey(),
+  tokenId: text('token_id').notNull(),
+  createdAt: integer('created_at').notNull(),
+  expiresAt: integer('expires_at').notNull(),
+});
+
 export const tokens = sqliteTable(
   'tokens',
   {

@@ -10,6 +10,7 @@ import { agentQueries } from './agents.ts';
 import { alertQueries } from './alerts.ts';
 import { auditQueries } from './audit.ts';
 import { backupQueries } from './backup-queries.ts';
+import { browserSessionQueries } from './browser-sessions.ts';
 import { applyChange, type Catalog, type Change } from './catalog.ts';
 import { catalogFailure, type Db } from './db.ts';
 import { fleetFileQueries } from './fleet-files.ts';
@@ -96,6 +97,7 @@ class SqliteCatalog implements Catalog {
   readonly alerts: Catalog['alerts'];
   readonly audit: Catalog['audit'];
   readonly backups: Catalog['backups'];
+  readonly browserSessions: Catalog['browserSessions'];
   readonly jobs: Catalog['jobs'];
   readonly ledgers: Catalog['ledgers'];
   readonly targets: Catalog['targets'];
@@ -116,6 +118,7 @@ class SqliteCatalog implements Catalog {
     this.alerts = alertQueries(db);
     this.audit = auditQueries(db);
     this.backups = backupQueries(db);
+    this.browserSessions = browserSessionQueries(db);
     this.jobs = jobQueries(db);
     this.ledgers = ledgerQueries(db);
     this.targets = targetQueries(db);

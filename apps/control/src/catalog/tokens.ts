@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { Failure } from '@lastgood/core';
 import type { Scope } from '@lastgood/protocol';
-import { and, desc, eq, gt, isNull, sql } from 'drizzle-orm';
+import { and, desc, eq, gt, isNull, type SQL, sql } from 'drizzle-orm';
 import { type Appliers, catalogFailure, type Db } from './db.ts';
 import * as schema from './schema.ts';
 
@@ -31,6 +31,7 @@ export type TokenChange =
 export interface TokenQueries {
   list(): Promise<TokenRecord[]>;
   byHash(hash: string): Promise<TokenRecord | undefined>;
+  byId(id: string): Promise<TokenRecord | undefined>;
 }
 
 /** What the catalog keeps of a token. The token itself is shown once and stored nowhere. */
@@ -81,13 +82,16 @@ export const tokenAppliers: Appliers<TokenChange> = {
   'token.revoke': (db, { id, at }) => revokeToken(db, id, at),
 };
 
+function findToken(db: Db, condition: SQL): TokenRecord | undefined {
+  try {
+    return db.select().from(schema.tokens).where(condition).all()[0];
+  } catch (error) {
+    throw catalogFailure(error);
+  }
+}
+
 export const tokenQueries = (db: Db): TokenQueries => ({
   list: async () => db.select().from(schema.tokens).orderBy(desc(schema.tokens.createdAt)).all(),
-  byHash: async (hash) => {
-    try {
-      return db.select().from(schema.tokens).where(eq(schema.tokens.hash, hash)).all()[0];
-    } catch (error) {
-      throw catalogFailure(error);
-    }
-  },
+  byHash: async (hash) => findToken(db, eq(schema.tokens.hash, hash)),
+  byId: async (id) => findToken(db, eq(schema.tokens.id, id)),
 });

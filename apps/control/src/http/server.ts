@@ -1,7 +1,6 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { text } from 'node:stream/consumers';
 import { type Clock, Failure, toWireError } from '@lastgood/core';
 import { adminRouter, agentRouter, CLOSE, LIMITS, type WireError } from '@lastgood/protocol';
 import { TRPCError } from '@trpc/server';
@@ -10,6 +9,7 @@ import { getWSConnectionHandler } from '@trpc/server/adapters/ws';
 import { getHTTPStatusCodeFromError } from '@trpc/server/http';
 import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws';
 import { createAdminApi } from '../api/admin-api.ts';
+import type { SignInCodes } from '../api/sign-in-codes.ts';
 import { TokenCheck } from '../api/token-check.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { LedgerStore } from '../dispatch/ledger-store.ts';
@@ -25,9 +25,12 @@ import type { AgentRegistry } from '../sessions/agent-registry.ts';
 import { validatingCodec } from '../sessions/frame-validation.ts';
 import { Session } from '../sessions/session.ts';
 import { VERSION } from '../version.ts';
+import { BrowserSessions } from './browser-sessions.ts';
 import { Connections } from './connections.ts';
+import type { DashboardFiles } from './dashboard-files.ts';
+import { answer, jsonBody, MAX_BODY } from './json.ts';
+import { SessionRoutes } from './session-routes.ts';
 
-const MAX_BODY = 256 * 1024;
 /** So long a refused connection may take to read why. */
 const REFUSED_MS = 1_000;
 const STATUS: Partial<Record<WireError['code'], number>> = {
@@ -37,6 +40,7 @@ const STATUS: Partial<Record<WireError['code'], number>> = {
   ENROLL_TOKEN_INVALID: 403,
   PROTOCOL_UNSUPPORTED: 426,
   UNAUTHENTICATED: 401,
+  FORBIDDEN: 403,
   BUG: 500,
 };
 
@@ -45,6 +49,7 @@ const METHODS: ReadonlyMap<string, readonly string[]> = new Map([
   ['/healthz', ['GET', 'HEAD']],
   ['/enroll', ['POST']],
   ['/metrics', ['GET']],
+  ['/session', ['GET', 'POST', 'DELETE']],
 ]);
 
 /** Every limit is set, for none has a safe default; the types of the library do not know the newer ones yet. */
@@ -59,8 +64,11 @@ const SOCKET_OPTIONS: ServerOptions & { maxFragments: number; maxBufferedChunks:
 };
 
 /** What a call is answered whose token could not be accepted, or not be looked up. */
-function statusOfRefusal(error: unknown): 'UNAUTHORIZED' | 'SERVICE_UNAVAILABLE' | 'INTERNAL_SERVER_ERROR' {
+function statusOfRefusal(
+  error: unknown,
+): 'UNAUTHORIZED' | 'FORBIDDEN' | 'SERVICE_UNAVAILABLE' | 'INTERNAL_SERVER_ERROR' {
   if (!(error instanceof Failure)) return 'INTERNAL_SERVER_ERROR';
+  if (error.code === 'FORBIDDEN') return 'FORBIDDEN';
   return error.code === 'UNAUTHENTICATED' ? 'UNAUTHORIZED' : 'SERVICE_UNAVAILABLE';
 }
 
@@ -72,32 +80,12 @@ export interface HttpParts {
   readonly runbooks: RunbookRunner;
   readonly jobCounter: JobCounter;
   readonly channels: ReadonlySet<string>;
+  readonly signInCodes: SignInCodes;
+  /** Null when the dashboard was not built. */
+  readonly dashboard: DashboardFiles | null;
   readonly clock: Clock;
   readonly log: Log;
   readonly limits: ControlLimits;
-}
-
-function answer(response: ServerResponse, status: number, body: unknown): void {
-  response
-    .writeHead(status, {
-      'content-type': 'application/json',
-      'cache-control': 'no-store',
-      'x-content-type-options': 'nosniff',
-    })
-    .end(JSON.stringify(body));
-}
-
-async function jsonBody(request: IncomingMessage): Promise<unknown> {
-  if (
-    Number(request.headers['content-length'] ?? Number.NaN) > MAX_BODY ||
-    request.headers['content-length'] === undefined
-  )
-    throw new Failure('BAD_INPUT', `a body needs a length of at most ${MAX_BODY} bytes`);
-  try {
-    return JSON.parse(await text(request));
-  } catch (error) {
-    throw new Failure('BAD_INPUT', 'the body is not JSON', { cause: error });
-  }
 }
 
 /** The doors of the control plane: people on /trpc, agents on /agent and /enroll, load balancers on /healthz. */
@@ -107,6 +95,7 @@ export class HttpServer {
   readonly #sockets = new WebSocketServer(SOCKET_OPTIONS);
   readonly #auth: AgentAuth;
   readonly #tokens: TokenCheck;
+  readonly #sessionRoutes: SessionRoutes;
   readonly #connections: Connections;
   readonly #connectionsOf = new Map<string, number>();
   #closing = false;
@@ -117,6 +106,8 @@ export class HttpServer {
     this.#auth = new AgentAuth(parts.clock, (agentId) => parts.registry.agent(agentId));
     const tokens = new TokenCheck(parts.catalog, parts.clock);
     this.#tokens = tokens;
+    const sessions = new BrowserSessions(parts, tokens);
+    this.#sessionRoutes = new SessionRoutes(sessions, parts.clock, parts.limits.failedSignInsPerMinute);
     const admin = createHTTPHandler({
       router: adminRouter,
       basePath: '/trpc/',
@@ -124,7 +115,7 @@ export class HttpServer {
       maxBatchSize: 32,
       createContext: async ({ req }) => {
         try {
-          const actor = await tokens.actorOf(req.headers.authorization);
+          const actor = await sessions.actorOf(req);
           this.#connections.markAuthenticated(req.socket);
           return { scope: actor.scope, api: createAdminApi({ ...parts, actor }) };
         } catch (error) {
@@ -174,6 +165,7 @@ export class HttpServer {
     }
     if (pathname === '/healthz') return await this.#health(response);
     if (pathname === '/metrics') return await this.#metrics(request, response);
+    if (pathname === '/session') return await this.#sessionRoutes.handle(request, response);
     if (pathname === '/enroll') {
       if (!this.#mayEnrol())
         return answer(response, 429, {
@@ -186,6 +178,7 @@ export class HttpServer {
       const { catalog, registry, clock } = this.#parts;
       return answer(response, 200, await enroll(await jsonBody(request), catalog, registry, clock));
     }
+    if ((await this.#parts.dashboard?.serve(request, response, pathname)) === true) return;
     const remedy =
       'Calls go to /trpc/, agents to /agent and /enroll, health checks to /healthz, Prometheus to /metrics.';
     return answer(response, 404, { error: toWireError(new Failure('NOT_FOUND', 'there is nothing here', { remedy })) });

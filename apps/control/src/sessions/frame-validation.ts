@@ -1,3 +1,4 @@
+import { isTooDeep } from '@lastgood/protocol';
 import { z } from 'zod';
 
 /** An agent sends all calls of one turn of its event loop as one frame: acknowledgments of a whole window and little else. */
@@ -33,6 +34,7 @@ export function validatingCodec(bad: (reason: string) => void): {
         return refuse('not JSON');
       }
       if (Array.isArray(frame) && frame.length > MAX_CALLS) return refuse('too many calls in a frame');
+      if (isTooDeep(frame)) return refuse('too deep');
       return frameSchema.safeParse(frame).success ? frame : refuse('not a call');
     },
   };

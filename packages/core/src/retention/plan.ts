@@ -103,14 +103,17 @@ function keepReasons(group: readonly Member[], { retention, hostLimits }: Rotati
   const newestFirst = trustedOf(group).reverse();
   const [newest] = newestFirst;
   keep(newest, makeReason('KEEP_LAST_GOOD'));
-  keep(
-    newestFirst.find((backup) => (backup.verifiedLevel ?? 0) >= RESTORE_TEST_LEVEL),
-    makeReason('KEEP_LAST_RESTORE_TESTED'),
-  );
-  keep(
-    newestFirst.find((backup) => backup.verifiedLevel !== null),
-    makeReason('KEEP_LAST_VERIFIED'),
-  );
+  // Of a suspect size and verified: it stays, and displaces no verified backup of a usual size.
+  for (const verified of [newestFirst, group.filter(({ state }) => state === 'good').reverse()]) {
+    keep(
+      verified.find((backup) => (backup.verifiedLevel ?? 0) >= RESTORE_TEST_LEVEL),
+      makeReason('KEEP_LAST_RESTORE_TESTED'),
+    );
+    keep(
+      verified.find((backup) => backup.verifiedLevel !== null),
+      makeReason('KEEP_LAST_VERIFIED'),
+    );
+  }
   const { keepLast = 0, keepWithinHours } = retention;
   for (const backup of newestFirst.slice(0, keepLast)) keep(backup, makeReason('KEEP_LAST', { count: keepLast }));
   if (keepWithinHours !== undefined && newest !== undefined) {

@@ -18,6 +18,7 @@ import {
 import { readProperties } from './properties.ts';
 import { type DatabaseSize, openServer } from './server.ts';
 import { Session } from './session.ts';
+import { refuseUnreadableNames, warnOfUserMappings } from './unreachable-contents.ts';
 import { codeOwners } from './untrusted-code-owners.ts';
 
 const writeText = (text: string) => (sink: Writable) => pipeline(Readable.from([Buffer.from(text)]), sink);
@@ -52,6 +53,8 @@ async function backupDatabase(
   await session.run('begin isolation level repeatable read read only');
   await session.run(`${STABLE_SETTINGS}; set local lock_timeout = ${connection.lockWaitMs}`);
   await refuseDamageMaskingSettings(session);
+  await refuseUnreadableNames(session, database.name);
+  const unread = await warnOfUserMappings(session, database.name);
   const { snapshot } = await session.one<{ snapshot: string }>('select pg_export_snapshot() as snapshot');
   const tables = await tablesByOid(session);
   const properties = await readProperties(session, server.facts.version.major);
@@ -99,7 +102,7 @@ async function backupDatabase(
     { role: 'fingerprint', contents: database.name, extension: 'json' },
     writeText(`${JSON.stringify(fingerprint)}\n`),
   );
-  return { fingerprint, sizeBytes: database.sizeBytes, dumpBytes, warnings };
+  return { fingerprint, sizeBytes: database.sizeBytes, dumpBytes, warnings: [...unread, ...warnings] };
 }
 
 function choose(all: readonly DatabaseSize[], wanted: readonly string[] | null): DatabaseSize[] {

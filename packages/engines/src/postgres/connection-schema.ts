@@ -28,5 +28,13 @@ export const postgresConnectionSchema = z.strictObject({
     .string()
     .regex(/^[a-z_][a-z0-9_-]*$/)
     .default('nobody'),
+  /**
+   * Libraries of the server's shared_preload_libraries that scratch servers load too. Name only those that you trust: their code runs
+   * as `scratchUser`, without background workers.
+   */
+  preloadLibraries: z
+    .array(z.string().regex(/^[A-Za-z0-9_.-]{1,63}$/))
+    .max(50)
+    .default([]),
 });
 export type PostgresConnection = z.infer<typeof postgresConnectionSchema>;

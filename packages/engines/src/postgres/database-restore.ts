@@ -33,16 +33,28 @@ function modeOf({ scope, into }: RestoreRequest): DatabaseRestore {
 }
 
 /** The backup and the database that a request names. Throws BAD_INPUT for a request that logical backups cannot fulfill. */
-export function databaseRestoreOf(request: RestoreRequest): { backupId: string; mode: DatabaseRestore } {
+export function databaseRestoreOf(request: RestoreRequest): {
+  backupId: string;
+  mode: DatabaseRestore;
+  acceptInvalidConstraints: boolean;
+} {
   const { point, options } = request;
-  const [unknown] = Object.keys(options);
+  const { acceptInvalidConstraints = false, ...others } = options;
+  const [unknown] = Object.keys(others);
   if (unknown !== undefined) return refuse(`a restore has no option "${unknown}"`);
+  if (typeof acceptInvalidConstraints !== 'boolean')
+    return refuse('the option acceptInvalidConstraints is true or false');
   if (point.kind !== 'backup')
     return refuse(
       'a logical backup holds one recovery point',
       'Name a backup, or restore a physical backup of this target to a point in time.',
     );
   const mode = modeOf(request);
+  if (acceptInvalidConstraints && mode.way === 'in-place')
+    return refuse(
+      'an in-place restore is one transaction and accepts no invalid constraints',
+      'Use --to-new or --swap with --accept-invalid-constraints.',
+    );
   // An invalid name of a database to be replaced is not in the backup.
   if (mode.way === 'new' && !databaseNameSchema.safeParse(mode.as).success)
     return refuse('the new name must have 1 to 63 bytes, without NUL');
@@ -51,5 +63,5 @@ export function databaseRestoreOf(request: RestoreRequest): { backupId: string; 
       `the new name must not contain ${MANAGED_MARK}, the mark of databases that Lastgood drops by itself`,
       'Choose another name.',
     );
-  return { backupId: point.backupId, mode };
+  return { backupId: point.backupId, mode, acceptInvalidConstraints };
 }

@@ -46,6 +46,10 @@ export const fingerprintSchema = z.object({
   codeOwners: z.array(z.string()).optional(),
   tablespaces: z.array(z.string()),
   settings: z.record(z.string(), z.string()),
+  /** Parameters of preloaded libraries that the configuration of the server sets: their restore test may need them. */
+  librarySettings: z.record(z.string(), z.string()).default({}),
+  /** Tables with rows and sequences of extensions that no dump carries, or only in part: they are not compared. */
+  uncovered: z.array(z.string()).default([]),
 });
 export type Fingerprint = z.infer<typeof fingerprintSchema>;
 
@@ -55,9 +59,13 @@ export const STABLE_SETTINGS =
   REFUSE_VIEWS;
 
 const USER_SCHEMAS = "n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_(toast|temp)'";
+const OF_EXTENSION =
+  "exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')";
+/** A configuration table of an extension whose rows a dump carries: all of them, for it has no condition (db-D3). */
+const CARRIED_CONFIGURATION =
+  "exists (select from pg_extension e where e.extcondition[array_position(e.extconfig, c.oid)] = '')";
 /** Objects that belong to an extension come back with it, unless they are configuration tables that the dump carries. */
-const NOT_OF_EXTENSION =
-  "not exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')";
+const NOT_OF_EXTENSION = `(not ${OF_EXTENSION} or ${CARRIED_CONFIGURATION})`;
 /** A standby has no contents of unlogged relations, and no dump of it carries them. */
 const READABLE = "(c.relpersistence = 'p' or not pg_is_in_recovery())";
 const TABLES = `select n.nspname as schema, c.relname as name, c.oid::text as oid, c.relkind = 'm' as derived, ${READABLE} as readable from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -72,6 +80,11 @@ const SHAPES = `select n.nspname as schema, c.relname as name, c.oid::text as oi
 const SEQUENCES = `select n.nspname as schema, c.relname as name, c.oid::text as oid, q.seqincrement > 0 as rises, q.seqcycle as cycles, q.seqmin::text as low, q.seqmax::text as high
   from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_sequence q on q.seqrelid = c.oid
   where c.relkind = 'S' and c.relpersistence <> 't' and ${READABLE} and ${USER_SCHEMAS} and ${NOT_OF_EXTENSION} order by 1, 2`;
+const UNCOVERED = `select n.nspname as schema, c.relname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  where c.relkind in ('r', 'S') and c.relpersistence = 'p' and ${USER_SCHEMAS} and ${OF_EXTENSION} and not ${CARRIED_CONFIGURATION}
+    and (c.relkind = 'S' or pg_relation_size(c.oid) > 0) order by 1, 2 limit 100`;
+const LIBRARY_SETTINGS =
+  "select name, setting from pg_settings where name like '%.%' and source in ('configuration file', 'command line') and length(setting) <= 1000 order by 1 limit 100";
 const TABLESPACES =
   "select distinct t.spcname as name from pg_tablespace t join pg_class c on c.reltablespace = t.oid where t.spcname !~ '^pg_' order by 1";
 const SETTINGS =
@@ -82,6 +95,12 @@ interface Named extends pg.QueryResultRow {
   readonly name: string;
 }
 const quoted = ({ schema, name }: Named): string => `${pg.escapeIdentifier(schema)}.${pg.escapeIdentifier(name)}`;
+interface Setting extends pg.QueryResultRow {
+  readonly name: string;
+  readonly setting: string;
+}
+const byName = (settings: readonly Setting[]): Record<string, string> =>
+  Object.fromEntries(settings.map(({ name, setting }) => [name, setting]));
 interface Shape extends Named {
   readonly oid: string;
   readonly kind: string;
@@ -230,7 +249,8 @@ export async function takeFingerprint(
   });
   const objects = await session.one<{ count: string }>('select count(*)::text as count from pg_largeobject_metadata');
   const stored = digests ? await session.one<{ digest: string }>(largeObjectDigest(digestOf)) : { digest: null };
-  const settings = await session.rows<{ name: string; setting: string }>(SETTINGS);
+  const settings = await session.rows<Setting>(SETTINGS);
+  const librarySettings = await session.rows<Setting>(LIBRARY_SETTINGS);
   return {
     format: 1,
     database: about.database,
@@ -246,6 +266,8 @@ export async function takeFingerprint(
     ),
     ...(await neededRoles(session)),
     tablespaces: (await session.rows<{ name: string }>(TABLESPACES)).map((tablespace) => tablespace.name),
-    settings: Object.fromEntries(settings.map(({ name, setting }) => [name, setting])),
+    settings: byName(settings),
+    librarySettings: byName(librarySettings),
+    uncovered: (await session.rows<Named>(UNCOVERED)).map(quoted),
   };
 }

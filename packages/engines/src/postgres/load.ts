@@ -48,6 +48,8 @@ export interface LoadRequest {
   readonly dump: ManifestObject;
   readonly into: string;
   readonly args: readonly string[];
+  /** Which entries of the dump are loaded; all unless given. */
+  readonly select?: (entry: string) => boolean;
   /** For a database that others use: how long pg_restore may wait for one of their locks. */
   readonly lockWaitMs?: number;
 }
@@ -77,16 +79,24 @@ export async function listDump(
   return stdout.split('\n');
 }
 
-/**
- * The entries of the dump without those that fill materialized views, as a file for pg_restore; null when there are none.
- * pg_restore fills them when the event triggers exist already, and without any search_path: `refreshMaterializedViews` does better.
- */
-async function listWithoutFilling(entries: readonly string[], workDir: string): Promise<string | null> {
-  const kept = entries.filter((line) => !/^\d+; \d+ \d+ MATERIALIZED VIEW DATA /.test(line));
-  if (kept.length === entries.length) return null;
+/** Writes entries of a dump as a list for pg_restore. Returns its path. */
+export async function writeEntries(entries: readonly string[], workDir: string): Promise<string> {
   const file = join(workDir, `entries-${randomBytes(6).toString('hex')}`);
-  await writeFile(file, kept.join('\n'), { mode: 0o600 });
+  await writeFile(file, entries.join('\n'), { mode: 0o600 });
   return file;
+}
+
+/**
+ * The list of the entries to load, as a file for pg_restore; null when these are all. Those that fill materialized views are not among
+ * them: pg_restore fills them when the event triggers exist already, and without any search_path. `refreshMaterializedViews` does better.
+ */
+async function listSelected(
+  entries: readonly string[],
+  select: (entry: string) => boolean,
+  workDir: string,
+): Promise<string | null> {
+  const kept = entries.filter((line) => !/^\d+; \d+ \d+ MATERIALIZED VIEW DATA /.test(line) && select(line));
+  return kept.length === entries.length ? null : await writeEntries(kept, workDir);
 }
 
 /** `TABLE DATA public orders shop_owner`, from the list that we read by ourselves: a number is all that the tool's messages give. */
@@ -100,9 +110,9 @@ function entryOf(entries: readonly string[], id: number | null): string | null {
  * views are left empty. Returns what the tool reported of a load that ended well.
  */
 export async function loadDump(request: LoadRequest, context: EngineContext): Promise<ToolReport> {
-  const { connection, tools, source, dump, into, args, lockWaitMs } = request;
+  const { connection, tools, source, dump, into, args, lockWaitMs, select = () => true } = request;
   const entries = await listDump(request, context.signal);
-  const list = await listWithoutFilling(entries, context.workDir);
+  const list = await listSelected(entries, select, context.workDir);
   const { language, logFolder } = await messagesOf(connection, into, context.signal);
   const application = `lastgood load ${randomBytes(6).toString('hex')}`;
   const stdin = source.open(dump, context.signal);
@@ -159,7 +169,11 @@ function explainLoadFailure(failure: unknown, entry: string | null, logFolder: s
   if (failure instanceof ServerFailure) {
     if (['DATABASE_UNREACHABLE', 'NO_SPACE', 'TARGET_BUSY'].includes(failure.code)) return failure;
     const message = `${causeOf(failure.server)}: ${failure.message}`;
-    return new LoadFailure(message, failure.server, entry, `The old data is untouched. ${logRemedy(logFolder)}`);
+    const isViolation = failure.server.sqlstate?.startsWith('23') === true;
+    const remedy = isViolation
+      ? 'Restore with --accept-invalid-constraints to bring the rows back with such foreign keys and checks as NOT VALID.'
+      : logRemedy(logFolder);
+    return new LoadFailure(message, failure.server, entry, `The old data is untouched. ${remedy}`);
   }
   // A tool that a signal ended says nothing about the dump.
   if (failure instanceof ToolFailure && failure.signal === null)

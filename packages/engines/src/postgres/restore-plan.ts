@@ -31,6 +31,8 @@ export interface RestorePlan {
   readonly summary: RestorePlanSummary;
   readonly source: ArtifactSource;
   readonly mode: DatabaseRestore;
+  /** Constraints that the rows violate are restored as NOT VALID. */
+  readonly acceptInvalidConstraints: boolean;
   /** What the server lacks of what the backup needs. */
   readonly missingRoles: readonly string[];
   readonly artifacts: DatabaseArtifacts;
@@ -69,6 +71,7 @@ function hashPlan(
     readonly existing: string | null;
     readonly replaces: readonly string[];
     readonly home: string | null;
+    readonly acceptInvalidConstraints: boolean;
     readonly notices: readonly Finding[];
     readonly refusals: readonly Finding[];
   },
@@ -96,6 +99,20 @@ function missingParts({ roles, extensions, tablespaces }: Lacks): RestorePlanSum
   return [...listed('role', roles), ...listed('extension', extensions), ...listed('tablespace', tablespaces)];
 }
 
+const versionRows = ({ fingerprint }: DatabaseArtifacts, { facts }: Server): RestorePlanSummary['details'] => [
+  { label: 'version of the backup', value: fingerprint.serverVersion, unit: 'text' },
+  { label: 'version of the server', value: facts.version.text, unit: 'text' },
+];
+
+/** Opens a logical backup. Throws BAD_INPUT for a physical one. */
+async function openLogical(backups: RecoverySource, backupId: string): Promise<ArtifactSource> {
+  const source = await backups.open(backupId);
+  if (source.manifest.method === LOGICAL.method) return source;
+  throw new Failure('BAD_INPUT', `single databases are restored from logical backups; ${backupId} is physical`, {
+    remedy: 'Name a logical backup, or restore the whole server with --to-folder.',
+  });
+}
+
 /** Plans a restore: reads the backup and the server, and changes nothing. Throws BAD_INPUT for a request that cannot be fulfilled. */
 export async function makePlan(
   connection: PostgresConnection,
@@ -103,12 +120,8 @@ export async function makePlan(
   backups: RecoverySource,
   context: EngineContext,
 ): Promise<RestorePlan> {
-  const { backupId, mode } = databaseRestoreOf(request);
-  const source = await backups.open(backupId);
-  if (source.manifest.method !== LOGICAL.method)
-    throw new Failure('BAD_INPUT', `single databases are restored from logical backups; ${backupId} is physical`, {
-      remedy: 'Name a logical backup, or restore the whole server with --to-folder.',
-    });
+  const { backupId, mode, acceptInvalidConstraints } = databaseRestoreOf(request);
+  const source = await openLogical(backups, backupId);
   const artifacts = await artifactsOf(source, mode.database, context.signal);
   await using server = await openServer(connectVia(connection, restoredName(mode)), context);
   const { manifest } = source;
@@ -133,8 +146,14 @@ export async function makePlan(
   ];
   const warnings = [...(await warnOfSessions(checked)), ...warningsOf(checked), ...locale.warnings, ...notices];
   const replaces = existing === undefined || mode.way === 'new' ? [] : [mode.database];
-  const existingOid = existing?.oid ?? null;
-  const hash = hashPlan(server, source, mode, lacks, { existing: existingOid, replaces, home, notices, refusals });
+  const hash = hashPlan(server, source, mode, lacks, {
+    existing: existing?.oid ?? null,
+    replaces,
+    home,
+    acceptInvalidConstraints,
+    notices,
+    refusals,
+  });
   const summary: RestorePlanSummary = {
     hash,
     request,
@@ -149,10 +168,7 @@ export async function makePlan(
     needBytes,
     freeBytes,
     estimatedMs: null,
-    details: [
-      { label: 'version of the backup', value: artifacts.fingerprint.serverVersion, unit: 'text' },
-      { label: 'version of the server', value: server.facts.version.text, unit: 'text' },
-    ],
+    details: versionRows(artifacts, server),
     warnings,
     refusals: refusals.slice(0, MAX_LISTED),
   };
@@ -160,6 +176,7 @@ export async function makePlan(
     summary,
     source,
     mode,
+    acceptInvalidConstraints,
     missingRoles: lacks.roles,
     artifacts,
     existing: existing === undefined ? undefined : { oid: existing.oid, sizeBytes: Number(existing.size) },

@@ -13,6 +13,7 @@ import { compareFingerprints, type Difference } from './compare-fingerprints.ts'
 import type { PostgresConnection } from './connection-schema.ts';
 import { type Fingerprint, STABLE_SETTINGS, takeFingerprint } from './fingerprint.ts';
 import { makeRoles, roleStatements } from './globals.ts';
+import { loadWithInvalidConstraints } from './invalid-constraints.ts';
 import { loadDump } from './load.ts';
 import { refreshMaterializedViews, reportUnrefreshed, withoutUnrefreshed } from './materialized-views.ts';
 import { isRefusal } from './messages/server-failure.ts';
@@ -112,8 +113,10 @@ async function restoreBeside(run: RestoreRun): Promise<Restored> {
       refused,
     );
     const args = plan.missingTablespaces.length > 0 ? ['--no-tablespaces'] : [];
-    const loaded = await loadDump({ connection, tools, source, dump: artifacts.dump, into: staging, args }, context);
-    const warnings = loadWarnings(loaded);
+    const load = { connection, tools, source, dump: artifacts.dump, into: staging, args };
+    const warnings = plan.acceptInvalidConstraints
+      ? await loadWithInvalidConstraints(load, context)
+      : loadWarnings(await loadDump(load, context));
     const unrefreshed = await refreshMaterializedViews(connection, staging, artifacts, context);
     warnings.push(...unrefreshed.map(reportUnrefreshed));
     const { tables, rows, made } = await check(run, staging, withoutUnrefreshed(artifacts.fingerprint, unrefreshed));

@@ -7,6 +7,7 @@ import { type EngineContext, Failure } from '@lastgood/core';
 import { captureTool, freeBytes, runTool, ToolFailure } from '@lastgood/host';
 import pg from 'pg';
 import type { PostgresConnection } from './connection-schema.ts';
+import type { Preloads } from './preloaded-libraries.ts';
 import { MANAGED_MARK } from './server.ts';
 import { Session } from './session.ts';
 import type { ToolFolder } from './tools.ts';
@@ -57,6 +58,22 @@ async function unprivileged(name: string, signal: AbortSignal): Promise<{ uid: n
     });
   }
 }
+
+export interface ScratchOptions {
+  readonly needBytes: number;
+  readonly encoding: string;
+  readonly preloads: Preloads;
+}
+
+/** The settings of a server with these libraries. Their background workers do not start: a restored job table would be worked off. */
+const preloadSettings = ({ loaded, settings }: Preloads): string[] =>
+  loaded.length === 0
+    ? []
+    : [
+        `shared_preload_libraries=${loaded.join(',')}`,
+        'max_worker_processes=0',
+        ...[...settings].map(([name, value]) => `${name}=${value}`),
+      ];
 
 export interface ScratchServer extends AsyncDisposable {
   readonly connection: PostgresConnection;
@@ -139,8 +156,7 @@ export async function makeScratchFolder(
 export async function startScratch(
   connection: PostgresConnection,
   tools: ToolFolder,
-  needBytes: number,
-  encoding: string,
+  { needBytes, encoding, preloads }: ScratchOptions,
   context: EngineContext,
 ): Promise<ScratchServer> {
   const { signal } = context;
@@ -156,7 +172,15 @@ export async function startScratch(
     const passfile = join(context.workDir, 'scratch.pgpass');
     const as = user === null ? {} : { user };
     const data = await initializeCluster(folder, passfile, tools, user ?? undefined, signal);
-    const args = ['-D', data, '-k', folder, '-p', '5432', ...SETTINGS.flatMap((setting) => ['-c', setting])];
+    const args = [
+      '-D',
+      data,
+      '-k',
+      folder,
+      '-p',
+      '5432',
+      ...[...SETTINGS, ...preloadSettings(preloads)].flatMap((setting) => ['-c', setting]),
+    ];
     const either = AbortSignal.any([signal, stop.signal]);
     let ready = false;
     running = runTool({
@@ -183,7 +207,9 @@ export async function startScratch(
       database: 'postgres',
       binDir: tools.path,
     };
-    await untilReady(own, context, () => ended);
+    await untilReady(own, context, () => ended).catch((error: unknown) => {
+      throw preloads.loaded.length > 0 && error instanceof ToolFailure ? failedWithLibraries(error, preloads) : error;
+    });
     ready = true;
     {
       await using session = await Session.open(own, own.database, signal);
@@ -195,6 +221,17 @@ export async function startScratch(
     throw error;
   }
 }
+
+const failedWithLibraries = (error: ToolFailure, { loaded }: Preloads): Failure =>
+  new Failure(
+    'RESTORE_TEST_IMPOSSIBLE',
+    `a scratch server does not start with ${loaded.join(', ')}: ${error.message}`,
+    {
+      cause: error,
+      remedy:
+        'This says nothing about the backup. Install the libraries beside the PostgreSQL of this host, or take them out of connection.preloadLibraries.',
+    },
+  );
 
 async function untilReady(
   connection: PostgresConnection,

@@ -28,13 +28,19 @@ export interface SnapshotOptions {
   readonly onWait?: (reason: Extract<SnapshotDecision, { do: 'wait' }>['for']) => void;
 }
 
+/**
+ * The server stamps its saves with time(), which reads a coarse clock: up to a tick, on a busy virtual machine more, behind the exact
+ * clock of server_time_usec. Around the turn of a second a save that began later carries the second before.
+ */
+const COARSE_CLOCK_LAG_US = 500_000;
+
 /** What INFO reports about saves now. */
 export async function observeSaves(session: RedisSession): Promise<SaveObservation> {
   const info = await readInfo(session, 'server', 'persistence');
   const microseconds = info.number('server_time_usec');
   return {
     runId: info.text('run_id') ?? '',
-    serverTime: microseconds === null ? 0 : Math.floor(microseconds / 1_000_000),
+    serverTime: microseconds === null ? 0 : Math.floor((microseconds - COARSE_CLOCK_LAG_US) / 1_000_000),
     saves: info.number('rdb_saves'),
     lastSaveAt: info.number('rdb_last_save_time') ?? 0,
     lastSaveFailed: info.text('rdb_last_bgsave_status') !== 'ok',

@@ -13,7 +13,7 @@ import {
   type VerifyOutcome,
 } from '@lastgood/core';
 import { systemClock, uuidv7 } from '@lastgood/host';
-import type { Manifest, RestorePlanSummary } from '@lastgood/protocol';
+import type { Manifest, RestorePlanSummary, RestoreRequest } from '@lastgood/protocol';
 import { createFolderRepository } from '@lastgood/repository';
 import { aRestoreRequest, type DatabaseRestore, type PostgresServer, temporaryFolder } from '@lastgood/testkit';
 import { createPostgresEngine, postgresMethods } from '../../src/postgres/index.ts';
@@ -99,18 +99,28 @@ export class EngineHarness implements AsyncDisposable {
     return (await writer.publish(facts, new Date().toISOString())).manifest;
   }
   /** Plans a restore of one database of `source`. */
-  async plan(restore: DatabaseRestore, source: ArtifactSource, context: EngineContext): Promise<RestorePlanSummary> {
-    const request = aRestoreRequest(source.manifest.backupId, restore);
+  async plan(
+    restore: DatabaseRestore,
+    source: ArtifactSource,
+    context: EngineContext,
+    options: RestoreRequest['options'] = {},
+  ): Promise<RestorePlanSummary> {
+    const request = aRestoreRequest(source.manifest.backupId, restore, options);
     return await this.engine.plan(request, only(source), context);
   }
   /** Carries out a plan. */
   async carryOut(
-    order: { readonly restore: DatabaseRestore; readonly jobId: string; readonly planHash: string },
+    order: {
+      readonly restore: DatabaseRestore;
+      readonly jobId: string;
+      readonly planHash: string;
+      readonly options?: RestoreRequest['options'];
+    },
     source: ArtifactSource,
     context: EngineContext,
   ): Promise<RestoreResult> {
-    const { restore, jobId, planHash } = order;
-    const request = aRestoreRequest(source.manifest.backupId, restore);
+    const { restore, jobId, planHash, options } = order;
+    const request = aRestoreRequest(source.manifest.backupId, restore, options);
     return await this.engine.restore({ request, jobId, planHash }, only(source), context);
   }
   async restore(

@@ -14,6 +14,7 @@ import type {
   TargetView,
   TokenView,
 } from './views.ts';
+import type { WatchEvent } from './watch-event.ts';
 
 /** What the control plane does for people and scripts; failures are thrown as an object with `wireError`. */
 export interface AdminApi {
@@ -57,6 +58,10 @@ export interface AdminApi {
   /** Throws CONFLICT when the step is not in a state for the decision. */
   resumeRunbook(input: z.output<typeof inputs.resumeRunbook>): Promise<RunbookRunView>;
   abortRunbook(input: z.output<typeof inputs.abortRunbook>): Promise<RunbookRunView>;
+  /** A code that signs a browser in with the token of the caller, once and within its time. */
+  createSignInCode(input: z.output<typeof inputs.createSignInCode>): Promise<{ code: string; expiresAt: number }>;
+  /** Ends after some minutes, so that a session that was revoked ends as well; subscribe again then. */
+  watch(input: z.output<typeof inputs.watch>, signal: AbortSignal): AsyncIterable<WatchEvent>;
   whoAmI(): Promise<{ name: string; scope: Scope; version: string; protocol: number }>;
 }
 export interface AdminContext {

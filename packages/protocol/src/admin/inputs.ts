@@ -93,6 +93,14 @@ export const inputs = {
     /** Consent to replace the agent of a host that is enrolled. */
     replace: z.boolean().default(false),
   }),
+  createSignInCode: z.object({
+    expiresInMinutes: z
+      .int()
+      .min(1)
+      .max(24 * 60)
+      .default(10),
+  }),
+  watch: z.object({ jobId: uuidSchema.optional() }),
   revokeToken: z.object({ id: uuidSchema }),
   audit: page,
   fleetDiff: fleetText,

@@ -112,6 +112,11 @@ export const adminRouter = t.router({
   createEnrollToken: admin
     .input(inputs.createEnrollToken)
     .mutation(({ ctx, input }) => ctx.api.createEnrollToken(input)),
+  createSignInCode: read.input(inputs.createSignInCode).mutation(({ ctx, input }) => ctx.api.createSignInCode(input)),
+  watch: read.input(inputs.watch).subscription(async function* ({ ctx, input, signal }) {
+    // Without a signal nothing could end it.
+    if (signal !== undefined) yield* ctx.api.watch(input, signal);
+  }),
   revokeToken: admin.input(inputs.revokeToken).mutation(({ ctx, input }) => ctx.api.revokeToken(input.id)),
   audit: admin.input(inputs.audit).query(({ ctx, input }) => ctx.api.audit(input)),
 });

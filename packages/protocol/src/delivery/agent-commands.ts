@@ -16,6 +16,7 @@ import {
 import { type AgentJob, type AgentLedger, type EventFactory, jobKey } from './agent-ledger.ts';
 import { adoptScheduleSet } from './agent-schedules.ts';
 import { sizeOf } from './event-size.ts';
+import { makeCapacity } from './journal-capacity.ts';
 
 /** Cancels one attempt: at once if it has not started, otherwise by asking the runner to stop it. */
 export function cancelAttempt(
@@ -62,43 +63,49 @@ function acceptStart(
 /**
  * Creates a job on this host, without the control plane. The caller journals the ledger before anything else happens; the
  * report brings the job to the control plane. `known`: the job was here before, so it changes nothing. `too-large`: its spec is
- * larger than LIMITS.specBytes.
+ * larger than LIMITS.specBytes. `full`: the journal is full of jobs that are not reported yet.
  */
 export function createLocalJob(
   ledger: AgentLedger,
   description: Omit<JobDescription, 'createdAt'>,
   eventFactory: EventFactory,
   refuse: Refuse,
-): { ledger: AgentLedger; value: 'created' | 'known' | 'too-large' } {
+): { ledger: AgentLedger; value: 'created' | 'known' | 'too-large' | 'full' } {
   const { jobId, spec } = description;
   if (ledger.mintedIds.has(jobId)) return { ledger, value: 'known' };
   for (const job of ledger.jobs.values()) if (job.jobId === jobId) return { ledger, value: 'known' };
   if (sizeOf(spec) > LIMITS.specBytes) return { ledger, value: 'too-large' };
   const job = newAgentJob({ ...description, createdAt: eventFactory.now }, 1, true);
-  return { ledger: receiveAttempt(ledger, job, eventFactory, refuse), value: 'created' };
+  const ready = makeCapacity(ledger, sizeOf(job));
+  if (ready === null) return { ledger, value: 'full' };
+  return { ledger: receiveAttempt(ready, job, eventFactory, refuse), value: 'created' };
 }
 
 /**
  * Takes one command. The caller journals the ledger and only then acknowledges `lastSeq`. A command that was taken before
- * changes nothing. `gap`: a command before this one is missing; close the session, the next hello asks for it again.
+ * changes nothing. Refused commands end the session, and the next hello asks for them again. `gap`: a command before this one is
+ * missing. `full`: the journal is full of jobs that are not reported yet.
  */
 export function acceptCommand(
   ledger: AgentLedger,
   command: AgentCommand,
   eventFactory: EventFactory,
   refuse: Refuse,
-): { ledger: AgentLedger; gap: boolean } {
-  if (command.seq <= ledger.lastSeq) return { ledger, gap: false };
-  if (command.seq !== ledger.lastSeq + 1) return { ledger, gap: true };
+): { ledger: AgentLedger; refused: 'gap' | 'full' | null } {
+  if (command.seq <= ledger.lastSeq) return { ledger, refused: null };
+  if (command.seq !== ledger.lastSeq + 1) return { ledger, refused: 'gap' };
   const moved: AgentLedger = { ...ledger, lastSeq: command.seq };
   switch (command.type) {
-    case 'job.start':
-      return { ledger: acceptStart(moved, command, eventFactory, refuse), gap: false };
+    case 'job.start': {
+      const ready = makeCapacity(moved, sizeOf(command));
+      if (ready === null) return { ledger, refused: 'full' };
+      return { ledger: acceptStart(ready, command, eventFactory, refuse), refused: null };
+    }
     case 'job.cancel':
-      return { ledger: cancelAttempt(moved, command.jobId, command.attempt, eventFactory), gap: false };
+      return { ledger: cancelAttempt(moved, command.jobId, command.attempt, eventFactory), refused: null };
     case 'sched.set':
-      return { ledger: adoptScheduleSet(moved, command.set, eventFactory.now), gap: false };
+      return { ledger: adoptScheduleSet(moved, command.set, eventFactory.now), refused: null };
     case 'noop':
-      return { ledger: moved, gap: false };
+      return { ledger: moved, refused: null };
   }
 }

@@ -2,8 +2,9 @@ import type { ErrorCode, WireError } from '../errors.ts';
 import { wireErrorOf } from '../errors.ts';
 import type { JobDescription } from '../jobs/description.ts';
 import type { EventType, JobEvent } from '../jobs/event.ts';
+import { classOf } from '../jobs/job-class.ts';
 import { isMintedByAgents } from '../jobs/origin.ts';
-import { classOf } from '../jobs/spec.ts';
+import { LIMITS } from '../limits.ts';
 import { type AgentJob, type AgentLedger, type EventFactory, jobKey } from './agent-ledger.ts';
 import { boundedEvent } from './event-size.ts';
 
@@ -56,7 +57,13 @@ export function noteMintedId(
   now: number,
 ): AgentLedger {
   if (!isMintedByAgents(origin) || ledger.mintedIds.has(jobId)) return ledger;
-  return { ...ledger, mintedIds: new Map(ledger.mintedIds).set(jobId, now) };
+  const mintedIds = new Map(ledger.mintedIds).set(jobId, now);
+  // The oldest are the first. Their occurrences are long past.
+  for (const oldest of mintedIds.keys()) {
+    if (mintedIds.size <= LIMITS.mintedIds) break;
+    mintedIds.delete(oldest);
+  }
+  return { ...ledger, mintedIds };
 }
 
 export function putAgentJob(ledger: AgentLedger, job: AgentJob): AgentLedger {

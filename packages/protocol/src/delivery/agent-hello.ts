@@ -1,3 +1,4 @@
+import { MAX_BASE_SEQUENCE } from '../jobs/counters.ts';
 import { jobSpecSchema } from '../jobs/spec.ts';
 import { LIMITS } from '../limits.ts';
 import type { HelloAnswer, HelloInput, JournalJob, KnownJob } from '../session/hello.ts';
@@ -95,8 +96,20 @@ function endOtherAttempts(ledger: AgentLedger, known: KnownJob, eventFactory: Ev
   return next;
 }
 
+/** More commands than a host is sent between two copies of its journal. */
+const MAX_SEQUENCE_JUMP = 2 ** 20;
+
 /**
- * Takes the answer to the hello whose jobs were `sentJobs`. An attempt that runs and is finished in the result must be stopped
+ * False for an answer whose sequence is out of reach: after it the numbers for commands would soon be used up, for every later
+ * control plane as well. End the session without adopting it. A journal without a history accepts more.
+ */
+export function canAdopt(ledger: AgentLedger, answer: HelloAnswer): boolean {
+  const seq = answer.reset?.seq ?? answer.merged?.baseSeq ?? ledger.lastSeq;
+  return seq <= ledger.lastSeq + MAX_SEQUENCE_JUMP || (ledger.incarnation === null && seq <= MAX_BASE_SEQUENCE);
+}
+
+/**
+ * Takes the answer to the hello whose jobs were `sentJobs`, if the journal can adopt it (canAdopt). An attempt that runs and is finished in the result must be stopped
  * before anything else starts; its own end changes nothing any more (finishJob leaves finished jobs alone).
  */
 export function adoptHelloAnswer(

@@ -1,7 +1,7 @@
 import type { WireError } from '../errors.ts';
 import type { JobDescription } from '../jobs/description.ts';
 import type { EventType, JobEvent } from '../jobs/event.ts';
-import type { JobClass } from '../jobs/spec.ts';
+import type { JobClass } from '../jobs/job-class.ts';
 import type { JobStep } from '../jobs/step.ts';
 import type { ScheduleEntry } from '../schedules/schedule-set.ts';
 

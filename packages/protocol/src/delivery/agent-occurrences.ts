@@ -1,4 +1,5 @@
 import { wireErrorOf } from '../errors.ts';
+import { LIMITS } from '../limits.ts';
 import { createLocalJob, type Refuse } from './agent-commands.ts';
 import type { AgentLedger, EventFactory, HandledInstant } from './agent-ledger.ts';
 
@@ -37,7 +38,8 @@ export function handleOccurrences(
     const { scheduleId, jobId, dueMs, repeat } = decision;
     const schedule = schedules.get(scheduleId);
     if (schedule === undefined) continue;
-    handled.set(scheduleId, [...(handled.get(scheduleId) ?? []), { dueMs, repeat }]);
+    const instants = [...(handled.get(scheduleId) ?? []), { dueMs, repeat }];
+    handled.set(scheduleId, instants.slice(-LIMITS.handledInstants));
     const skipped =
       decision.action === 'skip' ? wireErrorOf('OCCURRENCE_SKIPPED', SKIPPED[decision.reason]) : undefined;
     const job = {

@@ -7,7 +7,10 @@ const hasSameTimes = (one: ScheduleEntry, other: ScheduleEntry): boolean =>
   one.spreadMs === other.spreadMs &&
   one.spreadKey === other.spreadKey;
 
-/** Replaces all schedules. One whose times stay the same keeps the instant from which it is active. */
+/**
+ * Replaces all schedules. One whose times stay the same keeps the instant from which it is active. What was handled of a schedule that
+ * is no longer held is forgotten: should it come back, earlier instants are not caught up, and the ids of its jobs are still known.
+ */
 export function adoptScheduleSet(ledger: AgentLedger, { revision, entries }: ScheduleSet, now: number): AgentLedger {
   const before = new Map(ledger.schedules?.entries.map((entry) => [entry.scheduleId, entry]));
   const held = entries.map((entry): HeldSchedule => {
@@ -15,7 +18,13 @@ export function adoptScheduleSet(ledger: AgentLedger, { revision, entries }: Sch
     const activeSince = known !== undefined && hasSameTimes(known, entry) ? known.activeSince : now;
     return { ...entry, activeSince };
   });
-  return { ...ledger, schedules: { revision, entries: held } };
+  const ids = new Set(held.map(({ scheduleId }) => scheduleId));
+  const handled = [...ledger.handled].filter(([scheduleId]) => ids.has(scheduleId));
+  return {
+    ...ledger,
+    schedules: { revision, entries: held },
+    handled: handled.length === ledger.handled.size ? ledger.handled : new Map(handled),
+  };
 }
 
 /**

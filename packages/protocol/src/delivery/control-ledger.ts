@@ -1,7 +1,7 @@
 import type { WireError } from '../errors.ts';
 import type { JobDescription } from '../jobs/description.ts';
 import type { JobEvent } from '../jobs/event.ts';
-import type { JobClass } from '../jobs/spec.ts';
+import type { JobClass } from '../jobs/job-class.ts';
 import type { JobState } from '../jobs/state.ts';
 import type { ScheduleSet } from '../schedules/schedule-set.ts';
 import type { AgentCommand } from '../session/command.ts';

@@ -1,7 +1,7 @@
 import type { JobDescription } from '../jobs/description.ts';
 import type { JobEvent } from '../jobs/event.ts';
+import { classOf } from '../jobs/job-class.ts';
 import { isMintedByAgents } from '../jobs/origin.ts';
-import { classOf } from '../jobs/spec.ts';
 import type { ControlJob, ControlLedger } from './control-ledger.ts';
 import { applyReport, fillInOutcome, isTerminal, putJob, recordOf } from './control-settle.ts';
 

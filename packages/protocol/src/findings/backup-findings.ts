@@ -12,6 +12,16 @@ export const BACKUP_FINDINGS = {
     message: '{subject} of database {database:quoted} has circular foreign keys',
     remedy: 'Restore whole databases. To load the data of this table alone, its triggers must be disabled.',
   },
+  CLIENT_TOOLS_OLDER: {
+    severity: 'warning',
+    message: 'the client tools {client} are older than the server {server}, and may dump what it does not restore',
+    remedy: 'Upgrade the client tools of the host to the version of the server.',
+  },
+  CLIENT_TOOLS_OTHER_MAJOR: {
+    severity: 'warning',
+    message: 'the client tools {client} are of another major version than the server {server}',
+    remedy: 'Install the client tools of the major version of the server, or name their folder in connection.binDir.',
+  },
   CLIENT_TOOLS_OUTDATED: {
     severity: 'warning',
     message: 'the client tools {version} lack security fixes of {current}',
@@ -78,5 +88,11 @@ export const BACKUP_FINDINGS = {
     severity: 'warning',
     message: 'the last verdict on the backup cannot be read: {reason}',
     remedy: 'Verify the backup again.',
+  },
+  USER_MAPPING_OPTIONS_LEFT_OUT: {
+    severity: 'warning',
+    message:
+      'the backup of {subject} lacks the options of {count:count} user mappings, which the role of the agent may not read: {mappings:list}',
+    remedy: 'Back up with a superuser if foreign servers should come back with their passwords.',
   },
 } as const satisfies Record<string, FindingDefinition>;

@@ -8,7 +8,7 @@ import { SERVER_RESTORE_REFUSALS, SERVER_RESTORE_WARNINGS } from './server-resto
 import { SNAPSHOT_FINDINGS } from './snapshot-findings.ts';
 import { STATUS_FINDINGS } from './status-findings.ts';
 import { STREAM_FINDINGS } from './stream-findings.ts';
-import { DIFFERENCE_FINDINGS, STORED_FINDINGS } from './verification-findings.ts';
+import { DIFFERENCE_FINDINGS, STORED_FINDINGS, TEST_COVERAGE_FINDINGS } from './verification-findings.ts';
 
 /** The findings by where they come up, in the order of docs/findings.md. */
 export const FINDING_GROUPS: readonly {
@@ -17,6 +17,7 @@ export const FINDING_GROUPS: readonly {
 }[] = [
   { title: 'Stored objects (verification levels 0 to 3)', findings: STORED_FINDINGS },
   { title: 'Restored databases (verification levels 4 to 6)', findings: DIFFERENCE_FINDINGS },
+  { title: 'Coverage of a restore test', findings: TEST_COVERAGE_FINDINGS },
   { title: 'Snapshots of a server', findings: SNAPSHOT_FINDINGS },
   { title: 'Backups', findings: BACKUP_FINDINGS },
   { title: 'Refusals of a restore', findings: RESTORE_REFUSALS },
@@ -34,6 +35,7 @@ export const FINDING_GROUPS: readonly {
 export const FINDING_CATALOG = {
   ...STORED_FINDINGS,
   ...DIFFERENCE_FINDINGS,
+  ...TEST_COVERAGE_FINDINGS,
   ...SNAPSHOT_FINDINGS,
   ...BACKUP_FINDINGS,
   ...RESTORE_REFUSALS,

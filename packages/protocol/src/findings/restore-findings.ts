@@ -140,6 +140,18 @@ export const RESTORE_REFUSALS = {
 
 /** What a person should know before a restore, or after it. */
 export const RESTORE_FINDINGS = {
+  CONSTRAINTS_NOT_VALID: {
+    severity: 'warning',
+    message:
+      '{count:count} constraints do not hold for the restored rows and were restored as NOT VALID: {constraints:list}',
+    remedy: 'Correct the rows, then ALTER TABLE ... VALIDATE CONSTRAINT. New rows are checked already.',
+  },
+  CONSTRAINTS_LEFT_OUT: {
+    severity: 'warning',
+    message:
+      '{count:count} constraints do not hold for the restored rows, cannot be NOT VALID and were left out: {constraints:list}',
+    remedy: 'Correct the rows, then add the constraints again.',
+  },
   ACCOUNTS_KEPT: {
     severity: 'info',
     message: 'users and roles are not restored: those of the server stay',

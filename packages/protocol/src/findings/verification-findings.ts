@@ -129,3 +129,25 @@ export const DIFFERENCE_FINDINGS = {
     remedy: null,
   },
 } as const satisfies Record<string, FindingDefinition>;
+
+/** What a restore test covers and what it does not. */
+export const TEST_COVERAGE_FINDINGS = {
+  TESTED_ON: {
+    severity: 'info',
+    message: 'the restore test ran on a scratch server of version {version}',
+    remedy: null,
+  },
+  EXTENSION_RELATIONS_NOT_COMPARED: {
+    severity: 'info',
+    message:
+      'the restore test of database {database:quoted} does not cover the rows of {count:count} tables and sequences of extensions: {relations:list}',
+    remedy:
+      'A dump leaves these rows to the extension. Those that you have changed come back as the extension makes them: keep your changes in a script.',
+  },
+  PRELOADED_LIBRARIES_NOT_LOADED: {
+    severity: 'info',
+    message: 'the scratch server did not load {libraries:list}, which the source preloads',
+    remedy:
+      'Name the libraries that you trust in connection.preloadLibraries of the agent file: their code then runs in scratch servers.',
+  },
+} as const satisfies Record<string, FindingDefinition>;

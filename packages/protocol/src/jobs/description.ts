@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { uuidSchema } from '../ids.ts';
+import { deadlineMsSchema, epochMsSchema } from '../instants.ts';
 import { jobOriginSchema } from './origin.ts';
 import { jobSpecSchema } from './spec.ts';
 
@@ -9,8 +10,8 @@ export const jobDescriptionSchema = z.object({
   spec: jobSpecSchema,
   origin: jobOriginSchema,
   /** By the clock of the side that created it. */
-  createdAt: z.number(),
-  startBy: z.number(),
-  deadlineMs: z.number().positive(),
+  createdAt: epochMsSchema,
+  startBy: epochMsSchema,
+  deadlineMs: deadlineMsSchema,
 });
 export type JobDescription = z.infer<typeof jobDescriptionSchema>;

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { wireErrorSchema } from '../errors.ts';
 import { uuidSchema } from '../ids.ts';
+import { epochMsSchema } from '../instants.ts';
 import { attemptSchema, eventIdSchema } from './counters.ts';
 
 export const eventTypeSchema = z.enum([
@@ -22,7 +23,7 @@ export const jobEventSchema = z.object({
   attempt: attemptSchema,
   eventNumber: z.int().min(1),
   type: eventTypeSchema,
-  at: z.number(),
+  at: epochMsSchema,
   error: wireErrorSchema.nullable(),
   /** The result of a succeeded job (see job-result.ts); bounded by LIMITS.eventBytes and LIMITS.largeEventBytes. */
   result: z.json().nullable(),

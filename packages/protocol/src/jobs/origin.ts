@@ -1,10 +1,11 @@
 import { z } from 'zod';
 import { uuidSchema } from '../ids.ts';
+import { epochMsSchema } from '../instants.ts';
 
 /** Why a job exists: somebody asked for it, or it is an occurrence of a schedule, due at an instant (milliseconds). */
 export const jobOriginSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('command'), by: z.string().max(256) }),
-  z.object({ kind: z.literal('schedule'), scheduleId: uuidSchema, due: z.number() }),
+  z.object({ kind: z.literal('schedule'), scheduleId: uuidSchema, due: epochMsSchema }),
 ]);
 export type JobOrigin = z.infer<typeof jobOriginSchema>;
 

@@ -62,6 +62,8 @@ export const jobResultSchema = z.discriminatedUnion('command', [
     reached: z.int(),
     passed: z.boolean(),
     findings: z.array(verificationFindingSchema),
+    /** What the result covers and what it does not, such as the version of the scratch server. */
+    remarks: z.array(findingSchema),
     durationMs: z.number(),
     at: z.string(),
     truncated,

@@ -74,21 +74,3 @@ export const isHostJob = (spec: JobSpec): spec is HostJobSpec => spec.command ==
 
 /** What one job at a time works on. A check may have the name of a target, and does not wait for its jobs. */
 export const laneOf = (spec: JobSpec): string => (isHostJob(spec) ? `${spec.command}:${spec.target}` : spec.target);
-
-/** Safe jobs may be run again after a crash; destructive ones need a live grant and are never re-run. */
-export type JobClass = 'safe' | 'destructive';
-
-/** A dry run of rotate deletes nothing, so it is safe. */
-export function classOf(spec: JobSpec): JobClass {
-  switch (spec.command) {
-    case 'restore':
-    case 'undo':
-    case 'drop-set-aside':
-    case 'hook':
-      return 'destructive';
-    case 'rotate':
-      return spec.dryRun ? 'safe' : 'destructive';
-    default:
-      return 'safe';
-  }
-}

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { nameSchema, uuidSchema } from '../ids.ts';
+import { deadlineMsSchema, scheduleMsSchema } from '../instants.ts';
 import { jobSpecSchema } from '../jobs/spec.ts';
 import { LIMITS } from '../limits.ts';
 
@@ -10,10 +11,10 @@ export const scheduleEntrySchema = z.object({
   name: nameSchema,
   cron: z.string().min(1).max(200),
   timezone: z.string().min(1).max(64),
-  spreadMs: z.number().min(0),
+  spreadMs: scheduleMsSchema,
   spreadKey: z.string().max(256),
-  windowMs: z.number().min(0),
-  maxRunMs: z.number().positive(),
+  windowMs: scheduleMsSchema,
+  maxRunMs: deadlineMsSchema,
   catchUp: z.enum(['none', 'last']),
   spec: jobSpecSchema,
 });

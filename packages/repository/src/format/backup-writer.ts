@@ -10,7 +10,8 @@ import {
   type SegmentLog,
 } from '@lastgood/core';
 import { type Manifest, type ManifestObject, makeFinding } from '@lastgood/protocol';
-import { ENCODING, ENCODING_SUFFIX } from '../pipeline/encoding.ts';
+import { encodingWith, suffixOf } from '../pipeline/encoding.ts';
+import type { RepositoryKeys } from '../pipeline/keys.ts';
 import { type Run, storeObject } from '../pipeline/store-object.ts';
 import { removeIncomplete } from './incomplete-backup.ts';
 import { backupPrefix, dataName, INCOMPLETE, MANIFEST } from './layout.ts';
@@ -26,6 +27,7 @@ export interface BackupWriterContext {
   /** Throws when another writer has taken the target over since. */
   readonly checkWriter: () => Promise<void>;
   readonly log: (streamId: string) => SegmentLog;
+  readonly keys: RepositoryKeys;
   readonly run: Run;
 }
 
@@ -54,16 +56,18 @@ export class StoreBackupWriter implements BackupWriter {
 
   async add(meta: ArtifactMeta, write: (sink: Writable) => Promise<void>): Promise<ManifestObject> {
     if (!/^[a-z]+$/.test(meta.extension)) throw new Bug(`extension ${meta.extension}`);
-    const name = dataName(this.#names.length + 1, `${meta.extension}${ENCODING_SUFFIX}`);
+    const encoding = encodingWith(this.#context.keys);
+    const name = dataName(this.#names.length + 1, `${meta.extension}${suffixOf(encoding)}`);
     this.#names.push(name);
     const { produced, stored, cached } = await storeObject(
       this.#store,
       `${this.#prefix}${name}`,
       write,
       this.#context.run,
+      { encoding },
     );
     this.#cached ??= cached;
-    const object: ManifestObject = { name, role: meta.role, contents: meta.contents, ...ENCODING, produced, stored };
+    const object: ManifestObject = { name, role: meta.role, contents: meta.contents, ...encoding, produced, stored };
     this.#objects.push(object);
     return object;
   }
@@ -90,7 +94,7 @@ export class StoreBackupWriter implements BackupWriter {
       contents: [...facts.contents],
       dependsOn: [...facts.dependsOn],
       logRange: facts.logRange,
-      encryption: null,
+      encryption: encodingWith(this.#context.keys).encryption,
       keyId: null,
       signature: null,
       engineFacts: facts.engineFacts,

@@ -1,6 +1,7 @@
 import { type BackupMethodSupport, Failure } from '@lastgood/core';
 import { type Manifest, manifestSchema, type Restorable, type TargetRef } from '@lastgood/protocol';
 import { z } from 'zod';
+import { AGE } from '../pipeline/encoding.ts';
 import { canonicalJson } from './canonical-json.ts';
 import { sha256 } from './metadata.ts';
 
@@ -9,6 +10,7 @@ export const FORMAT = 1;
 /** Beyond this a number is damage, and must not push those of later backups out of what a manifest can hold. */
 const MAX_SEQUENCE = 1_000_000_000;
 const COMPRESSIONS = ['zstd', 'none'];
+const encryptionSchema = z.object({ format: z.literal(AGE), recipients: z.array(z.string()) }).nullable();
 
 export interface ReadManifest {
   readonly manifest: Manifest;
@@ -115,8 +117,8 @@ function restorableOf(
   const key = unknownKey(raw, manifest);
   if (key !== undefined) return newer('key', key);
   const { engine, method, objects, encryption, keyId, signature } = manifest;
-  for (const [name, value] of Object.entries({ encryption, keyId, signature }))
-    if (value !== null) return newer('key', name);
+  if (!encryptionSchema.safeParse(encryption).success) return newer('key', 'encryption');
+  for (const [name, value] of Object.entries({ keyId, signature })) if (value !== null) return newer('key', name);
   const methods = understood.filter((each) => each.engine === engine);
   if (methods.length === 0) return newer('engine', engine);
   const support = methods.find((each) => each.method === method);
@@ -124,7 +126,8 @@ function restorableOf(
   for (const object of objects) {
     if (!support.roles.includes(object.role)) return newer('role', object.role);
     if (!COMPRESSIONS.includes(object.compression)) return newer('compression', object.compression);
-    if (object.encryption !== null) return newer('encryption', object.encryption.format);
+    if (!encryptionSchema.safeParse(object.encryption).success)
+      return newer('encryption', object.encryption?.format ?? 'unknown');
   }
   return { ok: true };
 }

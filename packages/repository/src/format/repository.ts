@@ -10,6 +10,8 @@ import {
   type StoredBackup,
 } from '@lastgood/core';
 import type { BackupSummary, TargetRef, VerificationFinding } from '@lastgood/protocol';
+import { identitiesFor } from '../pipeline/encoding.ts';
+import { NO_KEYS, type RepositoryKeys } from '../pipeline/keys.ts';
 import { openObject } from '../pipeline/read-object.ts';
 import type { Run } from '../pipeline/store-object.ts';
 import { StoreBackupWriter } from './backup-writer.ts';
@@ -33,6 +35,8 @@ export interface RepositoryOptions {
   readonly writer?: string | undefined;
   /** The backup methods that this version can restore. Backups of any other are listed as not restorable. */
   readonly understood: readonly BackupMethodSupport[];
+  /** Objects are encrypted to its recipients. Nothing is encrypted, and nothing encrypted can be read, without it. */
+  readonly keys?: RepositoryKeys | undefined;
 }
 
 const NO_RUN: Run = { signal: new AbortController().signal, progress: () => undefined };
@@ -56,10 +60,12 @@ class StoreRepository implements Repository {
   readonly #store: ObjectStore;
   readonly #owner: TargetOwnership;
   readonly #backups: StoredBackups;
+  readonly #keys: RepositoryKeys;
 
   constructor(store: ObjectStore, options: RepositoryOptions, id: string) {
     this.id = id;
     this.#store = store;
+    this.#keys = options.keys ?? NO_KEYS;
     this.#owner = new TargetOwnership(store, options.writer);
     this.#backups = new StoredBackups(store, id, options.understood);
   }
@@ -106,6 +112,7 @@ class StoreRepository implements Repository {
       {
         checkWriter: async () => void (await this.#owner.checkWriter(ref)),
         log: (streamId) => this.log(ref, streamId),
+        keys: this.#keys,
         run,
       },
     );
@@ -126,10 +133,13 @@ class StoreRepository implements Repository {
   async open(ref: TargetRef, backupId: string): Promise<ArtifactSource> {
     const { manifest, restorable } = await this.#backups.manifest(ref, backupId);
     if (!restorable.ok) throw newerFormat(backupId, restorable.reason.params);
+    for (const { encryption } of manifest.objects)
+      if (encryption !== null) await identitiesFor(encryption.recipients, this.#keys);
     const prefix = backupPrefix(ref, backupId);
+    const source = { store: this.#store, keys: this.#keys };
     return {
       manifest,
-      open: (object, signal) => openObject(this.#store, `${prefix}${object.name}`, object, signal),
+      open: (object, signal) => openObject({ ...source, name: `${prefix}${object.name}` }, object, signal),
       log: (streamId) => this.log(ref, streamId),
     };
   }
@@ -190,7 +200,8 @@ class StoreRepository implements Repository {
 
   log(ref: TargetRef, streamId: string): SegmentLog {
     const checkWriter = async (): Promise<void> => void (await this.#owner.checkWriter(ref));
-    return new StoreSegmentLog({ store: this.#store, backups: this.#backups, checkWriter }, ref, streamId);
+    const context = { store: this.#store, keys: this.#keys, backups: this.#backups, checkWriter };
+    return new StoreSegmentLog(context, ref, streamId);
   }
 
   async sweep(ref: TargetRef, liveBackupIds: ReadonlySet<string>): Promise<readonly string[]> {

@@ -1,10 +1,12 @@
+import { randomBytes } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type AppendedSegment, Failure, type ListedObject, type ObjectStore, type SegmentLog } from '@lastgood/core';
 import { manifestObjectSchema, type TargetRef } from '@lastgood/protocol';
 import { z } from 'zod';
-import { ENCODING } from '../pipeline/encoding.ts';
+import { type Encoding, encodingWith, suffixOf } from '../pipeline/encoding.ts';
 import { type Digest, HashingStream, isEqual } from '../pipeline/hashing.ts';
+import type { RepositoryKeys } from '../pipeline/keys.ts';
 import { digestInStore, openObject } from '../pipeline/read-object.ts';
 import { type Run, storeObject } from '../pipeline/store-object.ts';
 import { canonicalJson } from './canonical-json.ts';
@@ -32,6 +34,7 @@ const NO_RUN: Run = { signal: new AbortController().signal, progress: () => unde
 
 export interface SegmentLogContext {
   readonly store: ObjectStore;
+  readonly keys: RepositoryKeys;
   readonly backups: StoredBackups;
   /** Throws when another installation writes to the target. */
   readonly checkWriter: () => Promise<void>;
@@ -39,7 +42,8 @@ export interface SegmentLogContext {
 
 /**
  * A log stream in a store. The data object of a segment has the hash of its bytes in its name, so that no other bytes ever replace
- * it; a create-once claim then makes it the segment. A second writer finds the claim of the first.
+ * it; a create-once claim then makes it the segment. A second writer finds the claim of the first. The same bytes are never encrypted
+ * to the same ciphertext: there, each append has a name of its own, and what it stores in vain is swept.
  */
 export class StoreSegmentLog implements SegmentLog {
   readonly #context: SegmentLogContext;
@@ -47,6 +51,7 @@ export class StoreSegmentLog implements SegmentLog {
   readonly #ref: TargetRef;
   readonly #streamId: string;
   readonly #prefix: string;
+  readonly #encoding: Encoding;
 
   constructor(context: SegmentLogContext, ref: TargetRef, streamId: string) {
     this.#context = context;
@@ -54,6 +59,11 @@ export class StoreSegmentLog implements SegmentLog {
     this.#ref = ref;
     this.#streamId = streamId;
     this.#prefix = streamPrefix(ref, streamId);
+    this.#encoding = encodingWith(context.keys);
+  }
+
+  get #isEncrypted(): boolean {
+    return this.#encoding.encryption !== null;
   }
 
   async append(segment: string, open: () => Readable, run: Run = NO_RUN): Promise<AppendedSegment> {
@@ -62,13 +72,15 @@ export class StoreSegmentLog implements SegmentLog {
     const produced = await digestOf(open(), run.signal);
     const known = await this.#readClaim(segment);
     if (known !== undefined) return await this.#confirm(known, produced, open, run);
-    const object = segmentDataName(segment, produced.sha256);
+    const id = this.#isEncrypted ? randomBytes(32).toString('hex') : produced.sha256;
+    const object = segmentDataName(segment, id, suffixOf(this.#encoding));
     const stored = (await this.#adopt(object, produced, run)) ?? (await this.#storeData(object, produced, open, run));
-    const claim: Claim = { format: CLAIM_FORMAT, segment, object, ...ENCODING, produced, stored };
+    const claim: Claim = { format: CLAIM_FORMAT, segment, object, ...this.#encoding, produced, stored };
     if (await putOnce(this.#store, `${this.#prefix}${claimName(segment)}`, `${canonicalJson(claim)}\n`))
       return { segment, produced, stored, isNew: true };
     const first = await this.#readClaim(segment);
     if (first === undefined) throw new Failure('IO_ERROR', `the claim of segment ${segment} cannot be read`);
+    if (this.#isEncrypted && first.object !== object) await this.#store.remove(`${this.#prefix}${object}`);
     return await this.#confirm(first, produced, open, run);
   }
 
@@ -81,9 +93,9 @@ export class StoreSegmentLog implements SegmentLog {
         `segment ${segment} of stream ${this.#streamId} was appended with hash ${claim.produced.sha256}, now with ${produced.sha256}`,
       );
     if ((await this.#store.stat(`${this.#prefix}${object}`))?.size !== stored.size) {
+      if (claim.encryption !== null) throw lostData(segment);
       await this.#store.remove(`${this.#prefix}${object}`);
-      if (!isEqual(await this.#storeData(object, produced, open, run), stored))
-        throw new Failure('BACKUP_CORRUPT', `the data of segment ${segment} was lost and cannot be stored as it was`);
+      if (!isEqual(await this.#storeData(object, produced, open, run), stored)) throw lostData(segment);
     }
     return { segment, produced: claim.produced, stored, isNew: false };
   }
@@ -91,11 +103,11 @@ export class StoreSegmentLog implements SegmentLog {
   /** The digest of a data object that an interrupted append left; one whose bytes are damaged is removed. */
   async #adopt(object: string, produced: Digest, { signal }: Run): Promise<Digest | undefined> {
     const name = `${this.#prefix}${object}`;
-    if ((await this.#store.stat(name)) === undefined) return undefined;
+    if (this.#isEncrypted || (await this.#store.stat(name)) === undefined) return undefined;
     const { digest: stored } = await digestInStore(this.#store, name, signal, () => undefined);
     try {
-      const described = { name: object, ...ENCODING, produced, stored };
-      await digestOf(openObject(this.#store, name, described, signal), signal);
+      const described = { name: object, ...this.#encoding, produced, stored };
+      await digestOf(openObject({ ...this.#context, name }, described, signal), signal);
       return stored;
     } catch (error) {
       if (!isCode(error, 'BACKUP_CORRUPT')) throw error;
@@ -106,7 +118,7 @@ export class StoreSegmentLog implements SegmentLog {
 
   async #storeData(object: string, produced: Digest, open: () => Readable, run: Run): Promise<Digest> {
     const write = (sink: NodeJS.WritableStream): Promise<void> => pipeline(open(), sink, { signal: run.signal });
-    const options = { ifAbsent: this.#store.capabilities.conditionalPut };
+    const options = { encoding: this.#encoding, ifAbsent: this.#store.capabilities.conditionalPut };
     const made = await storeObject(this.#store, `${this.#prefix}${object}`, write, run, options).catch(
       async (error: unknown) => {
         // Another process appends the same bytes at the same time.
@@ -140,7 +152,7 @@ export class StoreSegmentLog implements SegmentLog {
     const claim = await this.#readClaim(segment);
     if (claim === undefined) throw new Failure('NOT_FOUND', `stream ${this.#streamId} has no segment ${segment}`);
     const described = { ...claim, name: claim.object };
-    return openObject(this.#store, `${this.#prefix}${claim.object}`, described, signal);
+    return openObject({ ...this.#context, name: `${this.#prefix}${claim.object}` }, described, signal);
   }
 
   async list({ from, to }: { readonly from?: string; readonly to?: string } = {}): Promise<readonly string[]> {
@@ -207,6 +219,8 @@ export class StoreSegmentLog implements SegmentLog {
   }
 }
 
+const lostData = (segment: string): Failure =>
+  new Failure('BACKUP_CORRUPT', `the data of segment ${segment} was lost and cannot be stored as it was`);
 const isCode = (error: unknown, code: Failure['code']): boolean => error instanceof Failure && error.code === code;
 
 async function digestOf(source: Readable, signal: AbortSignal): Promise<Digest> {

@@ -1,11 +1,10 @@
 import { Failure } from '@lastgood/core';
 import type { TargetRef } from '@lastgood/protocol';
-import { ENCODING_SUFFIX } from '../pipeline/encoding.ts';
 import { logsPrefix } from './layout.ts';
 
 const STREAM_ID = /^[a-z0-9][a-z0-9_-]{0,62}$/;
 const SEGMENT = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
-const DATA = /^(.+)-[0-9a-f]{64}\.zst$/;
+const DATA = /^(.+)-[0-9a-f]{64}\.zst(\.age)?$/;
 const CLAIM = /^(.+)\.json$/;
 
 /** The prefix of a log stream. Throws BAD_INPUT for what is not an id of one. */
@@ -20,7 +19,7 @@ export function checkSegment(segment: string): void {
 }
 
 export const claimName = (segment: string): string => `${segment}.json`;
-export const segmentDataName = (segment: string, sha256: string): string => `${segment}-${sha256}${ENCODING_SUFFIX}`;
+export const segmentDataName = (segment: string, id: string, suffix: string): string => `${segment}-${id}${suffix}`;
 
 /** What an object below the prefix of a stream is. `list/` is the place of the signed list of segments. */
 export function segmentObject(name: string): { readonly type: 'claim' | 'data'; readonly segment: string } | undefined {

@@ -4,24 +4,34 @@ import { Failure, type ObjectStore } from '@lastgood/core';
 import { type Finding, type ManifestObject, makeFinding } from '@lastgood/protocol';
 import { CHUNK_BYTES, decodingStages, type Encoding } from './encoding.ts';
 import { type Digest, HashingStream, isEqual } from './hashing.ts';
+import { NO_KEYS, type RepositoryKeys } from './keys.ts';
 
 /** An object as a manifest or a claim describes it. `name` is for messages. */
 export type DescribedObject = Encoding & Pick<ManifestObject, 'name' | 'produced' | 'stored'>;
 
-/** The bytes of an object as its tool produced them. Fails with BACKUP_CORRUPT at the end when stored or produced bytes differ. */
-export function openObject(store: ObjectStore, name: string, object: DescribedObject, signal: AbortSignal): Readable {
-  return Readable.from(decode(store, name, object, signal), { objectMode: false, highWaterMark: CHUNK_BYTES });
+/** What is read, with the keys that may be needed for it. */
+export interface ObjectSource {
+  readonly store: ObjectStore;
+  readonly keys: RepositoryKeys;
+  readonly name: string;
+}
+
+/**
+ * The bytes of an object as its tool produced them. Fails with BACKUP_CORRUPT at the end when stored or produced bytes differ, and with
+ * IDENTITY_NEEDED when it is encrypted and no key fits.
+ */
+export function openObject(source: ObjectSource, object: DescribedObject, signal: AbortSignal): Readable {
+  return Readable.from(decode(source, object, signal), { objectMode: false, highWaterMark: CHUNK_BYTES });
 }
 
 async function* decode(
-  store: ObjectStore,
-  name: string,
+  { store, keys, name }: ObjectSource,
   object: DescribedObject,
   signal: AbortSignal,
 ): AsyncGenerator<Buffer> {
   const stored = new HashingStream();
   const produced = new HashingStream();
-  const stages: Transform[] = [stored, ...decodingStages(object), produced];
+  const stages: Transform[] = [stored, ...(await decodingStages(object, keys)), produced];
   const input = await store.get(name, { signal }).catch((error: unknown) => {
     if (error instanceof Failure && error.code === 'NOT_FOUND') throw corrupt(object, 'the object is missing', error);
     throw error;
@@ -99,7 +109,8 @@ async function damagedBlock(
   const seen = new HashingStream();
   const sink = new HashingStream();
   try {
-    await pipeline([await store.get(name, { signal }), seen, ...decodingStages(object), sink.resume()], { signal });
+    const stages = await decodingStages(object, NO_KEYS);
+    await pipeline([await store.get(name, { signal }), seen, ...stages, sink.resume()], { signal });
     return undefined;
   } catch (error) {
     if (signal.aborted) throw signal.reason;

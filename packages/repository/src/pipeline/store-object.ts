@@ -1,7 +1,7 @@
 import { PassThrough, Transform, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type EngineContext, Failure, type ObjectStore } from '@lastgood/core';
-import { CHUNK_BYTES, encodingStages } from './encoding.ts';
+import { CHUNK_BYTES, type Encoding, encodingStages } from './encoding.ts';
 import { type Digest, HashingStream, isEqual } from './hashing.ts';
 import { digestInStore } from './read-object.ts';
 
@@ -15,7 +15,7 @@ export interface StoredDigests {
 }
 
 /**
- * Streams what `write` produces into an object: hash, compress, hash, store; then reads it back and compares (A9). When `write`
+ * Streams what `write` produces into an object: hash, compress, encrypt, hash, store; then reads it back and compares (A9). When `write`
  * rejects, or the bytes that are read back differ (IO_ERROR), nothing of the object remains.
  */
 export async function storeObject(
@@ -23,8 +23,9 @@ export async function storeObject(
   name: string,
   write: (sink: Writable) => Promise<void>,
   run: Run,
-  options: { readonly ifAbsent?: boolean } = {},
+  { encoding, ifAbsent = false }: { readonly encoding: Encoding; readonly ifAbsent?: boolean },
 ): Promise<StoredDigests> {
+  const stages = await encodingStages(encoding);
   const produced = new HashingStream();
   const stored = new HashingStream();
   const entry = new PassThrough({ highWaterMark: CHUNK_BYTES });
@@ -36,9 +37,9 @@ export async function storeObject(
     transform: (chunk, _encoding, done) => done(null, chunk),
     flush: (done) => void written.promise.then(() => done(), done),
   });
-  const encoding = pipeline([entry, gate, produced, ...encodingStages(), stored]);
-  encoding.catch(() => undefined);
-  const storing = store.put(name, stored, options);
+  const encoded = pipeline([entry, gate, produced, ...stages, stored]);
+  encoded.catch(() => undefined);
+  const storing = store.put(name, stored, { ifAbsent });
   storing.catch(() => undefined);
   try {
     await write(entry);
@@ -55,7 +56,7 @@ export async function storeObject(
     throw error;
   }
   await storing;
-  await encoding;
+  await encoded;
   const digests = { produced: produced.digest(), stored: stored.digest() };
   return { ...digests, cached: await readBack(store, name, digests.stored, run) };
 }

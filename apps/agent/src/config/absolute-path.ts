@@ -1,0 +1,3 @@
+import { z } from 'zod';
+
+export const absolutePath = z.string().startsWith('/', 'an absolute path');

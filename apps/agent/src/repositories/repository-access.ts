@@ -1,0 +1,89 @@
+import { type Repository, unreachable } from '@lastgood/core';
+import { supportedMethods } from '@lastgood/engines';
+import { systemClock } from '@lastgood/host';
+import {
+  createFolderRepository,
+  createS3Repository,
+  keysOf,
+  openFolderRepository,
+  openS3Repository,
+  type RepositoryOptions,
+  S3Store,
+} from '@lastgood/repository';
+import type { RepositoryConfig } from '../config/repository-config.ts';
+import { faultPoint } from '../fault-point.ts';
+
+type S3Config = Extract<RepositoryConfig, { type: 's3' }>;
+
+/** A request to a server that does not respond is repeated for so long. */
+const RETRY_FOR_MS = 5 * 60_000;
+const IDLE_MS = 60_000;
+
+/** One store per bucket of the agent file in force: it keeps its connections from job to job. */
+const stores = new WeakMap<S3Config, Promise<S3Store>>();
+
+/** The S3 store of a repository. Throws CONFIG_INVALID or DATA_FOLDER_UNSAFE for files that cannot be used. */
+export async function s3StoreOf(config: S3Config): Promise<S3Store> {
+  const addressing = config.addressing ?? (config.endpoint === undefined ? 'virtual-host' : 'path');
+  const opened =
+    stores.get(config) ??
+    S3Store.open(
+      { ...config, addressing },
+      {
+        clock: systemClock,
+        random: Math.random,
+        retryForMs: RETRY_FOR_MS,
+        idleMs: IDLE_MS,
+        onStep: (step) => faultPoint(`s3:${step}`),
+      },
+    );
+  stores.set(config, opened);
+  opened.catch(() => stores.delete(config));
+  return await opened;
+}
+
+/** Where a repository is, for messages and to recognize it. */
+export function locationOf(config: RepositoryConfig): string {
+  switch (config.type) {
+    case 'folder':
+      return config.path;
+    case 's3':
+      return `s3://${config.bucket}/${config.prefix}${config.endpoint === undefined ? '' : ` at ${config.endpoint}`}`;
+    default:
+      return unreachable(config);
+  }
+}
+
+function optionsOf({ encryption }: RepositoryConfig, writer: string | undefined): RepositoryOptions {
+  return {
+    writer,
+    understood: supportedMethods,
+    ...(encryption === undefined ? {} : { keys: keysOf(encryption) }),
+  };
+}
+
+/** Opens a repository that exists. `writer` is the installation that changes it; without it nothing can be changed. */
+export async function openExistingRepository(config: RepositoryConfig, writer?: string): Promise<Repository> {
+  const options = optionsOf(config, writer);
+  switch (config.type) {
+    case 'folder':
+      return await openFolderRepository({ path: config.path, mustBeMount: config.mustBeMount, ...options });
+    case 's3':
+      return await openS3Repository(await s3StoreOf(config), options);
+    default:
+      return unreachable(config);
+  }
+}
+
+/** Makes a repository of an empty folder or bucket, and opens one that is there. */
+export async function createRepository(config: RepositoryConfig, writer: string): Promise<Repository> {
+  const options = optionsOf(config, writer);
+  switch (config.type) {
+    case 'folder':
+      return await createFolderRepository({ path: config.path, mustBeMount: config.mustBeMount, ...options });
+    case 's3':
+      return await createS3Repository(await s3StoreOf(config), options);
+    default:
+      return unreachable(config);
+  }
+}
