@@ -9,6 +9,7 @@ import type { Act } from './program/help.ts';
 import { addKeyCommands } from './program/key-commands.ts';
 import { addNounCommands } from './program/noun-commands.ts';
 import { addRestoreCommands } from './program/restore-commands.ts';
+import { addRunbookCommands } from './program/runbook-commands.ts';
 import { addTokenCommands } from './program/token-commands.ts';
 
 const DEFAULT_URL = 'http://127.0.0.1:7420';
@@ -31,6 +32,7 @@ export function buildProgram(signal: AbortSignal, finish: (status: number) => vo
   addRestoreCommands(program, act);
   addNounCommands(program, act);
   addFleetCommands(program, act);
+  addRunbookCommands(program, act);
   addTokenCommands(program, act);
   addKeyCommands(program, finish);
   addDaemonCommands(program, finish);
