@@ -93,7 +93,7 @@ describe.skipIf(browserPath === undefined)('the dashboard of a real fleet (needs
     await visitor.signIn(token);
     await fleet.killAgent();
     await fleet.untilOffline();
-    await visitor.page.locator('.is-silent').getByText('as last reported').waitFor();
+    await visitor.page.getByRole('row', { name: /shop/ }).getByText('as last reported').waitFor();
     await visitor.expectAccessible();
     await visitor.open(TARGET);
     await visitor.sees('unknown: no report');
