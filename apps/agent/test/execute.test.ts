@@ -86,7 +86,7 @@ class RotationBench implements AsyncDisposable {
     this.ids.push(backupId);
   }
 
-  async run<C extends JobSpec['command']>(
+  async run<C extends Exclude<JobSpec['command'], 'check' | 'hook'>>(
     spec: Extract<JobSpec, { command: C }>,
     more: Partial<Execution> & { now?: number } = {},
   ): Promise<Extract<JobResult, { command: C }>> {

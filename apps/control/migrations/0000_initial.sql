@@ -80,6 +80,12 @@ CREATE TABLE `fleet_files` (
 	`applied_by` text NOT NULL
 );
 --> statement-breakpoint
+CREATE TABLE `host_commands` (
+	`agent_id` text PRIMARY KEY NOT NULL,
+	`checks` text NOT NULL,
+	`hooks` text NOT NULL
+);
+--> statement-breakpoint
 CREATE TABLE `jobs` (
 	`job_id` text PRIMARY KEY NOT NULL,
 	`agent_id` text NOT NULL,
@@ -157,6 +163,18 @@ CREATE INDEX `occurrences_due` ON `occurrences` (`due_at`);--> statement-breakpo
 CREATE INDEX `occurrences_schedule` ON `occurrences` (`schedule_id`,`due_at`);--> statement-breakpoint
 CREATE INDEX `occurrences_target` ON `occurrences` (`agent_id`,`target`,`due_at`);--> statement-breakpoint
 CREATE INDEX `occurrences_expected` ON `occurrences` (`due_at`) WHERE state = 'expected';--> statement-breakpoint
+CREATE TABLE `runbook_runs` (
+	`run_id` text PRIMARY KEY NOT NULL,
+	`runbook` text NOT NULL,
+	`mode` text NOT NULL,
+	`state` text NOT NULL,
+	`started_at` integer NOT NULL,
+	`ended_at` integer,
+	`run` text NOT NULL
+);
+--> statement-breakpoint
+CREATE INDEX `runbook_runs_started` ON `runbook_runs` (`runbook`,`started_at`);--> statement-breakpoint
+CREATE INDEX `runbook_runs_open` ON `runbook_runs` (`run_id`) WHERE "runbook_runs"."ended_at" is null;--> statement-breakpoint
 CREATE TABLE `schedules` (
 	`schedule_id` text PRIMARY KEY NOT NULL,
 	`agent_id` text NOT NULL,

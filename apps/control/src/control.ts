@@ -20,6 +20,7 @@ import { OutboxRunner } from './notify/outbox-runner.ts';
 import { runNotifications, wait } from './notify/run-notifications.ts';
 import { makeSenders } from './notify/senders.ts';
 import { Planner } from './planner/planner.ts';
+import { RunbookRunner } from './runbooks/runbook-runner.ts';
 import { AgentRegistry } from './sessions/agent-registry.ts';
 
 export interface ControlOptions {
@@ -99,6 +100,12 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       notified: () => outbox.wake(),
     }),
   );
+  const runbooks = cleanup.use(
+    await RunbookRunner.open({
+      ...{ catalog, ledgers, registry, planner, clock, log, everyMs: limits.runbooksMs },
+      notified: () => outbox.wake(),
+    }),
+  );
   const jobCounter = cleanup.use(new JobCounter(ledgers));
   const running = runNotifications({ outbox, planner, notify, clock, log });
   cleanup.defer(() => running.stop());
@@ -106,7 +113,20 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   const dashboard = options.dashboardDir === undefined ? null : await DashboardFiles.open(options.dashboardDir);
   const signInCodes = new SignInCodes(clock);
   const server = new HttpServer({
-    ...{ catalog, ledgers, registry, planner, jobCounter, channels, signInCodes, dashboard, clock, log, limits },
+    ...{
+      catalog,
+      ledgers,
+      registry,
+      planner,
+      runbooks,
+      jobCounter,
+      channels,
+      signInCodes,
+      dashboard,
+      clock,
+      log,
+      limits,
+    },
   });
   const bound = await server.listen(host, port).catch((error: unknown) => {
     throw new Failure('ALREADY_RUNNING', `cannot listen on ${host}:${port}`, {

@@ -21,6 +21,8 @@ export interface ControlLimits {
   readonly maintenanceMs: number;
   /** How often occurrences, objectives and alerts are looked at. */
   readonly plannerMs: number;
+  /** How often the waits of runbooks are looked at. */
+  readonly runbooksMs: number;
 }
 
 export const CONTROL_LIMITS: ControlLimits = {
@@ -33,4 +35,5 @@ export const CONTROL_LIMITS: ControlLimits = {
   failedSignInsPerMinute: 20,
   maintenanceMs: 5_000,
   plannerMs: 10_000,
+  runbooksMs: 1_000,
 };

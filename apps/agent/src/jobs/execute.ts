@@ -20,6 +20,7 @@ import {
   type Finding,
   type FindingCode,
   formatReason,
+  type HostJobSpec,
   type JobResult,
   type JobSpec,
   makeReason,
@@ -49,6 +50,7 @@ export interface Execution {
   /** By how much the clock of this host was lately seen to jump. */
   readonly jumpedMs: number;
 }
+type TargetJobSpec = Exclude<JobSpec, HostJobSpec>;
 type Spec<C extends JobSpec['command']> = Extract<JobSpec, { command: C }>;
 
 const iso = (clock: Clock): string => new Date(clock.now()).toISOString();
@@ -276,7 +278,7 @@ async function dropSetAside(spec: Spec<'drop-set-aside'>, { target, context }: E
 }
 
 /** Runs one job on its target. Throws Failure; every effect that it began and could not finish is taken back before. */
-export async function execute(spec: JobSpec, execution: Execution): Promise<JobResult> {
+export async function execute(spec: TargetJobSpec, execution: Execution): Promise<JobResult> {
   const { target, context } = execution;
   switch (spec.command) {
     case 'backup':

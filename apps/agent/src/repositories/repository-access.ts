@@ -9,6 +9,7 @@ import {
   openS3Repository,
   type RepositoryOptions,
   S3Store,
+  type UploadStep,
 } from '@lastgood/repository';
 import type { RepositoryConfig } from '../config/repository-config.ts';
 import { faultPoint } from '../fault-point.ts';
@@ -22,6 +23,16 @@ const IDLE_MS = 60_000;
 /** One store per bucket of the agent file in force: it keeps its connections from job to job. */
 const stores = new WeakMap<S3Config, Promise<S3Store>>();
 
+/** Fault points `s3:<step>:<number>`, counted from 1 since the store was opened. */
+function countedFaultPoints(): (step: UploadStep) => void {
+  const counts = new Map<UploadStep, number>();
+  return (step) => {
+    const count = (counts.get(step) ?? 0) + 1;
+    counts.set(step, count);
+    faultPoint(`s3:${step}:${count}`);
+  };
+}
+
 /** The S3 store of a repository. Throws CONFIG_INVALID or DATA_FOLDER_UNSAFE for files that cannot be used. */
 export async function s3StoreOf(config: S3Config): Promise<S3Store> {
   const addressing = config.addressing ?? (config.endpoint === undefined ? 'virtual-host' : 'path');
@@ -34,7 +45,7 @@ export async function s3StoreOf(config: S3Config): Promise<S3Store> {
         random: Math.random,
         retryForMs: RETRY_FOR_MS,
         idleMs: IDLE_MS,
-        onStep: (step) => faultPoint(`s3:${step}`),
+        onStep: countedFaultPoints(),
       },
     );
   stores.set(config, opened);

@@ -34,8 +34,6 @@ export interface BackupQueries {
   held(scope: Scoped): Promise<string[]>;
   /** The newest good backup of each target, and the newest good one that passed a restore test. */
   newestGood(scope: Scoped): Promise<NewestGood[]>;
-  /** The oldest good backup of a target. */
-  oldestGood(agentId: string, target: string): Promise<BackupSummary | undefined>;
   /** The newest backups of each database that backups of one target contain, of at most MAX_COVERED_DATABASES. */
   coverage(agentId: string, target: string): Promise<Coverage[]>;
   /** The summaries of these backups, as far as the catalog has them. */
@@ -129,15 +127,6 @@ export const backupQueries = (db: Db): BackupQueries => ({
       lastTested: tested.get(key)?.summary ?? null,
     }));
   },
-  oldestGood: async (agentId, target) =>
-    db
-      .select({ summary: backups.summary })
-      .from(backups)
-      .where(and(eq(backups.state, 'good'), inScope({ agentId, target })))
-      .orderBy(backups.sequence)
-      .limit(1)
-      .all()
-      .map((row) => row.summary as BackupSummary)[0],
   coverage: async (agentId, target) => selectCoverage(db, { agentId, target }),
   summaries: async (backupIds) => selectSummaries(db, [...new Set(backupIds)]),
 });

@@ -19,6 +19,7 @@ import type { Log } from '../log.ts';
 import { renderMetrics } from '../metrics/fleet-metrics.ts';
 import type { JobCounter } from '../metrics/job-counter.ts';
 import type { Planner } from '../planner/planner.ts';
+import type { RunbookRunner } from '../runbooks/runbook-runner.ts';
 import { AgentAuth } from '../sessions/agent-auth.ts';
 import { AgentRates } from '../sessions/agent-rates.ts';
 import type { AgentRegistry } from '../sessions/agent-registry.ts';
@@ -77,6 +78,7 @@ export interface HttpParts {
   readonly ledgers: LedgerStore;
   readonly registry: AgentRegistry;
   readonly planner: Planner;
+  readonly runbooks: RunbookRunner;
   readonly jobCounter: JobCounter;
   readonly channels: ReadonlySet<string>;
   readonly signInCodes: SignInCodes;

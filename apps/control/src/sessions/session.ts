@@ -341,7 +341,7 @@ export class Session implements AgentSession, AgentConnection {
   async inventory(input: InventoryReport): Promise<Record<string, never>> {
     this.#fence(input.sessionId);
     if (input.hash === this.#inventoryHash) return {};
-    const { targets, complete, backups, removed } = input;
+    const { targets, complete, backups, removed, checks, hooks } = input;
     const agentId = this.#agentId;
     const scanned = input.scanned ?? targets.map((target) => target.name);
     await this.#step((ledger) => ({
@@ -349,6 +349,7 @@ export class Session implements AgentSession, AgentConnection {
       value: undefined,
       changes: [
         { type: 'inventory', agentId, targets, seenAt: this.#parts.clock.now() },
+        { type: 'host.commands', agentId, checks, hooks },
         { type: 'backup.scan', agentId, complete, backups, removed, targets: scanned },
       ],
     }));

@@ -31,6 +31,7 @@ function Exposure({ row }: { readonly row: FleetRow }) {
       {row.rpoMs !== null && <span className="muted"> of {duration(row.rpoMs)} allowed</span>}
       <small>
         back to <Instant at={row.recoveryPointAt} />
+        {row.isSilent && ', as last reported'}
       </small>
     </>
   );
@@ -139,7 +140,12 @@ export function FleetList({ rows }: { readonly rows: readonly FleetRow[] }) {
           <Reason key="reason" row={row} />,
         ];
         return (
-          <div role="row" key={key} className={`fleet-row is-${row.state}`} aria-rowindex={index + 2}>
+          <div
+            role="row"
+            key={key}
+            className={row.isSilent ? 'fleet-row is-silent' : 'fleet-row'}
+            aria-rowindex={index + 2}
+          >
             {cells.map((cell, column) => (
               <span role="cell" key={COLUMNS[column]} data-label={COLUMNS[column]}>
                 {cell}
