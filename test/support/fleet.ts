@@ -6,6 +6,7 @@ import {
   type AdminClient,
   adminClient,
   freePort,
+  OPEN_LIMITS,
   type RunningProcess,
   root,
   startProcess,
@@ -31,6 +32,15 @@ export interface FleetOptions {
   readonly repository?: object;
   /** Connections of more targets, by name. */
   readonly targets?: Readonly<Record<string, object>>;
+  /** Changes the content of the agent file before it is written. */
+  readonly change?: (file: AgentFileContent) => void;
+}
+/** The content of the agent file, as far as tests change it. */
+export interface AgentFileContent {
+  targets: Record<string, object>;
+  checks?: Record<string, object>;
+  hooks?: Record<string, readonly string[]>;
+  allow?: object;
 }
 
 /** Control plane and agent as separate processes over one folder; both can be killed and started again. */
@@ -77,12 +87,13 @@ export class Fleet implements AsyncDisposable {
             labels: {},
             repository: 'local',
             connection: each,
-            allow: options.allow ?? { restore: ['new', 'swap', 'in-place'], rotate: true },
+            allow: options.allow ?? { restore: ['new', 'swap', 'in-place'], rotate: true, ...OPEN_LIMITS },
             ...options.settings,
           },
         ]),
       ),
     };
+    options.change?.(config);
     await writeFile(fleet.configFile, JSON.stringify(config), { mode: 0o600 });
     await fleet.enroll();
     await fleet.startAgent();

@@ -18,6 +18,7 @@ import { type Identity, readIdentity } from './config/identity.ts';
 import { InventoryCollector, PROBE_MS, probeContext } from './inventory/collector.ts';
 import { Activity } from './jobs/activity.ts';
 import { ClockWatch } from './jobs/clock-watch.ts';
+import { hostCommandsOf } from './jobs/host-jobs.ts';
 import { refusalOf } from './jobs/host-limits.ts';
 import { JobRunner } from './jobs/job-runner.ts';
 import { recoverInterrupted, settleInterrupted } from './jobs/recover.ts';
@@ -116,6 +117,7 @@ class RunningAgent implements Agent {
       dataDir: config.dataDir,
       clock,
       targets: () => this.#targets,
+      commands: () => hostCommandsOf(this.#config),
       generation: (target) => activity.generation(target),
       remarks: (target) => this.#remarks(target),
       stream: (target) => this.#streams.report(target),
@@ -140,6 +142,7 @@ class RunningAgent implements Agent {
       log,
       workDir: join(config.dataDir, 'jobs'),
       targets: () => this.#targets,
+      commands: () => hostCommandsOf(this.#config),
       grants: this.#link,
       activity,
       compensations: this.#compensations,
@@ -236,7 +239,7 @@ class RunningAgent implements Agent {
   }
 
   #refuse(spec: JobSpec): WireError | null {
-    return refusalOf(this.#targets, spec);
+    return refusalOf(this.#targets, hostCommandsOf(this.#config), spec);
   }
 
   createJob(job: Omit<JobDescription, 'createdAt'>): 'created' | 'known' | 'too-large' | 'full' {

@@ -41,7 +41,10 @@ test('a short file is enough, and what it leaves out is cautious', async () => {
     rotate: false,
     minimumKept: 1,
     maxRemovedPerRun: 50,
-    minimumAgeHours: 0,
+    maxRemovedPerDay: 25,
+    minimumAgeHours: 168,
+    keepDaily: 7,
+    keepWeekly: 4,
     dropSetAside: false,
   });
   expect(repositories['local']?.graceHours).toBe(24);

@@ -59,7 +59,10 @@ function startLink(): void {
     journal,
     refuse: () => null,
     progress: () => [],
-    inventory: async () => ({ targets: [], backups: [], removed: [], scanned: [], overtaken: () => new Set() }),
+    inventory: async () => ({
+      ...{ targets: [], backups: [], removed: [], scanned: [], checks: [], hooks: [] },
+      overtaken: () => new Set(),
+    }),
     streams: () => [],
     clock,
     controlClock: new ControlClock(clock),

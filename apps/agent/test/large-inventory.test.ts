@@ -38,6 +38,8 @@ const factsOf = (targets: TargetInventory[], more: Partial<HostInventory> = {}):
   targets,
   backups: [],
   removed: [],
+  checks: [],
+  hooks: [],
   scanned: targets.map(({ name }) => name),
   overtaken: () => new Set(),
   ...more,

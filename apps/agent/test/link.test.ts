@@ -52,7 +52,10 @@ function start(more: Partial<LinkParts> = {}): void {
     journal,
     refuse: () => null,
     progress: () => [],
-    inventory: async () => ({ targets: [], backups: [], removed: [], scanned: [], overtaken: () => new Set() }),
+    inventory: async () => ({
+      ...{ targets: [], backups: [], removed: [], scanned: [], checks: [], hooks: [] },
+      overtaken: () => new Set(),
+    }),
     streams: () => [],
     clock,
     controlClock,

@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { commandContext, type GlobalOptions } from './command-context.ts';
+import { dashboardLink } from './commands/dashboard.ts';
 import { completionScript } from './completion.ts';
 import { addDaemonCommands } from './program/daemon-commands.ts';
 import { addDailyCommands } from './program/daily-commands.ts';
@@ -8,6 +9,7 @@ import type { Act } from './program/help.ts';
 import { addKeyCommands } from './program/key-commands.ts';
 import { addNounCommands } from './program/noun-commands.ts';
 import { addRestoreCommands } from './program/restore-commands.ts';
+import { addRunbookCommands } from './program/runbook-commands.ts';
 import { addTokenCommands } from './program/token-commands.ts';
 
 const DEFAULT_URL = 'http://127.0.0.1:7420';
@@ -30,9 +32,14 @@ export function buildProgram(signal: AbortSignal, finish: (status: number) => vo
   addRestoreCommands(program, act);
   addNounCommands(program, act);
   addFleetCommands(program, act);
+  addRunbookCommands(program, act);
   addTokenCommands(program, act);
   addKeyCommands(program, finish);
   addDaemonCommands(program, finish);
+  program
+    .command('dashboard')
+    .description('print a link that signs a browser in to the dashboard, once')
+    .action(() => act(dashboardLink));
   program
     .command('completion')
     .description('print completions for bash: source <(lastgood completion)')

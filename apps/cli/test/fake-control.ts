@@ -175,6 +175,13 @@ export async function serve(
     occurrences: refuse,
     alerts: refuse,
     acknowledgeAlert: refuse,
+    runbooks: refuse,
+    planRunbook: refuse,
+    startRunbook: refuse,
+    runbookRuns: refuse,
+    runbookRun: refuse,
+    resumeRunbook: refuse,
+    abortRunbook: refuse,
     whoAmI: refuse,
   };
   const server = createHTTPServer({

@@ -42,7 +42,7 @@ CREATE TABLE `backup_contents` (
 	FOREIGN KEY (`backup_id`) REFERENCES `backups`(`backup_id`) ON UPDATE no action ON DELETE cascade
 );
 --> statement-breakpoint
-CREATE INDEX `backup_contents_name` ON `backup_contents` (`agent_id`,`target`,`kind`,`name`);--> statement-breakpoint
+CREATE INDEX `backup_contents_name` ON `backup_contents` (`agent_id`,`target`,`name`,`backup_id`);--> statement-breakpoint
 CREATE TABLE `backups` (
 	`backup_id` text PRIMARY KEY NOT NULL,
 	`agent_id` text NOT NULL,
@@ -78,6 +78,12 @@ CREATE TABLE `fleet_files` (
 	`content` text NOT NULL,
 	`applied_at` integer NOT NULL,
 	`applied_by` text NOT NULL
+);
+--> statement-breakpoint
+CREATE TABLE `host_commands` (
+	`agent_id` text PRIMARY KEY NOT NULL,
+	`checks` text NOT NULL,
+	`hooks` text NOT NULL
 );
 --> statement-breakpoint
 CREATE TABLE `jobs` (
@@ -157,6 +163,18 @@ CREATE INDEX `occurrences_due` ON `occurrences` (`due_at`);--> statement-breakpo
 CREATE INDEX `occurrences_schedule` ON `occurrences` (`schedule_id`,`due_at`);--> statement-breakpoint
 CREATE INDEX `occurrences_target` ON `occurrences` (`agent_id`,`target`,`due_at`);--> statement-breakpoint
 CREATE INDEX `occurrences_expected` ON `occurrences` (`due_at`) WHERE state = 'expected';--> statement-breakpoint
+CREATE TABLE `runbook_runs` (
+	`run_id` text PRIMARY KEY NOT NULL,
+	`runbook` text NOT NULL,
+	`mode` text NOT NULL,
+	`state` text NOT NULL,
+	`started_at` integer NOT NULL,
+	`ended_at` integer,
+	`run` text NOT NULL
+);
+--> statement-breakpoint
+CREATE INDEX `runbook_runs_started` ON `runbook_runs` (`runbook`,`started_at`);--> statement-breakpoint
+CREATE INDEX `runbook_runs_open` ON `runbook_runs` (`run_id`) WHERE "runbook_runs"."ended_at" is null;--> statement-breakpoint
 CREATE TABLE `schedules` (
 	`schedule_id` text PRIMARY KEY NOT NULL,
 	`agent_id` text NOT NULL,

@@ -34,6 +34,13 @@ const NEEDS: Readonly<Record<Name, Scope>> = {
   occurrences: 'read',
   alerts: 'read',
   acknowledgeAlert: 'operate',
+  runbooks: 'read',
+  planRunbook: 'read',
+  startRunbook: 'operate',
+  runbookRuns: 'read',
+  runbookRun: 'read',
+  resumeRunbook: 'destroy',
+  abortRunbook: 'destroy',
 };
 const backup = { command: 'backup', target: 'shop', method: null, contents: null, options: {} };
 const undo = { command: 'undo', target: 'shop', restoreJobId: randomUUID() };
@@ -63,6 +70,13 @@ const INPUTS: Readonly<Record<Name, () => unknown>> = {
   occurrences: () => ({}),
   alerts: () => ({}),
   acknowledgeAlert: () => ({ alertId: randomUUID() }),
+  runbooks: () => ({}),
+  planRunbook: () => ({ runbook: 'r', mode: 'run' }),
+  startRunbook: () => ({ runbook: 'r', mode: 'drill', planHash: '0'.repeat(64), idempotencyKey: randomUUID() }),
+  runbookRuns: () => ({}),
+  runbookRun: () => ({ runId: randomUUID() }),
+  resumeRunbook: () => ({ runId: randomUUID(), decision: { type: 'retry', step: 'a' } }),
+  abortRunbook: () => ({ runId: randomUUID(), reason: 'why' }),
 };
 const names = Object.keys(adminRouter._def.procedures).filter((name): name is Name => name !== 'watch');
 const typeOf = (name: Name) => (adminRouter._def.procedures[name]._def.type === 'query' ? 'query' : 'mutation');

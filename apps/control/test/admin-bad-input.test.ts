@@ -53,6 +53,19 @@ const SAMPLES: Readonly<Record<Name, readonly object[]>> = {
   occurrences: [{ target: 'shop', limit: 5, states: ['missed'], fromMs: 1, untilMs: 2 }],
   alerts: [{ all: true, limit: 5 }],
   acknowledgeAlert: [{ alertId: id, note: 'on it' }],
+  runbooks: [{}],
+  // Its fields are those of startRunbook as well.
+  planRunbook: [{ runbook: 'r', mode: 'run' }],
+  startRunbook: [
+    {
+      ...{ runbook: 'r', mode: 'run', atMs: 1, alternatives: ['a'], planHash: '0'.repeat(64), confirm: 'r' },
+      ...{ acceptedSkew: ['a/b/c'], approved: ['a'], idempotencyKey: 'key-of-a-test' },
+    },
+  ],
+  runbookRuns: [{ runbook: 'r', limit: 5 }],
+  runbookRun: [{ runId: id }],
+  resumeRunbook: [{ runId: id, decision: { type: 'skip', step: 'a', reason: 'why' } }],
+  abortRunbook: [{ runId: id, reason: 'why' }],
 };
 const names = Object.keys(adminRouter._def.procedures).filter((name): name is Name => name !== 'watch');
 const typeOf = (name: Name) => (adminRouter._def.procedures[name]._def.type === 'query' ? 'query' : 'mutation');

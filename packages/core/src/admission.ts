@@ -4,7 +4,16 @@ import type { Command } from '@lastgood/protocol';
 export const MAX_RUNNING_JOBS = 2;
 
 /** What an emergency needs, and what takes a moment: these never wait for jobs of other targets. */
-const URGENT: ReadonlySet<Command> = new Set(['plan', 'restore', 'undo', 'hold', 'release', 'drop-set-aside']);
+const URGENT: ReadonlySet<Command> = new Set([
+  'plan',
+  'restore',
+  'undo',
+  'hold',
+  'release',
+  'drop-set-aside',
+  'check',
+  'hook',
+]);
 
 /** A job as the decision about its start needs it. */
 export interface QueuedJob {

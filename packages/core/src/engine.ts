@@ -1,5 +1,6 @@
 import type {
   Compensation,
+  Detail,
   Finding,
   JobOptions,
   JobResult,
@@ -55,6 +56,17 @@ export interface LogStreamInfo {
   /** Segments that are kept when those around them are removed, such as timeline histories. */
   isKept(segment: string): boolean;
 }
+/** A kind of check that the agent file can define for a target of the engine. Its name is unique among all engines. */
+export interface CheckKind {
+  readonly name: string;
+  readonly description: string;
+  readonly optionsSchema: z.ZodType;
+}
+/** What a check has found; it has passed when there is no finding. Details hold numbers and names, never data. */
+export interface CheckOutcome {
+  readonly findings: readonly Finding[];
+  readonly details: readonly Detail[];
+}
 /** What the agent file gives an engine beside the connection. */
 export interface EngineServices {
   /** The name of the target: what a person types to consent to the restore of the whole server. */
@@ -82,6 +94,7 @@ export interface EngineDefinition {
   readonly restoreWays: readonly [RestoreWay, ...RestoreWay[]];
   /** Null when the engine restores backups only. */
   readonly stream: LogStreamInfo | null;
+  readonly checks: readonly CheckKind[];
   /** Creates the driver of one target. Throws CONFIG_INVALID when the connection is not valid. */
   create(connection: unknown, services: EngineServices): Engine;
 }
@@ -141,6 +154,8 @@ export interface Engine {
   /** Computes the plan again; throws PLAN_CHANGED when its hash differs. The old data stays untouched until the last step. */
   restore(order: RestoreOrder, source: RecoverySource, context: EngineContext): Promise<RestoreResult>;
   undo(restoreJobId: string, context: EngineContext): Promise<UndoResult>;
+  /** Runs a check of one of the engine's kinds, with options that fit its schema. Changes nothing that lasts. */
+  check(kind: string, options: unknown, context: EngineContext): Promise<CheckOutcome>;
   /**
    * Drops what a restore or an undo has set aside, and returns its size. Throws NOT_FOUND for any other name. Absent when the engine
    * sets nothing aside.

@@ -7,6 +7,7 @@ export function exitStatusOf(result: JobResult): number {
     case 'backup':
       return result.backup.state === 'good' ? EXIT_STATUS.done.status : EXIT_STATUS.found.status;
     case 'verify':
+    case 'check':
       return result.passed ? EXIT_STATUS.done.status : EXIT_STATUS.found.status;
     case 'plan':
       return result.plan.refusals.length === 0

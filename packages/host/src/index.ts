@@ -1,4 +1,5 @@
 export * from './chunk-batcher.ts';
+export * from './clean-environment.ts';
 export * from './clock.ts';
 export * from './files.ts';
 export * from './lock.ts';

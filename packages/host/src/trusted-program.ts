@@ -13,6 +13,16 @@ export interface ProgramProblem {
   readonly path: string;
 }
 
+const PROBLEM_TEXT: Readonly<Record<ProgramProblem['code'], string>> = {
+  missing: 'does not exist',
+  'not-a-file': 'is not a regular file',
+  'not-executable': 'is not executable by the user of the agent',
+  'foreign-owner': 'belongs to neither root nor the user of the agent',
+  'writable-by-others': 'is writable by other users',
+};
+/** The problem as the end of a sentence that begins with its path. */
+export const problemText = ({ code }: Pick<ProgramProblem, 'code'>): string => PROBLEM_TEXT[code];
+
 /** Checks owner and mode of one file, folder or symbolic link of a path. */
 function problemOf(path: string, found: Stats): ProgramProblem | null {
   const own = process.getuid?.() ?? found.uid;

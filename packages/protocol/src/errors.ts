@@ -194,6 +194,18 @@ export const ERROR_CATALOG = {
     remedy: 'Choose an instant inside a recovery window; `lastgood targets` shows them.',
   },
   RESTORE_FAILED: { exit: 2, remedy: 'The old data is untouched. The message lists what the engine refused.' },
+  CHECK_FAILED: {
+    exit: 4,
+    remedy: 'Find out why in the log of the server or application, then retry the step.',
+  },
+  RUNBOOK_STOPPED: {
+    exit: 2,
+    remedy: 'Correct the cause, then retry the step, skip it or abort the run: `lastgood runbooks status` shows how.',
+  },
+  DRILL_FAILED: {
+    exit: 4,
+    remedy: 'Treat the runbook as broken: correct the cause that the report names, then drill again.',
+  },
   UNDO_IMPOSSIBLE: {
     exit: 2,
     remedy:

@@ -2,6 +2,7 @@ export * from './admin/api.ts';
 export * from './admin/fleet-views.ts';
 export * from './admin/inputs.ts';
 export * from './admin/router.ts';
+export * from './admin/runbook-views.ts';
 export * from './admin/scope.ts';
 export * from './admin/states.ts';
 export * from './admin/views.ts';

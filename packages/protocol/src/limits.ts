@@ -24,6 +24,8 @@ export const LIMITS = {
   helloMs: 10_000,
   /** Targets of one host. */
   targets: 256,
+  /** Checks of one host, and hooks. */
+  hostNames: 256,
   /** Databases of one target that an agent reports. */
   inventoryDatabases: 200,
   maxBufferedBytes: 1024 * 1024,

@@ -7,17 +7,43 @@ import { engines } from '@lastgood/engines';
 import { argumentVectorSchema, SERVICE_ACTIONS, serviceDefinitionSchema } from '@lastgood/host';
 import { LIMITS, nameSchema } from '@lastgood/protocol';
 import { z } from 'zod';
+import { checkSchema, engineNeededBy, kindOf } from '../checks/check-schema.ts';
 import { absolutePath } from './absolute-path.ts';
 import { repositorySchema } from './repository-config.ts';
 
 const MAX_FILE_BYTES = 1024 * 1024;
 const labels = z.record(z.string().min(1).max(63), z.string().max(255)).default({});
 
+/** A week: the time in which somebody notices that backups are bad. */
+export const DEFAULT_MINIMUM_AGE_HOURS = 168;
+
 const limitsSchema = z.strictObject({
   rotate: z.boolean().default(false).describe('Whether the control plane may have backups removed.'),
   minimumKept: z.int().min(1).default(1).describe('Never fewer good backups than this per group.'),
   maxRemovedPerRun: z.int().min(1).max(400).default(50),
-  minimumAgeHours: z.number().min(0).default(0).describe('Nothing younger is ever removed.'),
+  maxRemovedPerDay: z
+    .int()
+    .min(0)
+    .max(400)
+    .default(25)
+    .describe('Never more backups of the target within 24 hours than this.'),
+  minimumAgeHours: z
+    .number()
+    .min(0)
+    .default(DEFAULT_MINIMUM_AGE_HOURS)
+    .describe('Nothing younger is ever removed: the time in which an attack would be noticed.'),
+  keepDaily: z
+    .int()
+    .min(0)
+    .max(400)
+    .default(7)
+    .describe('The first good backup of each of so many days is kept, per group.'),
+  keepWeekly: z
+    .int()
+    .min(0)
+    .max(520)
+    .default(4)
+    .describe('The first good backup of each of so many weeks is kept, per group.'),
   dropSetAside: z
     .boolean()
     .default(false)
@@ -83,7 +109,21 @@ export const agentConfigSchema = z.strictObject({
   hooks: z
     .record(nameSchema, argumentVectorSchema)
     .default({})
-    .describe('Programs with their arguments, by the name that `service` uses.'),
+    .describe('Programs with their arguments, by the name that `service` and runbooks use.'),
+  checks: z
+    .record(nameSchema, checkSchema)
+    .refine((checks) => Object.keys(checks).length <= LIMITS.hostNames, `at most ${LIMITS.hostNames} checks`)
+    .default({})
+    .describe('What runbooks check on this host, by name.'),
+  allow: z
+    .strictObject({
+      hooks: z
+        .array(nameSchema)
+        .max(LIMITS.hostNames)
+        .default([])
+        .describe('The hooks that the control plane may have run, as steps of runbooks.'),
+    })
+    .prefault({}),
   targets: z
     .record(nameSchema, targetSchema)
     .refine((targets) => Object.keys(targets).length <= LIMITS.targets, `a host has at most ${LIMITS.targets} targets`),
@@ -136,7 +176,13 @@ export function parseAgentConfig(text: string, file: string): AgentConfig {
   const { content } = yaml;
   const parsed = agentConfigSchema.safeParse(content);
   const issues = problemsOfIssues(parsed.error?.issues ?? []);
-  const problems = [...issues, ...unknownRepositories(content), ...looseMounts(content), ...unknownHooks(content)];
+  const problems = [
+    ...issues,
+    ...unknownRepositories(content),
+    ...looseMounts(content),
+    ...unknownHooks(content),
+    ...wrongChecks(content, parsed.data),
+  ];
   if (!parsed.success || problems.length > 0)
     throw new Failure(
       'CONFIG_INVALID',
@@ -193,4 +239,29 @@ function unknownHooks(content: unknown): ConfigProblem[] {
           message: `no hook is named "${service[action]}"`,
         })),
   );
+}
+
+const allowedSchema = z.object({
+  hooks: z.record(z.string(), z.unknown()).default({}),
+  allow: z.object({ hooks: z.array(z.string()) }),
+});
+
+/** Allowed hooks that the file does not have, and checks of targets that it does not have or of another engine. */
+function wrongChecks(content: unknown, config: AgentConfig | undefined): ConfigProblem[] {
+  const { data } = allowedSchema.safeParse(content);
+  const hooks = (data?.allow.hooks ?? []).flatMap((name, index) =>
+    Object.hasOwn(data?.hooks ?? {}, name)
+      ? []
+      : [{ path: ['allow', 'hooks', index], message: `no hook is named "${name}"` }],
+  );
+  const checks = Object.entries(config?.checks ?? {}).flatMap(([name, check]) => {
+    const { kind } = kindOf(check);
+    const engine = engineNeededBy(kind);
+    if (engine === undefined || check.target === undefined) return [];
+    const target = config?.targets[check.target];
+    const path = ['checks', name, 'target'];
+    if (target === undefined) return [{ path, message: `no target is named "${check.target}"` }];
+    return target.engine === engine ? [] : [{ path, message: `"${kind}" asks targets of ${engine}` }];
+  });
+  return [...hooks, ...checks];
 }

@@ -30,6 +30,9 @@ export interface HostInventory {
   readonly removed: readonly string[];
   /** The targets whose repository could be read. */
   readonly scanned: readonly string[];
+  /** The names of the checks of the agent file, and of the hooks that the control plane may run. */
+  readonly checks: readonly string[];
+  readonly hooks: readonly string[];
   /** Targets on which a job has ended since their repository was read: that reading is not reported. */
   readonly overtaken: () => ReadonlySet<string>;
 }
@@ -91,13 +94,14 @@ export function boundedInventory(facts: HostInventory): BoundedInventory {
   const targets = boundedTargets(facts.targets);
   const scanned = facts.scanned.filter((name) => !overtaken.has(name));
   const removed = fitting(facts.removed.toSorted().reverse(), REMOVED_BYTES);
-  const room = FACTS_BYTES - sizeOf(targets) - sizeOf(scanned) - sizeOf(removed);
+  const names = { checks: [...facts.checks], hooks: [...facts.hooks] };
+  const room = FACTS_BYTES - sizeOf(targets) - sizeOf(scanned) - sizeOf(removed) - sizeOf(names);
   // One backup with very many databases must not leave all the others out.
   const known = facts.backups
     .filter((backup) => !overtaken.has(backup.target))
     .map((backup) => boundedValue(backup, room / 2) as unknown as BackupSummary);
   const backups = fitting(known.reverse(), room).reverse();
   const complete = backups.length === known.length && removed.length === facts.removed.length;
-  const content = { targets, backups, complete, removed, scanned };
+  const content = { targets, backups, complete, removed, scanned, ...names };
   return { ...content, hash: createHash('sha256').update(JSON.stringify(content)).digest('hex') };
 }

@@ -21,6 +21,7 @@ import {
   type StreamReport,
   type TargetInventory,
 } from '@lastgood/protocol';
+import { type HostCommands, NO_HOST_COMMANDS } from '../jobs/host-jobs.ts';
 import type { Target } from '../jobs/targets.ts';
 import { SerialQueue } from '../serial-queue.ts';
 import { boundedFinding, type HostInventory } from './bounded-inventory.ts';
@@ -54,6 +55,8 @@ export interface InventoryCollectorParts {
   readonly dataDir: string;
   readonly clock: Clock;
   readonly targets: () => ReadonlyMap<string, Target>;
+  /** Checks and hooks of the agent file; none when absent. */
+  readonly commands?: () => HostCommands;
   /** Changes when a job of the target ends (JobRunner). */
   readonly generation: (target: string) => number;
   /** What is reported with a target beside the findings of its server and repository. */
@@ -100,6 +103,7 @@ export class InventoryCollector {
       targets.map((target, index) => this.#scan(target, probes[index]?.systemId ?? null)),
     );
     const read = scans.filter(({ backups }) => backups !== null);
+    const { checks, hooks } = this.#parts.commands?.() ?? NO_HOST_COMMANDS;
     return {
       targets: targets.flatMap((target, index) => {
         const [probed, scan] = [probes[index], scans[index]];
@@ -108,6 +112,8 @@ export class InventoryCollector {
       backups: read.flatMap(({ backups }) => backups ?? []).sort((a, b) => (a.backupId < b.backupId ? -1 : 1)),
       removed: read.flatMap(({ removed }) => removed),
       scanned: read.map(({ target }) => target),
+      checks: Object.keys(checks).toSorted(),
+      hooks: Object.keys(hooks).toSorted(),
       overtaken: () =>
         new Set(
           read

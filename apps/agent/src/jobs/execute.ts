@@ -20,6 +20,7 @@ import {
   type Finding,
   type FindingCode,
   formatReason,
+  type HostJobSpec,
   type JobResult,
   type JobSpec,
   makeReason,
@@ -49,6 +50,7 @@ export interface Execution {
   /** By how much the clock of this host was lately seen to jump. */
   readonly jumpedMs: number;
 }
+type TargetJobSpec = Exclude<JobSpec, HostJobSpec>;
 type Spec<C extends JobSpec['command']> = Extract<JobSpec, { command: C }>;
 
 const iso = (clock: Clock): string => new Date(clock.now()).toISOString();
@@ -193,6 +195,7 @@ async function rotate(spec: Spec<'rotate'>, { target, context, controlNow, jumpe
   const { backups, broken } = await repository.list(target.ref);
   const held = backups.flatMap((backup) => (backup.held === null ? [] : [backup.manifest.backupId]));
   const now = context.clock.now();
+  const removalLog = target.removalLog(context.clock);
   const plan = planRotation({
     backups: candidatesOf(backups),
     retention: spec.retention,
@@ -203,6 +206,8 @@ async function rotate(spec: Spec<'rotate'>, { target, context, controlNow, jumpe
     controlNow,
     jumpedMs,
     hostLimits: target.config.allow,
+    removedLastDay: removalLog.countLastDay,
+    acceptedSequence: await target.acceptedSequence(),
   });
   if (plan.refused !== null && !spec.dryRun) throw new Failure('CLOCK_UNTRUSTED', formatReason(plan.refused));
   const removed = plan.decisions.filter((decision) => !decision.keep);
@@ -212,6 +217,7 @@ async function rotate(spec: Spec<'rotate'>, { target, context, controlNow, jumpe
     freedBytes = await repository.purge(target.ref, now, target.graceMs);
     for (const backupId of plan.removals) {
       context.signal.throwIfAborted();
+      removalLog.record();
       await repository.remove(target.ref, backupId, now);
     }
     if (target.graceMs === 0) freedBytes += await repository.purge(target.ref, now, 0);
@@ -276,7 +282,7 @@ async function dropSetAside(spec: Spec<'drop-set-aside'>, { target, context }: E
 }
 
 /** Runs one job on its target. Throws Failure; every effect that it began and could not finish is taken back before. */
-export async function execute(spec: JobSpec, execution: Execution): Promise<JobResult> {
+export async function execute(spec: TargetJobSpec, execution: Execution): Promise<JobResult> {
   const { target, context } = execution;
   switch (spec.command) {
     case 'backup':

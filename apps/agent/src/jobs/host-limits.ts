@@ -1,9 +1,18 @@
 import { Failure } from '@lastgood/core';
-import type { JobSpec, WireError } from '@lastgood/protocol';
+import { isHostJob, type JobSpec, type WireError } from '@lastgood/protocol';
+import { type HostCommands, refusalOfHostJob } from './host-jobs.ts';
 import type { Target } from './targets.ts';
 
-/** Why this host refuses a job whatever the control plane asks for: an unknown target, or a limit of the agent file. Null when it does not. */
-export function refusalOf(targets: ReadonlyMap<string, Target>, spec: JobSpec): WireError | null {
+/**
+ * Why this host refuses a job whatever the control plane asks for: an unknown target, check or hook, or a limit of the agent file. Null when
+ * it does not.
+ */
+export function refusalOf(
+  targets: ReadonlyMap<string, Target>,
+  commands: HostCommands,
+  spec: JobSpec,
+): WireError | null {
+  if (isHostJob(spec)) return refusalOfHostJob(commands, spec);
   const target = targets.get(spec.target);
   if (target === undefined) return new Failure('NOT_FOUND', `this host has no target "${spec.target}"`).wireError;
   const { allow } = target.config;

@@ -9,10 +9,12 @@ import {
   deniedOutcome,
   expiredOutcome,
   finishJob,
+  isHostJob,
   type JobOutcome,
   type JobResult,
   type JobSpec,
   jobKey,
+  laneOf,
   markRunning,
   nextStep,
   startableJobs,
@@ -26,6 +28,7 @@ import { JobSteps } from '../steps/job-steps.ts';
 import type { Activity } from './activity.ts';
 import { execute } from './execute.ts';
 import { type GrantSource, Grants } from './grants.ts';
+import { executeHostJob, type HostCommands, NO_HOST_COMMANDS } from './host-jobs.ts';
 import { refusalOf } from './host-limits.ts';
 import type { Target } from './targets.ts';
 
@@ -37,7 +40,11 @@ interface Running extends QueuedJob {
   readonly stop: AbortController;
   readonly done: Promise<void>;
 }
-const queuedJobOf = (jobId: string, { command, target }: JobSpec): QueuedJob => ({ jobId, command, target });
+const queuedJobOf = (jobId: string, spec: JobSpec): QueuedJob => ({
+  jobId,
+  command: spec.command,
+  target: laneOf(spec),
+});
 
 export interface JobRunnerParts {
   readonly journal: Journal;
@@ -45,6 +52,8 @@ export interface JobRunnerParts {
   readonly log: Log;
   readonly workDir: string;
   readonly targets: () => ReadonlyMap<string, Target>;
+  /** Checks and hooks of the agent file; none when absent. */
+  readonly commands?: () => HostCommands;
   readonly grants: GrantSource;
   readonly activity: Activity;
   readonly compensations: Compensations;
@@ -81,6 +90,9 @@ export class JobRunner {
     this.#pumpSoon();
   }
 
+  get #commands(): HostCommands {
+    return this.#parts.commands?.() ?? NO_HOST_COMMANDS;
+  }
   get runningKeys(): ReadonlySet<string> {
     return new Set(this.#running.keys());
   }
@@ -170,32 +182,31 @@ export class JobRunner {
 
   #consider(job: AgentJob): void {
     const key = jobKey(job.jobId, job.attempt);
-    const target = this.#parts.targets().get(job.spec.target);
     const { clock, journal, controlNow } = this.#parts;
     const { grant, reason } = this.#grants.stateOf(key);
     const step = nextStep(journal.ledger, job, { now: controlNow() ?? clock.now(), grant });
     if (step === 'expire') return this.#finish(key, grant === 'denied' ? deniedOutcome(reason) : expiredOutcome);
     // The file may have changed since the job was accepted: its limits are checked where the job starts (I12).
-    const refusal = refusalOf(this.#parts.targets(), job.spec);
-    if (refusal !== null || target === undefined)
-      return this.#finish(key, { type: 'rejected', error: refusal, result: null });
+    const refusal = refusalOf(this.#parts.targets(), this.#commands, job.spec);
+    if (refusal !== null) return this.#finish(key, { type: 'rejected', error: refusal, result: null });
     if (step === 'wait') return;
     if (step === 'ask') return this.#grants.ask(job);
-    if (!this.#ready.has(target.name) || this.#isDelayed(job)) return;
-    if (this.#sweeping.has(target.name) || this.#isAtWork(target.name)) return;
+    const lane = laneOf(job.spec);
+    if ((!this.#ready.has(lane) && !isHostJob(job.spec)) || this.#isDelayed(job)) return;
+    if (this.#sweeping.has(lane) || this.#isAtWork(lane)) return;
     const { before, after } = journal.update((ledger) => markRunning(ledger, key, eventsNow(clock)));
     if (after === before) return;
     faultPoint('running');
-    this.#start(key, job, target);
+    this.#start(key, job);
   }
 
-  #start(key: string, job: AgentJob, target: Target): void {
+  #start(key: string, job: AgentJob): void {
     const stop = new AbortController();
     const deadline = setTimeout(
       () => stop.abort(new Failure('JOB_DEADLINE', `the job ran longer than ${Math.round(job.deadlineMs / 1000)} s`)),
       Math.min(job.deadlineMs, 2 ** 31 - 1),
     );
-    const done = this.#run(key, job, target, stop.signal).finally(() => {
+    const done = this.#run(key, job, stop.signal).finally(() => {
       clearTimeout(deadline);
       this.#running.delete(key);
       this.#grants.delete(key);
@@ -205,10 +216,10 @@ export class JobRunner {
     this.#running.set(key, { ...queuedJobOf(job.jobId, job.spec), stop, done });
   }
 
-  async #run(key: string, job: AgentJob, target: Target, signal: AbortSignal): Promise<void> {
+  async #run(key: string, job: AgentJob, signal: AbortSignal): Promise<void> {
     const { log, workDir, activity, journal, compensations } = this.#parts;
     const folder = join(workDir, `${job.jobId}.${job.attempt}`);
-    const fields = { job: job.jobId, attempt: job.attempt, command: job.spec.command, target: target.name };
+    const fields = { job: job.jobId, attempt: job.attempt, command: job.spec.command, target: job.spec.target };
     log.info(fields, 'job started');
     const steps = new JobSteps(journal, compensations, key, signal);
     let outcome: JobOutcome;
@@ -216,7 +227,7 @@ export class JobRunner {
       await makePrivateFolder(workDir);
       await mkdir(folder, { mode: 0o700 });
       signal.throwIfAborted();
-      const result = await this.#execute(job, target, { folder, signal, steps, log: (text) => log.info(fields, text) });
+      const result = await this.#execute(job, { folder, signal, steps, log: (text) => log.info(fields, text) });
       outcome = { type: 'succeeded', error: null, result: result as JobOutcome['result'] };
     } catch (error) {
       const reason: unknown = signal.aborted ? signal.reason : error;
@@ -232,25 +243,30 @@ export class JobRunner {
       );
     }
     log.info({ ...fields, outcome: outcome.type, error: outcome.error?.code }, 'job ended');
-    activity.ended(target.name);
+    activity.ended(laneOf(job.spec));
     this.#running.delete(key);
     this.#finish(key, outcome);
   }
 
   async #execute(
     job: AgentJob,
-    target: Target,
     own: { folder: string; signal: AbortSignal; steps: JobSteps; log: (message: string) => void },
   ): Promise<JobResult> {
     const { clock, controlNow, jumpedMs, activity, execute: carryOut = execute } = this.#parts;
     const { folder, signal, steps, log } = own;
+    const { spec } = job;
     const progress = (note: JobProgress): void => activity.note(job, note);
-    return await carryOut(job.spec, {
+    const context = { workDir: folder, signal, clock, steps, log, progress };
+    const targets = this.#parts.targets();
+    if (isHostJob(spec)) return await executeHostJob(spec, this.#commands, targets, context);
+    const target = targets.get(spec.target);
+    if (target === undefined) throw new Failure('NOT_FOUND', `this host has no target "${spec.target}"`);
+    return await carryOut(spec, {
       target,
       jobId: job.jobId,
       attempt: job.attempt,
       createdBy: creatorOf(job.origin),
-      context: { workDir: folder, signal, clock, steps, log, progress },
+      context,
       controlNow: controlNow(),
       jumpedMs: jumpedMs(),
     });

@@ -101,6 +101,15 @@ export function resultLines(result: JobResult): string[] {
 const TRUNCATED =
   'This result was too long to be sent whole: the ends of its lists and long texts are missing, its counts are not.';
 
+type CheckResult = Extract<JobResult, { command: 'check' }>;
+const checkLines = ({ kind, passed, durationMs, tries, details, findings }: CheckResult): string[] => [
+  `${kind} check ${passed ? 'passed' : 'FAILED'} (${duration(durationMs)}, ${tries} ${tries === 1 ? 'try' : 'tries'})`,
+  ...details.map((detail) => `  ${safeText(detail.label)}: ${safeText(detailText(detail))}`),
+  ...findings.flatMap((finding) => findingLines('finding', finding)),
+];
+const setAsideLine = (result: Extract<JobResult, { command: 'drop-set-aside' }>): string =>
+  `dropped "${safeText(result.name)}"${result.freedBytes === null ? '' : `, which freed ${bytes(result.freedBytes)}`} (${duration(result.durationMs)})`;
+
 function linesOf(result: JobResult): string[] {
   switch (result.command) {
     case 'backup': {
@@ -163,9 +172,11 @@ function linesOf(result: JobResult): string[] {
     case 'release':
       return [`backup ${result.backupId} is ${result.wasHeld ? 'no longer held' : 'not held'}`];
     case 'drop-set-aside':
-      return [
-        `dropped "${safeText(result.name)}"${result.freedBytes === null ? '' : `, which freed ${bytes(result.freedBytes)}`} (${duration(result.durationMs)})`,
-      ];
+      return [setAsideLine(result)];
+    case 'check':
+      return checkLines(result);
+    case 'hook':
+      return [`the hook ended with exit status 0 (${duration(result.durationMs)})`];
     default:
       return unreachable(result);
   }

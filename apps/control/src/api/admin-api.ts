@@ -7,6 +7,7 @@ import { FleetService } from './fleet-service.ts';
 import { HostsService } from './hosts-service.ts';
 import { JobsService } from './jobs-service.ts';
 import { OccurrencesService } from './occurrences-service.ts';
+import { RunbooksService } from './runbooks-service.ts';
 import { StatusService } from './status-service.ts';
 import { TargetsService } from './targets-service.ts';
 import { TokensService } from './tokens-service.ts';
@@ -24,6 +25,7 @@ export function createAdminApi(parts: ApiParts): AdminApi {
   const fleet = new FleetService(parts);
   const occurrences = new OccurrencesService(parts);
   const alerts = new AlertsService(parts);
+  const runbooks = new RunbooksService(parts);
   const watching = new WatchService(parts, jobs);
   return {
     whoAmI: async () => ({ name: actor.name, scope: actor.scope, version: VERSION, protocol: PROTOCOL_VERSION }),
@@ -51,6 +53,13 @@ export function createAdminApi(parts: ApiParts): AdminApi {
     occurrences: (input) => occurrences.list(input),
     alerts: (input) => alerts.list(input),
     acknowledgeAlert: (input) => alerts.acknowledge(input),
+    runbooks: () => runbooks.list(),
+    planRunbook: (input) => runbooks.plan(input),
+    startRunbook: (input) => runbooks.start(input),
+    runbookRuns: (input) => runbooks.runs(input),
+    runbookRun: (runId) => runbooks.get(runId),
+    resumeRunbook: (input) => runbooks.resume(input),
+    abortRunbook: (input) => runbooks.abort(input),
     audit: ({ limit }) => catalog.audit.list(limit),
   };
 }

@@ -3,6 +3,7 @@ import type { Scope } from '@lastgood/protocol';
 import type { Catalog, Change } from '../catalog/catalog.ts';
 import type { LedgerStore } from '../dispatch/ledger-store.ts';
 import type { Planner } from '../planner/planner.ts';
+import type { RunbookRunner } from '../runbooks/runbook-runner.ts';
 import type { AgentRegistry } from '../sessions/agent-registry.ts';
 import type { SignInCodes } from './sign-in-codes.ts';
 
@@ -18,6 +19,7 @@ export interface ApiParts {
   readonly ledgers: LedgerStore;
   readonly registry: AgentRegistry;
   readonly planner: Planner;
+  readonly runbooks: RunbookRunner;
   /** The names of the channels of the notification file. */
   readonly channels: ReadonlySet<string>;
   readonly signInCodes: SignInCodes;

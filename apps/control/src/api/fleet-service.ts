@@ -5,6 +5,7 @@ import {
   type FleetFile,
   fleetFileSchema,
   formatFleetFile,
+  type KnownHost,
   type KnownTarget,
   makeScheduleSet,
   parseFleetFile,
@@ -12,6 +13,7 @@ import {
 } from '@lastgood/core/fleet-file';
 import type { AdminApi, FleetChangeView, FleetDiffView, FleetFileView } from '@lastgood/protocol';
 import { matchTargetOf } from '../planner/fleet-targets.ts';
+import { readHosts } from '../runbooks/plan-scope.ts';
 import { type ApiParts, auditChange } from './api-parts.ts';
 
 type DiffInput = Parameters<AdminApi['fleetDiff']>[0];
@@ -38,11 +40,23 @@ export class FleetService {
     });
   }
 
+  /** The hosts, with the checks and hooks that runbooks may name. */
+  async #hosts(): Promise<KnownHost[]> {
+    return [...(await readHosts(this.#parts))].map(([path, { checks, hooks }]) => ({
+      path,
+      checks: checks === null ? null : [...checks],
+      hooks: hooks === null ? null : [...hooks],
+    }));
+  }
+
   async #compare({ text, file: name }: DiffInput): Promise<{ file: FleetFile; diff: FleetDiffView }> {
     const { planner, clock, channels } = this.#parts;
     const nowMs = clock.now();
     const targets = await this.#targets();
-    const { file, errors, warnings } = parseFleetFile(text, { nowMs, targets, channels });
+    const { file, errors, warnings } = parseFleetFile(text, {
+      ...{ nowMs, targets, channels },
+      hosts: await this.#hosts(),
+    });
     if (file === null) throw new Failure('CONFIG_INVALID', formatProblems(name, errors));
     for (const [host, own] of Map.groupBy(targets, ({ environment, host }) => `${environment}/${host}`))
       makeScheduleSet(

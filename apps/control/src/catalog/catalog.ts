@@ -13,6 +13,7 @@ import { type LedgerChange, type LedgerQueries, ledgerAppliers } from './ledgers
 import { type MetaChange, metaAppliers } from './meta.ts';
 import { type NotificationChange, type NotificationQueries, notificationAppliers } from './notifications.ts';
 import { type OccurrenceChange, type OccurrenceQueries, occurrenceAppliers } from './occurrences.ts';
+import { type RunbookChange, type RunbookQueries, runbookAppliers } from './runbooks.ts';
 import { type ScheduleChange, type ScheduleQueries, scheduleAppliers } from './schedules.ts';
 import { type TargetStatusChange, type TargetStatusQueries, targetStatusAppliers } from './target-statuses.ts';
 import { type TokenChange, type TokenQueries, tokenAppliers } from './tokens.ts';
@@ -31,6 +32,7 @@ export type Change =
   | MetaChange
   | NotificationChange
   | OccurrenceChange
+  | RunbookChange
   | ScheduleChange
   | TargetStatusChange
   | TokenChange;
@@ -48,6 +50,7 @@ const appliers: Appliers<Change> = {
   ...metaAppliers,
   ...notificationAppliers,
   ...occurrenceAppliers,
+  ...runbookAppliers,
   ...scheduleAppliers,
   ...targetStatusAppliers,
   ...tokenAppliers,
@@ -81,6 +84,7 @@ export interface Catalog {
   readonly ledgers: LedgerQueries;
   readonly notifications: NotificationQueries;
   readonly occurrences: OccurrenceQueries;
+  readonly runbooks: RunbookQueries;
   readonly schedules: ScheduleQueries;
   readonly targets: TargetQueries;
   readonly targetStatuses: TargetStatusQueries;

@@ -138,7 +138,7 @@ export const backupContents = sqliteTable(
   },
   (table) => [
     primaryKey({ columns: [table.backupId, table.kind, table.name] }),
-    index('backup_contents_name').on(table.agentId, table.target, table.kind, table.name),
+    index('backup_contents_name').on(table.agentId, table.target, table.name, table.backupId),
   ],
 );
 
@@ -290,5 +290,30 @@ export const notifications = sqliteTable(
   (table) => [
     index('notifications_waiting').on(table.nextTryAt).where(sql`state = 'waiting'`),
     index('notifications_ended').on(table.endedAt),
+  ],
+);
+
+/** The names of checks and hooks that agents have reported. */
+export const hostCommands = sqliteTable('host_commands', {
+  agentId: text('agent_id').primaryKey(),
+  checks: json<string[]>('checks').notNull(),
+  hooks: json<string[]>('hooks').notNull(),
+});
+
+/** Runs and drills of runbooks, each with its plan and the state of its steps. */
+export const runbookRuns = sqliteTable(
+  'runbook_runs',
+  {
+    runId: text('run_id').primaryKey(),
+    runbook: text('runbook').notNull(),
+    mode: text('mode', { enum: ['run', 'drill'] }).notNull(),
+    state: text('state').notNull(),
+    startedAt: integer('started_at').notNull(),
+    endedAt: integer('ended_at'),
+    run: json<unknown>('run').notNull(),
+  },
+  (table) => [
+    index('runbook_runs_started').on(table.runbook, table.startedAt),
+    index('runbook_runs_open').on(table.runId).where(isNull(table.endedAt)),
   ],
 );

@@ -20,6 +20,7 @@ import { ledgerQueries } from './ledgers.ts';
 import { readIncarnation } from './meta.ts';
 import { notificationQueries } from './notifications.ts';
 import { occurrenceQueries } from './occurrences.ts';
+import { runbookQueries } from './runbooks.ts';
 import { scheduleQueries } from './schedules.ts';
 import * as schema from './schema.ts';
 import { targetStatusQueries } from './target-statuses.ts';
@@ -88,6 +89,7 @@ class SqliteCatalog implements Catalog {
   readonly #db: Db;
   readonly agents: Catalog['agents'];
   readonly targetStatuses: Catalog['targetStatuses'];
+  readonly runbooks: Catalog['runbooks'];
   readonly schedules: Catalog['schedules'];
   readonly occurrences: Catalog['occurrences'];
   readonly notifications: Catalog['notifications'];
@@ -108,6 +110,7 @@ class SqliteCatalog implements Catalog {
     this.#db = db;
     this.agents = agentQueries(db);
     this.targetStatuses = targetStatusQueries(db);
+    this.runbooks = runbookQueries(db);
     this.schedules = scheduleQueries(db);
     this.occurrences = occurrenceQueries(db);
     this.notifications = notificationQueries(db);

@@ -32,6 +32,8 @@ function changeOf(agentId: string, result: JobResult): ResultChange | undefined 
       return { type: 'backup.held', agentId, backupId: result.backupId, hold: result.hold };
     case 'release':
       return { type: 'backup.held', agentId, backupId: result.backupId, hold: null };
+    case 'check':
+    case 'hook':
     case 'drop-set-aside':
     case 'plan':
     case 'restore':

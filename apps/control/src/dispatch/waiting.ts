@@ -1,7 +1,11 @@
 import { jobsAheadOf, type QueuedJob } from '@lastgood/core';
-import type { ControlJob, ControlLedger } from '@lastgood/protocol';
+import { type ControlJob, type ControlLedger, laneOf } from '@lastgood/protocol';
 
-const queuedJobOf = ({ jobId, spec }: ControlJob): QueuedJob => ({ jobId, command: spec.command, target: spec.target });
+const queuedJobOf = ({ jobId, spec }: ControlJob): QueuedJob => ({
+  jobId,
+  command: spec.command,
+  target: laneOf(spec),
+});
 
 /** The jobs that a job of an agent waits for, by the rule by which the agent starts them; none for a job that has started or ended. */
 export function waitingFor(job: ControlJob, ledger: ControlLedger): QueuedJob[] {

@@ -19,7 +19,9 @@ import type { Log } from '../log.ts';
 import { renderMetrics } from '../metrics/fleet-metrics.ts';
 import type { JobCounter } from '../metrics/job-counter.ts';
 import type { Planner } from '../planner/planner.ts';
+import type { RunbookRunner } from '../runbooks/runbook-runner.ts';
 import { AgentAuth } from '../sessions/agent-auth.ts';
+import { AgentRates } from '../sessions/agent-rates.ts';
 import type { AgentRegistry } from '../sessions/agent-registry.ts';
 import { validatingCodec } from '../sessions/frame-validation.ts';
 import { Session } from '../sessions/session.ts';
@@ -76,6 +78,7 @@ export interface HttpParts {
   readonly ledgers: LedgerStore;
   readonly registry: AgentRegistry;
   readonly planner: Planner;
+  readonly runbooks: RunbookRunner;
   readonly jobCounter: JobCounter;
   readonly channels: ReadonlySet<string>;
   readonly signInCodes: SignInCodes;
@@ -89,6 +92,7 @@ export interface HttpParts {
 /** The doors of the control plane: people on /trpc, agents on /agent and /enroll, load balancers on /healthz. */
 export class HttpServer {
   readonly #parts: HttpParts;
+  readonly #rates: AgentRates;
   readonly #server: Server;
   readonly #sockets = new WebSocketServer(SOCKET_OPTIONS);
   readonly #auth: AgentAuth;
@@ -101,6 +105,7 @@ export class HttpServer {
 
   constructor(parts: HttpParts) {
     this.#parts = parts;
+    this.#rates = new AgentRates(parts.limits.agentRates, parts.clock);
     this.#auth = new AgentAuth(parts.clock, (agentId) => parts.registry.agent(agentId));
     const tokens = new TokenCheck(parts.catalog, parts.clock);
     this.#tokens = tokens;
@@ -249,7 +254,7 @@ export class HttpServer {
     });
     // After a broken frame the library has sent its close code; what is left of the connection ends soon.
     socket.on('error', () => setTimeout(() => socket.terminate(), 1_000).unref());
-    const session = new Session({ agentId, connection }, socket, this.#parts);
+    const session = new Session({ agentId, connection }, socket, { ...this.#parts, rates: this.#rates });
     const serve = getWSConnectionHandler({
       wss: this.#sockets,
       router: agentRouter,

@@ -124,16 +124,26 @@ function Rows({ result }: { readonly result: JobResult }) {
           {result.freedBytes !== null && <Row label="Freed">{bytes(result.freedBytes)}</Row>}
         </>
       );
+    case 'check':
+      return <Row label="Check">{result.passed ? 'passed' : 'not passed'}</Row>;
+    case 'hook':
+      return <Row label="Duration">{duration(result.durationMs)}</Row>;
     case 'plan':
       return null;
   }
 }
 
+/** The findings that are shown below a result. */
+function findingsOf(result: JobResult) {
+  if (result.command === 'restore') return result.warnings;
+  if (result.command === 'check') return result.findings;
+  return result.command === 'backup' ? result.backup.warnings : [];
+}
+
 /** What a finished job found or made. */
 export function JobResultPanel({ result }: { readonly result: JobResult }) {
   if (result.command === 'plan') return <PlanView plan={result.plan} />;
-  const warnings =
-    result.command === 'restore' ? result.warnings : result.command === 'backup' ? result.backup.warnings : [];
+  const warnings = findingsOf(result);
   return (
     <section className="panel" aria-labelledby="result">
       <h2 id="result">Result</h2>

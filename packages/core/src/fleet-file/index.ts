@@ -10,4 +10,5 @@ export * from './runbook-schema.ts';
 export * from './schedule-set.ts';
 export * from './schema.ts';
 export * from './validate.ts';
+export type { KnownHost } from './validate-runbooks.ts';
 export { type KnownTarget, nameOfTarget } from './validate-target.ts';

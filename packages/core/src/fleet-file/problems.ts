@@ -23,7 +23,9 @@ export type FleetProblemDetail =
   | { readonly code: 'target_unprotected' }
   | { readonly code: 'step_unknown'; readonly name: string }
   | { readonly code: 'runbook_cycle'; readonly steps: readonly string[] }
-  | { readonly code: 'target_unknown'; readonly name: string };
+  | { readonly code: 'step_unreachable'; readonly name: string }
+  | { readonly code: 'target_unknown' | 'host_unknown'; readonly name: string }
+  | { readonly code: 'check_unknown' | 'hook_unknown'; readonly name: string; readonly host: string };
 export type FleetProblemCode = FleetProblemDetail['code'];
 
 export interface FleetProblem {
@@ -75,6 +77,14 @@ const textOf = (detail: FleetProblemDetail): string => {
       return `step "${detail.name}" is not in this runbook`;
     case 'runbook_cycle':
       return `steps wait for each other: ${detail.steps.join(' → ')}`;
+    case 'step_unreachable':
+      return `step "${detail.name}" can never begin: it waits for steps that wait for each other or do not exist`;
+    case 'host_unknown':
+      return `no agent is enrolled as "${detail.name}"`;
+    case 'check_unknown':
+      return `the agent file of ${detail.host} has no check "${detail.name}"`;
+    case 'hook_unknown':
+      return `the agent file of ${detail.host} has no hook "${detail.name}" that the control plane may run`;
     case 'target_unknown':
       return `target "${detail.name}" is not known`;
   }

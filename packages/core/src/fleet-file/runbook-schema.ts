@@ -61,6 +61,12 @@ const stepSchema = z
       .array(nameSchema)
       .optional()
       .describe('The steps that must have succeeded before. No step: it may begin at once.'),
+    retries: z
+      .int()
+      .min(0)
+      .max(10)
+      .optional()
+      .describe('How often it is tried again by itself when the agent stopped while it ran; 0 when absent.'),
     ...actionShape,
     alternative: z
       .array(alternativeSchema)
@@ -73,7 +79,14 @@ export type RunbookStep = z.output<typeof stepSchema>;
 
 export const runbookSchema = z.strictObject({
   description: z.string().max(1000).optional(),
-  objectives: z.strictObject({ rto: durationSchema.optional() }).optional(),
+  objectives: z
+    .strictObject({
+      rto: durationSchema.optional().describe('The whole run may take at most this long.'),
+      skew: durationSchema
+        .optional()
+        .describe('How far the recovery points may be apart without consent by name; 0s when absent.'),
+    })
+    .optional(),
   contacts: z.array(nameSchema).optional().describe('Who is shown beside the steps.'),
   drill: z.strictObject(scheduleShape).optional().describe('Runs it as a drill on this schedule.'),
   steps: z.record(nameSchema, stepSchema).refine((steps) => Object.keys(steps).length > 0, 'at least one step'),

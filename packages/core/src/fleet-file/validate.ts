@@ -3,13 +3,15 @@ import { combinePolicies, covers, effectivePolicy, type MatchTarget, selects } f
 import type { FleetProblem, FleetProblemDetail, ProblemSeverity } from './problems.ts';
 import { checkRpo } from './rpo-check.ts';
 import type { FleetFile, Policy } from './schema.ts';
-import { checkRunbooks } from './validate-runbooks.ts';
+import { checkRunbooks, type KnownHost } from './validate-runbooks.ts';
 import { checkTarget, type KnownTarget } from './validate-target.ts';
 
 /** What the control plane knows when it checks a file. An editor checks without targets and channels. */
 export interface FleetFacts {
   readonly nowMs: number;
   readonly targets: readonly KnownTarget[];
+  /** The hosts that runbooks may name; not compared when absent. */
+  readonly hosts?: readonly KnownHost[];
   /** The channels of the notification file; null when not known. */
   readonly channels: ReadonlySet<string> | null;
 }
@@ -143,6 +145,6 @@ export function validateFleetFile(file: FleetFile, facts: FleetFacts): FleetProb
     ...ofPolicies,
     ...checkMatches(file, facts.targets),
     ...ofTargets,
-    ...checkRunbooks(file, facts.targets),
+    ...checkRunbooks(file, facts.targets, facts.hosts),
   ];
 }

@@ -2,6 +2,7 @@ import { type Engine, type EngineDefinition, type EngineServices, Failure } from
 import { z } from 'zod';
 import { backup } from './backup.ts';
 import { DUMP, dumpOptionsSchema } from './backup-method.ts';
+import { neo4jChecks, runNeo4jCheck } from './checks.ts';
 import { compensationOf } from './compensations.ts';
 import { neo4jConnectionSchema } from './connection-schema.ts';
 import { makePlan } from './make-plan.ts';
@@ -35,6 +36,7 @@ export const neo4j: EngineDefinition = {
     },
   ],
   stream: null,
+  checks: neo4jChecks,
   create: createNeo4jEngine,
 };
 
@@ -57,6 +59,7 @@ export function createNeo4jEngine(
     restore: (order, source, context) => restore(target, order, source, context),
     undo: (restoreJobId, context) => undo(target, restoreJobId, context),
     dropSetAside: (name, context) => dropSetAside(target, name, context),
+    check: (kind, options, context) => runNeo4jCheck(parsed.data, kind, options, context.signal),
     compensationOf: (kind) => compensationOf(target, kind),
     sweep: (context, runningJobs) => sweep(target, context, runningJobs),
   };

@@ -1,5 +1,6 @@
 import type { EngineDefinition } from '@lastgood/core';
 import { LOGICAL, logicalOptionsSchema, PHYSICAL, physicalOptionsSchema } from './backup-methods.ts';
+import { postgresChecks } from './checks.ts';
 import { postgresConnectionSchema } from './connection-schema.ts';
 import { createPostgresEngine } from './index.ts';
 import { walStreamOptionsSchema } from './wal/wal-stream-options.ts';
@@ -43,5 +44,6 @@ export const postgres: EngineDefinition = {
     optionsSchema: walStreamOptionsSchema,
     isKept: (segment) => segment.endsWith('.history'),
   },
+  checks: postgresChecks,
   create: createPostgresEngine,
 };

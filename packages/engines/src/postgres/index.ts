@@ -3,6 +3,7 @@ import { type Finding, makeFinding } from '@lastgood/protocol';
 import { z } from 'zod';
 import { backup } from './backup.ts';
 import { PHYSICAL } from './backup-methods.ts';
+import { runPostgresCheck } from './checks.ts';
 import { postgresConnectionSchema } from './connection-schema.ts';
 import { backupPhysical } from './physical/physical-backup.ts';
 import { verifyPhysical } from './physical/verify-physical.ts';
@@ -107,6 +108,7 @@ export function createPostgresEngine(
         : restore(server, order, source, context),
     dropSetAside: (name, context) => dropSetAside(server, name, context),
     undo: (restoreJobId, context) => undo(server, restoreJobId, context),
+    check: (kind, options, context) => runPostgresCheck(server, kind, options, context.signal),
     compensationOf: (kind) => (kind === REMOVE_COPY ? (params) => removeCopy(params, restoreFolders) : null),
     sweep: (context, runningJobs) => sweep(server, context, runningJobs),
   };

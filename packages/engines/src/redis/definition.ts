@@ -1,5 +1,6 @@
 import type { EngineDefinition } from '@lastgood/core';
 import { AOF, backupOptionsSchema, RDB } from './backup-method.ts';
+import { redisChecks } from './checks.ts';
 import { redisConnectionSchema } from './connection-schema.ts';
 import { createRedisEngine } from './engine.ts';
 
@@ -30,5 +31,6 @@ export const redis: EngineDefinition = {
     { name: 'swap', description: 'the server is stopped, and its files are set aside and replaced', undo: true },
   ],
   stream: null,
+  checks: redisChecks,
   create: createRedisEngine,
 };

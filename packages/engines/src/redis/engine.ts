@@ -2,6 +2,7 @@ import { type Engine, type EngineServices, Failure } from '@lastgood/core';
 import { z } from 'zod';
 import { backup } from './backup.ts';
 import { CONTENT, RDB } from './backup-method.ts';
+import { runRedisCheck } from './checks.ts';
 import { redisConnectionSchema } from './connection-schema.ts';
 import { makePlan } from './make-plan.ts';
 import { openServer, systemIdOf } from './open-server.ts';
@@ -34,6 +35,7 @@ export function createRedisEngine(given: unknown, { service, target }: EngineSer
     restore: (order, source, context) => restore(server, target, order, source, context),
     undo: (restoreJobId, context) => undo(server, target, restoreJobId, context),
     dropSetAside: (name, context) => dropSetAside(connection, name, context),
+    check: (kind, options, context) => runRedisCheck(connection, kind, options, context.signal),
     compensationOf: (kind) => compensationOf(kind, server),
     sweep: (context, runningJobs) => sweep(connection, context, runningJobs),
   };

@@ -1,7 +1,7 @@
-import { userInfo } from 'node:os';
 import { Failure } from '@lastgood/core';
+import { cleanEnvironment } from '../clean-environment.ts';
 import { runTool, type ToolCall } from '../run-tool.ts';
-import { findProgramProblem, type ProgramProblem } from '../trusted-program.ts';
+import { findProgramProblem, type ProgramProblem, problemText } from '../trusted-program.ts';
 import type { CommandService, ServiceAction } from './service-definition.ts';
 import {
   type CallLimits,
@@ -18,37 +18,13 @@ const SETTLE_MS = 10_000;
 const RUNNING = 0;
 const NOT_RUNNING = 3;
 
-const PROBLEM_TEXT: Readonly<Record<ProgramProblem['code'], string>> = {
-  missing: 'does not exist',
-  'not-a-file': 'is not a regular file',
-  'not-executable': 'is not executable by the user of the agent',
-  'foreign-owner': 'belongs to neither root nor the user of the agent',
-  'writable-by-others': 'is writable by other users',
-};
-
 function failureOf(program: string, action: ServiceAction, { code, path }: ProgramProblem): Failure {
-  const text = `cannot run the ${action} command ${program}: ${path} ${PROBLEM_TEXT[code]}`;
+  const text = `cannot run the ${action} command ${program}: ${path} ${problemText({ code })}`;
   if (code === 'foreign-owner' || code === 'writable-by-others')
     return new Failure('DATA_FOLDER_UNSAFE', text, {
       remedy: `Give ${path} to root or to the user that runs the agent, and remove write permission for group and others.`,
     });
   return new Failure('SERVICE_NOT_FOUND', text);
-}
-
-/**
- * The environment of a service command: what every login has, and nothing of the agent's own. A server keeps the environment it was
- * started with, and the agent's may hold secrets, its locale and the notification socket of its own unit.
- */
-function cleanEnvironment(): Record<string, string | undefined> {
-  const { username, homedir } = userInfo();
-  return {
-    ...Object.fromEntries(Object.keys(process.env).map((name) => [name, undefined])),
-    PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
-    LANG: 'C.UTF-8',
-    HOME: homedir,
-    USER: username,
-    LOGNAME: username,
-  };
 }
 
 /**

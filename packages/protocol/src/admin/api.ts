@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import type { AlertView, FleetDiffView, FleetFileView, OccurrenceView } from './fleet-views.ts';
 import type { createJobInputSchema, inputs } from './inputs.ts';
+import type { RunbookPlan, RunbookRun, RunbookRunView, RunbookView } from './runbook-views.ts';
 import type { Scope } from './scope.ts';
 import type {
   AuditEntry,
@@ -46,6 +47,17 @@ export interface AdminApi {
   alerts(input: z.output<typeof inputs.alerts>): Promise<AlertView[]>;
   /** Throws NOT_FOUND when no open alert has this id. */
   acknowledgeAlert(input: z.output<typeof inputs.acknowledgeAlert>): Promise<AlertView>;
+  runbooks(): Promise<RunbookView[]>;
+  /** Throws NOT_FOUND for an unknown runbook, BAD_INPUT for an alternative that it does not have. What refuses the plan is part of it. */
+  planRunbook(input: z.output<typeof inputs.planRunbook>): Promise<RunbookPlan>;
+  /** Throws PLAN_CHANGED, NOT_CONFIRMED, FORBIDDEN, CONFLICT when a run of it has not ended. The same key returns the same run. */
+  startRunbook(input: z.output<typeof inputs.startRunbook>): Promise<RunbookRunView>;
+  /** The newest first. */
+  runbookRuns(input: z.output<typeof inputs.runbookRuns>): Promise<RunbookRun[]>;
+  runbookRun(runId: string): Promise<RunbookRunView>;
+  /** Throws CONFLICT when the step is not in a state for the decision. */
+  resumeRunbook(input: z.output<typeof inputs.resumeRunbook>): Promise<RunbookRunView>;
+  abortRunbook(input: z.output<typeof inputs.abortRunbook>): Promise<RunbookRunView>;
   /** A code that signs a browser in with the token of the caller, once and within its time. */
   createSignInCode(input: z.output<typeof inputs.createSignInCode>): Promise<{ code: string; expiresAt: number }>;
   /** Ends after some minutes, so that a session that was revoked ends as well; subscribe again then. */

@@ -1,7 +1,8 @@
 import { z } from 'zod';
-import { nameSchema, uuidSchema } from '../ids.ts';
-import { jobSpecSchema } from '../jobs/spec.ts';
+import { nameSchema, sha256Schema, uuidSchema } from '../ids.ts';
+import { isHostJob, jobSpecSchema } from '../jobs/spec.ts';
 import { occurrenceStateSchema } from './fleet-views.ts';
+import { runbookModeSchema, stepDecisionSchema } from './runbook-views.ts';
 import { scopeSchema } from './scope.ts';
 
 /** A target as people name it: `target`, `host/target` or `environment/host/target`; refused when ambiguous. */
@@ -13,7 +14,7 @@ export const targetSelectorSchema = z
 
 export const createJobInputSchema = z.object({
   target: targetSelectorSchema,
-  spec: jobSpecSchema,
+  spec: jobSpecSchema.refine((spec) => !isHostJob(spec), 'checks and hooks run as steps of runbooks'),
   idempotencyKey: z.string().min(8).max(128),
   startByMs: z
     .int()
@@ -43,6 +44,14 @@ const tokenName = z
   .min(1)
   .max(100)
   .regex(/^[\p{L}\p{N} ._@-]+$/u);
+const runbookPlanInput = z.object({
+  runbook: nameSchema,
+  mode: runbookModeSchema,
+  /** One instant for all targets; null for the newest of each. */
+  atMs: instantMs.nullable().default(null),
+  /** The steps that begin with their alternative. */
+  alternatives: z.array(nameSchema).max(100).default([]),
+});
 /** A fleet file, and its name for messages. */
 const fleetText = z.object({ text: z.string().max(200_000), file: z.string().min(1).max(500) });
 export const inputs = {
@@ -109,5 +118,20 @@ export const inputs = {
     all: z.boolean().default(false),
   }),
   acknowledgeAlert: z.object({ alertId: uuidSchema, note: z.string().max(500).nullable().default(null) }),
+  planRunbook: runbookPlanInput,
+  startRunbook: runbookPlanInput.extend({
+    planHash: sha256Schema,
+    /** Consent to a real run: the name of the runbook. */
+    confirm: z.string().max(100).nullable().default(null),
+    /** The targets whose lag behind the newest recovery point is accepted. */
+    acceptedSkew: z.array(z.string().max(200)).max(256).default([]),
+    /** The steps whose approval is given with the start. */
+    approved: z.array(nameSchema).max(100).default([]),
+    idempotencyKey: z.string().min(8).max(128),
+  }),
+  runbookRuns: page.extend({ runbook: nameSchema.optional() }),
+  runbookRun: z.object({ runId: uuidSchema }),
+  resumeRunbook: z.object({ runId: uuidSchema, decision: stepDecisionSchema }),
+  abortRunbook: z.object({ runId: uuidSchema, reason: z.string().min(1).max(500) }),
   none: z.object({}).default({}),
 } as const;

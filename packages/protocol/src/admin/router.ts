@@ -49,6 +49,7 @@ const STATUS_OF: Partial<Record<WireError['code'], TRPCError['code']>> = {
   BAD_INPUT: 'BAD_REQUEST',
   CONFIG_INVALID: 'BAD_REQUEST',
   NOT_CONFIRMED: 'PRECONDITION_FAILED',
+  PLAN_CHANGED: 'PRECONDITION_FAILED',
   NOT_FOUND: 'NOT_FOUND',
   CONFLICT: 'CONFLICT',
   FORBIDDEN: 'FORBIDDEN',
@@ -72,6 +73,7 @@ const need = (scope: Scope) =>
   });
 const read = need('read');
 const operate = need('operate');
+const destroy = need('destroy');
 const admin = need('admin');
 
 /** Every procedure names the scope it needs; AdminApi.createJob checks `destroy` for destructive commands itself. */
@@ -97,6 +99,14 @@ export const adminRouter = t.router({
   acknowledgeAlert: operate
     .input(inputs.acknowledgeAlert)
     .mutation(({ ctx, input }) => ctx.api.acknowledgeAlert(input)),
+  runbooks: read.input(inputs.none).query(({ ctx }) => ctx.api.runbooks()),
+  planRunbook: read.input(inputs.planRunbook).query(({ ctx, input }) => ctx.api.planRunbook(input)),
+  // A drill touches nothing live; AdminApi.startRunbook asks for `destroy` for a real run.
+  startRunbook: operate.input(inputs.startRunbook).mutation(({ ctx, input }) => ctx.api.startRunbook(input)),
+  runbookRuns: read.input(inputs.runbookRuns).query(({ ctx, input }) => ctx.api.runbookRuns(input)),
+  runbookRun: read.input(inputs.runbookRun).query(({ ctx, input }) => ctx.api.runbookRun(input.runId)),
+  resumeRunbook: destroy.input(inputs.resumeRunbook).mutation(({ ctx, input }) => ctx.api.resumeRunbook(input)),
+  abortRunbook: destroy.input(inputs.abortRunbook).mutation(({ ctx, input }) => ctx.api.abortRunbook(input)),
   tokens: admin.input(inputs.none).query(({ ctx }) => ctx.api.tokens()),
   createToken: admin.input(inputs.createToken).mutation(({ ctx, input }) => ctx.api.createToken(input)),
   createEnrollToken: admin

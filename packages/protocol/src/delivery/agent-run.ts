@@ -1,4 +1,5 @@
 import { wireErrorOf } from '../errors.ts';
+import { laneOf } from '../jobs/spec.ts';
 import { appendEvent, failureEvent, plainEvent } from './agent-events.ts';
 import type { AgentJob, AgentLedger, EventFactory, JobOutcome } from './agent-ledger.ts';
 import { blockedTargets, openSteps } from './agent-steps.ts';
@@ -17,11 +18,11 @@ const mayStart = (ledger: AgentLedger, job: AgentJob): boolean =>
  */
 export function startableJobs(ledger: AgentLedger): AgentJob[] {
   const all = [...ledger.jobs.values()];
-  const running = all.filter((job) => job.state === 'running').map((job) => job.spec.target);
+  const running = all.filter((job) => job.state === 'running').map((job) => laneOf(job.spec));
   const busy = new Set([...running, ...blockedTargets(ledger)]);
   return all.filter((job) => {
-    if (!mayStart(ledger, job) || busy.has(job.spec.target)) return false;
-    if (job.spec.command !== 'rotate') busy.add(job.spec.target);
+    if (!mayStart(ledger, job) || busy.has(laneOf(job.spec))) return false;
+    if (job.spec.command !== 'rotate') busy.add(laneOf(job.spec));
     return true;
   });
 }

@@ -1,4 +1,5 @@
 import type { WireError } from '../errors.ts';
+import { laneOf } from '../jobs/spec.ts';
 import type { JobStep, StepRequest } from '../jobs/step.ts';
 import { putAgentJob } from './agent-events.ts';
 import type { AgentJob, AgentLedger } from './agent-ledger.ts';
@@ -10,7 +11,7 @@ export const openSteps = (job: Pick<AgentJob, 'steps'>): JobStep[] =>
 /** The targets on which an ended job has left steps that are not taken back yet. No job may start there. */
 export function blockedTargets(ledger: AgentLedger): ReadonlySet<string> {
   const blocking = [...ledger.jobs.values()].filter((job) => job.state === 'finished' && openSteps(job).length > 0);
-  return new Set(blocking.map((job) => job.spec.target));
+  return new Set(blocking.map((job) => laneOf(job.spec)));
 }
 
 /**

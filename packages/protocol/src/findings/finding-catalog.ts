@@ -1,7 +1,9 @@
 import { BACKUP_FINDINGS } from './backup-findings.ts';
+import { CHECK_FINDINGS } from './check-findings.ts';
 import type { FindingDefinition } from './finding-definition.ts';
 import { PERSISTENCE_FINDINGS } from './persistence-findings.ts';
 import { RESTORE_FINDINGS, RESTORE_REFUSALS } from './restore-findings.ts';
+import { RUNBOOK_FINDINGS } from './runbook-findings.ts';
 import { SERVER_RESTORE_REFUSALS, SERVER_RESTORE_WARNINGS } from './server-restore-findings.ts';
 import { SNAPSHOT_FINDINGS } from './snapshot-findings.ts';
 import { STATUS_FINDINGS } from './status-findings.ts';
@@ -25,6 +27,8 @@ export const FINDING_GROUPS: readonly {
   { title: 'Persistence of a server', findings: PERSISTENCE_FINDINGS },
   { title: 'Hosts, targets and repositories', findings: STATUS_FINDINGS },
   { title: 'Log streams', findings: STREAM_FINDINGS },
+  { title: 'Checks of the agent file', findings: CHECK_FINDINGS },
+  { title: 'Runbooks', findings: RUNBOOK_FINDINGS },
 ];
 
 /** Every finding, by code (docs/findings.md). Codes are stable, messages are not. */
@@ -41,6 +45,8 @@ export const FINDING_CATALOG = {
   ...PERSISTENCE_FINDINGS,
   ...STATUS_FINDINGS,
   ...STREAM_FINDINGS,
+  ...CHECK_FINDINGS,
+  ...RUNBOOK_FINDINGS,
 } as const satisfies Record<string, FindingDefinition>;
 export type FindingCode = keyof typeof FINDING_CATALOG;
 export type RefusalCode = keyof typeof RESTORE_REFUSALS | keyof typeof SERVER_RESTORE_REFUSALS;

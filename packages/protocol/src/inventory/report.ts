@@ -16,4 +16,7 @@ export const inventoryInputSchema = z.object({
   removed: z.array(uuidSchema).max(10_000).default([]),
   /** The targets whose repository was read, of which `backups` tells; all of them when an older agent does not say. */
   scanned: z.array(nameSchema).max(LIMITS.targets).optional(),
+  /** The names of the checks of the agent file, and of the hooks that the control plane may run. */
+  checks: z.array(nameSchema).max(LIMITS.hostNames).default([]),
+  hooks: z.array(nameSchema).max(LIMITS.hostNames).default([]),
 });

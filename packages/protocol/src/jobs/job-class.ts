@@ -9,6 +9,7 @@ export function classOf(spec: JobSpec): JobClass {
     case 'restore':
     case 'undo':
     case 'drop-set-aside':
+    case 'hook':
       return 'destructive';
     case 'rotate':
       return spec.dryRun ? 'safe' : 'destructive';

@@ -120,5 +120,20 @@ export const jobResultSchema = z.discriminatedUnion('command', [
     durationMs: z.number(),
     truncated,
   }),
+  z.object({
+    command: z.literal('check'),
+    /** What the check is, such as `http`. */
+    kind: z.string().min(1).max(32),
+    passed: z.boolean(),
+    /** Why it has not passed. */
+    findings: z.array(findingSchema).max(20),
+    /** What it has found, such as a count. */
+    details: z.array(detailSchema).max(20),
+    /** How often it was tried until it passed or its time was over. */
+    tries: z.int().min(1),
+    durationMs: z.number(),
+    truncated,
+  }),
+  z.object({ command: z.literal('hook'), durationMs: z.number(), truncated }),
 ]);
 export type JobResult = z.infer<typeof jobResultSchema>;

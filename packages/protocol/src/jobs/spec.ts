@@ -60,6 +60,17 @@ export const jobSpecSchema = z.discriminatedUnion('command', [
   z.object({ command: z.literal('release'), ...onTarget, backupId: uuidSchema }),
   /** Drops what a restore or an undo has set aside, by the name that the inventory reports. */
   z.object({ command: z.literal('drop-set-aside'), ...onTarget, name: databaseNameSchema }),
+  /** Runs a check of the agent file. The check stands in place of a target: `target` is its name. */
+  z.object({ command: z.literal('check'), ...onTarget }),
+  /** Runs a hook of the agent file, whose name is `target`. */
+  z.object({ command: z.literal('hook'), ...onTarget }),
 ]);
 export type JobSpec = z.infer<typeof jobSpecSchema>;
 export type Command = JobSpec['command'];
+
+/** A job of the host itself: its `target` is the name of a check or hook of the agent file. */
+export type HostJobSpec = Extract<JobSpec, { command: 'check' | 'hook' }>;
+export const isHostJob = (spec: JobSpec): spec is HostJobSpec => spec.command === 'check' || spec.command === 'hook';
+
+/** What one job at a time works on. A check may have the name of a target, and does not wait for its jobs. */
+export const laneOf = (spec: JobSpec): string => (isHostJob(spec) ? `${spec.command}:${spec.target}` : spec.target);

@@ -1,0 +1,118 @@
+import type { RunbookPlan, RunbookRun, RunStep, StepDecision } from '@lastgood/protocol';
+import { Failure } from '../failure.ts';
+import { addEvent, advanceRun, isAtWork, isFulfilled, putStep, runningStatus } from './advance-run.ts';
+import { plannedStepOf } from './run-jobs.ts';
+
+/** How a run is started. */
+export interface RunStart {
+  readonly runId: string;
+  readonly by: string;
+  readonly at: number;
+  readonly acceptedSkew: readonly string[];
+  /** The steps whose approval is given with the start. */
+  readonly approved: readonly string[];
+}
+
+/** A new run of a plan, with its first steps started. */
+export function startRun(plan: RunbookPlan, { runId, by, at, acceptedSkew, approved }: RunStart): RunbookRun {
+  const steps = plan.steps.map(
+    ({ name }): RunStep => ({
+      name,
+      tries: 0,
+      interruptions: 0,
+      startedAt: null,
+      status: { state: 'pending' },
+      results: [],
+    }),
+  );
+  const run: RunbookRun = {
+    runId,
+    plan,
+    state: 'running',
+    startedBy: by,
+    startedAt: at,
+    endedAt: null,
+    acceptedSkew: [...acceptedSkew],
+    approved: [...approved],
+    steps,
+    events: [],
+  };
+  return advanceRun(addEvent(run, at, 'started', { by, detail: plan.hash }), at);
+}
+
+const conflict = (message: string): Failure =>
+  new Failure('CONFLICT', message, { remedy: 'Look at the run with `lastgood runbooks status`.' });
+
+function openStep(run: RunbookRun, name: string): RunStep {
+  if (run.state !== 'running') throw conflict(`run ${run.runId} has ended or is being aborted (${run.state})`);
+  const step = run.steps.find((each) => each.name === name);
+  if (step === undefined)
+    throw new Failure('NOT_FOUND', `the run has no step "${name}"`, {
+      remedy: `Its steps are: ${run.steps.map((each) => each.name).join(', ')}.`,
+    });
+  return step;
+}
+
+function retry(run: RunbookRun, step: RunStep, by: string, now: number): RunbookRun {
+  const { status } = step;
+  if (status.state !== 'failed') throw conflict(`step "${step.name}" has not failed; it is ${status.state}`);
+  const again = { ...step, tries: step.tries + 1 };
+  const put = putStep(run, { ...again, status: runningStatus(run, again, status.choice, status.index) });
+  return addEvent(put, now, 'retried', { step: step.name, by });
+}
+
+function takeAlternative(run: RunbookRun, step: RunStep, by: string, now: number): RunbookRun {
+  if (step.status.state !== 'failed') throw conflict(`step "${step.name}" has not failed; it is ${step.status.state}`);
+  if (plannedStepOf(run, step.name).alternative === null) throw conflict(`step "${step.name}" has no alternative`);
+  const again = { ...step, tries: step.tries + 1 };
+  const put = putStep(run, { ...again, status: runningStatus(run, again, 'alternative', 0) });
+  return addEvent(put, now, 'alternative', { step: step.name, by });
+}
+
+function skip(run: RunbookRun, step: RunStep, by: string, reason: string, now: number): RunbookRun {
+  if (isFulfilled(step) || step.status.state === 'running')
+    throw conflict(`step "${step.name}" cannot be skipped; it is ${step.status.state}`);
+  const put = putStep(run, { ...step, status: { state: 'skipped', at: now, by, reason } });
+  return addEvent(put, now, 'skipped', { step: step.name, by, detail: reason });
+}
+
+function approve(run: RunbookRun, step: RunStep, by: string, now: number): RunbookRun {
+  if (step.status.state !== 'asking')
+    throw conflict(`step "${step.name}" waits for no approval; it is ${step.status.state}`);
+  const [action] = plannedStepOf(run, step.name).main;
+  if (action?.kind === 'approve' && action.by === 'another' && by === run.startedBy)
+    throw new Failure(
+      'FORBIDDEN',
+      `step "${step.name}" is approved by another person than the one who has started the run`,
+      {
+        remedy: 'Ask somebody else to approve it, with a token of their own.',
+      },
+    );
+  const put = putStep(run, { ...step, status: { state: 'succeeded', at: now, by } });
+  return addEvent(put, now, 'approved', { step: step.name, by });
+}
+
+/** Carries out what a person has decided about a step. Throws CONFLICT when the step is not in a state for it, NOT_FOUND, FORBIDDEN. */
+export function decideStep(run: RunbookRun, decision: StepDecision, by: string, now: number): RunbookRun {
+  const step = openStep(run, decision.step);
+  switch (decision.type) {
+    case 'retry':
+      return advanceRun(retry(run, step, by, now), now);
+    case 'alternative':
+      return advanceRun(takeAlternative(run, step, by, now), now);
+    case 'skip':
+      return advanceRun(skip(run, step, by, decision.reason, now), now);
+    case 'approve':
+      return advanceRun(approve(run, step, by, now), now);
+  }
+}
+
+/** Starts nothing more, and ends when the jobs that run have ended. One that is over or being aborted stays as it is. */
+export function abortRun(run: RunbookRun, by: string, reason: string, now: number): RunbookRun {
+  if (run.state !== 'running') return run;
+  const steps = run.steps.map(
+    (step): RunStep =>
+      isAtWork(step) && step.status.state !== 'running' ? { ...step, status: { state: 'canceled', at: now } } : step,
+  );
+  return advanceRun(addEvent({ ...run, state: 'aborting', steps }, now, 'aborted', { by, detail: reason }), now);
+}
