@@ -3,6 +3,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['{apps,packages}/*/test/**/*.test.ts', 'test/**/*.test.ts'],
+    globalSetup: ['test/support/build-dashboard.ts'],
     setupFiles: ['test/support/random-seed.ts'],
     // Real servers start, dump and restore: these bounds only cut off what hangs.
     testTimeout: 180_000,

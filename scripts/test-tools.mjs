@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import { ensureBrowser } from './browser-program.mjs';
 import { ensureNeo4j, hasNeo4j, javaPackage, javaVersion } from './neo4j-programs.mjs';
 import { ensureOtherPostgres, hasPostgres, installCommand, isDebian } from './postgres-programs.mjs';
 import { ensurePromtool } from './promtool-program.mjs';
@@ -74,4 +75,5 @@ export function ensureTestTools() {
   ensureSeaweedfs();
   ensureOtherPostgres();
   ensurePromtool();
+  ensureBrowser();
 }

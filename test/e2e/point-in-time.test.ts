@@ -1,7 +1,14 @@
 import { chown, mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { captureTool } from '@lastgood/host';
-import { type PostgresServer, startOnFolder, startPrimary, temporaryFolder, waitFor } from '@lastgood/testkit';
+import {
+  OPEN_LIMITS,
+  type PostgresServer,
+  startOnFolder,
+  startPrimary,
+  temporaryFolder,
+  waitFor,
+} from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { commandLine, type Ran } from '../support/command-line.ts';
 import { Fleet } from '../support/fleet.ts';
@@ -27,7 +34,7 @@ beforeAll(async () => {
     await Fleet.start(path, server.connection, {
       settings: { stream: { switchSeconds: 2 } },
       restoreFolders: { drill: restores },
-      allow: { restore: ['new', 'folder'], rotate: true },
+      allow: { restore: ['new', 'folder'], rotate: true, ...OPEN_LIMITS },
     }),
   );
   lastgood = commandLine(fleet);

@@ -1,6 +1,6 @@
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type PostgresServer, seedShop, startPostgres, temporaryFolder } from '@lastgood/testkit';
+import { OPEN_LIMITS, type PostgresServer, seedShop, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { commandLine, type Ran } from '../support/command-line.ts';
 import { Fleet } from '../support/fleet.ts';
@@ -15,7 +15,7 @@ beforeAll(async () => {
   await seedShop(server, 'shop', { rows: 100 });
   await server.query('postgres', 'create database tmp_import');
   const folder = cleanup.use(await temporaryFolder());
-  const allow = { restore: ['new', 'swap'], rotate: true, dropSetAside: true };
+  const allow = { restore: ['new', 'swap'], rotate: true, dropSetAside: true, ...OPEN_LIMITS };
   fleet = cleanup.use(
     await Fleet.start(folder.path, server.connection, {
       allow,

@@ -5,7 +5,7 @@ import { type Agent, type AgentOptions, enroll, readAgentConfig, startAgent } fr
 import { type Control, type ControlOptions, startControl } from '@lastgood/control';
 import { systemClock } from '@lastgood/host';
 import type { AgentJob, JobSpec, JobView } from '@lastgood/protocol';
-import { type AdminClient, adminClient, temporaryFolder, waitFor } from '@lastgood/testkit';
+import { type AdminClient, adminClient, OPEN_LIMITS, temporaryFolder, waitFor } from '@lastgood/testkit';
 import Database from 'better-sqlite3';
 
 const forever = new AbortController().signal;
@@ -160,7 +160,7 @@ const agentFile = (url: string, folder: string): AgentFile => ({
       engine: 'postgres',
       repository: 'local',
       connection: { host: '127.0.0.1', port: 1, user: 'nobody' },
-      allow: { restore: ['new', 'swap', 'in-place'], rotate: true },
+      allow: { restore: ['new', 'swap', 'in-place'], rotate: true, ...OPEN_LIMITS },
     },
   },
 });

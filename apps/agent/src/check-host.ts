@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Bug, type Clock, noSteps, toWireError } from '@lastgood/core';
 import { engineNamed } from '@lastgood/engines';
 import { type Finding, formatFinding, remedyOfFinding } from '@lastgood/protocol';
+import { describeExposure } from './check-limits.ts';
 import type { AgentConfig } from './config/agent-config.ts';
 import { readIdentity } from './config/identity.ts';
 import { servicesOf } from './jobs/targets.ts';
@@ -78,14 +79,23 @@ async function checkTarget(name: string, config: AgentConfig, clock: Clock, work
   }
 }
 
+/** Informs; the problems of a repository are found where it is checked. */
+async function checkLimits(name: string, config: AgentConfig, clock: Clock): Promise<Found[]> {
+  const text = await describeExposure(config, name, clock);
+  return text === null ? [] : [{ name: `limits of ${name}`, inOrder: true, text }];
+}
+
 /** Checks everything that an agent file names, at most half a minute for each server. In a bucket it stores and removes an object. */
 export async function checkHost(config: AgentConfig, clock: Clock): Promise<Found[]> {
   const workDir = await mkdtemp(join(tmpdir(), 'lastgood-check-'));
   try {
-    return await Promise.all([
+    const names = Object.keys(config.targets);
+    const found = await Promise.all([
       ...Object.keys(config.repositories).map((name) => checkOneRepository(name, config, clock)),
-      ...Object.keys(config.targets).map((name) => checkTarget(name, config, clock, workDir)),
+      ...names.map((name) => checkTarget(name, config, clock, workDir)),
     ]);
+    const limits = await Promise.all(names.map((name) => checkLimits(name, config, clock)));
+    return [...found, ...limits.flat()];
   } finally {
     await rm(workDir, { recursive: true, force: true });
   }

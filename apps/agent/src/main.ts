@@ -4,6 +4,7 @@ import { Failure, toWireError } from '@lastgood/core';
 import { systemClock } from '@lastgood/host';
 import { ERROR_CATALOG } from '@lastgood/protocol';
 import { pino } from 'pino';
+import { acceptSizeChanges } from './accept-command.ts';
 import { startAgent } from './agent.ts';
 import { checkHost } from './check-host.ts';
 import { type AgentConfig, readAgentConfig } from './config/agent-config.ts';
@@ -15,13 +16,16 @@ const USAGE = `Usage: lastgood agent --config FILE
        lastgood agent enroll --config FILE --url URL --token-file FILE
        lastgood agent check --config FILE
        lastgood agent adopt --config FILE --target NAME
+       lastgood agent accept --config FILE --target NAME
        lastgood agent keys new --output FILE
 
   run      (default) connects to the control plane and carries out its jobs; SIGHUP reads the file again
   enroll    joins this host with a one-time token of \`lastgood tokens enroll\`
-  check    checks the file and everything that it names; ends with exit status 4 when it finds a problem
+  check    checks the file and everything that it names, and shows what a hostile control plane could remove; ends with exit
+           status 4 when it finds a problem
   keys new  writes a new age identity to a file and prints its recipient; both stay on this host
   adopt    makes this host the owner of a target's backups after another host or server was lost permanently
+  accept   accepts the sizes of a target's backups after its data has grown or shrunk: until then, rotations keep what was there before
 `;
 const NOBODY_ANSWERS = 75;
 const FOUND_SOMETHING = ERROR_CATALOG.BACKUP_CORRUPT.exit;
@@ -116,7 +120,7 @@ try {
   const [command = 'run', ...rest] = positionals;
   if (values.help) process.stdout.write(USAGE);
   else if (positionals.join(' ') === 'keys new') await newKey(needed(values.output, 'output'));
-  else if (rest.length > 0 || !['run', 'enroll', 'check', 'adopt'].includes(command))
+  else if (rest.length > 0 || !['run', 'enroll', 'check', 'adopt', 'accept'].includes(command))
     throw new Failure('BAD_INPUT', `unknown command "${positionals.join(' ')}"\n${USAGE}`);
   else if (command === 'run') await run(needed(values.config, 'config'));
   else {
@@ -129,6 +133,8 @@ try {
       const { agentId } = await enroll(config, values.url ?? config.control.url, token.trim());
       process.stdout.write(`enrolled ${config.environment}/${config.host} as ${agentId}\n`);
     } else if (command === 'adopt') await adopt(config, needed(values.target, 'target'));
+    else if (command === 'accept')
+      process.stdout.write(await acceptSizeChanges(config, needed(values.target, 'target'), systemClock.now()));
     else await check(config, needed(values.config, 'config'));
   }
 } catch (error) {

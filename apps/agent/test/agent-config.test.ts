@@ -41,7 +41,10 @@ test('a short file is enough, and what it leaves out is cautious', async () => {
     rotate: false,
     minimumKept: 1,
     maxRemovedPerRun: 50,
-    minimumAgeHours: 0,
+    maxRemovedPerDay: 25,
+    minimumAgeHours: 168,
+    keepDaily: 7,
+    keepWeekly: 4,
     dropSetAside: false,
   });
   expect(repositories['local']?.graceHours).toBe(24);
@@ -125,4 +128,22 @@ test.for([
         /^agent\.yaml:6:\d+ repositories\.local\.mustBeMount is neither \/backup nor a folder above it$/,
       ),
     ]);
+});
+
+test('a bucket needs only its name; a bad recipient, bucket or prefix is refused with its place', async () => {
+  const bucket = (more: string): string =>
+    VALID.replace('{ type: folder, path: /backup }', `{ type: s3, bucket: acme-backups${more} }`);
+  expect(await answerTo(bucket(''))).toEqual({ code: 'valid', lines: [] });
+  const { lines } = await answerTo(
+    bucket(', prefix: "/a/", partMiB: 1, endpoint: "ftp://x", encryption: { recipients: [age1wrong] }'),
+  );
+  expect(lines.map((line) => line.split(' ')[1])).toEqual([
+    'repositories.local.prefix',
+    'repositories.local.partMiB',
+    'repositories.local.endpoint',
+    'repositories.local.encryption.recipients.0',
+  ]);
+  expect((await answerTo(VALID.replace('type: folder', 'type: sftp'))).lines).toEqual([
+    expect.stringContaining('unknown type of repository; use one of: folder, s3'),
+  ]);
 });

@@ -46,6 +46,8 @@ test('a check reports the state of everything that the file names, with remedies
   expect([...found.values()].filter(({ inOrder }) => inOrder).map(({ name }) => name)).toEqual([
     'repository fresh',
     'repository made',
+    'limits of away',
+    'limits of open',
   ]);
   expect(found.get('repository made')?.text).toContain(id);
   expect(found.get('repository foreign')?.text).toMatch(/^REPOSITORY_NOT_MOUNTED: .* has no lastgood.json/);

@@ -9,7 +9,7 @@ import { createPostgresEngine, postgresMethods } from '@lastgood/engines/postgre
 import { systemClock, uuidv7 } from '@lastgood/host';
 import { formatReason, type JobResult, type JobSpec, LIMITS, type Retention, sizeOf } from '@lastgood/protocol';
 import { createFolderRepository } from '@lastgood/repository';
-import { temporaryFolder } from '@lastgood/testkit';
+import { OPEN_LIMITS, temporaryFolder } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
 import { agentConfigSchema } from '../src/config/agent-config.ts';
 import { type Execution, execute } from '../src/jobs/execute.ts';
@@ -47,7 +47,14 @@ class RotationBench implements AsyncDisposable {
       dataDir: path,
       control: { url: 'http://127.0.0.1:7400' },
       repositories: { local: { type: 'folder', path: folder, graceHours } },
-      targets: { shop: { engine: 'postgres', repository: 'local', connection, allow: { rotate: true, ...allow } } },
+      targets: {
+        shop: {
+          engine: 'postgres',
+          repository: 'local',
+          connection,
+          allow: { rotate: true, ...OPEN_LIMITS, ...allow },
+        },
+      },
     });
     const target = targetsOf(config, journal).get('shop');
     if (target === undefined) throw new TypeError('no target');

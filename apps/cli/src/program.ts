@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { commandContext, type GlobalOptions } from './command-context.ts';
+import { dashboardLink } from './commands/dashboard.ts';
 import { completionScript } from './completion.ts';
 import { addDaemonCommands } from './program/daemon-commands.ts';
 import { addDailyCommands } from './program/daily-commands.ts';
@@ -35,6 +36,10 @@ export function buildProgram(signal: AbortSignal, finish: (status: number) => vo
   addTokenCommands(program, act);
   addKeyCommands(program, finish);
   addDaemonCommands(program, finish);
+  program
+    .command('dashboard')
+    .description('print a link that signs a browser in to the dashboard, once')
+    .action(() => act(dashboardLink));
   program
     .command('completion')
     .description('print completions for bash: source <(lastgood completion)')

@@ -42,7 +42,7 @@ CREATE TABLE `backup_contents` (
 	FOREIGN KEY (`backup_id`) REFERENCES `backups`(`backup_id`) ON UPDATE no action ON DELETE cascade
 );
 --> statement-breakpoint
-CREATE INDEX `backup_contents_name` ON `backup_contents` (`agent_id`,`target`,`kind`,`name`);--> statement-breakpoint
+CREATE INDEX `backup_contents_name` ON `backup_contents` (`agent_id`,`target`,`name`,`backup_id`);--> statement-breakpoint
 CREATE TABLE `backups` (
 	`backup_id` text PRIMARY KEY NOT NULL,
 	`agent_id` text NOT NULL,

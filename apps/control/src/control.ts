@@ -67,6 +67,16 @@ const NO_NOTIFICATIONS = notifyConfigSchema.parse({});
 
 const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || /^127(\.\d+){3}$/.test(host);
 
+/** Listens; returns the port. */
+async function listen(server: HttpServer, host: string, port: number): Promise<number> {
+  return await server.listen(host, port).catch((error: unknown) => {
+    throw new Failure('ALREADY_RUNNING', `cannot listen on ${host}:${port}`, {
+      cause: error,
+      remedy: 'Stop the process that listens there, or choose another --port.',
+    });
+  });
+}
+
 /** Starts the control plane. Throws ALREADY_RUNNING, DATA_FOLDER_UNSAFE, IO_ERROR; nothing is left open then. */
 export async function startControl(options: ControlOptions): Promise<Control> {
   const { dataDir, host = '127.0.0.1', port = 0, clock, log, notify = NO_NOTIFICATIONS } = options;
@@ -90,12 +100,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   const dashboard = options.dashboardDir === undefined ? null : await DashboardFiles.open(options.dashboardDir);
   const signInCodes = new SignInCodes(clock);
   const server = new HttpServer({ ...parts, planner, runbooks, jobCounter, channels, signInCodes, dashboard });
-  const bound = await server.listen(host, port).catch((error: unknown) => {
-    throw new Failure('ALREADY_RUNNING', `cannot listen on ${host}:${port}`, {
-      cause: error,
-      remedy: 'Stop the process that listens there, or choose another --port.',
-    });
-  });
+  const bound = await listen(server, host, port);
   const open = cleanup.move();
   const url = `http://${host.includes(':') ? `[${host}]` : host}:${bound}`;
   log.info({ url, dataDir }, 'the control plane is up');

@@ -22,7 +22,16 @@ for (const order of ['newest first', 'oldest first', 'as they began'] as const)
     const [removed, broken, mended] = [summary(randomUUID()), summary(randomUUID()), summary(randomUUID())];
     const taken = (one: BackupSummary) => ({ command: 'backup', backup: one, durationMs: 1 });
     const judged = (one: BackupSummary, passed: boolean, day: number, reached = 6) => ({
-      ...{ command: 'verify', backupId: one.backupId, level: 6, reached, passed, findings: [], durationMs: 1 },
+      ...{
+        command: 'verify',
+        backupId: one.backupId,
+        level: 6,
+        reached,
+        passed,
+        findings: [],
+        remarks: [],
+        durationMs: 1,
+      },
       at: `2026-01-${day}T12:00:00.000Z`,
     });
     const decisions = [

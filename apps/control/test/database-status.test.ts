@@ -10,12 +10,15 @@ import {
 } from '@lastgood/protocol';
 import { aBackupSummary, aJobDescription, someDatabases, temporaryFolder } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
-import { databaseFacts, type TargetRecords } from '../src/api/database-facts.ts';
 import type { Coverage } from '../src/catalog/backup-queries.ts';
 import type { RestoreTime } from '../src/catalog/jobs.ts';
 import { openSqliteCatalog } from '../src/catalog/sqlite-catalog.ts';
+import { databaseFacts } from '../src/targets/database-facts.ts';
+import { MeasurementIndex } from '../src/targets/measurement-index.ts';
+import type { TargetRecords } from '../src/targets/target-records.ts';
 
 const AT = '2026-11-23T22:00:00Z';
+const none = new MeasurementIndex([]);
 const summary = (sequence: number, databases: string[], changed: Partial<BackupSummary> = {}): BackupSummary =>
   aBackupSummary({ sequence, contents: someDatabases(...databases), recoveryPoint: AT, ...changed });
 const passed = (level: number): Pick<BackupSummary, 'verified'> => ({ verified: { level, at: AT, passed: true } });
@@ -119,12 +122,13 @@ const records = (more: Partial<TargetRecords> = {}): TargetRecords => ({
   copies: [],
   firstSeen: new Map(),
   backupAttempts: [],
+  attempts: [],
   ...more,
 });
 
 test('a database without a backup has no recovery point, and one that only a backup contains is not on the server', () => {
   const kept = summary(1, ['dropped']);
-  const [dropped, shop] = databaseFacts(records({ coverage: [covers('dropped', kept)] }));
+  const [dropped, shop] = databaseFacts(records({ coverage: [covers('dropped', kept)] }), none);
   expect(dropped).toMatchObject({ database: 'dropped', isOnServer: false, recoveryPoint: { backupId: kept.backupId } });
   expect(shop).toMatchObject({ database: 'shop', isOnServer: true, recoveryPoint: null, restoreTest: null });
 });
@@ -138,13 +142,16 @@ test.for<[string, Partial<TargetInventory>]>([
     },
   ],
 ])('a server that %s does not show that a database is gone', ([, changed]) => {
-  const facts = databaseFacts(records({ inventory: inventory(changed), coverage: [covers('x', summary(1, ['x']))] }));
+  const facts = databaseFacts(
+    records({ inventory: inventory(changed), coverage: [covers('x', summary(1, ['x']))] }),
+    none,
+  );
   expect(facts.find(({ database }) => database === 'x')?.isOnServer).toBe(null);
 });
 
 test('the catalog keeps the time of the newest restore of each database, and of the newest restore test of each backup', async () => {
   const { backupId } = summary(1, ['shop'], passed(6));
-  const verify = { command: 'verify', backupId, level: 6, reached: 6, passed: true, findings: [], at: AT };
+  const verify = { command: 'verify', backupId, level: 6, reached: 6, passed: true, findings: [], remarks: [], at: AT };
   const restore = {
     command: 'restore',
     backupId,

@@ -252,7 +252,15 @@ test('an agent can neither take over, judge nor remove the backups and jobs of a
     const events = [one, tell(job.jobId, { previousEventId: one.id, eventNumber: 2, type: 'succeeded', result })];
     expect(accepted(await evil.call('report', evil.session({ events })))).toHaveLength(2);
   };
-  const verdict = { level: 1, reached: 1, passed: false, findings: [], durationMs: 1, at: '2026-01-15T12:00:00Z' };
+  const verdict = {
+    level: 1,
+    reached: 1,
+    passed: false,
+    findings: [],
+    remarks: [],
+    durationMs: 1,
+    at: '2026-01-15T12:00:00Z',
+  };
   await ends({ command: 'verify', backupId: mine.backupId, ...verdict });
   const decisions = [
     { backupId: mine.backupId, finishedAt: '', keep: false, reason: { code: 'OUTSIDE_RULES', params: {} } },

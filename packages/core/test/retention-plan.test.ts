@@ -28,7 +28,10 @@ const aged = (days: number, more: Partial<RotationCandidate> = {}): RotationCand
   ...holding('shop'),
   ...more,
 });
-const hostLimits = { minimumKept: 1, maxRemovedPerRun: 1000, minimumAgeHours: 0 };
+const hostLimits = {
+  ...{ minimumKept: 1, maxRemovedPerRun: 1000, maxRemovedPerDay: 1000 },
+  ...{ minimumAgeHours: 0, keepDaily: 0, keepWeekly: 0 },
+};
 const plan = (backups: RotationCandidate[], retention: Partial<Retention>, more: Partial<RotationInput> = {}) =>
   planRotation({
     backups,
@@ -40,6 +43,8 @@ const plan = (backups: RotationCandidate[], retention: Partial<Retention>, more:
     controlNow: NOW,
     jumpedMs: 0,
     hostLimits,
+    removedLastDay: 0,
+    acceptedSequence: null,
     ...more,
   });
 const kept = (result: ReturnType<typeof plan>): string[] =>

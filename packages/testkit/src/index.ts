@@ -1,6 +1,8 @@
 export * from './admin-client.ts';
+export * from './browser.ts';
 export * from './builders.ts';
 export * from './free-port.ts';
+export * from './http-fault-proxy.ts';
 export * from './job-builders.ts';
 export * from './locales.ts';
 export * from './lying-tool.ts';
@@ -12,6 +14,7 @@ export * from './neo4j-service.ts';
 export * from './neo4j-write-load.ts';
 export * from './object-store/faulty-store.ts';
 export * from './object-store/memory-store.ts';
+export * from './open-limits.ts';
 export * from './postgres-data-folder.ts';
 export * from './postgres-server.ts';
 export * from './power-cut-disk.ts';

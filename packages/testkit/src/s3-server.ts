@@ -93,6 +93,7 @@ async function start(folder: string): Promise<{ port: number; stop: () => Promis
       '-s3',
       `-s3.config=${join(folder, 's3.json')}`,
       '-s3.iam=false',
+      '-s3.autoCreateBucket=false',
       '-s3.port.iceberg=0',
       '-s3.port.lance=0',
       `-filer.localSocket=${join(folder, 'filer.sock')}`,

@@ -6,6 +6,7 @@ import type { Finding, JobSpec } from '@lastgood/protocol';
 import {
   aRestoreRequest,
   lyingTool,
+  OPEN_LIMITS,
   type PostgresServer,
   seedShop,
   startPostgres,
@@ -35,7 +36,7 @@ beforeAll(async () => {
     await Fleet.start(
       path,
       { ...server.connection, binDir: tools },
-      { allow: { restore: ['new'], rotate: true, minimumKept: 3 } },
+      { allow: { restore: ['new'], rotate: true, minimumKept: 3, ...OPEN_LIMITS } },
     ),
   );
 });

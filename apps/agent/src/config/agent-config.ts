@@ -14,11 +14,36 @@ import { repositorySchema } from './repository-config.ts';
 const MAX_FILE_BYTES = 1024 * 1024;
 const labels = z.record(z.string().min(1).max(63), z.string().max(255)).default({});
 
+/** A week: the time in which somebody notices that backups are bad. */
+export const DEFAULT_MINIMUM_AGE_HOURS = 168;
+
 const limitsSchema = z.strictObject({
   rotate: z.boolean().default(false).describe('Whether the control plane may have backups removed.'),
   minimumKept: z.int().min(1).default(1).describe('Never fewer good backups than this per group.'),
   maxRemovedPerRun: z.int().min(1).max(400).default(50),
-  minimumAgeHours: z.number().min(0).default(0).describe('Nothing younger is ever removed.'),
+  maxRemovedPerDay: z
+    .int()
+    .min(0)
+    .max(400)
+    .default(25)
+    .describe('Never more backups of the target within 24 hours than this.'),
+  minimumAgeHours: z
+    .number()
+    .min(0)
+    .default(DEFAULT_MINIMUM_AGE_HOURS)
+    .describe('Nothing younger is ever removed: the time in which an attack would be noticed.'),
+  keepDaily: z
+    .int()
+    .min(0)
+    .max(400)
+    .default(7)
+    .describe('The first good backup of each of so many days is kept, per group.'),
+  keepWeekly: z
+    .int()
+    .min(0)
+    .max(520)
+    .default(4)
+    .describe('The first good backup of each of so many weeks is kept, per group.'),
   dropSetAside: z
     .boolean()
     .default(false)

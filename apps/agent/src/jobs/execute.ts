@@ -195,6 +195,7 @@ async function rotate(spec: Spec<'rotate'>, { target, context, controlNow, jumpe
   const { backups, broken } = await repository.list(target.ref);
   const held = backups.flatMap((backup) => (backup.held === null ? [] : [backup.manifest.backupId]));
   const now = context.clock.now();
+  const removalLog = target.removalLog(context.clock);
   const plan = planRotation({
     backups: candidatesOf(backups),
     retention: spec.retention,
@@ -205,6 +206,8 @@ async function rotate(spec: Spec<'rotate'>, { target, context, controlNow, jumpe
     controlNow,
     jumpedMs,
     hostLimits: target.config.allow,
+    removedLastDay: removalLog.countLastDay,
+    acceptedSequence: await target.acceptedSequence(),
   });
   if (plan.refused !== null && !spec.dryRun) throw new Failure('CLOCK_UNTRUSTED', formatReason(plan.refused));
   const removed = plan.decisions.filter((decision) => !decision.keep);
@@ -214,6 +217,7 @@ async function rotate(spec: Spec<'rotate'>, { target, context, controlNow, jumpe
     freedBytes = await repository.purge(target.ref, now, target.graceMs);
     for (const backupId of plan.removals) {
       context.signal.throwIfAborted();
+      removalLog.record();
       await repository.remove(target.ref, backupId, now);
     }
     if (target.graceMs === 0) freedBytes += await repository.purge(target.ref, now, 0);

@@ -1,13 +1,15 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { Engine, EngineServices, Repository } from '@lastgood/core';
+import type { Clock, Engine, EngineServices, Repository } from '@lastgood/core';
 import { engineNamed } from '@lastgood/engines';
 import { createServiceControl, resolveService } from '@lastgood/host';
 import type { TargetRef } from '@lastgood/protocol';
 import type { AgentConfig, TargetConfig } from '../config/agent-config.ts';
 import type { Journal } from '../journal/journal.ts';
+import { readAcceptedSequence } from '../repositories/accepted-sizes.ts';
 import { openRepository } from '../repositories/open-repository.ts';
 import { locationOf } from '../repositories/repository-access.ts';
 import { SerialQueue } from '../serial-queue.ts';
+import { RemovalLog } from './removal-log.ts';
 
 /** One target of the agent file with what its names mean on this host. */
 export interface Target {
@@ -16,6 +18,9 @@ export interface Target {
   readonly config: TargetConfig;
   readonly engine: Engine;
   readonly graceMs: number;
+  removalLog(clock: Pick<Clock, 'now'>): RemovalLog;
+  /** The sequence up to which this host has accepted the sizes of the backups. */
+  acceptedSequence(): Promise<number | null>;
   /** Opened anew for each job, so that an unmounted disk is noticed before anything is written; IO_ERROR when it does not answer. */
   repository(): Promise<Repository>;
 }
@@ -64,6 +69,8 @@ export function targetsOf(
       config: target,
       engine: engineNamed(target.engine).create(target.connection, servicesOf(config, name, target)),
       graceMs: (repository?.graceHours ?? 24) * 3_600_000,
+      removalLog: (clock) => new RemovalLog(journal, name, clock),
+      acceptedSequence: () => readAcceptedSequence(config.dataDir, name),
       repository: () =>
         openings.run(repository === undefined ? target.repository : locationOf(repository), () =>
           openRepository(config, target.repository, journal),

@@ -1,15 +1,8 @@
 import { type Repository, unreachable } from '@lastgood/core';
 import { supportedMethods } from '@lastgood/engines';
 import { systemClock } from '@lastgood/host';
-import {
-  createFolderRepository,
-  createS3Repository,
-  keysOf,
-  openFolderRepository,
-  openS3Repository,
-  type RepositoryOptions,
-  S3Store,
-} from '@lastgood/repository';
+import { createFolderRepository, keysOf, openFolderRepository, type RepositoryOptions } from '@lastgood/repository';
+import type { S3Store, UploadStep } from '@lastgood/repository/s3';
 import type { RepositoryConfig } from '../config/repository-config.ts';
 import { faultPoint } from '../fault-point.ts';
 
@@ -22,21 +15,37 @@ const IDLE_MS = 60_000;
 /** One store per bucket of the agent file in force: it keeps its connections from job to job. */
 const stores = new WeakMap<S3Config, Promise<S3Store>>();
 
+/** Fault points `s3:<step>:<number>`, counted from 1 since the store was opened. */
+function countedFaultPoints(): (step: UploadStep) => void {
+  const counts = new Map<UploadStep, number>();
+  return (step) => {
+    const count = (counts.get(step) ?? 0) + 1;
+    counts.set(step, count);
+    faultPoint(`s3:${step}:${count}`);
+  };
+}
+
+/** Loaded by hosts that use a bucket only: the client of AWS takes time and memory. */
+const s3 = () => import('@lastgood/repository/s3');
+
+async function openStore(config: S3Config): Promise<S3Store> {
+  const { S3Store } = await s3();
+  const addressing = config.addressing ?? (config.endpoint === undefined ? 'virtual-host' : 'path');
+  return await S3Store.open(
+    { ...config, addressing },
+    {
+      clock: systemClock,
+      random: Math.random,
+      retryForMs: RETRY_FOR_MS,
+      idleMs: IDLE_MS,
+      onStep: countedFaultPoints(),
+    },
+  );
+}
+
 /** The S3 store of a repository. Throws CONFIG_INVALID or DATA_FOLDER_UNSAFE for files that cannot be used. */
 export async function s3StoreOf(config: S3Config): Promise<S3Store> {
-  const addressing = config.addressing ?? (config.endpoint === undefined ? 'virtual-host' : 'path');
-  const opened =
-    stores.get(config) ??
-    S3Store.open(
-      { ...config, addressing },
-      {
-        clock: systemClock,
-        random: Math.random,
-        retryForMs: RETRY_FOR_MS,
-        idleMs: IDLE_MS,
-        onStep: (step) => faultPoint(`s3:${step}`),
-      },
-    );
+  const opened = stores.get(config) ?? openStore(config);
   stores.set(config, opened);
   opened.catch(() => stores.delete(config));
   return await opened;
@@ -69,7 +78,7 @@ export async function openExistingRepository(config: RepositoryConfig, writer?: 
     case 'folder':
       return await openFolderRepository({ path: config.path, mustBeMount: config.mustBeMount, ...options });
     case 's3':
-      return await openS3Repository(await s3StoreOf(config), options);
+      return await (await s3()).openS3Repository(await s3StoreOf(config), options);
     default:
       return unreachable(config);
   }
@@ -82,7 +91,7 @@ export async function createRepository(config: RepositoryConfig, writer: string)
     case 'folder':
       return await createFolderRepository({ path: config.path, mustBeMount: config.mustBeMount, ...options });
     case 's3':
-      return await createS3Repository(await s3StoreOf(config), options);
+      return await (await s3()).createS3Repository(await s3StoreOf(config), options);
     default:
       return unreachable(config);
   }

@@ -4,7 +4,6 @@ import {
   type RestoreTime,
   type SharedFacts,
   type StatusReason,
-  worstState,
 } from '@lastgood/core/objectives';
 import {
   type DatabaseStatus,
@@ -15,7 +14,9 @@ import {
   type TargetStatus,
 } from '@lastgood/protocol';
 import type { AgentRecord } from '../catalog/agents.ts';
-import { databaseFacts, type TargetRecords } from './database-facts.ts';
+import { databaseFacts } from '../targets/database-facts.ts';
+import type { Measurements } from '../targets/measurement-index.ts';
+import type { TargetRecords } from '../targets/target-records.ts';
 
 type HostState = HostView['state'];
 
@@ -26,24 +27,15 @@ const iso = (atMs: number): string => new Date(atMs).toISOString();
 const restoreTimeView = (time: RestoreTime): DatabaseStatus['restoreTime'] =>
   time.basis === 'measured' ? { basis: 'measured', ms: time.ms, at: iso(time.atMs) } : time;
 
-/** The reasons of a target that its agent has reported itself, as findings of severity `error`. */
-function reportedErrors({ inventory }: TargetRecords): Finding[] {
-  const { name, state, findings } = inventory;
-  const subject = { kind: 'target', name } as const;
-  const server =
-    state === 'ok' ? [] : [makeFinding(state === 'refused' ? 'SERVER_REFUSED' : 'SERVER_UNREACHABLE', subject)];
-  return [...server, ...findings.filter(({ severity }) => severity === 'error')];
-}
-
 /** The status of one target: its own reasons, and each of its databases. */
 export function targetStatus(
   agent: AgentRecord,
   shared: SharedFacts,
-  records: TargetRecords,
+  { records, measurements }: { readonly records: TargetRecords; readonly measurements: Measurements },
   nowMs: number,
 ): TargetStatus {
   const { inventory, copies } = records;
-  const facts = databaseFacts(records);
+  const facts = databaseFacts(records, measurements);
   const evaluated = evaluateDatabases(shared, facts, nowMs);
   const subject = { kind: 'target', name: inventory.name } as const;
   const finding = (about: Subject) => (reason: StatusReason) =>
@@ -73,7 +65,6 @@ export function targetStatus(
             },
     };
   });
-  const errors = reportedErrors(records);
   const unknown = databases.length === 0 ? [makeFinding('DATABASES_UNKNOWN', subject)] : [];
   const { environment, host } = agent;
   return {
@@ -81,13 +72,9 @@ export function targetStatus(
     host,
     hostState: shared.hostState,
     target: inventory.name,
-    state: worstState([
-      evaluated.state,
-      ...(errors.length > 0 ? (['at_risk'] as const) : []),
-      ...(unknown.length > 0 ? (['none'] as const) : []),
-    ]),
+    state: unknown.length > 0 ? 'none' : evaluated.state,
     serverState: inventory.state,
-    reasons: [...unknown, ...evaluated.reasons.map(finding(subject)), ...errors],
+    reasons: [...unknown, ...evaluated.reasons.map(finding(subject))],
     findings: inventory.findings.filter(({ severity }) => severity !== 'error'),
     databases,
     objectives: null,

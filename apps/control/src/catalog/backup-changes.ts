@@ -1,8 +1,9 @@
 import { isDeepStrictEqual } from 'node:util';
 import { RESTORE_TEST_LEVEL, standingVerdict } from '@lastgood/core';
-import type { BackupSummary } from '@lastgood/protocol';
-import { and, eq, inArray } from 'drizzle-orm';
+import { type BackupSummary, sizeOf } from '@lastgood/protocol';
+import { and, eq, gte, inArray, ne, sql } from 'drizzle-orm';
 import type { Appliers, Db } from './db.ts';
+import { enforceQuotas } from './host-quotas.ts';
 import { reconcileBackup } from './reconcile-backup.ts';
 import * as schema from './schema.ts';
 
@@ -39,13 +40,28 @@ export type BackupChange =
 const ofAgent = (agentId: string, backupId: string) =>
   and(eq(schema.backups.backupId, backupId), eq(schema.backups.agentId, agentId));
 
-function saveBackup(db: Db, agentId: string, reported: BackupSummary): void {
+/** More warnings than a person reads, and more contents than a list shows, are not kept. */
+const MAX_WARNINGS = 100;
+const MAX_WARNING_BYTES = 16 * 1024;
+const MAX_CONTENTS = 2_000;
+
+/** What the catalog keeps of a reported backup. */
+function boundedSummary(reported: BackupSummary): BackupSummary {
+  const { contents } = reported;
+  const few = reported.warnings.slice(0, MAX_WARNINGS);
+  const warnings = few.length === 0 || sizeOf(few) <= MAX_WARNING_BYTES ? few : [];
+  const isWhole = contents.length <= MAX_CONTENTS && warnings.length === reported.warnings.length;
+  return isWhole ? reported : { ...reported, contents: contents.slice(0, MAX_CONTENTS), warnings };
+}
+
+/** True: the backup is new to the catalog. */
+function saveBackup(db: Db, agentId: string, reported: BackupSummary): boolean {
   const [known] = db.select().from(schema.backups).where(eq(schema.backups.backupId, reported.backupId)).all();
   // An id that another host has reported stays that host's.
-  if (known !== undefined && known.agentId !== agentId) return;
-  const summary = reconcileBackup(known?.summary as BackupSummary | undefined, reported);
+  if (known !== undefined && known.agentId !== agentId) return false;
+  const summary = reconcileBackup(known?.summary as BackupSummary | undefined, boundedSummary(reported));
   // Most of a scan is already known, and nothing is written for that.
-  if (isDeepStrictEqual(known?.summary, summary)) return;
+  if (isDeepStrictEqual(known?.summary, summary)) return false;
   const { backupId, target, jobId, sequence, state, verified } = summary;
   const restoreTested = verified?.passed === true && verified.level >= RESTORE_TEST_LEVEL;
   const restorable = summary.restorable.ok;
@@ -53,6 +69,7 @@ function saveBackup(db: Db, agentId: string, reported: BackupSummary): void {
   const row = { backupId, agentId, target, jobId, sequence, state, restorable, restoreTested, held, summary };
   db.insert(schema.backups).values(row).onConflictDoUpdate({ target: schema.backups.backupId, set: row }).run();
   saveContents(db, agentId, known?.summary as BackupSummary | undefined, summary);
+  return known === undefined;
 }
 
 const CONTENT_ROWS = 500;
@@ -61,7 +78,7 @@ const CONTENT_ROWS = 500;
 function saveContents(db: Db, agentId: string, known: BackupSummary | undefined, summary: BackupSummary): void {
   const { backupId, target, contents } = summary;
   if (isDeepStrictEqual(known?.contents, contents)) return;
-  db.delete(schema.backupContents).where(eq(schema.backupContents.backupId, backupId)).run();
+  if (known !== undefined) db.delete(schema.backupContents).where(eq(schema.backupContents.backupId, backupId)).run();
   const distinct = [...new Map(contents.map((content) => [`${content.kind} ${content.name}`, content])).values()];
   for (let start = 0; start < distinct.length; start += CONTENT_ROWS) {
     const rows = distinct
@@ -79,13 +96,19 @@ function removeBackups(db: Db, agentId: string, backupIds: readonly string[]): v
 function saveTaken(db: Db, agentId: string, taken: BackupSummary): void {
   const [known] = db.select().from(schema.backups).where(ofAgent(agentId, taken.backupId)).all();
   const { manifestSha256 } = taken;
-  saveBackup(db, agentId, known === undefined ? taken : { ...(known.summary as BackupSummary), manifestSha256 });
+  const isNew = saveBackup(
+    db,
+    agentId,
+    known === undefined ? taken : { ...(known.summary as BackupSummary), manifestSha256 },
+  );
+  if (isNew) enforceQuotas(db, agentId);
 }
 
 function saveScan(db: Db, change: Extract<BackupChange, { type: 'backup.scan' }>): void {
   const { agentId, backups: found, removed, targets, complete } = change;
   const seen = new Set(found.map((backup) => backup.backupId));
-  for (const backup of found) saveBackup(db, agentId, backup);
+  const added = found.map((backup) => saveBackup(db, agentId, backup));
+  if (added.some(Boolean)) enforceQuotas(db, agentId);
   removeBackups(db, agentId, removed);
   if (targets.length === 0) return;
   const [oldestSeen] = [...seen].sort();
@@ -93,15 +116,20 @@ function saveScan(db: Db, change: Extract<BackupChange, { type: 'backup.scan' }>
   if (!complete && oldestSeen === undefined) return;
   // Where only the newest fitted, the lists say nothing about anything older than either of them.
   const from = complete || oldestSeen === undefined ? '' : oldestSeen > oldestRemoved ? oldestSeen : oldestRemoved;
-  const known = db
-    .select()
-    .from(schema.backups)
-    .where(and(eq(schema.backups.agentId, agentId), inArray(schema.backups.target, [...targets])))
-    .all();
-  for (const row of known) {
-    if (row.backupId < from || seen.has(row.backupId) || row.state === 'missing') continue;
-    saveBackup(db, agentId, { ...(row.summary as BackupSummary), state: 'missing' });
-  }
+  const { backups } = schema;
+  // One statement for all of them: a host may have very many backups, and no summary has to be read for this.
+  db.update(backups)
+    .set({ state: 'missing', summary: sql`json_set(${backups.summary}, '$.state', 'missing')` })
+    .where(
+      and(
+        eq(backups.agentId, agentId),
+        inArray(backups.target, [...targets]),
+        gte(backups.backupId, from),
+        ne(backups.state, 'missing'),
+        sql`${backups.backupId} not in (select value from json_each(${JSON.stringify([...seen])}))`,
+      ),
+    )
+    .run();
 }
 
 function saveVerdict(db: Db, { agentId, backupId, verdict }: Extract<BackupChange, { type: 'backup.verified' }>): void {

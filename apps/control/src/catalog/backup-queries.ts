@@ -1,5 +1,7 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { BackupSummary } from '@lastgood/protocol';
-import { and, desc, eq, inArray, max, min } from 'drizzle-orm';
+import { and, desc, eq, inArray, max } from 'drizzle-orm';
+import { selectCovered } from './coverage.ts';
 import type { Db, Scoped } from './db.ts';
 import * as schema from './schema.ts';
 
@@ -32,15 +34,13 @@ export interface BackupQueries {
   held(scope: Scoped): Promise<string[]>;
   /** The newest good backup of each target, and the newest good one that passed a restore test. */
   newestGood(scope: Scoped): Promise<NewestGood[]>;
-  /** The oldest good backup of a target. */
-  oldestGood(agentId: string, target: string): Promise<BackupSummary | undefined>;
-  /** The newest backups of each database that backups of one target contain. */
+  /** The newest backups of each database that backups of one target contain, of at most MAX_COVERED_DATABASES. */
   coverage(agentId: string, target: string): Promise<Coverage[]>;
   /** The summaries of these backups, as far as the catalog has them. */
   summaries(backupIds: readonly string[]): Promise<Map<string, BackupSummary>>;
 }
 
-const { backups, backupContents } = schema;
+const { backups } = schema;
 
 const inScope = ({ agentId, target }: Scoped) =>
   and(
@@ -77,26 +77,10 @@ function selectNewest(db: Db, scope: Scoped, restoreTested: boolean) {
   );
 }
 
-/** One backup of a target for each database, by its place in the sequence. */
-function selectByDatabase(
-  db: Db,
-  scope: Required<Scoped>,
-  wanted: { readonly which: typeof max | typeof min; readonly where: ReturnType<typeof and> },
-): Map<string, string> {
-  // SQLite guarantees that the other columns come from the row that holds the maximum or minimum.
-  const rows = db
-    .select({ database: backupContents.name, backupId: backups.backupId, sequence: wanted.which(backups.sequence) })
-    .from(backupContents)
-    .innerJoin(backups, eq(backups.backupId, backupContents.backupId))
-    .where(and(eq(backupContents.agentId, scope.agentId), eq(backupContents.target, scope.target), wanted.where))
-    .groupBy(backupContents.name)
-    .all();
-  return new Map(rows.map(({ database, backupId }) => [database, backupId]));
-}
+/** Read at once; other work of the control plane runs in between. */
+const SUMMARY_ROWS = 100;
 
-const SUMMARY_ROWS = 500;
-
-function selectSummaries(db: Db, ids: readonly string[]): Map<string, BackupSummary> {
+async function selectSummaries(db: Db, ids: readonly string[]): Promise<Map<string, BackupSummary>> {
   const summaries = new Map<string, BackupSummary>();
   for (let start = 0; start < ids.length; start += SUMMARY_ROWS) {
     const rows = db
@@ -105,32 +89,22 @@ function selectSummaries(db: Db, ids: readonly string[]): Map<string, BackupSumm
       .where(inArray(backups.backupId, ids.slice(start, start + SUMMARY_ROWS)))
       .all();
     for (const { backupId, summary } of rows) summaries.set(backupId, summary as BackupSummary);
+    await nextTurn();
   }
   return summaries;
 }
 
 /** Each summary is read once, however many databases it contains. */
-function selectCoverage(db: Db, scope: Required<Scoped>): Coverage[] {
-  const newest = selectByDatabase(db, scope, { which: max, where: undefined });
-  const good = selectByDatabase(db, scope, { which: max, where: goodOnes({}, false) });
-  const tested = selectByDatabase(db, scope, { which: max, where: goodOnes({}, true) });
-  const first = selectByDatabase(db, scope, { which: min, where: goodOnes({}, false) });
-  const ids = [newest, good, tested, first].flatMap((each) => [...each.values()]);
-  const summaries = selectSummaries(db, [...new Set(ids)]);
-  const of = (backupId: string | undefined): BackupSummary | null => summaries.get(backupId ?? '') ?? null;
-  return [...newest].flatMap(([database, backupId]) => {
-    const summary = of(backupId);
-    if (summary === null) return [];
-    const [lastGood, lastTested, firstGood] = [good, tested, first].map((each) => of(each.get(database)));
-    return [
-      {
-        database,
-        newest: summary,
-        lastGood: lastGood ?? null,
-        lastTested: lastTested ?? null,
-        firstGood: firstGood ?? null,
-      },
-    ];
+async function selectCoverage(db: Db, scope: Required<Scoped>): Promise<Coverage[]> {
+  const covered = await selectCovered(db, scope);
+  const ids = covered.flatMap((each) => [each.newest, each.lastGood, each.lastTested, each.firstGood]);
+  const summaries = await selectSummaries(db, [...new Set(ids.flatMap((place) => place?.backupId ?? []))]);
+  const of = (place: { backupId: string } | null): BackupSummary | null => summaries.get(place?.backupId ?? '') ?? null;
+  return covered.flatMap(({ database, ...places }) => {
+    const newest = of(places.newest);
+    if (newest === null) return [];
+    const { lastGood, lastTested, firstGood } = places;
+    return [{ database, newest, lastGood: of(lastGood), lastTested: of(lastTested), firstGood: of(firstGood) }];
   });
 }
 
@@ -153,15 +127,6 @@ export const backupQueries = (db: Db): BackupQueries => ({
       lastTested: tested.get(key)?.summary ?? null,
     }));
   },
-  oldestGood: async (agentId, target) =>
-    db
-      .select({ summary: backups.summary })
-      .from(backups)
-      .where(and(eq(backups.state, 'good'), inScope({ agentId, target })))
-      .orderBy(backups.sequence)
-      .limit(1)
-      .all()
-      .map((row) => row.summary as BackupSummary)[0],
   coverage: async (agentId, target) => selectCoverage(db, { agentId, target }),
   summaries: async (backupIds) => selectSummaries(db, [...new Set(backupIds)]),
 });

@@ -138,7 +138,7 @@ export const backupContents = sqliteTable(
   },
   (table) => [
     primaryKey({ columns: [table.backupId, table.kind, table.name] }),
-    index('backup_contents_name').on(table.agentId, table.target, table.kind, table.name),
+    index('backup_contents_name').on(table.agentId, table.target, table.name, table.backupId),
   ],
 );
 

@@ -2,20 +2,20 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Clock, toWireError } from '@lastgood/core';
 import { type AlertCondition, judgeFleet, judgeHost, judgeTarget } from '@lastgood/core/alerts';
 import { routingTableOf } from '@lastgood/core/fleet-file';
-import { evaluateTarget, type TargetStatus } from '@lastgood/core/objectives';
+import type { TargetStatus } from '@lastgood/core/objectives';
 import { trackUptime, type Uptime } from '@lastgood/core/schedules';
 import type { AgentRecord } from '../catalog/agents.ts';
 import type { Catalog, Change } from '../catalog/catalog.ts';
 import type { LedgerStore } from '../dispatch/ledger-store.ts';
 import type { Log } from '../log.ts';
 import type { AgentRegistry } from '../sessions/agent-registry.ts';
+import { MeasurementIndex, type Measurements } from '../targets/measurement-index.ts';
 import { AlertStore } from './alert-store.ts';
 import { type FleetInForce, readFleet } from './fleet-policies.ts';
 import { fleetFacts, hostFacts, hostStateNow } from './host-facts.ts';
-import { MeasurementIndex } from './measurement-index.ts';
 import { addOccurrences, expireOccurrences } from './occurrence-planner.ts';
 import { syncSchedules } from './schedule-sync.ts';
-import { type CatalogFacts, factsNow, readFacts } from './target-facts.ts';
+import { type CatalogFacts, readFacts, statusNow } from './target-facts.ts';
 
 const PRUNE_EVERY_MS = 3_600_000;
 /** Occurrences and messages are kept this long. */
@@ -53,6 +53,7 @@ export class Planner implements AsyncDisposable {
   /** Agents about which the catalog may know more than `#targets`. */
   readonly #staleFacts = new Set<string>();
   #targets: ReadonlyMap<string, readonly PlannedTarget[]> = new Map();
+  #measurements = new MeasurementIndex([]);
   /** What was stored last of each agent: states and reasons, without the numbers that change with every tick. */
   readonly #storedStatuses = new Map<string, string>();
   #pruneAt = Number.NEGATIVE_INFINITY;
@@ -87,6 +88,10 @@ export class Planner implements AsyncDisposable {
   /** All targets that agents have reported, as the last tick found them. */
   get targets(): readonly PlannedTarget[] {
     return [...this.#targets.values()].flat();
+  }
+  /** The restores of the fleet, as the last tick found them. */
+  get measurements(): Measurements {
+    return this.#measurements;
   }
   /** One target as the last tick found it; null before the first fleet file. */
   targetOf(agentId: string, target: string): PlannedTarget | null {
@@ -169,13 +174,15 @@ export class Planner implements AsyncDisposable {
     const { registry } = this.#parts;
     const facts = new Map<string, readonly CatalogFacts[]>();
     for (const { agent } of registry.list()) facts.set(agent.agentId, await this.#factsOf(agent, nowMs));
-    const measurements = new MeasurementIndex([...facts.values()].flat().flatMap((each) => each.measurements));
+    this.#measurements = new MeasurementIndex(
+      [...facts.values()].flat().flatMap(({ records }) => records.measurements),
+    );
     this.#targets = new Map(
       registry.list().map(({ agent }) => {
         const hostState = hostStateNow(registry, agent);
         const targets = (facts.get(agent.agentId) ?? []).map((each) => ({
           facts: each,
-          status: evaluateTarget(factsNow(each, hostState, measurements), nowMs),
+          status: statusNow(each, hostState, this.#measurements, nowMs),
         }));
         return [agent.agentId, targets];
       }),

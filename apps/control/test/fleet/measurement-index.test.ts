@@ -1,6 +1,6 @@
 import { type RestoreMeasurement, restoreTimeOf } from '@lastgood/core/objectives';
 import { expect, test } from 'vitest';
-import { MeasurementIndex } from '../../src/planner/measurement-index.ts';
+import { MeasurementIndex } from '../../src/targets/measurement-index.ts';
 
 const MIB = 1024 * 1024;
 const measurement = (host: string, index: number, more: Partial<RestoreMeasurement> = {}): RestoreMeasurement => ({

@@ -150,7 +150,7 @@ export class AgentSocket {
       version: '15.18',
       systemId: null,
       sizeBytes: 1,
-      databases: [],
+      databases: databasesIn(backups.filter(({ target }) => target === name)),
       findings: [],
     }));
     const reply = await this.call('inventory', this.session({ hash: randomUUID(), targets, backups, complete: true }));
@@ -161,6 +161,13 @@ export class AgentSocket {
     await this.closed;
   }
 }
+
+/** The databases of a server whose backups these are. */
+const databasesIn = (backups: readonly BackupSummary[]): { name: string; sizeBytes: number }[] =>
+  [...new Set(backups.flatMap(({ contents }) => contents.map(({ name }) => name)))].map((name) => ({
+    name,
+    sizeBytes: 1,
+  }));
 
 export const helloInput = (now: number, more: Partial<HelloInput> = {}): HelloInput => ({
   instanceId: randomUUID(),

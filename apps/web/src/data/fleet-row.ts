@@ -22,8 +22,8 @@ export interface FleetRow {
   readonly restoreTest: { readonly at: number; readonly level: number; readonly isOfRecoveryPoint: boolean } | null;
   /** The worst reason for the state. */
   readonly reason: Finding | null;
-  /** What is not known because the host does not report. */
-  readonly isUnknown: boolean;
+  /** The host does not report, so what has happened since is not known. */
+  readonly isSilent: boolean;
 }
 
 /** Worst first. `unknown` is not a good state: nothing is known of the target. */
@@ -62,7 +62,7 @@ function restoreTestOf(databases: readonly DatabaseStatus[]): FleetRow['restoreT
 
 /** Summarizes a target by the worst of its databases. */
 export function fleetRowOf(status: TargetStatus): FleetRow {
-  const { environment, host, target, state, objectives, reasons } = status;
+  const { environment, host, hostState, target, state, objectives, reasons } = status;
   const databases = countedDatabases(status);
   const points = databases.map(({ recoveryPoint }) => (recoveryPoint === null ? null : Date.parse(recoveryPoint.at)));
   return {
@@ -81,7 +81,7 @@ export function fleetRowOf(status: TargetStatus): FleetRow {
     restoreTime: restoreTimeOf(databases),
     restoreTest: restoreTestOf(databases),
     reason: reasons[0] ?? databases.flatMap((database) => database.reasons)[0] ?? null,
-    isUnknown: state === 'unknown',
+    isSilent: hostState !== 'online',
   };
 }
 

@@ -21,11 +21,11 @@ function StateFilters({ counts }: { readonly counts: ReadonlyMap<TargetState, nu
             search={(before) => ({ ...before, state: selected === state ? undefined : state })}
             className={`chip state-${state}`}
             data-selected={selected === state}
-            aria-label={`${STATE_NAMES[state]}: ${counts.get(state) ?? 0}${selected === state ? ', selected' : ''}`}
             title={STATE_MEANINGS[state]}
           >
             <StateShape state={state} />
             <b>{counts.get(state) ?? 0}</b> {STATE_NAMES[state]}
+            {selected === state && <span className="visually-hidden">, selected</span>}
           </Link>
         </li>
       ))}

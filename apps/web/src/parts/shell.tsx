@@ -8,7 +8,8 @@ import { Ago } from './instant.tsx';
 import { Logo } from './logo.tsx';
 import { toggleTheme } from './theme.ts';
 
-const Palette = lazy(() => import('./palette.tsx'));
+const loadPalette = () => import('./palette.tsx');
+const Palette = lazy(loadPalette);
 
 const LINKS = [
   { to: '/', label: 'Fleet' },
@@ -76,6 +77,8 @@ export function Shell() {
   const [isPaletteOpen, setPaletteOpen] = useState(false);
   useLiveStream(jobId);
   usePaletteKey(() => setPaletteOpen(true));
+  // Loaded before it is needed, so that no key is lost.
+  useEffect(() => void loadPalette(), []);
   const isLost = useStreamState().kind === 'lost';
   const user = session?.user ?? null;
   useEffect(() => {

@@ -13,12 +13,15 @@ const instant = (value: Params[string] | undefined): string =>
 const bytes = (value: Params[string] | undefined): string =>
   typeof value === 'number' ? `${(value / 1024 ** 3).toFixed(1)} GiB` : 'unknown';
 
+/** The database that the condition is about, when it is about one: `shop: `. */
+const ofDatabase = (params: Params): string => (params['database'] == null ? '' : `${params['database']}: `);
+
 /** What the condition is, in a few words; empty when the title says it all. */
 function detailOf({ code, params }: AlertCondition): string {
   switch (code) {
     case 'backup_age':
       return params['ageMs'] == null
-        ? 'there is no good backup'
+        ? `${ofDatabase(params)}there is no good backup`
         : `${duration(params['ageMs'])} old, limit ${duration(params['limitMs'])}`;
     case 'backup_size_change':
       return `${params['series']}: ${Number(params['percent']) > 0 ? '+' : ''}${params['percent']} %, limit ${params['limitPercent']} %`;
@@ -28,12 +31,16 @@ function detailOf({ code, params }: AlertCondition): string {
     case 'repository_unreachable':
     case 'notification_failed':
       return params['cause'] == null ? '' : String(params['cause']);
+    case 'newest_backup_unusable':
+      return `${ofDatabase(params)}backup ${params['backupId']} is ${params['state']}`;
+    case 'target_error':
+      return String(params['findings']);
     case 'occurrence_missed':
       return `${params['schedules']}, due ${instant(params['dueMs'])}`;
     case 'rpo_missed':
-      return `${duration(params['exposureMs'])} of data would be lost, RPO ${duration(params['rpoMs'])}`;
+      return `${ofDatabase(params)}${duration(params['exposureMs'])} of data would be lost, RPO ${duration(params['rpoMs'])}`;
     case 'rto_missed':
-      return `${duration(params['restoreMs'])} ${params['basis']}, RTO ${duration(params['rtoMs'])}`;
+      return `${ofDatabase(params)}${duration(params['restoreMs'])} ${params['basis']}, RTO ${duration(params['rtoMs'])}`;
     case 'agent_offline':
       return `${params['state']} since ${instant(params['sinceMs'])}`;
     case 'log_gap':
@@ -44,8 +51,8 @@ function detailOf({ code, params }: AlertCondition): string {
       return `backup ${params['backupId']}, level ${params['level']}`;
     case 'verification_stale':
       return params['ageMs'] == null
-        ? `there was none, limit ${duration(params['limitMs'])}`
-        : `${duration(params['ageMs'])} ago, limit ${duration(params['limitMs'])}`;
+        ? `${ofDatabase(params)}there was none, limit ${duration(params['limitMs'])}`
+        : `${ofDatabase(params)}${duration(params['ageMs'])} ago, limit ${duration(params['limitMs'])}`;
     case 'last_tested_backup_expiring':
       return `backup ${params['backupId']}${Number(params['inMs']) > 0 ? `, in ${duration(params['inMs'])}` : ''}`;
     case 'repository_space':

@@ -24,6 +24,13 @@ export const ALERTS = {
   backup_size_change: { ...once, severity: 'warning', subject: 'target', title: 'size of the newest backup changed' },
   backup_duration: { ...once, severity: 'warning', subject: 'target', title: 'backup took too long' },
   backup_failed: { ...once, severity: 'critical', subject: 'target', title: 'last backup failed' },
+  newest_backup_unusable: {
+    ...once,
+    severity: 'critical',
+    subject: 'target',
+    title: 'newest backup is bad or missing',
+  },
+  target_error: { ...steady, severity: 'critical', subject: 'target', title: 'agent reports an error of the target' },
   occurrence_missed: { ...once, severity: 'critical', subject: 'target', title: 'scheduled run did not take place' },
   rpo_missed: {
     ...steady,

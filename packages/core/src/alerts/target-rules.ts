@@ -1,4 +1,4 @@
-import type { StatusReason, TargetStatus } from '../objectives/target-status.ts';
+import type { TargetReason, TargetStatus } from '../objectives/target-status.ts';
 import { RESTORE_TEST_LEVEL, suspectSizes } from '../verification/verdict.ts';
 import type { AlertCode } from './codes.ts';
 import type { AlertCondition } from './condition.ts';
@@ -52,9 +52,15 @@ type Found = Omit<AlertCondition, 'subject'>;
 
 function judgeAge({ newestGoodBackupMs, thresholds, status }: TargetAlertFacts, nowMs: number): Found[] {
   if (status.state === 'pending') return [];
-  const ageMs = newestGoodBackupMs === null ? null : nowMs - newestGoodBackupMs;
-  if (ageMs !== null && ageMs <= thresholds.backupAgeMs) return [];
-  return [{ code: 'backup_age', params: { ageMs, limitMs: thresholds.backupAgeMs } }];
+  const unprotected = judgeUnprotected(status, thresholds);
+  if (newestGoodBackupMs === null || unprotected.length > 0) {
+    const none: Found = { code: 'backup_age', params: { ageMs: null, limitMs: thresholds.backupAgeMs } };
+    return unprotected.length > 0 ? unprotected : [none];
+  }
+  const ageMs = nowMs - newestGoodBackupMs;
+  return ageMs <= thresholds.backupAgeMs
+    ? []
+    : [{ code: 'backup_age', params: { ageMs, limitMs: thresholds.backupAgeMs } }];
 }
 
 function medianOf(values: readonly number[]): number {
@@ -123,28 +129,43 @@ function judgeRuns({ lastAttempt, latestOccurrences }: TargetAlertFacts): Found[
 }
 
 /** Alerts that follow from the reasons of the target's state. */
-function judgeReason(reason: StatusReason): Found[] {
+function judgeReason(reason: TargetReason): Found[] {
+  const database = reason.database ?? null;
   switch (reason.code) {
     case 'rpo_missed':
-      return [{ code: 'rpo_missed', params: { exposureMs: reason.exposureMs, rpoMs: reason.rpoMs } }];
-    case 'rto_missed':
-      return [
-        {
-          code: 'rto_missed',
-          params: {
-            restoreMs: reason.restoreMs,
-            rtoMs: reason.rtoMs,
-            basis: reason.isEstimate ? 'estimated' : 'measured',
-          },
-        },
-      ];
+      return [{ code: 'rpo_missed', params: { database, exposureMs: reason.exposureMs, rpoMs: reason.rpoMs } }];
+    case 'rto_missed': {
+      const basis = reason.isEstimate ? 'estimated' : 'measured';
+      return [{ code: 'rto_missed', params: { database, restoreMs: reason.restoreMs, rtoMs: reason.rtoMs, basis } }];
+    }
     case 'restore_test_stale':
-      return [{ code: 'verification_stale', params: { ageMs: reason.ageMs, limitMs: reason.maxAgeMs } }];
+      return [{ code: 'verification_stale', params: { database, ageMs: reason.ageMs, limitMs: reason.maxAgeMs } }];
     case 'restore_test_missing':
-      return [{ code: 'verification_stale', params: { ageMs: null, limitMs: reason.maxAgeMs } }];
+      return [{ code: 'verification_stale', params: { database, ageMs: null, limitMs: reason.maxAgeMs } }];
+    case 'newest_backup_bad':
+    case 'newest_backup_missing': {
+      const state = reason.code === 'newest_backup_bad' ? 'bad' : 'missing';
+      return [{ code: 'newest_backup_unusable', params: { database, backupId: reason.backupId, state } }];
+    }
     default:
       return [];
   }
+}
+
+/** A database without any recovery point misses every RPO: it has no exposure that could be measured. */
+function judgeUnprotected({ reasons }: TargetStatus, thresholds: TargetThresholds): Found[] {
+  const unprotected = reasons.find(({ code }) => code === 'no_recovery_point');
+  if (unprotected === undefined) return [];
+  const params = { database: unprotected.database ?? null, ageMs: null, limitMs: thresholds.backupAgeMs };
+  return [{ code: 'backup_age', params }];
+}
+
+/** What the agent reports as an error of the target, as one alert. */
+function judgeErrors({ reasons }: TargetStatus): Found[] {
+  const codes = reasons.flatMap((reason) => (reason.code === 'reported_error' ? [reason.finding.code] : []));
+  return codes.length === 0
+    ? []
+    : [{ code: 'target_error', params: { findings: [...new Set(codes)].sort().join(', ') } }];
 }
 
 function judgeStream({ stream, thresholds }: TargetAlertFacts): Found[] {
@@ -185,6 +206,7 @@ export function judgeTarget(facts: TargetAlertFacts, nowMs: number): AlertCondit
     ...judgeDuration(facts, nowMs),
     ...judgeRuns(facts),
     ...facts.status.reasons.flatMap(judgeReason),
+    ...judgeErrors(facts.status),
     ...judgeStream(facts),
     ...judgeVerification(facts, nowMs),
   ];

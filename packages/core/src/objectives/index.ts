@@ -1,4 +1,5 @@
 export * from './database-status.ts';
+export * from './evaluate-target.ts';
 export * from './restore-time.ts';
 export * from './rollup.ts';
 export * from './status-findings.ts';

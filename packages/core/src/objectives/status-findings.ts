@@ -93,6 +93,8 @@ export function findingOfReason(reason: StatusReason, subjects: StatusSubjects, 
       const times = { at: iso(atMs), since: iso(sinceMs) };
       return makeFinding('LAST_ATTEMPT_FAILED', subject, { command, ...times, cause: cause ?? 'unknown cause' });
     }
+    case 'reported_error':
+      return reason.finding;
     case 'stream_stopped':
       return makeFinding('LOG_STREAM_STOPPED', subject);
     case 'stream_gap':

@@ -1,3 +1,4 @@
+import type { Finding } from '@lastgood/protocol';
 import { TARGET_STATES } from '@lastgood/protocol';
 import type { RestoreTime } from './restore-time.ts';
 
@@ -59,6 +60,8 @@ export interface TargetFacts {
   /** The latest start of its first scheduled backup; null without a schedule. */
   readonly firstBackupDueMs: number | null;
   readonly streamState: 'running' | 'stopped' | 'gap' | null;
+  /** What its agent reported as an error: of the server, the repository or the log stream. */
+  readonly reportedErrors: readonly Finding[];
   readonly restoreTime: RestoreTime;
   /** The newest restore test (level 4 and above) that passed. */
   readonly restoreTest: { readonly atMs: number; readonly level: number; readonly backupId: string } | null;
@@ -86,19 +89,27 @@ export type StatusReason =
   | { readonly code: 'never_restore_tested'; readonly backupId: string }
   | { readonly code: 'restore_test_of_older_backup'; readonly backupId: string; readonly testedBackupId: string }
   | ({ readonly code: 'last_attempt_failed' } & FailedAttempt)
+  | { readonly code: 'reported_error'; readonly finding: Finding }
   | { readonly code: 'stream_stopped' | 'stream_gap' };
 
+/** A reason of a target. `database` is the one that it is about; absent for the target as a whole. */
+export type TargetReason = StatusReason & { readonly database?: string };
+
+/** A target in short: the worst of its databases. */
 export interface TargetStatus {
   readonly environment: string;
   readonly host: string;
   readonly target: string;
   readonly state: TargetState;
-  /** Worst first. */
-  readonly reasons: readonly StatusReason[];
+  /** Worst first. Of several databases with the same reason, the worst is named. */
+  readonly reasons: readonly TargetReason[];
+  /** The oldest of its databases; null when one has none. */
   readonly recoveryPoint: TargetFacts['recoveryPoint'];
   /** How much time of data would be lost now; null without a recovery point. */
   readonly exposureMs: number | null;
+  /** The longest of its databases; unknown when that of one is. */
   readonly restoreTime: RestoreTime;
+  /** The oldest of its databases; null when one was never tested. */
   readonly restoreTest: (NonNullable<TargetFacts['restoreTest']> & { readonly isStale: boolean }) | null;
   /** The largest share of an objective that is used up; null when none can be computed. 1 is the objective itself. */
   readonly worstShare: number | null;
@@ -131,6 +142,7 @@ export function stateOf(reason: StatusReason): TargetState {
     case 'newest_backup_missing':
     case 'newest_backup_suspect':
     case 'last_attempt_failed':
+    case 'reported_error':
     case 'stream_stopped':
     case 'stream_gap':
       return 'at_risk';
@@ -229,16 +241,6 @@ function judgeRecoveryPoint(
   return [{ code: isPending ? 'first_backup_pending' : 'no_recovery_point' }];
 }
 
-function worstShareOf(facts: TargetFacts, nowMs: number): number | null {
-  const { objectives, restoreTime } = facts;
-  const exposureMs = exposureOf(facts, nowMs);
-  const shares = [
-    objectives?.rpoMs == null || exposureMs === null ? null : exposureMs / objectives.rpoMs,
-    objectives?.rtoMs == null || restoreTime.basis === 'unknown' ? null : restoreTime.ms / objectives.rtoMs,
-  ].filter((share) => share !== null);
-  return shares.length === 0 ? null : Math.max(...shares);
-}
-
 /** The reasons that follow from what can be restored of a target, or of one database of it. */
 export function judgeProtection(facts: TargetFacts, nowMs: number): StatusReason[] {
   return [
@@ -253,7 +255,7 @@ export function judgeProtection(facts: TargetFacts, nowMs: number): StatusReason
 
 type SurroundingFacts = Pick<
   TargetFacts,
-  'isReported' | 'hostState' | 'failedAttempts' | 'requireStream' | 'streamState' | 'objectives'
+  'isReported' | 'hostState' | 'failedAttempts' | 'requireStream' | 'streamState' | 'objectives' | 'reportedErrors'
 >;
 
 /** The reasons that concern a target as a whole: its host, its jobs, its log stream and its policy. */
@@ -263,41 +265,11 @@ export function judgeSurroundings(facts: SurroundingFacts): StatusReason[] {
     ...judgeHost(facts),
     ...judgeAttempts(facts),
     ...judgeStream(facts),
+    ...facts.reportedErrors.map((finding) => ({ code: 'reported_error' as const, finding })),
     ...(facts.objectives === null ? [{ code: 'no_policy' as const }] : []),
   ];
 }
 
 /** The reasons with the worst first. */
-export const worstFirst = (reasons: readonly StatusReason[]): StatusReason[] =>
+export const worstFirst = <R extends StatusReason>(reasons: readonly R[]): R[] =>
   reasons.toSorted((a, b) => rank(stateOf(a)) - rank(stateOf(b)));
-
-/** The state of a target, its numbers, and every reason for it. Judges elapsed time only, never the number of runs. */
-export function evaluateTarget(facts: TargetFacts, nowMs: number): TargetStatus {
-  const { environment, host, target, restoreTime, restoreTest } = facts;
-  const common = { environment, host, target, restoreTime };
-  if (!facts.isReported) {
-    const reasons: StatusReason[] = [{ code: 'not_reported' }, ...judgeHost(facts)];
-    return {
-      ...common,
-      state: 'unknown',
-      reasons,
-      recoveryPoint: null,
-      exposureMs: null,
-      restoreTest: null,
-      worstShare: null,
-    };
-  }
-  const reasons = worstFirst([...judgeProtection(facts, nowMs), ...judgeSurroundings(facts)]);
-  return {
-    ...common,
-    state: worstState(reasons.map(stateOf)),
-    reasons,
-    recoveryPoint: facts.recoveryPoint,
-    exposureMs: exposureOf(facts, nowMs),
-    restoreTest:
-      restoreTest === null
-        ? null
-        : { ...restoreTest, isStale: reasons.some(({ code }) => code === 'restore_test_stale') },
-    worstShare: worstShareOf(facts, nowMs),
-  };
-}

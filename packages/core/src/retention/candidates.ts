@@ -1,7 +1,7 @@
 import type { Manifest } from '@lastgood/protocol';
 import type { StoredBackup } from '../repository.ts';
 import type { Judged } from '../verification/verdict.ts';
-import type { GroupPart, RotationCandidate } from './plan.ts';
+import type { GroupPart, RotationCandidate } from './rotation-input.ts';
 
 /**
  * The groups of a backup: one for each of its contents, so that a created or dropped database does not start new groups. A backup of a

@@ -1,5 +1,6 @@
-import { makeReason, type Retention, type RotationDecision, type RotationReason } from '@lastgood/protocol';
-import { type Judged, RESTORE_TEST_LEVEL, suspectSizes } from '../verification/verdict.ts';
+import { makeReason, type RotationDecision, type RotationReason } from '@lastgood/protocol';
+import { keepReasons } from './keep-rules.ts';
+import type { RotationCandidate, RotationInput } from './rotation-input.ts';
 
 const HOUR_MS = 3_600_000;
 /** When clocks differ by more than this, nothing is deleted and no destructive job begins (I11). */
@@ -7,42 +8,6 @@ export const MAX_SKEW_MS = 5 * 60_000;
 /** Lastgood is newer than this: an earlier instant comes from a clock that was not set (D2). */
 const FIRST_INSTANT = Date.parse('2026-01-01T00:00:00Z');
 
-/** The part of a backup that belongs to one database (or to the whole target). Retention counts the backups of each group. */
-export interface GroupPart {
-  /** Same engine, method and content. */
-  readonly group: string;
-  /** The name of the content, for display; null when the backup covers the whole target. */
-  readonly content: string | null;
-  readonly producedBytes: number;
-}
-export interface RotationCandidate extends Judged {
-  readonly backupId: string;
-  readonly sequence: number;
-  readonly finishedAt: string;
-  /** At least one. A backup stays as long as one of its groups needs it. */
-  readonly parts: readonly GroupPart[];
-  /** The other backups that a restore reads. They are kept as long as this one. */
-  readonly dependsOn: readonly string[];
-}
-/** The host limits of the agent file. They override what the control plane requests. */
-export interface HostLimits {
-  readonly minimumKept: number;
-  readonly maxRemovedPerRun: number;
-  readonly minimumAgeHours: number;
-}
-export interface RotationInput {
-  readonly backups: readonly RotationCandidate[];
-  readonly retention: Retention;
-  readonly holds: ReadonlySet<string>;
-  readonly inUse: ReadonlySet<string>;
-  /** The clock of the host, of the store and of the control plane (null when it is not known), in ms since the epoch. */
-  readonly now: number;
-  readonly storeNow: number;
-  readonly controlNow: number | null;
-  /** The last observed jump of the host clock, in ms; 0 when there was none lately. */
-  readonly jumpedMs: number;
-  readonly hostLimits: HostLimits;
-}
 export interface RotationPlan {
   /** One decision with its reason for every backup, ordered by sequence. */
   readonly decisions: readonly RotationDecision[];
@@ -79,64 +44,6 @@ function finishTimesOf(backups: readonly RotationCandidate[], now: number): Map<
       return [backupId, latest];
     }),
   );
-}
-
-/** One backup as its group sees it. */
-interface Member extends Omit<RotationCandidate, 'parts' | 'finishedAt' | 'dependsOn'> {
-  readonly finished: number;
-  readonly content: string | null;
-  readonly producedBytes: number;
-}
-
-/** The good backups whose size is not suspect. Only these count toward retention: tiny backups displace no others (D4). */
-function trustedOf(group: readonly Member[]): Member[] {
-  const suspect = suspectSizes(group);
-  return group.filter((backup, index) => backup.state === 'good' && suspect[index] === false);
-}
-
-/** The reasons to keep backups of one group; a backup without one may be removed. */
-function keepReasons(group: readonly Member[], { retention, hostLimits }: RotationInput): Map<string, RotationReason> {
-  const reasons = new Map<string, RotationReason>();
-  const keep = (backup: Member | undefined, reason: RotationReason): void => {
-    if (backup !== undefined && !reasons.has(backup.backupId)) reasons.set(backup.backupId, reason);
-  };
-  const newestFirst = trustedOf(group).reverse();
-  const [newest] = newestFirst;
-  keep(newest, makeReason('KEEP_LAST_GOOD'));
-  // Of a suspect size and verified: it stays, and displaces no verified backup of a usual size.
-  for (const verified of [newestFirst, group.filter(({ state }) => state === 'good').reverse()]) {
-    keep(
-      verified.find((backup) => (backup.verifiedLevel ?? 0) >= RESTORE_TEST_LEVEL),
-      makeReason('KEEP_LAST_RESTORE_TESTED'),
-    );
-    keep(
-      verified.find((backup) => backup.verifiedLevel !== null),
-      makeReason('KEEP_LAST_VERIFIED'),
-    );
-  }
-  const { keepLast = 0, keepWithinHours } = retention;
-  for (const backup of newestFirst.slice(0, keepLast)) keep(backup, makeReason('KEEP_LAST', { count: keepLast }));
-  if (keepWithinHours !== undefined && newest !== undefined) {
-    // Counted back from the newest backup, not from a clock: neither a jump nor a week of failures makes everything old (D1, D3).
-    const edge = newest.finished - keepWithinHours * HOUR_MS;
-    for (const backup of newestFirst.filter((other) => other.finished >= edge))
-      keep(backup, makeReason('KEEP_WITHIN', { hours: keepWithinHours }));
-    keep(
-      newestFirst.find((other) => other.finished < edge),
-      makeReason('KEEP_WINDOW_EDGE'),
-    );
-  }
-  for (const backup of newestFirst.slice(0, Math.max(retention.minimum, hostLimits.minimumKept)))
-    keep(backup, makeReason('KEEP_MINIMUM'));
-  const oldestKept = Math.min(
-    ...group.filter((backup) => reasons.has(backup.backupId)).map((backup) => backup.sequence),
-  );
-  for (const backup of group) {
-    if (newest === undefined) keep(backup, makeReason('NO_GOOD_BACKUP'));
-    else if (backup.sequence > oldestKept && !newestFirst.includes(backup))
-      keep(backup, makeReason(backup.state === 'bad' ? 'KEEP_BAD' : 'KEEP_SUSPECT'));
-  }
-  return reasons;
 }
 
 interface GroupReason {
@@ -202,7 +109,8 @@ function orderRemovals(removable: readonly RotationCandidate[]): string[] {
 /**
  * Decides which backups are kept and why. Removes nothing when clocks disagree or no rule is set. Never removes the last good,
  * restore-tested or verified backup, a backup that is held, in use or made by a newer version, a dependency of a kept backup, or more
- * than the host limits allow.
+ * than the host limits allow. After a change of size that the host has not accepted, it keeps what it would keep without the backups
+ * since.
  */
 export function planRotation(request: RotationInput): RotationPlan {
   const { retention, hostLimits, now } = request;
@@ -229,12 +137,16 @@ export function planRotation(request: RotationInput): RotationPlan {
   }
   keepDependencies(backups, reasons);
   // Limited after ordering: the remaining part of a chain is its older end, which depends on no removed backup.
+  const leftToday = Math.max(0, hostLimits.maxRemovedPerDay - input.removedLastDay);
   const removals = orderRemovals(backups.filter(({ backupId }) => !reasons.has(backupId))).slice(
     0,
-    hostLimits.maxRemovedPerRun,
+    Math.min(hostLimits.maxRemovedPerRun, leftToday),
   );
   const gone = new Set(removals);
-  const capped = makeReason('MAXIMUM_REMOVED', { count: hostLimits.maxRemovedPerRun });
+  const capped =
+    leftToday < hostLimits.maxRemovedPerRun
+      ? makeReason('MAXIMUM_REMOVED_PER_DAY', { count: hostLimits.maxRemovedPerDay })
+      : makeReason('MAXIMUM_REMOVED', { count: hostLimits.maxRemovedPerRun });
   const outside = makeReason('OUTSIDE_RULES');
   const decisions = backups.map(({ backupId, finishedAt }) =>
     gone.has(backupId)

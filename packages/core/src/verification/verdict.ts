@@ -46,11 +46,20 @@ const isUnusual = (bytes: number, median: number): boolean =>
  * seven trusted backups before it, with a difference of at least 16 KiB. Suspect and bad backups do not count toward the median, so a
  * series of emptied backups never becomes normal. A restore test makes any size normal, and so do three larger backups in a row.
  */
-export function suspectSizes(group: readonly Sized[]): boolean[] {
+export const suspectSizes = (group: readonly Sized[]): boolean[] => judgeSizes(group).map(({ isSuspect }) => isSuspect);
+
+interface SizeJudgment {
+  readonly isSuspect: boolean;
+  /** The first backup of a new size: it is unusual, and a restore test or its successors have made it normal. */
+  readonly isChange: boolean;
+}
+
+/** Whether the size of each backup of a group (oldest first) is suspect, and where sizes have changed. */
+export function judgeSizes(group: readonly Sized[]): SizeJudgment[] {
   let trusted: number[] = [];
   let larger = 0;
   return group.map(({ producedBytes, state, verifiedLevel }) => {
-    if (state !== 'good') return false;
+    if (state !== 'good') return { isSuspect: false, isChange: false };
     const median = medianOf(trusted);
     const unusual = median !== undefined && median > 0 && isUnusual(producedBytes, median);
     larger = unusual && producedBytes > median ? larger + 1 : 0;
@@ -59,6 +68,6 @@ export function suspectSizes(group: readonly Sized[]): boolean[] {
       trusted = unusual ? [producedBytes] : [...trusted.slice(1 - COMPARED_BACKUPS), producedBytes];
       larger = 0;
     }
-    return !accepted;
+    return { isSuspect: !accepted, isChange: unusual && accepted };
   });
 }

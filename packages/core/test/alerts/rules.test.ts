@@ -1,3 +1,4 @@
+import { makeFinding } from '@lastgood/protocol';
 import { describe, expect, test } from 'vitest';
 import {
   ALERT_CODES,
@@ -128,18 +129,43 @@ const cases: Case[] = [
     text: 'prod/db-1/postgres: scheduled run did not take place (backup-logical, verify-l6, due 2027-06-01T11:00Z)',
   },
   {
+    code: 'newest_backup_unusable',
+    when: 'the newest backup of a database is missing',
+    bad: ofTarget(withStatus({ newestBackup: { backupId: 'b9', atMs: NOW, state: 'missing' } })),
+    good: ofTarget(withStatus({ newestBackup: { backupId: 'b9', atMs: NOW, state: 'suspect' } })),
+    text: 'prod/db-1/postgres: newest backup is bad or missing (shop: backup b9 is missing)',
+  },
+  {
+    code: 'target_error',
+    when: 'the agent reports errors of the target',
+    bad: ofTarget(
+      withStatus({
+        reportedErrors: [
+          makeFinding('SERVER_UNREACHABLE', { kind: 'target', name: 'postgres' }),
+          makeFinding(
+            'COMPENSATION_FAILED',
+            { kind: 'target', name: 'postgres' },
+            { step: 'x', job: 'j', error: 'IO_ERROR', reason: 'y' },
+          ),
+        ],
+      }),
+    ),
+    good: ofTarget(withStatus({ reportedErrors: [] })),
+    text: 'prod/db-1/postgres: agent reports an error of the target (COMPENSATION_FAILED, SERVER_UNREACHABLE)',
+  },
+  {
     code: 'rpo_missed',
     when: 'the exposure is above the RPO',
     bad: ofTarget(withStatus({ recoveryPoint: { atMs: NOW - 30 * HOUR, from: 'backup', backupId: 'b2' } })),
     good: ofTarget(withStatus({ recoveryPoint: { atMs: NOW - 24 * HOUR, from: 'backup', backupId: 'b2' } })),
-    text: 'prod/db-1/postgres: more data would be lost than the RPO allows (1d6h of data would be lost, RPO 1d)',
+    text: 'prod/db-1/postgres: more data would be lost than the RPO allows (shop: 1d6h of data would be lost, RPO 1d)',
   },
   {
     code: 'rto_missed',
     when: 'a restore takes longer than the RTO',
     bad: ofTarget(withStatus({ restoreTime: { basis: 'estimated', ms: 5 * HOUR } })),
     good: ofTarget(withStatus({ restoreTime: { basis: 'measured', ms: 4 * HOUR, atMs: NOW } })),
-    text: 'prod/db-1/postgres: a restore takes longer than the RTO allows (5h estimated, RTO 4h)',
+    text: 'prod/db-1/postgres: a restore takes longer than the RTO allows (shop: 5h estimated, RTO 4h)',
   },
   {
     code: 'agent_offline',
@@ -195,14 +221,14 @@ const cases: Case[] = [
     when: 'the last restore test is older than the policy asks',
     bad: ofTarget(withStatus({ restoreTest: { atMs: NOW - 9 * DAY, level: 4, backupId: 'b' } })),
     good: ofTarget(withStatus({ restoreTest: { atMs: NOW - 8 * DAY, level: 4, backupId: 'b' } })),
-    text: 'prod/db-1/postgres: last restore test is too old (9d ago, limit 8d)',
+    text: 'prod/db-1/postgres: last restore test is too old (shop: 9d ago, limit 8d)',
   },
   {
     code: 'verification_stale',
     when: 'there was no restore test in the time that the policy gives',
     bad: ofTarget(withStatus({ restoreTest: null })),
     good: ofTarget(withStatus({ restoreTest: null, firstBackupMs: NOW - DAY })),
-    text: 'prod/db-1/postgres: last restore test is too old (there was none, limit 8d)',
+    text: 'prod/db-1/postgres: last restore test is too old (shop: there was none, limit 8d)',
   },
   {
     code: 'last_tested_backup_expiring',

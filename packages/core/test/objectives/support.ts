@@ -1,4 +1,4 @@
-import { evaluateTarget, type TargetFacts, type TargetStatus } from '../../src/objectives/index.ts';
+import { type DatabaseFacts, evaluateTarget, type TargetFacts, type TargetStatus } from '../../src/objectives/index.ts';
 
 export const HOUR = 3_600_000;
 export const DAY = 24 * HOUR;
@@ -21,12 +21,23 @@ export const facts = (more: Partial<TargetFacts> = {}): TargetFacts => ({
   failedAttempts: [],
   firstBackupDueMs: null,
   streamState: null,
+  reportedErrors: [],
   restoreTime: { basis: 'measured', ms: HOUR, atMs: NOW - DAY },
   restoreTest: { atMs: NOW - DAY, level: 6, backupId: 'b1' },
   ...more,
 });
+/** The only database of a target, with the facts of the target. */
+export const database = (all: TargetFacts, more: Partial<DatabaseFacts> = {}): DatabaseFacts => ({
+  ...all,
+  database: 'shop',
+  isOnServer: true,
+  isExcluded: false,
+  isRestoredCopy: false,
+  firstSeenMs: NOW - 30 * DAY,
+  ...more,
+});
 export const status = (more: Partial<TargetFacts> = {}, nowMs = NOW): TargetStatus =>
-  evaluateTarget(facts(more), nowMs);
+  evaluateTarget(facts(more), [database(facts(more))], nowMs);
 /** The state and the codes of its reasons: `missed rpo_missed host_offline`. */
 export const short = ({ state, reasons }: TargetStatus): string =>
   [state, ...reasons.map(({ code }) => code)].join(' ');

@@ -153,7 +153,7 @@ describe('the state', () => {
 
   test('says why, with the numbers', () => {
     expect(status({ ...point(30 * HOUR), ...failed() }).reasons).toEqual([
-      { code: 'rpo_missed', exposureMs: 30 * HOUR, rpoMs: 24 * HOUR },
+      { code: 'rpo_missed', database: 'shop', exposureMs: 30 * HOUR, rpoMs: 24 * HOUR },
       { code: 'last_attempt_failed', command: 'backup', atMs: NOW - HOUR, sinceMs: NOW - DAY, cause: 'NO_SPACE' },
     ]);
   });

@@ -30,9 +30,12 @@ export async function probeS3Store(store: S3Store, now: () => number): Promise<S
     const ignoresIfNoneMatch = store.capabilities.conditionalPut && (await canReplace(store, name));
     for await (const _listed of store.list(`${name}/`)) break;
     await store.removePartials(`${name}/`, () => false);
-    return { clockAheadMs, ignoresIfNoneMatch };
-  } finally {
     await store.remove(name);
+    return { clockAheadMs, ignoresIfNoneMatch };
+  } catch (error) {
+    // The first failure counts.
+    await store.remove(name).catch(() => undefined);
+    throw error;
   }
 }
 

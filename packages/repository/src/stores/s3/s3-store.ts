@@ -4,7 +4,6 @@ import {
   AbortMultipartUploadCommand,
   DeleteObjectCommand,
   GetObjectCommand,
-  HeadBucketCommand,
   HeadObjectCommand,
   ListMultipartUploadsCommand,
   ListObjectsV2Command,
@@ -164,14 +163,19 @@ export class S3Store implements ObjectStore, Disposable {
     );
   }
 
+  /** The response to HEAD has no code: it is the same for an object and a bucket that are missing. A second request tells them apart. */
   async stat(name: string): Promise<ObjectStat | undefined> {
     assertObjectName(name);
     const { target, url } = this.#address(name);
-    const found = await this.#requests.absentIfMissing(`request for ${url}`, (options) =>
-      this.#requests.client.send(new HeadObjectCommand(target), options),
-    );
+    const found = await this.#requests
+      .absentIfMissing(`request for ${url}`, (options) =>
+        this.#requests.client.send(new HeadObjectCommand(target), options),
+      )
+      .catch(async (error: unknown) => {
+        if (error instanceof Failure && error.code === 'REPOSITORY_DENIED') await this.check();
+        throw error;
+      });
     if (found !== undefined) return { size: found.ContentLength ?? 0, modifiedAt: instantOf(found.LastModified) };
-    // The response to HEAD has no code: it is the same for a bucket that does not exist.
     await this.check();
     return undefined;
   }
@@ -249,10 +253,10 @@ export class S3Store implements ObjectStore, Disposable {
     }
   }
 
-  /** The `Date` of a response: whole seconds. */
+  /** The `Date` of a response: whole seconds. Asks for a listing, because its errors have a code, unlike those of HEAD. */
   async clock(): Promise<number> {
     const date = await this.#requests.send(`request for ${this.locate('')}`, async (options) => {
-      const command = new HeadBucketCommand(this.#bucket);
+      const command = new ListObjectsV2Command({ ...this.#bucket, Prefix: this.#keyPrefix, MaxKeys: 1 });
       let found: string | undefined;
       command.middlewareStack.add(
         (next) => async (args) => {
@@ -262,12 +266,7 @@ export class S3Store implements ObjectStore, Disposable {
         },
         { step: 'deserialize', name: 'readDate' },
       );
-      try {
-        await this.#requests.client.send(command, options);
-      } catch (error) {
-        if (s3ErrorOf(error)?.status === 404) throw missingBucket(this.#location.bucket, error);
-        throw error;
-      }
+      await this.#requests.client.send(command, options);
       return found;
     });
     const now = Date.parse(date ?? '');
@@ -275,12 +274,6 @@ export class S3Store implements ObjectStore, Disposable {
     return now;
   }
 }
-
-const missingBucket = (bucket: string, cause: unknown): Failure =>
-  new Failure('REPOSITORY_NOT_MOUNTED', `the bucket "${bucket}" does not exist`, {
-    cause,
-    remedy: 'Correct `bucket`, `region` and `endpoint` of the repository in the agent file, or create the bucket.',
-  });
 
 /** The `date` header of a response of the SDK, which has no type there. */
 function dateOf(response: unknown): string | undefined {

@@ -1,31 +1,23 @@
 import { newestRecoveryPoint } from '@lastgood/core';
-import type { DatabaseFacts, RestoreMeasurement, RestoreTime } from '@lastgood/core/objectives';
-import { restoreTimeOf } from '@lastgood/core/objectives';
-import { type BackupSummary, LIMITS, type TargetInventory } from '@lastgood/protocol';
+import { type DatabaseFacts, type RestoreTime, restoreTimeOf } from '@lastgood/core/objectives';
+import { type BackupSummary, LIMITS } from '@lastgood/protocol';
 import type { Coverage } from '../catalog/backup-queries.ts';
-import type { BackupAttempt, RestoredCopy } from '../catalog/jobs.ts';
-
-/** What the catalog knows of one target. */
-export interface TargetRecords {
-  readonly environment: string;
-  readonly host: string;
-  readonly inventory: TargetInventory;
-  readonly coverage: readonly Coverage[];
-  readonly measurements: readonly RestoreMeasurement[];
-  readonly copies: readonly RestoredCopy[];
-  readonly firstSeen: ReadonlyMap<string, number>;
-  /** The newest attempts to back up the target, the newest first. */
-  readonly backupAttempts: readonly BackupAttempt[];
-}
+import type { Measurements } from './measurement-index.ts';
+import type { TargetRecords } from './target-records.ts';
 
 const instantOf = ({ recoveryPoint }: BackupSummary): number => Date.parse(recoveryPoint);
 
-function restoreTimeOfDatabase(database: string, backup: BackupSummary | null, records: TargetRecords): RestoreTime {
-  const { environment, host, inventory, measurements } = records;
+function restoreTimeOfDatabase(
+  database: string,
+  backup: BackupSummary | null,
+  { environment, host, inventory }: TargetRecords,
+  measurements: Measurements,
+): RestoreTime {
   if (backup === null) return { basis: 'unknown' };
   const bytes = backup.contents.find(({ name }) => name === database)?.bytes ?? 0;
   const place = { environment, host, target: inventory.name, engine: inventory.engine };
-  return restoreTimeOf({ ...place, method: backup.method, content: database, bytes }, measurements);
+  const subject = { ...place, method: backup.method, content: database, bytes };
+  return restoreTimeOf(subject, measurements.relevantTo(subject));
 }
 
 function restoreTestOf(backup: BackupSummary | null): DatabaseFacts['restoreTest'] {
@@ -39,6 +31,7 @@ function factsOf(
   isOnServer: boolean | null,
   covered: Coverage | undefined,
   records: TargetRecords,
+  measurements: Measurements,
 ): DatabaseFacts {
   const { newest = null, lastGood = null, lastTested = null, firstGood = null } = covered ?? {};
   const { copies, firstSeen, backupAttempts, inventory } = records;
@@ -58,13 +51,16 @@ function factsOf(
     recoveryPoint: newestRecoveryPoint(lastGood, isOnServer === false ? {} : inventory),
     newestBackup: newest === null ? null : { backupId: newest.backupId, atMs: instantOf(newest), state: newest.state },
     firstBackupMs: firstGood === null ? null : instantOf(firstGood),
-    restoreTime: restoreTimeOfDatabase(database, lastGood, records),
+    restoreTime: restoreTimeOfDatabase(database, lastGood, records, measurements),
     restoreTest: restoreTestOf(lastTested),
   };
 }
 
-/** The facts of every database that the server of a target has or that a good backup contains, by name. */
-export function databaseFacts(records: TargetRecords): DatabaseFacts[] {
+/**
+ * The facts of every database that the server of a target has or that a good backup contains, by name. `measurements` are those of the
+ * fleet, with which a restore is estimated.
+ */
+export function databaseFacts(records: TargetRecords, measurements: Measurements): DatabaseFacts[] {
   const { inventory, coverage } = records;
   const covered = new Map(coverage.map((each) => [each.database, each]));
   const present = new Set(inventory.databases.map(({ name }) => name));
@@ -74,6 +70,12 @@ export function databaseFacts(records: TargetRecords): DatabaseFacts[] {
   return [...new Set([...present, ...named])]
     .sort()
     .map((database) =>
-      factsOf(database, present.has(database) || (isListed ? false : null), covered.get(database), records),
+      factsOf(
+        database,
+        present.has(database) || (isListed ? false : null),
+        covered.get(database),
+        records,
+        measurements,
+      ),
     );
 }

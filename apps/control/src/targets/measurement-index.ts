@@ -3,8 +3,23 @@ import { MIN_SAMPLE_BYTES, type RestoreMeasurement, type RestoreSubject } from '
 /** The newest measurements of one engine and method that are kept for the whole fleet; more than an estimate compares. */
 const KEPT = 20;
 
+/** Where the measurements come from that a restore is compared with. */
+export interface Measurements {
+  relevantTo(subject: Omit<RestoreSubject, 'bytes'>): readonly RestoreMeasurement[];
+}
+
+/** The measurements of the fleet, with those of one target as they are now. */
+export const withOwnMeasurements = (fleet: Measurements, own: readonly RestoreMeasurement[]): Measurements => ({
+  relevantTo: (subject) => {
+    const { environment, host, target } = subject;
+    const isOwn = (one: RestoreMeasurement): boolean =>
+      one.environment === environment && one.host === host && one.target === target;
+    return [...own, ...fleet.relevantTo(subject).filter((one) => !isOwn(one))];
+  },
+});
+
 /** The restore measurements of a fleet, so that a target is compared with few of them instead of all. */
-export class MeasurementIndex {
+export class MeasurementIndex implements Measurements {
   readonly #ofHost: ReadonlyMap<string, readonly RestoreMeasurement[]>;
   /** The newest of each engine and method that measure a speed. */
   readonly #ofMethod: ReadonlyMap<string, readonly RestoreMeasurement[]>;
