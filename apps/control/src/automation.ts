@@ -1,5 +1,6 @@
 import type { Clock } from '@lastgood/core';
 import type { Catalog } from './catalog/catalog.ts';
+import { CatalogCopies } from './catalog/catalog-copies.ts';
 import type { LedgerStore } from './dispatch/ledger-store.ts';
 import type { ControlLimits } from './limits.ts';
 import type { Log } from './log.ts';
@@ -22,6 +23,8 @@ export interface AutomationParts {
   readonly limits: ControlLimits;
   readonly notify: NotifyConfig;
   readonly dataDir: string;
+  /** Where copies of the catalog are kept. */
+  readonly copiesDir: string;
 }
 /** What the control plane does by itself: the planner, the runs of runbooks, and the delivery of messages. */
 export interface Automation extends AsyncDisposable {
@@ -31,7 +34,7 @@ export interface Automation extends AsyncDisposable {
 
 /** Starts it with what the catalog holds. */
 export async function openAutomation(parts: AutomationParts): Promise<Automation> {
-  const { catalog, ledgers, registry, clock, log, limits, notify, dataDir } = parts;
+  const { catalog, ledgers, registry, clock, log, limits, notify, dataDir, copiesDir } = parts;
   await using cleanup = new AsyncDisposableStack();
   const outbox = new OutboxRunner({
     store: new CatalogOutbox(catalog),
@@ -40,8 +43,9 @@ export async function openAutomation(parts: AutomationParts): Promise<Automation
   });
   const notified = (): void => outbox.wake();
   const common = { catalog, ledgers, registry, clock, log, notified };
+  const copies = await CatalogCopies.open({ catalog, folder: copiesDir, clock, log });
   const planner = cleanup.use(
-    await Planner.open({ ...common, everyMs: limits.plannerMs, baseUrl: notify.baseUrl ?? null }),
+    await Planner.open({ ...common, copies, everyMs: limits.plannerMs, baseUrl: notify.baseUrl ?? null }),
   );
   const evidenceKey = await EvidenceKey.open(dataDir);
   const runbooks = cleanup.use(
