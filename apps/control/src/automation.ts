@@ -9,6 +9,7 @@ import { OutboxRunner } from './notify/outbox-runner.ts';
 import { runNotifications, wait } from './notify/run-notifications.ts';
 import { makeSenders } from './notify/senders.ts';
 import { Planner } from './planner/planner.ts';
+import { EvidenceKey } from './runbooks/evidence-key.ts';
 import { RunbookRunner } from './runbooks/runbook-runner.ts';
 import type { AgentRegistry } from './sessions/agent-registry.ts';
 
@@ -20,6 +21,7 @@ export interface AutomationParts {
   readonly log: Log;
   readonly limits: ControlLimits;
   readonly notify: NotifyConfig;
+  readonly dataDir: string;
 }
 /** What the control plane does by itself: the planner, the runs of runbooks, and the delivery of messages. */
 export interface Automation extends AsyncDisposable {
@@ -29,7 +31,7 @@ export interface Automation extends AsyncDisposable {
 
 /** Starts it with what the catalog holds. */
 export async function openAutomation(parts: AutomationParts): Promise<Automation> {
-  const { catalog, ledgers, registry, clock, log, limits, notify } = parts;
+  const { catalog, ledgers, registry, clock, log, limits, notify, dataDir } = parts;
   await using cleanup = new AsyncDisposableStack();
   const outbox = new OutboxRunner({
     store: new CatalogOutbox(catalog),
@@ -41,7 +43,10 @@ export async function openAutomation(parts: AutomationParts): Promise<Automation
   const planner = cleanup.use(
     await Planner.open({ ...common, everyMs: limits.plannerMs, baseUrl: notify.baseUrl ?? null }),
   );
-  const runbooks = cleanup.use(await RunbookRunner.open({ ...common, planner, everyMs: limits.runbooksMs }));
+  const evidenceKey = await EvidenceKey.open(dataDir);
+  const runbooks = cleanup.use(
+    await RunbookRunner.open({ ...common, planner, evidenceKey, everyMs: limits.runbooksMs }),
+  );
   const running = runNotifications({ outbox, planner, notify, clock, log });
   cleanup.defer(() => running.stop());
   const open = cleanup.move();

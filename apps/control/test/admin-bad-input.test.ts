@@ -65,6 +65,8 @@ const SAMPLES: Readonly<Record<Name, readonly object[]>> = {
   runbookRuns: [{ runbook: 'r', limit: 5 }],
   runbookRun: [{ runId: id }],
   resumeRunbook: [{ runId: id, decision: { type: 'skip', step: 'a', reason: 'why' } }],
+  evidence: [{ limit: 5 }],
+  evidenceReport: [{ sequence: 1 }],
   abortRunbook: [{ runId: id, reason: 'why' }],
 };
 const names = Object.keys(adminRouter._def.procedures).filter((name): name is Name => name !== 'watch');
