@@ -167,7 +167,9 @@ export function Job() {
     <>
       <div className="page-head">
         <h1>
-          <span className="capitalized">{job.command}</span> of {job.target}
+          <span className="capitalized">
+            {job.command} of {job.target}
+          </span>
           <span className={`badge ${jobTone(job)}`} role="status">
             {jobStateText(job)}
           </span>

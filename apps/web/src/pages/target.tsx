@@ -40,6 +40,7 @@ function Answers({ data }: { readonly data: TargetData }) {
             <small>
               back to <Instant at={row.recoveryPointAt} />
               {row.rpoMs === null ? '; no RPO is set' : `; RPO ${duration(row.rpoMs)}`}
+              {row.isSilent && '; as last reported'}
             </small>
           </dd>
         )}
@@ -157,7 +158,7 @@ export function Target() {
       <BackupTable backups={data.backups} />
       <section aria-labelledby="jobs">
         <h2 id="jobs">Jobs</h2>
-        <JobTable jobs={data.jobs} label="Jobs of this target" />
+        <JobTable jobs={data.jobs} label="Jobs of this target" isOfOneTarget />
       </section>
       <SetAside data={data} />
     </>

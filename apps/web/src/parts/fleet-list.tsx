@@ -31,7 +31,6 @@ function Exposure({ row }: { readonly row: FleetRow }) {
       {row.rpoMs !== null && <span className="muted"> of {duration(row.rpoMs)} allowed</span>}
       <small>
         back to <Instant at={row.recoveryPointAt} />
-        {row.isSilent && ', as last reported'}
       </small>
     </>
   );
@@ -42,10 +41,8 @@ function RestoreTime({ row }: { readonly row: FleetRow }) {
   return (
     <>
       <b>{duration(row.restoreTime.ms)}</b>
-      <small>
-        {row.restoreTime.isEstimated ? 'estimated' : 'measured'}
-        {row.rtoMs !== null && `, ${duration(row.rtoMs)} allowed`}
-      </small>
+      {row.rtoMs !== null && <span className="muted"> of {duration(row.rtoMs)} allowed</span>}
+      <small>{row.restoreTime.isEstimated ? 'estimated' : 'measured'}</small>
     </>
   );
 }
@@ -60,7 +57,7 @@ function RestoreTest({ row }: { readonly row: FleetRow }) {
       </b>
       <small>
         level {level}
-        {isOfRecoveryPoint ? '' : ', of an older backup'}
+        {isOfRecoveryPoint ? '' : ', older backup'}
       </small>
     </>
   );
@@ -79,6 +76,15 @@ function Reason({ row }: { readonly row: FleetRow }) {
           <RichText text={remedy} />
         </small>
       )}
+    </>
+  );
+}
+
+function State({ row }: { readonly row: FleetRow }) {
+  return (
+    <>
+      <StateMark state={row.state} />
+      {row.isSilent && <small>as last reported</small>}
     </>
   );
 }
@@ -132,7 +138,7 @@ export function FleetList({ rows }: { readonly rows: readonly FleetRow[] }) {
         const row = rows[index];
         if (row === undefined) return null;
         const cells = [
-          <StateMark key="state" state={row.state} />,
+          <State key="state" row={row} />,
           <Name key="name" row={row} />,
           <Exposure key="exposure" row={row} />,
           <RestoreTime key="time" row={row} />,

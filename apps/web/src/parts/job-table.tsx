@@ -21,14 +21,22 @@ function Duration({ job }: { readonly job: JobView }) {
   return job.startedAt === null ? '–' : duration(Math.max(0, (job.endedAt ?? now) - job.startedAt));
 }
 
-export function JobTable({ jobs, label }: { readonly jobs: readonly JobView[]; readonly label: string }) {
+export function JobTable({
+  jobs,
+  label,
+  isOfOneTarget = false,
+}: {
+  readonly jobs: readonly JobView[];
+  readonly label: string;
+  readonly isOfOneTarget?: boolean;
+}) {
   if (jobs.length === 0) return <p className="empty">There are no jobs yet.</p>;
   return (
     <Scroll label="Jobs">
       <table aria-label={label}>
         <thead>
           <tr>
-            {['Job', 'Target', 'State', 'Created', 'Duration', 'By'].map((name) => (
+            {['Job', ...(isOfOneTarget ? [] : ['Target']), 'State', 'Created', 'Duration', 'By'].map((name) => (
               <th scope="col" key={name}>
                 {name}
               </th>
@@ -44,9 +52,11 @@ export function JobTable({ jobs, label }: { readonly jobs: readonly JobView[]; r
                 </Link>{' '}
                 <code className="muted">{job.jobId.slice(-8)}</code>
               </th>
-              <td>
-                {job.environment}/{job.host}/{job.target}
-              </td>
+              {!isOfOneTarget && (
+                <td>
+                  {job.environment}/{job.host}/{job.target}
+                </td>
+              )}
               <td className={jobTone(job)}>{jobStateText(job)}</td>
               <td>
                 <Ago at={job.createdAt} />
