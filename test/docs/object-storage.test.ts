@@ -6,7 +6,8 @@ import { readAgentConfig } from '@lastgood/agent';
 import { noSteps } from '@lastgood/core';
 import { createPostgresEngine, postgresMethods } from '@lastgood/engines/postgres';
 import { captureTool, systemClock, uuidv7, writeFileDurably } from '@lastgood/host';
-import { createIdentity, createS3Repository, keysOf, S3Store } from '@lastgood/repository';
+import { createIdentity, keysOf } from '@lastgood/repository';
+import { createS3Repository, S3Store } from '@lastgood/repository/s3';
 import {
   missingS3Server,
   type PostgresServer,
@@ -100,7 +101,7 @@ async function backUp(source: PostgresServer, bucket: S3Server, folder: string):
 }
 
 test.skipIf(missing.length > 0)(
-  'the stock commands of the page bring a database back from an encrypted bucket, without Lastgood (needs SeaweedFS, age, zstd, curl)',
+  'L5: the stock commands of the page bring a database back from an encrypted bucket, without Lastgood (needs SeaweedFS, age, zstd, curl)',
   async () => {
     // The globals carry the password of the superuser over.
     await using source = await startPostgres({ superuserPassword: 'the same' });

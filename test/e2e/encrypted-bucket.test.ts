@@ -37,6 +37,7 @@ describe.skipIf(reason !== undefined)('a database in an encrypted bucket', () =>
   let fleet: Fleet;
   let lastgood: (...args: string[]) => Promise<Ran>;
   const prefix = 'fleet/backups';
+  let repository: object;
 
   beforeAll(async () => {
     [server, bucket] = await Promise.all([startPostgres(), startS3Server()]);
@@ -53,7 +54,7 @@ describe.skipIf(reason !== undefined)('a database in an encrypted bucket', () =>
     const { identity, recipient } = await createIdentity();
     const identityFile = join(folder.path, 'identity.txt');
     await writeFile(identityFile, `${identity}\n`, { mode: 0o600 });
-    const repository = {
+    repository = {
       type: 's3',
       bucket: bucket.bucket,
       prefix,
@@ -185,5 +186,23 @@ describe.skipIf(reason !== undefined)('a database in an encrypted bucket', () =>
       const refused = await lastgood(...args);
       expect([refused.status, refused.stderr]).toEqual([2, expect.stringMatching(/IDENTITY_NEEDED.*\n.*identityFile/)]);
     }
+  });
+
+  test('L4: a new host restores the database from the bucket and an identity alone, without the old control plane', async () => {
+    const before = await orders('shop');
+    await fleet[Symbol.asyncDispose]();
+    const replacement = cleanup.use(await startPostgres());
+    const folder = cleanup.use(await temporaryFolder());
+    const other = cleanup.use(await Fleet.start(folder.path, replacement.connection, { repository }));
+    await waitFor('the catalog to be read from the bucket', 60_000, forever, async () =>
+      (await other.client.backups.query({ limit: 1000 })).length > 0 ? true : undefined,
+    );
+    const restored = await commandLine(other)('restore', 'shop', '--to-new', 'shop');
+    expect([restored.status, restored.stderr]).toEqual([0, expect.any(String)]);
+    const [found] = await replacement.query(
+      'shop',
+      "select count(*) as n, md5(string_agg(md5(o::text), '' order by md5(o::text))) as d from orders o",
+    );
+    expect([found]).toEqual(before);
   });
 });

@@ -1,3 +1,6 @@
+import { spawnSync } from 'node:child_process';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { commandLine } from '../support/command-line.ts';
 import { RecoverySite } from '../support/recovery-site.ts';
@@ -164,4 +167,43 @@ test('a runbook that names what a host does not define is not put in force', asy
   expect(stderr).toContain(`the agent file of ${HOST} has no check "unknown"`);
   expect(stderr).toContain(`the agent file of ${HOST} has no hook "forbidden" that the control plane may run`);
   expect(stderr).toContain('no agent is enrolled as "test/db-9"');
+});
+
+/** Exit status and output of the script that an auditor runs. */
+async function verifyEvidence(folder: string): Promise<{ status: number | null; output: string }> {
+  const { status, stdout, stderr } = spawnSync('/bin/sh', [join(folder, 'verify.sh')], { encoding: 'utf8' });
+  return { status, output: stdout + stderr };
+}
+
+test('an auditor checks the exported evidence with sha256sum and openssl alone, and notices every change', async () => {
+  const folder = join(site.folder, 'audit');
+  expect(await ran(0, 'evidence', 'export', '--to', folder)).toMatch(/\d reports are in/);
+  expect(await ran(64, 'evidence', 'export', '--to', folder)).toContain('is not empty');
+  expect(await verifyEvidence(folder)).toMatchObject({
+    status: 0,
+    output: expect.stringContaining('reports are unchanged'),
+  });
+  const names = await readdir(folder);
+  const last =
+    names
+      .filter((name) => name.endsWith('.json'))
+      .toSorted()
+      .at(-1) ?? '';
+  const report = JSON.parse(await readFile(join(folder, last), 'utf8'));
+  expect(report).toMatchObject({ mode: 'drill', runbook: 'recovery', state: 'succeeded', objective: { met: true } });
+  expect(report.steps.find(({ name }: { name: string }) => name === 'postgres').jobs).toMatchObject([{ level: 5 }]);
+  const page = await readFile(join(folder, last.replace('.json', '.html')), 'utf8');
+  expect(page).toContain('restore-tested at level 5');
+  expect(page).not.toMatch(/<script|https?:/);
+  // A report that was changed, with a hash that was made to fit: the signature and the chain still show it.
+  const first = names.filter((name) => name.endsWith('.json')).toSorted()[0] ?? '';
+  const text = await readFile(join(folder, first), 'utf8');
+  await writeFile(join(folder, first), text.replace('"succeeded"', '"failed"'));
+  spawnSync('/bin/sh', ['-c', 'sha256sum * | grep -v SHA256SUMS >/tmp/sums.$$; mv /tmp/sums.$$ SHA256SUMS'], {
+    cwd: folder,
+  });
+  const changed = await verifyEvidence(folder);
+  expect(changed.status).toBe(1);
+  expect(changed.output).toContain(`${first}: the signature does not match`);
+  expect(changed.output).toContain(`does not follow ${first}`);
 });

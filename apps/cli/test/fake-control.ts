@@ -182,6 +182,8 @@ export async function serve(
     runbookRun: refuse,
     resumeRunbook: refuse,
     abortRunbook: refuse,
+    evidence: refuse,
+    evidenceReport: refuse,
     whoAmI: refuse,
   };
   const server = createHTTPServer({

@@ -73,6 +73,20 @@ CREATE TABLE `commands` (
 	PRIMARY KEY(`agent_id`, `seq`)
 );
 --> statement-breakpoint
+CREATE TABLE `evidence` (
+	`sequence` integer PRIMARY KEY NOT NULL,
+	`run_id` text NOT NULL,
+	`runbook` text NOT NULL,
+	`mode` text NOT NULL,
+	`state` text NOT NULL,
+	`ended_at` integer NOT NULL,
+	`sha256` text NOT NULL,
+	`text` text NOT NULL,
+	`signature` text NOT NULL,
+	`public_key` text NOT NULL
+);
+--> statement-breakpoint
+CREATE UNIQUE INDEX `evidence_run_id_unique` ON `evidence` (`run_id`);--> statement-breakpoint
 CREATE TABLE `fleet_files` (
 	`revision` integer PRIMARY KEY AUTOINCREMENT NOT NULL,
 	`content` text NOT NULL,

@@ -4,6 +4,7 @@ import { type Clock, Failure } from '@lastgood/core';
 import { lockFolder, makePrivateFolder, writeFileDurably } from '@lastgood/host';
 import { newToken } from './api/new-token.ts';
 import { SignInCodes } from './api/sign-in-codes.ts';
+import { openAutomation } from './automation.ts';
 import type { Catalog } from './catalog/catalog.ts';
 import { openSqliteCatalog } from './catalog/sqlite-catalog.ts';
 import { isValidAdmin } from './catalog/tokens.ts';
@@ -14,13 +15,7 @@ import { HttpServer } from './http/server.ts';
 import { CONTROL_LIMITS, type ControlLimits } from './limits.ts';
 import type { Log } from './log.ts';
 import { JobCounter } from './metrics/job-counter.ts';
-import { CatalogOutbox } from './notify/catalog-outbox.ts';
 import { type NotifyConfig, notifyConfigSchema } from './notify/notify-config.ts';
-import { OutboxRunner } from './notify/outbox-runner.ts';
-import { runNotifications, wait } from './notify/run-notifications.ts';
-import { makeSenders } from './notify/senders.ts';
-import { Planner } from './planner/planner.ts';
-import { RunbookRunner } from './runbooks/runbook-runner.ts';
 import { AgentRegistry } from './sessions/agent-registry.ts';
 
 export interface ControlOptions {
@@ -98,32 +93,13 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   const registry = await AgentRegistry.open(catalog, ledgers, clock, log);
   const everyMs = limits.maintenanceMs;
   cleanup.use(new Maintenance({ catalog, ledgers, clock, log, everyMs, checkSessions: () => registry.closeSilent() }));
-  const outbox = new OutboxRunner({
-    store: new CatalogOutbox(catalog),
-    senderOf: makeSenders(notify, clock),
-    ...{ clock, log, random: Math.random, wait },
-  });
-  const planner = cleanup.use(
-    await Planner.open({
-      ...{ catalog, ledgers, registry, clock, log, everyMs: limits.plannerMs },
-      baseUrl: notify.baseUrl ?? null,
-      notified: () => outbox.wake(),
-    }),
-  );
-  const runbooks = cleanup.use(
-    await RunbookRunner.open({
-      ...{ catalog, ledgers, registry, planner, clock, log, everyMs: limits.runbooksMs },
-      notified: () => outbox.wake(),
-    }),
-  );
+  const parts = { catalog, ledgers, registry, clock, log, limits };
+  const { planner, runbooks } = cleanup.use(await openAutomation({ ...parts, notify, dataDir }));
   const jobCounter = cleanup.use(new JobCounter(ledgers));
-  const running = runNotifications({ outbox, planner, notify, clock, log });
-  cleanup.defer(() => running.stop());
   const channels = new Set(Object.keys(notify.channels));
   const dashboard = options.dashboardDir === undefined ? null : await DashboardFiles.open(options.dashboardDir);
   const signInCodes = new SignInCodes(clock);
-  const parts = { catalog, ledgers, registry, planner, runbooks, jobCounter, channels, signInCodes, dashboard };
-  const server = new HttpServer({ ...parts, clock, log, limits });
+  const server = new HttpServer({ ...parts, planner, runbooks, jobCounter, channels, signInCodes, dashboard });
   const bound = await listen(server, host, port);
   const open = cleanup.move();
   const url = `http://${host.includes(':') ? `[${host}]` : host}:${bound}`;

@@ -1,4 +1,5 @@
 import { LIMITS } from '@lastgood/protocol';
+import { AGENT_RATES, type AgentRateLimits } from './sessions/agent-rates.ts';
 
 /** The limits of clients and agents of the control plane. Tests use shorter times; nothing else differs. */
 export interface ControlLimits {
@@ -14,6 +15,8 @@ export interface ControlLimits {
   readonly enrollmentsPerMinute: number;
   /** Failed attempts to sign in from one address; more are refused for the rest of the minute. */
   readonly failedSignInsPerMinute: number;
+  /** How fast one agent may go. One that goes faster is read more slowly. */
+  readonly agentRates: AgentRateLimits;
   /** How often overdue leases, silent sessions and old jobs are looked for. */
   readonly maintenanceMs: number;
   /** How often occurrences, objectives and alerts are looked at. */
@@ -26,6 +29,7 @@ export const CONTROL_LIMITS: ControlLimits = {
   helloMs: LIMITS.helloMs,
   drainMs: 10_000,
   connectionsPerAgent: 8,
+  agentRates: AGENT_RATES,
   unauthenticated: 4_096,
   enrollmentsPerMinute: 3_000,
   failedSignInsPerMinute: 20,

@@ -41,6 +41,8 @@ const NEEDS: Readonly<Record<Name, Scope>> = {
   runbookRun: 'read',
   resumeRunbook: 'destroy',
   abortRunbook: 'destroy',
+  evidence: 'read',
+  evidenceReport: 'read',
 };
 const backup = { command: 'backup', target: 'shop', method: null, contents: null, options: {} };
 const undo = { command: 'undo', target: 'shop', restoreJobId: randomUUID() };
@@ -76,6 +78,8 @@ const INPUTS: Readonly<Record<Name, () => unknown>> = {
   runbookRuns: () => ({}),
   runbookRun: () => ({ runId: randomUUID() }),
   resumeRunbook: () => ({ runId: randomUUID(), decision: { type: 'retry', step: 'a' } }),
+  evidence: () => ({}),
+  evidenceReport: () => ({ sequence: 1 }),
   abortRunbook: () => ({ runId: randomUUID(), reason: 'why' }),
 };
 const names = Object.keys(adminRouter._def.procedures).filter((name): name is Name => name !== 'watch');

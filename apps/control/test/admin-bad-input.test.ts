@@ -54,7 +54,8 @@ const SAMPLES: Readonly<Record<Name, readonly object[]>> = {
   alerts: [{ all: true, limit: 5 }],
   acknowledgeAlert: [{ alertId: id, note: 'on it' }],
   runbooks: [{}],
-  planRunbook: [{ runbook: 'r', mode: 'run', atMs: 1, alternatives: ['a'] }],
+  // Its fields are those of startRunbook as well.
+  planRunbook: [{ runbook: 'r', mode: 'run' }],
   startRunbook: [
     {
       ...{ runbook: 'r', mode: 'run', atMs: 1, alternatives: ['a'], planHash: '0'.repeat(64), confirm: 'r' },
@@ -63,12 +64,9 @@ const SAMPLES: Readonly<Record<Name, readonly object[]>> = {
   ],
   runbookRuns: [{ runbook: 'r', limit: 5 }],
   runbookRun: [{ runId: id }],
-  resumeRunbook: [
-    { runId: id, decision: { type: 'retry', step: 'a' } },
-    { runId: id, decision: { type: 'alternative', step: 'a' } },
-    { runId: id, decision: { type: 'skip', step: 'a', reason: 'why' } },
-    { runId: id, decision: { type: 'approve', step: 'a' } },
-  ],
+  resumeRunbook: [{ runId: id, decision: { type: 'skip', step: 'a', reason: 'why' } }],
+  evidence: [{ limit: 5 }],
+  evidenceReport: [{ sequence: 1 }],
   abortRunbook: [{ runId: id, reason: 'why' }],
 };
 const names = Object.keys(adminRouter._def.procedures).filter((name): name is Name => name !== 'watch');

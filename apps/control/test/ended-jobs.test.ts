@@ -99,6 +99,18 @@ test('the job of one host cannot be taken over by another one', async () => {
   expect([...ledgers.ledger(two.agentId).jobs]).toEqual([]);
 });
 
+test('attack-B12: of too many ended jobs of one host the oldest are removed before their time', async () => {
+  const ended: string[] = [];
+  for (let n = 0; n < 5; n += 1) {
+    clock.advance(1);
+    ended.push(await endedJob());
+  }
+  const open = await queue();
+  expect(await pruneJobHistory(catalog, clock.now(), 3)).toBe(3);
+  const left = (await catalog.jobs.list({ agentId: one.agentId }, 10)).map(({ job }) => job.jobId);
+  expect(left.toSorted()).toEqual([...ended.slice(3), open].toSorted());
+});
+
 test('ended jobs are removed after 37 days, open ones never', async () => {
   const [ended, open] = [await endedJob(), await queue()];
   expect(await pruneJobHistory(catalog, clock.now() + 36 * DAY)).toBe(0);

@@ -8,6 +8,7 @@ import type { Catalog } from '../src/catalog/catalog.ts';
 import { openSqliteCatalog } from '../src/catalog/sqlite-catalog.ts';
 import { LedgerStore } from '../src/dispatch/ledger-store.ts';
 import { CONTROL_LIMITS } from '../src/limits.ts';
+import { AgentRates } from '../src/sessions/agent-rates.ts';
 import { AgentRegistry } from '../src/sessions/agent-registry.ts';
 import { Session } from '../src/sessions/session.ts';
 import { helloInput } from './support/agent-socket.ts';
@@ -54,7 +55,8 @@ async function openRegistry(file: string) {
   });
   const ledgers = await LedgerStore.open(watched, clock);
   const registry = await AgentRegistry.open(watched, ledgers, clock, quiet);
-  const parts = { registry, ledgers, catalog: watched, clock, limits: CONTROL_LIMITS };
+  const rates = new AgentRates(CONTROL_LIMITS.agentRates, clock);
+  const parts = { registry, ledgers, catalog: watched, clock, limits: CONTROL_LIMITS, rates };
   const connect = (): { line: Line; session: Session } => {
     const line = new Line();
     const who = { agentId, connection: registry.nextConnection() };

@@ -10,8 +10,11 @@ const MIB = 1024 * 1024;
 const beat = { ackSeq: 0, progress: [], running: [], outboxDepth: 0 };
 
 /** A control plane with a hostile host and a good one; the good one is asked at the end whether it still lives. */
+const UNLIMITED = { perSecond: 1e12, burst: 1e12 };
+/** What is tested here are the limits of one socket; rates have tests of their own. */
+const agentRates = { calls: UNLIMITED, bytes: UNLIMITED, jobs: UNLIMITED };
 async function hostile(limits: object = {}) {
-  const bench = await ControlHarness.start({ limits });
+  const bench = await ControlHarness.start({ limits: { agentRates, ...limits } });
   const [bad, good] = [await bench.enroll('bad'), await bench.enroll('good')];
   const other = await AgentSocket.connect(bench, good);
   const begun = process.memoryUsage.rss();

@@ -13,6 +13,8 @@ const golden: Record<string, Message> = JSON.parse(readFileSync(goldenFile, 'utf
 const isObject = (value: unknown): value is Message =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
+const rate = { perSecond: 1e12, burst: 1e12 };
+const UNLIMITED = { calls: rate, bytes: rate, jobs: rate };
 /** Six of the hostile values for each field: each accepted message is a commit. */
 const thirdOf = (mutations: readonly Mutation[]): Mutation[] => mutations.filter((_, index) => index % 3 === 0);
 
@@ -59,7 +61,7 @@ async function sendAll(bench: ControlHarness, identity: Identity, path: string, 
 }
 
 test('attack-B2: whatever a hello holds, the right agent of the host can take jobs afterwards', async () => {
-  await using bench = await ControlHarness.start();
+  await using bench = await ControlHarness.start({ limits: { agentRates: UNLIMITED } });
   const identity = await bench.enroll();
   for (const { value } of thirdOf(mutationsOf(golden['helloInput']))) {
     const agent = await AgentSocket.open(bench, identity);
@@ -76,7 +78,7 @@ test.for([
   ['heartbeat', 'heartbeatInput'],
   ['inventory', 'inventoryInput'],
 ] as const)('attack-B1: whatever an agent sends with %s, it can take jobs afterwards', async ([path, message]) => {
-  await using bench = await ControlHarness.start();
+  await using bench = await ControlHarness.start({ limits: { agentRates: UNLIMITED } });
   const identity = await bench.enroll();
   await sendAll(bench, identity, path, thirdOf(mutationsOf(golden[message])));
   await expectRecovery(bench, identity);

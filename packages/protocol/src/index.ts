@@ -1,4 +1,5 @@
 export * from './admin/api.ts';
+export * from './admin/evidence-views.ts';
 export * from './admin/fleet-views.ts';
 export * from './admin/inputs.ts';
 export * from './admin/router.ts';

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { Bug, type Clock, Failure, unreachable } from '@lastgood/core';
 import { checkPrivateToBe, LOST_AND_FOUND } from '@lastgood/host';
-import { assertDecryptable, checkMount, isRepository, probeS3Store, readIdentityFile } from '@lastgood/repository';
+import { assertDecryptable, checkMount, readIdentityFile } from '@lastgood/repository';
 import type { AgentConfig } from '../config/agent-config.ts';
 import type { RepositoryConfig } from '../config/repository-config.ts';
 import { locationOf, openExistingRepository, s3StoreOf } from './repository-access.ts';
@@ -49,8 +49,9 @@ async function isEmptyFolder({ path, mustBeMount }: Folder): Promise<boolean> {
 }
 
 async function isEmptyBucket(repository: Bucket, clock: Clock): Promise<boolean> {
+  const { isRepository, probeS3Store } = await import('@lastgood/repository/s3');
   const store = await s3StoreOf(repository);
-  const { clockAheadMs, ignoresIfNoneMatch } = await probeS3Store(store, () => clock.now());
+  const { clockAheadMs, ignoresIfNoneMatch, ignoresLocks } = await probeS3Store(store, () => clock.now());
   if (Math.abs(clockAheadMs) > CLOCK_TOLERANCE_MS)
     throw new Failure(
       'CLOCK_UNTRUSTED',
@@ -59,6 +60,11 @@ async function isEmptyBucket(repository: Bucket, clock: Clock): Promise<boolean>
   if (ignoresIfNoneMatch)
     throw new Failure('REPOSITORY_UNSAFE', `the server of ${store.locate('')} ignores If-None-Match`, {
       remedy: 'Set `conditionalPut: false` for this repository in the agent file.',
+    });
+  if (ignoresLocks)
+    throw new Failure('REPOSITORY_UNSAFE', `the server of ${store.locate('')} removes locked objects`, {
+      remedy:
+        'Use a bucket that was created with object lock, or remove `lock` of this repository from the agent file.',
     });
   return !(await isRepository(store));
 }

@@ -1,16 +1,8 @@
 import { type Repository, unreachable } from '@lastgood/core';
 import { supportedMethods } from '@lastgood/engines';
 import { systemClock } from '@lastgood/host';
-import {
-  createFolderRepository,
-  createS3Repository,
-  keysOf,
-  openFolderRepository,
-  openS3Repository,
-  type RepositoryOptions,
-  S3Store,
-  type UploadStep,
-} from '@lastgood/repository';
+import { createFolderRepository, keysOf, openFolderRepository, type RepositoryOptions } from '@lastgood/repository';
+import type { S3Store, UploadStep } from '@lastgood/repository/s3';
 import type { RepositoryConfig } from '../config/repository-config.ts';
 import { faultPoint } from '../fault-point.ts';
 
@@ -19,6 +11,7 @@ type S3Config = Extract<RepositoryConfig, { type: 's3' }>;
 /** A request to a server that does not respond is repeated for so long. */
 const RETRY_FOR_MS = 5 * 60_000;
 const IDLE_MS = 60_000;
+const DAY_MS = 24 * 3_600_000;
 
 /** One store per bucket of the agent file in force: it keeps its connections from job to job. */
 const stores = new WeakMap<S3Config, Promise<S3Store>>();
@@ -33,21 +26,27 @@ function countedFaultPoints(): (step: UploadStep) => void {
   };
 }
 
+/** Loaded by hosts that use a bucket only: the client of AWS takes time and memory. */
+const s3 = () => import('@lastgood/repository/s3');
+
+async function openStore(config: S3Config): Promise<S3Store> {
+  const { S3Store } = await s3();
+  const addressing = config.addressing ?? (config.endpoint === undefined ? 'virtual-host' : 'path');
+  return await S3Store.open(
+    { ...config, addressing, lock: config.lock?.mode },
+    {
+      clock: systemClock,
+      random: Math.random,
+      retryForMs: RETRY_FOR_MS,
+      idleMs: IDLE_MS,
+      onStep: countedFaultPoints(),
+    },
+  );
+}
+
 /** The S3 store of a repository. Throws CONFIG_INVALID or DATA_FOLDER_UNSAFE for files that cannot be used. */
 export async function s3StoreOf(config: S3Config): Promise<S3Store> {
-  const addressing = config.addressing ?? (config.endpoint === undefined ? 'virtual-host' : 'path');
-  const opened =
-    stores.get(config) ??
-    S3Store.open(
-      { ...config, addressing },
-      {
-        clock: systemClock,
-        random: Math.random,
-        retryForMs: RETRY_FOR_MS,
-        idleMs: IDLE_MS,
-        onStep: countedFaultPoints(),
-      },
-    );
+  const opened = stores.get(config) ?? openStore(config);
   stores.set(config, opened);
   opened.catch(() => stores.delete(config));
   return await opened;
@@ -65,8 +64,11 @@ export function locationOf(config: RepositoryConfig): string {
   }
 }
 
-function optionsOf({ encryption }: RepositoryConfig, writer: string | undefined): RepositoryOptions {
+function optionsOf(config: RepositoryConfig, writer: string | undefined): RepositoryOptions {
+  const { encryption } = config;
+  const lock = config.type === 's3' ? config.lock : undefined;
   return {
+    lockMs: (lock?.days ?? 0) * DAY_MS,
     writer,
     understood: supportedMethods,
     ...(encryption === undefined ? {} : { keys: keysOf(encryption) }),
@@ -80,7 +82,7 @@ export async function openExistingRepository(config: RepositoryConfig, writer?: 
     case 'folder':
       return await openFolderRepository({ path: config.path, mustBeMount: config.mustBeMount, ...options });
     case 's3':
-      return await openS3Repository(await s3StoreOf(config), options);
+      return await (await s3()).openS3Repository(await s3StoreOf(config), options);
     default:
       return unreachable(config);
   }
@@ -93,7 +95,7 @@ export async function createRepository(config: RepositoryConfig, writer: string)
     case 'folder':
       return await createFolderRepository({ path: config.path, mustBeMount: config.mustBeMount, ...options });
     case 's3':
-      return await createS3Repository(await s3StoreOf(config), options);
+      return await (await s3()).createS3Repository(await s3StoreOf(config), options);
     default:
       return unreachable(config);
   }

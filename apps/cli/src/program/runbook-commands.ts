@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { exportEvidence, listEvidence } from '../commands/evidence.ts';
 import * as runbooks from '../commands/runbooks.ts';
 import { type Act, examples } from './help.ts';
 
@@ -51,6 +52,22 @@ export function addRunbookCommands(program: Command, act: Act): void {
     .argument('[run]', RUN)
     .action((id?: string) => act((context) => runbooks.status(context, id)));
   addDecisions(group, act);
+  addEvidence(program, act);
+}
+
+/** What an auditor gets. */
+function addEvidence(program: Command, act: Act): void {
+  const evidence = program.command('evidence').description('the reports of runs and drills, for auditors');
+  evidence
+    .command('list')
+    .description('list the reports, newest first')
+    .action(() => act(listEvidence));
+  evidence
+    .command('export')
+    .description('write all reports into a folder that can be checked with sha256sum and openssl alone')
+    .requiredOption('--to <folder>', 'a new or empty folder')
+    .addHelpText('after', examples('lastgood evidence export --to audit-2026', 'sh audit-2026/verify.sh'))
+    .action((options: { to: string }) => act((context) => exportEvidence(context, options)));
 }
 
 function addDecisions(group: Command, act: Act): void {

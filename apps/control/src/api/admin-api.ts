@@ -3,6 +3,7 @@ import { VERSION } from '../version.ts';
 import { AlertsService } from './alerts-service.ts';
 import type { ApiParts } from './api-parts.ts';
 import { BackupsService } from './backups-service.ts';
+import { EvidenceService } from './evidence-service.ts';
 import { FleetService } from './fleet-service.ts';
 import { HostsService } from './hosts-service.ts';
 import { JobsService } from './jobs-service.ts';
@@ -26,6 +27,7 @@ export function createAdminApi(parts: ApiParts): AdminApi {
   const occurrences = new OccurrencesService(parts);
   const alerts = new AlertsService(parts);
   const runbooks = new RunbooksService(parts);
+  const evidence = new EvidenceService(parts);
   const watching = new WatchService(parts, jobs);
   return {
     whoAmI: async () => ({ name: actor.name, scope: actor.scope, version: VERSION, protocol: PROTOCOL_VERSION }),
@@ -59,6 +61,8 @@ export function createAdminApi(parts: ApiParts): AdminApi {
     runbookRuns: (input) => runbooks.runs(input),
     runbookRun: (runId) => runbooks.get(runId),
     resumeRunbook: (input) => runbooks.resume(input),
+    evidence: (input) => evidence.list(input),
+    evidenceReport: (sequence) => evidence.get(sequence),
     abortRunbook: (input) => runbooks.abort(input),
     audit: ({ limit }) => catalog.audit.list(limit),
   };

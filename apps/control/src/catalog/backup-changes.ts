@@ -78,7 +78,7 @@ const CONTENT_ROWS = 500;
 function saveContents(db: Db, agentId: string, known: BackupSummary | undefined, summary: BackupSummary): void {
   const { backupId, target, contents } = summary;
   if (isDeepStrictEqual(known?.contents, contents)) return;
-  db.delete(schema.backupContents).where(eq(schema.backupContents.backupId, backupId)).run();
+  if (known !== undefined) db.delete(schema.backupContents).where(eq(schema.backupContents.backupId, backupId)).run();
   const distinct = [...new Map(contents.map((content) => [`${content.kind} ${content.name}`, content])).values()];
   for (let start = 0; start < distinct.length; start += CONTENT_ROWS) {
     const rows = distinct

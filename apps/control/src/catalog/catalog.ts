@@ -6,6 +6,7 @@ import { type BackupChange, backupAppliers } from './backup-changes.ts';
 import type { BackupQueries } from './backup-queries.ts';
 import { type BrowserSessionChange, type BrowserSessionQueries, browserSessionAppliers } from './browser-sessions.ts';
 import type { Appliers, Db } from './db.ts';
+import { type EvidenceChange, type EvidenceQueries, evidenceAppliers } from './evidence.ts';
 import { type FleetFileChange, type FleetFileQueries, fleetFileAppliers } from './fleet-files.ts';
 import { type InventoryChange, inventoryAppliers, type TargetQueries } from './inventory.ts';
 import { type JobChange, type JobQueries, jobAppliers } from './jobs.ts';
@@ -25,6 +26,7 @@ export type Change =
   | AuditChange
   | BackupChange
   | BrowserSessionChange
+  | EvidenceChange
   | FleetFileChange
   | InventoryChange
   | JobChange
@@ -43,6 +45,7 @@ const appliers: Appliers<Change> = {
   ...auditAppliers,
   ...backupAppliers,
   ...browserSessionAppliers,
+  ...evidenceAppliers,
   ...fleetFileAppliers,
   ...inventoryAppliers,
   ...jobAppliers,
@@ -79,6 +82,7 @@ export interface Catalog {
   readonly audit: AuditQueries;
   readonly backups: BackupQueries;
   readonly browserSessions: BrowserSessionQueries;
+  readonly evidence: EvidenceQueries;
   readonly fleetFiles: FleetFileQueries;
   readonly jobs: JobQueries;
   readonly ledgers: LedgerQueries;

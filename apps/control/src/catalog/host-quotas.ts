@@ -10,6 +10,9 @@ export interface HostQuotas {
 }
 export const HOST_QUOTAS: HostQuotas = { backups: 50_000, contents: 100_000 };
 
+/** A host above a quota loses more than the excess, so that not each of its reports has to look for something. */
+const TARGET_FILL = 7 / 8;
+
 const { backups, backupContents } = schema;
 
 /** What is missing in its repository is forgotten first, then the oldest. */
@@ -45,11 +48,12 @@ function forgetContents(db: Db, agentId: string, excess: number): void {
 /** Forgets what a host has reported beyond its quotas. To be called after each change that adds to it. */
 export function enforceQuotas(db: Db, agentId: string, quotas: HostQuotas = HOST_QUOTAS): void {
   const [stored = { rows: 0 }] = db.select({ rows: count() }).from(backups).where(eq(backups.agentId, agentId)).all();
-  if (stored.rows > quotas.backups) forgetBackups(db, agentId, stored.rows - quotas.backups);
+  if (stored.rows > quotas.backups) forgetBackups(db, agentId, stored.rows - Math.floor(quotas.backups * TARGET_FILL));
   const [contents = { rows: 0 }] = db
     .select({ rows: count() })
     .from(backupContents)
     .where(eq(backupContents.agentId, agentId))
     .all();
-  if (contents.rows > quotas.contents) forgetContents(db, agentId, contents.rows - quotas.contents);
+  if (contents.rows > quotas.contents)
+    forgetContents(db, agentId, contents.rows - Math.floor(quotas.contents * TARGET_FILL));
 }

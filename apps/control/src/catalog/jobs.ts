@@ -1,6 +1,6 @@
 import { RESTORE_TEST_LEVEL } from '@lastgood/core';
 import { type ControlJob, jobResultSchema } from '@lastgood/protocol';
-import { and, desc, eq, gt, inArray, isNotNull, lt, max, min, notExists, sql } from 'drizzle-orm';
+import { and, count, desc, eq, gt, inArray, isNotNull, lt, max, min, notExists, sql } from 'drizzle-orm';
 import type { Appliers, Db, Scoped } from './db.ts';
 import * as schema from './schema.ts';
 
@@ -53,6 +53,8 @@ export interface JobQueries {
   list(scope: Scoped, limit: number): Promise<JobRecord[]>;
   /** The ids of jobs whose end was recorded before that instant and whose backup, if any, is gone; the oldest first. */
   forgettable(before: number, limit: number): Promise<string[]>;
+  /** The ids of the oldest ended jobs of each host that has more than `quota`; at most `limit`. */
+  excess(quota: number, limit: number): Promise<string[]>;
   restoreTimes(agentId: string, target: string): Promise<RestoreTime[]>;
   /** The last attempt of each of these commands that was made. */
   lastAttempts(agentId: string, target: string, commands: readonly string[]): Promise<LastAttempt[]>;
@@ -192,6 +194,25 @@ function selectCopies(db: Db, { agentId, target }: Required<Scoped>): RestoredCo
   });
 }
 
+function selectExcess(db: Db, quota: number, limit: number): string[] {
+  const full = db
+    .select({ agentId: jobs.agentId, rows: count() })
+    .from(jobs)
+    .groupBy(jobs.agentId)
+    .having(gt(count(), quota))
+    .all();
+  const ids = full.flatMap(({ agentId, rows }) =>
+    db
+      .select({ jobId: jobs.jobId })
+      .from(jobs)
+      .where(and(eq(jobs.agentId, agentId), isNotNull(jobs.endedAt)))
+      .orderBy(jobs.createdAt)
+      .limit(Math.min(limit, rows - quota))
+      .all(),
+  );
+  return ids.slice(0, limit).map(({ jobId }) => jobId);
+}
+
 export const jobQueries = (db: Db): JobQueries => ({
   get: async (jobId) => db.select().from(jobs).where(eq(jobs.jobId, jobId)).all().map(recordOf)[0],
   byKey: async (createdBy, idempotencyKey) =>
@@ -234,6 +255,7 @@ export const jobQueries = (db: Db): JobQueries => ({
       .all()
       .map(({ jobId }) => jobId);
   },
+  excess: async (quota, limit) => selectExcess(db, quota, limit),
   restoreTimes: async (agentId, target) =>
     // SQLite guarantees that the other columns come from the row that holds the maximum.
     db

@@ -317,3 +317,18 @@ export const runbookRuns = sqliteTable(
     index('runbook_runs_open').on(table.runId).where(isNull(table.endedAt)),
   ],
 );
+
+/** Reports of runs and drills that have ended, each with the hash of the one before it. */
+export const evidence = sqliteTable('evidence', {
+  sequence: integer('sequence').primaryKey(),
+  runId: text('run_id').notNull().unique(),
+  runbook: text('runbook').notNull(),
+  mode: text('mode', { enum: ['run', 'drill'] }).notNull(),
+  state: text('state').notNull(),
+  endedAt: integer('ended_at').notNull(),
+  sha256: text('sha256').notNull(),
+  /** The exact text that is hashed and signed. */
+  text: text('text').notNull(),
+  signature: text('signature').notNull(),
+  publicKey: text('public_key').notNull(),
+});

@@ -13,6 +13,7 @@ import { backupQueries } from './backup-queries.ts';
 import { browserSessionQueries } from './browser-sessions.ts';
 import { applyChange, type Catalog, type Change } from './catalog.ts';
 import { catalogFailure, type Db } from './db.ts';
+import { evidenceQueries } from './evidence.ts';
 import { fleetFileQueries } from './fleet-files.ts';
 import { targetQueries } from './inventory.ts';
 import { jobQueries } from './jobs.ts';
@@ -93,6 +94,7 @@ class SqliteCatalog implements Catalog {
   readonly schedules: Catalog['schedules'];
   readonly occurrences: Catalog['occurrences'];
   readonly notifications: Catalog['notifications'];
+  readonly evidence: Catalog['evidence'];
   readonly fleetFiles: Catalog['fleetFiles'];
   readonly alerts: Catalog['alerts'];
   readonly audit: Catalog['audit'];
@@ -114,6 +116,7 @@ class SqliteCatalog implements Catalog {
     this.schedules = scheduleQueries(db);
     this.occurrences = occurrenceQueries(db);
     this.notifications = notificationQueries(db);
+    this.evidence = evidenceQueries(db);
     this.fleetFiles = fleetFileQueries(db);
     this.alerts = alertQueries(db);
     this.audit = auditQueries(db);

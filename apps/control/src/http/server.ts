@@ -21,6 +21,7 @@ import type { JobCounter } from '../metrics/job-counter.ts';
 import type { Planner } from '../planner/planner.ts';
 import type { RunbookRunner } from '../runbooks/runbook-runner.ts';
 import { AgentAuth } from '../sessions/agent-auth.ts';
+import { AgentRates } from '../sessions/agent-rates.ts';
 import type { AgentRegistry } from '../sessions/agent-registry.ts';
 import { validatingCodec } from '../sessions/frame-validation.ts';
 import { Session } from '../sessions/session.ts';
@@ -91,6 +92,7 @@ export interface HttpParts {
 /** The doors of the control plane: people on /trpc, agents on /agent and /enroll, load balancers on /healthz. */
 export class HttpServer {
   readonly #parts: HttpParts;
+  readonly #rates: AgentRates;
   readonly #server: Server;
   readonly #sockets = new WebSocketServer(SOCKET_OPTIONS);
   readonly #auth: AgentAuth;
@@ -103,6 +105,7 @@ export class HttpServer {
 
   constructor(parts: HttpParts) {
     this.#parts = parts;
+    this.#rates = new AgentRates(parts.limits.agentRates, parts.clock);
     this.#auth = new AgentAuth(parts.clock, (agentId) => parts.registry.agent(agentId));
     const tokens = new TokenCheck(parts.catalog, parts.clock);
     this.#tokens = tokens;
@@ -251,7 +254,7 @@ export class HttpServer {
     });
     // After a broken frame the library has sent its close code; what is left of the connection ends soon.
     socket.on('error', () => setTimeout(() => socket.terminate(), 1_000).unref());
-    const session = new Session({ agentId, connection }, socket, this.#parts);
+    const session = new Session({ agentId, connection }, socket, { ...this.#parts, rates: this.#rates });
     const serve = getWSConnectionHandler({
       wss: this.#sockets,
       router: agentRouter,

@@ -7,7 +7,9 @@ import type { LedgerStore } from '../dispatch/ledger-store.ts';
 import type { Log } from '../log.ts';
 import type { Planner } from '../planner/planner.ts';
 import type { AgentRegistry } from '../sessions/agent-registry.ts';
+import type { EvidenceKey } from './evidence-key.ts';
 import { messagesOf } from './run-messages.ts';
+import { evidenceChanges } from './store-evidence.ts';
 
 /** A job of a run waits this long for its host, and may run this long. */
 const JOB_MS = 24 * 3_600_000;
@@ -17,6 +19,8 @@ export interface RunbookRunnerParts {
   readonly ledgers: LedgerStore;
   readonly registry: AgentRegistry;
   readonly planner: Planner;
+  /** Signs the reports of runs that have ended. */
+  readonly evidenceKey: EvidenceKey;
   readonly clock: Clock;
   readonly log: Log;
   /** How often waits are looked at, and what could not be done is tried again. */
@@ -100,11 +104,13 @@ export class RunbookRunner implements AsyncDisposable {
 
   async #commit(before: RunbookRun | undefined, after: RunbookRun, changes: readonly Change[] = []): Promise<void> {
     if (after === before) return;
-    const { catalog, planner, clock, notified, log } = this.#parts;
+    const { catalog, planner, clock, notified, log, evidenceKey } = this.#parts;
     const entries = messagesOf(before, after, planner.fleet.file.contacts, clock.now());
+    const evidence = isOpen(after) ? [] : await evidenceChanges(catalog, evidenceKey, after, clock.now());
     await catalog.commit([
       { type: before === undefined ? 'runbook.start' : 'runbook.step', run: after },
       ...(entries.length === 0 ? [] : [{ type: 'notification.add' as const, entries }]),
+      ...evidence,
       ...changes,
     ]);
     if (isOpen(after)) this.#runs.set(after.runId, after);

@@ -30,6 +30,7 @@ import type { Decide, LedgerStore } from '../dispatch/ledger-store.ts';
 import { GRANT_MS, HEARTBEAT_MS, LEASE_MS } from '../dispatch/times.ts';
 import type { ControlLimits } from '../limits.ts';
 import type { AgentConnection } from './agent-connection.ts';
+import type { AgentRates } from './agent-rates.ts';
 import type { AgentRegistry } from './agent-registry.ts';
 import { SocketFlow } from './socket-flow.ts';
 
@@ -38,6 +39,9 @@ type GrantRequest = Parameters<AgentSession['requestGrant']>[0];
 type Report = Parameters<AgentSession['report']>[0];
 type Heartbeat = Parameters<AgentSession['heartbeat']>[0];
 type InventoryReport = z.infer<typeof inventoryInputSchema>;
+
+/** What a ping costs, which is answered like a small call. */
+const PING_BYTES = 256;
 
 /** The size of the fleet decides over how long agents spread their return after a restart of the control plane (K6). */
 const spreadOf = (agents: number): number => (agents < 500 ? 0 : Math.max(2_000, (agents / 150) * 1_000));
@@ -48,6 +52,7 @@ export interface SessionParts {
   readonly catalog: Catalog;
   readonly clock: Clock;
   readonly limits: ControlLimits;
+  readonly rates: AgentRates;
 }
 
 /** One connection of one agent, from its hello on. Every answer leaves after its change is committed. */
@@ -86,7 +91,10 @@ export class Session implements AgentSession, AgentConnection {
     this.#socket = socket;
     this.#parts = parts;
     const { clock, limits, ledgers } = parts;
-    this.#flow = new SocketFlow(socket, clock, limits.drainMs, () => this.close(CLOSE.slowConsumer, 'slow consumer'));
+    const rate = parts.rates.of(agentId);
+    this.#flow = new SocketFlow(socket, clock, limits.drainMs, rate, () =>
+      this.close(CLOSE.slowConsumer, 'slow consumer'),
+    );
     this.throttle = this.#flow.throttle;
     this.#heardAt = clock.monotonic();
     this.#helloTimer = setTimeout(
@@ -94,8 +102,8 @@ export class Session implements AgentSession, AgentConnection {
       limits.helloMs,
     );
     this.#unsubscribe = ledgers.subscribe((agent, before, after) => this.#follow(agent, before, after));
-    socket.on('message', () => this.#flow.received());
-    socket.on('ping', () => this.#flow.received());
+    socket.on('message', (data) => this.#flow.received(Buffer.isBuffer(data) ? data.length : LIMITS.frameBytes));
+    socket.on('ping', () => this.#flow.received(PING_BYTES));
     socket.once('close', () => this.#closed());
   }
 
@@ -285,6 +293,7 @@ export class Session implements AgentSession, AgentConnection {
   }
 
   async report(input: Report): Promise<{ acceptedIds: string[] }> {
+    await this.#flow.jobsDescribed(input.jobs.length);
     this.#fence(input.sessionId);
     const decide: Decide<ReturnType<typeof receiveReport>> = (before, foreign) => {
       // The id of a job belongs to the host that reported it first.

@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import type { EvidenceView, StoredEvidence } from './evidence-views.ts';
 import type { AlertView, FleetDiffView, FleetFileView, OccurrenceView } from './fleet-views.ts';
 import type { createJobInputSchema, inputs } from './inputs.ts';
 import type { RunbookPlan, RunbookRun, RunbookRunView, RunbookView } from './runbook-views.ts';
@@ -57,6 +58,9 @@ export interface AdminApi {
   runbookRun(runId: string): Promise<RunbookRunView>;
   /** Throws CONFLICT when the step is not in a state for the decision. */
   resumeRunbook(input: z.output<typeof inputs.resumeRunbook>): Promise<RunbookRunView>;
+  /** Reports of runs and drills that have ended, the newest first. */
+  evidence(input: z.output<typeof inputs.evidence>): Promise<EvidenceView[]>;
+  evidenceReport(sequence: number): Promise<StoredEvidence>;
   abortRunbook(input: z.output<typeof inputs.abortRunbook>): Promise<RunbookRunView>;
   /** A code that signs a browser in with the token of the caller, once and within its time. */
   createSignInCode(input: z.output<typeof inputs.createSignInCode>): Promise<{ code: string; expiresAt: number }>;

@@ -132,6 +132,8 @@ export const inputs = {
   runbookRuns: page.extend({ runbook: nameSchema.optional() }),
   runbookRun: z.object({ runId: uuidSchema }),
   resumeRunbook: z.object({ runId: uuidSchema, decision: stepDecisionSchema }),
+  evidence: page,
+  evidenceReport: z.object({ sequence: z.int().min(1) }),
   abortRunbook: z.object({ runId: uuidSchema, reason: z.string().min(1).max(500) }),
   none: z.object({}).default({}),
 } as const;

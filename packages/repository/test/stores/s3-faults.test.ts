@@ -17,7 +17,7 @@ import {
   temporaryFolder,
 } from '@lastgood/testkit';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createS3Repository, openS3Repository, probeS3Store, type UploadStep } from '../../src/index.ts';
+import { createS3Repository, openS3Repository, probeS3Store, type UploadStep } from '../../src/s3.ts';
 import { begin, dump, from, ref } from '../store.ts';
 import { s3TestStore } from '../support/s3-test-store.ts';
 

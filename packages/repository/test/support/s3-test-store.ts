@@ -1,6 +1,6 @@
 import { systemClock } from '@lastgood/host';
 import type { S3Server } from '@lastgood/testkit';
-import { type S3Environment, type S3Location, S3Store } from '../../src/index.ts';
+import { type S3Environment, type S3Location, S3Store } from '../../src/s3.ts';
 
 let prefixes = 0;
 

@@ -1,0 +1,2 @@
+export * from './evidence-document.ts';
+export * from './evidence-html.ts';
