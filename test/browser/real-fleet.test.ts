@@ -171,6 +171,7 @@ describe.skipIf(browserPath === undefined)('the dashboard of a real fleet (needs
       '/restore-tests',
       '/alerts',
       '/hosts',
+      '/runbooks',
     ]) {
       await visitor.open(path);
       await visitor.page.getByRole('heading', { level: 1 }).waitFor();
@@ -195,16 +196,46 @@ describe.skipIf(browserPath === undefined)('the dashboard of a real fleet (needs
     expect(visitor.problems).toEqual([]);
   });
 
+  test('a runbook is planned, started with consent by name, approved and followed to its end', async () => {
+    const steps = {
+      ready: { title: 'The servers are provisioned', approve: { by: 'anyone' } },
+      shop: {
+        after: ['ready'],
+        restore: { target: 'test/db-1/shop', database: 'shop', into: { new: 'shop_recovered' } },
+      },
+    };
+    const text = JSON.stringify({ runbooks: { recover: { objectives: { rto: '4h' }, steps } } });
+    await fleet.client.applyFleet.mutate({ text, file: 'fleet.yaml' });
+    await using visitor = await Visitor.open(browser, fleet.url);
+    const { page } = visitor;
+    await visitor.signIn(token);
+    await page.getByRole('link', { name: 'Runbooks' }).click();
+    await page.getByRole('link', { name: 'Run …' }).click();
+    await visitor.sees('REAL: this replaces live data');
+    await visitor.expectAccessible();
+    await page.getByLabel(/^Type recover to consent/).fill('recover');
+    await page.getByRole('button', { name: /^Run plan [0-9a-f]{12}$/ }).click();
+    await visitor.sees('waits for an approval');
+    await visitor.expectAccessible();
+    await page.getByRole('button', { name: 'Approve' }).click();
+    await visitor.sees('2 of 2 done');
+    await visitor.sees('succeeded');
+    await visitor.expectAccessible();
+    expect(await server.query('shop_recovered', 'select 1 as one')).toHaveLength(1);
+    expect(visitor.problems).toEqual([]);
+  });
+
   test('a killed control plane makes the page visibly stale, and it recovers by itself', async () => {
     await using visitor = await Visitor.open(browser, fleet.url);
     visitor.expectProblem(LOST);
     await visitor.signIn(token);
     await visitor.sees(/· live$/);
     await visitor.open(TARGET);
+    const backUp = visitor.page.getByRole('button', { name: 'Back up now' });
+    await backUp.waitFor();
     await visitor.sees(/· live$/);
     await fleet.killControl();
     await visitor.sees('Not connected to the control plane.');
-    const backUp = visitor.page.getByRole('button', { name: 'Back up now' });
     expect(await backUp.getAttribute('aria-disabled')).toBe('true');
     await visitor.expectAccessible();
     await fleet.startControl();

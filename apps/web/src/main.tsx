@@ -82,7 +82,33 @@ const hosts = createRoute({
   component: lazyRouteComponent(() => import('./pages/hosts.tsx'), 'Hosts'),
 });
 
-const pages = [fleet, target, restore, jobs, job, schedules, restoreTests, alerts, hosts] as const;
+const runbooks = createRoute({
+  ...page('/runbooks'),
+  component: lazyRouteComponent(() => import('./pages/runbooks.tsx'), 'Runbooks'),
+});
+const runbookPlan = createRoute({
+  ...page('/runbooks/$runbook/$mode'),
+  component: lazyRouteComponent(() => import('./pages/runbook-plan.tsx'), 'RunbookPlanPage'),
+});
+const run = createRoute({
+  ...page('/runs/$runId'),
+  component: lazyRouteComponent(() => import('./pages/run.tsx'), 'Run'),
+});
+
+const pages = [
+  fleet,
+  target,
+  restore,
+  jobs,
+  job,
+  schedules,
+  restoreTests,
+  alerts,
+  hosts,
+  runbooks,
+  runbookPlan,
+  run,
+] as const;
 const router = createRouter({
   routeTree: root.addChildren([signIn, app.addChildren(pages)]),
   defaultPreload: 'intent',

@@ -41,6 +41,16 @@ export interface GetOptions {
   readonly fresh?: { readonly onCached: (reason: string) => void };
 }
 
+/** Protects objects from removal. */
+export interface ObjectLocks {
+  /** Refuses the removal of an object until an instant in ms since the epoch. Never shortens a lock. */
+  retain(name: string, until: number): Promise<void>;
+  /** Refuses the removal of an object for as long as `held` is true. */
+  setHold(name: string, held: boolean): Promise<void>;
+  /** The end of the lock of an object in ms since the epoch, also when it has passed. Null when it has none, or does not exist. */
+  lockedUntil(name: string): Promise<number | null>;
+}
+
 /**
  * A medium for objects: a folder, a bucket, a map. It knows nothing about backups; the repository format is built on top of it.
  * The format generates the object names (`prod/db-1/shop/backups/<id>/data/0001.dump.zst`); no user input is used as a path.
@@ -52,7 +62,7 @@ export interface GetOptions {
  * - No partial bytes: a name holds all bytes of a put or none. An interrupted or failed put leaves nothing under the name (the
  *   previous object stays) but may leave a partial write, which `list` does not show and `removePartials` removes.
  * - An unknown outcome is a failure: when `put` or `remove` fails, the change may have happened.
- * - No retries and no side effects.
+ * - No side effects. A store behind a network repeats requests that fail, for a limited time.
  *
  * Errors are a `Failure` with one of these codes: NOT_FOUND (the store reports that the object does not exist), OBJECT_EXISTS,
  * NO_SPACE, IO_ERROR (the medium failed or did not respond; the object may exist), REPOSITORY_UNSAFE (the name is taken by
@@ -74,7 +84,7 @@ export interface ObjectStore {
    * objects: it is listed under its own name with `stat: null`.
    */
   list(prefix: string): AsyncIterable<ListedObject>;
-  /** Removes an object. Does nothing when it does not exist. */
+  /** Removes an object. Does nothing when it does not exist; throws OBJECT_LOCKED when a lock protects it. */
   remove(name: string): Promise<void>;
   /**
    * Removes the partial writes that interrupted puts left below a prefix, except those whose name `isInUse` accepts. `isInUse` may
@@ -86,6 +96,8 @@ export interface ObjectStore {
   clock(): Promise<number>;
   /** Bytes that can still be stored. Absent when the store has no such limit. */
   readonly freeBytes?: () => Promise<number>;
+  /** Present with the capability `objectLock`. */
+  readonly locks?: ObjectLocks;
   /** The location of an object as a path or URL, for messages. An empty name stands for the whole store. */
   locate(name: string): string;
 }

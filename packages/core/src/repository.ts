@@ -44,6 +44,12 @@ export interface BrokenBackup {
   /** It was removed by a rotation, and its bytes were never purged. */
   readonly removed: boolean;
 }
+/** A removed backup that the store does not remove yet. */
+export interface LockedBackup {
+  readonly backupId: string;
+  /** In ms since the epoch, by the clock of the store. */
+  readonly until: number;
+}
 /** Reads the backups and log streams of one target. */
 export interface RecoverySource {
   list(): Promise<{ readonly backups: readonly StoredBackup[]; readonly broken: readonly BrokenBackup[] }>;
@@ -94,9 +100,11 @@ export interface Repository {
   remove(ref: TargetRef, backupId: string, now: number): Promise<number>;
   /**
    * Deletes the data of backups whose grace period is over: the manifest first, then the objects that it lists, then the tombstone.
-   * Skips held backups. A failure does not stop the other deletions; its error is thrown at the end.
+   * Skips held backups and those that the store has locked. A failure does not stop the other deletions; its error is thrown at the end.
    */
   purge(ref: TargetRef, now: number, graceMs: number): Promise<number>;
+  /** The removed backups whose grace period is over, and that the store keeps until their locks end; the first one to end first. */
+  locked(ref: TargetRef, now: number, graceMs: number): Promise<readonly LockedBackup[]>;
   /** Removes the leftovers of unpublished backups, except those of running jobs. */
   sweep(ref: TargetRef, liveBackupIds: ReadonlySet<string>): Promise<readonly string[]>;
   /** Returns a log stream of a target. Throws BAD_INPUT when `streamId` is not valid. */

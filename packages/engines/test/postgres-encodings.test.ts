@@ -1,20 +1,13 @@
 import { join } from 'node:path';
 import type { ArtifactSource, EngineContext } from '@lastgood/core';
 import { type PostgresServer, startPostgres } from '@lastgood/testkit';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { EngineHarness, ref } from './support/engine-harness.ts';
+import { usePostgres } from './support/use-postgres.ts';
 
 /** What a server, a database or a role has for its encodings and settings is nothing against a backup. */
-const cleanup = new AsyncDisposableStack();
 const OWNER = 'müller & sønn';
-let server: PostgresServer;
-let bench: EngineHarness;
-
-beforeAll(async () => {
-  server = cleanup.use(await startPostgres());
-  bench = cleanup.use(await EngineHarness.open(server));
-}, 120_000);
-afterAll(() => cleanup.disposeAsync());
+const { server, harness } = await usePostgres();
 
 /** A database whose owner's name has letters that every encoding writes in its own way. */
 async function makeCustomers(on: PostgresServer): Promise<void> {
@@ -46,10 +39,10 @@ test('A11: an encoding that a database sets for its clients loses no name and no
   await server.query('customers', "insert into t values ('€')");
   for (const name of ['postgres', 'customers'])
     await server.query('postgres', `alter database ${name} set client_encoding = 'LATIN1'`);
-  const { backupId } = await bench.backup({ databases: ['customers'] });
-  expect(await bench.verify(6, backupId)).toMatchObject({ reached: 6, findings: [] });
+  const { backupId } = await harness.backup({ databases: ['customers'] });
+  expect(await harness.verify(6, backupId)).toMatchObject({ reached: 6, findings: [] });
   await using other = await startPostgres();
-  await using elsewhere = await EngineHarness.open(other, {}, join(bench.folder, 'repository'));
+  await using elsewhere = await EngineHarness.open(other, {}, join(harness.folder, 'repository'));
   await elsewhere.restore(backupId, { way: 'new', database: 'customers', as: 'customers' });
   expect(await other.query('customers', `${ownerAndRow} order by a`)).toEqual([
     { owner: OWNER, a: 'ä' },
@@ -64,9 +57,9 @@ test('bytes of no encoding that a database of SQL_ASCII holds are those that a r
     "create table t (a text); insert into t select convert_from('\\xe4ff'::bytea, 'SQL_ASCII')",
   );
   await server.query('postgres', "alter database raw set client_encoding = 'UTF8'");
-  const { backupId } = await bench.backup({ databases: ['raw'] });
-  expect(await bench.verify(6, backupId)).toMatchObject({ reached: 6, findings: [] });
-  await bench.restore(backupId, { way: 'new', database: 'raw', as: 'raw_copy' });
+  const { backupId } = await harness.backup({ databases: ['raw'] });
+  expect(await harness.verify(6, backupId)).toMatchObject({ reached: 6, findings: [] });
+  await harness.restore(backupId, { way: 'new', database: 'raw', as: 'raw_copy' });
   const bytes = "select encode(convert_to(a, 'SQL_ASCII'), 'hex') as a from t";
   expect(await server.query('raw_copy', bytes)).toEqual([{ a: 'e4ff' }]);
 });
@@ -74,8 +67,8 @@ test('bytes of no encoding that a database of SQL_ASCII holds are those that a r
 test('a setting or comment of a role that the scratch server refuses is logged, and no finding', async () => {
   await server.query('postgres', "create role picky; alter role picky set work_mem to '9MB'");
   await server.query('postgres', 'create database plain');
-  const { backupId } = await bench.backup({ databases: ['plain'] });
-  const real = await bench.repository.open(ref, backupId);
+  const { backupId } = await harness.backup({ databases: ['plain'] });
+  const real = await harness.repository.open(ref, backupId);
   const altered = (change: (globals: string) => string): ArtifactSource => ({
     manifest: real.manifest,
     log: real.log,
@@ -85,12 +78,12 @@ test('a setting or comment of a role that the scratch server refuses is logged, 
         : real.open(object, signal),
   });
   const lines: string[] = [];
-  const context: EngineContext = { ...(await bench.context()), log: (line) => lines.push(line) };
+  const context: EngineContext = { ...(await harness.context()), log: (line) => lines.push(line) };
   const picky = altered((globals) => globals.replace("TO '9MB'", "TO 'nine'"));
-  expect(await bench.engine.verify(4, picky, context)).toMatchObject({ reached: 4, findings: [] });
+  expect(await harness.engine.verify(4, picky, context)).toMatchObject({ reached: 4, findings: [] });
   expect(lines.join('\n')).toMatch(/left out of the roles: .*invalid parameter value/);
   const broken = altered((globals) => globals.replace('ALTER ROLE picky WITH ', 'ALTER ROLE picky WITH UNHEARD '));
-  expect(await bench.engine.verify(4, broken, await bench.context())).toMatchObject({
+  expect(await harness.engine.verify(4, broken, await harness.context())).toMatchObject({
     reached: 3,
     findings: [{ level: 4, params: { message: expect.stringMatching(/role "picky".*SQLSTATE 42601/) } }],
   });

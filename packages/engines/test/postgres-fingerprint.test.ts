@@ -1,25 +1,18 @@
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { lyingTool, type PostgresServer, startPostgres, temporaryFolder } from '@lastgood/testkit';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { lyingTool, temporaryFolder } from '@lastgood/testkit';
+import { expect, test } from 'vitest';
 import { compareFingerprints } from '../src/postgres/compare-fingerprints.ts';
 import { postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
 import type { DigestOf } from '../src/postgres/digests.ts';
 import { type Fingerprint, fingerprintSchema, STABLE_SETTINGS, takeFingerprint } from '../src/postgres/fingerprint.ts';
 import { Session } from '../src/postgres/session.ts';
 import { EngineHarness, ref } from './support/engine-harness.ts';
+import { usePostgres } from './support/use-postgres.ts';
 
-const cleanup = new AsyncDisposableStack();
 const never = new AbortController().signal;
-let server: PostgresServer;
-let bench: EngineHarness;
-
-beforeAll(async () => {
-  server = cleanup.use(await startPostgres());
-  bench = cleanup.use(await EngineHarness.open(server));
-}, 120_000);
-afterAll(() => cleanup.disposeAsync());
+const { server, harness, cleanup } = await usePostgres();
 
 /** The fingerprint of one database now. */
 async function taken(database: string, digestOf?: DigestOf): Promise<Fingerprint> {
@@ -29,7 +22,7 @@ async function taken(database: string, digestOf?: DigestOf): Promise<Fingerprint
 }
 /** The fingerprint that a backup holds. */
 async function stored(backupId: string): Promise<unknown> {
-  const source = await bench.repository.open(ref, backupId);
+  const source = await harness.repository.open(ref, backupId);
   const [object] = source.manifest.objects.filter(({ role }) => role === 'fingerprint');
   if (object === undefined) throw new Error('no fingerprint');
   return JSON.parse(await text(source.open(object, never)));
@@ -45,8 +38,8 @@ test('E2: columns that a restore reorders, drops or computes by itself make no d
      create function shifting(i int) returns int language sql immutable as 'select $1 + (random() * 1000000000)::int';
      create table moving (a int, z int generated always as (shifting(a)) stored); insert into moving values (1)`,
   );
-  const { backupId } = await bench.backup({ databases: ['heirs'] });
-  expect(await bench.verify(6, backupId)).toMatchObject({ reached: 6, findings: [] });
+  const { backupId } = await harness.backup({ databases: ['heirs'] });
+  expect(await harness.verify(6, backupId)).toMatchObject({ reached: 6, findings: [] });
 });
 
 test('E2: a changed, lost, doubled or exchanged value is a difference of contents', async () => {
@@ -79,7 +72,7 @@ test('a fingerprint of before digests were named is compared with digests of its
   const elder = fingerprintSchema.parse(unnamed);
   expect(compareFingerprints(elder, await taken('elder', elder.digestOf))).toEqual([]);
   expect(compareFingerprints(elder, await taken('elder', 'columns'))).toHaveLength(1);
-  const { backupId } = await bench.backup({ databases: ['elder'] });
+  const { backupId } = await harness.backup({ databases: ['elder'] });
   expect(await stored(backupId)).toMatchObject({ format: 1, digestOf: 'copy' });
 });
 

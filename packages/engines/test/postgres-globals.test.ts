@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { makeFinding } from '@lastgood/protocol';
-import { missingNames, type PostgresServer, seedShop, startPostgres } from '@lastgood/testkit';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { missingNames, seedShop, startPostgres } from '@lastgood/testkit';
+import { beforeAll, expect, test } from 'vitest';
 import { globalsOf } from '../src/postgres/artifacts.ts';
 import {
   roleStatements,
@@ -11,10 +11,9 @@ import {
   withoutGrantor,
 } from '../src/postgres/globals.ts';
 import { EngineHarness, ref } from './support/engine-harness.ts';
+import { usePostgres } from './support/use-postgres.ts';
 
-const cleanup = new AsyncDisposableStack();
-let server: PostgresServer;
-let bench: EngineHarness;
+const { server, harness } = await usePostgres();
 let backupId: string;
 
 /** A role puts what it likes into its own settings; here, lines that look like statements of the globals. */
@@ -22,7 +21,6 @@ const TRAP =
   "E'x\\nALTER ROLE clerk WITH SUPERUSER;\\nCREATE ROLE intruder;\\nGRANT shop_owner TO clerk;\\n\\\\''\"--'";
 
 beforeAll(async () => {
-  server = cleanup.use(await startPostgres());
   await seedShop(server, 'shop', { rows: 10 });
   await server.query(
     'postgres',
@@ -32,10 +30,8 @@ beforeAll(async () => {
      alter role clerk set search_path to 'Odd Schema', "public"; alter role clerk set "shop.note" to ${TRAP};
      comment on role clerk is ${TRAP}; alter database shop connection limit 0; alter database shop is_template true`,
   );
-  bench = cleanup.use(await EngineHarness.open(server));
-  ({ backupId } = await bench.backup());
+  ({ backupId } = await harness.backup());
 }, 120_000);
-afterAll(() => cleanup.disposeAsync());
 
 const asked = `select rolname as name, rolsuper as super, rolcanlogin as login, (select array_agg(g.rolname::text || case when admin_option then ' with admin' else '' end order by g.rolname) from pg_auth_members m join pg_roles g on g.oid = m.roleid where m.member = r.oid and g.rolname <> 'elsewhere') as groups,
   (select array_agg(c) from unnest(rolconfig) c) as settings, shobj_description(oid, 'pg_authid') as comment from pg_roles r where rolname !~ '^pg_' and rolname not in ('postgres', 'elsewhere', 'boss') and not rolname = current_user order by 1`;
@@ -43,7 +39,7 @@ const asked = `select rolname as name, rolsuper as super, rolcanlogin as login, 
 test('F7: on an empty server the roles come back with their members, memberships, settings, passwords and comments', async () => {
   await using other = await startPostgres();
   await using elsewhere = await EngineHarness.open(other);
-  const source = await bench.repository.open(ref, backupId);
+  const source = await harness.repository.open(ref, backupId);
   const mode = { way: 'swap', database: 'shop' } as const;
   const plan = await elsewhere.plan(mode, source, await elsewhere.context());
   expect(missingNames(plan, 'role')).toEqual(['Night "shift"', 'clerk', 'shop "reader" - 1', 'shop_owner']);
@@ -60,13 +56,13 @@ test('F7: on an empty server the roles come back with their members, memberships
 });
 
 test('F7: a line inside of a role setting or comment is never run as a statement, neither in a restore nor in a restore test', async () => {
-  const globals = await globalsOf(await bench.repository.open(ref, backupId), new AbortController().signal);
+  const globals = await globalsOf(await harness.repository.open(ref, backupId), new AbortController().signal);
   expect(globals).toMatch(/^ALTER ROLE clerk WITH SUPERUSER;$/m);
   const { make, adorn } = roleStatements(globals, ['clerk'], new Set(['shop_owner']), null);
   expect(make).toEqual(['CREATE ROLE clerk', expect.stringMatching(/^ALTER ROLE clerk WITH NOSUPERUSER /)]);
   expect(adorn.filter((statement) => /^(GRANT shop_owner|CREATE)/.test(statement))).toEqual([]);
   expect(statementsOf(globals).filter((statement) => statement.includes('intruder'))).toHaveLength(2);
-  expect(await bench.verify(6, backupId)).toMatchObject({ reached: 6, findings: [] });
+  expect(await harness.verify(6, backupId)).toMatchObject({ reached: 6, findings: [] });
 });
 
 test('F7: a role that is there already is not changed, and a setting that the server refuses is left out with a warning', async () => {
@@ -74,9 +70,9 @@ test('F7: a role that is there already is not changed, and a setting that the se
   await using elsewhere = await EngineHarness.open(other);
   await other.query('postgres', "create role clerk nologin; comment on role clerk is 'of this server'");
   await server.query('postgres', "alter role shop_owner set work_mem to '9MB'");
-  const { backupId: later } = await bench.backup();
+  const { backupId: later } = await harness.backup();
   await server.query('postgres', 'alter role shop_owner reset work_mem');
-  const real = await bench.repository.open(ref, later);
+  const real = await harness.repository.open(ref, later);
   const source: typeof real = {
     manifest: real.manifest,
     log: real.log,
@@ -119,14 +115,14 @@ test('F7: memberships lose their grantor, which PostgreSQL 16 and later refuse o
 
 test('F2: a half-restored database that was already marked as a template is swept all the same', async () => {
   await server.query('postgres', 'create database "shop__lastgood_new_0123456789ab" is_template true');
-  expect(await bench.engine.sweep(await bench.context(), () => new Set())).toEqual([
+  expect(await harness.engine.sweep(await harness.context(), () => new Set())).toEqual([
     'half-restored database shop__lastgood_new_0123456789ab',
   ]);
 });
 
 test('a database that is a template is backed up, and one that accepts no connections is named as left out', async () => {
   await server.query('postgres', 'create database shut allow_connections false');
-  const manifest = await bench.backup({ databases: null });
+  const manifest = await harness.backup({ databases: null });
   expect(manifest.objects.map((object) => object.contents)).toContain('shop');
   expect(manifest.warnings).toContainEqual(makeFinding('DATABASE_NOT_CONNECTABLE', { kind: 'database', name: 'shut' }));
 });
@@ -137,16 +133,16 @@ test('F7: a database returns to its own tablespace, and to the default one with 
   await server.query('postgres', `create tablespace "Fast disk" location '${folder}'`);
   await seedShop(server, 'fast', { rows: 10 });
   await server.query('postgres', 'alter database fast set tablespace "Fast disk"');
-  const { backupId: ofFast } = await bench.backup({ databases: ['fast'] });
+  const { backupId: ofFast } = await harness.backup({ databases: ['fast'] });
   await server.query('postgres', 'drop database fast');
-  await bench.restore(ofFast, { way: 'swap', database: 'fast' });
+  await harness.restore(ofFast, { way: 'swap', database: 'fast' });
   const place =
     "select spcname as name from pg_database d join pg_tablespace t on t.oid = dattablespace where datname = 'fast'";
   expect(await server.query('postgres', place)).toEqual([{ name: 'Fast disk' }]);
-  expect(await bench.verify(6, ofFast)).toMatchObject({ reached: 6, findings: [] });
+  expect(await harness.verify(6, ofFast)).toMatchObject({ reached: 6, findings: [] });
 
   await using other = await startPostgres();
-  await using elsewhere = await EngineHarness.open(other, {}, join(bench.folder, 'repository'));
+  await using elsewhere = await EngineHarness.open(other, {}, join(harness.folder, 'repository'));
   const source = await elsewhere.repository.open(ref, ofFast);
   const plan = await elsewhere.plan({ way: 'swap', database: 'fast' }, source, await elsewhere.context());
   expect(plan.warnings).toContainEqual(

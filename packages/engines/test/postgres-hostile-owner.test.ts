@@ -1,20 +1,14 @@
-import { type PostgresServer, startPostgres } from '@lastgood/testkit';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { type Properties, settingsOf } from '../src/postgres/properties.ts';
-import { EngineHarness } from './support/engine-harness.ts';
+import { usePostgres } from './support/use-postgres.ts';
 
 /** What the owner of one database, not a superuser, can do to a backup, a restore test or a restore: only lose their own data. */
-const cleanup = new AsyncDisposableStack();
-let server: PostgresServer;
-let bench: EngineHarness;
+const { server, harness } = await usePostgres();
 const PASSWORD = 'of-mallory';
 
 beforeAll(async () => {
-  server = cleanup.use(await startPostgres());
-  bench = cleanup.use(await EngineHarness.open(server));
   await server.query('postgres', `create role mallory login password '${PASSWORD}'`);
 }, 120_000);
-afterAll(() => cleanup.disposeAsync());
 
 /** Makes a database of his, and runs in it what he wants. */
 async function owned(name: string, sql: string): Promise<void> {
@@ -42,9 +36,9 @@ test('functions of his that stand before ours in the search path of his database
      create view evil.pg_settings as select * from pg_catalog.pg_settings;
      alter database h1 set search_path = evil, pg_catalog`,
   );
-  const { backupId } = await bench.backup({ databases: ['h1'] });
-  expect(await bench.verify(6, backupId)).toMatchObject({ reached: 6, findings: [] });
-  await bench.restore(backupId, { way: 'swap', database: 'h1' });
+  const { backupId } = await harness.backup({ databases: ['h1'] });
+  expect(await harness.verify(6, backupId)).toMatchObject({ reached: 6, findings: [] });
+  await harness.restore(backupId, { way: 'swap', database: 'h1' });
   expect(await isSuperuser()).toBe(false);
 });
 
@@ -53,9 +47,9 @@ test('what he stored as a list of schemas is never run as a statement', async ()
     'i1',
     `select set_config('search_path', 'public;alter/**/role/**/mallory/**/superuser', false); alter database i1 set search_path from current`,
   );
-  const { backupId } = await bench.backup({ databases: ['i1'] });
-  expect(await bench.verify(4, backupId)).toMatchObject({ reached: 4, findings: [] });
-  await bench.restore(backupId, { way: 'new', database: 'i1', as: 'i1_copy' });
+  const { backupId } = await harness.backup({ databases: ['i1'] });
+  expect(await harness.verify(4, backupId)).toMatchObject({ reached: 4, findings: [] });
+  await harness.restore(backupId, { way: 'new', database: 'i1', as: 'i1_copy' });
   expect(await isSuperuser()).toBe(false);
 });
 
@@ -67,9 +61,9 @@ test.for([
   for (const name of ['paths', 'paths_copy']) await server.query('postgres', `drop database if exists ${name}`);
   await server.query('postgres', 'create database paths');
   await server.query('paths', `create table t (a int); alter database paths set search_path = ${set}`);
-  const { backupId } = await bench.backup({ databases: ['paths'] });
-  expect(await bench.verify(4, backupId)).toMatchObject({ reached: 4, findings: [] });
-  await bench.restore(backupId, { way: 'new', database: 'paths', as: 'paths_copy' });
+  const { backupId } = await harness.backup({ databases: ['paths'] });
+  expect(await harness.verify(4, backupId)).toMatchObject({ reached: 4, findings: [] });
+  await harness.restore(backupId, { way: 'new', database: 'paths', as: 'paths_copy' });
   const asked =
     'select d.datname, s.setconfig from pg_db_role_setting s join pg_database d on d.oid = s.setdatabase where d.datname ~ $1';
   const [before, after] = await server.query('postgres', `${asked} order by 1`, ['^paths']);

@@ -1,22 +1,16 @@
 import { createServer } from 'node:net';
 import { Failure } from '@lastgood/core';
-import { type PostgresServer, startPostgres } from '@lastgood/testkit';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
 import { Session } from '../src/postgres/session.ts';
-import { EngineHarness } from './support/engine-harness.ts';
+import { usePostgres } from './support/use-postgres.ts';
 
-const cleanup = new AsyncDisposableStack();
 const never = new AbortController().signal;
-let server: PostgresServer;
-let bench: EngineHarness;
+const { server, harness, cleanup } = await usePostgres();
 
 beforeAll(async () => {
-  server = cleanup.use(await startPostgres());
-  bench = cleanup.use(await EngineHarness.open(server));
   await server.query('postgres', "create role mallory login password 'x'");
 }, 120_000);
-afterAll(() => cleanup.disposeAsync());
 
 /** Functions, operators and catalogs that stand in for those of PostgreSQL, and end whatever runs them. */
 const IMPOSTORS = `
@@ -43,10 +37,10 @@ test("A11: what a database's owner puts before PostgreSQL's own functions, opera
   for (const trapped of ["set_config('work_mem', '4MB', false)", 'count(*) from pg_database', "'a'::name = 'b'::name"])
     await expect(server.query('hostile', `select ${trapped}`)).rejects.toThrow('caught by');
 
-  const { backupId } = await bench.backup({ databases: ['hostile'] });
-  expect(await bench.verify(6, backupId)).toMatchObject({ reached: 6, findings: [] });
-  await bench.restore(backupId, { way: 'new', database: 'hostile', as: 'hostile copy' });
-  await bench.restore(backupId, { way: 'in-place', database: 'hostile' });
+  const { backupId } = await harness.backup({ databases: ['hostile'] });
+  expect(await harness.verify(6, backupId)).toMatchObject({ reached: 6, findings: [] });
+  await harness.restore(backupId, { way: 'new', database: 'hostile', as: 'hostile copy' });
+  await harness.restore(backupId, { way: 'in-place', database: 'hostile' });
   expect(await server.query('hostile copy', 'select max(a) as most from t')).toEqual([{ most: 10 }]);
 });
 
@@ -57,7 +51,7 @@ test('A11: settings of the role and of the database change nothing that is read,
     'moody',
     "create table t (a regclass, b bytea, c timestamptz, d float8); insert into t values ('pg_class', '\\x00ff', '2026-01-01 00:00+00', 0.1 + 0.2)",
   );
-  const plain = await bench.backup({ databases: ['moody'] });
+  const plain = await harness.backup({ databases: ['moody'] });
   for (const setting of [
     "role = 'lowly'",
     'default_transaction_read_only = on',
@@ -74,26 +68,26 @@ test('A11: settings of the role and of the database change nothing that is read,
     "client_encoding = 'LATIN1'",
   ])
     await server.query('postgres', `alter database moody set ${setting}`);
-  const moody = await bench.backup({ databases: ['moody'] });
-  expect(await bench.verify(6, plain.backupId)).toMatchObject({ reached: 6, findings: [] });
-  expect(await bench.verify(6, moody.backupId)).toMatchObject({ reached: 6, findings: [] });
-  await bench.restore(moody.backupId, { way: 'in-place', database: 'moody' });
-  await bench.restore(moody.backupId, { way: 'swap', database: 'moody' });
-  const again = await bench.backup({ databases: ['moody'] });
-  expect(await bench.verify(6, again.backupId)).toMatchObject({ reached: 6, findings: [] });
+  const moody = await harness.backup({ databases: ['moody'] });
+  expect(await harness.verify(6, plain.backupId)).toMatchObject({ reached: 6, findings: [] });
+  expect(await harness.verify(6, moody.backupId)).toMatchObject({ reached: 6, findings: [] });
+  await harness.restore(moody.backupId, { way: 'in-place', database: 'moody' });
+  await harness.restore(moody.backupId, { way: 'swap', database: 'moody' });
+  const again = await harness.backup({ databases: ['moody'] });
+  expect(await harness.verify(6, again.backupId)).toMatchObject({ reached: 6, findings: [] });
 });
 
 test('A24: a server that is set to read damaged pages as empty ones is not backed up', async () => {
   await server.query('postgres', 'create database rescued');
   for (const setting of ['zero_damaged_pages', 'ignore_checksum_failure']) {
     await server.query('postgres', `alter database rescued set ${setting} = on`);
-    await expect(bench.backup({ databases: ['rescued'] })).rejects.toMatchObject({
+    await expect(harness.backup({ databases: ['rescued'] })).rejects.toMatchObject({
       code: 'DATABASE_REFUSED',
       message: expect.stringContaining(setting),
     });
     await server.query('postgres', `alter database rescued reset ${setting}`);
   }
-  await bench.backup({ databases: ['rescued'] });
+  await harness.backup({ databases: ['rescued'] });
 });
 
 /** What a pooler answers to a startup packet. */

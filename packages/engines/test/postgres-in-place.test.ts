@@ -2,40 +2,33 @@ import { copyFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { uuidv7 } from '@lastgood/host';
 import { type Finding, makeFinding } from '@lastgood/protocol';
-import { lyingTool, type PostgresServer, startPostgres, temporaryFolder } from '@lastgood/testkit';
+import { lyingTool, temporaryFolder } from '@lastgood/testkit';
 import pg from 'pg';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { codeOf, EngineHarness, ref } from './support/engine-harness.ts';
+import { usePostgres } from './support/use-postgres.ts';
 
-const cleanup = new AsyncDisposableStack();
-let server: PostgresServer;
-let bench: EngineHarness;
-
-beforeAll(async () => {
-  server = cleanup.use(await startPostgres());
-  bench = cleanup.use(await EngineHarness.open(server));
-}, 120_000);
-afterAll(() => cleanup.disposeAsync());
+const { server, harness } = await usePostgres();
 
 async function create(database: string, sql: string): Promise<string> {
   await server.query('postgres', `create database ${database}`);
   await server.query(database, sql);
-  return (await bench.backup({ databases: [database] })).backupId;
+  return (await harness.backup({ databases: [database] })).backupId;
 }
 /** The file that holds the dump of a backup of one database. */
 async function dumpOf(backupId: string): Promise<string> {
-  const files = await readdir(bench.folder, { recursive: true });
+  const files = await readdir(harness.folder, { recursive: true });
   const found = files.find((file) => file.includes(backupId) && file.endsWith('.dump.zst'));
-  return join(bench.folder, found ?? 'no dump');
+  return join(harness.folder, found ?? 'no dump');
 }
 
 test('I7, E1: an in-place restore of a dump that was exchanged for a sound one of another time changes nothing', async () => {
   const older = await create('exchanged', 'create table t (a int); insert into t values (1)');
   await server.query('exchanged', 'update t set a = 2');
-  const { backupId } = await bench.backup({ databases: ['exchanged'] });
+  const { backupId } = await harness.backup({ databases: ['exchanged'] });
   await server.query('exchanged', 'update t set a = 3');
   await copyFile(await dumpOf(older), await dumpOf(backupId));
-  expect(await codeOf(bench.restore(backupId, { way: 'in-place', database: 'exchanged' }))).toBe('BACKUP_CORRUPT');
+  expect(await codeOf(harness.restore(backupId, { way: 'in-place', database: 'exchanged' }))).toBe('BACKUP_CORRUPT');
   expect(await server.query('exchanged', 'select a from t')).toEqual([{ a: 3 }]);
 });
 
@@ -43,12 +36,12 @@ test('an in-place restore leaves tables that the backup does not hold, and says 
   const backupId = await create('grown', 'create table t (a int); insert into t values (1)');
   await server.query('grown', 'create table later (a int); insert into later values (7)');
   const mode = { way: 'in-place', database: 'grown' } as const;
-  const source = await bench.repository.open(ref, backupId);
-  const { hash } = await bench.plan(mode, source, await bench.context());
-  const result = await bench.carryOut(
+  const source = await harness.repository.open(ref, backupId);
+  const { hash } = await harness.plan(mode, source, await harness.context());
+  const result = await harness.carryOut(
     { restore: mode, jobId: uuidv7(), planHash: hash },
     source,
-    await bench.context(),
+    await harness.context(),
   );
   expect(result.warnings).toEqual([makeFinding('TABLES_KEPT', null, { count: 1, tables: ['public.later'] })]);
   expect(await server.query('grown', 'select a from later')).toEqual([{ a: 7 }]);
@@ -59,12 +52,12 @@ test('an in-place restore into a database of another locale says so', async () =
   await server.query('postgres', 'drop database moved');
   await server.query('postgres', "create database moved template template0 lc_collate 'C' lc_ctype 'C'");
   const mode = { way: 'in-place', database: 'moved' } as const;
-  const source = await bench.repository.open(ref, backupId);
-  const { hash } = await bench.plan(mode, source, await bench.context());
-  const result = await bench.carryOut(
+  const source = await harness.repository.open(ref, backupId);
+  const { hash } = await harness.plan(mode, source, await harness.context());
+  const result = await harness.carryOut(
     { restore: mode, jobId: uuidv7(), planHash: hash },
     source,
-    await bench.context(),
+    await harness.context(),
   );
   expect(result.warnings).toEqual([
     makeFinding('PROPERTY_DIFFERS', null, { property: 'collation', found: '"C"', source: '"C.UTF-8"' }),
@@ -100,7 +93,7 @@ test('an in-place restore ends the sessions of the database, as its plan says', 
   const backupId = await create('open', 'create table t (a int); insert into t values (1)');
   await server.query('open', 'update t set a = 2');
   const { client } = await reader('open');
-  await bench.restore(backupId, { way: 'in-place', database: 'open' });
+  await harness.restore(backupId, { way: 'in-place', database: 'open' });
   expect(await server.query('open', 'select a from t')).toEqual([{ a: 1 }]);
   await client.end().catch(() => undefined);
 });
@@ -119,7 +112,7 @@ test('an in-place restore waits for no lock of who comes back longer than it may
     { mode: 0o755 },
   );
   const connection = { lockWaitMs: 500, binDir: tools.path };
-  await using impatient = await EngineHarness.open(server, connection, join(bench.folder, 'repository'));
+  await using impatient = await EngineHarness.open(server, connection, join(harness.folder, 'repository'));
   const mode = { way: 'in-place', database: 'used' } as const;
   const source = await impatient.repository.open(ref, backupId);
   const { hash } = await impatient.plan(mode, source, await impatient.context());
@@ -153,16 +146,16 @@ async function reader(database: string): Promise<{ client: pg.Client }> {
 
 async function inPlace(database: string, backupId: string): Promise<readonly Finding[]> {
   const mode = { way: 'in-place', database } as const;
-  const source = await bench.repository.open(ref, backupId);
-  const { hash } = await bench.plan(mode, source, await bench.context());
+  const source = await harness.repository.open(ref, backupId);
+  const { hash } = await harness.plan(mode, source, await harness.context());
   const wanted = { restore: mode, jobId: uuidv7(), planHash: hash };
-  return (await bench.carryOut(wanted, source, await bench.context())).warnings;
+  return (await harness.carryOut(wanted, source, await harness.context())).warnings;
 }
 
 test('an in-place restore keeps large objects that were created after the backup, with a warning', async () => {
   await server.query('postgres', 'create database lob');
   await server.query('lob', "create table t (a oid); insert into t values (lo_from_bytea(0, 'x'))");
-  const { backupId: ofLob } = await bench.backup({ databases: ['lob'] });
+  const { backupId: ofLob } = await harness.backup({ databases: ['lob'] });
   await server.query('lob', "insert into t values (lo_from_bytea(0, 'y'))");
   const warnings = await inPlace('lob', ofLob);
   expect(warnings).toEqual([makeFinding('LARGE_OBJECTS_KEPT', null, { count: '1' })]);
@@ -178,9 +171,10 @@ test('partitions that were made since the backup, and go away with their parent,
     `create table p (a int) partition by list (a); create table p1 partition of p for values in (1); insert into p values (1);
      create table empty (a int) partition by list (a)`,
   );
-  const { backupId: ofParts } = await bench.backup({ databases: ['parts'] });
-  const source = await bench.repository.open(ref, ofParts);
-  const planned = async () => await bench.plan({ way: 'in-place', database: 'parts' }, source, await bench.context());
+  const { backupId: ofParts } = await harness.backup({ databases: ['parts'] });
+  const source = await harness.repository.open(ref, ofParts);
+  const planned = async () =>
+    await harness.plan({ way: 'in-place', database: 'parts' }, source, await harness.context());
   const before = await planned();
   expect(before.warnings).toEqual([]);
   await server.query(

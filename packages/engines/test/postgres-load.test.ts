@@ -2,19 +2,12 @@ import { chmod, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Failure } from '@lastgood/core';
 import { uuidv7 } from '@lastgood/host';
-import { lyingTool, type PostgresServer, startPostgres, TcpFaultProxy, temporaryFolder } from '@lastgood/testkit';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { lyingTool, TcpFaultProxy, temporaryFolder } from '@lastgood/testkit';
+import { expect, test, vi } from 'vitest';
 import { codeOf, EngineHarness, ref } from './support/engine-harness.ts';
+import { usePostgres } from './support/use-postgres.ts';
 
-const cleanup = new AsyncDisposableStack();
-let server: PostgresServer;
-let bench: EngineHarness;
-
-beforeAll(async () => {
-  server = cleanup.use(await startPostgres());
-  bench = cleanup.use(await EngineHarness.open(server));
-}, 120_000);
-afterAll(() => cleanup.disposeAsync());
+const { server, harness } = await usePostgres();
 
 const ours = async (): Promise<unknown[]> =>
   await server.query(
@@ -57,13 +50,13 @@ test('F2: a restore that is canceled in the middle of an index leaves no databas
        'begin if current_database() <> ''deep'' then perform pg_sleep(600); end if; return $1; end';
      create table t (a int); create index on t (slow(a)); insert into t values (1)`,
   );
-  const { backupId } = await bench.backup({ databases: ['deep'] });
-  const source = await bench.repository.open(ref, backupId);
+  const { backupId } = await harness.backup({ databases: ['deep'] });
+  const source = await harness.repository.open(ref, backupId);
   const mode = { way: 'new', database: 'deep', as: 'deep_copy' } as const;
-  const { hash } = await bench.plan(mode, source, await bench.context());
+  const { hash } = await harness.plan(mode, source, await harness.context());
   const stop = new AbortController();
-  const context = await bench.context(stop.signal);
-  const restoring = codeOf(bench.carryOut({ restore: mode, jobId: uuidv7(), planHash: hash }, source, context));
+  const context = await harness.context(stop.signal);
+  const restoring = codeOf(harness.carryOut({ restore: mode, jobId: uuidv7(), planHash: hash }, source, context));
   await vi.waitFor(
     async () =>
       expect(
@@ -85,7 +78,7 @@ async function silenced(database: string, stop: AbortController, silent: () => v
   await using there = await EngineHarness.open(
     server,
     { host: '127.0.0.1', port: proxy.port, stallMs: 3_000 },
-    join(bench.folder, 'repository'),
+    join(harness.folder, 'repository'),
   );
   await server.query('postgres', `create database ${database}`);
   await server.query(
@@ -94,7 +87,7 @@ async function silenced(database: string, stop: AbortController, silent: () => v
        'begin if current_database() <> ''${database}'' then perform pg_sleep(600); end if; return $1; end';
      create table t (a int); create index on t (slow(a)); insert into t values (1)`,
   );
-  const { backupId } = await bench.backup({ databases: [database] });
+  const { backupId } = await harness.backup({ databases: [database] });
   const source = await there.repository.open(ref, backupId);
   const mode = { way: 'new', database, as: `${database}_copy` } as const;
   const { hash } = await there.plan(mode, source, await there.context());

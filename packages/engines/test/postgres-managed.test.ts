@@ -1,27 +1,22 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type PostgresServer, startPostgres } from '@lastgood/testkit';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { beforeAll, expect, test, vi } from 'vitest';
 import { EngineHarness, ref } from './support/engine-harness.ts';
+import { usePostgres } from './support/use-postgres.ts';
 
-const cleanup = new AsyncDisposableStack();
-let server: PostgresServer;
-let bench: EngineHarness;
+const { server, harness, cleanup } = await usePostgres({ extraConf: 'autovacuum_naptime = 1' });
 /** An agent as managed servers allow it: no superuser, a member of the owner. */
 let there: EngineHarness;
 
 beforeAll(async () => {
-  server = cleanup.use(await startPostgres({ extraConf: 'autovacuum_naptime = 1' }));
-  bench = cleanup.use(await EngineHarness.open(server));
   await server.query(
     'postgres',
     "create role app_owner login password 'o'; create role dba login createdb createrole password 'y'; grant app_owner, pg_signal_backend, pg_read_all_data to dba",
   );
-  const passfile = join(bench.folder, 'dba.pgpass');
+  const passfile = join(harness.folder, 'dba.pgpass');
   await writeFile(passfile, '*:*:*:dba:y\n', { mode: 0o600 });
-  there = cleanup.use(await EngineHarness.open(server, { user: 'dba', passfile }, join(bench.folder, 'repository')));
+  there = cleanup.use(await EngineHarness.open(server, { user: 'dba', passfile }, join(harness.folder, 'repository')));
 }, 120_000);
-afterAll(() => cleanup.disposeAsync());
 
 test('an agent that is not a superuser restores tables that the owner of the database has in the schema public', async () => {
   await server.query('postgres', 'create database app owner app_owner');
@@ -69,9 +64,9 @@ test('F7: an agent that is not a superuser creates plain roles with their passwo
   await server.query('postgres', 'create database lists owner dba');
   await server.queryAs('dba', 'y', 'lists', 'create table t as select 1 as a; create table m (a int)');
   await server.query('lists', 'grant select on t to plain, group_of_plain');
-  const { backupId } = await bench.backup({ databases: ['lists'] });
+  const { backupId } = await harness.backup({ databases: ['lists'] });
   await server.query('lists', 'grant select on m to mirror');
-  const { backupId: withMirror } = await bench.backup({ databases: ['lists'] });
+  const { backupId: withMirror } = await harness.backup({ databases: ['lists'] });
   await server.query('lists', 'revoke all on t, m from plain, group_of_plain, mirror');
   await server.query('postgres', 'drop role plain, group_of_plain, mirror');
   const mode = { way: 'new', database: 'lists', as: 'lists_copy' } as const;

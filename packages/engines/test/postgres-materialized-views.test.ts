@@ -1,35 +1,28 @@
 import { uuidv7 } from '@lastgood/host';
 import type { Finding } from '@lastgood/protocol';
-import { type DatabaseRestore, type PostgresServer, startPostgres } from '@lastgood/testkit';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { EngineHarness, lacking, ref } from './support/engine-harness.ts';
+import type { DatabaseRestore } from '@lastgood/testkit';
+import { expect, test } from 'vitest';
+import { lacking, ref } from './support/engine-harness.ts';
+import { usePostgres } from './support/use-postgres.ts';
 
-const cleanup = new AsyncDisposableStack();
-let server: PostgresServer;
-let bench: EngineHarness;
-
-beforeAll(async () => {
-  server = cleanup.use(await startPostgres());
-  bench = cleanup.use(await EngineHarness.open(server));
-}, 120_000);
-afterAll(() => cleanup.disposeAsync());
+const { server, harness } = await usePostgres();
 
 async function make(database: string, ...statements: string[]): Promise<string> {
   await server.query('postgres', `create database ${database}`);
   for (const sql of statements) await server.query(database, sql);
-  return (await bench.backup({ databases: [database] })).backupId;
+  return (await harness.backup({ databases: [database] })).backupId;
 }
 async function restore(backupId: string, mode: DatabaseRestore): Promise<Finding[]> {
-  const source = await bench.repository.open(ref, backupId);
-  const { hash } = await bench.plan(mode, source, await bench.context());
+  const source = await harness.repository.open(ref, backupId);
+  const { hash } = await harness.plan(mode, source, await harness.context());
   const request = { restore: mode, jobId: uuidv7(), planHash: hash };
-  return (await bench.carryOut(request, source, await bench.context())).warnings;
+  return (await harness.carryOut(request, source, await harness.context())).warnings;
 }
 /** Verifies to level 6; returns what was logged besides the verdict. */
 async function verifyAndLog(backupId: string): Promise<string[]> {
   const said: string[] = [];
-  const context = { ...(await bench.context()), log: (message: string) => void said.push(message) };
-  expect(await bench.verify(6, backupId, context)).toMatchObject({ reached: 6, findings: [] });
+  const context = { ...(await harness.context()), log: (message: string) => void said.push(message) };
+  expect(await harness.verify(6, backupId, context)).toMatchObject({ reached: 6, findings: [] });
   return said;
 }
 const TABLE = 'create table t (a int); insert into t values (1), (2)';
@@ -91,7 +84,7 @@ test('a view that cannot be filled is a warning of the restore and no verdict on
     'create materialized view sound as select a from t',
   );
   await server.query('broken_view', "create or replace function risky() returns int language sql as 'select 1/0'");
-  const { backupId } = await bench.backup({ databases: ['broken_view'] });
+  const { backupId } = await harness.backup({ databases: ['broken_view'] });
   const reason = expect.stringContaining('division by zero');
   const warning = { code: 'VIEW_NOT_REFRESHED', subject: { name: 'public.v' }, params: { reason } };
   expect(await verifyAndLog(backupId)).toEqual([
@@ -123,7 +116,7 @@ test("a view of a superuser is not filled under the search_path of a database's 
     'bait',
     "create schema evil; create function evil.pick() returns text language plpgsql as 'begin return current_user; end'; alter database bait set search_path = evil, public",
   );
-  const { backupId } = await bench.backup({ databases: ['bait'] });
+  const { backupId } = await harness.backup({ databases: ['bait'] });
   expect(await restore(backupId, { way: 'new', database: 'bait', as: 'bait_copy' })).toMatchObject([
     { code: 'UNTRUSTED_CODE', params: { owners: ['sly'] } },
     { code: 'VIEW_NOT_REFRESHED', subject: { name: 'public.v' } },

@@ -1,13 +1,11 @@
 import { createServer, type Server } from 'node:net';
 import type { Manifest } from '@lastgood/protocol';
-import { type PostgresServer, startPostgres } from '@lastgood/testkit';
 import pg from 'pg';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { codeOf, EngineHarness, ref } from './support/engine-harness.ts';
+import { usePostgres } from './support/use-postgres.ts';
 
-const cleanup = new AsyncDisposableStack();
-let server: PostgresServer;
-let bench: EngineHarness;
+const { server, harness, cleanup } = await usePostgres();
 let trap: Server;
 let trapPort: number;
 let caught = 0;
@@ -92,17 +90,14 @@ beforeAll(async () => {
   cleanup.defer(() => new Promise((resolve) => trap.close(() => resolve())));
   const address = trap.address();
   trapPort = address !== null && typeof address === 'object' ? address.port : 0;
-  server = cleanup.use(await startPostgres());
-  bench = cleanup.use(await EngineHarness.open(server));
   for (const name of names(trapPort)) {
     await server.query('postgres', `create database ${pg.escapeIdentifier(name)} strategy file_copy`);
     await server.query(name, `create table ${pg.escapeIdentifier(name)} (name text)`);
     await server.query(name, `insert into ${pg.escapeIdentifier(name)} values ($1)`, [name]);
     await server.query('postgres', `comment on database ${pg.escapeIdentifier(name)} is ${pg.escapeLiteral(name)}`);
   }
-  manifest = await bench.backup({ databases: names(trapPort) });
+  manifest = await harness.backup({ databases: names(trapPort) });
 }, 170_000);
-afterAll(() => cleanup.disposeAsync());
 
 test('M11: every database name that PostgreSQL allows is backed up under that name, in a path made by us', () => {
   const dumps = manifest.objects.filter((object) => object.role === 'dump');
@@ -111,10 +106,10 @@ test('M11: every database name that PostgreSQL allows is backed up under that na
 });
 
 test('M11: every such name restores to equal content under its own name, in a scratch server and in its own', async () => {
-  expect(await bench.verify(6, manifest.backupId)).toMatchObject({ reached: 6, findings: [] });
+  expect(await harness.verify(6, manifest.backupId)).toMatchObject({ reached: 6, findings: [] });
   for (const name of names(trapPort)) {
     await server.query(name, `delete from ${pg.escapeIdentifier(name)}`);
-    const { setAsideAs } = await bench.restore(manifest.backupId, { way: 'swap', database: name });
+    const { setAsideAs } = await harness.restore(manifest.backupId, { way: 'swap', database: name });
     expect(Buffer.byteLength(setAsideAs ?? '')).toBeLessThanOrEqual(63);
     expect(await server.query(name, `select name from ${pg.escapeIdentifier(name)}`)).toEqual([{ name }]);
   }
@@ -134,18 +129,18 @@ test('M11: a maintenance database with such a name is never taken for a connecti
 test('names that no database can have are refused typed, before anything is stored', async () => {
   const bad = ['', 'x'.repeat(64), 'x'.repeat(255), 'ü'.repeat(32), 'x'.repeat(65_536), 'a\0b', '\ud800', 'template0'];
   for (const name of bad) {
-    expect([name, await codeOf(bench.backup({ databases: [name] }))]).toEqual([name, 'NOT_FOUND']);
-    const source = await bench.repository.open(ref, manifest.backupId);
-    const asked = bench.plan({ way: 'swap', database: name }, source, await bench.context());
+    expect([name, await codeOf(harness.backup({ databases: [name] }))]).toEqual([name, 'NOT_FOUND']);
+    const source = await harness.repository.open(ref, manifest.backupId);
+    const asked = harness.plan({ way: 'swap', database: name }, source, await harness.context());
     expect([name, await codeOf(asked)]).toEqual([name, 'NOT_FOUND']);
   }
-  expect(await bench.listed()).toEqual([manifest.backupId]);
+  expect(await harness.listed()).toEqual([manifest.backupId]);
 });
 
 test('a restore to a new name that PostgreSQL cannot have is refused typed, and makes nothing', async () => {
   const before = await server.query('postgres', 'select datname from pg_database order by 1');
   for (const as of ['', 'x'.repeat(64), 'a\0b', '\ud800', 'postgres', 'template1', 'a'])
-    expect([as, await codeOf(bench.restore(manifest.backupId, { way: 'new', database: 'a', as }))]).toEqual([
+    expect([as, await codeOf(harness.restore(manifest.backupId, { way: 'new', database: 'a', as }))]).toEqual([
       as,
       expect.stringMatching(/^(BAD_INPUT|TARGET_NOT_EMPTY)$/),
     ]);

@@ -1,32 +1,28 @@
 import { writeFile } from 'node:fs/promises';
 import { makeFinding, remedyOfFinding } from '@lastgood/protocol';
 import { missingNames, type PostgresServer, startPostgres } from '@lastgood/testkit';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { EngineHarness, lacking, ref } from './support/engine-harness.ts';
+import { usePostgres } from './support/use-postgres.ts';
 
-const cleanup = new AsyncDisposableStack();
-let server: PostgresServer;
+const { server, harness, cleanup } = await usePostgres();
 let other: PostgresServer;
-let bench: EngineHarness;
 let elsewhere: EngineHarness;
 
 /** Two servers; the first superuser of the second has another name, as after an initdb with another --username. */
 beforeAll(async () => {
-  server = cleanup.use(await startPostgres());
   other = cleanup.use(await startPostgres());
-  bench = cleanup.use(await EngineHarness.open(server));
   await other.query('postgres', "create role boss superuser login password 'p'");
   await other.queryAs('boss', 'p', 'postgres', 'alter role lg_super rename to other_super');
   await writeFile(other.passfile, '*:*:*:boss:p\n', { mode: 0o600 });
   elsewhere = cleanup.use(await EngineHarness.open(other, { user: 'boss' }));
 }, 120_000);
-afterAll(() => cleanup.disposeAsync());
 
 const ask = async (database: string, sql: string): Promise<unknown[]> =>
   await other.queryAs('boss', 'p', database, sql);
 /** Plans on the second server, and restores there when the plan refuses nothing. */
 async function moved(backupId: string, database: string) {
-  const source = await bench.repository.open(ref, backupId);
+  const source = await harness.repository.open(ref, backupId);
   const mode = { way: 'new', database, as: database } as const;
   const plan = await elsewhere.plan(mode, source, await elsewhere.context());
   if (plan.refusals.length > 0) return plan;
@@ -81,7 +77,7 @@ test.for([
     await server.query('postgres', `do $$ begin create role plain; exception when duplicate_object then end $$`);
     await server.query('postgres', `create database ${database} owner plain`);
     await server.query(database, make.replace('DB', database));
-    const { backupId } = await bench.backup({ databases: [database] });
+    const { backupId } = await harness.backup({ databases: [database] });
     const plan = await moved(backupId, database);
     expect(plan.refusals).toEqual([]);
     expect(missingNames(plan, 'role')).toContain('lg_super');
@@ -100,7 +96,7 @@ test('F7: a database in which the first superuser owns nothing needs no such rol
     'unowned',
     'create extension citext; set role plain; create schema s; create table s.t as select 1 as i',
   );
-  const { backupId } = await bench.backup({ databases: ['unowned'] });
+  const { backupId } = await harness.backup({ databases: ['unowned'] });
   const plan = await moved(backupId, 'unowned');
   expect([plan.refusals, missingNames(plan, 'role')]).toEqual([[], []]);
 });
@@ -112,7 +108,7 @@ test('F7: the plan refuses what only a superuser may own when its owner is missi
     `create function noted() returns event_trigger language plpgsql as 'begin end';
      create event trigger et on ddl_command_end execute function noted()`,
   );
-  const { backupId } = await bench.backup({ databases: ['triggered'] });
+  const { backupId } = await harness.backup({ databases: ['triggered'] });
   const plan = await moved(backupId, 'triggered');
   expect(plan.refusals).toMatchObject([{ code: 'BOOTSTRAP_ROLE_MISSING', subject: { name: 'lg_super' } }]);
   expect(plan.refusals.map(remedyOfFinding).join()).toContain('create role "lg_super" superuser nologin');
@@ -126,7 +122,7 @@ test('F7: the plan refuses what only a superuser may own when its owner is missi
 test('F7: a role that has nothing but settings in a database is made with them', async () => {
   await server.query('postgres', 'create database tuned owner plain');
   await server.query('postgres', "create role tuner; alter role tuner in database tuned set work_mem = '7MB'");
-  const { backupId } = await bench.backup({ databases: ['tuned'] });
+  const { backupId } = await harness.backup({ databases: ['tuned'] });
   expect(missingNames(await moved(backupId, 'tuned'), 'role')).toEqual(['tuner']);
   const asked =
     'select setrole::regrole::text as role, setconfig as settings from pg_db_role_setting where setrole <> 0';

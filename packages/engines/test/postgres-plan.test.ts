@@ -1,25 +1,21 @@
 import { uuidv7 } from '@lastgood/host';
 import { makeFinding } from '@lastgood/protocol';
-import { type DatabaseRestore, type PostgresServer, startPostgres } from '@lastgood/testkit';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { codeOf, EngineHarness, ref } from './support/engine-harness.ts';
+import type { DatabaseRestore } from '@lastgood/testkit';
+import { beforeAll, expect, test } from 'vitest';
+import { codeOf, ref } from './support/engine-harness.ts';
+import { usePostgres } from './support/use-postgres.ts';
 
-const cleanup = new AsyncDisposableStack();
-let server: PostgresServer;
-let bench: EngineHarness;
+const { server, harness } = await usePostgres({ extraConf: 'max_prepared_transactions = 5\nwal_level = logical' });
 let backupId: string;
 
 beforeAll(async () => {
-  server = cleanup.use(await startPostgres({ extraConf: 'max_prepared_transactions = 5\nwal_level = logical' }));
-  bench = cleanup.use(await EngineHarness.open(server));
   await server.query('postgres', 'create database shop');
   await server.query('shop', 'create table t as select 1 as i');
-  ({ backupId } = await bench.backup());
+  ({ backupId } = await harness.backup());
 }, 120_000);
-afterAll(() => cleanup.disposeAsync());
 
 const planned = async (mode: DatabaseRestore, id = backupId) =>
-  await bench.plan(mode, await bench.repository.open(ref, id), await bench.context());
+  await harness.plan(mode, await harness.repository.open(ref, id), await harness.context());
 
 test('F1: a prepared transaction in the database to be replaced is found by the plan, not after the load', async () => {
   await server.query('shop', "begin; insert into t values (2); prepare transaction 'waiting'");
@@ -27,7 +23,7 @@ test('F1: a prepared transaction in the database to be replaced is found by the 
     expect((await planned({ way, database: 'shop' })).refusals).toMatchObject([
       { code: 'PREPARED_TRANSACTIONS', error: 'TARGET_BUSY', params: { transactions: ['waiting'] } },
     ]);
-    expect(await codeOf(bench.restore(backupId, { way, database: 'shop' }))).toBe('TARGET_BUSY');
+    expect(await codeOf(harness.restore(backupId, { way, database: 'shop' }))).toBe('TARGET_BUSY');
   }
   expect((await planned({ way: 'new', database: 'shop', as: 'copy' })).refusals).toEqual([]);
   await server.query('shop', "rollback prepared 'waiting'");
@@ -41,14 +37,14 @@ test('F1: the plan of an in-place restore refuses subscriptions, which no transa
     'copied',
     "create subscription sub connection 'host=127.0.0.1 port=1 dbname=x' publication pub with (connect = false)",
   );
-  const { backupId: copied } = await bench.backup({ databases: ['copied'] });
+  const { backupId: copied } = await harness.backup({ databases: ['copied'] });
   const inPlace = { way: 'in-place', database: 'copied' } as const;
   expect((await planned(inPlace, copied)).refusals).toMatchObject([
     { code: 'SUBSCRIPTIONS_IN_DATABASE', params: { subscriptions: ['sub'] } },
   ]);
   expect((await planned({ way: 'swap', database: 'copied' }, copied)).refusals).toEqual([]);
   await server.query('copied', 'alter subscription sub set (slot_name = none)');
-  await bench.restore(copied, inPlace);
+  await harness.restore(copied, inPlace);
 });
 
 test('F1: a new name that carries the mark of our own databases is refused, for a sweep would take it for one of them', async () => {
@@ -57,7 +53,7 @@ test('F1: a new name that carries the mark of our own databases is refused, for 
 });
 
 test('F9: the plan warns of a locale that the server does not know', async () => {
-  const real = await bench.repository.open(ref, backupId);
+  const real = await harness.repository.open(ref, backupId);
   const source: typeof real = {
     manifest: real.manifest,
     log: real.log,
@@ -66,7 +62,7 @@ test('F9: the plan warns of a locale that the server does not know', async () =>
         ? real.open(object, signal).map((chunk: Buffer) => String(chunk).replaceAll('C.UTF-8', 'xx_YY.UTF-8'))
         : real.open(object, signal),
   };
-  const plan = await bench.plan({ way: 'swap', database: 'shop' }, source, await bench.context());
+  const plan = await harness.plan({ way: 'swap', database: 'shop' }, source, await harness.context());
   expect(plan.warnings).toContainEqual(makeFinding('LOCALE_MAYBE_MISSING', { kind: 'locale', name: 'xx_YY.UTF-8' }));
   expect((await planned({ way: 'swap', database: 'shop' })).warnings).toEqual([]);
 });
@@ -80,16 +76,16 @@ test('a database whose name only looks like one of ours is backed up, and neithe
   ];
   const of = ['a__lastgood_old_0123456789ab', 'a__lastgood_undone_0123456789ab'];
   for (const name of [...alike, ...of]) await server.query('postgres', `create database "${name}"`);
-  const { contents } = await bench.backup({ databases: null });
+  const { contents } = await harness.backup({ databases: null });
   const held = contents.map(({ name }) => name);
   expect(held).toEqual(expect.arrayContaining(alike));
   expect(held.filter((name) => of.includes(name))).toEqual([]);
-  expect(await bench.engine.sweep(await bench.context(), () => new Set())).toEqual([]);
+  expect(await harness.engine.sweep(await harness.context(), () => new Set())).toEqual([]);
 });
 
 test('logical replication slots, which a swap leaves with the old database, are named by its plan', async () => {
   await server.query('postgres', 'create database streamed');
-  const { backupId: streamed } = await bench.backup({ databases: ['streamed'] });
+  const { backupId: streamed } = await harness.backup({ databases: ['streamed'] });
   const before = await planned({ way: 'swap', database: 'streamed' }, streamed);
   await server.query('streamed', "select pg_create_logical_replication_slot('debezium', 'pgoutput')");
   const after = await planned({ way: 'swap', database: 'streamed' }, streamed);
@@ -109,7 +105,7 @@ test('F5: whose code a restore runs with the rights of the agent is named by the
      create table g (a int, b int generated always as (a + 1) stored); alter table g owner to computes;
      create domain d as int check (value > 0); alter domain d owner to domains`,
   );
-  const { backupId: coded } = await bench.backup({ databases: ['coded'] });
+  const { backupId: coded } = await harness.backup({ databases: ['coded'] });
   const mode = { way: 'new', database: 'coded', as: 'coded_copy' } as const;
   const ownersIn = async (backupId: string): Promise<unknown> => {
     const { warnings } = await planned(mode, backupId);
@@ -117,7 +113,7 @@ test('F5: whose code a restore runs with the rights of the agent is named by the
   };
   expect(await ownersIn(coded)).toEqual({ owners: ['checks', 'computes', 'domains'], role: 'lg_super' });
   await server.query('coded', 'alter function f owner to plain');
-  const { backupId: more } = await bench.backup({ databases: ['coded'] });
+  const { backupId: more } = await harness.backup({ databases: ['coded'] });
   expect(await ownersIn(more)).toEqual({ owners: ['checks', 'computes', 'domains', 'plain'], role: 'lg_super' });
   expect((await planned({ way: 'swap', database: 'shop' })).warnings).toEqual([]);
 });

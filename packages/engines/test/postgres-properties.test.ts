@@ -1,19 +1,12 @@
 import { uuidv7 } from '@lastgood/host';
 import { formatFinding } from '@lastgood/protocol';
-import { type PostgresServer, startPostgres } from '@lastgood/testkit';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { startPostgres } from '@lastgood/testkit';
+import { expect, test } from 'vitest';
 import { createDatabase, differingProperties, elementsOf, type Properties } from '../src/postgres/properties.ts';
 import { EngineHarness, lacking, ref } from './support/engine-harness.ts';
+import { usePostgres } from './support/use-postgres.ts';
 
-const cleanup = new AsyncDisposableStack();
-let server: PostgresServer;
-let bench: EngineHarness;
-
-beforeAll(async () => {
-  server = cleanup.use(await startPostgres());
-  bench = cleanup.use(await EngineHarness.open(server));
-}, 120_000);
-afterAll(() => cleanup.disposeAsync());
+const { server, harness } = await usePostgres();
 
 const settingsOf = async (database: string): Promise<unknown[]> =>
   await server.query(
@@ -53,12 +46,12 @@ test('settings of a database come back as they were, whatever names, quotes and 
     await server.query('postgres', `alter database ${database} set "odd.note" to 'it''s, "so"; \\n = x'`);
     await server.query('postgres', `alter database ${database} set datestyle to 'ISO, DMY'`);
   }
-  const { backupId } = await bench.backup({ databases });
-  expect(await bench.verify(4, backupId)).toMatchObject({ reached: 4, findings: [] });
+  const { backupId } = await harness.backup({ databases });
+  expect(await harness.verify(4, backupId)).toMatchObject({ reached: 4, findings: [] });
   for (const database of databases) {
     const before = await settingsOf(database);
     expect(before).toHaveLength(4);
-    await bench.restore(backupId, { way: 'swap', database });
+    await harness.restore(backupId, { way: 'swap', database });
     expect(await settingsOf(database)).toEqual(before);
   }
 });
@@ -74,8 +67,8 @@ test('F5: the owner of a database writes no statement into its settings that a r
       'planted',
       `select set_config('search_path', '${path}', false); alter database planted set search_path from current`,
     );
-    const { backupId } = await bench.backup({ databases: ['planted'] });
-    await bench.restore(backupId, { way: 'swap', database: 'planted' });
+    const { backupId } = await harness.backup({ databases: ['planted'] });
+    await harness.restore(backupId, { way: 'swap', database: 'planted' });
     const [role] = await server.query('postgres', "select rolsuper from pg_roles where rolname = 'alice'");
     expect(role).toEqual({ rolsuper: false });
     const shown = await server.query('planted', 'select current_schemas(false)::text as schemas');
@@ -92,13 +85,13 @@ test('F8: a setting that this server does not know is left out with a warning; e
   const plant =
     "update pg_db_role_setting set setconfig = setconfig || '{gone_with_9=on}' where setdatabase = (select oid from pg_database where datname = 'aged')";
   await server.query('postgres', plant);
-  const { backupId } = await bench.backup({ databases: ['aged'] });
-  expect(await bench.verify(6, backupId)).toMatchObject({ reached: 6, findings: [] });
-  const source = await bench.repository.open(ref, backupId);
+  const { backupId } = await harness.backup({ databases: ['aged'] });
+  expect(await harness.verify(6, backupId)).toMatchObject({ reached: 6, findings: [] });
+  const source = await harness.repository.open(ref, backupId);
   const mode = { way: 'swap', database: 'aged' } as const;
-  const { hash } = await bench.plan(mode, source, await bench.context());
+  const { hash } = await harness.plan(mode, source, await harness.context());
   const request = { restore: mode, jobId: uuidv7(), planHash: hash };
-  const { warnings } = await bench.carryOut(request, source, await bench.context());
+  const { warnings } = await harness.carryOut(request, source, await harness.context());
   expect(warnings).toMatchObject([
     {
       code: 'SETTING_LEFT_OUT',
@@ -123,8 +116,8 @@ test('F7: an empty list in the settings of a role, which pg_dumpall writes as no
     'hollow',
     "create table t (i int); select set_config('search_path', '', false); alter role hollow set search_path from current",
   );
-  const { backupId } = await bench.backup({ databases: ['hollow'] });
-  expect(await bench.verify(5, backupId)).toMatchObject({ reached: 5, findings: [] });
+  const { backupId } = await harness.backup({ databases: ['hollow'] });
+  expect(await harness.verify(5, backupId)).toMatchObject({ reached: 5, findings: [] });
 });
 
 const made = (over: Partial<Properties>): Properties => ({

@@ -1,30 +1,26 @@
 import { chmod, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type PostgresServer, startPostgres, temporaryFolder } from '@lastgood/testkit';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { temporaryFolder } from '@lastgood/testkit';
+import { beforeAll, beforeEach, expect, test } from 'vitest';
 import { postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
 import { STABLE_SETTINGS, sequencesOf, takeFingerprint } from '../src/postgres/fingerprint.ts';
 import { Session } from '../src/postgres/session.ts';
-import { codeOf, EngineHarness } from './support/engine-harness.ts';
+import { codeOf } from './support/engine-harness.ts';
+import { usePostgres } from './support/use-postgres.ts';
 
 /** Objects that their owner, not a superuser, exchanges while a backup reads them: none of the owner's code runs with our rights. */
-const cleanup = new AsyncDisposableStack();
 const never = new AbortController().signal;
 const PASSWORD = 'of-mallory';
-let server: PostgresServer;
-let bench: EngineHarness;
+const { server, harness, cleanup } = await usePostgres();
 let marker: string;
 let databases = 0;
 
 beforeAll(async () => {
-  server = cleanup.use(await startPostgres());
-  bench = cleanup.use(await EngineHarness.open(server));
   const { path } = cleanup.use(await temporaryFolder());
   await chmod(path, 0o777);
   marker = join(path, 'marker');
   await server.query('postgres', `create role mallory login password '${PASSWORD}'`);
 }, 120_000);
-afterAll(() => cleanup.disposeAsync());
 beforeEach(async () => {
   await writeFile(marker, '');
   await chmod(marker, 0o666);
@@ -57,7 +53,7 @@ test('A13: a sequence that becomes a view during the backup ends it as changed, 
   const progress = ({ phase }: { phase: string }): void => {
     if (phase === 'dump') swapped ??= byMallory(database, SEQUENCE_BY_VIEW);
   };
-  expect(await codeOf(bench.backup({ databases: [database], progress }))).toBe('SOURCE_CHANGED');
+  expect(await codeOf(harness.backup({ databases: [database], progress }))).toBe('SOURCE_CHANGED');
   await swapped;
   expect(await readFile(marker, 'utf8')).toBe('');
 });
@@ -68,7 +64,7 @@ test('A13: a sequence that becomes another sequence during the backup ends it as
   const progress = ({ phase }: { phase: string }): void => {
     if (phase === 'dump') swapped ??= byMallory(database, 'drop sequence s.q; create sequence s.q');
   };
-  expect(await codeOf(bench.backup({ databases: [database], progress }))).toBe('SOURCE_CHANGED');
+  expect(await codeOf(harness.backup({ databases: [database], progress }))).toBe('SOURCE_CHANGED');
   await swapped;
 });
 
@@ -110,7 +106,7 @@ test.for([
      create function s.inlined(int) returns int language sql immutable as 'select $1 + s.constant(1)';
      ${made}`,
   );
-  const { backupId } = await bench.backup({ databases: [database] });
+  const { backupId } = await harness.backup({ databases: [database] });
   expect(await readFile(marker, 'utf8')).toBe('');
-  expect(await bench.verify(6, backupId)).toMatchObject({ reached: 6, findings: [] });
+  expect(await harness.verify(6, backupId)).toMatchObject({ reached: 6, findings: [] });
 });

@@ -1,40 +1,32 @@
-import { type PostgresServer, startPostgres } from '@lastgood/testkit';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { asideName } from '../src/postgres/swap.ts';
-import { codeOf, EngineHarness } from './support/engine-harness.ts';
+import { codeOf } from './support/engine-harness.ts';
+import { usePostgres } from './support/use-postgres.ts';
 
-const cleanup = new AsyncDisposableStack();
-let server: PostgresServer;
-let bench: EngineHarness;
-
-beforeAll(async () => {
-  server = cleanup.use(await startPostgres());
-  bench = cleanup.use(await EngineHarness.open(server));
-}, 120_000);
-afterAll(() => cleanup.disposeAsync());
+const { server, harness } = await usePostgres();
 
 /** Restores a new database by swap; resolves with the name under which the old one was set aside. */
 async function setAside(database: string): Promise<{ name: string; jobId: string }> {
   await server.query('postgres', `create database ${database}`);
   await server.query(database, 'create table t (a int)');
-  const { backupId } = await bench.backup({ databases: [database] });
-  const { jobId, setAsideAs } = await bench.restore(backupId, { way: 'swap', database });
+  const { backupId } = await harness.backup({ databases: [database] });
+  const { jobId, setAsideAs } = await harness.restore(backupId, { way: 'swap', database });
   return { name: String(setAsideAs), jobId };
 }
 const drop = async (name: string): Promise<{ freedBytes: number | null } | undefined> =>
-  await bench.engine.dropSetAside?.(name, await bench.context());
+  await harness.engine.dropSetAside?.(name, await harness.context());
 const exists = async (name: string): Promise<boolean> =>
   (await server.query('postgres', 'select from pg_database where datname = $1', [name])).length > 0;
 
 test('op-2.4: what a swap and an undo set aside is reported with its origin and size, and dropped by its name', async () => {
   const { name, jobId } = await setAside('one');
-  const probed = await bench.engine.probe(await bench.context());
+  const probed = await harness.engine.probe(await harness.context());
   expect(probed.setAside).toEqual([{ name, of: 'one', restoreJobId: jobId, sizeBytes: expect.any(Number) }]);
   expect(probed.findings).toContainEqual(
     expect.objectContaining({ code: 'SET_ASIDE_DATABASE', subject: { kind: 'database', name } }),
   );
   expect(probed.databases.map((database) => database.name)).not.toContain(name);
-  await bench.engine.undo(jobId, await bench.context());
+  await harness.engine.undo(jobId, await harness.context());
   const undone = asideName('one', 'undone', jobId);
   expect(await drop(undone)).toEqual({ freedBytes: expect.any(Number) });
   expect([await exists(undone), await exists('one')]).toEqual([false, true]);

@@ -7,23 +7,19 @@ import { captureTool, runTool, uuidv7 } from '@lastgood/host';
 import { makeFinding } from '@lastgood/protocol';
 import { freePort, lyingTool, type PostgresServer, seedShop, startPostgres, temporaryFolder } from '@lastgood/testkit';
 import pg from 'pg';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { beforeAll, expect, test, vi } from 'vitest';
 import { postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
 import { Session } from '../src/postgres/session.ts';
 import { EngineHarness, ref } from './support/engine-harness.ts';
+import { usePostgres } from './support/use-postgres.ts';
 
 const PASSWORD = 'super:secret';
 const never = new AbortController().signal;
-const cleanup = new AsyncDisposableStack();
-let server: PostgresServer;
-let bench: EngineHarness;
+const { server, harness, cleanup } = await usePostgres({ superuserPassword: PASSWORD });
 
 beforeAll(async () => {
-  server = cleanup.use(await startPostgres({ superuserPassword: PASSWORD }));
   await seedShop(server, 'shop', { rows: 500 });
-  bench = cleanup.use(await EngineHarness.open(server));
 }, 120_000);
-afterAll(() => cleanup.disposeAsync());
 
 const failureOf = async (work: Promise<unknown>): Promise<Failure> =>
   await work.then(
@@ -139,7 +135,7 @@ test('A12: a standby is backed up without parallel work, marked as one, and pass
   });
   const manifest = await there.backup();
   expect(manifest.engineFacts['standby']).toBe(true);
-  expect(manifest.server.systemId).toBe((await bench.backup()).server.systemId);
+  expect(manifest.server.systemId).toBe((await harness.backup()).server.systemId);
   expect(await there.verify(6, manifest.backupId)).toMatchObject({ reached: 6, findings: [] });
   const source = await there.repository.open(ref, manifest.backupId);
   const plan = await there.plan({ way: 'swap', database: 'shop' }, source, await there.context());
@@ -173,13 +169,13 @@ test('A13: a schema that changes without pause under the dump gives a backup tha
   let proven = 0;
   try {
     for (let round = 0; round < 15 || (proven === 0 && round < 60); round += 1) {
-      const taken = await bench.backup({ databases: ['restless'] }).catch((error: unknown) => {
+      const taken = await harness.backup({ databases: ['restless'] }).catch((error: unknown) => {
         if (error instanceof Failure) return error;
         throw error;
       });
       if (taken instanceof Failure) outcomes.push(taken.code);
       else {
-        expect(await bench.verify(6, taken.backupId)).toMatchObject({ reached: 6, findings: [] });
+        expect(await harness.verify(6, taken.backupId)).toMatchObject({ reached: 6, findings: [] });
         proven += 1;
       }
     }
@@ -200,10 +196,10 @@ test('A13: a table cannot be emptied between its dump and its fingerprint', asyn
     if (phase === 'fingerprint' && doneItems === 0 && totalItems === 2)
       emptying = server.query('emptied', 'truncate b_next');
   };
-  const { backupId } = await bench.backup({ databases: ['emptied'], progress });
+  const { backupId } = await harness.backup({ databases: ['emptied'], progress });
   expect(emptying).toBeDefined();
   await emptying;
-  expect(await bench.verify(6, backupId)).toMatchObject({ reached: 6, findings: [] });
+  expect(await harness.verify(6, backupId)).toMatchObject({ reached: 6, findings: [] });
   expect(await server.query('emptied', 'select * from b_next')).toEqual([]);
 });
 
@@ -235,12 +231,12 @@ test('A13: a materialized view that is out of date, or filled anew under the bac
       refreshing = server.query('stale', 'refresh materialized view seen');
   };
   for (const disturb of [undefined, progress]) {
-    const { backupId } = await bench.backup({ databases: ['stale'], ...(disturb && { progress: disturb }) });
+    const { backupId } = await harness.backup({ databases: ['stale'], ...(disturb && { progress: disturb }) });
     expect(refreshing !== undefined).toBe(disturb !== undefined);
     await refreshing;
-    expect(await bench.verify(6, backupId)).toMatchObject({ reached: 6, findings: [] });
+    expect(await harness.verify(6, backupId)).toMatchObject({ reached: 6, findings: [] });
     const as = `stale_${String(disturb === undefined)}`;
-    await bench.restore(backupId, { way: 'new', database: 'stale', as });
+    await harness.restore(backupId, { way: 'new', database: 'stale', as });
     expect(await server.query(as, 'select count(*)::int as n from seen')).toEqual([{ n: 11 }]);
   }
 });
@@ -261,13 +257,13 @@ test('I8: no password is in the arguments of a process while a backup, restore t
     }
     looks += 1;
   };
-  const manifest = await bench.backup({ progress });
-  await bench.verify(5, manifest.backupId, await bench.context(undefined, progress));
-  const source = await bench.repository.open(ref, manifest.backupId);
+  const manifest = await harness.backup({ progress });
+  await harness.verify(5, manifest.backupId, await harness.context(undefined, progress));
+  const source = await harness.repository.open(ref, manifest.backupId);
   const mode = { way: 'new', database: 'shop', as: 'shop without secrets' } as const;
-  const { hash } = await bench.plan(mode, source, await bench.context());
-  const context = await bench.context(undefined, progress);
-  await bench.carryOut({ restore: mode, jobId: uuidv7(), planHash: hash }, source, context);
+  const { hash } = await harness.plan(mode, source, await harness.context());
+  const context = await harness.context(undefined, progress);
+  await harness.carryOut({ restore: mode, jobId: uuidv7(), planHash: hash }, source, context);
   expect(looks).toBeGreaterThan(10);
   const stored = [JSON.stringify(manifest)];
   for (const object of manifest.objects.filter(({ role }) => role !== 'dump'))
@@ -369,7 +365,7 @@ test('a server that ends idle sessions and long statements and transactions can 
 });
 
 test('a session that the server ended says why, not that it is unusable', async () => {
-  const context = await bench.context();
+  const context = await harness.context();
   const session = await Session.open(postgresConnectionSchema.parse(server.connection), 'postgres', context.signal);
   try {
     const { pid } = await session.one<{ pid: number }>('select pg_backend_pid() as pid');

@@ -1,19 +1,13 @@
 import { uuidv7 } from '@lastgood/host';
-import { type PostgresServer, startPostgres } from '@lastgood/testkit';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { beforeAll, expect, test, vi } from 'vitest';
 import { asideName } from '../src/postgres/swap.ts';
-import { EngineHarness } from './support/engine-harness.ts';
+import { usePostgres } from './support/use-postgres.ts';
 
-const cleanup = new AsyncDisposableStack();
-let server: PostgresServer;
-let bench: EngineHarness;
+const { server, harness } = await usePostgres();
 
 beforeAll(async () => {
-  server = cleanup.use(await startPostgres());
-  bench = cleanup.use(await EngineHarness.open(server));
   await server.query('postgres', "create role own login password 'x'; create role peeper login password 'x'");
 }, 120_000);
-afterAll(() => cleanup.disposeAsync());
 
 /** Its function waits wherever the database has another name, so that the load stands still there. */
 async function slow(database: string): Promise<void> {
@@ -37,9 +31,9 @@ const aclOf = async (database: string): Promise<unknown> =>
 test('I8: nobody whom the source keeps out reads a database while a restore loads it, and its grants are those of the source', async () => {
   await slow('shut');
   await server.query('postgres', 'revoke all on database shut from public; grant connect on database shut to lg_super');
-  const { backupId } = await bench.backup({ databases: ['shut'] });
+  const { backupId } = await harness.backup({ databases: ['shut'] });
   const jobId = uuidv7();
-  const restoring = bench.restore(backupId, { way: 'new', database: 'shut', as: 'shut_copy' }, jobId);
+  const restoring = harness.restore(backupId, { way: 'new', database: 'shut', as: 'shut_copy' }, jobId);
   const fresh = asideName('shut_copy', 'new', jobId);
   await vi.waitFor(
     async () =>
@@ -58,12 +52,12 @@ test('I8: nobody whom the source keeps out reads a database while a restore load
 
 test('a database with the default grants has them again when it is restored, and one whose owner lost some has lost them', async () => {
   await server.query('postgres', 'create database plain owner own');
-  const plain = (await bench.backup({ databases: ['plain'] })).backupId;
+  const plain = (await harness.backup({ databases: ['plain'] })).backupId;
   await server.query('postgres', 'revoke create on database plain from own; grant connect on database plain to peeper');
-  const few = (await bench.backup({ databases: ['plain'] })).backupId;
-  await bench.restore(few, { way: 'new', database: 'plain', as: 'few' });
+  const few = (await harness.backup({ databases: ['plain'] })).backupId;
+  await harness.restore(few, { way: 'new', database: 'plain', as: 'few' });
   expect(await aclOf('few')).toEqual(await aclOf('plain'));
-  const { setAsideAs } = await bench.restore(plain, { way: 'swap', database: 'plain' });
+  const { setAsideAs } = await harness.restore(plain, { way: 'swap', database: 'plain' });
   expect(await aclOf('plain')).toEqual(['=Tc/own', 'own=CTc/own']);
   expect(await aclOf(String(setAsideAs))).toEqual(['=Tc/lg_super', 'lg_super=Tc/lg_super', 'peeper=c/lg_super']);
 });

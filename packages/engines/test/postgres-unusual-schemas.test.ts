@@ -2,22 +2,15 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Failure } from '@lastgood/core';
 import { makeFinding } from '@lastgood/protocol';
-import { missingNames, type PostgresServer, startPostgres } from '@lastgood/testkit';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { missingNames, startPostgres } from '@lastgood/testkit';
+import { expect, test, vi } from 'vitest';
 import { postgresConnectionSchema } from '../src/postgres/connection-schema.ts';
 import { passwordFrom } from '../src/postgres/passfile.ts';
 import { toolEnvironment } from '../src/postgres/tool-environment.ts';
 import { codeOf, EngineHarness, lacking, ref } from './support/engine-harness.ts';
+import { usePostgres } from './support/use-postgres.ts';
 
-const cleanup = new AsyncDisposableStack();
-let server: PostgresServer;
-let bench: EngineHarness;
-
-beforeAll(async () => {
-  server = cleanup.use(await startPostgres({ extraConf: 'max_prepared_transactions = 2' }));
-  bench = cleanup.use(await EngineHarness.open(server));
-}, 120_000);
-afterAll(() => cleanup.disposeAsync());
+const { server, harness } = await usePostgres({ extraConf: 'max_prepared_transactions = 2' });
 
 async function made(name: string, sql: string): Promise<void> {
   await server.query('postgres', `create database ${name}`);
@@ -31,8 +24,8 @@ test('E2: columns that a dump restores in another order are equal all the same',
     `create table p (a int); create table c (x text) inherits (p); insert into c values (1, 'one'); alter table p add column b int default 7;
      create table nothing (); insert into nothing default values; create table gone (a int, b int); alter table gone drop column a; insert into gone values (1)`,
   );
-  const { backupId } = await bench.backup({ databases: ['inherited'] });
-  expect(await bench.verify(6, backupId)).toMatchObject(equal);
+  const { backupId } = await harness.backup({ databases: ['inherited'] });
+  expect(await harness.verify(6, backupId)).toMatchObject(equal);
 });
 
 test('large objects beyond a gigabyte have digests, and one with holes is equal when it is restored', async () => {
@@ -40,8 +33,8 @@ test('large objects beyond a gigabyte have digests, and one with holes is equal 
     'objects',
     "select lo_create(77); select lo_put(77, 1200000000, 'x'); select lo_from_bytea(78, 'abc'); select lo_create(79)",
   );
-  const { backupId } = await bench.backup({ databases: ['objects'] });
-  expect(await bench.verify(6, backupId)).toMatchObject(equal);
+  const { backupId } = await harness.backup({ databases: ['objects'] });
+  expect(await harness.verify(6, backupId)).toMatchObject(equal);
 });
 
 test('F7: what the superuser of initdb owned has an owner on a server whose superuser has another name', async ({
@@ -52,10 +45,10 @@ test('F7: what the superuser of initdb owned has an owner on a server whose supe
     'pinned',
     'create table t (a int); create extension hstore; create role clerk_of_pinned; grant select on t to clerk_of_pinned',
   );
-  const { backupId } = await bench.backup({ databases: ['pinned'] });
+  const { backupId } = await harness.backup({ databases: ['pinned'] });
   await using other = await startPostgres({ superuser: 'cloud_admin' });
   await using elsewhere = await EngineHarness.open(other);
-  const source = await bench.repository.open(ref, backupId);
+  const source = await harness.repository.open(ref, backupId);
   const mode = { way: 'new', database: 'pinned', as: 'pinned' } as const;
   const plan = await elsewhere.plan(mode, source, await elsewhere.context());
   expect(missingNames(plan, 'role')).toEqual(['clerk_of_pinned', 'lg_super']);
@@ -78,8 +71,8 @@ test('a database that has only extensions of the superuser needs no such role', 
     'plain',
     'create extension hstore; grant all on schema public to owner_of_plain; set role owner_of_plain; create schema s; create table s.t (a int)',
   );
-  const { backupId } = await bench.backup({ databases: ['plain'] });
-  const source = await bench.repository.open(ref, backupId);
+  const { backupId } = await harness.backup({ databases: ['plain'] });
+  const source = await harness.repository.open(ref, backupId);
   await using other = await startPostgres({ superuser: 'cloud_admin' });
   await using elsewhere = await EngineHarness.open(other);
   const mode = { way: 'new', database: 'plain', as: 'plain' } as const;
@@ -92,9 +85,9 @@ test('F7: a role that only has a setting in the database is needed', async () =>
     'settings',
     "create table t (a int); create role bob; alter role bob in database settings set work_mem = '7MB'",
   );
-  const { backupId } = await bench.backup({ databases: ['settings'] });
+  const { backupId } = await harness.backup({ databases: ['settings'] });
   await server.query('postgres', 'drop role bob');
-  await bench.restore(backupId, { way: 'new', database: 'settings', as: 'settings_copy' });
+  await harness.restore(backupId, { way: 'new', database: 'settings', as: 'settings_copy' });
   expect(
     await server.query(
       'postgres',
@@ -132,10 +125,10 @@ test('a sequence that goes round while it is backed up is not held against the b
   const turn = (async () => {
     while (turning) await server.query('round', "select nextval('s') from generate_series(1, 7)");
   })();
-  const { backupId } = await bench.backup({ databases: ['round'] });
+  const { backupId } = await harness.backup({ databases: ['round'] });
   turning = false;
   await turn;
-  expect(await bench.verify(6, backupId)).toMatchObject(equal);
+  expect(await harness.verify(6, backupId)).toMatchObject(equal);
 });
 
 test('J1: what a canceled backup asked of the server ends there within seconds', async () => {
@@ -144,7 +137,7 @@ test('J1: what a canceled backup asked of the server ends there within seconds',
     'create table t as select g, md5(g::text) m, md5((g + 1)::text) n from generate_series(1, 3000000) g',
   );
   const stop = new AbortController();
-  const work = bench.backup({
+  const work = harness.backup({
     databases: ['large'],
     signal: stop.signal,
     progress: ({ phase }) => {
@@ -164,22 +157,22 @@ test('J1: what a canceled backup asked of the server ends there within seconds',
 
 test('F1: a prepared transaction in the way of a swap is found by the plan, and a name of ours is refused', async () => {
   await made('busy', 'create table t (a int)');
-  const { backupId } = await bench.backup({ databases: ['busy'] });
-  const source = await bench.repository.open(ref, backupId);
+  const { backupId } = await harness.backup({ databases: ['busy'] });
+  const source = await harness.repository.open(ref, backupId);
   await server.query('busy', "begin; insert into t values (1); prepare transaction 'left'");
   const swap = { way: 'swap', database: 'busy' } as const;
-  expect((await bench.plan(swap, source, await bench.context())).refusals).toMatchObject([
+  expect((await harness.plan(swap, source, await harness.context())).refusals).toMatchObject([
     { code: 'PREPARED_TRANSACTIONS' },
   ]);
   await server.query('busy', "rollback prepared 'left'");
-  expect((await bench.plan(swap, source, await bench.context())).refusals).toEqual([]);
+  expect((await harness.plan(swap, source, await harness.context())).refusals).toEqual([]);
   const mine = { way: 'new', database: 'busy', as: 'x__lastgood_new_0123456789ab' } as const;
-  expect(await codeOf(bench.plan(mine, source, await bench.context()))).toBe('BAD_INPUT');
+  expect(await codeOf(harness.plan(mine, source, await harness.context()))).toBe('BAD_INPUT');
 });
 
 test('a database whose name only looks like one of ours is backed up', async () => {
   await server.query('postgres', 'create database "x__lastgood_new_copy"');
-  const { contents } = await bench.backup({ databases: null });
+  const { contents } = await harness.backup({ databases: null });
   expect(contents.map(({ name }) => name)).toContain('x__lastgood_new_copy');
 });
 
@@ -194,8 +187,8 @@ test('nothing in the environment of the agent leads a tool to another server', a
     expect(environment).toMatchObject({ PGSERVICE: undefined, PGHOSTADDR: undefined, PGDATABASE: 'shop' });
     expect(Object.keys(environment)).not.toContain('PGSSLROOTCERT');
     await made('led', 'create table t (a int)');
-    const { backupId } = await bench.backup({ databases: ['led'] });
-    expect(await bench.verify(4, backupId)).toMatchObject({ reached: 4, findings: [] });
+    const { backupId } = await harness.backup({ databases: ['led'] });
+    expect(await harness.verify(4, backupId)).toMatchObject({ reached: 4, findings: [] });
   } finally {
     for (const name of ['PGSERVICE', 'PGHOSTADDR', 'PGSSLROOTCERT']) delete process.env[name];
   }
@@ -207,7 +200,7 @@ test.for([
   ['with what is escaped', 'se\\:cr\\\\et', 'se:cr\\et'],
   ['empty', '', ''],
 ])('a password of the passfile is read as libpq does: %s', async ([, written, read]) => {
-  const passfile = join(bench.folder, 'passfile');
+  const passfile = join(harness.folder, 'passfile');
   await writeFile(passfile, `# a comment\r\n*:*:other:*:wrong\r\n*:*:*:*:${written}\r\n`, { mode: 0o600 });
   const connection = postgresConnectionSchema.parse({ host: 'localhost', user: 'x', passfile });
   expect(await passwordFrom(connection, 'shop')).toBe(read);

@@ -1,31 +1,24 @@
 import { chmod } from 'node:fs/promises';
 import { join } from 'node:path';
 import { captureTool } from '@lastgood/host';
-import { type PostgresServer, startPostgres, temporaryFolder } from '@lastgood/testkit';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { startPostgres, temporaryFolder } from '@lastgood/testkit';
+import { expect, test } from 'vitest';
 import { EngineHarness } from './support/engine-harness.ts';
+import { usePostgres } from './support/use-postgres.ts';
 
 /** Settings under which the same text is another value, or the same value another text: they change no value of a restore. */
-const cleanup = new AsyncDisposableStack();
-let server: PostgresServer;
-let bench: EngineHarness;
-
-beforeAll(async () => {
-  server = cleanup.use(await startPostgres());
-  bench = cleanup.use(await EngineHarness.open(server));
-}, 120_000);
-afterAll(() => cleanup.disposeAsync());
+const { server, harness, cleanup } = await usePostgres();
 
 test('A11: a null in an array stays one, whatever the role and the database set for reading arrays', async () => {
   await server.query('postgres', 'create database lists');
   await server.query('lists', "create table t (a text[]); insert into t values ('{a,NULL}')");
-  const { backupId } = await bench.backup({ databases: ['lists'] });
+  const { backupId } = await harness.backup({ databases: ['lists'] });
   await server.query(
     'postgres',
     'alter role lg_super set array_nulls = off; alter database lists set array_nulls = off',
   );
-  await bench.restore(backupId, { way: 'new', database: 'lists', as: 'lists copy' });
-  await bench.restore(backupId, { way: 'in-place', database: 'lists' });
+  await harness.restore(backupId, { way: 'new', database: 'lists', as: 'lists copy' });
+  await harness.restore(backupId, { way: 'in-place', database: 'lists' });
   await server.query('postgres', 'alter role lg_super reset array_nulls');
   for (const name of ['lists', 'lists copy'])
     expect(await server.query(name, 'select a[2] is null as missing from t')).toEqual([{ missing: true }]);
@@ -44,8 +37,8 @@ test('A11: dates, intervals and amounts are the same under every style of writin
   const styles = ["datestyle = 'SQL, DMY'", "intervalstyle = 'sql_standard'", "timezone = 'Europe/Amsterdam'"];
   for (const style of [...styles, 'transform_null_equals = on', "bytea_output = 'escape'"])
     await server.query('postgres', `alter database styles set ${style}`);
-  const { backupId } = await bench.backup({ databases: ['styles'] });
-  await bench.restore(backupId, { way: 'in-place', database: 'styles' });
+  const { backupId } = await harness.backup({ databases: ['styles'] });
+  await harness.restore(backupId, { way: 'in-place', database: 'styles' });
   expect(await server.query('styles', asked)).toEqual(before);
 });
 
@@ -53,11 +46,11 @@ test('a role is valid until the same day, however dates are written where it is 
   await server.query('postgres', "create role guest valid until '2031-02-01 12:00+00'");
   await server.query('postgres', 'create database visits owner guest');
   await server.query('postgres', "alter database postgres set datestyle = 'SQL, DMY'");
-  const { backupId } = await bench.backup({ databases: ['visits'] });
+  const { backupId } = await harness.backup({ databases: ['visits'] });
   await server.query('postgres', 'alter database postgres reset datestyle');
   await server.query('postgres', 'drop database visits');
   await server.query('postgres', 'drop role guest');
-  await bench.restore(backupId, { way: 'new', database: 'visits', as: 'visits' });
+  await harness.restore(backupId, { way: 'new', database: 'visits', as: 'visits' });
   const asked =
     "select extract(month from rolvaliduntil at time zone 'utc')::int as month from pg_roles where rolname = 'guest'";
   expect(await server.query('postgres', asked)).toEqual([{ month: 2 }]);
@@ -70,8 +63,8 @@ test('a materialized view is filled as the settings of its database have it', as
     'regional',
     "create table t (a date); insert into t values ('2026-02-01'); create materialized view v as select a::text as a from t",
   );
-  const { backupId } = await bench.backup({ databases: ['regional'] });
-  await bench.restore(backupId, { way: 'in-place', database: 'regional' });
+  const { backupId } = await harness.backup({ databases: ['regional'] });
+  await harness.restore(backupId, { way: 'in-place', database: 'regional' });
   expect(await server.query('regional', 'select a from v')).toEqual([{ a: '01.02.2026' }]);
 });
 

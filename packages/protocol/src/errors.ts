@@ -148,6 +148,10 @@ export const ERROR_CATALOG = {
     exit: 2,
     remedy: 'Another process stored this object first. Check that one agent writes to the target.',
   },
+  OBJECT_LOCKED: {
+    exit: 3,
+    remedy: 'Wait until the lock of the object ends. Nobody can remove it before, which is what the lock is for.',
+  },
   REPOSITORY_FOREIGN: {
     exit: 2,
     remedy: 'This repository belongs to another source. Give each target its own repository or name.',

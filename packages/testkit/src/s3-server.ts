@@ -43,6 +43,8 @@ export interface S3Server extends AsyncDisposable {
   readonly reader: S3Credentials;
   /** A client with the rights of `admin`, such as to damage objects. */
   readonly client: S3Client;
+  /** Creates another bucket, which keeps all versions and locks objects. */
+  createLockedBucket(name: string): Promise<void>;
   /** Writes credentials to a new file in the format of the AWS tools and returns its path. */
   writeCredentials(credentials: S3Credentials): Promise<string>;
 }
@@ -125,10 +127,10 @@ async function start(folder: string): Promise<{ port: number; stop: () => Promis
 }
 
 /** The bucket may be refused until the volume server has registered. */
-async function createBucket(client: S3Client, bucket: string): Promise<void> {
+async function createBucket(client: S3Client, bucket: string, isLocked = false): Promise<void> {
   for (const last = performance.now() + READY_WITHIN_MS; ; ) {
     try {
-      await client.send(new CreateBucketCommand({ Bucket: bucket }));
+      await client.send(new CreateBucketCommand({ Bucket: bucket, ObjectLockEnabledForBucket: isLocked }));
       return;
     } catch (error) {
       if (performance.now() > last) throw error;
@@ -164,6 +166,7 @@ export async function startS3Server(): Promise<S3Server> {
     admin: ADMIN,
     reader: READER,
     client,
+    createLockedBucket: (name) => createBucket(client, name, true),
     writeCredentials: (credentials) => writeCredentialsFile(join(folder, `credentials-${++files}`), credentials),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };

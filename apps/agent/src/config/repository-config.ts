@@ -77,6 +77,16 @@ const s3Schema = z.strictObject({
     .boolean()
     .default(true)
     .describe('False for a server that ignores `If-None-Match`; `lastgood agent check` finds out.'),
+  lock: z
+    .strictObject({
+      mode: z
+        .enum(['compliance', 'governance'])
+        .default('compliance')
+        .describe('`compliance`: nobody can end a lock early. `governance`: those with a special permission can.'),
+      days: z.int().min(1).max(36_500).describe('For how long each backup is locked, from its publication on.'),
+    })
+    .optional()
+    .describe('Locks published backups against removal. The bucket must have object lock.'),
   partMiB: z
     .int()
     .min(5)

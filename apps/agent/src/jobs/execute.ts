@@ -223,6 +223,7 @@ async function rotate(spec: Spec<'rotate'>, { target, context, controlNow, jumpe
     if (target.graceMs === 0) freedBytes += await repository.purge(target.ref, now, 0);
     await pruneLogsOf(target, repository, context);
   }
+  const [locked, ...moreLocked] = spec.dryRun ? [] : await repository.locked(target.ref, now, target.graceMs);
   const kept = plan.decisions.filter((decision) => decision.keep);
   const unread = broken.map(({ backupId, error: { code, message } }) => ({
     backupId,
@@ -237,6 +238,9 @@ async function rotate(spec: Spec<'rotate'>, { target, context, controlNow, jumpe
     keptCount: kept.length + unread.length,
     removedCount: removed.length,
     freedBytes,
+    ...(locked === undefined
+      ? {}
+      : { locked: { count: 1 + moreLocked.length, until: new Date(locked.until).toISOString() } }),
     graceHours: target.graceMs / 3_600_000,
   };
 }

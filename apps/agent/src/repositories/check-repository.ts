@@ -51,7 +51,7 @@ async function isEmptyFolder({ path, mustBeMount }: Folder): Promise<boolean> {
 async function isEmptyBucket(repository: Bucket, clock: Clock): Promise<boolean> {
   const { isRepository, probeS3Store } = await import('@lastgood/repository/s3');
   const store = await s3StoreOf(repository);
-  const { clockAheadMs, ignoresIfNoneMatch } = await probeS3Store(store, () => clock.now());
+  const { clockAheadMs, ignoresIfNoneMatch, ignoresLocks } = await probeS3Store(store, () => clock.now());
   if (Math.abs(clockAheadMs) > CLOCK_TOLERANCE_MS)
     throw new Failure(
       'CLOCK_UNTRUSTED',
@@ -60,6 +60,11 @@ async function isEmptyBucket(repository: Bucket, clock: Clock): Promise<boolean>
   if (ignoresIfNoneMatch)
     throw new Failure('REPOSITORY_UNSAFE', `the server of ${store.locate('')} ignores If-None-Match`, {
       remedy: 'Set `conditionalPut: false` for this repository in the agent file.',
+    });
+  if (ignoresLocks)
+    throw new Failure('REPOSITORY_UNSAFE', `the server of ${store.locate('')} removes locked objects`, {
+      remedy:
+        'Use a bucket that was created with object lock, or remove `lock` of this repository from the agent file.',
     });
   return !(await isRepository(store));
 }

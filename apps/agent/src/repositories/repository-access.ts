@@ -11,6 +11,7 @@ type S3Config = Extract<RepositoryConfig, { type: 's3' }>;
 /** A request to a server that does not respond is repeated for so long. */
 const RETRY_FOR_MS = 5 * 60_000;
 const IDLE_MS = 60_000;
+const DAY_MS = 24 * 3_600_000;
 
 /** One store per bucket of the agent file in force: it keeps its connections from job to job. */
 const stores = new WeakMap<S3Config, Promise<S3Store>>();
@@ -32,7 +33,7 @@ async function openStore(config: S3Config): Promise<S3Store> {
   const { S3Store } = await s3();
   const addressing = config.addressing ?? (config.endpoint === undefined ? 'virtual-host' : 'path');
   return await S3Store.open(
-    { ...config, addressing },
+    { ...config, addressing, lock: config.lock?.mode },
     {
       clock: systemClock,
       random: Math.random,
@@ -63,8 +64,11 @@ export function locationOf(config: RepositoryConfig): string {
   }
 }
 
-function optionsOf({ encryption }: RepositoryConfig, writer: string | undefined): RepositoryOptions {
+function optionsOf(config: RepositoryConfig, writer: string | undefined): RepositoryOptions {
+  const { encryption } = config;
+  const lock = config.type === 's3' ? config.lock : undefined;
   return {
+    lockMs: (lock?.days ?? 0) * DAY_MS,
     writer,
     understood: supportedMethods,
     ...(encryption === undefined ? {} : { keys: keysOf(encryption) }),

@@ -80,6 +80,13 @@ export function planLines(plan: RestorePlanSummary): string[] {
   ];
 }
 
+/** Removed backups that their store keeps: expired, and not gone. */
+function lockedLines(locked: { readonly count: number; readonly until: string } | undefined): string[] {
+  if (locked === undefined) return [];
+  const { count, until } = locked;
+  return [`${count} expired, but locked in the repository${count > 1 ? ', the first' : ''} until ${instant(until)}`];
+}
+
 const graceText = (hours: number | undefined, removed: number): string =>
   hours === undefined || hours === 0 || removed === 0
     ? ''
@@ -138,6 +145,7 @@ function linesOf(result: JobResult): string[] {
       return [
         ...table(['backup', 'finished', 'decision', 'reason'], rows, 'There are no backups.'),
         `${result.keptCount} stay, ${result.removedCount} ${result.dryRun ? 'would go' : 'go'}; ${freed}`,
+        ...lockedLines(result.locked),
       ];
     }
     case 'plan':

@@ -68,3 +68,32 @@ export const occurrencesQuery = queryOptions({
   },
   refetchInterval: REFRESH_MS,
 });
+
+export const runbooksQuery = queryOptions({
+  queryKey: ['runbooks'],
+  queryFn: ({ signal }) => api.runbooks.query({}, { signal }),
+  refetchInterval: REFRESH_MS,
+});
+
+export const runbookRunsQuery = queryOptions({
+  queryKey: ['runs'],
+  queryFn: ({ signal }) => api.runbookRuns.query({ limit: 50 }, { signal }),
+  refetchInterval: REFRESH_MS,
+});
+
+/** A plan is read once: consent is bound to the one that was shown. */
+export const runbookPlanQuery = (runbook: string, mode: 'run' | 'drill') =>
+  queryOptions({
+    queryKey: ['runbook-plan', runbook, mode],
+    queryFn: ({ signal }) => api.planRunbook.query({ runbook, mode }, { signal }),
+    staleTime: 0,
+    refetchOnWindowFocus: false,
+  });
+
+/** A run that has not ended is read every second. */
+export const runQuery = (runId: string) =>
+  queryOptions({
+    queryKey: ['run', runId],
+    queryFn: ({ signal }) => api.runbookRun.query({ runId }, { signal }),
+    refetchInterval: ({ state }) => (state.data?.run.endedAt == null ? 1_000 : false),
+  });

@@ -28,6 +28,7 @@ function useEntries(): Entry[] {
     ['Schedules', '/schedules'],
     ['Restore tests', '/restore-tests'],
     ['Alerts', '/alerts'],
+    ['Runbooks', '/runbooks'],
     ['Hosts', '/hosts'],
   ] as const;
   return [

@@ -17,6 +17,7 @@ const LINKS = [
   { to: '/schedules', label: 'Schedules' },
   { to: '/restore-tests', label: 'Restore tests' },
   { to: '/alerts', label: 'Alerts' },
+  { to: '/runbooks', label: 'Runbooks' },
   { to: '/hosts', label: 'Hosts' },
 ] as const;
 

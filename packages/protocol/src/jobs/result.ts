@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { backupSummarySchema, holdSchema } from '../backup/summary.ts';
 import { findingSchema, refusalSchema, subjectKindSchema, verificationFindingSchema } from '../findings/finding.ts';
 import { rotationReasonSchema } from '../findings/rotation-reason.ts';
+import { instantSchema } from '../ids.ts';
 import { restoreRequestSchema, restoreScopeSchema } from './restore-request.ts';
 
 export const rotationDecisionSchema = z.object({
@@ -75,6 +76,8 @@ export const jobResultSchema = z.discriminatedUnion('command', [
     keptCount: z.int(),
     removedCount: z.int(),
     freedBytes: z.number(),
+    /** How many removed backups stay because their store has locked them, and when the first of these locks ends. */
+    locked: z.object({ count: z.int().min(1), until: instantSchema }).optional(),
     /** For how long what was removed can be brought back. */
     graceHours: z.number().optional(),
     truncated,

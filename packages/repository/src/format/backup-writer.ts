@@ -15,6 +15,7 @@ import type { RepositoryKeys } from '../pipeline/keys.ts';
 import { type Run, storeObject } from '../pipeline/store-object.ts';
 import { removeIncomplete } from './incomplete-backup.ts';
 import { backupPrefix, dataName, INCOMPLETE, MANIFEST } from './layout.ts';
+import { lockBackup } from './locks.ts';
 import { FORMAT, parseManifest, sealManifest } from './manifest.ts';
 import { readText, sha256 } from './metadata.ts';
 
@@ -28,6 +29,8 @@ export interface BackupWriterContext {
   readonly checkWriter: () => Promise<void>;
   readonly log: (streamId: string) => SegmentLog;
   readonly keys: RepositoryKeys;
+  /** For how long the published backup is locked; 0 when it is not. */
+  readonly lockMs: number;
   readonly run: Run;
 }
 
@@ -109,6 +112,7 @@ export class StoreBackupWriter implements BackupWriter {
     const read = await readText(this.#store, name);
     if (read === undefined) throw new Failure('IO_ERROR', `${this.#store.locate(name)} is missing after it was stored`);
     parseManifest(read, { backupId: manifest.backupId, repositoryId: manifest.repositoryId, ...ref }, []);
+    await lockBackup(this.#store, ref, manifest, this.#context.lockMs);
     // The backup is complete. A mark that stays must not fail it; the sweep removes the mark.
     await this.#store.remove(`${this.#prefix}${INCOMPLETE}`).catch((error: unknown) => {
       if (!(error instanceof Failure)) throw error;

@@ -1,7 +1,8 @@
-import { dependentsOf, Failure, type ObjectStore } from '@lastgood/core';
+import { dependentsOf, Failure, type LockedBackup, type ObjectStore } from '@lastgood/core';
 import type { TargetRef } from '@lastgood/protocol';
 import { forEachItem } from './for-each-item.ts';
 import { readHold, readHolds } from './holds.ts';
+import { lockedUntil } from './locks.ts';
 import { newerFormat } from './manifest.ts';
 import type { StoredBackups } from './stored-backups.ts';
 import { purgeBackup, readTombstones, removeTombstone, writeTombstone } from './tombstones.ts';
@@ -37,13 +38,43 @@ export async function removeBackup(
   throw heldFailure(backupId, late.reason);
 }
 
-/** Removes the bytes of backups whose tombstone is older than the grace; returns how many were freed. Never of a held backup. */
+/** The removed backups whose grace is over, held ones aside, with what their tombstones list. */
+async function expiredBackups(
+  store: ObjectStore,
+  ref: TargetRef,
+  now: number,
+  graceMs: number,
+): Promise<{ readonly backupId: string; readonly objects: readonly string[] }[]> {
+  const holds = await readHolds(store, ref);
+  return [...(await readTombstones(store, ref))].flatMap(([backupId, tombstone]) =>
+    tombstone instanceof Failure || now - tombstone.removedAt < graceMs || holds.has(backupId)
+      ? []
+      : [{ backupId, objects: tombstone.objects }],
+  );
+}
+
+/** Removes the bytes of backups whose tombstone is older than the grace; returns how many were freed. Never of a held or locked backup. */
 export async function purgeRemoved(store: ObjectStore, ref: TargetRef, now: number, graceMs: number): Promise<number> {
   let freed = 0;
-  const holds = await readHolds(store, ref);
-  await forEachItem(await readTombstones(store, ref), async ([backupId, tombstone]) => {
-    if (tombstone instanceof Failure || now - tombstone.removedAt < graceMs || holds.has(backupId)) return;
-    freed += await purgeBackup(store, ref, backupId, tombstone.objects);
+  await forEachItem(await expiredBackups(store, ref, now, graceMs), async ({ backupId, objects }) => {
+    if ((await lockedUntil(store, ref, backupId, objects)) !== null) return;
+    freed += await purgeBackup(store, ref, backupId, objects);
   });
   return freed;
+}
+
+/** See `Repository.locked`. */
+export async function lockedBackups(
+  store: ObjectStore,
+  ref: TargetRef,
+  now: number,
+  graceMs: number,
+): Promise<LockedBackup[]> {
+  const locked: LockedBackup[] = [];
+  if (store.locks === undefined) return locked;
+  for (const { backupId, objects } of await expiredBackups(store, ref, now, graceMs)) {
+    const until = await lockedUntil(store, ref, backupId, objects);
+    if (until !== null) locked.push({ backupId, until });
+  }
+  return locked.sort((a, b) => a.until - b.until);
 }

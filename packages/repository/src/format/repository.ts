@@ -3,6 +3,7 @@ import {
   type BackupMethodSupport,
   type BackupWriter,
   Failure,
+  type LockedBackup,
   type NewBackup,
   type ObjectStore,
   type Repository,
@@ -18,12 +19,13 @@ import { StoreBackupWriter } from './backup-writer.ts';
 import { canonicalJson } from './canonical-json.ts';
 import { writeHold } from './holds.ts';
 import { backupPrefix, holdName, INCOMPLETE, MANIFEST, tombstoneName, VERIFIED } from './layout.ts';
+import { setStoreHold } from './locks.ts';
 import { newerFormat } from './manifest.ts';
 import { ensureMarker, repositoryIdOf } from './marker.ts';
 import { namesBelow } from './metadata.ts';
 import { TargetOwnership } from './owner.ts';
 import { putOnce } from './put-once.ts';
-import { purgeRemoved, removeBackup } from './removal.ts';
+import { lockedBackups, purgeRemoved, removeBackup } from './removal.ts';
 import { StoreSegmentLog } from './segment-log.ts';
 import { type ListedBackups, StoredBackups, verifiedSchema } from './stored-backups.ts';
 import { sweepTarget } from './sweep.ts';
@@ -37,6 +39,8 @@ export interface RepositoryOptions {
   readonly understood: readonly BackupMethodSupport[];
   /** Objects are encrypted to its recipients. Nothing is encrypted, and nothing encrypted can be read, without it. */
   readonly keys?: RepositoryKeys | undefined;
+  /** For how long the store locks a published backup, if it can. */
+  readonly lockMs?: number | undefined;
 }
 
 const NO_RUN: Run = { signal: new AbortController().signal, progress: () => undefined };
@@ -61,11 +65,13 @@ class StoreRepository implements Repository {
   readonly #owner: TargetOwnership;
   readonly #backups: StoredBackups;
   readonly #keys: RepositoryKeys;
+  readonly #lockMs: number;
 
   constructor(store: ObjectStore, options: RepositoryOptions, id: string) {
     this.id = id;
     this.#store = store;
     this.#keys = options.keys ?? NO_KEYS;
+    this.#lockMs = options.lockMs ?? 0;
     this.#owner = new TargetOwnership(store, options.writer);
     this.#backups = new StoredBackups(store, id, options.understood);
   }
@@ -113,6 +119,7 @@ class StoreRepository implements Repository {
         checkWriter: async () => void (await this.#owner.checkWriter(ref)),
         log: (streamId) => this.log(ref, streamId),
         keys: this.#keys,
+        lockMs: this.#lockMs,
         run,
       },
     );
@@ -175,17 +182,33 @@ class StoreRepository implements Repository {
     await this.#checkExists(ref, backupId);
     await this.#owner.checkWriter(ref);
     const isNew = await writeHold(this.#store, ref, backupId, hold);
+    // Repeated for an old hold: the first attempt may have failed in between.
+    await this.#setStoreHold(ref, backupId, true);
     // Asked after the hold is there: a removal at the same time checks for holds after writing its tombstone.
     if ((await this.#store.stat(tombstoneName(ref, backupId))) === undefined) return isNew;
-    if (isNew) await this.#store.remove(holdName(ref, backupId));
+    if (isNew) {
+      await this.#setStoreHold(ref, backupId, false);
+      await this.#store.remove(holdName(ref, backupId));
+    }
     throw new Failure('NOT_FOUND', `backup ${backupId} was removed`);
   }
 
   async release(ref: TargetRef, backupId: string): Promise<boolean> {
     await this.#owner.checkWriter(ref);
     if ((await this.#store.stat(holdName(ref, backupId))) === undefined) return false;
+    await this.#setStoreHold(ref, backupId, false);
     await this.#store.remove(holdName(ref, backupId));
     return true;
+  }
+
+  /** A backup whose manifest is missing or damaged has no list of objects: its hold is the file alone. */
+  async #setStoreHold(ref: TargetRef, backupId: string, held: boolean): Promise<void> {
+    if (this.#store.locks === undefined) return;
+    const found = await this.#backups.manifest(ref, backupId).catch((error: unknown) => {
+      if (error instanceof Failure && ['NOT_FOUND', 'MANIFEST_INVALID'].includes(error.code)) return undefined;
+      throw error;
+    });
+    if (found !== undefined) await setStoreHold(this.#store, ref, found.manifest, held);
   }
 
   async remove(ref: TargetRef, backupId: string, now: number): Promise<number> {
@@ -198,6 +221,10 @@ class StoreRepository implements Repository {
     return await purgeRemoved(this.#store, ref, now, graceMs);
   }
 
+  async locked(ref: TargetRef, now: number, graceMs: number): Promise<readonly LockedBackup[]> {
+    return await lockedBackups(this.#store, ref, now, graceMs);
+  }
+
   log(ref: TargetRef, streamId: string): SegmentLog {
     const checkWriter = async (): Promise<void> => void (await this.#owner.checkWriter(ref));
     const context = { store: this.#store, keys: this.#keys, backups: this.#backups, checkWriter };
@@ -206,6 +233,6 @@ class StoreRepository implements Repository {
 
   async sweep(ref: TargetRef, liveBackupIds: ReadonlySet<string>): Promise<readonly string[]> {
     await this.#owner.checkWriter(ref);
-    return await sweepTarget(this.#store, this.#backups, ref, liveBackupIds);
+    return await sweepTarget({ store: this.#store, backups: this.#backups, lockMs: this.#lockMs }, ref, liveBackupIds);
   }
 }

@@ -3,12 +3,23 @@ import {
   Failure,
   type GetOptions,
   type ListedObject,
+  type ObjectLocks,
   type ObjectStat,
   type ObjectStore,
   type PutOptions,
 } from '@lastgood/core';
 
-export type StoreOperation = 'put' | 'get' | 'stat' | 'list' | 'remove' | 'removePartials' | 'clock';
+export type StoreOperation =
+  | 'put'
+  | 'get'
+  | 'stat'
+  | 'list'
+  | 'remove'
+  | 'removePartials'
+  | 'clock'
+  | 'retain'
+  | 'setHold'
+  | 'lockedUntil';
 export interface StoreCall {
   /** Counts from 1 over all calls. */
   readonly number: number;
@@ -29,7 +40,7 @@ export type StoreFault =
   /** Waits before the call takes effect. */
   | { readonly type: 'wait'; readonly until: Promise<void> };
 
-const CHANGES: ReadonlySet<StoreOperation> = new Set(['put', 'remove', 'removePartials']);
+const CHANGES: ReadonlySet<StoreOperation> = new Set(['put', 'remove', 'removePartials', 'retain', 'setHold']);
 const broken = ({ operation, name }: StoreCall): Failure =>
   new Failure('IO_ERROR', `injected fault: ${operation} ${name}`);
 
@@ -73,6 +84,7 @@ export class FaultyStore implements ObjectStore {
   /** Selects the fault of a call. */
   inject: (call: StoreCall) => StoreFault | undefined = () => undefined;
   readonly freeBytes?: () => Promise<number>;
+  readonly locks?: ObjectLocks;
   readonly #store: ObjectStore;
   #changes = 0;
   #death: 'before' | 'after' | undefined;
@@ -81,6 +93,13 @@ export class FaultyStore implements ObjectStore {
   constructor(store: ObjectStore) {
     this.#store = store;
     if (store.freeBytes !== undefined) this.freeBytes = store.freeBytes.bind(store);
+    const { locks } = store;
+    if (locks !== undefined)
+      this.locks = {
+        retain: (name, until) => this.#run('retain', name, () => locks.retain(name, until)),
+        setHold: (name, held) => this.#run('setHold', name, () => locks.setHold(name, held)),
+        lockedUntil: (name) => this.#run('lockedUntil', name, () => locks.lockedUntil(name)),
+      };
   }
 
   get capabilities() {

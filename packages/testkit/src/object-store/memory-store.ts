@@ -6,6 +6,7 @@ import {
   Failure,
   type GetOptions,
   type ListedObject,
+  type ObjectLocks,
   type ObjectStat,
   type ObjectStore,
   type PutOptions,
@@ -15,6 +16,9 @@ import {
 interface MemoryObject {
   readonly bytes: Buffer;
   readonly modifiedAt: number;
+  /** When its lock ends, and whether it is held beyond that. */
+  lockedUntil?: number;
+  isHeld?: boolean;
 }
 
 export interface MemoryStoreOptions {
@@ -36,6 +40,7 @@ export class MemoryStore implements ObjectStore {
   readonly capabilities: StoreCapabilities;
   readonly #objects: Map<string, MemoryObject>;
   readonly #now: () => number;
+  readonly locks?: ObjectLocks;
 
   constructor({ capabilities, now = Date.now, sharing }: MemoryStoreOptions = {}) {
     this.capabilities = {
@@ -47,6 +52,25 @@ export class MemoryStore implements ObjectStore {
     };
     this.#now = now;
     this.#objects = sharing === undefined ? new Map() : sharing.#objects;
+    if (this.capabilities.objectLock) this.locks = this.#makeLocks();
+  }
+
+  #makeLocks(): ObjectLocks {
+    const existing = (name: string): MemoryObject => {
+      const found = this.#objects.get(name);
+      if (found === undefined) throw new Failure('NOT_FOUND', `object ${name} does not exist`);
+      return found;
+    };
+    return {
+      retain: async (name, until) => {
+        const object = existing(name);
+        object.lockedUntil = Math.max(until, object.lockedUntil ?? 0);
+      },
+      setHold: async (name, held) => {
+        existing(name).isHeld = held;
+      },
+      lockedUntil: async (name) => this.#objects.get(name)?.lockedUntil ?? null,
+    };
   }
 
   async check(): Promise<void> {}
@@ -86,6 +110,9 @@ export class MemoryStore implements ObjectStore {
 
   async remove(name: string): Promise<void> {
     assertObjectName(name);
+    const found = this.#objects.get(name);
+    if (found?.isHeld === true || (found?.lockedUntil ?? 0) > this.#now())
+      throw new Failure('OBJECT_LOCKED', `object ${name} is locked`);
     this.#objects.delete(name);
   }
 

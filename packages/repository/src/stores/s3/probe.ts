@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { buffer } from 'node:stream/consumers';
-import { Failure } from '@lastgood/core';
+import { Failure, type ObjectLocks } from '@lastgood/core';
 import type { S3Store } from './s3-store.ts';
 
 const PROBE = /^probe-[0-9a-f]{16}$/;
@@ -12,6 +12,8 @@ export interface S3Probe {
   readonly clockAheadMs: number;
   /** The server replaced an object that it should only have created. */
   readonly ignoresIfNoneMatch: boolean;
+  /** The repository locks backups, and the server removed an object that was held. */
+  readonly ignoresLocks: boolean;
 }
 
 /**
@@ -30,12 +32,25 @@ export async function probeS3Store(store: S3Store, now: () => number): Promise<S
     const ignoresIfNoneMatch = store.capabilities.conditionalPut && (await canReplace(store, name));
     for await (const _listed of store.list(`${name}/`)) break;
     await store.removePartials(`${name}/`, () => false);
+    const ignoresLocks = store.locks !== undefined && (await canRemoveHeld(store, store.locks, name));
     await store.remove(name);
-    return { clockAheadMs, ignoresIfNoneMatch };
+    return { clockAheadMs, ignoresIfNoneMatch, ignoresLocks };
   } catch (error) {
     // The first failure counts.
     await store.remove(name).catch(() => undefined);
     throw error;
+  }
+}
+
+async function canRemoveHeld(store: S3Store, locks: ObjectLocks, name: string): Promise<boolean> {
+  await locks.setHold(name, true);
+  try {
+    await store.remove(name);
+    return true;
+  } catch (error) {
+    if (!(error instanceof Failure && error.code === 'OBJECT_LOCKED')) throw error;
+    await locks.setHold(name, false);
+    return false;
   }
 }
 

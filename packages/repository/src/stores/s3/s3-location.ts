@@ -16,6 +16,8 @@ export interface S3Location {
   readonly credentialsFile?: string | undefined;
   /** False for a server that ignores `If-None-Match`. */
   readonly conditionalPut: boolean;
+  /** How published backups are locked, in a bucket with object lock: against everybody, or against all without a special permission. */
+  readonly lock?: 'compliance' | 'governance' | undefined;
   /** The size of the first parts of an upload in MiB, 5 to 512. */
   readonly partMiB: number;
 }

@@ -16,6 +16,7 @@ import {
   type GetOptions,
   isObjectName,
   type ListedObject,
+  type ObjectLocks,
   type ObjectStat,
   type ObjectStore,
   type PutOptions,
@@ -28,6 +29,7 @@ import { Retry } from './retry.ts';
 import { openS3Client } from './s3-client.ts';
 import { s3ErrorOf } from './s3-errors.ts';
 import type { S3Environment, S3Location } from './s3-location.ts';
+import { S3Locks } from './s3-locks.ts';
 import { type ObjectAddress, type RequestOptions, S3Requests } from './s3-requests.ts';
 
 /** Whole seconds: a listing may give fractions that the header of one object does not. */
@@ -41,7 +43,9 @@ const isReadable = (body: unknown): body is Readable => body instanceof Readable
  */
 export class S3Store implements ObjectStore, Disposable {
   readonly capabilities: StoreCapabilities;
+  readonly locks?: ObjectLocks;
   readonly #location: S3Location;
+  readonly #versions: S3Locks | undefined;
   readonly #requests: S3Requests;
   /** What the key of each object begins with: empty, or ending with a slash. */
   readonly #keyPrefix: string;
@@ -50,8 +54,11 @@ export class S3Store implements ObjectStore, Disposable {
     this.#location = location;
     this.#requests = requests;
     this.#keyPrefix = location.prefix === '' ? '' : `${location.prefix}/`;
-    const { conditionalPut } = location;
-    this.capabilities = { atomicPut: true, conditionalPut, objectLock: false, localReadBack: false };
+    const { conditionalPut, lock } = location;
+    this.capabilities = { atomicPut: true, conditionalPut, objectLock: lock !== undefined, localReadBack: false };
+    if (lock === undefined) return;
+    this.#versions = new S3Locks(requests, (name) => this.#address(name), lock);
+    this.locks = this.#versions;
   }
 
   /** Sends no request. Throws CONFIG_INVALID or DATA_FOLDER_UNSAFE for files of the location that cannot be used. */
@@ -199,6 +206,10 @@ export class S3Store implements ObjectStore, Disposable {
 
   async remove(name: string): Promise<void> {
     assertObjectName(name);
+    if (this.#versions !== undefined) {
+      await this.#versions.removeVersions(name);
+      return;
+    }
     const { target, url } = this.#address(name);
     await this.#requests.absentIfMissing(`removal of ${url}`, (options) =>
       this.#requests.client.send(new DeleteObjectCommand(target), options),
