@@ -110,7 +110,8 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   const everyMs = limits.maintenanceMs;
   cleanup.use(new Maintenance({ catalog, ledgers, clock, log, everyMs, checkSessions: () => registry.closeSilent() }));
   const parts = { catalog, ledgers, registry, clock, log, limits };
-  const { planner, runbooks } = cleanup.use(await openAutomation({ ...parts, notify, dataDir, copiesDir }));
+  const automation = await openAutomation({ ...parts, notify, dataDir, copiesDir, isRestored });
+  const { planner, runbooks } = cleanup.use(automation);
   const jobCounter = cleanup.use(new JobCounter(ledgers));
   const channels = new Set(Object.keys(notify.channels));
   const dashboard = options.dashboardDir === undefined ? null : await DashboardFiles.open(options.dashboardDir);
