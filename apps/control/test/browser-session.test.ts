@@ -116,15 +116,15 @@ test('signing in and out is in the audit trail, and no secret is', async () => {
   expect(JSON.stringify(trail)).not.toContain(cookie.split('=')[1]);
 });
 
-test('after too many failed attempts in a minute, signing in is refused until the minute is over', async () => {
+test('failed attempts are limited, and a right token signs in all the same: behind a proxy all callers have one address', async () => {
   await using bench = await ControlHarness.start({ limits: { failedSignInsPerMinute: 3 } });
   const statuses: number[] = [];
   for (let attempt = 0; attempt < 4; attempt += 1)
     statuses.push((await postSession(bench, { token: `lg_${'x'.repeat(43)}` })).status);
   expect(statuses).toEqual([401, 401, 401, 429]);
-  expect((await postSession(bench, { token: bench.adminToken })).status).toBe(429);
-  bench.clock.advance(60_000);
   expect((await postSession(bench, { token: bench.adminToken })).status).toBe(200);
+  bench.clock.advance(60_000);
+  expect((await postSession(bench, { token: `lg_${'x'.repeat(43)}` })).status).toBe(401);
 });
 
 test.for([

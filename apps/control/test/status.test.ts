@@ -102,5 +102,6 @@ test('a target without a known database and without a good backup has no recover
   const reasons = [makeFinding('DATABASES_UNKNOWN', target)];
   expect(await statusOf(bench)).toMatchObject([{ databases: [], state: 'none', reasons }]);
   await announce([{ ...tested(), sequence: 2 }]);
-  expect(await statusOf(bench)).toMatchObject([{ databases: [{ database: 'shop' }], state: 'protected', reasons: [] }]);
+  const gone = [makeFinding('NO_DATABASE_TO_PROTECT', target)];
+  expect(await statusOf(bench)).toMatchObject([{ databases: [{ database: 'shop' }], state: 'at_risk', reasons: gone }]);
 });

@@ -30,7 +30,9 @@ beforeAll(async () => {
      insert into parts values (1, 88);
      set session_replication_role = origin;
      create or replace function is_known(text) returns boolean language sql immutable as 'select $1 <> ''b''';
-     create materialized view counted as select count(*) from orders`,
+     create function forbid() returns event_trigger language plpgsql as 'begin raise exception ''no ddl here''; end';
+     create materialized view counted as select count(*) from orders;
+     create event trigger forbid on ddl_command_start execute function forbid()`,
   );
   ({ backupId } = await harness.backup());
 });

@@ -29,7 +29,10 @@ async function tryOnce(
   }
 }
 
-/** Runs a check of the agent file until it passes or its time (`within`) is over. Changes nothing. */
+/** A request that may change something is sent once. */
+const isRepeatable = ({ http }: CheckConfig): boolean => http === undefined || http.method === 'GET';
+
+/** Runs a check of the agent file until it passes or its time (`within`) is over. Only an HTTP request with another method than GET can change something. */
 export async function runCheck(
   check: CheckConfig,
   targets: ReadonlyMap<string, Target>,
@@ -40,7 +43,7 @@ export async function runCheck(
   for (let tries = 1; ; tries += 1) {
     const { findings, details } = await tryOnce(check, targets, context);
     const spent = clock.monotonic() - started;
-    if (findings.length === 0 || spent + PAUSE_MS > check.within)
+    if (findings.length === 0 || !isRepeatable(check) || spent + PAUSE_MS > check.within)
       return {
         command: 'check',
         kind: kindOf(check).kind,

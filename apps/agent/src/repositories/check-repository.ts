@@ -20,7 +20,7 @@ export async function checkRepository(config: AgentConfig, name: string, clock: 
   if (repository === undefined) throw new Bug(`no repository ${name}`);
   const keys = await describeKeys(repository);
   const known = await knownRepository(config, name);
-  const isNew = known === undefined && (await isEmpty(repository, clock));
+  const isNew = (await isEmpty(repository, clock)) && known === undefined;
   const location = locationOf(repository);
   if (isNew) return `${location} becomes a repository with the first backup${keys}`;
   const opened = await openExistingRepository(repository);

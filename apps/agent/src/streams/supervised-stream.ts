@@ -6,6 +6,8 @@ import type { Target } from '../jobs/targets.ts';
 import type { Log } from '../log.ts';
 
 const FIRST_PAUSE_MS = 1_000;
+/** Leftovers of a log that are younger may belong to a writer that is just ending. */
+const SWEEP_GRACE_MS = 10 * 60_000;
 const LONGEST_PAUSE_MS = 60_000;
 /** A run that lasted so long has no failed tries behind it. */
 const STABLE_MS = 60_000;
@@ -92,7 +94,11 @@ export class SupervisedStream {
   async #runOnce(signal: AbortSignal): Promise<unknown> {
     const working = setTimeout(() => this.#clearFailure(), STABLE_MS / 4);
     try {
-      await this.#stream.run(await this.#context(signal));
+      const context = await this.#context(signal);
+      // What an earlier run left could stand in the way of the segments that this one stores.
+      const swept = await context.log.sweep(SWEEP_GRACE_MS);
+      if (swept.length > 0) context.note(`removed leftovers: ${swept.length}`);
+      await this.#stream.run(context);
       return new Failure('STREAM_STOPPED', 'the stream ended without a reason');
     } catch (error) {
       return error;

@@ -4,6 +4,7 @@ import { abortRun, decideStep, drillTimetable, jobsOfRun, startRun, unacceptedSk
 import { deriveUuid } from '@lastgood/core/schedules';
 import type { AdminApi, RunbookPlan, RunbookRun, RunbookRunView, RunbookView } from '@lastgood/protocol';
 import { makePlan, runbookNamed } from '../runbooks/make-plan.ts';
+import { refuseSecond } from '../runbooks/runbook-runner.ts';
 import { type ApiParts, auditChange } from './api-parts.ts';
 import { isOnline } from './host-state.ts';
 
@@ -84,7 +85,7 @@ export class RunbooksService {
       throw new Failure('FORBIDDEN', 'running a runbook needs a token with scope destroy');
     const runId = deriveUuid(RUN_IDS, `${actor.name} ${input.idempotencyKey}`);
     if ((await this.#find(runId)) !== undefined) return await this.get(runId);
-    await this.#refuseSecond(runbook);
+    refuseSecond(await catalog.runbooks.open(), runbook);
     const plan = await this.plan(input);
     this.#checkConsent(plan, input);
     for (const step of approved)
@@ -99,15 +100,6 @@ export class RunbooksService {
       if ((await catalog.runbooks.get(runId)) === undefined) throw error;
     }
     return await this.get(runId);
-  }
-
-  /** Two runs of one runbook would work on the same targets. */
-  async #refuseSecond(runbook: string): Promise<void> {
-    const open = (await this.#parts.catalog.runbooks.open()).find(({ plan }) => plan.runbook === runbook);
-    if (open !== undefined)
-      throw new Failure('CONFLICT', `${open.plan.mode} ${open.runId} of runbook "${runbook}" has not ended`, {
-        remedy: `Look at it with \`lastgood runbooks status ${open.runId}\`, carry on with it (resume) or abort it.`,
-      });
   }
 
   async #find(runId: string): Promise<RunbookRun | undefined> {

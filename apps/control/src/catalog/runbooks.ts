@@ -1,4 +1,3 @@
-import { Bug } from '@lastgood/core';
 import { type RunbookMode, type RunbookRun, runbookRunSchema } from '@lastgood/protocol';
 import { and, desc, eq, isNotNull, isNull } from 'drizzle-orm';
 import type { Appliers, Db } from './db.ts';
@@ -32,10 +31,10 @@ export interface RunbookQueries {
 
 const { hostCommands, runbookRuns } = schema;
 
-function runOf(row: typeof runbookRuns.$inferSelect): RunbookRun {
+/** None for a run that does not fit its schema: one such run must not stand in the way of the others, nor of a start. */
+function runsOf(row: typeof runbookRuns.$inferSelect): RunbookRun[] {
   const parsed = runbookRunSchema.safeParse(row.run);
-  if (!parsed.success) throw new Bug(`run ${row.runId} of the catalog does not fit its schema`);
-  return parsed.data;
+  return parsed.success ? [parsed.data] : [];
 }
 const columnsOf = (run: RunbookRun) => ({
   runId: run.runId,
@@ -65,8 +64,8 @@ export const runbookAppliers: Appliers<RunbookChange> = {
 
 export const runbookQueries = (db: Db): RunbookQueries => ({
   hostCommands: async () => db.select().from(hostCommands).all(),
-  open: async () => db.select().from(runbookRuns).where(isNull(runbookRuns.endedAt)).all().map(runOf),
-  get: async (runId) => db.select().from(runbookRuns).where(eq(runbookRuns.runId, runId)).all().map(runOf)[0],
+  open: async () => db.select().from(runbookRuns).where(isNull(runbookRuns.endedAt)).all().flatMap(runsOf),
+  get: async (runId) => db.select().from(runbookRuns).where(eq(runbookRuns.runId, runId)).all().flatMap(runsOf)[0],
   list: async ({ runbook, mode, ended }, limit) =>
     db
       .select()
@@ -81,5 +80,5 @@ export const runbookQueries = (db: Db): RunbookQueries => ({
       .orderBy(desc(runbookRuns.startedAt), desc(runbookRuns.runId))
       .limit(limit)
       .all()
-      .map(runOf),
+      .flatMap(runsOf),
 });

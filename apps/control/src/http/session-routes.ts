@@ -42,13 +42,6 @@ export class SessionRoutes {
   }
 
   async #signIn(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const caller = request.socket.remoteAddress ?? '';
-    if (!this.#attempts.mayTry(caller, this.#clock.monotonic())) {
-      const failure = new Failure('CONFLICT', 'too many failed attempts to sign in', {
-        remedy: 'Wait a minute, then sign in again.',
-      });
-      return answer(response, 429, { error: toWireError(failure) });
-    }
     // A form of another site can send text, but not this type.
     if (request.headers['content-type']?.split(';', 1)[0] !== 'application/json')
       throw new Failure('BAD_INPUT', 'the body must be application/json');
@@ -59,9 +52,16 @@ export class SessionRoutes {
       response.setHeader('set-cookie', cookie);
       answer(response, 200, viewOf(actor));
     } catch (error) {
-      if (error instanceof Failure && error.code === 'UNAUTHENTICATED')
-        this.#attempts.hasFailed(caller, this.#clock.monotonic());
-      throw error;
+      if (!(error instanceof Failure && error.code === 'UNAUTHENTICATED')) throw error;
+      // Tokens and codes cannot be guessed. Only failures are limited: behind a proxy all callers have one address.
+      const caller = request.socket.remoteAddress ?? '';
+      const mayTry = this.#attempts.mayTry(caller, this.#clock.monotonic());
+      this.#attempts.hasFailed(caller, this.#clock.monotonic());
+      if (mayTry) throw error;
+      const failure = new Failure('CONFLICT', 'too many failed attempts to sign in', {
+        remedy: 'Wait a minute, then sign in again.',
+      });
+      answer(response, 429, { error: toWireError(failure) });
     }
   }
 }

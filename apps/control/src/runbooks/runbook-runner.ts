@@ -11,8 +11,10 @@ import type { EvidenceKey } from './evidence-key.ts';
 import { messagesOf } from './run-messages.ts';
 import { evidenceChanges } from './store-evidence.ts';
 
-/** A job of a run waits this long for its host, and may run this long. */
-const JOB_MS = 24 * 3_600_000;
+/** A job of a run waits this long for its host. */
+const START_WITHIN_MS = 24 * 3_600_000;
+/** It may run this long: a restore of many terabytes takes days. */
+const RUN_WITHIN_MS = 7 * 24 * 3_600_000;
 
 export interface RunbookRunnerParts {
   readonly catalog: Catalog;
@@ -89,9 +91,10 @@ export class RunbookRunner implements AsyncDisposable {
     return await step;
   }
 
-  /** Stores a new run, together with `changes`, and begins it. Throws CONFLICT when its id exists. */
+  /** Stores a new run, together with `changes`, and begins it. Throws CONFLICT when its id exists or a run of its runbook is open. */
   async start(run: RunbookRun, changes: readonly Change[]): Promise<void> {
     await this.#serially(async () => {
+      refuseSecond([...this.#runs.values()], run.plan.runbook);
       await this.#commit(undefined, run, changes);
     });
     this.#pumpSoon();
@@ -145,13 +148,21 @@ export class RunbookRunner implements AsyncDisposable {
 
   /** Carries on with every open run until nothing is left to do. */
   async #pump(): Promise<void> {
-    for (const runId of [...this.#runs.keys()]) {
-      for (let run = this.#runs.get(runId); run !== undefined && !this.#closed; ) {
-        const next = await this.#carryOn(run);
-        if (next === run) break;
-        await this.#commit(run, next);
-        run = this.#runs.get(runId);
-      }
+    for (const runId of [...this.#runs.keys()])
+      await this.#carryOnWith(runId).catch((error: unknown) =>
+        this.#parts.log.error(
+          { run: runId, error: toWireError(error) },
+          'cannot carry on with a run; it is tried again',
+        ),
+      );
+  }
+
+  async #carryOnWith(runId: string): Promise<void> {
+    for (let run = this.#runs.get(runId); run !== undefined && !this.#closed; ) {
+      const next = await this.#carryOn(run);
+      if (next === run) return;
+      await this.#commit(run, next);
+      run = this.#runs.get(runId);
     }
   }
 
@@ -170,6 +181,8 @@ export class RunbookRunner implements AsyncDisposable {
     const record = await catalog.jobs.get(job.jobId);
     if (record === undefined) return run.state === 'aborting' ? this.#neverSent(run, job) : await this.#send(run, job);
     const known = ledgers.ledger(record.agentId).jobs.get(job.jobId) ?? record.job;
+    // After a restore of the catalog the state of a job is reported before its result.
+    if (known.state === 'succeeded' && known.result === null) return run;
     if (known.endedAt !== null) return recordJob(run, endedJobOf(known), clock.now());
     if (run.state === 'aborting' && !known.cancelRequested)
       await cancelJob(ledgers, clock, { agentId: record.agentId, jobId: job.jobId }, []);
@@ -200,7 +213,7 @@ export class RunbookRunner implements AsyncDisposable {
       );
     if (agent === undefined) return failed(unknownHost(environment, host));
     const origin = { kind: 'command', by: `runbook ${run.plan.runbook} (${run.startedBy})` } as const;
-    const job = { jobId, spec, origin, createdAt: now, startBy: now + JOB_MS, deadlineMs: JOB_MS };
+    const job = { jobId, spec, origin, createdAt: now, startBy: now + START_WITHIN_MS, deadlineMs: RUN_WITHIN_MS };
     try {
       await queueJob(ledgers, agent, job, jobId, []);
       return run;
@@ -215,6 +228,15 @@ export class RunbookRunner implements AsyncDisposable {
     this.#unsubscribe();
     await this.#tail;
   }
+}
+
+/** Two runs of one runbook would work on the same targets. Throws CONFLICT. */
+export function refuseSecond(open: readonly RunbookRun[], runbook: string): void {
+  const other = open.find(({ plan }) => plan.runbook === runbook);
+  if (other === undefined) return;
+  throw new Failure('CONFLICT', `${other.plan.mode} ${other.runId} of runbook "${runbook}" has not ended`, {
+    remedy: `Look at it with \`lastgood runbooks status ${other.runId}\`, carry on with it (resume) or abort it.`,
+  });
 }
 
 const unknownHost = (environment: string, host: string): Failure =>

@@ -34,8 +34,9 @@ const aliveAt = (): number | null =>
 function receiveAlive(): void {
   const wasLost = state.kind === 'lost';
   publish({ kind: 'live', atMs: Date.now() });
-  // What was missed meanwhile is read at once.
-  if (wasLost) void queryClient.invalidateQueries({ predicate: ({ queryKey }) => queryKey[0] !== 'session' });
+  // What was missed meanwhile is read at once; a plan that a person consents to stays the one they have read.
+  const kept: unknown[] = ['session', 'runbook-plan'];
+  if (wasLost) void queryClient.invalidateQueries({ predicate: ({ queryKey }) => !kept.includes(queryKey[0]) });
 }
 
 /** A job as the API serves it. */

@@ -86,7 +86,7 @@ export const runbookPlanQuery = (runbook: string, mode: 'run' | 'drill') =>
   queryOptions({
     queryKey: ['runbook-plan', runbook, mode],
     queryFn: ({ signal }) => api.planRunbook.query({ runbook, mode }, { signal }),
-    staleTime: 0,
+    staleTime: Number.POSITIVE_INFINITY,
     refetchOnWindowFocus: false,
   });
 

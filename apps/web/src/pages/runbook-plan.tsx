@@ -164,7 +164,7 @@ export function RunbookPlanPage() {
       <Steps plan={plan} />
       <RecoveryPoints set={plan.set} />
       <Contacts plan={plan} />
-      <Start plan={plan} />
+      <Start key={plan.hash} plan={plan} />
       <p className="cli">
         On a terminal:{' '}
         <code>

@@ -51,7 +51,7 @@ export interface TargetAlertFacts {
 type Found = Omit<AlertCondition, 'subject'>;
 
 function judgeAge({ newestGoodBackupMs, thresholds, status }: TargetAlertFacts, nowMs: number): Found[] {
-  if (status.state === 'pending') return [];
+  if (newestGoodBackupMs === null && status.state === 'pending') return [];
   const unprotected = judgeUnprotected(status, thresholds);
   if (newestGoodBackupMs === null || unprotected.length > 0) {
     const none: Found = { code: 'backup_age', params: { ageMs: null, limitMs: thresholds.backupAgeMs } };

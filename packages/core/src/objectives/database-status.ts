@@ -104,7 +104,9 @@ export function evaluateDatabases(
   databases: readonly DatabaseFacts[],
   nowMs: number,
 ): { state: TargetState; reasons: StatusReason[]; databases: DatabaseStatus[] } {
-  const reasons = worstFirst(judgeSurroundings(shared));
+  const isEmpty = databases.every(({ isExcluded, isOnServer }) => isExcluded || isOnServer === false);
+  const nothing = isEmpty && databases.length > 0 ? [{ code: 'nothing_to_protect' } as const] : [];
+  const reasons = worstFirst([...judgeSurroundings(shared), ...nothing]);
   const statuses = databases.map((database) => evaluateDatabase(shared, database, reasons, nowMs));
   const states = statuses.flatMap(({ state }) => (state === null ? [] : [state]));
   return { state: worstState([...states, ...reasons.map(stateOf)]), reasons, databases: statuses };

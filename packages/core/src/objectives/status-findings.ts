@@ -78,6 +78,8 @@ export function findingOfReason(reason: StatusReason, subjects: StatusSubjects, 
       return makeFinding('TARGET_NOT_REPORTED', subject);
     case 'no_recovery_point':
       return makeFinding('NO_RECOVERY_POINT', subject);
+    case 'nothing_to_protect':
+      return makeFinding('NO_DATABASE_TO_PROTECT', subject);
     case 'no_policy':
       return makeFinding('NO_POLICY', subject);
     case 'first_backup_pending':

@@ -70,6 +70,8 @@ export interface TargetFacts {
 /** Why a target is in its state. Each reason alone lowers it to a state (`stateOf`); the worst counts. */
 export type StatusReason =
   | { readonly code: 'not_reported' | 'no_recovery_point' | 'no_policy' | 'first_backup_pending' }
+  /** Every database is excluded from backups, or gone from the server. */
+  | { readonly code: 'nothing_to_protect' }
   | { readonly code: 'host_offline' | 'host_never_connected' | 'host_quarantined' }
   | { readonly code: 'max_age_exceeded'; readonly exposureMs: number; readonly maxAgeMs: number }
   | { readonly code: 'rpo_missed' | 'rpo_at_risk'; readonly exposureMs: number; readonly rpoMs: number }
@@ -143,6 +145,7 @@ export function stateOf(reason: StatusReason): TargetState {
     case 'newest_backup_suspect':
     case 'last_attempt_failed':
     case 'reported_error':
+    case 'nothing_to_protect':
     case 'stream_stopped':
     case 'stream_gap':
       return 'at_risk';

@@ -74,22 +74,26 @@ function takeAlternative(run: RunbookRun, step: RunStep, by: string, now: number
 function skip(run: RunbookRun, step: RunStep, by: string, reason: string, now: number): RunbookRun {
   if (isFulfilled(step) || step.status.state === 'running')
     throw conflict(`step "${step.name}" cannot be skipped; it is ${step.status.state}`);
+  requireAnother(run, step, by);
   const put = putStep(run, { ...step, status: { state: 'skipped', at: now, by, reason } });
   return addEvent(put, now, 'skipped', { step: step.name, by, detail: reason });
+}
+
+/** A step that another person must approve is decided by another person than the one who has started the run. Throws FORBIDDEN. */
+function requireAnother(run: RunbookRun, step: RunStep, by: string): void {
+  const [action] = plannedStepOf(run, step.name).main;
+  if (action?.kind !== 'approve' || action.by !== 'another' || by !== run.startedBy) return;
+  throw new Failure(
+    'FORBIDDEN',
+    `step "${step.name}" is decided by another person than the one who has started the run`,
+    { remedy: 'Ask somebody else to approve or skip it, with a token of their own.' },
+  );
 }
 
 function approve(run: RunbookRun, step: RunStep, by: string, now: number): RunbookRun {
   if (step.status.state !== 'asking')
     throw conflict(`step "${step.name}" waits for no approval; it is ${step.status.state}`);
-  const [action] = plannedStepOf(run, step.name).main;
-  if (action?.kind === 'approve' && action.by === 'another' && by === run.startedBy)
-    throw new Failure(
-      'FORBIDDEN',
-      `step "${step.name}" is approved by another person than the one who has started the run`,
-      {
-        remedy: 'Ask somebody else to approve it, with a token of their own.',
-      },
-    );
+  requireAnother(run, step, by);
   const put = putStep(run, { ...step, status: { state: 'succeeded', at: now, by } });
   return addEvent(put, now, 'approved', { step: step.name, by });
 }

@@ -71,7 +71,9 @@ function pointInTime(restore: Restore, { reported }: RunbookTarget, wantedMs: nu
   if (typeof restore.into === 'string' || !('folder' in restore.into)) return null;
   const newest = newestInstant(reported);
   if (newest === null) return null;
-  if (wantedMs === null || wantedMs > newest.atMs) return { ...newest, isNewest: true };
+  if (wantedMs === null) return { ...newest, isNewest: true };
+  // The log has not been reported so far yet: the host says so when it has not got there, and never goes past the instant.
+  if (wantedMs > newest.atMs) return { ...newest, atMs: wantedMs, isNewest: false };
   const backupId = windowAt(reported, wantedMs)?.backups.at(-1);
   return backupId === undefined ? null : { atMs: wantedMs, backupId, isNewest: false };
 }

@@ -25,10 +25,16 @@ export interface EndedJob {
 type Running = Extract<StepStatus, { state: 'running' }>;
 type Problem = { readonly error: WireError; readonly findings: readonly Finding[] };
 
+const withoutError = (command: string, state: JobState): WireError =>
+  state === 'canceled'
+    ? wireErrorOf('JOB_CANCELED', `the ${command} was canceled`)
+    : wireErrorOf('JOB_INTERRUPTED', `the ${command} ended as ${state}`);
+
 /** Why a job did not do what its step is for; null when it did. A check that has not passed fails its step, though its job succeeded. */
 function problemOf({ state, error, result, command }: EndedJob): Problem | null {
-  if (state !== 'succeeded' || result === null)
-    return { error: error ?? wireErrorOf('JOB_INTERRUPTED', `the ${command} ended as ${state}`), findings: [] };
+  if (state === 'succeeded' && result === null)
+    return { error: wireErrorOf('PROTOCOL_UNSUPPORTED', `the result of the ${command} cannot be read`), findings: [] };
+  if (state !== 'succeeded' || result === null) return { error: error ?? withoutError(command, state), findings: [] };
   switch (result.command) {
     case 'plan': {
       const { refusals } = result.plan;
@@ -73,8 +79,13 @@ function nextStatus(run: RunbookRun, step: RunStep, status: Running, job: EndedJ
 function fail(run: RunbookRun, step: RunStep, { choice, index }: Running, problem: Problem, now: number): RunbookRun {
   const { error, findings } = problem;
   const { name } = step;
-  if (run.state === 'aborting') return putStep(run, { ...step, status: { state: 'canceled', at: now } });
-  if (error.code === 'JOB_INTERRUPTED' && step.interruptions < plannedStepOf(run, name).retries) {
+  if (run.state === 'aborting' && error.code === 'JOB_CANCELED')
+    return putStep(run, { ...step, status: { state: 'canceled', at: now } });
+  if (
+    run.state !== 'aborting' &&
+    error.code === 'JOB_INTERRUPTED' &&
+    step.interruptions < plannedStepOf(run, name).retries
+  ) {
     const again = { ...step, tries: step.tries + 1, interruptions: step.interruptions + 1 };
     const status = runningStatus(run, again, choice, index);
     return addEvent(putStep(run, { ...again, status }), now, 'retried', { step: name, detail: error.code });

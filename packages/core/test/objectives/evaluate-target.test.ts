@@ -83,3 +83,9 @@ test('a target without a known database is pending until its first backup is due
   expect(short(target([], { firstBackupDueMs: NOW - 1 }))).toBe('none no_recovery_point');
   expect(short(target([]))).toBe('none no_recovery_point');
 });
+
+test('a target whose databases are all excluded or gone from the server is not protected', () => {
+  const excluded = { database: 'a', isExcluded: true, recoveryPoint: null };
+  const gone = { database: 'b', isOnServer: false };
+  expect(short(target([excluded, gone]))).toBe('at_risk nothing_to_protect');
+});

@@ -33,7 +33,7 @@ export interface UnrefreshedView extends View {
 }
 
 /** The event triggers that fire, with the words that turn them on again as they were. */
-async function firingTriggers(session: Session): Promise<{ name: string; again: string }[]> {
+export async function firingTriggers(session: Session): Promise<{ name: string; again: string }[]> {
   return await session.rows(
     "select evtname as name, case evtenabled when 'R' then 'enable replica' when 'A' then 'enable always' else 'enable' end as again from pg_event_trigger where evtenabled <> 'D' order by 1",
   );

@@ -27,18 +27,16 @@ function verdictOf(error: Failure): Finding {
   return sqlstate === null ? refused : { ...refused, params: { ...refused.params, sqlstate } };
 }
 
-/**
- * SQLSTATEs with which an extension refuses because its library was not preloaded: an unknown parameter or function, a state that it
- * does not have, a missing file, a wrong configuration.
- */
-const WITHOUT_LIBRARY = ['42704', '42883', '55000', '58P01', 'F0000'];
+const UNDEFINED_OBJECT = '42704';
 
-/** The libraries that the source preloads and the scratch server did not: what is refused for the lack of one says nothing about the backup (db-D1). */
+/**
+ * Whether a library that was not preloaded explains a refusal: an extension could not be made, or a parameter of a library is unknown
+ * (db-D1). Any other refusal is a verdict, also when libraries are missing: most of them are needed by nothing in a dump.
+ */
 function lacksLibrary(error: ServerFailure): boolean {
-  const { sqlstate, objects } = error.server;
   if (error instanceof LoadFailure && error.entry?.startsWith('EXTENSION ') === true) return true;
-  const [object] = objects;
-  return WITHOUT_LIBRARY.includes(sqlstate ?? '') && object?.kind !== 'role' && object?.kind !== 'tablespace';
+  const [object] = error.server.objects;
+  return error.server.sqlstate === UNDEFINED_OBJECT && object?.kind === 'parameter' && object.name.includes('.');
 }
 
 /** Turns what means "this backup is bad" into a finding; anything else (no space, no tools, an abort, a test that broke down) stays a failure (E3, E9). */

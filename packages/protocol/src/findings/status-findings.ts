@@ -28,6 +28,11 @@ export const STATUS_FINDINGS = {
     message: 'no database and no good backup is known',
     remedy: 'Back up the target.',
   },
+  NO_DATABASE_TO_PROTECT: {
+    severity: 'error',
+    message: 'every database of {subject} is excluded from backups, or is gone from the server',
+    remedy: 'Change `exclude` in the agent file, or remove the target there when it is no longer needed.',
+  },
   FIRST_BACKUP_PENDING: {
     severity: 'info',
     message: '{subject} is new, and its first backup is not due yet',

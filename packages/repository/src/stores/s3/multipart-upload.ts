@@ -112,21 +112,29 @@ export async function uploadInParts(
   const upload = await begin(requests, address, options.metadata);
   const stop = new AbortController();
   const running = new Set<Promise<void>>();
+  // The first failure ends the upload, also when the source gives nothing for long.
+  const { promise: broken, reject: fail } = Promise.withResolvers<never>();
+  broken.catch(() => undefined);
+  const source = parts[Symbol.asyncIterator]();
   try {
     onStep('upload-created');
-    for await (const part of parts) {
+    for (;;) {
+      const { done, value: part } = await Promise.race([source.next(), broken]);
+      if (done === true) break;
       const storing = upload.store(part, stop.signal).finally(() => running.delete(storing));
-      storing.catch(() => undefined);
+      storing.catch(fail);
       running.add(storing);
-      if (running.size >= PARTS_IN_FLIGHT) await Promise.race(running);
+      if (running.size >= PARTS_IN_FLIGHT) await Promise.race([...running, broken]);
     }
-    await Promise.all(running);
+    await Promise.race([Promise.all(running), broken]);
     onStep('parts-stored');
     await upload.complete(options);
     onStep('upload-completed');
   } catch (error) {
     stop.abort(error);
     await Promise.allSettled(running);
+    // Not awaited: a source that gives nothing for long would keep the upload from ending.
+    source.return?.().catch(() => undefined);
     await upload.abort();
     throw error;
   }
