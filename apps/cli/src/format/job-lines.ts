@@ -110,6 +110,9 @@ const checkLines = ({ kind, passed, durationMs, tries, details, findings }: Chec
 const setAsideLine = (result: Extract<JobResult, { command: 'drop-set-aside' }>): string =>
   `dropped "${safeText(result.name)}"${result.freedBytes === null ? '' : `, which freed ${bytes(result.freedBytes)}`} (${duration(result.durationMs)})`;
 
+const verificationLine = (finding: Extract<JobResult, { command: 'verify' }>['findings'][number]): string =>
+  `  level ${finding.level}  ${finding.object === null ? '' : `${safeText(finding.object)}: `}${safeText(formatFinding(finding))}`;
+
 function linesOf(result: JobResult): string[] {
   switch (result.command) {
     case 'backup': {
@@ -126,10 +129,7 @@ function linesOf(result: JobResult): string[] {
     case 'verify':
       return [
         `${result.passed ? 'passed' : 'FAILED'}: backup ${result.backupId} reached level ${result.reached} of ${result.level} (${duration(result.durationMs)})`,
-        ...result.findings.map(
-          (finding) =>
-            `  level ${finding.level}  ${finding.object === null ? '' : `${safeText(finding.object)}: `}${safeText(formatFinding(finding))}`,
-        ),
+        ...result.findings.map(verificationLine),
         ...result.remarks.flatMap((remark) => findingLines('note', remark)),
       ];
     case 'rotate': {
