@@ -137,7 +137,7 @@ test('a check that does not pass is skipped with a reason, or the run is aborted
   expect(await ran(2, 'runbooks', 'abort', 'failing', '--reason', 'enough')).toContain('has ended');
 });
 
-test('a drill tests every restore in a scratch server, is timed, and touches nothing live', {
+test('N6: a drill tests every restore in a scratch server, is timed, and touches nothing live', {
   timeout: LONG_MS,
 }, async () => {
   await site.destroy();

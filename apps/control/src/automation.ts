@@ -1,5 +1,6 @@
 import type { Clock } from '@lastgood/core';
 import type { Catalog } from './catalog/catalog.ts';
+import { CatalogCopies } from './catalog/catalog-copies.ts';
 import type { LedgerStore } from './dispatch/ledger-store.ts';
 import type { ControlLimits } from './limits.ts';
 import type { Log } from './log.ts';
@@ -9,6 +10,7 @@ import { OutboxRunner } from './notify/outbox-runner.ts';
 import { runNotifications, wait } from './notify/run-notifications.ts';
 import { makeSenders } from './notify/senders.ts';
 import { Planner } from './planner/planner.ts';
+import { DrillScheduler } from './runbooks/drill-scheduler.ts';
 import { EvidenceKey } from './runbooks/evidence-key.ts';
 import { RunbookRunner } from './runbooks/runbook-runner.ts';
 import type { AgentRegistry } from './sessions/agent-registry.ts';
@@ -22,6 +24,10 @@ export interface AutomationParts {
   readonly limits: ControlLimits;
   readonly notify: NotifyConfig;
   readonly dataDir: string;
+  /** Where copies of the catalog are kept. */
+  readonly copiesDir: string;
+  /** The catalog is a copy from the past. */
+  readonly isRestored: boolean;
 }
 /** What the control plane does by itself: the planner, the runs of runbooks, and the delivery of messages. */
 export interface Automation extends AsyncDisposable {
@@ -31,7 +37,7 @@ export interface Automation extends AsyncDisposable {
 
 /** Starts it with what the catalog holds. */
 export async function openAutomation(parts: AutomationParts): Promise<Automation> {
-  const { catalog, ledgers, registry, clock, log, limits, notify, dataDir } = parts;
+  const { catalog, ledgers, registry, clock, log, limits, notify, dataDir, copiesDir, isRestored } = parts;
   await using cleanup = new AsyncDisposableStack();
   const outbox = new OutboxRunner({
     store: new CatalogOutbox(catalog),
@@ -40,13 +46,15 @@ export async function openAutomation(parts: AutomationParts): Promise<Automation
   });
   const notified = (): void => outbox.wake();
   const common = { catalog, ledgers, registry, clock, log, notified };
+  const copies = await CatalogCopies.open({ catalog, folder: copiesDir, clock, log });
   const planner = cleanup.use(
-    await Planner.open({ ...common, everyMs: limits.plannerMs, baseUrl: notify.baseUrl ?? null }),
+    await Planner.open({ ...common, copies, everyMs: limits.plannerMs, baseUrl: notify.baseUrl ?? null }),
   );
   const evidenceKey = await EvidenceKey.open(dataDir);
   const runbooks = cleanup.use(
-    await RunbookRunner.open({ ...common, planner, evidenceKey, everyMs: limits.runbooksMs }),
+    await RunbookRunner.open({ ...common, planner, evidenceKey, everyMs: limits.runbooksMs }, isRestored),
   );
+  cleanup.use(new DrillScheduler({ catalog, registry, planner, runbooks, clock, log, everyMs: limits.plannerMs }));
   const running = runNotifications({ outbox, planner, notify, clock, log });
   cleanup.defer(() => running.stop());
   const open = cleanup.move();

@@ -158,16 +158,21 @@ export async function status(context: CommandContext, wanted: string | undefined
     return show(context, await client.runbookRun.query({ runId: await runIdOf(client, wanted) }));
   const list = await client.runbooks.query({});
   const open = (await client.runbookRuns.query({ limit: 50 })).filter(({ endedAt }) => endedAt === null);
-  const rows = list.map(({ name, steps, rtoMs, lastRun, lastDrill }) => [
+  const rows = list.map(({ name, steps, rtoMs, lastRun, lastDrill, nextDrillAt }) => [
     name,
     String(steps),
     rtoMs === null ? '-' : duration(rtoMs),
     lastText(lastRun),
     lastText(lastDrill),
+    nextDrillAt === null ? '-' : shortInstant(nextDrillAt),
   ]);
   const document = { runbooks: list.map(planDocument), open: open.map(({ runId }) => runId) };
   context.output.answer(document, () => [
-    ...table(['runbook', 'steps', 'rto', 'last run', 'last drill'], rows, 'The fleet file in force has no runbooks.'),
+    ...table(
+      ['runbook', 'steps', 'rto', 'last run', 'last drill', 'next drill'],
+      rows,
+      'The fleet file in force has no runbooks.',
+    ),
     ...open.map(
       ({ runId, plan: { mode, runbook } }) =>
         `${mode} ${shortId(runId)} of ${runbook} has not ended: lastgood runbooks status ${shortId(runId)}`,

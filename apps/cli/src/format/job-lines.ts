@@ -110,8 +110,22 @@ const checkLines = ({ kind, passed, durationMs, tries, details, findings }: Chec
 const setAsideLine = (result: Extract<JobResult, { command: 'drop-set-aside' }>): string =>
   `dropped "${safeText(result.name)}"${result.freedBytes === null ? '' : `, which freed ${bytes(result.freedBytes)}`} (${duration(result.durationMs)})`;
 
-const verificationLine = (finding: Extract<JobResult, { command: 'verify' }>['findings'][number]): string =>
-  `  level ${finding.level}  ${finding.object === null ? '' : `${safeText(finding.object)}: `}${safeText(formatFinding(finding))}`;
+function rotationLines(result: Extract<JobResult, { command: 'rotate' }>): string[] {
+  const rows = result.decisions.map(({ backupId, finishedAt, keep, reason }) => [
+    shortId(backupId),
+    finishedAt === '' ? '-' : shortInstant(finishedAt),
+    keep ? 'keep' : 'remove',
+    safeText(formatReason(reason)),
+  ]);
+  const freed = result.dryRun
+    ? 'nothing was removed (dry run)'
+    : `freed ${bytes(result.freedBytes)}${graceText(result.graceHours, result.removedCount)}`;
+  return [
+    ...table(['backup', 'finished', 'decision', 'reason'], rows, 'There are no backups.'),
+    `${result.keptCount} stay, ${result.removedCount} ${result.dryRun ? 'would go' : 'go'}; ${freed}`,
+    ...lockedLines(result.locked),
+  ];
+}
 
 function linesOf(result: JobResult): string[] {
   switch (result.command) {
@@ -129,25 +143,14 @@ function linesOf(result: JobResult): string[] {
     case 'verify':
       return [
         `${result.passed ? 'passed' : 'FAILED'}: backup ${result.backupId} reached level ${result.reached} of ${result.level} (${duration(result.durationMs)})`,
-        ...result.findings.map(verificationLine),
+        ...result.findings.map(
+          (finding) =>
+            `  level ${finding.level}  ${finding.object === null ? '' : `${safeText(finding.object)}: `}${safeText(formatFinding(finding))}`,
+        ),
         ...result.remarks.flatMap((remark) => findingLines('note', remark)),
       ];
-    case 'rotate': {
-      const rows = result.decisions.map(({ backupId, finishedAt, keep, reason }) => [
-        shortId(backupId),
-        finishedAt === '' ? '-' : shortInstant(finishedAt),
-        keep ? 'keep' : 'remove',
-        safeText(formatReason(reason)),
-      ]);
-      const freed = result.dryRun
-        ? 'nothing was removed (dry run)'
-        : `freed ${bytes(result.freedBytes)}${graceText(result.graceHours, result.removedCount)}`;
-      return [
-        ...table(['backup', 'finished', 'decision', 'reason'], rows, 'There are no backups.'),
-        `${result.keptCount} stay, ${result.removedCount} ${result.dryRun ? 'would go' : 'go'}; ${freed}`,
-        ...lockedLines(result.locked),
-      ];
-    }
+    case 'rotate':
+      return rotationLines(result);
     case 'plan':
       return planLines(result.plan);
     case 'restore': {

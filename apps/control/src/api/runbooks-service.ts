@@ -1,10 +1,9 @@
-import { createHash } from 'node:crypto';
 import { Failure, failureOfRefusals } from '@lastgood/core';
 import type { Runbook } from '@lastgood/core/fleet-file';
-import { abortRun, decideStep, jobsOfRun, planRunbook, startRun, unacceptedSkew } from '@lastgood/core/runbooks';
+import { abortRun, decideStep, drillTimetable, jobsOfRun, startRun, unacceptedSkew } from '@lastgood/core/runbooks';
 import { deriveUuid } from '@lastgood/core/schedules';
 import type { AdminApi, RunbookPlan, RunbookRun, RunbookRunView, RunbookView } from '@lastgood/protocol';
-import { readHosts, readTargets } from '../runbooks/plan-scope.ts';
+import { makePlan, runbookNamed } from '../runbooks/make-plan.ts';
 import { type ApiParts, auditChange } from './api-parts.ts';
 import { isOnline } from './host-state.ts';
 
@@ -13,13 +12,6 @@ type StartInput = Parameters<AdminApi['startRunbook']>[0];
 
 /** Ids of runs are derived from the caller and the key of the call: the same call is the same run. */
 const RUN_IDS = '0f6f4f1c-6f38-5c0e-9d1b-7f2a5b1f4e63';
-const digest = (text: string): string => createHash('sha256').update(text).digest('hex');
-
-/** Every target that a step or an alternative restores. */
-function targetsOf({ steps }: Runbook): Set<string> {
-  const actions = Object.values(steps).flatMap((step) => [step, ...(step.alternative ?? [])]);
-  return new Set(actions.flatMap(({ restore }) => restore?.target ?? []));
-}
 
 function summaryOf(run: RunbookRun | undefined): RunbookView['lastRun'] {
   if (run === undefined) return null;
@@ -36,42 +28,36 @@ export class RunbooksService {
   }
 
   async list(): Promise<RunbookView[]> {
-    const { catalog, planner } = this.#parts;
+    const { catalog, planner, clock } = this.#parts;
     const { runbooks } = planner.fleet.file;
     const views: RunbookView[] = [];
-    for (const [name, { description = null, steps, objectives }] of Object.entries(runbooks)) {
+    for (const [name, runbook] of Object.entries(runbooks)) {
+      const { description = null, steps, objectives } = runbook;
       const [run] = await catalog.runbooks.list({ runbook: name, mode: 'run' }, 1);
       const [drill] = await catalog.runbooks.list({ runbook: name, mode: 'drill', ended: true }, 1);
       views.push({
         ...{ name, description, steps: Object.keys(steps).length, rtoMs: objectives?.rto ?? null },
         lastRun: summaryOf(run),
         lastDrill: summaryOf(drill),
+        nextDrillAt: drillTimetable(name, runbook)?.nextAfter(clock.now()) ?? null,
       });
     }
     return views;
   }
 
   #runbook(name: string): Runbook {
-    const { runbooks } = this.#parts.planner.fleet.file;
-    const found = Object.hasOwn(runbooks, name) ? runbooks[name] : undefined;
+    const { file } = this.#parts.planner.fleet;
+    const found = runbookNamed(file, name);
     if (found !== undefined) return found;
-    const names = Object.keys(runbooks);
+    const names = Object.keys(file.runbooks);
     throw new Failure('NOT_FOUND', `the fleet file in force has no runbook "${name}"`, {
       remedy: names.length === 0 ? 'Apply a fleet file with runbooks.' : `Its runbooks are: ${names.join(', ')}.`,
     });
   }
 
   /** What a run or drill would do now. */
-  async plan({ runbook: name, mode, atMs, alternatives }: PlanInput): Promise<RunbookPlan> {
-    const { planner } = this.#parts;
-    const runbook = this.#runbook(name);
-    const { revision, file } = planner.fleet;
-    return planRunbook({
-      ...{ name, runbook, revision, mode, alternatives, digest, contacts: file.contacts },
-      instantMs: atMs,
-      targets: await readTargets(this.#parts, targetsOf(runbook)),
-      hosts: await readHosts(this.#parts),
-    });
+  async plan(input: PlanInput): Promise<RunbookPlan> {
+    return await makePlan(this.#parts, this.#parts.planner.fleet, this.#runbook(input.runbook), input);
   }
 
   /** Throws what keeps a plan from being started by this caller. */

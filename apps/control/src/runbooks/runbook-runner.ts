@@ -1,5 +1,5 @@
 import { type Clock, Failure, toWireError } from '@lastgood/core';
-import { advanceRun, isOpen, jobsOfRun, type RunJob, recordJob } from '@lastgood/core/runbooks';
+import { abortRun, advanceRun, isOpen, jobsOfRun, type RunJob, recordJob } from '@lastgood/core/runbooks';
 import { type ControlJob, type ControlLedger, jobResultSchema, type RunbookRun } from '@lastgood/protocol';
 import type { Catalog, Change } from '../catalog/catalog.ts';
 import { cancelJob, queueJob } from '../dispatch/job-commands.ts';
@@ -54,8 +54,20 @@ export class RunbookRunner implements AsyncDisposable {
     this.#pumpSoon();
   }
 
-  static async open(parts: RunbookRunnerParts): Promise<RunbookRunner> {
-    return new RunbookRunner(parts, await parts.catalog.runbooks.open());
+  /**
+   * Carries on with the runs that have not ended. `isRestored`: the catalog is a copy from the past, which does not know what was done since;
+   * its runs are aborted.
+   */
+  static async open(parts: RunbookRunnerParts, isRestored: boolean): Promise<RunbookRunner> {
+    const { catalog, clock } = parts;
+    const open = await catalog.runbooks.open();
+    if (!isRestored) return new RunbookRunner(parts, open);
+    const reason = 'the catalog was restored from a copy';
+    const runner = new RunbookRunner(parts, []);
+    for (const run of open)
+      await runner.#serially(() => runner.#commit(run, abortRun(run, 'control', reason, clock.now())));
+    runner.#pumpSoon();
+    return runner;
   }
 
   /** Whether a step of a ledger has ended a job that a run waits for. */

@@ -13,7 +13,7 @@ const STYLE = `body{font:14px/1.5 system-ui,sans-serif;max-width:60rem;margin:2r
 h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:1.5rem 0 .5rem}table{border-collapse:collapse;width:100%}
 th,td{text-align:left;vertical-align:top;padding:.25rem .75rem .25rem 0;border-bottom:1px solid #ccc}code{word-break:break-all}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem;margin:1rem 0}dt{color:#555}dd{margin:0}
-tr{break-inside:avoid}h2{break-after:avoid}@page{margin:18mm}@media print{body{margin:0;max-width:none;font-size:11px}}`;
+td:first-child{white-space:nowrap}tr{break-inside:avoid}h2{break-after:avoid}@page{margin:18mm}@media print{body{margin:0;max-width:none;font-size:11px}}`;
 
 function objectiveText({ objective: { rtoMs, met } }: EvidenceDocument): string {
   if (rtoMs === null) return 'none';
@@ -49,7 +49,7 @@ function facts(document: EvidenceDocument, sha256: string): readonly (readonly [
 
 /** The report as one page without scripts and without anything from elsewhere: it opens offline and prints. */
 export function evidenceHtml(document: EvidenceDocument, sha256: string): string {
-  const { sequence, runbook, mode, recoverySet, steps, events, contacts } = document;
+  const { sequence, runbook, mode, planHash, recoverySet, steps, events, contacts } = document;
   const title = `Evidence ${sequence}: ${mode} of runbook ${runbook}`;
   const points = recoverySet.points.map(({ target, at, basis, backupId }) => [target, at, basis, backupId ?? '']);
   const checklist = steps.map((step) => [
@@ -73,7 +73,13 @@ ${table(['Target', 'Goes back to', 'From', 'Backup'], points)}
 <h2>Who did what when</h2>
 ${table(
   ['When', 'Step', 'What', 'Who', 'Detail'],
-  events.map(({ at, step, what, by, detail }) => [at, step ?? '', what, by ?? '', detail ?? '']),
+  events.map(({ at, step, what, by, detail }) => [
+    at,
+    step ?? '',
+    what,
+    by ?? '',
+    detail === planHash ? 'this plan' : (detail ?? ''),
+  ]),
 )}
 <h2>Contacts</h2>
 ${table(

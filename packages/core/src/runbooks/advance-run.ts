@@ -69,8 +69,13 @@ const mayStart = (run: RunbookRun, { name, status }: RunStep): boolean =>
 
 const isOver = ({ status }: RunStep, now: number): boolean => status.state === 'waiting' && status.until <= now;
 
-function endRun(run: RunbookRun, state: 'succeeded' | 'failed' | 'aborted', now: number): RunbookRun {
-  return addEvent({ ...run, state, endedAt: now }, now, 'ended', { detail: state });
+export function endRun(
+  run: RunbookRun,
+  state: 'succeeded' | 'failed' | 'aborted',
+  now: number,
+  reason: string = state,
+): RunbookRun {
+  return addEvent({ ...run, state, endedAt: now }, now, 'ended', { detail: reason });
 }
 
 /** Ends a run that has nothing left to do. A failed step of a real run waits for a person; that of a drill ends it. */

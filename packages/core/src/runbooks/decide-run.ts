@@ -1,6 +1,6 @@
 import type { RunbookPlan, RunbookRun, RunStep, StepDecision } from '@lastgood/protocol';
 import { Failure } from '../failure.ts';
-import { addEvent, advanceRun, isAtWork, isFulfilled, putStep, runningStatus } from './advance-run.ts';
+import { addEvent, advanceRun, endRun, isAtWork, isFulfilled, putStep, runningStatus } from './advance-run.ts';
 import { plannedStepOf } from './run-jobs.ts';
 
 /** How a run is started. */
@@ -13,7 +13,7 @@ export interface RunStart {
   readonly approved: readonly string[];
 }
 
-/** A new run of a plan, with its first steps started. */
+/** A new run of a plan, with its first steps started. One whose plan is refused has failed; only a drill by schedule is started so. */
 export function startRun(plan: RunbookPlan, { runId, by, at, acceptedSkew, approved }: RunStart): RunbookRun {
   const steps = plan.steps.map(
     ({ name }): RunStep => ({
@@ -37,7 +37,9 @@ export function startRun(plan: RunbookPlan, { runId, by, at, acceptedSkew, appro
     steps,
     events: [],
   };
-  return advanceRun(addEvent(run, at, 'started', { by, detail: plan.hash }), at);
+  const started = addEvent(run, at, 'started', { by, detail: plan.hash });
+  const [refusal] = plan.refusals;
+  return refusal === undefined ? advanceRun(started, at) : endRun(started, 'failed', at, refusal.code);
 }
 
 const conflict = (message: string): Failure =>

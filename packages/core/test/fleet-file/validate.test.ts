@@ -195,6 +195,36 @@ policies:
     ]);
   });
 
+  test('a runbook with steps that can never begin is refused', () => {
+    const steps =
+      'a: { after: [b], wait: 1m }, b: { after: [a], wait: 1m }, c: { after: [b], wait: 1m }, d: { wait: 1m }';
+    expect(check(`${contacts}runbooks:\n  r:\n    steps: { ${steps} }\n`)).toEqual([
+      'error f:4:17 runbooks.r.steps.a steps wait for each other: a → b → a',
+      'error f:4:75 runbooks.r.steps.c step "c" can never begin: it waits for steps that wait for each other or do not exist',
+    ]);
+  });
+
+  test('a runbook that names a check or hook that its host does not define is refused, in alternatives too', () => {
+    const hosts = [
+      { path: 'prod/db-1', checks: ['ok'], hooks: [] },
+      { path: 'prod/new', checks: null, hooks: null },
+    ];
+    const text = `${contacts}runbooks:
+  r:
+    steps:
+      a: { check: { host: prod/db-1, name: ok }, alternative: [{ hook: { host: prod/db-1, name: go } }] }
+      b: { check: { host: prod/db-1, name: other } }
+      c: { check: { host: prod/db-9, name: ok } }
+      d: { check: { host: prod/new, name: not-reported-yet } }
+`;
+    expect(check(text, { hosts }).map((line) => line.replace(/ f:\d+:\d+ /, ' '))).toEqual([
+      'error runbooks.r.steps.a.alternative.0.hook.name the agent file of prod/db-1 has no hook "go" that the control plane may run',
+      'error runbooks.r.steps.b.check.name the agent file of prod/db-1 has no check "other"',
+      'error runbooks.r.steps.c.check.host no agent is enrolled as "prod/db-9"',
+    ]);
+    expect(check(text)).toEqual([]);
+  });
+
   test('a runbook that restores an unknown target is refused', () => {
     const text = `${contacts}runbooks:\n  r:\n    steps:\n      s: { restore: { target: prod/db-9/shop, into: swap } }\n`;
     expect(check(text, { targets: [target()] }).filter((line) => line.startsWith('error'))).toEqual([

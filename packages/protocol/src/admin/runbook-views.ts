@@ -229,6 +229,8 @@ export const runbookViewSchema = z.object({
   lastRun: lastRunSchema.nullable(),
   /** The last drill that ended. */
   lastDrill: lastRunSchema.nullable(),
+  /** When its schedule drills it next; null without one. */
+  nextDrillAt: millis.nullable(),
 });
 export type RunbookView = z.infer<typeof runbookViewSchema>;
 
