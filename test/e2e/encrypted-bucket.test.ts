@@ -29,6 +29,7 @@ const reason = missingS3Server();
 if (reason !== undefined) console.warn(`skipped: ${reason}`);
 
 const forever = new AbortController().signal;
+const BUCKET = 'vault';
 
 describe.skipIf(reason !== undefined)('a database in an encrypted bucket', () => {
   const cleanup = new AsyncDisposableStack();
@@ -43,6 +44,7 @@ describe.skipIf(reason !== undefined)('a database in an encrypted bucket', () =>
     [server, bucket] = await Promise.all([startPostgres(), startS3Server()]);
     cleanup.use(server);
     cleanup.use(bucket);
+    await bucket.createLockedBucket(BUCKET);
     await seedShop(server, 'shop', { rows: 2_000 });
     await server.query('postgres', 'create database large');
     // About 12 MiB that do not compress well: three parts.
@@ -56,11 +58,13 @@ describe.skipIf(reason !== undefined)('a database in an encrypted bucket', () =>
     await writeFile(identityFile, `${identity}\n`, { mode: 0o600 });
     repository = {
       type: 's3',
-      bucket: bucket.bucket,
+      bucket: BUCKET,
       prefix,
       endpoint: bucket.endpoint,
       credentialsFile: await bucket.writeCredentials(bucket.admin),
       partMiB: 5,
+      graceHours: 0,
+      lock: { mode: 'compliance', days: 1 },
       encryption: { recipients: [recipient], identityFile },
     };
     fleet = cleanup.use(await Fleet.start(folder.path, server.connection, { repository }));
@@ -75,12 +79,12 @@ describe.skipIf(reason !== undefined)('a database in an encrypted bucket', () =>
     );
   const keys = async (): Promise<string[]> => {
     const { Contents = [] } = await bucket.client.send(
-      new ListObjectsV2Command({ Bucket: bucket.bucket, Prefix: `${prefix}/` }),
+      new ListObjectsV2Command({ Bucket: BUCKET, Prefix: `${prefix}/` }),
     );
     return Contents.flatMap(({ Key }) => (Key === undefined ? [] : [Key.slice(prefix.length + 1)]));
   };
   const unfinished = async (): Promise<number> =>
-    (await bucket.client.send(new ListMultipartUploadsCommand({ Bucket: bucket.bucket }))).Uploads?.length ?? 0;
+    (await bucket.client.send(new ListMultipartUploadsCommand({ Bucket: BUCKET }))).Uploads?.length ?? 0;
 
   test('is backed up, verified at level 6 and restored from the command line', async () => {
     const before = await orders('shop');
@@ -104,8 +108,24 @@ describe.skipIf(reason !== undefined)('a database in an encrypted bucket', () =>
       marks: found.flatMap((match) => (match?.[2] === 'incomplete' ? [match[1] ?? ''] : [])),
     };
   }
+  /** Backups that rotation has removed, and that the bucket keeps. */
+  const expired = async (): Promise<string[]> =>
+    (await keys()).flatMap((key) => /\/tombstones\/([^/]+)\.json$/.exec(key)?.[1] ?? []);
   const listed = async (): Promise<string[]> =>
     (await fleet.client.backups.query({ limit: 1000 })).map(({ backupId }) => backupId).toSorted();
+
+  test('rotation removes a backup from the lists, and reports that its bytes are locked', async () => {
+    const [first = ''] = (await fleet.client.backups.query({ limit: 1000 })).map(({ backupId }) => backupId);
+    expect((await lastgood('backup', 'shop', '--database', 'shop')).status).toBe(0);
+    expect((await lastgood('verify', 'shop', 'latest', '--level', '4')).status).toBe(0);
+    const rotated = await lastgood('rotate', 'shop', '--keep-last', '1', '--confirm', 'shop');
+    expect([rotated.status, rotated.stdout]).toEqual([
+      0,
+      expect.stringMatching(/1 expired, but locked in the repository until /),
+    ]);
+    expect(await listed()).not.toContain(first);
+    expect((await keys()).some((key) => key.includes(`/${first}/data/`))).toBe(true);
+  });
 
   test.for([
     's3:object-stored:1',
@@ -134,7 +154,7 @@ describe.skipIf(reason !== undefined)('a database in an encrypted bucket', () =>
       await waitFor('the sweep', 60_000, forever, async () =>
         (await stored()).marks.length + (await unfinished()) === 0 ? true : undefined,
       );
-      expect((await stored()).backups).toEqual(await listed());
+      expect((await stored()).backups).toEqual([...(await listed()), ...(await expired())].toSorted());
     },
   );
 
@@ -152,7 +172,7 @@ describe.skipIf(reason !== undefined)('a database in an encrypted bucket', () =>
     const { job } = JSON.parse(backup.stdout) as { job: JobView };
     const backupId = job.result?.command === 'backup' ? job.result.backup.backupId : '';
     const data = (await keys()).filter((key) => key.includes(`/${backupId}/data/`)).map((key) => `${prefix}/${key}`);
-    const target = { Bucket: bucket.bucket, Key: data[0] ?? '' };
+    const target = { Bucket: BUCKET, Key: data[0] ?? '' };
     const read = async (Key: string): Promise<Buffer> => {
       const { Body } = await bucket.client.send(new GetObjectCommand({ ...target, Key }));
       return Buffer.from((await Body?.transformToByteArray()) ?? []);

@@ -127,7 +127,7 @@ interface Site {
 
 function describeHost(file: AgentFileContent, { redis, folder, applicationPort }: Site): void {
   const { shop, ...others } = file.targets;
-  const allow = { restore: ['new', 'swap', 'in-place'], rotate: true };
+  const allow = { restore: ['new', 'swap', 'in-place'], rotate: true, roles: 'full' };
   file.targets = {
     ...others,
     postgres: { ...shop, allow },

@@ -45,6 +45,7 @@ test('a short file is enough, and what it leaves out is cautious', async () => {
     minimumAgeHours: 168,
     keepDaily: 7,
     keepWeekly: 4,
+    roles: 'limited',
     dropSetAside: false,
   });
   expect(repositories['local']?.graceHours).toBe(24);

@@ -1,5 +1,6 @@
 import type { Clock } from '@lastgood/core';
 import type { Catalog } from './catalog/catalog.ts';
+import { CatalogCopies } from './catalog/catalog-copies.ts';
 import type { LedgerStore } from './dispatch/ledger-store.ts';
 import type { ControlLimits } from './limits.ts';
 import type { Log } from './log.ts';
@@ -25,6 +26,8 @@ export interface AutomationParts {
   readonly dataDir: string;
   /** The catalog is a copy from the past. */
   readonly isRestored: boolean;
+  /** Where copies of the catalog are kept. */
+  readonly copiesDir: string;
 }
 /** What the control plane does by itself: the planner, the runs of runbooks, and the delivery of messages. */
 export interface Automation extends AsyncDisposable {
@@ -34,7 +37,7 @@ export interface Automation extends AsyncDisposable {
 
 /** Starts it with what the catalog holds. */
 export async function openAutomation(parts: AutomationParts): Promise<Automation> {
-  const { catalog, ledgers, registry, clock, log, limits, notify, dataDir, isRestored } = parts;
+  const { catalog, ledgers, registry, clock, log, limits, notify, dataDir, copiesDir, isRestored } = parts;
   await using cleanup = new AsyncDisposableStack();
   const outbox = new OutboxRunner({
     store: new CatalogOutbox(catalog),
@@ -43,8 +46,9 @@ export async function openAutomation(parts: AutomationParts): Promise<Automation
   });
   const notified = (): void => outbox.wake();
   const common = { catalog, ledgers, registry, clock, log, notified };
+  const copies = await CatalogCopies.open({ catalog, folder: copiesDir, clock, log });
   const planner = cleanup.use(
-    await Planner.open({ ...common, everyMs: limits.plannerMs, baseUrl: notify.baseUrl ?? null }),
+    await Planner.open({ ...common, copies, everyMs: limits.plannerMs, baseUrl: notify.baseUrl ?? null }),
   );
   const evidenceKey = await EvidenceKey.open(dataDir);
   const runbooks = cleanup.use(

@@ -6,6 +6,7 @@ import { newToken } from './api/new-token.ts';
 import { SignInCodes } from './api/sign-in-codes.ts';
 import { openAutomation } from './automation.ts';
 import type { Catalog } from './catalog/catalog.ts';
+import { putBackCopy } from './catalog/catalog-copies.ts';
 import { openSqliteCatalog } from './catalog/sqlite-catalog.ts';
 import { isValidAdmin } from './catalog/tokens.ts';
 import { LedgerStore } from './dispatch/ledger-store.ts';
@@ -29,6 +30,10 @@ export interface ControlOptions {
   readonly newAdminToken?: boolean;
   /** The data folder was restored from a copy: the journals of the agents are merged before anything is sent to them. */
   readonly restored?: boolean;
+  /** A copy that is put in the place of the catalog first. Implies `restored`. */
+  readonly restoreCopy?: string;
+  /** The folder of the daily copies of the catalog; `copies` in the data folder unless given. */
+  readonly copiesDir?: string;
   /** Where notifications go; without it they wait in the outbox. */
   readonly notify?: NotifyConfig;
   /** The folder of the built dashboard; without it none is served. */
@@ -77,25 +82,36 @@ async function listen(server: HttpServer, host: string, port: number): Promise<n
   });
 }
 
+const urlOf = (host: string, port: number): string => `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+
+/** Opens the catalog of a data folder, after a copy was put in its place when one is given. */
+async function openCatalog({ dataDir, restoreCopy, clock }: ControlOptions): Promise<Catalog> {
+  const file = join(dataDir, 'catalog.sqlite');
+  if (restoreCopy !== undefined) await putBackCopy(restoreCopy, file, clock.now());
+  return await openSqliteCatalog(file);
+}
+
 /** Starts the control plane. Throws ALREADY_RUNNING, DATA_FOLDER_UNSAFE, IO_ERROR; nothing is left open then. */
 export async function startControl(options: ControlOptions): Promise<Control> {
   const { dataDir, host = '127.0.0.1', port = 0, clock, log, notify = NO_NOTIFICATIONS } = options;
+  const copiesDir = options.copiesDir ?? join(dataDir, 'copies');
   const limits = { ...CONTROL_LIMITS, ...options.limits };
   await using cleanup = new AsyncDisposableStack();
   await makePrivateFolder(dataDir);
   cleanup.use(await lockFolder(dataDir));
-  const catalog = await openSqliteCatalog(join(dataDir, 'catalog.sqlite'));
+  const catalog = await openCatalog(options);
   cleanup.defer(() => catalog.close());
   const adminTokenFile = join(dataDir, 'admin.token');
   await adminToken(catalog, adminTokenFile, clock.now(), log, options.newAdminToken === true);
-  const restored = options.restored === true ? { incarnation: randomUUID() } : undefined;
+  const isRestored = options.restored === true || options.restoreCopy !== undefined;
+  const restored = isRestored ? { incarnation: randomUUID() } : undefined;
   const ledgers = await LedgerStore.open(catalog, clock, restored);
   const registry = await AgentRegistry.open(catalog, ledgers, clock, log);
   const everyMs = limits.maintenanceMs;
   cleanup.use(new Maintenance({ catalog, ledgers, clock, log, everyMs, checkSessions: () => registry.closeSilent() }));
   const parts = { catalog, ledgers, registry, clock, log, limits };
   const { planner, runbooks } = cleanup.use(
-    await openAutomation({ ...parts, notify, dataDir, isRestored: restored !== undefined }),
+    await openAutomation({ ...parts, notify, dataDir, copiesDir, isRestored: restored !== undefined }),
   );
   const jobCounter = cleanup.use(new JobCounter(ledgers));
   const channels = new Set(Object.keys(notify.channels));
@@ -104,7 +120,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   const server = new HttpServer({ ...parts, planner, runbooks, jobCounter, channels, signInCodes, dashboard });
   const bound = await listen(server, host, port);
   const open = cleanup.move();
-  const url = `http://${host.includes(':') ? `[${host}]` : host}:${bound}`;
+  const url = urlOf(host, bound);
   log.info({ url, dataDir }, 'the control plane is up');
   if (!isLoopback(host))
     log.warn({ host }, 'listens on the network without TLS: tokens can be read on the way unless a proxy adds it');

@@ -7,13 +7,16 @@ import { pino } from 'pino';
 import { startControl } from './control.ts';
 import { readNotifyConfig } from './notify/read-notify-config.ts';
 
-const USAGE = `Usage: lastgood control --data FOLDER [--host 127.0.0.1] [--port 7420] [--notify FILE] [--restored] [--new-admin-token]
+const USAGE = `Usage: lastgood control --data FOLDER [--host 127.0.0.1] [--port 7420] [--notify FILE]
+                        [--copies FOLDER] [--restore-copy FILE] [--restored] [--new-admin-token]
 
   --data      the folder that holds everything (made with mode 0700)
   --host      the address to listen on
   --port      the port to listen on; 0 takes a free one
   --notify    the notification file: mail server, channels, dead-man switch
   --new-admin-token  write a new token of an administrator into admin.token, for the one there was is lost
+  --copies    where a copy of the catalog is kept for each of the last seven days (default: copies in the data folder; best on another disk)
+  --restore-copy  put this copy in the place of the catalog, then start as with --restored; the replaced files are kept
   --restored  the folder was put back from a copy: ask every agent for its word before anything is sent to it
 `;
 
@@ -27,6 +30,8 @@ interface Given {
   readonly restored: boolean;
   readonly newAdminToken: boolean;
   readonly notifyFile: string | undefined;
+  readonly copiesDir?: string;
+  readonly restoreCopy?: string;
 }
 
 function options(): Given | undefined {
@@ -36,6 +41,8 @@ function options(): Given | undefined {
       host: { type: 'string', default: '127.0.0.1' },
       port: { type: 'string', default: '7420' },
       notify: { type: 'string' },
+      copies: { type: 'string' },
+      'restore-copy': { type: 'string' },
       restored: { type: 'boolean', default: false },
       'new-admin-token': { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
@@ -47,7 +54,12 @@ function options(): Given | undefined {
   if (!Number.isInteger(port) || port < 0 || port > 65_535)
     throw new Failure('BAD_INPUT', `--port ${values.port} is not a port number`);
   const { host, restored, 'new-admin-token': newAdminToken, notify: notifyFile } = values;
-  return { dataDir: values.data, host, port, restored, newAdminToken, notifyFile };
+  const { copies, 'restore-copy': restoreCopy } = values;
+  return {
+    ...{ dataDir: values.data, host, port, restored, newAdminToken, notifyFile },
+    ...(copies === undefined ? {} : { copiesDir: copies }),
+    ...(restoreCopy === undefined ? {} : { restoreCopy }),
+  };
 }
 
 function fail(error: unknown): never {

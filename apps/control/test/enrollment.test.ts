@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { expect, test } from 'vitest';
 import { AgentSocket } from './support/agent-socket.ts';
 import { ControlHarness, enrollment } from './support/control-harness.ts';
@@ -74,7 +74,10 @@ test('neither tokens nor private keys are in the data folder of the control plan
   await bench.postEnrol(body);
   await bench.call('query', 'whoAmI', undefined, operate);
   const secrets = [operate, enroll, key.export({ type: 'pkcs8', format: 'pem' }).toString().split('\n')[1] ?? ''];
-  const files = await readdir(bench.dataDir);
+  const entries = await readdir(bench.dataDir, { recursive: true, withFileTypes: true });
+  const files = entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(bench.dataDir, join(entry.parentPath, entry.name)));
   expect(files).toContain('catalog.sqlite-wal');
   for (const name of files) {
     const bytes = await readFile(join(bench.dataDir, name));

@@ -68,6 +68,9 @@ export interface CheckOutcome {
   readonly details: readonly Detail[];
 }
 /** What the agent file gives an engine beside the connection. */
+/** `limited`: no login, no password, and no rights but those on the restored data. `full`: everything that the backup has of them. */
+export type RestoredRoles = 'limited' | 'full';
+
 export interface EngineServices {
   /** The name of the target: what a person types to consent to the restore of the whole server. */
   readonly target: string;
@@ -75,6 +78,8 @@ export interface EngineServices {
   readonly service: ServiceControl | null;
   /** The folders that a restore may fill, by the names that the agent file gives them. */
   readonly restoreFolders: Readonly<Record<string, string>>;
+  /** What roles have that a restore creates. Absent: `limited`. */
+  readonly restoredRoles?: RestoredRoles;
   /** The `stream` of the target, read by the engine's own schema; absent when the agent file has none. */
   readonly streamOptions?: unknown;
 }

@@ -58,7 +58,7 @@ test('F7: on an empty server the roles come back with their members, memberships
 test('F7: a line inside of a role setting or comment is never run as a statement, neither in a restore nor in a restore test', async () => {
   const globals = await globalsOf(await harness.repository.open(ref, backupId), new AbortController().signal);
   expect(globals).toMatch(/^ALTER ROLE clerk WITH SUPERUSER;$/m);
-  const { make, adorn } = roleStatements(globals, ['clerk'], new Set(['shop_owner']), null);
+  const { make, adorn } = roleStatements(globals, ['clerk'], new Set(['shop_owner']), null, 'full');
   expect(make).toEqual(['CREATE ROLE clerk', expect.stringMatching(/^ALTER ROLE clerk WITH NOSUPERUSER /)]);
   expect(adorn.filter((statement) => /^(GRANT shop_owner|CREATE)/.test(statement))).toEqual([]);
   expect(statementsOf(globals).filter((statement) => statement.includes('intruder'))).toHaveLength(2);

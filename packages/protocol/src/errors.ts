@@ -35,6 +35,7 @@ export const ERROR_CATALOG = {
     remedy: 'Upgrade the older side; the control plane supports its own protocol and the two before.',
   },
   COMMAND_UNSUPPORTED: { exit: 2, remedy: 'Upgrade the agent of that host; it does not know this command.' },
+  CATALOG_INVALID: { exit: 2, remedy: 'Choose another copy of the catalog. Nothing was changed.' },
   ALREADY_RUNNING: {
     exit: 2,
     remedy: 'Stop the process that the message names first.',

@@ -82,6 +82,10 @@ const targetSchemaOf = ({ name, connectionSchema, restoreWays, stream }: EngineD
           .array(z.enum(restoreWays.map((way) => way.name)))
           .default(defaultWays(restoreWays))
           .describe('The ways in which the control plane may have this target restored.'),
+        roles: z
+          .enum(['limited', 'full'])
+          .default('limited')
+          .describe('Whether users and roles that a restore creates get back their logins, passwords and rights.'),
       })
       .prefault({}),
   });

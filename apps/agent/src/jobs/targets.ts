@@ -29,12 +29,13 @@ export interface Target {
 export function servicesOf(
   { hooks, restoreFolders }: AgentConfig,
   target: string,
-  { service, stream }: TargetConfig,
+  { service, stream, allow }: TargetConfig,
 ): EngineServices {
   return {
     target,
     service: service === undefined ? null : createServiceControl(resolveService(service, hooks)),
     restoreFolders,
+    restoredRoles: allow.roles,
     ...(stream === undefined ? {} : { streamOptions: stream }),
   };
 }

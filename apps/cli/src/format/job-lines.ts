@@ -115,6 +115,23 @@ const undoLines = (result: Extract<JobResult, { command: 'undo' }>): string[] =>
   ...(result.setAsideAs === null ? [] : [`  the restored data is kept as "${safeText(result.setAsideAs)}"`]),
 ];
 
+function rotationLines(result: Extract<JobResult, { command: 'rotate' }>): string[] {
+  const rows = result.decisions.map(({ backupId, finishedAt, keep, reason }) => [
+    shortId(backupId),
+    finishedAt === '' ? '-' : shortInstant(finishedAt),
+    keep ? 'keep' : 'remove',
+    safeText(formatReason(reason)),
+  ]);
+  const freed = result.dryRun
+    ? 'nothing was removed (dry run)'
+    : `freed ${bytes(result.freedBytes)}${graceText(result.graceHours, result.removedCount)}`;
+  return [
+    ...table(['backup', 'finished', 'decision', 'reason'], rows, 'There are no backups.'),
+    `${result.keptCount} stay, ${result.removedCount} ${result.dryRun ? 'would go' : 'go'}; ${freed}`,
+    ...lockedLines(result.locked),
+  ];
+}
+
 function linesOf(result: JobResult): string[] {
   switch (result.command) {
     case 'backup': {
@@ -137,22 +154,8 @@ function linesOf(result: JobResult): string[] {
         ),
         ...result.remarks.flatMap((remark) => findingLines('note', remark)),
       ];
-    case 'rotate': {
-      const rows = result.decisions.map(({ backupId, finishedAt, keep, reason }) => [
-        shortId(backupId),
-        finishedAt === '' ? '-' : shortInstant(finishedAt),
-        keep ? 'keep' : 'remove',
-        safeText(formatReason(reason)),
-      ]);
-      const freed = result.dryRun
-        ? 'nothing was removed (dry run)'
-        : `freed ${bytes(result.freedBytes)}${graceText(result.graceHours, result.removedCount)}`;
-      return [
-        ...table(['backup', 'finished', 'decision', 'reason'], rows, 'There are no backups.'),
-        `${result.keptCount} stay, ${result.removedCount} ${result.dryRun ? 'would go' : 'go'}; ${freed}`,
-        ...lockedLines(result.locked),
-      ];
-    }
+    case 'rotate':
+      return rotationLines(result);
     case 'plan':
       return planLines(result.plan);
     case 'restore': {

@@ -77,6 +77,8 @@ export interface Catalog {
   /** How the open connection writes, read from the connection itself (C1). */
   durability(): Promise<{ journalMode: unknown; synchronous: unknown; foreignKeys: unknown }>;
   incarnation(): Promise<string>;
+  /** Writes a consistent copy into a new file while others read and write. The file is not synced. */
+  copyTo(file: string): Promise<void>;
   readonly agents: AgentQueries;
   readonly alerts: AlertQueries;
   readonly audit: AuditQueries;

@@ -79,6 +79,26 @@ export async function openSqliteCatalog(file: string): Promise<Catalog> {
   }
 }
 
+/** Pages that a copy takes before others have their turn. */
+const COPIED_AT_ONCE = 1_000;
+
+/** Checks that a file holds a whole catalog, and that it needs no log beside it. Throws CATALOG_INVALID. */
+export function checkCatalogFile(file: string): void {
+  const invalid = (reason: string): Failure =>
+    new Failure('CATALOG_INVALID', `${file} is not a whole catalog: ${reason}`);
+  let sqlite: Database.Database | null = null;
+  try {
+    sqlite = new Database(file, { fileMustExist: true });
+    sqlite.pragma('journal_mode = DELETE');
+    if (sqlite.pragma('quick_check(1)', { simple: true }) !== 'ok') throw invalid('its pages are damaged');
+    readIncarnation(drizzle(sqlite, { schema }));
+  } catch (error) {
+    throw error instanceof Failure ? error : invalid(error instanceof Error ? error.message : String(error));
+  } finally {
+    sqlite?.close();
+  }
+}
+
 interface Waiting {
   readonly changes: readonly Change[];
   readonly resolve: () => void;
@@ -175,6 +195,14 @@ class SqliteCatalog implements Catalog {
   async durability(): Promise<{ journalMode: unknown; synchronous: unknown; foreignKeys: unknown }> {
     const read = (name: string): unknown => this.#sqlite.pragma(name, { simple: true });
     return { journalMode: read('journal_mode'), synchronous: read('synchronous'), foreignKeys: read('foreign_keys') };
+  }
+
+  async copyTo(file: string): Promise<void> {
+    try {
+      await this.#sqlite.backup(file, { progress: () => COPIED_AT_ONCE });
+    } catch (error) {
+      throw catalogFailure(error);
+    }
   }
 
   async incarnation(): Promise<string> {

@@ -32,12 +32,16 @@ export function hostFacts(registry: AgentRegistry, agent: AgentRecord, upSinceMs
   };
 }
 
-/** What is known of the control plane itself. The catalog has no backups of its own yet, so their age is not judged. */
-export async function fleetFacts(catalog: Catalog, nowMs: number): Promise<FleetAlertFacts> {
+/** What is known of the control plane itself. */
+export async function fleetFacts(
+  catalog: Catalog,
+  { upSinceMs, lastCopyMs }: { readonly upSinceMs: number; readonly lastCopyMs: number | null },
+  nowMs: number,
+): Promise<FleetAlertFacts> {
   const tokens = await catalog.tokens.list();
   return {
-    startedMs: nowMs,
-    lastCatalogBackupMs: nowMs,
+    startedMs: upSinceMs,
+    lastCatalogBackupMs: lastCopyMs,
     tokens: tokens
       .filter(({ kind, revokedAt }) => kind === 'api' && revokedAt === null)
       .map(({ name, expiresAt }) => ({ name, expiresMs: expiresAt })),

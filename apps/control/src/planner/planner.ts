@@ -6,6 +6,7 @@ import type { TargetStatus } from '@lastgood/core/objectives';
 import { trackUptime, type Uptime } from '@lastgood/core/schedules';
 import type { AgentRecord } from '../catalog/agents.ts';
 import type { Catalog, Change } from '../catalog/catalog.ts';
+import type { CatalogCopies } from '../catalog/catalog-copies.ts';
 import type { LedgerStore } from '../dispatch/ledger-store.ts';
 import type { Log } from '../log.ts';
 import type { AgentRegistry } from '../sessions/agent-registry.ts';
@@ -23,6 +24,7 @@ const KEEP_MS = 90 * 86_400_000;
 
 export interface PlannerParts {
   readonly catalog: Catalog;
+  readonly copies: CatalogCopies;
   readonly ledgers: LedgerStore;
   readonly registry: AgentRegistry;
   readonly clock: Clock;
@@ -150,6 +152,7 @@ export class Planner implements AsyncDisposable {
     const missed = await expireOccurrences(catalog, registry, nowMs, this.#uptime.upSinceMs);
     for (const agentId of missed) this.#staleFacts.add(agentId);
     await this.#evaluate(nowMs);
+    await this.#parts.copies.step(nowMs);
     await this.#raiseAlerts(nowMs, this.#uptime.upSinceMs);
     await this.#prune(nowMs);
     this.#lastTickMs = nowMs;
@@ -222,12 +225,12 @@ export class Planner implements AsyncDisposable {
   }
 
   async #raiseAlerts(nowMs: number, upSinceMs: number): Promise<void> {
-    const { catalog, registry, notified } = this.#parts;
+    const { catalog, copies, registry, notified } = this.#parts;
     const ofTargets = this.targets.flatMap(({ facts, status }): AlertCondition[] =>
       facts.policy === null ? [] : judgeTarget({ ...facts.alerts, status, thresholds: facts.policy.alerts }, nowMs),
     );
     const ofHosts = registry.list().flatMap(({ agent }) => judgeHost(hostFacts(registry, agent, upSinceMs), nowMs));
-    const ofFleet = judgeFleet(await fleetFacts(catalog, nowMs), nowMs);
+    const ofFleet = judgeFleet(await fleetFacts(catalog, { upSinceMs, lastCopyMs: copies.newestMs }, nowMs), nowMs);
     const { file } = this.#fleet;
     const facts = this.targets.map((target) => target.facts);
     const table = routingTableOf(file, facts);

@@ -11,6 +11,7 @@ import { Ago, Instant, useNow } from '../parts/instant.tsx';
 import { ReasonedButton, useObstacle } from '../parts/job-button.tsx';
 import { JobResultPanel } from '../parts/job-result.tsx';
 import { jobStateText, jobTone } from '../parts/job-table.tsx';
+import { PhaseRail, phaseName } from '../parts/phase-rail.tsx';
 import { RichText } from '../parts/rich-text.tsx';
 import { UndoPanel } from '../parts/undo-panel.tsx';
 
@@ -70,9 +71,10 @@ function Progress({ job }: { readonly job: JobView }) {
   return (
     <section className="panel progress" aria-label="Progress">
       <p className="phase">
-        <b>{progress === null ? jobStateText(job) : progress.phase}</b>
+        <b>{progress === null ? jobStateText(job) : phaseName(progress.phase)}</b>
         {startedAt !== null && <span className="muted">{duration(Math.max(0, now - startedAt))}</span>}
       </p>
+      <PhaseRail phase={progress?.phase ?? null} />
       {/* Without a value it moves, unless the page is stale or the person wants less motion. */}
       <progress
         aria-label="Progress of this phase"
@@ -86,7 +88,7 @@ function Progress({ job }: { readonly job: JobView }) {
           {bytes(progress.doneBytes)}
           {total !== null && total > 0 && ` of about ${bytes(total)}`}
           {paceText(progress)}
-          {items}
+          {items} · reported <Ago at={progress.at} />
         </p>
       )}
       <p className="muted">

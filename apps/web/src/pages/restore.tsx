@@ -11,10 +11,8 @@ import { Consent } from '../parts/consent.tsx';
 import { FailureNotice, Loading } from '../parts/failure-notice.tsx';
 import { createJob, ReasonedButton, useObstacle } from '../parts/job-button.tsx';
 import { PlanView } from '../parts/plan-view.tsx';
-import { timelineOf } from '../parts/recovery-section.tsx';
 import { WhenStep, WhereStep } from '../parts/restore-steps.tsx';
 import { RichText } from '../parts/rich-text.tsx';
-import { answerText } from '../parts/timeline.tsx';
 
 const route = getRouteApi('/app/targets/$environment/$host/$target/restore');
 const POLL_MS = 300;
@@ -159,13 +157,11 @@ function Wizard({ data, initial }: { readonly data: TargetData; readonly initial
   const [choice, setChoice] = useState(initial);
   const change = (next: Partial<RestoreChoice>): void => setChoice((before) => ({ ...before, ...next }));
   const planning = usePlan(choice, data);
-  const { facts } = timelineOf(data);
   const missing = missingOf(choice);
-  const answer = answerText(facts, choice.at === null ? facts.nowMs : Date.parse(choice.at));
   const { plan, prepared } = planning;
   return (
     <>
-      <WhenStep choice={choice} change={change} answer={missing === null ? answer : null} />
+      <WhenStep choice={choice} change={change} data={data} />
       <WhereStep choice={choice} change={change} data={data} />
       <PlanStep planning={planning} missing={missing} />
       {plan !== null && prepared !== null && <ConsentStep choice={choice} plan={plan} prepared={prepared} />}

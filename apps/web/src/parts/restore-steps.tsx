@@ -1,21 +1,67 @@
 import { instant } from '@lastgood/core/format';
-import { useId } from 'react';
+import { answerAt, type TimelineFacts } from '@lastgood/core/recovery-timeline';
+import { useId, useMemo } from 'react';
 import type { TargetData } from '../data/queries.ts';
 import type { RestoreChoice } from '../data/restore-request.ts';
+import { timelineOf } from './recovery-section.tsx';
+import { answerText, Timeline } from './timeline.tsx';
 
-type Change = (next: Partial<RestoreChoice>) => void;
+interface StepProps {
+  readonly choice: RestoreChoice;
+  readonly change: (next: Partial<RestoreChoice>) => void;
+  readonly data: TargetData;
+}
+
+/** What a restore of the choice brings back. A log stream restores whole servers; one database comes from a backup. */
+function answerOf({ at, way }: RestoreChoice, facts: TimelineFacts) {
+  const atMs = Date.parse(at ?? '');
+  if (Number.isNaN(atMs)) return null;
+  const isWholeServer = way === 'folder';
+  const answer = answerText(isWholeServer ? facts : { ...facts, windows: [] }, atMs);
+  const isExactElsewhere = !isWholeServer && answerAt(facts, atMs).kind === 'exact';
+  return { ...answer, isExactElsewhere };
+}
+
+const atText = (atMs: number): string => instant(atMs).replace(' ', 'T');
+
+function InstantField({ choice, change, data }: StepProps) {
+  const id = useId();
+  const timeline = useMemo(() => timelineOf(data), [data]);
+  const answer = answerOf(choice, timeline.facts);
+  const atMs = Date.parse(choice.at ?? '');
+  return (
+    <>
+      <Timeline
+        data={timeline}
+        atMs={Number.isNaN(atMs) ? timeline.facts.nowMs : atMs}
+        move={(movedTo) => change({ at: atText(movedTo) })}
+        pick={() => undefined}
+      />
+      <div className="field">
+        <label htmlFor={id}>Instant, with its offset</label>
+        <input
+          id={id}
+          className="mono wide"
+          value={choice.at ?? ''}
+          spellCheck={false}
+          autoComplete="off"
+          onChange={({ target }) => change({ at: target.value })}
+        />
+      </div>
+      {answer !== null && (
+        <p role="status">
+          <span className={answer.isRestorable ? 'ok' : 'bad'}>{answer.text}</span>
+          {answer.isExactElsewhere && (
+            <small> To restore exactly this instant, choose the whole server, into a restore folder.</small>
+          )}
+        </p>
+      )}
+    </>
+  );
+}
 
 /** Step 1: which instant. */
-export function WhenStep({
-  choice,
-  change,
-  answer,
-}: {
-  readonly choice: RestoreChoice;
-  readonly change: Change;
-  /** What a restore to the instant brings back; null while the instant cannot be read. */
-  readonly answer: { readonly text: string; readonly isRestorable: boolean } | null;
-}) {
+export function WhenStep({ choice, change, data }: StepProps) {
   const id = useId();
   return (
     <fieldset className="step">
@@ -29,28 +75,11 @@ export function WhenStep({
           type="radio"
           name={`${id}when`}
           checked={choice.at !== null}
-          onChange={() => change({ at: instant(Date.now()).replace(' ', 'T') })}
+          onChange={() => change({ at: atText(Date.now()) })}
         />{' '}
         an instant
       </label>
-      {choice.at !== null && (
-        <div className="field">
-          <label htmlFor={`${id}at`}>Instant, with its offset</label>
-          <input
-            id={`${id}at`}
-            className="mono wide"
-            value={choice.at}
-            spellCheck={false}
-            autoComplete="off"
-            onChange={({ target }) => change({ at: target.value })}
-          />
-        </div>
-      )}
-      {answer !== null && choice.at !== null && (
-        <p className={answer.isRestorable ? 'ok' : 'bad'} role="status">
-          {answer.text}
-        </p>
-      )}
+      {choice.at !== null && <InstantField choice={choice} change={change} data={data} />}
     </fieldset>
   );
 }
@@ -62,15 +91,7 @@ const WAYS = [
   { way: 'folder', label: 'the whole server, into a restore folder', note: 'Nothing that exists is touched.' },
 ] as const;
 
-function DatabaseField({
-  choice,
-  change,
-  data,
-}: {
-  readonly choice: RestoreChoice;
-  readonly change: Change;
-  readonly data: TargetData;
-}) {
+function DatabaseField({ choice, change, data }: StepProps) {
   const id = useId();
   const databases = data.status?.databases.filter(({ recoveryPoint }) => recoveryPoint !== null) ?? [];
   return (
@@ -91,15 +112,7 @@ function DatabaseField({
 }
 
 /** Step 2: where the data goes, and which of it. */
-export function WhereStep({
-  choice,
-  change,
-  data,
-}: {
-  readonly choice: RestoreChoice;
-  readonly change: Change;
-  readonly data: TargetData;
-}) {
+export function WhereStep({ choice, change, data }: StepProps) {
   const id = useId();
   const first = data.status?.databases.find(({ recoveryPoint }) => recoveryPoint !== null)?.database ?? null;
   const choose = (way: RestoreChoice['way']): void => {

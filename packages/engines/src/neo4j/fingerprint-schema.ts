@@ -1,9 +1,9 @@
 import { type ArtifactSource, Failure } from '@lastgood/core';
 import type { ManifestObject } from '@lastgood/protocol';
 import { z } from 'zod';
+import { readSmallArtifact } from '../small-artifact.ts';
 import type { GraphFingerprint } from './fingerprint.ts';
 
-const MAX_BYTES = 64 * 1024 * 1024;
 const counts = z.record(z.string(), z.number());
 const names = z.array(z.string());
 const schemaElement = z.object({
@@ -46,10 +46,7 @@ export async function loadFingerprint(
   object: ManifestObject,
   signal: AbortSignal,
 ): Promise<GraphFingerprint> {
-  if (object.produced.size > MAX_BYTES) throw new Failure('BACKUP_CORRUPT', `${object.name} is too large`);
-  const chunks: Buffer[] = [];
-  for await (const chunk of source.open(object, signal) as AsyncIterable<Buffer>) chunks.push(chunk);
-  const { data } = fingerprintSchema.safeParse(parse(Buffer.concat(chunks).toString('utf8')));
+  const { data } = fingerprintSchema.safeParse(parse(await readSmallArtifact(source, object, signal)));
   if (data === undefined) throw new Failure('BACKUP_CORRUPT', `${object.name} is not a fingerprint`);
   return data;
 }

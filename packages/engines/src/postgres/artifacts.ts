@@ -1,7 +1,7 @@
-import { text } from 'node:stream/consumers';
 import { type ArtifactSource, Failure } from '@lastgood/core';
 import type { ManifestObject } from '@lastgood/protocol';
 import type { z } from 'zod';
+import { readSmallArtifact } from '../small-artifact.ts';
 import { type Fingerprint, fingerprintSchema } from './fingerprint.ts';
 import { type Properties, propertiesSchema } from './properties.ts';
 
@@ -25,7 +25,7 @@ async function readArtifact<T>(
   );
   if (object === undefined)
     throw new Failure('MANIFEST_INVALID', `the backup has no ${role} of database "${database}"`);
-  const content = await text(source.open(object, signal));
+  const content = await readSmallArtifact(source, object, signal);
   try {
     return schema.parse(JSON.parse(content));
   } catch (error) {
@@ -50,7 +50,7 @@ export async function artifactsOf(
 export async function globalsOf(source: ArtifactSource, signal: AbortSignal): Promise<string> {
   const object = source.manifest.objects.find((candidate) => candidate.role === 'globals');
   if (object === undefined) throw new Failure('MANIFEST_INVALID', 'the backup has no globals');
-  return await text(source.open(object, signal));
+  return await readSmallArtifact(source, object, signal);
 }
 
 /** The encoding of the database from which the globals were read; UTF8 when the manifest does not name it. */

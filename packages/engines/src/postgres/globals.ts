@@ -1,4 +1,4 @@
-import { Failure } from '@lastgood/core';
+import { Failure, type RestoredRoles } from '@lastgood/core';
 import { type Finding, makeFinding } from '@lastgood/protocol';
 import pg from 'pg';
 import type { Session } from './session.ts';
@@ -51,16 +51,22 @@ export interface RoleStatements {
   readonly adorn: readonly string[];
 }
 
+/** A new role has no rights by itself. NOINHERIT takes some, so it stays. */
+const limitedRole = (role: string, own: readonly string[]): string =>
+  `CREATE ROLE ${id(role)} NOLOGIN${own.some((statement) => attributesOf(statement).includes('NOINHERIT')) ? ' NOINHERIT' : ''}`;
+
 /**
  * What makes the `missing` roles as the globals describe them, for a server that already has `known`. RESTORE_FAILED when the
  * globals lack one. The `bootstrap` superuser of the source comes back as an owner only: this server has a first superuser of its
- * own, and a second one with the password of another server is nothing that a restore may bring.
+ * own, and a second one with the password of another server is nothing that a restore may bring. `limited` roles neither log in nor
+ * become members of roles that the server has: a restore ordered by an attacker brings back no dropped superuser.
  */
 export function roleStatements(
   globals: string,
   missing: readonly string[],
   known: ReadonlySet<string>,
-  bootstrap: string | null = null,
+  bootstrap: string | null,
+  rights: RestoredRoles,
 ): RoleStatements {
   const statements = statementsOf(globals);
   const make: string[] = [];
@@ -76,7 +82,7 @@ export function roleStatements(
     );
     if (own.length === 0)
       throw new Failure('RESTORE_FAILED', `role "${role}" is missing on the server and in the globals of the backup`);
-    make.push(...own);
+    make.push(...(rights === 'full' ? own : [limitedRole(role, own)]));
     adorn.push(
       ...statements.filter((statement) =>
         written.some(
@@ -92,6 +98,8 @@ export function roleStatements(
     if (grant === undefined || group === undefined || member === undefined) continue;
     const both = [nameOf(group), nameOf(member)];
     // Who granted it is left out: that role need not be here. Between two roles that were here, nothing changes.
+    const bringsRights = !made.has(nameOf(group));
+    if (rights === 'limited' && bringsRights) continue;
     if (both.some((name) => made.has(name)) && both.every((name) => made.has(name) || known.has(name)))
       adorn.push(grant);
   }
@@ -112,9 +120,13 @@ const ATTRIBUTES = new RegExp(
   `^(ALTER ROLE ${NAME} WITH) ([A-Z ]*?) ?((?:CONNECTION LIMIT|PASSWORD|VALID UNTIL) [\\s\\S]*)?$`,
 );
 
-/** The words of ALTER ROLE ... WITH that give what a new role does not have. */
+/** The words of ALTER ROLE ... WITH. */
+const attributesOf = (statement: string): string[] =>
+  (ATTRIBUTES.exec(statement)?.[3] ?? '').split(' ').filter((word) => word !== '');
+
+/** Those that give what a new role does not have. */
 export const unusualAttributes = (statement: string): string[] =>
-  (ATTRIBUTES.exec(statement)?.[3] ?? '').split(' ').filter((word) => word !== '' && !DEFAULTS.has(word));
+  attributesOf(statement).filter((word) => !DEFAULTS.has(word));
 
 /** A statement of `make` without what a new role has anyway; none when nothing is left. */
 export function withoutDefaults(statement: string): string[] {

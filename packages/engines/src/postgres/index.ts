@@ -51,7 +51,11 @@ function parseConfig<T>(schema: z.ZodType<T>, value: unknown): T {
 /** The driver of one PostgreSQL server. Throws CONFIG_INVALID when the connection is not valid. */
 export function createPostgresEngine(
   connection: unknown,
-  { restoreFolders, streamOptions }: Pick<EngineServices, 'restoreFolders' | 'streamOptions'> = { restoreFolders: {} },
+  {
+    restoreFolders,
+    streamOptions,
+    restoredRoles = 'limited',
+  }: Pick<EngineServices, 'restoreFolders' | 'streamOptions' | 'restoredRoles'> = { restoreFolders: {} },
 ): Engine {
   const server = parseConfig(postgresConnectionSchema, connection);
   const stream =
@@ -101,11 +105,11 @@ export function createPostgresEngine(
     plan: async (request, source, context) =>
       isServerRestore(request)
         ? (await planServerRestore(serverRestore(), request, source, context)).summary
-        : (await makePlan(server, request, source, context)).summary,
+        : (await makePlan(server, request, source, context, restoredRoles)).summary,
     restore: (order, source, context) =>
       isServerRestore(order.request)
         ? restoreServer(serverRestore(), order, source, context)
-        : restore(server, order, source, context),
+        : restore(server, order, source, context, restoredRoles),
     dropSetAside: (name, context) => dropSetAside(server, name, context),
     undo: (restoreJobId, context) => undo(server, restoreJobId, context),
     check: (kind, options, context) => runPostgresCheck(server, kind, options, context.signal),

@@ -1,3 +1,4 @@
+import type { RestoredRoles } from '@lastgood/core';
 import { type Finding, makeFinding, makeRefusal, type Refusal } from '@lastgood/protocol';
 import pg from 'pg';
 import type { DatabaseArtifacts } from './artifacts.ts';
@@ -126,7 +127,10 @@ export function refusalsOf(
   return refusals;
 }
 
-export function warningsOf({ server, artifacts: { fingerprint }, lacks, systemId }: Checked): Finding[] {
+export function warningsOf(
+  { server, artifacts: { fingerprint }, lacks, systemId }: Checked,
+  rights: RestoredRoles,
+): Finding[] {
   const warnings = [...server.warnings];
   if (systemId !== server.facts.systemId) warnings.push(makeFinding('OTHER_SERVER', null));
   const { major } = parseVersion(fingerprint.serverVersion);
@@ -139,7 +143,12 @@ export function warningsOf({ server, artifacts: { fingerprint }, lacks, systemId
     warnings.push(makeFinding('DATABASE_TABLESPACE_MISSING', { kind: 'tablespace', name: lacks.home }));
   const first = fingerprint.bootstrap?.role;
   const others = lacks.roles.filter((name) => name !== first);
-  if (others.length > 0) warnings.push(makeFinding('ROLES_WILL_BE_CREATED', null, { roles: others }));
+  if (others.length > 0)
+    warnings.push(
+      makeFinding(rights === 'full' ? 'ROLES_WILL_BE_CREATED' : 'ROLES_CREATED_WITHOUT_RIGHTS', null, {
+        roles: others,
+      }),
+    );
   if (first !== undefined && lacks.roles.includes(first))
     warnings.push(makeFinding('BOOTSTRAP_ROLE_REDUCED', role(first)));
   return warnings;

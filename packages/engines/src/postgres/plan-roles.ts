@@ -1,4 +1,4 @@
-import { type ArtifactSource, Failure } from '@lastgood/core';
+import { type ArtifactSource, Failure, type RestoredRoles } from '@lastgood/core';
 import { makeRefusal, type Refusal } from '@lastgood/protocol';
 import { type DatabaseArtifacts, globalsOf } from './artifacts.ts';
 import { roleStatements, unusualAttributes } from './globals.ts';
@@ -26,6 +26,7 @@ export async function refusedRoles(
   missing: readonly string[],
   source: ArtifactSource,
   { fingerprint }: DatabaseArtifacts,
+  rights: RestoredRoles,
   signal: AbortSignal,
 ): Promise<Refusal[]> {
   if (missing.length === 0) return [];
@@ -38,7 +39,7 @@ export async function refusedRoles(
   return missing.flatMap((role) => {
     const subject = { kind: 'role', name: role } as const;
     try {
-      const { make } = roleStatements(globals, [role], new Set(), fingerprint.bootstrap?.role);
+      const { make } = roleStatements(globals, [role], new Set(), fingerprint.bootstrap?.role ?? null, rights);
       const attributes = make
         .flatMap(unusualAttributes)
         .filter((attribute) => !mayGive(agent, attribute, facts.version.major));

@@ -1,6 +1,12 @@
 import { createHash } from 'node:crypto';
 import { statfs } from 'node:fs/promises';
-import { type ArtifactSource, type EngineContext, Failure, type RecoverySource } from '@lastgood/core';
+import {
+  type ArtifactSource,
+  type EngineContext,
+  Failure,
+  type RecoverySource,
+  type RestoredRoles,
+} from '@lastgood/core';
 import {
   type Finding,
   type FindingCode,
@@ -72,6 +78,7 @@ function hashPlan(
     readonly replaces: readonly string[];
     readonly home: string | null;
     readonly acceptInvalidConstraints: boolean;
+    readonly rights: RestoredRoles;
     readonly notices: readonly Finding[];
     readonly refusals: readonly Finding[];
   },
@@ -113,22 +120,28 @@ async function openLogical(backups: RecoverySource, backupId: string): Promise<A
   });
 }
 
+async function findDatabase({ session }: Server, name: string): Promise<{ oid: string; size: string } | undefined> {
+  const found = await session.rows<{ oid: string; size: string }>(
+    'select oid::text, pg_database_size(oid)::text as size from pg_database where datname = $1',
+    [name],
+  );
+  return found[0];
+}
+
 /** Plans a restore: reads the backup and the server, and changes nothing. Throws BAD_INPUT for a request that cannot be fulfilled. */
 export async function makePlan(
   connection: PostgresConnection,
   request: RestoreRequest,
   backups: RecoverySource,
   context: EngineContext,
+  rights: RestoredRoles,
 ): Promise<RestorePlan> {
   const { backupId, mode, acceptInvalidConstraints } = databaseRestoreOf(request);
   const source = await openLogical(backups, backupId);
   const artifacts = await artifactsOf(source, mode.database, context.signal);
   await using server = await openServer(connectVia(connection, restoredName(mode)), context);
   const { manifest } = source;
-  const [existing] = await server.session.rows<{ oid: string; size: string }>(
-    'select oid::text, pg_database_size(oid)::text as size from pg_database where datname = $1',
-    [restoredName(mode)],
-  );
+  const existing = await findDatabase(server, restoredName(mode));
   const lacks = await findMissing(server, mode, artifacts);
   const needBytes = sizeOf(source, mode.database);
   const { tablespace } = artifacts.properties;
@@ -142,15 +155,16 @@ export async function makePlan(
     ...refusalsOf(checked, existing !== undefined, space),
     ...(await findObstacles(checked)),
     ...locale.refusals,
-    ...(await refusedRoles(server, lacks.roles, source, artifacts, context.signal)),
+    ...(await refusedRoles(server, lacks.roles, source, artifacts, rights, context.signal)),
   ];
-  const warnings = [...(await warnOfSessions(checked)), ...warningsOf(checked), ...locale.warnings, ...notices];
+  const warnings = [...(await warnOfSessions(checked)), ...warningsOf(checked, rights), ...locale.warnings, ...notices];
   const replaces = existing === undefined || mode.way === 'new' ? [] : [mode.database];
   const hash = hashPlan(server, source, mode, lacks, {
     existing: existing?.oid ?? null,
     replaces,
     home,
     acceptInvalidConstraints,
+    rights,
     notices,
     refusals,
   });

@@ -4,6 +4,7 @@ import {
   type EngineContext,
   Failure,
   type RecoverySource,
+  type RestoredRoles,
   type RestoreOrder,
   type RestoreResult,
 } from '@lastgood/core';
@@ -202,9 +203,10 @@ export async function restore(
   { request, jobId, planHash }: RestoreOrder,
   backups: RecoverySource,
   context: EngineContext,
+  rights: RestoredRoles,
 ): Promise<RestoreResult> {
   const started = context.clock.monotonic();
-  const plan = await makePlan(connection, request, backups, context);
+  const plan = await makePlan(connection, request, backups, context, rights);
   const { source } = plan;
   assertConsented(plan.summary, planHash);
   const from = connectVia(connection, plan.summary.into);
@@ -215,7 +217,7 @@ export async function restore(
     const { roles, bootstrap } = plan.artifacts.fingerprint;
     const missing = roles.filter((role) => !known.has(role));
     const globals = await globalsOf(source, context.signal);
-    const statements = roleStatements(globals, missing, known, bootstrap?.role);
+    const statements = roleStatements(globals, missing, known, bootstrap?.role ?? null, rights);
     warnings.push(...(await makeRoles(server.session, statements)));
   }
   const run: RestoreRun = { connection: from, server, plan, source, jobId, context };

@@ -1,7 +1,7 @@
-import { text } from 'node:stream/consumers';
 import { type ArtifactSource, Failure } from '@lastgood/core';
 import type { Manifest, ManifestObject } from '@lastgood/protocol';
 import { z } from 'zod';
+import { readSmallArtifact } from '../small-artifact.ts';
 import { dataFiles, parseAofManifest } from './aof-manifest.ts';
 import { AOF } from './backup-method.ts';
 import { type RedisFingerprint, redisFingerprintSchema } from './fingerprint.ts';
@@ -57,7 +57,7 @@ async function readJson<T>(
   schema: z.ZodType<T>,
   signal: AbortSignal,
 ): Promise<T> {
-  const content = await text(source.open(object, signal));
+  const content = await readSmallArtifact(source, object, signal);
   try {
     return schema.parse(JSON.parse(content));
   } catch (error) {

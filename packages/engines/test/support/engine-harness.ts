@@ -9,6 +9,7 @@ import {
   noSteps,
   type RecoverySource,
   type Repository,
+  type RestoredRoles,
   type RestoreResult,
   type VerifyOutcome,
 } from '@lastgood/core';
@@ -42,11 +43,12 @@ export class EngineHarness implements AsyncDisposable {
     this.engine = engine;
     this.#cleanup = cleanup;
   }
-  /** The repository is in a folder of its own unless `store` names one. */
+  /** The repository is in a folder of its own unless `store` names one. Restored roles are compared with their source, so they are full. */
   static async open(
     server: Pick<PostgresServer, 'connection'>,
     connection: object = {},
     store?: string,
+    restoredRoles: RestoredRoles = 'full',
   ): Promise<EngineHarness> {
     const cleanup = new AsyncDisposableStack();
     const { path } = cleanup.use(await temporaryFolder());
@@ -54,7 +56,12 @@ export class EngineHarness implements AsyncDisposable {
       understood: postgresMethods,
       path: store ?? join(path, 'repository'),
     });
-    return new EngineHarness(path, repository, createPostgresEngine({ ...server.connection, ...connection }), cleanup);
+    return new EngineHarness(
+      path,
+      repository,
+      createPostgresEngine({ ...server.connection, ...connection }, { restoreFolders: {}, restoredRoles }),
+      cleanup,
+    );
   }
   async context(
     signal: AbortSignal = new AbortController().signal,

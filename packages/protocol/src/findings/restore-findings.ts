@@ -227,6 +227,13 @@ export const RESTORE_FINDINGS = {
     message: 'a setting, comment or membership of a role was left out: {reason}',
     remedy: null,
   },
+  ROLES_CREATED_WITHOUT_RIGHTS: {
+    severity: 'warning',
+    message:
+      'roles {roles:list} are missing: they are created without login, password and rights of their own, and own the restored data',
+    remedy:
+      'After the restore give them what they need (ALTER ROLE ... LOGIN PASSWORD ...), or set `allow.roles: full` of the target in the agent file before.',
+  },
   ROLES_WILL_BE_CREATED: {
     severity: 'warning',
     message:

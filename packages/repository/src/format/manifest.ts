@@ -3,7 +3,7 @@ import { type Manifest, manifestSchema, type Restorable, type TargetRef } from '
 import { z } from 'zod';
 import { AGE } from '../pipeline/encoding.ts';
 import { canonicalJson } from './canonical-json.ts';
-import { sha256 } from './metadata.ts';
+import { parseJson, sha256 } from './metadata.ts';
 
 /** The format that this version writes, and the newest that it can restore. */
 export const FORMAT = 1;
@@ -56,7 +56,7 @@ const invalid = (backupId: string, what: string): Failure =>
 
 function parseObject(text: string, backupId: string): Record<string, unknown> {
   try {
-    return z.record(z.string(), z.unknown()).parse(JSON.parse(text));
+    return z.record(z.string(), z.unknown()).parse(parseJson(text));
   } catch {
     throw invalid(backupId, 'is not a JSON object');
   }
@@ -153,7 +153,7 @@ const numbered = z.object({ sequence: z.int().min(1).max(MAX_SEQUENCE) });
 /** The number in a manifest that need not be good; 0 when there is none to be read. */
 export function sequenceOf(text: string): number {
   try {
-    return numbered.parse(JSON.parse(text)).sequence;
+    return numbered.parse(parseJson(text)).sequence;
   } catch {
     return 0;
   }

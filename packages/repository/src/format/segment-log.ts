@@ -11,7 +11,7 @@ import { digestInStore, openObject } from '../pipeline/read-object.ts';
 import { type Run, storeObject } from '../pipeline/store-object.ts';
 import { canonicalJson } from './canonical-json.ts';
 import { forEachItem } from './for-each-item.ts';
-import { readText } from './metadata.ts';
+import { parseJson, readText } from './metadata.ts';
 import { isClaimIntent, putOnce } from './put-once.ts';
 import { checkSegment, claimName, segmentDataName, segmentObject, streamPrefix } from './segment-names.ts';
 import type { StoredBackups } from './stored-backups.ts';
@@ -137,7 +137,7 @@ export class StoreSegmentLog implements SegmentLog {
     const text = await readText(this.#store, name);
     if (text === undefined) return undefined;
     try {
-      const claim = claimSchema.parse(JSON.parse(text));
+      const claim = claimSchema.parse(parseJson(text));
       if (claim.segment === segment && claim.format === CLAIM_FORMAT) return claim;
       if (claim.format > CLAIM_FORMAT)
         throw new Failure('NEWER_FORMAT', `segment ${segment} was stored by a newer version`);

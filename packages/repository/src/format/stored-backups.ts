@@ -64,8 +64,12 @@ export class StoredBackups {
         const found = await this.#findWhole(ref, backupId, listing);
         if (found !== undefined) backups.push(await this.#withVerdict(ref, found, holds.get(backupId) ?? null));
       } catch (error) {
-        if (!(error instanceof Failure)) throw error;
-        broken.push({ backupId, error: error.wireError, removed: false });
+        // What one backup breaks is that backup's: the others are listed, and rotated, all the same.
+        const failure =
+          error instanceof Failure
+            ? error
+            : new Failure('MANIFEST_INVALID', `backup ${backupId} cannot be read`, { cause: error });
+        broken.push({ backupId, error: failure.wireError, removed: false });
       }
     }
     backups.sort((a, b) => a.manifest.sequence - b.manifest.sequence);

@@ -39,7 +39,12 @@ async function* decode(
   const running = pipeline([input, ...stages], { signal });
   running.catch(() => undefined);
   try {
-    for await (const chunk of produced) yield chunk as Buffer;
+    for await (const chunk of produced) {
+      // Stored bytes of another origin may decode to any number of bytes.
+      if (produced.size > object.produced.size)
+        throw corrupt(object, 'it decodes to more bytes than its manifest declares');
+      yield chunk as Buffer;
+    }
     await running;
   } catch (error) {
     // A store that does not answer says nothing about the bytes (E9).

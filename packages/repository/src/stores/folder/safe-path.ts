@@ -61,7 +61,8 @@ export async function checkRoot(path: string): Promise<void> {
 /** Opens a stored file for reading, never through a symbolic link, only a regular file; undefined when there is none. */
 export async function openStored(path: string): Promise<FileHandle | undefined> {
   try {
-    const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+    // Without O_NONBLOCK a pipe in the place of a file would be waited for forever.
+    const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     if (await isRegular(file)) return file;
     throw new Failure('REPOSITORY_UNSAFE', `${path} is not a regular file`);
   } catch (error) {
