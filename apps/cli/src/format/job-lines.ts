@@ -110,6 +110,11 @@ const checkLines = ({ kind, passed, durationMs, tries, details, findings }: Chec
 const setAsideLine = (result: Extract<JobResult, { command: 'drop-set-aside' }>): string =>
   `dropped "${safeText(result.name)}"${result.freedBytes === null ? '' : `, which freed ${bytes(result.freedBytes)}`} (${duration(result.durationMs)})`;
 
+const undoLines = (result: Extract<JobResult, { command: 'undo' }>): string[] => [
+  `"${safeText(result.into)}" holds the data from before the restore again (${duration(result.durationMs)})`,
+  ...(result.setAsideAs === null ? [] : [`  the restored data is kept as "${safeText(result.setAsideAs)}"`]),
+];
+
 function rotationLines(result: Extract<JobResult, { command: 'rotate' }>): string[] {
   const rows = result.decisions.map(({ backupId, finishedAt, keep, reason }) => [
     shortId(backupId),
@@ -164,10 +169,7 @@ function linesOf(result: JobResult): string[] {
       ];
     }
     case 'undo':
-      return [
-        `"${safeText(result.into)}" holds the data from before the restore again (${duration(result.durationMs)})`,
-        ...(result.setAsideAs === null ? [] : [`  the restored data is kept as "${safeText(result.setAsideAs)}"`]),
-      ];
+      return undoLines(result);
     case 'hold':
       return [
         `backup ${result.backupId} is held${result.hold.reason === '' ? '' : ` (${safeText(result.hold.reason)})`}: no rotation removes it, or what it depends on`,
