@@ -73,6 +73,14 @@ describe('an http check', () => {
     expect(received.at(-1)).toBe('POST /orders');
   });
 
+  test('that may change something is sent once, also when it fails', async () => {
+    answers = [answer(503, {})];
+    received.length = 0;
+    const order = { http: { url: `${url}/orders`, method: 'POST', body: '{}', status: 201 } };
+    expect(await run({ ...order, within: '60s' })).toMatchObject({ passed: false, tries: 1 });
+    expect(received).toEqual(['POST /orders']);
+  });
+
   test('is tried again until it passes', async () => {
     answers = [answer(503, {}), answer(200, { components: { db: { status: 'UP' } } })];
     expect(await run({ ...health(), within: '60s' })).toMatchObject({ passed: true, tries: 2 });

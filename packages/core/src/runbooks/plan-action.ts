@@ -86,10 +86,20 @@ const toTest = (target: string, backupId: string, point: ReachedPoint): PlannedA
   point,
 });
 
-function planLogRestore(restore: Restore, { mode }: PlanScope, found: LogPoint): PlannedAction {
+function planLogRestore(
+  restore: Restore,
+  { mode }: PlanScope,
+  { backups }: RunbookTarget,
+  found: LogPoint,
+): PlannedAction {
   const time = new Date(found.atMs).toISOString();
   const point = { at: time, basis: 'log', backupId: found.backupId } as const;
-  if (mode === 'drill') return toTest(restore.target, found.backupId, point);
+  if (mode === 'drill') {
+    // A restore test replays the log to the end of the base backup and no further: that is the point that it tests.
+    const at = backups.find(({ backupId }) => backupId === found.backupId)?.recoveryPoint;
+    const tested = at === undefined ? point : ({ at, basis: 'backup', backupId: found.backupId } as const);
+    return toTest(restore.target, found.backupId, tested);
+  }
   const request: RestoreRequest = {
     scope: { kind: 'server' },
     point: found.isNewest ? { kind: 'latest' } : { kind: 'time', time },
@@ -142,7 +152,7 @@ function planRestore(restore: Restore, scope: PlanScope): PlannedOrRefused {
   const planned =
     found === null
       ? planBackupRestore(restore, scope, target)
-      : { action: planLogRestore(restore, scope, found), findings: [] };
+      : { action: planLogRestore(restore, scope, target, found), findings: [] };
   return { ...planned, findings: [...planned.findings, ...offline(hostPathOf(restore.target), scope)] };
 }
 

@@ -50,6 +50,15 @@ describe('the recovery set', () => {
     expect(exact.steps[0]?.main[0]).toMatchObject({ request: { point: { kind: 'time', time: instant('10:07') } } });
     const newest = planOf(steps, { targets });
     expect(newest.steps[0]?.main[0]).toMatchObject({ request: { point: { kind: 'latest' } } });
+    // An instant that the log has not been reported to yet stays the end of the restore: it never goes past it.
+    const ahead = planOf(steps, { targets, instantMs: Date.parse(instant('11:59')) });
+    expect(ahead.steps[0]?.main[0]).toMatchObject({ request: { point: { kind: 'time', time: instant('11:59') } } });
+    // A drill tests the base backup, and claims no more.
+    const drill = planOf(steps, { targets, mode: 'drill' });
+    expect(drill.steps[0]?.main[0]).toMatchObject({
+      kind: 'restore-test',
+      point: { at: instant('08:00'), basis: 'backup' },
+    });
     // The log goes on between plan and start; the consent stands.
     const later = [{ ...windows[0], to: instant('11:50') }] as typeof windows;
     const moved = new Map([[`${HOST}/a`, target([backup(1, '08:00')], { reported: { windows: later } })]]);

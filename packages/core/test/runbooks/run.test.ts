@@ -111,6 +111,12 @@ describe('a run', () => {
     expect(statusOf(other, 'a').state).toBe('failed');
   });
 
+  test('does not run a job again that has succeeded and whose result cannot be read', () => {
+    const run = begin(planOf({ a: restore('a', { retries: 1 }) }));
+    const unreadable = end(run, 'a', { result: null });
+    expect(statusOf(unreadable, 'a')).toMatchObject({ state: 'failed', error: { code: 'PROTOCOL_UNSUPPORTED' } });
+  });
+
   test('a wait ends at its instant', () => {
     const run = begin(planOf({ w: { wait: '10m' }, c: check('ok', { after: ['w'] }) }));
     expect(advanceRun(run, NOW + 599_999)).toBe(run);

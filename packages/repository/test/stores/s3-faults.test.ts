@@ -182,6 +182,22 @@ describe.skipIf(reason !== undefined)('S3 store', () => {
     expect(await unfinished(opened.location.prefix)).toBe(0);
   });
 
+  test('I2: ends as soon as a part fails, also while its source gives nothing, and leaves no object without that part', async () => {
+    await using proxy = await HttpFaultProxy.open({ port: server.port });
+    await using opened = await s3TestStore(server, credentialsFile, { endpoint: proxy.url });
+    proxy.inject = (call) =>
+      isPart(call) && call.path.includes('partNumber=1')
+        ? { type: 'respond', status: 403, code: 'AccessDenied' }
+        : undefined;
+    // A source that gives its first part and then waits for as long as the test runs.
+    const slow = new Readable({ read: () => undefined });
+    slow.push(randomBytes(9 * MIB));
+    expect(await codeOf(opened.store.put('a', slow))).toBe('REPOSITORY_DENIED');
+    slow.destroy();
+    expect(await opened.store.stat('a')).toBeUndefined();
+    expect(await unfinished(opened.location.prefix)).toBe(0);
+  });
+
   test('reports a full bucket as NO_SPACE, and another region with what to correct, at once', async () => {
     await using proxy = await HttpFaultProxy.open({ port: server.port });
     await using opened = await s3TestStore(server, credentialsFile, { endpoint: proxy.url });
