@@ -13,8 +13,9 @@ const notified = (run: RunbookRun | undefined): string[] =>
     .map(({ name }) => name);
 
 function messageOf(run: RunbookRun, step: string): { contacts: readonly string[]; message: string } | null {
-  const [action] = plannedStepOf(run, step).main;
-  return action?.kind === 'notify' ? action : null;
+  const { choice, main } = plannedStepOf(run, step);
+  const [action] = main;
+  return choice === 'main' && action?.kind === 'notify' ? action : null;
 }
 
 /** What the notify steps send that have succeeded between two states of a run. The same steps give the same ids. */
