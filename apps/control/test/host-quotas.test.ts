@@ -4,7 +4,7 @@ import Database from 'better-sqlite3';
 import { drizzle } from 'drizzle-orm/better-sqlite3';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Catalog } from '../src/catalog/catalog.ts';
-import { enforceQuotas } from '../src/catalog/host-quotas.ts';
+import { enforceQuotas, shareOf } from '../src/catalog/host-quotas.ts';
 import * as schema from '../src/catalog/schema.ts';
 import { openSqliteCatalog } from '../src/catalog/sqlite-catalog.ts';
 
@@ -56,6 +56,31 @@ test('attack-B12: of too many databases in the backups of one host those of its 
   enforce('bad', { backups: 100, contents: 5 });
   expect(await listed('bad')).toEqual([1, 2, 3]);
   expect((await catalog.backups.coverage('bad', 'shop')).map(({ database }) => database)).toEqual(['c', 'd', 'e', 'f']);
+});
+
+test('the target that occupies most gives way, and one with few backups keeps them, though they are the oldest', async () => {
+  const rare = { ...backup(1, 'ledger'), target: 'crm' };
+  const many = Array.from({ length: 6 }, (_, n) => backup(n + 2, 'a', 'b'));
+  await catalog.commit([
+    {
+      type: 'backup.scan',
+      agentId: 'h',
+      complete: true,
+      backups: [rare, ...many],
+      removed: [],
+      targets: ['shop', 'crm'],
+    },
+  ]);
+  enforce('h', { backups: 4, contents: 6 });
+  expect(await listed('h')).toEqual([1, 6, 7]);
+  expect((await catalog.backups.coverage('h', 'crm')).map(({ database }) => database)).toEqual(['ledger']);
+});
+
+test('shares of a quota leave small targets alone', () => {
+  const occupied = [10, 3, 100, 100].map((rows, n) => ({ target: `t${n}`, rows }));
+  expect(shareOf(occupied, 1_000)).toBe(1_000);
+  expect(shareOf(occupied, 113)).toBe(50);
+  expect(shareOf(occupied, 20)).toBe(5);
 });
 
 test('attack-B3: a backup that lists very many databases is kept with a part of them, and is covered in pages', async () => {

@@ -1,4 +1,4 @@
-import { count, desc, eq, inArray, sql } from 'drizzle-orm';
+import { and, count, desc, eq, inArray, sql } from 'drizzle-orm';
 import type { Db } from './db.ts';
 import * as schema from './schema.ts';
 
@@ -18,22 +18,42 @@ const { backups, backupContents } = schema;
 /** What is missing in its repository is forgotten first, then the oldest. */
 const leastImportant = [desc(sql`${backups.state} = 'missing'`), backups.backupId];
 
-function forgetBackups(db: Db, agentId: string, excess: number): void {
+interface Occupied {
+  readonly target: string;
+  readonly rows: number;
+}
+
+/**
+ * The largest number of rows that each target may keep so that all together keep at most `limit`. The targets that occupy most give;
+ * the others keep what they have.
+ */
+export function shareOf(occupied: readonly Occupied[], limit: number): number {
+  let left = limit;
+  const ascending = occupied.map(({ rows }) => rows).toSorted((a, b) => a - b);
+  for (const [index, rows] of ascending.entries()) {
+    const share = Math.floor(left / (ascending.length - index));
+    if (rows > share) return share;
+    left -= rows;
+  }
+  return limit;
+}
+
+function forgetBackups(db: Db, agentId: string, target: string, excess: number): void {
   const oldest = db
     .select({ backupId: backups.backupId })
     .from(backups)
-    .where(eq(backups.agentId, agentId))
+    .where(and(eq(backups.agentId, agentId), eq(backups.target, target)))
     .orderBy(...leastImportant)
     .limit(excess);
   db.delete(backups).where(inArray(backups.backupId, oldest)).run();
 }
 
-function forgetContents(db: Db, agentId: string, excess: number): void {
+function forgetContents(db: Db, agentId: string, target: string, excess: number): void {
   const counted = db
     .select({ backupId: backups.backupId, rows: count() })
     .from(backupContents)
     .innerJoin(backups, eq(backups.backupId, backupContents.backupId))
-    .where(eq(backupContents.agentId, agentId))
+    .where(and(eq(backupContents.agentId, agentId), eq(backupContents.target, target)))
     .groupBy(backups.backupId)
     .orderBy(...leastImportant)
     .all();
@@ -45,15 +65,29 @@ function forgetContents(db: Db, agentId: string, excess: number): void {
   }
 }
 
-/** Forgets what a host has reported beyond its quotas. To be called after each change that adds to it. */
+/** Calls `forget` for each target that keeps more than its share of a quota, when the host is above it. */
+function enforce(occupied: readonly Occupied[], quota: number, forget: (target: string, excess: number) => void): void {
+  if (occupied.reduce((sum, { rows }) => sum + rows, 0) <= quota) return;
+  const share = shareOf(occupied, Math.floor(quota * TARGET_FILL));
+  for (const { target, rows } of occupied) if (rows > share) forget(target, rows - share);
+}
+
+/**
+ * Forgets what a host has reported beyond its quotas, of the targets that occupy most. To be called after each change that adds to it.
+ */
 export function enforceQuotas(db: Db, agentId: string, quotas: HostQuotas = HOST_QUOTAS): void {
-  const [stored = { rows: 0 }] = db.select({ rows: count() }).from(backups).where(eq(backups.agentId, agentId)).all();
-  if (stored.rows > quotas.backups) forgetBackups(db, agentId, stored.rows - Math.floor(quotas.backups * TARGET_FILL));
-  const [contents = { rows: 0 }] = db
-    .select({ rows: count() })
+  const stored = db
+    .select({ target: backups.target, rows: count() })
+    .from(backups)
+    .where(eq(backups.agentId, agentId))
+    .groupBy(backups.target)
+    .all();
+  enforce(stored, quotas.backups, (target, excess) => forgetBackups(db, agentId, target, excess));
+  const contents = db
+    .select({ target: backupContents.target, rows: count() })
     .from(backupContents)
     .where(eq(backupContents.agentId, agentId))
+    .groupBy(backupContents.target)
     .all();
-  if (contents.rows > quotas.contents)
-    forgetContents(db, agentId, contents.rows - Math.floor(quotas.contents * TARGET_FILL));
+  enforce(contents, quotas.contents, (target, excess) => forgetContents(db, agentId, target, excess));
 }
