@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 import { compareStates } from '@lastgood/core/objectives';
 import type { AdminApi, TargetStatus } from '@lastgood/protocol';
 import { withOwnMeasurements } from '../targets/measurement-index.ts';
-import { sharedFactsOf } from '../targets/shared-facts.ts';
+import { demandsOf, sharedFactsOf } from '../targets/shared-facts.ts';
 import { readTargetRecords } from '../targets/target-records.ts';
 import type { ApiParts } from './api-parts.ts';
 import { hostStateOf } from './host-state.ts';
@@ -34,13 +34,9 @@ export class StatusService {
     for (const { agent, record } of selected) {
       const records = await readTargetRecords(catalog, agent, record.inventory);
       const planned = planner.targetOf(agent.agentId, record.inventory.name);
-      const policy = planned?.facts.policy ?? null;
-      const demands = {
-        objectives: planned === null ? NO_OBJECTIVES : (policy?.objectives ?? null),
-        maxAgeMs: maxAgeMs ?? null,
-        requireStream: policy?.requireStream ?? false,
-        firstBackupDueMs: planned?.facts.firstBackupDueMs ?? null,
-      };
+      const wanted = demandsOf(planned?.facts.policy ?? null, planned?.facts.firstBackupDueMs ?? null);
+      const objectives = planned === null ? NO_OBJECTIVES : wanted.objectives;
+      const demands = { ...wanted, objectives, maxAgeMs: maxAgeMs ?? null };
       const shared = sharedFactsOf(records, demands, hostStateOf(registry, agent));
       const measurements = withOwnMeasurements(planner.measurements, records.measurements);
       const status = targetStatus(agent, shared, { records, measurements }, clock.now());

@@ -11,7 +11,7 @@ import type { OccurrenceRecord } from '../catalog/occurrences.ts';
 import type { LedgerStore } from '../dispatch/ledger-store.ts';
 import { databaseFacts } from '../targets/database-facts.ts';
 import type { Measurements } from '../targets/measurement-index.ts';
-import { sharedFactsOf } from '../targets/shared-facts.ts';
+import { demandsOf, sharedFactsOf } from '../targets/shared-facts.ts';
 import { readTargetRecords, type TargetRecords } from '../targets/target-records.ts';
 import { matchTargetOf } from './fleet-targets.ts';
 
@@ -142,11 +142,6 @@ export function statusNow(
   measurements: Measurements,
   nowMs: number,
 ): TargetStatus {
-  const demands = {
-    objectives: policy?.objectives ?? null,
-    maxAgeMs: null,
-    requireStream: policy?.requireStream ?? false,
-    firstBackupDueMs,
-  };
+  const demands = demandsOf(policy, firstBackupDueMs);
   return evaluateTarget(sharedFactsOf(records, demands, hostState), databaseFacts(records, measurements), nowMs);
 }

@@ -1,4 +1,5 @@
 import { streamStateOf } from '@lastgood/core';
+import type { EffectivePolicy } from '@lastgood/core/fleet-file';
 import type { SharedFacts } from '@lastgood/core/objectives';
 import { type Finding, makeFinding } from '@lastgood/protocol';
 import type { TargetRecords } from './target-records.ts';
@@ -10,6 +11,14 @@ export interface TargetDemands {
   readonly requireStream: boolean;
   readonly firstBackupDueMs: number | null;
 }
+
+/** What the policies of a target want of it; nothing when no policy selects it. */
+export const demandsOf = (policy: EffectivePolicy | null, firstBackupDueMs: number | null): TargetDemands => ({
+  objectives: policy?.objectives ?? null,
+  maxAgeMs: null,
+  requireStream: policy?.requireStream ?? false,
+  firstBackupDueMs,
+});
 
 /** What the agent of a target has reported as an error. */
 function reportedErrors({ name, state, findings }: TargetRecords['inventory']): Finding[] {

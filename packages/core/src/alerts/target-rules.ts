@@ -1,5 +1,6 @@
+import { medianOf } from '../median.ts';
 import type { TargetReason, TargetStatus } from '../objectives/target-status.ts';
-import { RESTORE_TEST_LEVEL, suspectSizes } from '../verification/verdict.ts';
+import { NOISE_BYTES, RESTORE_TEST_LEVEL, suspectSizes } from '../verification/verdict.ts';
 import type { AlertCode } from './codes.ts';
 import type { AlertCondition } from './condition.ts';
 
@@ -7,8 +8,6 @@ const HOUR_MS = 3_600_000;
 /** Sizes are compared from the fourth backup on, with the median of up to seven before it. */
 const MIN_EARLIER = 3;
 const EARLIER = 7;
-/** A smaller difference is a few more or fewer objects in a database that is next to empty. */
-const NOISE_BYTES = 16_384;
 /** A last restore-tested backup that rotation removes within this time is reported. */
 const EXPIRING_MS = 48 * HOUR_MS;
 
@@ -63,11 +62,6 @@ function judgeAge({ newestGoodBackupMs, thresholds, status }: TargetAlertFacts, 
     : [{ code: 'backup_age', params: { ageMs, limitMs: thresholds.backupAgeMs } }];
 }
 
-function medianOf(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? 0;
-}
-
 /**
  * How the newest backup of a series differs from the ones before, in percent; null when there are too few, or when it was restore-tested.
  * Backups whose own size is suspect are no measure, so a series of emptied ones never becomes normal.
@@ -81,7 +75,7 @@ export function sizeChange(series: readonly BackupSize[]): { percent: number; me
     .filter(({ state }, index) => state === 'good' && suspect[index] === false)
     .slice(-EARLIER)
     .map(({ producedBytes }) => producedBytes);
-  const medianBytes = medianOf(earlier);
+  const medianBytes = medianOf(earlier) ?? 0;
   if (earlier.length < MIN_EARLIER || medianBytes === 0) return null;
   const difference = newest.producedBytes - medianBytes;
   return { percent: Math.abs(difference) < NOISE_BYTES ? 0 : (difference / medianBytes) * 100, medianBytes };

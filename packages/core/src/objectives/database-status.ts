@@ -1,5 +1,6 @@
 import type { RestoreTime } from './restore-time.ts';
 import {
+  exposureOf,
   judgeProtection,
   judgeSurroundings,
   type StatusReason,
@@ -92,7 +93,7 @@ function evaluateDatabase(
     database: database.database,
     state: database.isExcluded ? null : worstState([...reasons, ...surroundings].map(stateOf)),
     reasons,
-    exposureMs: recoveryPoint === null ? null : Math.max(0, nowMs - recoveryPoint.atMs),
+    exposureMs: exposureOf(database, nowMs),
     restoreTime,
     isRecoveryPointTested: restoreTest !== null && restoreTest.backupId === recoveryPoint?.backupId,
   };

@@ -1,6 +1,7 @@
 import { type DatabaseFacts, type DatabaseStatus, evaluateDatabases, type SharedFacts } from './database-status.ts';
 import type { RestoreTime } from './restore-time.ts';
 import {
+  exposureOf,
   judgeProtection,
   judgeSurroundings,
   stateOf,
@@ -94,8 +95,7 @@ export function evaluateTarget(shared: SharedFacts, databases: readonly Database
     return status !== undefined && hasNumbers(facts, status);
   });
   const recoveryPoint = oldest(counted.map((each) => each.recoveryPoint));
-  // A clock that is ahead must not make the exposure negative.
-  const exposureMs = recoveryPoint === null ? null : Math.max(0, nowMs - recoveryPoint.atMs);
+  const exposureMs = exposureOf({ recoveryPoint }, nowMs);
   const restoreTime = longest(counted.map((each) => each.restoreTime));
   const restoreTest = oldest(counted.map((each) => each.restoreTest));
   const isStale = reasons.some(({ code }) => code === 'restore_test_stale');

@@ -1,3 +1,5 @@
+import { medianOf } from '../median.ts';
+
 /** One restore, restore test or drill that succeeded. */
 export interface RestoreMeasurement {
   readonly environment: string;
@@ -44,9 +46,8 @@ function medianSpeed(all: readonly RestoreMeasurement[]): number | undefined {
   const speeds = newestFirst(all)
     .filter(({ bytes, durationMs }) => bytes >= MIN_SAMPLE_BYTES && durationMs > 0)
     .slice(0, SAMPLES)
-    .map(({ bytes, durationMs }) => (bytes / durationMs) * 1000)
-    .toSorted((a, b) => a - b);
-  return speeds[Math.floor(speeds.length / 2)];
+    .map(({ bytes, durationMs }) => (bytes / durationMs) * 1000);
+  return medianOf(speeds);
 }
 
 /**

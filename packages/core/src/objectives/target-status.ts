@@ -158,8 +158,8 @@ export const compareStates = (a: TargetState, b: TargetState): number => rank(a)
 export const worstState = (states: readonly TargetState[]): TargetState =>
   TARGET_STATES[Math.min(...states.map(rank))] ?? 'protected';
 
-const exposureOf = ({ recoveryPoint }: TargetFacts, nowMs: number): number | null =>
-  // A clock that is ahead must not make the exposure negative.
+/** How much time of data would be lost now; null without a recovery point. A clock that is ahead must not make it negative. */
+export const exposureOf = ({ recoveryPoint }: Pick<TargetFacts, 'recoveryPoint'>, nowMs: number): number | null =>
   recoveryPoint === null ? null : Math.max(0, nowMs - recoveryPoint.atMs);
 
 function judgeRpo(facts: TargetFacts, nowMs: number): StatusReason[] {

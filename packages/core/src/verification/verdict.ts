@@ -1,11 +1,12 @@
 import type { BackupSummary } from '@lastgood/protocol';
+import { medianOf } from '../median.ts';
 
 /** From this level on, a verification loads the backup into a server: it is restore-tested, and its size is no longer suspect. */
 export const RESTORE_TEST_LEVEL = 4;
 /** How many earlier backups a size is compared with. */
 const COMPARED_BACKUPS = 7;
 /** A smaller change is normal in an almost empty database and does not indicate lost data. */
-const NOISE_BYTES = 16_384;
+export const NOISE_BYTES = 16_384;
 /** This many larger backups in a row count as growth. */
 const GROWTH_BACKUPS = 3;
 
@@ -34,10 +35,6 @@ export interface Sized extends Judged {
   readonly producedBytes: number;
 }
 
-function medianOf(bytes: readonly number[]): number | undefined {
-  const sorted = bytes.slice(-COMPARED_BACKUPS).sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)];
-}
 const isUnusual = (bytes: number, median: number): boolean =>
   Math.abs(bytes - median) >= NOISE_BYTES && (bytes < median / 2 || bytes > median * 2);
 
@@ -60,7 +57,7 @@ export function judgeSizes(group: readonly Sized[]): SizeJudgment[] {
   let larger = 0;
   return group.map(({ producedBytes, state, verifiedLevel }) => {
     if (state !== 'good') return { isSuspect: false, isChange: false };
-    const median = medianOf(trusted);
+    const median = medianOf(trusted.slice(-COMPARED_BACKUPS));
     const unusual = median !== undefined && median > 0 && isUnusual(producedBytes, median);
     larger = unusual && producedBytes > median ? larger + 1 : 0;
     const accepted = !unusual || larger >= GROWTH_BACKUPS || (verifiedLevel ?? 0) >= RESTORE_TEST_LEVEL;
