@@ -3,6 +3,7 @@ import type { Runbook } from '@lastgood/core/fleet-file';
 import { abortRun, decideStep, drillTimetable, jobsOfRun, startRun, unacceptedSkew } from '@lastgood/core/runbooks';
 import { deriveUuid } from '@lastgood/core/schedules';
 import type { AdminApi, RunbookPlan, RunbookRun, RunbookRunView, RunbookView } from '@lastgood/protocol';
+import { cancelJob } from '../dispatch/job-commands.ts';
 import { makePlan, runbookNamed } from '../runbooks/make-plan.ts';
 import { refuseSecond } from '../runbooks/runbook-runner.ts';
 import { type ApiParts, auditChange } from './api-parts.ts';
@@ -138,9 +139,23 @@ export class RunbooksService {
     const { actor, clock, runbooks } = this.#parts;
     const detail = decision.type === 'skip' ? `${decision.step}: ${decision.reason}` : decision.step;
     const audit = auditChange(this.#parts, `runbook.${decision.type}`, runId, detail);
-    const decide = (run: RunbookRun): RunbookRun => decideStep(run, decision, actor.name, clock.now());
+    const run = await this.#require(runId);
+    const work = this.#activityOf(run).find(({ step }) => step === decision.step);
+    const decider = { by: actor.name, isOffline: work?.hostOnline === false };
+    const decide = (before: RunbookRun): RunbookRun => decideStep(before, decision, decider, clock.now());
     if ((await runbooks.apply(runId, decide, [audit])) === undefined) this.#refuseEnded(await this.#require(runId));
+    if (work !== undefined) await this.#cancelGivenUp(run, work.jobId);
     return await this.get(runId);
+  }
+
+  /** A job that no step waits for any more ends when its host is back. */
+  async #cancelGivenUp(before: RunbookRun, jobId: string): Promise<void> {
+    const { catalog, clock, ledgers } = this.#parts;
+    const after = await this.#require(before.runId);
+    if (jobsOfRun(after).some((job) => job.jobId === jobId)) return;
+    const record = await catalog.jobs.get(jobId);
+    if (record !== undefined && record.job.endedAt === null)
+      await cancelJob(ledgers, clock, { agentId: record.agentId, jobId }, []);
   }
 
   #refuseEnded({ runId, state }: RunbookRun): never {

@@ -45,8 +45,9 @@ export function startRun(plan: RunbookPlan, { runId, by, at, acceptedSkew, appro
 const conflict = (message: string): Failure =>
   new Failure('CONFLICT', message, { remedy: 'Look at the run with `lastgood runbooks status`.' });
 
-function openStep(run: RunbookRun, name: string): RunStep {
-  if (run.state !== 'running') throw conflict(`run ${run.runId} has ended or is being aborted (${run.state})`);
+function openStep(run: RunbookRun, name: string, isGivenUp: boolean): RunStep {
+  if (run.state !== 'running' && !(run.state === 'aborting' && isGivenUp))
+    throw conflict(`run ${run.runId} has ended or is being aborted (${run.state})`);
   const step = run.steps.find((each) => each.name === name);
   if (step === undefined)
     throw new Failure('NOT_FOUND', `the run has no step "${name}"`, {
@@ -63,16 +64,23 @@ function retry(run: RunbookRun, step: RunStep, by: string, now: number): Runbook
   return addEvent(put, now, 'retried', { step: step.name, by });
 }
 
-function takeAlternative(run: RunbookRun, step: RunStep, by: string, now: number): RunbookRun {
-  if (step.status.state !== 'failed') throw conflict(`step "${step.name}" has not failed; it is ${step.status.state}`);
+interface SkipDecision {
+  readonly reason: string;
+  readonly isGivenUp: boolean;
+}
+
+function takeAlternative(run: RunbookRun, step: RunStep, by: string, isGivenUp: boolean, now: number): RunbookRun {
+  if (step.status.state !== 'failed' && !(step.status.state === 'running' && isGivenUp))
+    throw conflict(`step "${step.name}" has not failed; it is ${step.status.state}`);
   if (plannedStepOf(run, step.name).alternative === null) throw conflict(`step "${step.name}" has no alternative`);
   const again = { ...step, tries: step.tries + 1 };
   const put = putStep(run, { ...again, status: runningStatus(run, again, 'alternative', 0) });
   return addEvent(put, now, 'alternative', { step: step.name, by });
 }
 
-function skip(run: RunbookRun, step: RunStep, by: string, reason: string, now: number): RunbookRun {
-  if (isFulfilled(step) || step.status.state === 'running')
+function skip(run: RunbookRun, step: RunStep, decision: SkipDecision, by: string, now: number): RunbookRun {
+  const { reason, isGivenUp } = decision;
+  if (isFulfilled(step) || (step.status.state === 'running' && !isGivenUp))
     throw conflict(`step "${step.name}" cannot be skipped; it is ${step.status.state}`);
   requireAnother(run, step, by);
   const put = putStep(run, { ...step, status: { state: 'skipped', at: now, by, reason } });
@@ -98,16 +106,26 @@ function approve(run: RunbookRun, step: RunStep, by: string, now: number): Runbo
   return addEvent(put, now, 'approved', { step: step.name, by });
 }
 
-/** Carries out what a person has decided about a step. Throws CONFLICT when the step is not in a state for it, NOT_FOUND, FORBIDDEN. */
-export function decideStep(run: RunbookRun, decision: StepDecision, by: string, now: number): RunbookRun {
-  const step = openStep(run, decision.step);
+/**
+ * Carries out what a person has decided about a step. A step that runs on a host that is offline can be given up: skipped, also while the run is
+ * being aborted, or replaced by its alternative; `isOffline` says that its host is. Throws CONFLICT when the step is not in a state for
+ * the decision, NOT_FOUND, FORBIDDEN.
+ */
+export function decideStep(
+  run: RunbookRun,
+  decision: StepDecision,
+  { by, isOffline }: { readonly by: string; readonly isOffline: boolean },
+  now: number,
+): RunbookRun {
+  const isGivenUp = isOffline && (decision.type === 'skip' || decision.type === 'alternative');
+  const step = openStep(run, decision.step, isGivenUp && decision.type === 'skip');
   switch (decision.type) {
     case 'retry':
       return advanceRun(retry(run, step, by, now), now);
     case 'alternative':
-      return advanceRun(takeAlternative(run, step, by, now), now);
+      return advanceRun(takeAlternative(run, step, by, isGivenUp, now), now);
     case 'skip':
-      return advanceRun(skip(run, step, by, decision.reason, now), now);
+      return advanceRun(skip(run, step, { reason: decision.reason, isGivenUp }, by, now), now);
     case 'approve':
       return advanceRun(approve(run, step, by, now), now);
   }

@@ -1,6 +1,6 @@
 import { wireErrorOf } from '@lastgood/protocol';
 import { describe, expect, test } from 'vitest';
-import { abortRun, advanceRun, decideStep, jobsOfRun, situationOf } from '../../src/runbooks/index.ts';
+import { abortRun, advanceRun, decideStep, jobsOfRun, recordJob, situationOf } from '../../src/runbooks/index.ts';
 import {
   begin,
   check,
@@ -26,7 +26,11 @@ const ORDER = {
 const failed = { state: 'failed', error: wireErrorOf('TOOL_FAILED', 'no'), result: null } as const;
 const interrupted = { state: 'failed', error: wireErrorOf('JOB_INTERRUPTED', 'no'), result: null } as const;
 const approve = { type: 'approve', step: 'ready' } as const;
-const started = () => decideStep(begin(planOf(ORDER)), approve, 'bob', NOW);
+const bob = { by: 'bob', isOffline: false };
+const alice = { by: 'alice', isOffline: false };
+/** Bob, when the host of the step is offline. */
+const bobOffline = { by: 'bob', isOffline: true };
+const started = () => decideStep(begin(planOf(ORDER)), approve, bob, NOW);
 
 describe('a run', () => {
   test('begins each step after those that it waits for, and ends when all are done', () => {
@@ -35,7 +39,7 @@ describe('a run', () => {
       'ready asking, a pending, b pending, ok pending, start pending',
       'asking',
     ]);
-    let run = decideStep(asking, approve, 'bob', NOW);
+    let run = decideStep(asking, approve, bob, NOW);
     expect(jobsNow(run)).toEqual(['plan of a']);
     run = end(run, 'a');
     expect(jobsOfRun(run)[0]?.spec).toMatchObject({ command: 'restore', planHash: 'a'.repeat(64) });
@@ -54,7 +58,7 @@ describe('a run', () => {
     const run = started();
     const again = started();
     expect(jobsOfRun(run)).toEqual(jobsOfRun(again));
-    const retried = decideStep(end(run, 'a', failed), { type: 'retry', step: 'a' }, 'bob', NOW);
+    const retried = decideStep(end(run, 'a', failed), { type: 'retry', step: 'a' }, bob, NOW);
     expect(jobsNow(retried)).toEqual(['plan of a']);
     expect(jobsOfRun(retried)[0]?.jobId).not.toBe(jobsOfRun(run)[0]?.jobId);
   });
@@ -128,20 +132,48 @@ describe('a person', () => {
   const stopped = () => end(endRestore(started(), 'a'), 'b', failed);
 
   test('takes the alternative of a failed step, whose actions run in order', () => {
-    let run = decideStep(stopped(), { type: 'alternative', step: 'b' }, 'bob', NOW);
+    let run = decideStep(stopped(), { type: 'alternative', step: 'b' }, bob, NOW);
     expect(jobsNow(run)).toContain('hook of rebuild');
     run = end(run, 'b');
     expect(jobsNow(run)).toContain('check of counts');
     // A retry of the second action does not run the hook again.
-    run = decideStep(end(run, 'b', failed), { type: 'retry', step: 'b' }, 'bob', NOW);
+    run = decideStep(end(run, 'b', failed), { type: 'retry', step: 'b' }, bob, NOW);
     expect(jobsNow(run)).toContain('check of counts');
     expect(statusOf(end(run, 'b'), 'b').state).toBe('succeeded');
   });
 
   test('skips a failed step with a reason, and what depends on it goes on', () => {
-    const run = decideStep(stopped(), { type: 'skip', step: 'b', reason: 'cache only' }, 'bob', NOW);
+    const run = decideStep(stopped(), { type: 'skip', step: 'b', reason: 'cache only' }, bob, NOW);
     expect(statusOf(run, 'b')).toMatchObject({ state: 'skipped', by: 'bob', reason: 'cache only' });
     expect(jobsNow(end(run, 'ok'))).toEqual(['hook of start']);
+  });
+
+  test('gives up a step that runs on a host that is offline, by skipping it or by its alternative', () => {
+    const running = endRestore(started(), 'a');
+    const skip = { type: 'skip', step: 'b', reason: 'the host is gone' } as const;
+    expect(() => decideStep(running, skip, bob, NOW)).toThrow(expect.objectContaining({ code: 'CONFLICT' }));
+    const skipped = decideStep(running, skip, bobOffline, NOW);
+    expect(statusOf(skipped, 'b').state).toBe('skipped');
+    expect(jobsNow(decideStep(running, { type: 'alternative', step: 'b' }, bobOffline, NOW))).toContain(
+      'hook of rebuild',
+    );
+    // What the host reports later concerns no step any more.
+    const [job] = jobsOfRun(running).filter(({ step }) => step === 'b');
+    const late = {
+      jobId: job?.jobId ?? '',
+      command: 'restore',
+      state: 'succeeded',
+      error: null,
+      result: null,
+    } as const;
+    expect(recordJob(skipped, { ...late, durationMs: 1 }, NOW)).toBe(skipped);
+  });
+
+  test('ends an abort that waits for a host that is offline, by giving up its step', () => {
+    const aborting = end(abortRun(endRestore(started(), 'a'), 'bob', 'wrong day', NOW), 'ok');
+    const skip = { type: 'skip', step: 'b', reason: 'the host is gone' } as const;
+    expect(() => decideStep(aborting, skip, bob, NOW)).toThrow(expect.objectContaining({ code: 'CONFLICT' }));
+    expect(decideStep(aborting, skip, bobOffline, NOW).state).toBe('aborted');
   });
 
   test('aborts a run: nothing more starts, and it ends when its jobs have ended', () => {
@@ -170,14 +202,14 @@ describe('a person', () => {
       [{ type: 'retry', step: 'z' }, 'NOT_FOUND'],
     ] as const;
     for (const [decision, code] of decisions)
-      expect(() => decideStep(run, decision, 'bob', NOW)).toThrow(expect.objectContaining({ code }));
+      expect(() => decideStep(run, decision, bob, NOW)).toThrow(expect.objectContaining({ code }));
   });
 
   test('approves as another than the one who has started the run, when the step asks for that', () => {
     const run = begin(planOf({ ready: { approve: { by: 'another' } } }), { approved: ['ready'] });
     expect(statusOf(run, 'ready').state).toBe('asking');
-    expect(() => decideStep(run, approve, 'alice', NOW)).toThrow(expect.objectContaining({ code: 'FORBIDDEN' }));
-    expect(decideStep(run, approve, 'bob', NOW).state).toBe('succeeded');
+    expect(() => decideStep(run, approve, alice, NOW)).toThrow(expect.objectContaining({ code: 'FORBIDDEN' }));
+    expect(decideStep(run, approve, bob, NOW).state).toBe('succeeded');
   });
 
   test('gives an approval with the start', () => {
