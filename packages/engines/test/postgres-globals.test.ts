@@ -78,7 +78,7 @@ test('F7: a role that is there already is not changed, and a setting that the se
     log: real.log,
     open: (object, signal) =>
       object.role === 'globals'
-        ? real.open(object, signal).map((chunk: Buffer) => String(chunk).replace("TO '9MB'", "TO 'nine'"))
+        ? real.open(object, signal).map((chunk: Buffer) => Buffer.from(String(chunk).replace("TO '9MB'", "TO 'nine'")))
         : real.open(object, signal),
   };
   const mode = { way: 'new', database: 'shop', as: 'copy' } as const;
