@@ -74,7 +74,7 @@ test('a setting or comment of a role that the scratch server refuses is logged, 
     log: real.log,
     open: (object, signal) =>
       object.role === 'globals'
-        ? real.open(object, signal).map((chunk: Buffer) => change(String(chunk)))
+        ? real.open(object, signal).map((chunk: Buffer) => Buffer.from(change(String(chunk))))
         : real.open(object, signal),
   });
   const lines: string[] = [];

@@ -59,7 +59,9 @@ test('F9: the plan warns of a locale that the server does not know', async () =>
     log: real.log,
     open: (object, signal) =>
       object.role === 'properties'
-        ? real.open(object, signal).map((chunk: Buffer) => String(chunk).replaceAll('C.UTF-8', 'xx_YY.UTF-8'))
+        ? real
+            .open(object, signal)
+            .map((chunk: Buffer) => Buffer.from(String(chunk).replaceAll('C.UTF-8', 'xx_YY.UTF-8')))
         : real.open(object, signal),
   };
   const plan = await harness.plan({ way: 'swap', database: 'shop' }, source, await harness.context());
