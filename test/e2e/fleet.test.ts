@@ -171,7 +171,7 @@ test('C8: a fleet runs its schedules with and without the control plane, and rep
   expect(headerOf(mail, 'Subject')).toContain('test/db-1/shop: last backup failed');
   const alerts = await lastgood('alerts', 'list');
   expect(alerts.stdout).toContain('backup_failed');
-  const [alert] = await fleet.admin.alerts.query({});
+  const alert = (await fleet.admin.alerts.query({})).find(({ code }) => code === 'backup_failed');
   const taken = await lastgood('alerts', 'ack', alert?.alertId ?? '', '--note', 'starting it');
   expect(taken.stdout).toContain('acknowledged');
   const listed = await lastgood('occurrences', 'list', 'shop', '--state', 'failed');
