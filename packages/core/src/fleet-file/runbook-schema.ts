@@ -74,11 +74,7 @@ const stepSchema = z
       .optional()
       .describe('What can be done instead of this step, in order. A person chooses.'),
   })
-  .refine((step) => countActions(step) === 1, ONE_ACTION)
-  .refine(
-    (step) => step.hook === undefined || (step.retries ?? 0) === 0,
-    'a hook is never run again by itself: remove retries',
-  );
+  .refine((step) => countActions(step) === 1, ONE_ACTION);
 export type RunbookStep = z.output<typeof stepSchema>;
 
 export const runbookSchema = z.strictObject({

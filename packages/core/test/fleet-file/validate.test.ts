@@ -63,11 +63,6 @@ runbooks:
   ]);
 });
 
-test('a hook is never run again by itself, so that it has no retries', () => {
-  const text = 'runbooks: { r: { steps: { a: { hook: { name: stop, host: prod/db-1 }, retries: 1 } } } }';
-  expect(check(text).join()).toContain('a hook is never run again by itself: remove retries');
-});
-
 test('an empty text is an empty fleet', () => {
   expect(parseFleetFile('', facts()).file).toEqual({ environments: {}, contacts: {}, policies: {}, runbooks: {} });
 });
