@@ -2,9 +2,9 @@ import { duration } from '@lastgood/core/format';
 import { useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
 import { hostsQuery } from '../data/queries.ts';
+import { DataTable } from '../parts/data-table.tsx';
 import { FailureNotice, Loading } from '../parts/failure-notice.tsx';
 import { Ago } from '../parts/instant.tsx';
-import { Scroll } from '../parts/scroll.tsx';
 
 const ORDER = ['quarantined', 'never', 'offline', 'online'] as const;
 
@@ -21,48 +21,34 @@ export function Hosts() {
   return (
     <>
       <h1>Hosts</h1>
-      <Scroll label="Hosts">
-        <table>
-          <thead>
-            <tr>
-              {['Host', 'State', 'Last change', 'Agent', 'Clock difference', 'Unreported events', 'Targets'].map(
-                (name) => (
-                  <th scope="col" key={name}>
-                    {name}
-                  </th>
-                ),
-              )}
-            </tr>
-          </thead>
-          <tbody>
-            {hosts.map(
-              ({ agentId, environment, host, state, since, agentVersion, clockSkewMs, outboxDepth, targets }) => (
-                <tr key={agentId}>
-                  <th scope="row">
-                    {environment}/{host}
-                  </th>
-                  <td className={state === 'online' ? 'ok' : 'bad'}>{state}</td>
-                  <td>
-                    <Ago at={since} />
-                  </td>
-                  <td>{agentVersion ?? 'unknown'}</td>
-                  <td>{clockSkewMs === null ? 'unknown' : duration(Math.abs(clockSkewMs))}</td>
-                  <td>{outboxDepth}</td>
-                  <td>
-                    {targets.map((target) => (
-                      <span key={target}>
-                        <Link to="/targets/$environment/$host/$target" params={{ environment, host, target }}>
-                          {target}
-                        </Link>{' '}
-                      </span>
-                    ))}
-                  </td>
-                </tr>
-              ),
-            )}
-          </tbody>
-        </table>
-      </Scroll>
+      <DataTable
+        label="Hosts"
+        columns={['Host', 'State', 'Last change', 'Agent', 'Clock difference', 'Unreported events', 'Targets']}
+      >
+        {hosts.map(({ agentId, environment, host, state, since, agentVersion, clockSkewMs, outboxDepth, targets }) => (
+          <tr key={agentId}>
+            <th scope="row">
+              {environment}/{host}
+            </th>
+            <td className={state === 'online' ? 'ok' : 'bad'}>{state}</td>
+            <td>
+              <Ago at={since} />
+            </td>
+            <td>{agentVersion ?? 'unknown'}</td>
+            <td>{clockSkewMs === null ? 'unknown' : duration(Math.abs(clockSkewMs))}</td>
+            <td>{outboxDepth}</td>
+            <td>
+              {targets.map((target) => (
+                <span key={target}>
+                  <Link to="/targets/$environment/$host/$target" params={{ environment, host, target }}>
+                    {target}
+                  </Link>{' '}
+                </span>
+              ))}
+            </td>
+          </tr>
+        ))}
+      </DataTable>
       <p className="cli">
         Enroll a host: <code>lastgood tokens enroll prod db-1</code>
       </p>

@@ -3,9 +3,9 @@ import type { DatabaseStatus, TargetStatus } from '@lastgood/protocol';
 import { useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
 import { fleetQuery } from '../data/queries.ts';
+import { DataTable } from '../parts/data-table.tsx';
 import { FailureNotice, Loading } from '../parts/failure-notice.tsx';
 import { Ago, Instant } from '../parts/instant.tsx';
-import { Scroll } from '../parts/scroll.tsx';
 
 interface TestRow {
   readonly status: TargetStatus;
@@ -97,28 +97,18 @@ export function RestoreTests() {
         A restore test loads a backup into a server (level 4), runs queries there (level 5) and compares it with its
         source (level 6). Lower levels check stored bytes and are not restore tests.
       </p>
-      <Scroll label="Restore tests">
-        <table>
-          <thead>
-            <tr>
-              {['Database', 'Last restore test', 'Level', 'Of backup', 'Restore time against RTO'].map((name) => (
-                <th scope="col" key={name}>
-                  {name}
-                </th>
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {rows.map(({ status, database }) => (
-              <Row
-                key={`${status.environment}/${status.host}/${status.target}/${database.database}`}
-                status={status}
-                database={database}
-              />
-            ))}
-          </tbody>
-        </table>
-      </Scroll>
+      <DataTable
+        label="Restore tests"
+        columns={['Database', 'Last restore test', 'Level', 'Of backup', 'Restore time against RTO']}
+      >
+        {rows.map(({ status, database }) => (
+          <Row
+            key={`${status.environment}/${status.host}/${status.target}/${database.database}`}
+            status={status}
+            database={database}
+          />
+        ))}
+      </DataTable>
     </>
   );
 }

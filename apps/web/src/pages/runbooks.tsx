@@ -3,9 +3,9 @@ import type { RunbookView } from '@lastgood/protocol';
 import { useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
 import { runbookRunsQuery, runbooksQuery } from '../data/queries.ts';
+import { DataTable } from '../parts/data-table.tsx';
 import { FailureNotice, Loading } from '../parts/failure-notice.tsx';
 import { Ago } from '../parts/instant.tsx';
-import { Scroll } from '../parts/scroll.tsx';
 
 function LastRun({ last }: { readonly last: RunbookView['lastRun'] }) {
   if (last === null) return <span className="muted">never</span>;
@@ -66,37 +66,24 @@ function Runs() {
   return (
     <section aria-labelledby="runs">
       <h2 id="runs">Runs</h2>
-      <Scroll label="Runs of all runbooks">
-        <table>
-          <thead>
-            <tr>
-              {['Run', 'Kind', 'State', 'Started', 'By'].map((name) => (
-                <th scope="col" key={name}>
-                  {name}
-                </th>
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {data.map(({ runId, plan, state, startedAt, startedBy }) => (
-              <tr key={runId}>
-                <th scope="row">
-                  <Link to="/runs/$runId" params={{ runId }}>
-                    {plan.runbook}
-                  </Link>{' '}
-                  <code className="muted">{runId.slice(-8)}</code>
-                </th>
-                <td>{plan.mode === 'drill' ? 'drill' : 'real'}</td>
-                <td className={state === 'succeeded' ? 'ok' : state === 'failed' ? 'bad' : ''}>{state}</td>
-                <td>
-                  <Ago at={startedAt} />
-                </td>
-                <td>{startedBy}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </Scroll>
+      <DataTable label="Runs of all runbooks" columns={['Run', 'Kind', 'State', 'Started', 'By']}>
+        {data.map(({ runId, plan, state, startedAt, startedBy }) => (
+          <tr key={runId}>
+            <th scope="row">
+              <Link to="/runs/$runId" params={{ runId }}>
+                {plan.runbook}
+              </Link>{' '}
+              <code className="muted">{runId.slice(-8)}</code>
+            </th>
+            <td>{plan.mode === 'drill' ? 'drill' : 'real'}</td>
+            <td className={state === 'succeeded' ? 'ok' : state === 'failed' ? 'bad' : ''}>{state}</td>
+            <td>
+              <Ago at={startedAt} />
+            </td>
+            <td>{startedBy}</td>
+          </tr>
+        ))}
+      </DataTable>
     </section>
   );
 }

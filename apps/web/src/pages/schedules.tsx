@@ -2,9 +2,9 @@ import type { OccurrenceView } from '@lastgood/protocol';
 import { useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
 import { occurrencesQuery } from '../data/queries.ts';
+import { DataTable } from '../parts/data-table.tsx';
 import { FailureNotice, Loading } from '../parts/failure-notice.tsx';
 import { Instant, useNow } from '../parts/instant.tsx';
-import { Scroll } from '../parts/scroll.tsx';
 
 const TONES: Readonly<Record<OccurrenceView['state'], string>> = {
   expected: 'muted',
@@ -24,38 +24,25 @@ function Runs({ title, runs }: { readonly title: string; readonly runs: readonly
       {runs.length === 0 ? (
         <p className="empty">None.</p>
       ) : (
-        <Scroll label={title}>
-          <table>
-            <thead>
-              <tr>
-                {['Due', 'Target', 'Schedule', 'Command', 'State'].map((name) => (
-                  <th scope="col" key={name}>
-                    {name}
-                  </th>
-                ))}
-              </tr>
-            </thead>
-            <tbody>
-              {runs.map(({ occurrenceId, dueAt, environment, host, target, schedule, command, state, code }) => (
-                <tr key={occurrenceId}>
-                  <th scope="row">
-                    <Instant at={dueAt} />
-                  </th>
-                  <td>
-                    <Link to="/targets/$environment/$host/$target" params={{ environment, host, target }}>
-                      {environment}/{host}/{target}
-                    </Link>
-                  </td>
-                  <td>{schedule}</td>
-                  <td>{command}</td>
-                  <td className={TONES[state]}>
-                    {state} {code !== null && <code>{code}</code>}
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </Scroll>
+        <DataTable label={title} columns={['Due', 'Target', 'Schedule', 'Command', 'State']}>
+          {runs.map(({ occurrenceId, dueAt, environment, host, target, schedule, command, state, code }) => (
+            <tr key={occurrenceId}>
+              <th scope="row">
+                <Instant at={dueAt} />
+              </th>
+              <td>
+                <Link to="/targets/$environment/$host/$target" params={{ environment, host, target }}>
+                  {environment}/{host}/{target}
+                </Link>
+              </td>
+              <td>{schedule}</td>
+              <td>{command}</td>
+              <td className={TONES[state]}>
+                {state} {code !== null && <code>{code}</code>}
+              </td>
+            </tr>
+          ))}
+        </DataTable>
       )}
     </section>
   );

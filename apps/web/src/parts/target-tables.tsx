@@ -1,8 +1,8 @@
 import { bytes, duration } from '@lastgood/core/format';
 import type { BackupView, DatabaseStatus, TargetStatus } from '@lastgood/protocol';
 import { useState } from 'react';
+import { DataTable } from './data-table.tsx';
 import { Ago, Instant } from './instant.tsx';
-import { Scroll } from './scroll.tsx';
 import { StateMark } from './state-mark.tsx';
 
 function restoreTimeText({ restoreTime }: DatabaseStatus): string {
@@ -41,24 +41,14 @@ export function DatabaseTable({ status }: { readonly status: TargetStatus }) {
   return (
     <section aria-labelledby="databases">
       <h2 id="databases">Databases</h2>
-      <Scroll label="Databases">
-        <table>
-          <thead>
-            <tr>
-              {['Database', 'State', 'Recovery point', 'Exposure', 'Restore time', 'Last restore test'].map((name) => (
-                <th scope="col" key={name}>
-                  {name}
-                </th>
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {status.databases.map((database) => (
-              <DatabaseRow key={database.database} database={database} />
-            ))}
-          </tbody>
-        </table>
-      </Scroll>
+      <DataTable
+        label="Databases"
+        columns={['Database', 'State', 'Recovery point', 'Exposure', 'Restore time', 'Last restore test']}
+      >
+        {status.databases.map((database) => (
+          <DatabaseRow key={database.database} database={database} />
+        ))}
+      </DataTable>
     </section>
   );
 }
@@ -94,39 +84,29 @@ export function BackupTable({ backups }: { readonly backups: readonly BackupView
       {backups.length === 0 ? (
         <p className="empty">There are no backups yet.</p>
       ) : (
-        <Scroll label="Backups">
-          <table>
-            <thead>
-              <tr>
-                {['Backup', 'Method', 'Recovery point', 'Contents', 'Stored', 'State', 'Verified'].map((name) => (
-                  <th scope="col" key={name}>
-                    {name}
-                  </th>
-                ))}
-              </tr>
-            </thead>
-            <tbody>
-              {shown.map((backup) => (
-                <tr key={backup.backupId}>
-                  <th scope="row">
-                    <code>{backup.backupId.slice(-12)}</code>
-                    {backup.holdState === 'held' && <small> held</small>}
-                  </th>
-                  <td>{backup.method}</td>
-                  <td>
-                    <Instant at={backup.recoveryPoint} />
-                  </td>
-                  <td>{backup.contents.map(({ name }) => name).join(', ') || 'whole server'}</td>
-                  <td>{bytes(backup.storedBytes)}</td>
-                  <td className={backup.state === 'good' ? '' : 'bad'}>{backup.state}</td>
-                  <td>
-                    <Verified verified={backup.verified} />
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </Scroll>
+        <DataTable
+          label="Backups"
+          columns={['Backup', 'Method', 'Recovery point', 'Contents', 'Stored', 'State', 'Verified']}
+        >
+          {shown.map((backup) => (
+            <tr key={backup.backupId}>
+              <th scope="row">
+                <code>{backup.backupId.slice(-12)}</code>
+                {backup.holdState === 'held' && <small> held</small>}
+              </th>
+              <td>{backup.method}</td>
+              <td>
+                <Instant at={backup.recoveryPoint} />
+              </td>
+              <td>{backup.contents.map(({ name }) => name).join(', ') || 'whole server'}</td>
+              <td>{bytes(backup.storedBytes)}</td>
+              <td className={backup.state === 'good' ? '' : 'bad'}>{backup.state}</td>
+              <td>
+                <Verified verified={backup.verified} />
+              </td>
+            </tr>
+          ))}
+        </DataTable>
       )}
       {backups.length > shown.length && (
         <button type="button" onClick={() => setWhole(true)}>
