@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { readAgentConfig } from '@lastgood/agent';
 import { noSteps } from '@lastgood/core';
 import { createPostgresEngine, postgresMethods } from '@lastgood/engines/postgres';
-import { captureTool, systemClock, uuidv7, writeFileDurably } from '@lastgood/host';
+import { systemClock, uuidv7, writeFileDurably } from '@lastgood/host';
 import { createIdentity, keysOf } from '@lastgood/repository';
 import { createS3Repository, S3Store } from '@lastgood/repository/s3';
 import {
@@ -19,6 +19,7 @@ import {
   temporaryFolder,
 } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
+import { dumpShop, linesOf, runShell } from '../support/documented-commands.ts';
 
 const never = new AbortController().signal;
 const ref = { environment: 'prod', host: 'db-1', target: 'shop' };
@@ -31,24 +32,6 @@ const missing = [
   ),
 ].filter((reason) => reason !== undefined);
 if (missing.length > 0) console.warn(`skipped: ${missing.join('; ')}`);
-
-/** The lines of the page between its marks: what a person would paste. */
-function linesOf(section: string): string {
-  const lines = new RegExp(`<!-- ${section} -->\\n\`\`\`sh\\n([\\s\\S]*?)\`\`\``).exec(page)?.[1];
-  if (lines === undefined) throw new TypeError(`the page has no section ${section}`);
-  return lines;
-}
-async function shell(server: PostgresServer, script: string, env: Record<string, string>): Promise<string> {
-  const path = `${server.binDir}:${process.env['PATH'] ?? ''}`;
-  const to = { PGHOST: server.host, PGPORT: String(server.port), PGUSER: server.user, PGPASSFILE: server.passfile };
-  const call = { file: 'bash', args: ['-c', `set -euo pipefail\n${script}`], signal: never, timeoutMs: 120_000 };
-  return (await captureTool({ ...call, env: { ...env, ...to, PATH: path } })).stdout;
-}
-/** The database as text, without the random key of \restrict. */
-async function asText(server: PostgresServer): Promise<string[]> {
-  const text = await shell(server, 'pg_dump --dbname=shop', {});
-  return text.replace(/^\\(un)?restrict .*$/gm, '').split('\n');
-}
 
 /** Backs the database `shop` up into an encrypted bucket, and returns what the page needs to find the backup. */
 async function backUp(source: PostgresServer, bucket: S3Server, folder: string): Promise<Record<string, string>> {
@@ -110,11 +93,11 @@ test.skipIf(missing.length > 0)(
     await using folder = await temporaryFolder();
     await seedShop(source, 'shop', { rows: 1_000 });
     const place = await backUp(source, bucket, folder.path);
-    const listed = await shell(fresh, `${linesOf('object')}\n${linesOf('list')}`, place);
+    const listed = await runShell(fresh, `${linesOf(page, 'object')}\n${linesOf(page, 'list')}`, place);
     expect(listed).toContain('"contents":"shop"\n"name":"data/0001.dump.zst.age"\n"role":"dump"');
     expect(listed).toContain('"contents":null\n"name":"data/0004.sql.zst.age"\n"role":"globals"');
-    await shell(fresh, `${linesOf('object')}\n${linesOf('restore')}`, place);
-    expect(await asText(fresh)).toEqual(await asText(source));
+    await runShell(fresh, `${linesOf(page, 'object')}\n${linesOf(page, 'restore')}`, place);
+    expect(await dumpShop(fresh)).toEqual(await dumpShop(source));
   },
 );
 
