@@ -36,6 +36,7 @@ export class SupervisedStream {
   #checked: readonly Finding[] = [];
   #failure: Finding | null = null;
   #reported = '';
+  #sweepAt = Number.NEGATIVE_INFINITY;
 
   constructor(target: Target, stream: LogStream, parts: StreamParts) {
     this.#target = target;
@@ -90,14 +91,20 @@ export class SupervisedStream {
       await this.#pause(tries);
     }
   }
+  /** What an earlier run left could stand in the way of new segments. A sweep lists the whole log, and younger leftovers stay anyway. */
+  async #sweep({ log, note }: StreamContext): Promise<void> {
+    const now = this.#parts.clock.monotonic();
+    if (now < this.#sweepAt) return;
+    const swept = await log.sweep(SWEEP_GRACE_MS);
+    this.#sweepAt = now + SWEEP_GRACE_MS;
+    if (swept.length > 0) note(`removed leftovers: ${swept.length}`);
+  }
   /** Returns what ended the run. */
   async #runOnce(signal: AbortSignal): Promise<unknown> {
     const working = setTimeout(() => this.#clearFailure(), STABLE_MS / 4);
     try {
       const context = await this.#context(signal);
-      // What an earlier run left could stand in the way of the segments that this one stores.
-      const swept = await context.log.sweep(SWEEP_GRACE_MS);
-      if (swept.length > 0) context.note(`removed leftovers: ${swept.length}`);
+      await this.#sweep(context);
       await this.#stream.run(context);
       return new Failure('STREAM_STOPPED', 'the stream ended without a reason');
     } catch (error) {
