@@ -1,16 +1,11 @@
 import type { PlannedStep, ReachedPoint, RecoverySet } from '@lastgood/protocol';
+import { actionsOf } from './run-jobs.ts';
 
 /** What the steps bring back that are carried out as the run begins: a step that begins with its alternative restores what that says. */
-function pointsOf({
-  name,
-  choice,
-  main,
-  alternative,
-}: PlannedStep): { step: string; target: string; point: ReachedPoint }[] {
-  const actions = choice === 'main' ? main : (alternative ?? []);
-  return actions.flatMap((action) =>
+function pointsOf(step: PlannedStep): { step: string; target: string; point: ReachedPoint }[] {
+  return actionsOf(step, step.choice).flatMap((action) =>
     action.kind === 'restore' || action.kind === 'restore-test'
-      ? [{ step: name, target: action.target, point: action.point }]
+      ? [{ step: step.name, target: action.target, point: action.point }]
       : [],
   );
 }
