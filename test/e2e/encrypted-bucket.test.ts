@@ -100,7 +100,7 @@ describe.skipIf(reason !== undefined)('a database in an encrypted bucket', () =>
     expect(await unfinished()).toBe(0);
   });
 
-  /** The backups of which anything is in the bucket, with what is there beside manifest, data and verdict. */
+  /** The backups with any object in the bucket, and their objects other than manifest, data and verdict. */
   async function stored(): Promise<{ backups: string[]; marks: string[] }> {
     const found = (await keys()).map((key) => /^test\/db-1\/shop\/backups\/([^/]+)\/(.+)$/.exec(key));
     return {

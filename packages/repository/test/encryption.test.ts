@@ -15,7 +15,7 @@ afterAll(() => folder[Symbol.asyncDispose]());
 const SECRET = Buffer.from('a row that nobody may read '.repeat(200));
 const ours = await createIdentity();
 const escrow = await createIdentity();
-const stranger = await createIdentity();
+const unrelated = await createIdentity();
 const recipients = [ours.recipient, escrow.recipient];
 
 let files = 0;
@@ -90,13 +90,13 @@ test('without an identity, a host backs up, lists, verifies at levels 0 and 1, h
 
 test('B20: restoring needs an identity of one of the recipients, and says so before it reads any data', async () => {
   const backupId = await publish(await open());
-  for (const file of [undefined, await identityFile(stranger.identity)])
+  for (const file of [undefined, await identityFile(unrelated.identity)])
     await expect((await open(file)).open(ref, backupId)).rejects.toMatchObject({
       code: 'IDENTITY_NEEDED',
       remedy: expect.stringContaining('identityFile'),
     });
   for (const { identity } of [ours, escrow]) {
-    const repository = await open(await identityFile(stranger.identity, identity));
+    const repository = await open(await identityFile(unrelated.identity, identity));
     expect((await contentOf(repository, backupId)).equals(SECRET)).toBe(true);
   }
 });

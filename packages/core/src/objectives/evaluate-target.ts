@@ -57,7 +57,7 @@ function worstShareOf({ objectives }: SharedFacts, exposureMs: number | null, re
 const hasNumbers = (facts: DatabaseFacts, { state, reasons }: DatabaseStatus): boolean =>
   state !== null && facts.isOnServer !== false && !reasons.some(({ code }) => code === 'first_backup_pending');
 
-/** A target of which neither its server nor a backup has shown a database. */
+/** A target without a known database: neither its server nor a backup has one. */
 const withoutDatabases = (shared: SharedFacts): TargetFacts => ({
   ...shared,
   recoveryPoint: null,
