@@ -165,6 +165,10 @@ export const ERROR_CATALOG = {
     exit: 4,
     remedy: 'The manifest was damaged or edited. Treat the backup as lost and take a new one.',
   },
+  BACKUP_REPLACED: {
+    exit: 4,
+    remedy: 'Somebody has written into the repository. Use another backup, and find out who can write there.',
+  },
   BACKUP_UNTRUSTED: {
     exit: 4,
     remedy:

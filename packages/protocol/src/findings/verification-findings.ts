@@ -13,6 +13,11 @@ export const STORED_FINDINGS = {
     message: 'the manifest is signed by {key}, which this host does not trust',
     remedy: 'If a host of yours made it, compare the key with `lastgood agent key` there and add it to `trust`.',
   },
+  MANIFEST_REPLACED: {
+    severity: 'error',
+    message: 'the manifest is not the one that the catalog knows: its hash is {found}, not {known}',
+    remedy: 'Somebody has written into the repository. Verify another backup of the target.',
+  },
   OBJECT_MISSING: { severity: 'error', message: 'the object is missing', remedy: null },
   OBJECT_UNREADABLE: { severity: 'error', message: 'the object cannot be read: {reason}', remedy: null },
   OBJECT_SIZE_DIFFERS: {
