@@ -51,17 +51,8 @@ function parseConfig<T>(schema: z.ZodType<T>, value: unknown): T {
 type PostgresServices = Pick<EngineServices, 'restoreFolders' | 'streamOptions' | 'restoredRoles' | 'restoreTests'>;
 
 /** The driver of one PostgreSQL server. Throws CONFIG_INVALID when the connection is not valid. */
-export function createPostgresEngine(
-  connection: unknown,
-  {
-    restoreFolders,
-    streamOptions,
-    restoredRoles = 'limited',
-    restoreTests = DEFAULT_RESTORE_TESTS,
-  }: PostgresServices = {
-    restoreFolders: {},
-  },
-): Engine {
+export function createPostgresEngine(connection: unknown, services: PostgresServices = { restoreFolders: {} }): Engine {
+  const { restoreFolders, streamOptions, restoredRoles = 'limited', restoreTests = DEFAULT_RESTORE_TESTS } = services;
   const server = parseConfig(postgresConnectionSchema, connection);
   const stream =
     streamOptions === undefined ? null : new WalStream(server, parseConfig(walStreamOptionsSchema, streamOptions));
