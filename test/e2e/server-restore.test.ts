@@ -1,4 +1,5 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { JobResult, JobView, RestoreRequest } from '@lastgood/protocol';
 import { type RedisService, startRedisService, temporaryFolder, waitFor } from '@lastgood/testkit';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -96,6 +97,26 @@ test('a server under writes is backed up and destroyed, and one command restores
   expect(counter).toBeGreaterThanOrEqual(before);
   expect(counter).toBeLessThanOrEqual(after);
   expect(await served()).toBe('201 good counter');
+});
+
+test('a server that cannot start because its files are damaged is restored by one command', async () => {
+  await fill('good');
+  const backup = await lastgood('backup', 'shop');
+  expect(backup, backup.stdout + backup.stderr).toMatchObject({ status: 0 });
+  await server.stop();
+  const set = join(server.dataDir, 'appendonlydir');
+  await writeFile(join(set, 'appendonly.aof.manifest'), 'damaged');
+  await expect(server.start()).rejects.toThrow();
+  const plan = await lastgood('restore', 'shop', 'latest', '--swap', '--plan-only');
+  expect(plan, plan.stdout + plan.stderr).toMatchObject({ status: 0 });
+  expect(plan.stdout).toContain('the server is not running');
+  const restored = await lastgood('restore', 'shop', 'latest', '--swap', '--confirm', 'shop');
+  expect(restored, restored.stdout + restored.stderr).toMatchObject({ status: 0 });
+  expect(await served()).toBe('200 good');
+  const damaged = (await readdir(server.dataDir)).filter((name) => name.startsWith('lastgood-aside-'));
+  const manifests = damaged.map((name) => join(server.dataDir, name, 'appendonlydir', 'appendonly.aof.manifest'));
+  const texts = await Promise.all(manifests.map((path) => readFile(path, 'utf8')));
+  expect(texts).toContain('damaged');
 });
 
 test('a server that does not start after a restore is reported, and started with the old data once it can', async () => {

@@ -1,5 +1,5 @@
 import { type EngineContext, Failure, type UndoResult } from '@lastgood/core';
-import { openServer, waitingClockOf } from './open-server.ts';
+import { findServer, waitingClockOf } from './open-server.ts';
 import { listManagedFolders, managedFolderName, returnFiles } from './restore-files.ts';
 import { restoreIdOf } from './restore-id.ts';
 import { serverFilesOf } from './server-files.ts';
@@ -29,7 +29,8 @@ export async function undo(
   const started = context.clock.monotonic();
   const { connection } = server;
   const restoreId = restoreIdOf(restoreJobId);
-  await using opened = await openServer(connection, context.signal);
+  const hints = { configFiles: [], product: 'redis' as const };
+  await using opened = await findServer(connection, async () => hints, context.signal);
   const files = serverFilesOf(opened.facts.settings, connection.dataDir);
   if (files === null)
     throw new Failure('DATABASE_REFUSED', 'the agent may not ask the server where its files are', {
@@ -39,7 +40,7 @@ export async function undo(
     each.restoreId === restoreId ? [each.kind] : [],
   );
   if (!kinds.includes('aside')) throw explainNothingKept(restoreJobId, files.dir, kinds.includes('undone'));
-  if (!opened.facts.isAofEnabled && opened.facts.changesSinceSave !== 0)
+  if (opened.session !== null && !opened.facts.isAofEnabled && opened.facts.changesSinceSave !== 0)
     await takeSnapshot(opened.session, {
       clock: waitingClockOf(context),
       signal: context.signal,
@@ -48,7 +49,8 @@ export async function undo(
   const { steps } = context;
   const request = { files, restoreId };
   const params = { restoreId };
-  await steps.run({ kind: 'stop-server', params, compensation: takeBackBy('start-server', null) }, async () => {
+  const restart = opened.session === null ? null : takeBackBy('start-server', null);
+  await steps.run({ kind: 'stop-server', params, compensation: restart }, async () => {
     await stopServer(server, context);
   });
   await steps.run({ kind: 'return-files', params, compensation: takeBackBy('return-files', request) }, async () => {
