@@ -304,6 +304,11 @@ export async function execute(spec: TargetJobSpec, execution: Execution): Promis
       const source = await recoverySource(target);
       return await target.engine.restore({ request, jobId: execution.jobId, planHash }, source, context);
     }
+    case 'plan-undo':
+      return {
+        command: 'plan-undo',
+        details: [...((await target.engine.planUndo?.(spec.restoreJobId, context)) ?? [])],
+      };
     case 'undo':
       return await target.engine.undo(spec.restoreJobId, context);
     case 'hold':
