@@ -328,6 +328,11 @@ export async function execute(spec: TargetJobSpec, execution: Execution): Promis
       const source = await recoverySource(spec, target);
       return await target.engine.restore({ request, jobId: execution.jobId, planHash }, source, context);
     }
+    case 'plan-undo':
+      return {
+        command: 'plan-undo',
+        details: [...((await target.engine.planUndo?.(spec.restoreJobId, context)) ?? [])],
+      };
     case 'undo':
       return await target.engine.undo(spec.restoreJobId, context);
     case 'hold':

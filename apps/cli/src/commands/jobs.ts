@@ -307,11 +307,16 @@ export async function restore(
   return 0;
 }
 
+export interface UndoOptions {
+  readonly confirm?: string;
+  readonly planOnly?: boolean;
+}
+
 export async function undo(
   context: CommandContext,
   selector: string,
   wanted: string,
-  options: { confirm?: string },
+  options: UndoOptions,
 ): Promise<number> {
   const client = await context.client();
   const target = await oneTarget(client, selector);
@@ -320,6 +325,12 @@ export async function undo(
   if (restored.result?.command !== 'restore' || restored.result.setAsideAs === null)
     throw new Failure('UNDO_IMPOSSIBLE', `job ${restoreJobId} is not a restore that set old data aside`);
   const { into } = restored.result;
+  const planned = await runJob(context, fullName(target), { command: 'plan-undo', target: target.name, restoreJobId });
+  if (options.planOnly === true) {
+    context.output.answer({ job: jobDocument(planned.job) }, () => resultLines(planned.result));
+    return 0;
+  }
+  for (const line of resultLines(planned.result)) context.output.note(line);
   await confirmByName(
     context,
     options.confirm,

@@ -46,7 +46,8 @@ export function addRestoreCommands(program: Command, act: Act): void {
     .argument('<target>', TARGET)
     .argument('<job>', `${JOB_ID}: the restore`)
     .option('--confirm <name>', 'consent, by the name that the restore printed')
-    .action((target: string, job: string, options: { confirm?: string }) =>
+    .option('--plan-only', 'shows what was written since the restore, where the engine counts it, and changes nothing')
+    .action((target: string, job: string, options: jobs.UndoOptions) =>
       act((context) => jobs.undo(context, target, job, options)),
     );
 }

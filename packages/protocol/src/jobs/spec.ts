@@ -62,6 +62,8 @@ export const jobSpecSchema = z.discriminatedUnion('command', [
   }),
   z.object({ command: z.literal('plan'), ...onBackup, request: restoreRequestSchema }),
   z.object({ command: z.literal('restore'), ...onBackup, request: restoreRequestSchema, planHash: sha256Schema }),
+  /** What an undo of this restore would take away. Changes nothing. */
+  z.object({ command: z.literal('plan-undo'), ...onTarget, restoreJobId: uuidSchema }),
   z.object({ command: z.literal('undo'), ...onTarget, restoreJobId: uuidSchema }),
   /** Keeps a backup, and what it depends on, from rotation until it is released. */
   z.object({ command: z.literal('hold'), ...onTarget, backupId: uuidSchema, reason: z.string().max(500) }),
