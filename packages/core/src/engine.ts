@@ -178,6 +178,8 @@ export interface Engine {
   /** Computes the plan again; throws PLAN_CHANGED when its hash differs. The old data stays untouched until the last step. */
   restore(order: RestoreOrder, source: RecoverySource, context: EngineContext): Promise<RestoreResult>;
   undo(restoreJobId: string, context: EngineContext): Promise<UndoResult>;
+  /** What an undo would take away. Changes nothing. Throws UNDO_IMPOSSIBLE. Absent when the engine does not count it. */
+  planUndo?(restoreJobId: string, context: EngineContext): Promise<readonly Detail[]>;
   /** Runs a check of one of the engine's kinds, with options that fit its schema. Changes nothing that lasts. */
   check(kind: string, options: unknown, context: EngineContext): Promise<CheckOutcome>;
   /**

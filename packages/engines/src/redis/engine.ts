@@ -11,7 +11,7 @@ import { restore } from './restore.ts';
 import { compensationOf, type ManagedServer } from './server-steps.ts';
 import { dropSetAside } from './set-aside.ts';
 import { sweep } from './sweep.ts';
-import { undo } from './undo.ts';
+import { planUndo, undo } from './undo.ts';
 import { checkLevel, verify } from './verify.ts';
 
 /** The driver of one Redis or Valkey server. Throws CONFIG_INVALID when the connection is not valid. */
@@ -36,6 +36,7 @@ export function createRedisEngine(
     plan: async (request, source, context) =>
       (await makePlan({ connection, target, hasService: service !== null }, request, source, context)).summary,
     restore: (order, source, context) => restore(server, target, order, source, context),
+    planUndo: (restoreJobId, context) => planUndo(server, restoreJobId, context),
     undo: (restoreJobId, context) => undo(server, target, restoreJobId, context),
     dropSetAside: (name, context) => dropSetAside(connection, name, context),
     check: (kind, options, context) => runRedisCheck(connection, kind, options, context.signal),

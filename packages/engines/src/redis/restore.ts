@@ -87,7 +87,8 @@ async function swapIn(run: RestoreRun): Promise<void> {
   );
   await savePresent(run);
   await steps.run(
-    { kind: 'stop-server', params, compensation: takeBackBy('start-server', null) },
+    // A server that did not run is left stopped, with its old files, when the restore fails.
+    { kind: 'stop-server', params, compensation: run.plan.isRunning ? takeBackBy('start-server', null) : null },
     async () => await stopServer(server, context),
   );
   await steps.run({ kind: 'set-files-aside', params, compensation: back }, async () => await setAside(request));

@@ -28,12 +28,12 @@ import { readFingerprint } from './read-fingerprint.ts';
 import { startScratchServer } from './scratch-server.ts';
 import type { Product } from './server-facts.ts';
 import {
-  checkStoredConfig,
   dataObjectsOf,
   type EngineFacts,
   engineFactsOf,
   keysOf,
   methodOf,
+  readStoredConfig,
   readStoredFingerprint,
   readStoredSet,
   sumOf,
@@ -84,7 +84,7 @@ async function checkDecodes(run: Verification): Promise<VerificationFinding[]> {
     findings.push(...(await findingsOf(2, object.name, async () => await walkObject(run, object))));
   if (findings.length > 0) return findings;
   return await findingsOf(2, null, async () => {
-    await checkStoredConfig(source, context.signal);
+    await readStoredConfig(source, context.signal);
     await readStoredFingerprint(source, context.signal);
     if (methodOf(source.manifest) === 'aof') await readStoredSet(source, context.signal);
     return [];
