@@ -75,8 +75,9 @@ test('attack-B5, E5: nothing of the host is seen, written, reached or signaled',
   skip(here.kind === 'none', skipReason());
   await writeFile(join(open, 'secret'), 'secret', { mode: 0o644 });
   const server = createServer().listen(join(open, 'socket'));
+  const abstractName = `lastgood-test-${process.pid}`;
   const tcp = createServer().listen(0, '127.0.0.1');
-  const abstract = createServer().listen('\0lastgood-test-abstract');
+  const abstract = createServer().listen(`\0${abstractName}`);
   cleanup.defer(() => void [server, tcp, abstract].map((each) => each.close()));
   await Promise.all([server, tcp, abstract].map((each) => once(each, 'listening')));
   await chmod(join(open, 'socket'), 0o777);
@@ -89,7 +90,7 @@ test('attack-B5, E5: nothing of the host is seen, written, reached or signaled',
     'a folder of the host': `echo x > ${open}/written`,
     'the home of the agent': `ls ${homedir()}/.`,
     'a socket of the host': connects(`"${open}/socket"`),
-    'an abstract socket of the host': connects(String.raw`"\0lastgood-test-abstract"`),
+    'an abstract socket of the host': connects(`"\\0${abstractName}"`),
     'a port of the host': connects(`("127.0.0.1", ${port})`),
     'sockets in /run': 'test -n "$(find /run -type s)"',
     'the agent by a signal': `kill -0 ${process.pid}`,
