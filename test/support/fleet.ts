@@ -9,6 +9,7 @@ import {
   OPEN_LIMITS,
   type RunningProcess,
   root,
+  startCommand,
   startProcess,
   waitFor,
 } from '@lastgood/testkit';
@@ -18,8 +19,8 @@ const control = join(root, 'apps/control/src/main.ts');
 const sourceAgent = join(root, 'apps/agent/src/main.ts');
 
 export interface FleetOptions {
-  /** The agent's program. The default runs the sources. */
-  readonly agent?: string;
+  /** Runs what `npm run build` made, through bin/lastgood. The default runs the sources. */
+  readonly builtAgent?: boolean;
   readonly port?: number;
   /** The port of a proxy through which the agent reaches the control plane. */
   readonly through?: number;
@@ -48,7 +49,7 @@ export class Fleet implements AsyncDisposable {
   readonly folder: string;
   readonly url: string;
   readonly tokenFile: string;
-  readonly #program: string;
+  readonly #agentCommand: readonly [string, ...string[]];
   /** Where the agent finds the control plane: there, or a faulty network before it. */
   readonly #agentUrl: string;
   #control: RunningProcess | undefined;
@@ -57,9 +58,9 @@ export class Fleet implements AsyncDisposable {
   readonly agentPids: number[] = [];
   #client: AdminClient | undefined;
 
-  constructor(folder: string, port: number, { agent = sourceAgent, through }: FleetOptions) {
+  constructor(folder: string, port: number, { builtAgent = false, through }: FleetOptions) {
     this.folder = folder;
-    this.#program = agent;
+    this.#agentCommand = builtAgent ? [join(root, 'bin/lastgood'), 'agent'] : [process.execPath, sourceAgent];
     this.url = `http://127.0.0.1:${port}`;
     this.#agentUrl = through === undefined ? this.url : `http://127.0.0.1:${through}`;
     this.tokenFile = join(folder, 'control', 'admin.token');
@@ -112,7 +113,7 @@ export class Fleet implements AsyncDisposable {
     const tokenFile = join(this.folder, 'enroll.token');
     await writeFile(tokenFile, token, { mode: 0o600 });
     const args = ['enroll', '--config', this.configFile, '--url', this.url, '--token-file', tokenFile];
-    await (await startProcess('enroll', [this.#program, ...args], undefined)).ended;
+    await (await startCommand('enroll', [...this.#agentCommand, ...args], undefined)).ended;
   }
 
   get configFile(): string {
@@ -160,7 +161,8 @@ export class Fleet implements AsyncDisposable {
     this.#client = await adminClient(this.url, this.tokenFile);
   }
   async startAgent(env: Record<string, string> = {}): Promise<void> {
-    this.#agent = await startProcess('agent', [this.#program, 'run', '--config', this.configFile], undefined, env);
+    const command = [...this.#agentCommand, 'run', '--config', this.configFile] as const;
+    this.#agent = await startCommand('agent', command, undefined, env);
     this.agentPids.push(this.agentPid);
   }
   async killControl(): Promise<void> {

@@ -9,7 +9,7 @@ import type { AgentConfig } from './config/agent-config.ts';
 import { readIdentity } from './config/identity.ts';
 import { servicesOf } from './jobs/targets.ts';
 import { checkRepository } from './repositories/check-repository.ts';
-import { openExistingRepository } from './repositories/repository-access.ts';
+import { openExistingRepository, userOf } from './repositories/repository-access.ts';
 
 const LOOK_MS = 30_000;
 
@@ -47,7 +47,7 @@ async function checkOwner(config: AgentConfig, name: string, systemId: string | 
   const repository = config.repositories[config.targets[name]?.repository ?? ''];
   const identity = await readIdentity(config).catch(() => undefined);
   if (identity === undefined || repository === undefined || systemId === null) return;
-  const opened = await openExistingRepository(repository, identity.installId).catch(() => undefined);
+  const opened = await openExistingRepository(repository, userOf(identity, config.trust)).catch(() => undefined);
   await opened?.checkOwner({ environment, host, target: name }, systemId);
 }
 

@@ -165,6 +165,15 @@ export const ERROR_CATALOG = {
     exit: 4,
     remedy: 'The manifest was damaged or edited. Treat the backup as lost and take a new one.',
   },
+  BACKUP_REPLACED: {
+    exit: 4,
+    remedy: 'Somebody has written into the repository. Use another backup, and find out who can write there.',
+  },
+  BACKUP_UNTRUSTED: {
+    exit: 4,
+    remedy:
+      'If a host of yours made it, compare the key with `lastgood agent key` there and add it to `trust` in the agent file. To use this backup once all the same, repeat with --accept-unsigned.',
+  },
   BACKUP_HELD: { exit: 3, remedy: 'Release the backup first if it is to be removed; a hold is set deliberately.' },
   BACKUP_NEEDED: {
     exit: 3,

@@ -6,6 +6,7 @@ import { type ConfigProblem, formatProblems, problemsOfIssues, YamlText } from '
 import { engines } from '@lastgood/engines';
 import { argumentVectorSchema, SERVICE_ACTIONS, serviceDefinitionSchema } from '@lastgood/host';
 import { LIMITS, nameSchema } from '@lastgood/protocol';
+import { isKeyId } from '@lastgood/repository';
 import { z } from 'zod';
 import { checkSchema, engineNeededBy, kindOf } from '../checks/check-schema.ts';
 import { absolutePath } from './absolute-path.ts';
@@ -106,6 +107,11 @@ export const agentConfigSchema = z.strictObject({
     .default('/var/lib/lastgood-agent')
     .describe('Where the agent keeps its identity and journal (mode 0700).'),
   repositories: z.record(nameSchema, repositorySchema),
+  trust: z
+    .array(z.string().refine(isKeyId, 'not a key as `lastgood agent key` prints it'))
+    .max(1000)
+    .default([])
+    .describe('The keys of other hosts whose backups this one may restore, as `lastgood agent key` prints them there.'),
   restoreFolders: z
     .record(nameSchema, absolutePath)
     .default({})

@@ -24,6 +24,7 @@ export function addRestoreCommands(program: Command, act: Act): void {
       '--accept-invalid-constraints',
       'restore rows that violate their own foreign keys and checks; these become NOT VALID',
     )
+    .option('--accept-unsigned', 'restore a backup that no key which the host trusts has signed')
     .option('--plan-only', 'show what would happen, and stop')
     .option('--confirm <name>', 'consent, by the name that the plan shows')
     .addHelpText(

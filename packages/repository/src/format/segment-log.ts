@@ -14,6 +14,7 @@ import { forEachItem } from './for-each-item.ts';
 import { parseJson, readText } from './metadata.ts';
 import { isClaimIntent, putOnce } from './put-once.ts';
 import { checkSegment, claimName, segmentDataName, segmentObject, streamPrefix } from './segment-names.ts';
+import { isSignedBy, type Signer, signContent, type TrustedKeys } from './signature.ts';
 import type { StoredBackups } from './stored-backups.ts';
 
 const CLAIM_FORMAT = 1;
@@ -27,8 +28,12 @@ const claimSchema = z.object({
   encryption: manifestObjectSchema.shape.encryption,
   produced: manifestObjectSchema.shape.produced,
   stored: manifestObjectSchema.shape.stored,
+  keyId: z.string().nullable(),
+  /** Of the other keys and of the stream they belong to. */
+  signature: z.string().nullable(),
 });
 type Claim = z.infer<typeof claimSchema>;
+type ClaimContent = Omit<Claim, 'keyId' | 'signature'>;
 
 const NO_RUN: Run = { signal: new AbortController().signal, progress: () => undefined };
 
@@ -36,6 +41,8 @@ export interface SegmentLogContext {
   readonly store: ObjectStore;
   readonly keys: RepositoryKeys;
   readonly backups: StoredBackups;
+  readonly signer: Signer | undefined;
+  readonly trusted: TrustedKeys;
   /** Throws when another installation writes to the target. */
   readonly checkWriter: () => Promise<void>;
 }
@@ -75,8 +82,8 @@ export class StoreSegmentLog implements SegmentLog {
     const id = this.#isEncrypted ? randomBytes(32).toString('hex') : produced.sha256;
     const object = segmentDataName(segment, id, suffixOf(this.#encoding));
     const stored = (await this.#adopt(object, produced, run)) ?? (await this.#storeData(object, produced, open, run));
-    const claim: Claim = { format: CLAIM_FORMAT, segment, object, ...this.#encoding, produced, stored };
-    if (await putOnce(this.#store, `${this.#prefix}${claimName(segment)}`, `${canonicalJson(claim)}\n`))
+    const content: ClaimContent = { format: CLAIM_FORMAT, segment, object, ...this.#encoding, produced, stored };
+    if (await putOnce(this.#store, `${this.#prefix}${claimName(segment)}`, this.#claimText(content)))
       return { segment, produced, stored, isNew: true };
     const first = await this.#readClaim(segment);
     if (first === undefined) throw new Failure('IO_ERROR', `the claim of segment ${segment} cannot be read`);
@@ -97,7 +104,30 @@ export class StoreSegmentLog implements SegmentLog {
       await this.#store.remove(`${this.#prefix}${object}`);
       if (!isEqual(await this.#storeData(object, produced, open, run), stored)) throw lostData(segment);
     }
+    if (!this.#isTrusted(claim)) await this.#signAgain(claim);
     return { segment, produced: claim.produced, stored, isNew: false };
+  }
+
+  #claimText(content: ClaimContent): string {
+    const { signer } = this.#context;
+    const named = { ...content, keyId: signer?.keyId ?? null };
+    const signature = signer === undefined ? null : signContent(signer, 'segment', this.#placed(named));
+    return `${canonicalJson({ ...named, signature })}\n`;
+  }
+
+  /** What a signature covers: a claim of another stream or target is not taken for one of this stream. */
+  #placed(named: ClaimContent & { readonly keyId: string | null }): object {
+    return { ...this.#ref, stream: this.#streamId, claim: named };
+  }
+
+  #isTrusted({ keyId }: Claim): boolean {
+    const { trusted } = this.#context;
+    return trusted === null || (keyId !== null && trusted.has(keyId));
+  }
+
+  /** The claim of a key that is not trusted, whose bytes are those that this host has just read from its own server. */
+  async #signAgain({ keyId: _keyId, signature: _signature, ...content }: Claim): Promise<void> {
+    await this.#store.put(`${this.#prefix}${claimName(content.segment)}`, Buffer.from(this.#claimText(content)));
   }
 
   /** The digest of a data object that an interrupted append left; one whose bytes are damaged is removed. */
@@ -138,7 +168,7 @@ export class StoreSegmentLog implements SegmentLog {
     if (text === undefined) return undefined;
     try {
       const claim = claimSchema.parse(parseJson(text));
-      if (claim.segment === segment && claim.format === CLAIM_FORMAT) return claim;
+      if (claim.segment === segment && claim.format === CLAIM_FORMAT && this.#isAsSigned(claim)) return claim;
       if (claim.format > CLAIM_FORMAT)
         throw new Failure('NEWER_FORMAT', `segment ${segment} was stored by a newer version`);
     } catch (error) {
@@ -147,10 +177,22 @@ export class StoreSegmentLog implements SegmentLog {
     throw new Failure('BACKUP_CORRUPT', `${this.#store.locate(name)} is not the claim of segment ${segment}`);
   }
 
+  /** True also for a claim without a signature, which no trusted key has made. */
+  #isAsSigned({ signature, ...named }: Claim): boolean {
+    const { keyId } = named;
+    if (keyId === null || signature === null) return keyId === signature;
+    return isSignedBy(keyId, 'segment', this.#placed(named), signature);
+  }
+
   async read(segment: string, signal: AbortSignal): Promise<Readable> {
     checkSegment(segment);
     const claim = await this.#readClaim(segment);
     if (claim === undefined) throw new Failure('NOT_FOUND', `stream ${this.#streamId} has no segment ${segment}`);
+    if (!this.#isTrusted(claim))
+      throw new Failure(
+        'BACKUP_UNTRUSTED',
+        `segment ${segment} of stream ${this.#streamId} is ${claim.keyId === null ? 'not signed' : `signed by ${claim.keyId}, which this host does not trust`}`,
+      );
     const described = { ...claim, name: claim.object };
     return openObject({ ...this.#context, name: `${this.#prefix}${claim.object}` }, described, signal);
   }

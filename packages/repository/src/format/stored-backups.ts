@@ -15,6 +15,7 @@ import { backupOf, backupPrefix, backupsPrefix, MANIFEST, VERIFIED } from './lay
 import { parseManifest, type ReadManifest, sequenceOf } from './manifest.ts';
 import { readJson, readText, sha256 } from './metadata.ts';
 import { checkAllPresent } from './presence-check.ts';
+import type { TrustedKeys } from './signature.ts';
 import { readTombstones } from './tombstones.ts';
 
 export const verifiedSchema = z.object({ level: z.int(), at: z.string(), passed: z.boolean() });
@@ -32,10 +33,18 @@ export class StoredBackups {
   readonly #repositoryId: string;
   readonly #understood: readonly BackupMethodSupport[];
 
-  constructor(store: ObjectStore, repositoryId: string, understood: readonly BackupMethodSupport[]) {
+  readonly #trusted: TrustedKeys;
+
+  constructor(
+    store: ObjectStore,
+    repositoryId: string,
+    understood: readonly BackupMethodSupport[],
+    trusted: TrustedKeys,
+  ) {
     this.#store = store;
     this.#repositoryId = repositoryId;
     this.#understood = understood;
+    this.#trusted = trusted;
   }
 
   /** Every backup of a target, by its id, with the objects that a listing shows, whatever they are. */
@@ -92,7 +101,8 @@ export class StoredBackups {
   async findManifest(ref: TargetRef, backupId: string): Promise<FoundManifest | undefined> {
     const text = await readText(this.#store, `${backupPrefix(ref, backupId)}${MANIFEST}`);
     if (text === undefined) return undefined;
-    const read = parseManifest(text, { backupId, repositoryId: this.#repositoryId, ...ref }, this.#understood);
+    const belonging = { backupId, repositoryId: this.#repositoryId, ...ref };
+    const read = parseManifest(text, belonging, this.#understood, this.#trusted);
     return { ...read, manifestSha256: sha256(text) };
   }
 
