@@ -14,6 +14,7 @@ const TOOLS = [
   { program: 'zstd', package: 'zstd' },
   { program: 'strace', package: 'strace' },
   { program: 'ps', package: 'procps' },
+  { program: 'ip', package: 'iproute2' },
   { program: 'cc', package: 'gcc libc6-dev' },
   { program: 'systemctl', package: 'systemd' },
   { program: 'mkfs.xfs', package: 'xfsprogs' },

@@ -11,6 +11,7 @@ import {
   root,
   startCommand,
   startProcess,
+  testLimits,
   waitFor,
 } from '@lastgood/testkit';
 
@@ -72,6 +73,7 @@ export class Fleet implements AsyncDisposable {
     const fleet = cleanup.use(new Fleet(folder, options.port ?? (await freePort()), options));
     await fleet.startControl();
     await mkdir(join(folder, 'repository'), { mode: 0o700 });
+    const { readable, allowUncontained: uncontainedRestoreTests } = testLimits;
     const config = {
       control: { url: fleet.#agentUrl },
       environment: 'test',
@@ -79,6 +81,7 @@ export class Fleet implements AsyncDisposable {
       labels: {},
       dataDir: join(folder, 'agent'),
       restoreFolders: options.restoreFolders ?? {},
+      restoreTests: { readable },
       repositories: { local: options.repository ?? { type: 'folder', path: join(folder, 'repository') } },
       targets: Object.fromEntries(
         Object.entries({ shop: connection, ...options.targets }).map(([name, each]) => [
@@ -88,7 +91,10 @@ export class Fleet implements AsyncDisposable {
             labels: {},
             repository: 'local',
             connection: each,
-            allow: options.allow ?? { restore: ['new', 'swap', 'in-place'], rotate: true, ...OPEN_LIMITS },
+            allow: {
+              uncontainedRestoreTests,
+              ...(options.allow ?? { restore: ['new', 'swap', 'in-place'], rotate: true, ...OPEN_LIMITS }),
+            },
             ...options.settings,
           },
         ]),

@@ -78,6 +78,16 @@ export const ERROR_CATALOG = {
     remedy:
       'This says nothing about the backup. Give the host what the message names, then verify again, or verify on another host.',
   },
+  RESTORE_TEST_UNCONTAINED: {
+    exit: 3,
+    remedy:
+      'Run the agent as root on a host with namespaces, or where unprivileged user namespaces are allowed. If you trust the owners of every database of the target, set allow.uncontainedRestoreTests of the target in the agent file.',
+  },
+  RESTORE_TEST_STILL_RUNNING: {
+    exit: 2,
+    remedy:
+      'Restored code may still run on the host. End the processes that the message names; if they do not end, restart the host.',
+  },
   TOOL_FAILED: {
     exit: 2,
     remedy:

@@ -27,7 +27,7 @@ export interface Target {
 
 /** What the agent file gives the engine of a target beside its connection. */
 export function servicesOf(
-  { hooks, restoreFolders }: AgentConfig,
+  { hooks, restoreFolders, restoreTests }: AgentConfig,
   target: string,
   { service, stream, allow }: TargetConfig,
 ): EngineServices {
@@ -36,6 +36,7 @@ export function servicesOf(
     service: service === undefined ? null : createServiceControl(resolveService(service, hooks)),
     restoreFolders,
     restoredRoles: allow.roles,
+    restoreTests: { ...restoreTests, allowUncontained: allow.uncontainedRestoreTests },
     ...(stream === undefined ? {} : { streamOptions: stream }),
   };
 }
@@ -50,7 +51,8 @@ export function targetsOf(
   const targets = new Map<string, Target>();
   for (const [name, target] of Object.entries(config.targets)) {
     const repository = config.repositories[target.repository];
-    const settings = [target, repository, config.restoreFolders, config.hooks, config.trust];
+    const { restoreFolders, restoreTests, hooks, trust } = config;
+    const settings = [target, repository, restoreFolders, restoreTests, hooks, trust];
     const old = before?.targets.get(name);
     if (
       old !== undefined &&
@@ -58,6 +60,7 @@ export function targetsOf(
         old.config,
         before?.config.repositories[old.config.repository],
         before?.config.restoreFolders,
+        before?.config.restoreTests,
         before?.config.hooks,
         before?.config.trust,
       ])

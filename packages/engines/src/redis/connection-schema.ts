@@ -78,7 +78,7 @@ export const redisConnectionSchema = z
       .regex(/^[a-z_][a-z0-9_-]*$/)
       .default('nobody')
       .describe(
-        'The unprivileged user that runs scratch servers when the agent runs as root. Not the user of a production server.',
+        'The unprivileged user that runs scratch servers when the agent runs as root and the host cannot contain them. Not the user of a production server.',
       ),
   })
   .refine(({ host, socket }) => (host === undefined) !== (socket === undefined), {
