@@ -20,9 +20,16 @@ function addStatus(program: Command, act: Act): void {
     .argument('[target]', `${TARGET} (default: all)`)
     .option('--max-age <duration>', 'the newest recovery point may be this old, for example 24h (default: any age)')
     .option('--fail-on <state>', 'exit status 4 from this state on: at-risk or missed', 'at-risk')
+    .option('--env <name>', 'only this environment')
+    .option('--nagios', 'print and exit as a Nagios plugin: 0 ok, 1 warning, 2 critical, 3 unknown')
+    .option('--junit', 'print a JUnit report')
     .addHelpText(
       'after',
-      examples('lastgood status', 'lastgood --json status prod/db-1/shop --max-age 26h --fail-on missed'),
+      examples(
+        'lastgood status',
+        'lastgood --json status prod/db-1/shop --max-age 26h --fail-on missed',
+        'lastgood status --env prod --max-age 26h --nagios',
+      ),
     )
     .action((target: string | undefined, options: StatusOptions) => act((context) => status(context, target, options)));
 }
