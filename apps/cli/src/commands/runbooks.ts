@@ -13,6 +13,7 @@ import {
 } from '@lastgood/protocol';
 import type { AdminClient } from '../client.ts';
 import type { CommandContext } from '../command-context.ts';
+import { rtoText } from '../format/drill-lines.ts';
 import { shortId } from '../format/ids.ts';
 import { planDocument, runDocument } from '../format/runbook-documents.ts';
 import { planLines, runLines } from '../format/runbook-lines.ts';
@@ -158,14 +159,17 @@ export async function status(context: CommandContext, wanted: string | undefined
     return show(context, await client.runbookRun.query({ runId: await runIdOf(client, wanted) }));
   const list = await client.runbooks.query({});
   const open = (await client.runbookRuns.query({ limit: 50 })).filter(({ endedAt }) => endedAt === null);
-  const rows = list.map(({ name, steps, rtoMs, lastRun, lastDrill, nextDrillAt }) => [
-    name,
-    String(steps),
-    rtoMs === null ? '-' : duration(rtoMs),
-    lastText(lastRun),
-    lastText(lastDrill),
-    nextDrillAt === null ? '-' : shortInstant(nextDrillAt),
-  ]);
+  const rows = list.map((runbook) => {
+    const { name, steps, lastRun, lastDrill, nextDrillAt } = runbook;
+    return [
+      name,
+      String(steps),
+      rtoText(runbook),
+      lastText(lastRun),
+      lastText(lastDrill),
+      nextDrillAt === null ? '-' : shortInstant(nextDrillAt),
+    ];
+  });
   const document = { runbooks: list.map(planDocument), open: open.map(({ runId }) => runId) };
   context.output.answer(document, () => [
     ...table(

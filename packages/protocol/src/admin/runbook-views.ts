@@ -221,6 +221,13 @@ const lastRunSchema = z.object({
   endedAt: millis.nullable(),
   durationMs: millis.nullable(),
 });
+/**
+ * How the last drill compares with the RTO. `none`: the runbook has no RTO · `never-drilled` and `drill-failed`: it was not measured, and why ·
+ * `met` and `missed`: it was measured.
+ */
+export const rtoStatusSchema = z.enum(['none', 'never-drilled', 'drill-failed', 'met', 'missed']);
+export type RtoStatus = z.infer<typeof rtoStatusSchema>;
+
 export const runbookViewSchema = z.object({
   name: nameSchema,
   description: z.string().nullable(),
@@ -231,6 +238,11 @@ export const runbookViewSchema = z.object({
   lastDrill: lastRunSchema.nullable(),
   /** When its schedule drills it next; null without one. */
   nextDrillAt: millis.nullable(),
+  /** The instant for which no drill has started although its window is over. */
+  drillOverdueSince: millis.nullable(),
+  rto: rtoStatusSchema,
+  /** The targets that it restores, `environment/host/target`. */
+  targets: z.array(targetPath),
 });
 export type RunbookView = z.infer<typeof runbookViewSchema>;
 
