@@ -191,16 +191,18 @@ export interface ResumeOptions {
   readonly skip?: readonly string[];
   readonly reason?: string;
   readonly approve?: readonly string[];
+  readonly acceptSkew?: readonly string[];
   readonly detach?: boolean;
 }
 
-function decisionsOf({ retry = [], alternative = [], skip = [], approve = [], reason }: ResumeOptions): StepDecision[] {
+function decisionsOf(options: ResumeOptions): StepDecision[] {
+  const { retry = [], alternative = [], skip = [], approve = [], acceptSkew: accepted = [], reason } = options;
   if (skip.length > 0 && reason === undefined)
     throw new Failure('BAD_INPUT', 'skipping a step needs a reason', { remedy: 'Add --reason TEXT.' });
   return [
     ...approve.map((step) => ({ type: 'approve' as const, step })),
     ...skip.map((step) => ({ type: 'skip' as const, step, reason: reason ?? '' })),
-    ...alternative.map((step) => ({ type: 'alternative' as const, step })),
+    ...alternative.map((step) => ({ type: 'alternative' as const, step, acceptedSkew: [...accepted] })),
     ...retry.map((step) => ({ type: 'retry' as const, step })),
   ];
 }

@@ -1,3 +1,4 @@
+export * from './action-text.ts';
 export { advanceRun } from './advance-run.ts';
 export * from './decide-run.ts';
 export * from './drill-schedule.ts';

@@ -249,8 +249,13 @@ export type RunbookView = z.infer<typeof runbookViewSchema>;
 /** What a person decides about one step of a run. */
 export const stepDecisionSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('retry'), step: stepName }),
-  z.object({ type: z.literal('alternative'), step: stepName }),
+  z.object({
+    type: z.literal('alternative'),
+    step: stepName,
+    /** Targets whose lag behind the newest point the person accepts, beside those of the start. */
+    acceptedSkew: z.array(targetPath).max(100).default([]),
+  }),
   z.object({ type: z.literal('skip'), step: stepName, reason: z.string().min(1).max(500) }),
   z.object({ type: z.literal('approve'), step: stepName }),
 ]);
-export type StepDecision = z.infer<typeof stepDecisionSchema>;
+export type StepDecision = z.output<typeof stepDecisionSchema>;
