@@ -34,6 +34,7 @@ import {
 import { z } from 'zod';
 import { faultPoint } from '../fault-point.ts';
 import { VERSION } from '../version.ts';
+import { listContents } from './list-contents.ts';
 import { pruneLogs } from './prune-logs.ts';
 import type { Target } from './targets.ts';
 
@@ -343,6 +344,8 @@ export async function execute(spec: TargetJobSpec, execution: Execution): Promis
     }
     case 'drop-set-aside':
       return await dropSetAside(spec, execution);
+    case 'list-contents':
+      return await listContents(spec, target, context);
     default:
       return unreachable(spec);
   }

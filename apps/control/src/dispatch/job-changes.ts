@@ -35,6 +35,7 @@ function changeOf(agentId: string, result: JobResult): ResultChange | undefined 
     case 'check':
     case 'hook':
     case 'drop-set-aside':
+    case 'list-contents':
     case 'plan':
     case 'restore':
     case 'plan-undo':
