@@ -4,7 +4,7 @@ import { drillTimetable } from './drill-schedule.ts';
 
 /** What is known of the drills of a runbook. */
 export interface DrillHistory {
-  /** The newest drill that has ended; a drill that was aborted by a person is no verdict and does not count. */
+  /** The newest drill that has succeeded or failed. One that a person aborted does not count. */
   readonly lastEnded: RunbookRun | undefined;
   /** When the newest drill started, ended or not. */
   readonly newestStartedMs: number | null;
