@@ -6,6 +6,7 @@ import {
   type BackupView,
   findingOfError,
   type JobView,
+  type RunbookView,
   type TargetStatus,
   type TargetView,
 } from '@lastgood/protocol';
@@ -88,6 +89,7 @@ export async function serve(
   outcome: (input: Create, asked: number) => Partial<JobView>,
   newest: Partial<BackupView> = {},
   told: Partial<TargetStatus> | null = {},
+  runbooks: RunbookView[] = [],
 ): Promise<Served> {
   const created: Create[] = [];
   const canceled: string[] = [];
@@ -175,7 +177,7 @@ export async function serve(
     occurrences: refuse,
     alerts: refuse,
     acknowledgeAlert: refuse,
-    runbooks: refuse,
+    runbooks: () => Promise.resolve(runbooks),
     planRunbook: refuse,
     startRunbook: refuse,
     runbookRuns: refuse,

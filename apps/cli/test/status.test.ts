@@ -1,4 +1,10 @@
-import { type DatabaseStatus, findingOfError, makeFinding, type TargetStatus } from '@lastgood/protocol';
+import {
+  type DatabaseStatus,
+  findingOfError,
+  makeFinding,
+  type RunbookView,
+  type TargetStatus,
+} from '@lastgood/protocol';
 import { afterEach, expect, test } from 'vitest';
 import { BACKUP_ID, OTHER_BACKUP_ID, serve, targetStatus } from './fake-control.ts';
 import { run } from './lastgood.ts';
@@ -118,7 +124,7 @@ test.for<[string, Partial<TargetStatus>, number, string[]]>([
   const json = await run(served.url, '--json', 'status');
   expect([json.status, JSON.parse(json.stdout)]).toEqual([
     status,
-    { version: 1, targets: [JSON.parse(JSON.stringify({ ...targetStatus, ...reported }))] },
+    { version: 1, targets: [JSON.parse(JSON.stringify({ ...targetStatus, ...reported }))], runbooks: [] },
   ]);
 });
 
@@ -127,7 +133,7 @@ test('a fleet without a host protects nothing: the status shows that and ends wi
   const ran = await run(served.url, 'status');
   expect([ran.status, ran.stdout]).toEqual([4, expect.stringContaining('nothing is protected')]);
   const json = await run(served.url, '--json', 'status');
-  expect([json.status, JSON.parse(json.stdout)]).toEqual([4, { version: 1, targets: [] }]);
+  expect([json.status, JSON.parse(json.stdout)]).toEqual([4, { version: 1, targets: [], runbooks: [] }]);
 });
 
 test.for<[TargetStatus['state'], string, number]>([
@@ -206,4 +212,38 @@ test('--junit reports one case per target; names cannot break the document', asy
   const good = keep(await serve(() => ({}), {}, crm('protected')));
   expect((await run(good.url, 'status', '--junit')).stdout).toContain('tests="1" failures="0"');
   expect((await run(good.url, 'status', '--junit', '--nagios')).status).toBe(64);
+});
+
+const runbook = (more: Partial<RunbookView>): RunbookView => ({
+  ...{ name: 'disaster-recovery', description: null, steps: 3, rtoMs: 3_600_000, rto: 'never-drilled', lastRun: null },
+  ...{ lastDrill: null, nextDrillAt: null, drillOverdueSince: null, targets: ['test/db-1/shop'] },
+  ...more,
+});
+const drilled = (state: 'succeeded' | 'failed', durationMs: number): RunbookView['lastDrill'] => ({
+  ...{ runId: BACKUP_ID, state, startedAt: Date.parse(AT), endedAt: Date.parse(AT) + durationMs, durationMs },
+});
+
+test.for<[string, Partial<RunbookView>, string]>([
+  ['was never drilled', {}, 'never drilled; RTO 1 h was never measured: no drill has ended'],
+  [
+    'met its RTO',
+    { lastDrill: drilled('succeeded', 60_000), rto: 'met' },
+    'drill succeeded 2026-11-23 22:00+00; 1 min of 1 h (RTO)',
+  ],
+  [
+    'missed its RTO',
+    { lastDrill: drilled('succeeded', 7_200_000), rto: 'missed' },
+    'drill succeeded 2026-11-23 22:00+00; 2 h MISSED the RTO of 1 h',
+  ],
+  [
+    'failed in its last drill',
+    { lastDrill: drilled('failed', 60_000), rto: 'drill-failed', drillOverdueSince: Date.parse(AT) },
+    'RTO 1 h was not measured: the last drill failed; OVERDUE since 2026-11-23 22:00+00',
+  ],
+])('status shows that a runbook %s', async ([, more, line]) => {
+  const control = keep(await serve(() => ({}), {}, {}, [runbook(more)]));
+  const shown = await run(control.url, 'status');
+  expect(shown.stdout).toContain(line);
+  const json = await run(control.url, '--json', 'status');
+  expect(JSON.parse(json.stdout)).toMatchObject({ runbooks: [{ name: 'disaster-recovery', rto: runbook(more).rto }] });
 });

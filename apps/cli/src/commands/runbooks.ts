@@ -13,6 +13,7 @@ import {
 } from '@lastgood/protocol';
 import type { AdminClient } from '../client.ts';
 import type { CommandContext } from '../command-context.ts';
+import { rtoText } from '../format/drill-lines.ts';
 import { shortId } from '../format/ids.ts';
 import { planDocument, runDocument } from '../format/runbook-documents.ts';
 import { planLines, runLines } from '../format/runbook-lines.ts';
@@ -158,14 +159,17 @@ export async function status(context: CommandContext, wanted: string | undefined
     return show(context, await client.runbookRun.query({ runId: await runIdOf(client, wanted) }));
   const list = await client.runbooks.query({});
   const open = (await client.runbookRuns.query({ limit: 50 })).filter(({ endedAt }) => endedAt === null);
-  const rows = list.map(({ name, steps, rtoMs, lastRun, lastDrill, nextDrillAt }) => [
-    name,
-    String(steps),
-    rtoMs === null ? '-' : duration(rtoMs),
-    lastText(lastRun),
-    lastText(lastDrill),
-    nextDrillAt === null ? '-' : shortInstant(nextDrillAt),
-  ]);
+  const rows = list.map((runbook) => {
+    const { name, steps, lastRun, lastDrill, nextDrillAt } = runbook;
+    return [
+      name,
+      String(steps),
+      rtoText(runbook),
+      lastText(lastRun),
+      lastText(lastDrill),
+      nextDrillAt === null ? '-' : shortInstant(nextDrillAt),
+    ];
+  });
   const document = { runbooks: list.map(planDocument), open: open.map(({ runId }) => runId) };
   context.output.answer(document, () => [
     ...table(
@@ -187,16 +191,18 @@ export interface ResumeOptions {
   readonly skip?: readonly string[];
   readonly reason?: string;
   readonly approve?: readonly string[];
+  readonly acceptSkew?: readonly string[];
   readonly detach?: boolean;
 }
 
-function decisionsOf({ retry = [], alternative = [], skip = [], approve = [], reason }: ResumeOptions): StepDecision[] {
+function decisionsOf(options: ResumeOptions): StepDecision[] {
+  const { retry = [], alternative = [], skip = [], approve = [], acceptSkew: accepted = [], reason } = options;
   if (skip.length > 0 && reason === undefined)
     throw new Failure('BAD_INPUT', 'skipping a step needs a reason', { remedy: 'Add --reason TEXT.' });
   return [
     ...approve.map((step) => ({ type: 'approve' as const, step })),
     ...skip.map((step) => ({ type: 'skip' as const, step, reason: reason ?? '' })),
-    ...alternative.map((step) => ({ type: 'alternative' as const, step })),
+    ...alternative.map((step) => ({ type: 'alternative' as const, step, acceptedSkew: [...accepted] })),
     ...retry.map((step) => ({ type: 'retry' as const, step })),
   ];
 }

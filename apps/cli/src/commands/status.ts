@@ -1,10 +1,12 @@
 import { Failure } from '@lastgood/core';
 import { failsAt } from '@lastgood/core/objectives';
-import { EXIT_STATUS, type TargetStatus } from '@lastgood/protocol';
+import { EXIT_STATUS, type RunbookView, type TargetStatus } from '@lastgood/protocol';
 import { failureOf } from '../client.ts';
 import type { CommandContext } from '../command-context.ts';
+import { drillLines } from '../format/drill-lines.ts';
 import { type JunitCase, junitLines } from '../format/junit.ts';
 import { nagiosLine, nagiosReport } from '../format/nagios.ts';
+import { planDocument } from '../format/runbook-documents.ts';
 import { findingLines, nameOf, STATE_TEXTS, statusLines } from '../format/status-lines.ts';
 import { durationMs } from './input.ts';
 import { selectorInput } from './resolve.ts';
@@ -66,6 +68,18 @@ async function nagiosStatus(
   }
 }
 
+/** The runbooks whose drills concern what is shown; all of them when everything is. */
+async function runbooksOf(
+  context: CommandContext,
+  targets: readonly TargetStatus[],
+  isSelected: boolean,
+): Promise<RunbookView[]> {
+  const client = await context.client();
+  const shown = new Set(targets.map(nameOf));
+  const runbooks = await client.runbooks.query({});
+  return isSelected ? runbooks.filter((runbook) => runbook.targets.some((target) => shown.has(target))) : runbooks;
+}
+
 /** Shows to when every database can be restored, how long that takes, and when it was last tested. */
 export async function status(
   context: CommandContext,
@@ -77,13 +91,14 @@ export async function status(
   const read = (): Promise<TargetStatus[]> => readStatus(context, selector, options);
   if (options.nagios === true) return await nagiosStatus(context, read, threshold);
   const targets = await read();
-  context.output.answer({ targets }, () =>
+  const runbooks = await runbooksOf(context, targets, selector !== undefined || options.env !== undefined);
+  context.output.answer({ targets, runbooks: runbooks.map(planDocument) }, () =>
     options.junit === true
       ? junitLines(
           'lastgood status',
           targets.map((target) => junitCase(target, threshold)),
         )
-      : statusLines(targets),
+      : [...statusLines(targets), ...drillLines(runbooks)],
   );
   // A fleet without a host protects nothing.
   const fails = targets.length === 0 || targets.some(({ state }) => failsAt(state, threshold));

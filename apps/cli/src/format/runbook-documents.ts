@@ -1,7 +1,7 @@
 import type { RunbookRunView } from '@lastgood/protocol';
 
 /** The keys whose numbers are instants. */
-const INSTANTS = new Set(['startedAt', 'endedAt', 'at', 'until', 'nextDrillAt']);
+const INSTANTS = new Set(['startedAt', 'endedAt', 'at', 'until', 'nextDrillAt', 'drillOverdueSince']);
 
 /** The same data with its instants as ISO texts. */
 function withIsoTimes(value: unknown): unknown {

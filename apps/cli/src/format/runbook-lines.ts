@@ -1,9 +1,8 @@
 import { duration, instant } from '@lastgood/core/format';
-import { failedSteps, situationOf, stepMs } from '@lastgood/core/runbooks';
+import { actionsText, actionText, chosenActions, failedSteps, situationOf, stepMs } from '@lastgood/core/runbooks';
 import {
   type Finding,
   formatFinding,
-  type PlannedAction,
   type PlannedStep,
   type RunbookPlan,
   type RunbookRun,
@@ -15,37 +14,6 @@ import { shortId } from './ids.ts';
 import { progressLine } from './job-lines.ts';
 import { shellWord } from './safe-text.ts';
 import { table } from './table.ts';
-
-/** What an action does, in a few words. */
-export function actionText(action: PlannedAction): string {
-  switch (action.kind) {
-    case 'restore': {
-      const { into } = action.request;
-      const way =
-        into.way === 'new'
-          ? `as "${into.name}"`
-          : into.way === 'folder'
-            ? `into folder ${into.folder}`
-            : `(${into.way})`;
-      return `restore ${action.target} ${way}`;
-    }
-    case 'restore-test':
-      return `restore test of ${action.target} in a scratch server (level ${action.level})`;
-    case 'check':
-    case 'hook':
-      return `${action.kind} ${action.name} on ${action.host}`;
-    case 'wait':
-      return `wait ${duration(action.ms)}`;
-    case 'approve':
-      return action.by === 'another' ? 'approval by another person' : 'approval';
-    case 'notify':
-      return `notify ${action.contacts.join(', ')}`;
-    case 'left-out':
-      return `nothing (${action.instead}: not part of a drill)`;
-  }
-}
-const chosen = ({ choice, main, alternative }: PlannedStep): readonly PlannedAction[] =>
-  choice === 'main' ? main : (alternative ?? main);
 
 function findingLines(kind: string, findings: readonly Finding[]): string[] {
   return findings.flatMap((finding) => {
@@ -106,7 +74,7 @@ export function planLines(plan: RunbookPlan): string[] {
     step.name,
     step.title,
     step.after.join(', '),
-    `${step.choice === 'alternative' ? 'alternative: ' : ''}${chosen(step).map(actionText).join(', then ')}`,
+    `${step.choice === 'alternative' ? 'alternative: ' : ''}${actionsText(chosenActions(step))}`,
   ]);
   return [
     `${mode} of runbook ${runbook}, plan ${hash.slice(0, 12)} (fleet file revision ${revision})`,

@@ -78,6 +78,11 @@ function addDecisions(group: Command, act: Act): void {
     .option('--retry <step>', 'try a failed step again; may be repeated', repeated)
     .option('--alternative <step>', 'take the alternative of a failed step; may be repeated', repeated)
     .option('--skip <step>', 'go on without a step; may be repeated', repeated)
+    .option(
+      '--accept-skew <target>',
+      'accept that the alternative leaves this target further back; may be repeated',
+      repeated,
+    )
     .option('--reason <text>', 'why a step is skipped')
     .option('--approve <step>', 'give an approval; may be repeated', repeated)
     .option('--detach', 'do not wait for the end')

@@ -4,7 +4,8 @@ import { abortRun, decideStep, drillTimetable, jobsOfRun, startRun, unacceptedSk
 import { deriveUuid } from '@lastgood/core/schedules';
 import type { AdminApi, RunbookPlan, RunbookRun, RunbookRunView, RunbookView } from '@lastgood/protocol';
 import { cancelJob } from '../dispatch/job-commands.ts';
-import { makePlan, runbookNamed } from '../runbooks/make-plan.ts';
+import { makePlan, runbookNamed, targetsOf } from '../runbooks/make-plan.ts';
+import { readDrills } from '../runbooks/read-drills.ts';
 import { refuseSecond } from '../runbooks/runbook-runner.ts';
 import { type ApiParts, auditChange } from './api-parts.ts';
 import { isOnline } from './host-state.ts';
@@ -33,7 +34,9 @@ export class RunbooksService {
     const { catalog, planner, clock } = this.#parts;
     const { runbooks } = planner.fleet.file;
     const views: RunbookView[] = [];
+    const drills = await readDrills(catalog, planner.fleet.file, clock.now());
     for (const [name, runbook] of Object.entries(runbooks)) {
+      const drilled = drills.find((each) => each.runbook === name);
       const { description = null, steps, objectives } = runbook;
       const [run] = await catalog.runbooks.list({ runbook: name, mode: 'run' }, 1);
       const [drill] = await catalog.runbooks.list({ runbook: name, mode: 'drill', ended: true }, 1);
@@ -41,6 +44,9 @@ export class RunbooksService {
         ...{ name, description, steps: Object.keys(steps).length, rtoMs: objectives?.rto ?? null },
         lastRun: summaryOf(run),
         lastDrill: summaryOf(drill),
+        drillOverdueSince: drilled?.overdueSinceMs ?? null,
+        rto: drilled?.rto ?? 'none',
+        targets: [...targetsOf(runbook)],
         nextDrillAt: drillTimetable(name, runbook)?.nextAfter(clock.now()) ?? null,
       });
     }

@@ -1,7 +1,9 @@
 import type { FleetAlertFacts, HostAlertFacts } from '@lastgood/core/alerts';
+import type { FleetFile } from '@lastgood/core/fleet-file';
 import type { AgentRecord } from '../catalog/agents.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import { HEARTBEAT_MS } from '../dispatch/times.ts';
+import { readDrills } from '../runbooks/read-drills.ts';
 import type { AgentRegistry } from '../sessions/agent-registry.ts';
 
 /** A message that was given up is reported for so long. */
@@ -35,7 +37,11 @@ export function hostFacts(registry: AgentRegistry, agent: AgentRecord, upSinceMs
 /** What is known of the control plane itself. */
 export async function fleetFacts(
   catalog: Catalog,
-  { upSinceMs, lastCopyMs }: { readonly upSinceMs: number; readonly lastCopyMs: number | null },
+  {
+    upSinceMs,
+    lastCopyMs,
+    file,
+  }: { readonly upSinceMs: number; readonly lastCopyMs: number | null; readonly file: FleetFile },
   nowMs: number,
 ): Promise<FleetAlertFacts> {
   const tokens = await catalog.tokens.list();
@@ -45,6 +51,7 @@ export async function fleetFacts(
     tokens: tokens
       .filter(({ kind, revokedAt }) => kind === 'api' && revokedAt === null)
       .map(({ name, expiresAt }) => ({ name, expiresMs: expiresAt })),
+    drills: await readDrills(catalog, file, nowMs),
     undelivered: await catalog.notifications.undelivered(nowMs - GIVEN_UP_MS),
   };
 }

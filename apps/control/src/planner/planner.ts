@@ -230,8 +230,9 @@ export class Planner implements AsyncDisposable {
       facts.policy === null ? [] : judgeTarget({ ...facts.alerts, status, thresholds: facts.policy.alerts }, nowMs),
     );
     const ofHosts = registry.list().flatMap(({ agent }) => judgeHost(hostFacts(registry, agent, upSinceMs), nowMs));
-    const ofFleet = judgeFleet(await fleetFacts(catalog, { upSinceMs, lastCopyMs: copies.newestMs }, nowMs), nowMs);
     const { file } = this.#fleet;
+    const control = await fleetFacts(catalog, { upSinceMs, lastCopyMs: copies.newestMs, file }, nowMs);
+    const ofFleet = judgeFleet(control, nowMs);
     const facts = this.targets.map((target) => target.facts);
     const table = routingTableOf(file, facts);
     const added = await this.alerts.step([...ofTargets, ...ofHosts, ...ofFleet], file, table, nowMs);

@@ -17,7 +17,7 @@ export interface PlanOrder {
 const digest = (text: string): string => createHash('sha256').update(text).digest('hex');
 
 /** Every target that a step or an alternative restores. */
-function targetsOf({ steps }: Runbook): Set<string> {
+export function targetsOf({ steps }: Runbook): Set<string> {
   const actions = Object.values(steps).flatMap((step) => [step, ...(step.alternative ?? [])]);
   return new Set(actions.flatMap(({ restore }) => restore?.target ?? []));
 }

@@ -55,6 +55,31 @@ test('a drill whose plan is refused has failed, with the reason in its evidence'
   });
 });
 
+test('raises an alert for a drill that failed, and shows why the RTO was not measured', async () => {
+  await using bench = await startPlanning();
+  await apply(bench.admin(), fleetOf(`objectives: { rto: 4h }\n    ${IMPOSSIBLE}`));
+  expect(await bench.admin().runbooks.query({})).toMatchObject([{ rto: 'never-drilled', drillOverdueSince: null }]);
+  await goTo(bench, FIRST_DUE);
+  await untilDrills(bench, 1);
+  await goTo(bench, FIRST_DUE + MINUTE);
+  expect(await bench.admin().runbooks.query({})).toMatchObject([{ rto: 'drill-failed', targets: ['test/db-1/shop'] }]);
+  const alerts = await bench.admin().alerts.query({});
+  expect(alerts).toContainEqual(expect.objectContaining({ code: 'drill_failed', state: 'firing' }));
+});
+
+test('a drill that did not start within its window is overdue', async () => {
+  await using bench = await startPlanning();
+  await apply(bench.admin(), fleetOf(HARMLESS, ', catchUp: none, window: 1h'));
+  await bench.close();
+  bench.clock.advance(FIRST_DUE + 5 * HOUR - START);
+  await bench.open();
+  await untilTicked(bench);
+  expect(await bench.admin().runbooks.query({})).toMatchObject([{ drillOverdueSince: FIRST_DUE }]);
+  await goTo(bench, FIRST_DUE + 6 * HOUR);
+  const alerts = await bench.admin().alerts.query({});
+  expect(alerts).toContainEqual(expect.objectContaining({ code: 'drill_overdue', state: 'firing' }));
+});
+
 test.each([
   ['is caught up', '', 1],
   ['is not made up for when the schedule says so', ', catchUp: none', 0],

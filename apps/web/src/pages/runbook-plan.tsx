@@ -1,4 +1,5 @@
 import { duration } from '@lastgood/core/format';
+import { actionsText, chosenActions } from '@lastgood/core/runbooks';
 import type { RunbookPlan } from '@lastgood/protocol';
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
@@ -13,7 +14,6 @@ import { FindingList } from '../parts/findings.tsx';
 import { Instant } from '../parts/instant.tsx';
 import { useObstacle } from '../parts/job-button.tsx';
 import { ModeBand } from '../parts/mode-band.tsx';
-import { actionsText, chosenActions } from '../parts/runbook-texts.ts';
 
 const route = getRouteApi('/app/runbooks/$runbook/$mode');
 

@@ -7,6 +7,15 @@ import { DataTable } from '../parts/data-table.tsx';
 import { FailureNotice, Loading } from '../parts/failure-notice.tsx';
 import { Ago } from '../parts/instant.tsx';
 
+/** How the RTO compares with the last drill. */
+const RTO_REMARK: Readonly<Record<RunbookView['rto'], string>> = {
+  none: '',
+  'never-drilled': 'never measured: no drill has ended',
+  'drill-failed': 'not measured: the last drill failed',
+  met: 'met by the last drill',
+  missed: 'missed by the last drill',
+};
+
 function LastRun({ last }: { readonly last: RunbookView['lastRun'] }) {
   if (last === null) return <span className="muted">never</span>;
   const tone = last.state === 'succeeded' ? 'ok' : last.endedAt === null ? '' : 'bad';
@@ -19,7 +28,7 @@ function LastRun({ last }: { readonly last: RunbookView['lastRun'] }) {
 }
 
 function Card({ runbook }: { readonly runbook: RunbookView }) {
-  const { name, description, steps, rtoMs, lastRun, lastDrill } = runbook;
+  const { name, description, steps, rtoMs, rto, lastRun, lastDrill, drillOverdueSince } = runbook;
   return (
     <section className="panel" aria-labelledby={`runbook-${name}`}>
       <div className="page-head">
@@ -41,12 +50,21 @@ function Card({ runbook }: { readonly runbook: RunbookView }) {
         </div>
         <div>
           <dt>RTO</dt>
-          <dd>{rtoMs === null ? 'none is set' : duration(rtoMs)}</dd>
+          <dd>
+            {rtoMs === null ? 'none is set' : duration(rtoMs)}
+            {RTO_REMARK[rto] !== '' && <span className={rto === 'met' ? 'ok' : 'bad'}> ({RTO_REMARK[rto]})</span>}
+          </dd>
         </div>
         <div>
           <dt>Last drill</dt>
           <dd>
             <LastRun last={lastDrill} />
+            {drillOverdueSince !== null && (
+              <span className="bad">
+                {' '}
+                overdue since <Ago at={drillOverdueSince} />
+              </span>
+            )}
           </dd>
         </div>
         <div>

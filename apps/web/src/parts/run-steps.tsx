@@ -1,5 +1,5 @@
 import { bytes, duration } from '@lastgood/core/format';
-import { stepMs } from '@lastgood/core/runbooks';
+import { actionsText, chosenActions, stepMs } from '@lastgood/core/runbooks';
 import type { PlannedStep, RunbookRunView, RunStep, StepDecision } from '@lastgood/protocol';
 import { useMutation } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
@@ -11,7 +11,7 @@ import { FindingList } from './findings.tsx';
 import { useNow } from './instant.tsx';
 import { ReasonedButton, useObstacle } from './job-button.tsx';
 import { RichText } from './rich-text.tsx';
-import { actionsText, chosenActions, STEP_STATES } from './runbook-texts.ts';
+import { STEP_STATES } from './runbook-texts.ts';
 
 /** The decisions that a step asks for: approve, try again, the alternative, or skip with a reason. */
 function Decisions({
@@ -45,7 +45,7 @@ function Decisions({
             Try again
           </ReasonedButton>
           {planned.alternative !== null && (
-            <ReasonedButton reason={blocked} onClick={give({ type: 'alternative', step: step.name })}>
+            <ReasonedButton reason={blocked} onClick={give({ type: 'alternative', step: step.name, acceptedSkew: [] })}>
               Alternative: {actionsText(planned.alternative)}
             </ReasonedButton>
           )}

@@ -62,6 +62,12 @@ function detailOf({ code, params }: AlertCondition): string {
     case 'token_expiring':
     case 'certificate_expiring':
       return `on ${instant(params['expiresMs'])}`;
+    case 'drill_failed':
+      return `run ${params['runId']}`;
+    case 'drill_overdue':
+      return `due ${instant(params['dueMs'])}`;
+    case 'drill_rto_missed':
+      return `${duration(params['durationMs'])}, RTO ${duration(params['rtoMs'])}`;
     case 'catalog_backup_old':
       return `${duration(params['ageMs'])} old`;
   }

@@ -66,6 +66,9 @@ export const ALERTS = {
   token_expiring: { ...once, severity: 'warning', subject: 'fleet', title: 'token expires soon' },
   certificate_expiring: { ...once, severity: 'warning', subject: 'host', title: 'certificate expires soon' },
   catalog_backup_old: { ...once, severity: 'warning', subject: 'fleet', title: 'catalog has no recent backup' },
+  drill_failed: { ...once, severity: 'critical', subject: 'fleet', title: 'last drill failed' },
+  drill_overdue: { ...steady, severity: 'warning', subject: 'fleet', title: 'scheduled drill did not start' },
+  drill_rto_missed: { ...once, severity: 'warning', subject: 'fleet', title: 'last drill took longer than the RTO' },
   notification_failed: { ...once, severity: 'warning', subject: 'fleet', title: 'notification could not be delivered' },
 } as const satisfies Record<string, AlertDefinition>;
 

@@ -1,3 +1,4 @@
+import type { DrillStatus } from '../runbooks/drill-status.ts';
 import type { AlertCondition } from './condition.ts';
 
 const MINUTE_MS = 60_000;
@@ -92,6 +93,27 @@ export interface FleetAlertFacts {
     readonly isGivenUp: boolean;
     readonly cause: string | null;
   }[];
+  /** The runbooks of the fleet file in force. */
+  readonly drills: readonly DrillStatus[];
+}
+
+function judgeDrill({
+  runbook,
+  runId,
+  hasFailed,
+  durationMs,
+  rtoMs,
+  rto,
+  overdueSinceMs,
+}: DrillStatus): AlertCondition[] {
+  const subject = { kind: 'fleet', name: `runbook ${runbook}` } as const;
+  return [
+    ...(hasFailed ? [{ code: 'drill_failed', subject, params: { runId } } as const] : []),
+    ...(rto === 'missed' ? [{ code: 'drill_rto_missed', subject, params: { durationMs, rtoMs } } as const] : []),
+    ...(overdueSinceMs === null
+      ? []
+      : [{ code: 'drill_overdue', subject, params: { dueMs: overdueSinceMs } } as const]),
+  ];
 }
 
 /** The conditions of the control plane. */
@@ -115,5 +137,5 @@ export function judgeFleet(facts: FleetAlertFacts, nowMs: number): AlertConditio
     ageMs > CATALOG_BACKUP_MS
       ? [{ code: 'catalog_backup_old', subject: { kind: 'fleet', name: 'catalog' }, params: { ageMs } }]
       : [];
-  return [...tokens, ...catalog, ...notifications];
+  return [...tokens, ...catalog, ...notifications, ...facts.drills.flatMap(judgeDrill)];
 }

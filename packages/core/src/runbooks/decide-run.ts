@@ -1,6 +1,7 @@
 import type { RunbookPlan, RunbookRun, RunStep, StepDecision } from '@lastgood/protocol';
 import { Failure } from '../failure.ts';
 import { addEvent, advanceRun, endRun, isAtWork, isFulfilled, putStep, runningStatus } from './advance-run.ts';
+import { setWithAlternative, unacceptedSkew } from './recovery-set.ts';
 import { plannedStepOf } from './run-jobs.ts';
 
 /** How a run is started. */
@@ -69,13 +70,42 @@ interface SkipDecision {
   readonly isGivenUp: boolean;
 }
 
-function takeAlternative(run: RunbookRun, step: RunStep, by: string, isGivenUp: boolean, now: number): RunbookRun {
+/** The targets that a person accepts in a decision, beside those of the start. Throws NOT_CONFIRMED when one that lags is missing. */
+function acceptSkew(run: RunbookRun, { name }: RunStep, accepted: readonly string[]): string[] {
+  const all = [...new Set([...run.acceptedSkew, ...accepted])];
+  const missing = unacceptedSkew(setWithAlternative(run, name), all);
+  if (missing.length === 0) return all;
+  throw new Failure(
+    'NOT_CONFIRMED',
+    `with the alternative, these targets lag behind the others: ${missing.join(', ')}`,
+    {
+      remedy: `Accept them by name: lastgood runbooks resume ${run.runId} --alternative ${name} ${missing.map((target) => `--accept-skew ${target}`).join(' ')}`,
+    },
+  );
+}
+
+interface AlternativeDecision {
+  readonly acceptedSkew: readonly string[];
+  readonly isGivenUp: boolean;
+}
+
+function takeAlternative(
+  run: RunbookRun,
+  step: RunStep,
+  { acceptedSkew, isGivenUp }: AlternativeDecision,
+  by: string,
+  now: number,
+): RunbookRun {
   if (step.status.state !== 'failed' && !(step.status.state === 'running' && isGivenUp))
     throw conflict(`step "${step.name}" has not failed; it is ${step.status.state}`);
   if (plannedStepOf(run, step.name).alternative === null) throw conflict(`step "${step.name}" has no alternative`);
+  const all = acceptSkew(run, step, acceptedSkew);
   const again = { ...step, tries: step.tries + 1 };
-  const put = putStep(run, { ...again, status: runningStatus(run, again, 'alternative', 0) });
-  return addEvent(put, now, 'alternative', { step: step.name, by });
+  const accepted = { ...run, acceptedSkew: all };
+  const put = putStep(accepted, { ...again, status: runningStatus(run, again, 'alternative', 0) });
+  const added = all.filter((target) => !run.acceptedSkew.includes(target));
+  const detail = added.length === 0 ? null : `accepted skew: ${added.join(', ')}`;
+  return addEvent(put, now, 'alternative', { step: step.name, by, detail });
 }
 
 function skip(run: RunbookRun, step: RunStep, decision: SkipDecision, by: string, now: number): RunbookRun {
@@ -109,7 +139,7 @@ function approve(run: RunbookRun, step: RunStep, by: string, now: number): Runbo
 /**
  * Carries out what a person has decided about a step. A step that runs on a host that is offline can be given up: skipped, also while the run is
  * being aborted, or replaced by its alternative; `isOffline` says that its host is. Throws CONFLICT when the step is not in a state for
- * the decision, NOT_FOUND, FORBIDDEN.
+ * the decision, NOT_FOUND, FORBIDDEN, NOT_CONFIRMED when an alternative goes further back than was accepted.
  */
 export function decideStep(
   run: RunbookRun,
@@ -123,7 +153,7 @@ export function decideStep(
     case 'retry':
       return advanceRun(retry(run, step, by, now), now);
     case 'alternative':
-      return advanceRun(takeAlternative(run, step, by, isGivenUp, now), now);
+      return advanceRun(takeAlternative(run, step, { acceptedSkew: decision.acceptedSkew, isGivenUp }, by, now), now);
     case 'skip':
       return advanceRun(skip(run, step, { reason: decision.reason, isGivenUp }, by, now), now);
     case 'approve':

@@ -1,6 +1,8 @@
+export * from './action-text.ts';
 export { advanceRun } from './advance-run.ts';
 export * from './decide-run.ts';
 export * from './drill-schedule.ts';
+export * from './drill-status.ts';
 export * from './plan-action.ts';
 export * from './plan-runbook.ts';
 export * from './record-job.ts';

@@ -8,7 +8,7 @@ import type {
   StepStatus,
   WireError,
 } from '@lastgood/protocol';
-import { wireErrorOf } from '@lastgood/protocol';
+import { sha256Schema, wireErrorOf } from '@lastgood/protocol';
 import { failureOfRefusals } from '../failure.ts';
 import { addEvent, advanceRun, putStep, runningStatus } from './advance-run.ts';
 import { actionsOf, plannedStepOf, runJobId } from './run-jobs.ts';
@@ -37,7 +37,10 @@ function problemOf({ state, error, result, command }: EndedJob): Problem | null 
   if (state !== 'succeeded' || result === null) return { error: error ?? withoutError(command, state), findings: [] };
   switch (result.command) {
     case 'plan': {
-      const { refusals } = result.plan;
+      const { refusals, hash } = result.plan;
+      // The hash becomes part of the stored run: one that does not fit its schema would make the whole run unreadable.
+      if (!sha256Schema.safeParse(hash).success)
+        return { error: wireErrorOf('PROTOCOL_UNSUPPORTED', 'the hash of the plan cannot be read'), findings: [] };
       return refusals.length === 0 ? null : { error: failureOfRefusals(refusals).wireError, findings: refusals };
     }
     case 'check':

@@ -1,4 +1,4 @@
-import type { PlannedStep, ReachedPoint, RecoverySet } from '@lastgood/protocol';
+import type { PlannedStep, ReachedPoint, RecoverySet, RunbookRun, RunStep, StepChoice } from '@lastgood/protocol';
 import { actionsOf } from './run-jobs.ts';
 
 /** What the steps bring back that are carried out as the run begins: a step that begins with its alternative restores what that says. */
@@ -28,6 +28,21 @@ export function recoverySetOf(
     allowedSkewMs,
     lagging: [...new Set(lagging)].toSorted(),
   };
+}
+
+/** The choice that a step of a run has made or will make. */
+const choiceOf = ({ status, results }: RunStep, planned: PlannedStep): StepChoice =>
+  'choice' in status ? status.choice : (results.at(-1)?.choice ?? planned.choice);
+
+/** The recovery set of a run when a step takes its alternative instead. A step that was skipped brings nothing back. */
+export function setWithAlternative(run: RunbookRun, name: string): RecoverySet {
+  const steps = run.plan.steps.flatMap((planned): PlannedStep[] => {
+    const step = run.steps.find((each) => each.name === planned.name);
+    if (planned.name === name) return [{ ...planned, choice: 'alternative' }];
+    if (step === undefined || step.status.state === 'skipped') return [];
+    return [{ ...planned, choice: choiceOf(step, planned) }];
+  });
+  return recoverySetOf(steps, run.plan.set.instant, run.plan.set.allowedSkewMs);
 }
 
 /** The lagging targets that nobody has accepted. */

@@ -15,6 +15,7 @@ import {
   type TargetAlertFacts,
 } from '../../src/alerts/index.ts';
 import type { TargetFacts } from '../../src/objectives/index.ts';
+import type { DrillStatus } from '../../src/runbooks/index.ts';
 import { DAY, fleetFacts, HOUR, hostFacts, MINUTE, NOW, status, targetFacts } from './support.ts';
 
 const GIB = 1024 ** 3;
@@ -35,6 +36,11 @@ const ofTarget = (more: Partial<TargetAlertFacts>): AlertCondition[] => judgeTar
 const ofHost = (more: Partial<Parameters<typeof judgeHost>[0]>): AlertCondition[] => judgeHost(hostFacts(more), NOW);
 const ofRepository = (more: Partial<RepositoryAlertFacts>): AlertCondition[] =>
   ofHost({ repositories: [repository(more)] });
+const drill = (more: Partial<DrillStatus> = {}): DrillStatus => ({
+  runbook: 'disaster-recovery',
+  ...{ runId: null, hasFailed: false, durationMs: HOUR, rtoMs: 4 * HOUR, rto: 'met', overdueSinceMs: null },
+  ...more,
+});
 const ofFleet = (more: Partial<Parameters<typeof judgeFleet>[0]>): AlertCondition[] =>
   judgeFleet(fleetFacts(more), NOW);
 
@@ -284,6 +290,27 @@ const cases: Case[] = [
     bad: ofHost({ certificateExpiresMs: NOW + 20 * DAY }),
     good: ofHost({ certificateExpiresMs: NOW + 21 * DAY }),
     text: 'prod/db-1: certificate expires soon (on 2027-06-21T12:00Z)',
+  },
+  {
+    code: 'drill_failed',
+    when: 'the last drill of a runbook failed',
+    bad: ofFleet({ drills: [drill({ runId: 'r1', hasFailed: true, rto: 'drill-failed' })] }),
+    good: ofFleet({ drills: [drill()] }),
+    text: 'runbook disaster-recovery: last drill failed (run r1)',
+  },
+  {
+    code: 'drill_overdue',
+    when: 'no drill has started for an instant of the schedule',
+    bad: ofFleet({ drills: [drill({ overdueSinceMs: NOW - DAY })] }),
+    good: ofFleet({ drills: [drill()] }),
+    text: 'runbook disaster-recovery: scheduled drill did not start (due 2027-05-31T12:00Z)',
+  },
+  {
+    code: 'drill_rto_missed',
+    when: 'the last drill took longer than the RTO',
+    bad: ofFleet({ drills: [drill({ durationMs: 5 * HOUR, rto: 'missed' })] }),
+    good: ofFleet({ drills: [drill()] }),
+    text: 'runbook disaster-recovery: last drill took longer than the RTO (5h, RTO 4h)',
   },
   {
     code: 'catalog_backup_old',

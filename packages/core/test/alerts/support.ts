@@ -43,6 +43,7 @@ export const fleetFacts = (more: Partial<FleetAlertFacts> = {}): FleetAlertFacts
   lastCatalogBackupMs: null,
   tokens: [],
   undelivered: [],
+  drills: [],
   ...more,
 });
 

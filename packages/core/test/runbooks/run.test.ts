@@ -1,4 +1,4 @@
-import { wireErrorOf } from '@lastgood/protocol';
+import { runbookRunSchema, type StepDecision, wireErrorOf } from '@lastgood/protocol';
 import { describe, expect, test } from 'vitest';
 import { abortRun, advanceRun, decideStep, jobsOfRun, recordJob, situationOf } from '../../src/runbooks/index.ts';
 import {
@@ -8,6 +8,7 @@ import {
   endRestore,
   HOST,
   hook,
+  instant,
   jobsNow,
   NOW,
   planOf,
@@ -121,6 +122,13 @@ describe('a run', () => {
     expect(statusOf(unreadable, 'a')).toMatchObject({ state: 'failed', error: { code: 'PROTOCOL_UNSUPPORTED' } });
   });
 
+  test('fails the step of a plan whose hash cannot be read, and stays readable itself', () => {
+    const plan = { hash: 'no hash', refusals: [] };
+    const run = end(begin(planOf({ a: restore('a') })), 'a', { result: { command: 'plan', plan } as never });
+    expect(statusOf(run, 'a')).toMatchObject({ state: 'failed', error: { code: 'PROTOCOL_UNSUPPORTED' } });
+    expect(runbookRunSchema.safeParse(run).success).toBe(true);
+  });
+
   test('a wait ends at its instant', () => {
     const run = begin(planOf({ w: { wait: '10m' }, c: check('ok', { after: ['w'] }) }));
     expect(advanceRun(run, NOW + 599_999)).toBe(run);
@@ -132,7 +140,7 @@ describe('a person', () => {
   const stopped = () => end(endRestore(started(), 'a'), 'b', failed);
 
   test('takes the alternative of a failed step, whose actions run in order', () => {
-    let run = decideStep(stopped(), { type: 'alternative', step: 'b' }, bob, NOW);
+    let run = decideStep(stopped(), { type: 'alternative', step: 'b', acceptedSkew: [] }, bob, NOW);
     expect(jobsNow(run)).toContain('hook of rebuild');
     run = end(run, 'b');
     expect(jobsNow(run)).toContain('check of counts');
@@ -140,6 +148,27 @@ describe('a person', () => {
     run = decideStep(end(run, 'b', failed), { type: 'retry', step: 'b' }, bob, NOW);
     expect(jobsNow(run)).toContain('check of counts');
     expect(statusOf(end(run, 'b'), 'b').state).toBe('succeeded');
+  });
+
+  test('accepts by name the skew of an alternative that goes further back, also when it is chosen later', () => {
+    const planned = planOf(
+      {
+        a: restore('a'),
+        b: {
+          ...restore('b'),
+          alternative: [{ restore: { target: `${HOST}/b`, into: 'swap', point: instant('09:30') } }],
+        },
+      },
+      {},
+      { objectives: { skew: '1h' } },
+    );
+    const run = end(endRestore(begin(planned), 'a'), 'b', failed);
+    const take = (acceptedSkew: string[]) =>
+      decideStep(run, { type: 'alternative', step: 'b', acceptedSkew }, bob, NOW);
+    expect(() => take([])).toThrow(expect.objectContaining({ code: 'NOT_CONFIRMED' }));
+    const taken = take([`${HOST}/b`]);
+    expect([jobsNow(taken), taken.acceptedSkew]).toEqual([['plan of b'], [`${HOST}/b`]]);
+    expect(taken.events.at(-1)).toMatchObject({ what: 'alternative', by: 'bob', detail: `accepted skew: ${HOST}/b` });
   });
 
   test('skips a failed step with a reason, and what depends on it goes on', () => {
@@ -154,9 +183,9 @@ describe('a person', () => {
     expect(() => decideStep(running, skip, bob, NOW)).toThrow(expect.objectContaining({ code: 'CONFLICT' }));
     const skipped = decideStep(running, skip, bobOffline, NOW);
     expect(statusOf(skipped, 'b').state).toBe('skipped');
-    expect(jobsNow(decideStep(running, { type: 'alternative', step: 'b' }, bobOffline, NOW))).toContain(
-      'hook of rebuild',
-    );
+    expect(
+      jobsNow(decideStep(running, { type: 'alternative', step: 'b', acceptedSkew: [] }, bobOffline, NOW)),
+    ).toContain('hook of rebuild');
     // What the host reports later concerns no step any more.
     const [job] = jobsOfRun(running).filter(({ step }) => step === 'b');
     const late = {
@@ -194,13 +223,13 @@ describe('a person', () => {
 
   test('cannot decide what does not fit the state of a step', () => {
     const run = started();
-    const decisions = [
+    const decisions: [StepDecision, string][] = [
       [{ type: 'retry', step: 'a' }, 'CONFLICT'],
       [{ type: 'skip', step: 'a', reason: 'x' }, 'CONFLICT'],
       [{ type: 'approve', step: 'ready' }, 'CONFLICT'],
-      [{ type: 'alternative', step: 'a' }, 'CONFLICT'],
+      [{ type: 'alternative', step: 'a', acceptedSkew: [] }, 'CONFLICT'],
       [{ type: 'retry', step: 'z' }, 'NOT_FOUND'],
-    ] as const;
+    ];
     for (const [decision, code] of decisions)
       expect(() => decideStep(run, decision, bob, NOW)).toThrow(expect.objectContaining({ code }));
   });

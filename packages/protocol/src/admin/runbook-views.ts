@@ -221,6 +221,13 @@ const lastRunSchema = z.object({
   endedAt: millis.nullable(),
   durationMs: millis.nullable(),
 });
+/**
+ * How the last drill compares with the RTO. `none`: the runbook has no RTO · `never-drilled` and `drill-failed`: it was not measured, and why ·
+ * `met` and `missed`: it was measured.
+ */
+export const rtoStatusSchema = z.enum(['none', 'never-drilled', 'drill-failed', 'met', 'missed']);
+export type RtoStatus = z.infer<typeof rtoStatusSchema>;
+
 export const runbookViewSchema = z.object({
   name: nameSchema,
   description: z.string().nullable(),
@@ -231,14 +238,24 @@ export const runbookViewSchema = z.object({
   lastDrill: lastRunSchema.nullable(),
   /** When its schedule drills it next; null without one. */
   nextDrillAt: millis.nullable(),
+  /** The instant for which no drill has started although its window is over. */
+  drillOverdueSince: millis.nullable(),
+  rto: rtoStatusSchema,
+  /** The targets that it restores, `environment/host/target`. */
+  targets: z.array(targetPath),
 });
 export type RunbookView = z.infer<typeof runbookViewSchema>;
 
 /** What a person decides about one step of a run. */
 export const stepDecisionSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('retry'), step: stepName }),
-  z.object({ type: z.literal('alternative'), step: stepName }),
+  z.object({
+    type: z.literal('alternative'),
+    step: stepName,
+    /** Targets whose lag behind the newest point the person accepts, beside those of the start. */
+    acceptedSkew: z.array(targetPath).max(100).default([]),
+  }),
   z.object({ type: z.literal('skip'), step: stepName, reason: z.string().min(1).max(500) }),
   z.object({ type: z.literal('approve'), step: stepName }),
 ]);
-export type StepDecision = z.infer<typeof stepDecisionSchema>;
+export type StepDecision = z.output<typeof stepDecisionSchema>;
