@@ -173,6 +173,13 @@ async function sweepKilledDemos(): Promise<void> {
   }
 }
 
+/** The paths of sockets below the folder of the demo must stay short. */
+const LONGEST_TMPDIR = 40;
+if (Buffer.byteLength(tmpdir()) > LONGEST_TMPDIR) {
+  print(`TMPDIR (${tmpdir()}) is too long for the paths of sockets: the demo uses /tmp`);
+  process.env['TMPDIR'] = '/tmp';
+}
+
 await using cleanup = new AsyncDisposableStack();
 let failed = false;
 try {

@@ -23,6 +23,8 @@ function nodeFolder() {
 const folder = nodeFolder();
 const env = {
   ...process.env,
+  // No build reports anything to anyone.
+  TURBO_TELEMETRY_DISABLED: '1',
   PATH: [folder, join(root, 'node_modules', '.bin'), process.env['PATH'] ?? ''].join(delimiter),
 };
 const [command = 'node', ...args] = process.argv.slice(2);

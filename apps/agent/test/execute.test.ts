@@ -1,5 +1,5 @@
 import { existsSync, readdirSync } from 'node:fs';
-import { truncate, unlink, writeFile } from 'node:fs/promises';
+import { mkdir, truncate, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -159,6 +159,25 @@ test('a dry run says the same and changes nothing', async () => {
     [3, true],
   ]);
   expect(files()).toEqual(before);
+});
+
+test('peer-F7: an object that cannot be deleted fails the rotation, and keeps no other backup from being removed', async () => {
+  await using bench = await RotationBench.of([5, 4, 3]);
+  const [first = ''] = bench.ids;
+  await bench.rotate({ keepLast: 2 });
+  const objects = readdirSync(bench.folder, { recursive: true, encoding: 'utf8' });
+  const dump = join(bench.folder, objects.find((name) => name.includes(first) && name.includes('.dump')) ?? '');
+  // A folder in the place of the file: no user can unlink it.
+  await unlink(dump);
+  await mkdir(join(dump, 'stubborn'), { recursive: true });
+  const target = { ...bench.target, graceMs: 0 };
+  for (const daysAgo of [2, 1]) {
+    await bench.add(daysAgo);
+    const rotation = bench.rotate({ keepLast: 2 }, { target });
+    await expect(rotation).rejects.toMatchObject({ message: expect.stringContaining(dump) });
+    const { backups } = await bench.repository.list(bench.target.ref);
+    expect(backups.map(({ manifest }) => manifest.backupId)).toEqual(bench.ids.slice(-2));
+  }
 });
 
 test('a broken backup stays, and its reason says what is wrong with it', async () => {

@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { commandContext, type GlobalOptions } from './command-context.ts';
+import { complete } from './commands/complete.ts';
 import { dashboardLink } from './commands/dashboard.ts';
 import { completionScript } from './completion.ts';
 import { addDaemonCommands } from './program/daemon-commands.ts';
@@ -42,10 +43,16 @@ export function buildProgram(signal: AbortSignal, finish: (status: number) => vo
     .action(() => act(dashboardLink));
   program
     .command('completion')
-    .description('print completions for bash: source <(lastgood completion)')
-    .action(() => {
-      process.stdout.write(completionScript(program));
+    .description('print completions of a shell, for example: source <(lastgood completion bash)')
+    .argument('[shell]', 'bash, zsh or fish', 'bash')
+    .action((shell: string) => {
+      process.stdout.write(completionScript(program, shell));
       finish(0);
     });
+  program
+    .command('complete')
+    .description('list names and ids, one in each line, for the completion of a shell')
+    .argument('<kind>', 'targets, backups or jobs')
+    .action((kind: string) => act((context) => complete(context, kind)));
   return program;
 }

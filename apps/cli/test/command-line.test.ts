@@ -369,4 +369,16 @@ test('the completion is a script that bash runs, and knows commands, verbs and o
   expect(complete('ba')).toEqual(['backup', 'backups']);
   expect(complete('jobs', 'w')).toEqual(['watch']);
   expect(complete('restore', '--to')).toEqual(['--to-new', '--to-folder']);
+  expect(complete('--json', 'backups', 'list', '--l')).toEqual(['--limit']);
+});
+
+test('op-3.14: completions for zsh and fish, and the targets and ids that all of them offer', async () => {
+  const served = keep(await idle());
+  expect((await run(served.url, 'complete', 'targets')).stdout).toBe('test/db-1/shop\n');
+  expect((await run(served.url, 'complete', 'backups')).stdout.split('\n')).toContain(BACKUP_ID);
+  expect((await run(served.url, 'completion', 'zsh')).stdout).toMatch(/^autoload -U \+X bashcompinit/);
+  const fish = (await run(served.url, 'completion', 'fish')).stdout;
+  expect(fish).toContain("complete -c lastgood -n '__fish_seen_subcommand_from verify' -l level");
+  expect(fish).toContain('(lastgood complete targets 2>/dev/null)');
+  expect((await run(served.url, 'completion', 'csh')).status).toBe(64);
 });

@@ -16,6 +16,16 @@ function codeOf(error: unknown): string {
   return error instanceof Error && 'code' in error ? String(error.code) : 'unknown';
 }
 
+/** Codes that say nothing about the health of a disk. */
+const PERMISSION_REMEDIES: ReadonlyMap<string, string> = new Map([
+  [
+    'EPERM',
+    'The file system does not allow this. Look for an immutable or locked file (`lsattr`), or for another owner.',
+  ],
+  ['EACCES', 'Give the user of the agent access to the path that the message names.'],
+  ['EROFS', 'The file system is mounted read-only. Find out why (`dmesg`), then mount it for writing.'],
+]);
+
 /** Converts a file system error to a Failure that names the path. Returns a Failure unchanged. */
 export function storeFailure(error: unknown, path: string): Failure {
   if (error instanceof Failure) return error;
@@ -26,7 +36,8 @@ export function storeFailure(error: unknown, path: string): Failure {
     return new Failure('REPOSITORY_UNSAFE', `${path} has an unexpected file type or already exists (${code})`, {
       cause: error,
     });
-  return new Failure('IO_ERROR', `${path}: ${code}`, { cause: error });
+  const remedy = PERMISSION_REMEDIES.get(code);
+  return new Failure('IO_ERROR', `${path}: ${code}`, { cause: error, ...(remedy === undefined ? {} : { remedy }) });
 }
 
 /** Syncs a folder, so that the names in it survive a power cut. */

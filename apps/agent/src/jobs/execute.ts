@@ -236,16 +236,27 @@ async function rotate(spec: Spec<'rotate'>, { target, context, controlNow, jumpe
   if (plan.refused !== null && !spec.dryRun) throw new Failure('CLOCK_UNTRUSTED', formatReason(plan.refused));
   const removed = plan.decisions.filter((decision) => !decision.keep);
   let freedBytes = 0;
+  let stuck: Failure | undefined;
+  // An object that cannot be deleted fails the job at its end: it must not keep other backups from being removed.
+  const purge = async (graceMs: number): Promise<void> => {
+    try {
+      freedBytes += await repository.purge(target.ref, now, graceMs);
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      stuck ??= error;
+    }
+  };
   if (!spec.dryRun) {
     // What was removed earlier goes first: on a full disk that makes the room for the tombstones of the others.
-    freedBytes = await repository.purge(target.ref, now, target.graceMs);
+    await purge(target.graceMs);
     for (const backupId of plan.removals) {
       context.signal.throwIfAborted();
       removalLog.record();
       await repository.remove(target.ref, backupId, now);
     }
-    if (target.graceMs === 0) freedBytes += await repository.purge(target.ref, now, 0);
+    if (target.graceMs === 0) await purge(0);
     await pruneLogsOf(target, repository, context);
+    if (stuck !== undefined) throw stuck;
   }
   const [locked, ...moreLocked] = spec.dryRun ? [] : await repository.locked(target.ref, now, target.graceMs);
   const kept = plan.decisions.filter((decision) => decision.keep);

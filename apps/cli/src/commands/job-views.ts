@@ -1,6 +1,6 @@
 import { exitStatusOf } from '@lastgood/core';
-import { duration, instant, shortInstant } from '@lastgood/core/format';
-import { ERROR_CATALOG, type JobView } from '@lastgood/protocol';
+import { duration, instant } from '@lastgood/core/format';
+import { backupIdOf, ERROR_CATALOG, type JobSpec, type JobView } from '@lastgood/protocol';
 import type { CommandContext } from '../command-context.ts';
 import { jobDocument } from '../documents.ts';
 import { shortId } from '../format/ids.ts';
@@ -10,6 +10,22 @@ import { table } from '../format/table.ts';
 import { failureOfJob, watchJob } from '../watch.ts';
 import { wholeNumber } from './input.ts';
 import { jobIdOf, selectorInput } from './resolve.ts';
+
+/** The database, the backup and the way that a job is about, as far as it names them. */
+function aboutText(spec: JobSpec): string {
+  const parts: string[] = [];
+  if (spec.command === 'backup') parts.push(spec.method ?? '', ...(spec.contents ?? []));
+  if (spec.command === 'plan' || spec.command === 'restore') {
+    const { scope, into } = spec.request;
+    parts.push('database' in scope ? scope.database : 'server', into.way);
+  }
+  if (spec.command === 'verify') parts.push(`level ${spec.level}`);
+  if (spec.command === 'rotate' && spec.dryRun) parts.push('dry run');
+  if (spec.command === 'hold' || spec.command === 'release') parts.push(shortId(spec.backupId));
+  const backupId = backupIdOf(spec);
+  if (backupId !== null) parts.push(`backup ${shortId(backupId)}`);
+  return parts.filter((part) => part !== '').join(' ') || '-';
+}
 
 export async function listJobs(
   context: CommandContext,
@@ -25,14 +41,15 @@ export async function listJobs(
       shortId(job.jobId),
       job.command,
       `${job.environment}/${job.host}/${job.target}`,
+      aboutText(job.spec),
       stateOf(job),
-      shortInstant(job.createdAt),
+      instant(job.createdAt),
       spent,
       job.createdBy,
     ];
   });
   context.output.answer({ jobs: jobs.map(jobDocument) }, () =>
-    table(['job', 'command', 'target', 'state', 'created', 'took', 'by'], rows, 'There are no jobs.'),
+    table(['job', 'command', 'target', 'about', 'state', 'created', 'took', 'by'], rows, 'There are no jobs.'),
   );
   return 0;
 }

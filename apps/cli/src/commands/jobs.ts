@@ -261,6 +261,15 @@ async function requestOf(
   };
 }
 
+/** What a restore does to what is there, for the person who consents to it. */
+function consequenceOf({ into, replaces, request, recoveryPoint }: RestorePlanSummary, target: string): string {
+  const name = `"${safeText(into)}" on ${target}`;
+  if (replaces.length === 0) return `This creates ${name}; nothing is replaced`;
+  return request.into.way === 'swap'
+    ? `This disconnects the clients of, replaces (and keeps aside) ${name}`
+    : `This OVERWRITES ${name} and cannot be undone: everything written since ${instant(recoveryPoint)} is lost`;
+}
+
 /** Plan, show, consent, then exactly that plan. */
 export async function restore(
   context: CommandContext,
@@ -287,12 +296,7 @@ export async function restore(
   for (const line of planLines(plan)) output.note(line);
   if (plan.refusals.length > 0) throw failureOfRefusals(plan.refusals);
   if (into.way === 'swap' || into.way === 'in-place')
-    await confirmByName(
-      context,
-      options.confirm,
-      plan.confirm,
-      `This ${into.way === 'swap' ? 'disconnects the clients of, replaces (and keeps aside)' : 'OVERWRITES'} "${safeText(plan.into)}" on ${fullName(target)}`,
-    );
+    await confirmByName(context, options.confirm, plan.confirm, consequenceOf(plan, fullName(target)));
   const { job, result } = await runJob(
     context,
     fullName(target),

@@ -11,13 +11,21 @@ import { fullName, selectorInput } from './resolve.ts';
 const stateText = ({ online, state }: Pick<TargetView, 'online' | 'state'>): string =>
   online ? state : 'host offline';
 
+/** Orders entries by a text, the same way in every locale. */
+const byText =
+  <T>(textOf: (entry: T) => string) =>
+  (a: T, b: T): number =>
+    textOf(a) < textOf(b) ? -1 : Number(textOf(a) > textOf(b));
+
 function clockText(skewMs: number | null): string {
   if (skewMs === null) return '-';
   return Math.abs(skewMs) < 1000 ? 'ok' : `${duration(Math.abs(skewMs))} ${skewMs > 0 ? 'ahead' : 'behind'}`;
 }
 
 export async function listHosts(context: CommandContext): Promise<number> {
-  const hosts = await (await context.client()).hosts.query({});
+  const hosts = (await (await context.client()).hosts.query({})).toSorted(
+    byText(({ environment, host }) => `${environment}/${host}`),
+  );
   const rows = hosts.map((host) => [
     `${host.environment}/${host.host}`,
     host.state === 'offline' ? `offline since ${shortInstant(host.since)}` : host.state,
@@ -50,7 +58,7 @@ function recoveryPointText(target: TargetView): string {
 }
 
 export async function listTargets(context: CommandContext, selector: string | undefined): Promise<number> {
-  const targets = await (await context.client()).targets.query(selectorInput(selector));
+  const targets = (await (await context.client()).targets.query(selectorInput(selector))).toSorted(byText(fullName));
   const rows = targets.map((target) => [
     fullName(target),
     `${target.engine} ${target.version ?? ''}`.trim(),

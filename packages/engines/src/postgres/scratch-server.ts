@@ -22,6 +22,12 @@ const START_MS = 60_000;
 const CLUSTER_BYTES = 64 * 1024 * 1024;
 /** The path of a Unix socket has at most 107 bytes, with its file name. */
 const LONGEST_SOCKET_FOLDER = 85;
+/** PREFIX, a process id, its start time and six random characters. */
+const LONGEST_FOLDER_NAME = 55;
+
+/** Where scratch servers are made: /tmp when TMPDIR is too long for the path of a socket. */
+const scratchBase = ({ scratchFolder }: PostgresConnection): string =>
+  scratchFolder ?? (Buffer.byteLength(tmpdir()) + LONGEST_FOLDER_NAME > LONGEST_SOCKET_FOLDER ? '/tmp' : tmpdir());
 
 /** Speed over safety: what is here is thrown away, and nothing outside can reach it. */
 const SETTINGS = [
@@ -116,7 +122,7 @@ export async function makeScratchFolder(
   needBytes: number,
   { user }: Pick<Sandbox, 'user'>,
 ): Promise<ScratchFolder> {
-  const base = connection.scratchFolder ?? tmpdir();
+  const base = scratchBase(connection);
   const free = await freeBytes(base);
   if (free < needBytes)
     throw new Failure('NO_SPACE', `a scratch server needs ${needBytes} bytes in ${base}, ${free} are free`);
@@ -233,7 +239,7 @@ async function untilReady(
 
 /** Removes the folders of scratch servers whose agent is gone (I10); their processes died with it. */
 export async function sweepScratch(connection: PostgresConnection): Promise<string[]> {
-  const base = connection.scratchFolder ?? tmpdir();
+  const base = scratchBase(connection);
   const swept: string[] = [];
   for (const name of await readdir(base).catch(() => [])) {
     const [pid, start] = name.startsWith(PREFIX) ? name.slice(PREFIX.length).split('-') : [];
