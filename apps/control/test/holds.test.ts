@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { BackupSummary, BackupView, JobSpec } from '@lastgood/protocol';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { AgentSocket, until } from './support/agent-socket.ts';
 import { summary } from './support/backup-summary.ts';
 import { ControlHarness } from './support/control-harness.ts';
@@ -84,4 +84,40 @@ test('op-2.9: a pending hold survives a restart of the control plane', async () 
   await control.close();
   await control.open();
   expect([(await view()).holdState, await holdsOfRotation()]).toEqual(['pending', [backup.backupId]]);
+});
+
+describe('attack-B13: a hold is ended by its creator or an admin', () => {
+  const tokenOf = async (name: string, scope: 'operate' | 'destroy'): Promise<string> =>
+    (await control.admin().createToken.mutate({ name, scope, expiresInHours: 1 })).token;
+  const orderAs = async (token: string, spec: JobSpec): Promise<string> =>
+    (await control.admin(token).createJob.mutate({ target: 'shop', spec, idempotencyKey: randomUUID() })).jobId;
+  const forbidden = { data: { failure: { code: 'FORBIDDEN' } } };
+  const holdSpec = (): JobSpec => ({ command: 'hold', target: 'shop', backupId: backup.backupId, reason: 'legal' });
+  const releaseSpec = (): JobSpec => ({ command: 'release', target: 'shop', backupId: backup.backupId });
+
+  test.each(['operate', 'destroy'] as const)('a token of scope %s does not end the hold of an admin', async (scope) => {
+    const other = await tokenOf('bob', scope);
+    const jobId = await hold();
+    await expect(orderAs(other, releaseSpec())).rejects.toMatchObject(forbidden);
+    await expect(control.admin(other).cancelJob.mutate({ jobId })).rejects.toMatchObject(forbidden);
+    await carryOut(jobId, { command: 'hold', backupId: backup.backupId, hold: HOLD });
+    await expect(orderAs(other, releaseSpec())).rejects.toMatchObject(forbidden);
+    expect((await view()).holdState).toBe('held');
+    await release();
+    expect((await view()).holdState).toBe('releasing');
+  });
+
+  test('its creator ends it, pending and held', async () => {
+    const alice = await tokenOf('alice', 'operate');
+    const jobId = await orderAs(alice, holdSpec());
+    await carryOut(jobId, { command: 'hold', backupId: backup.backupId, hold: HOLD });
+    await orderAs(alice, releaseSpec());
+    expect((await view()).holdState).toBe('releasing');
+  });
+
+  test('only an admin ends one whose creator is unknown', async () => {
+    await agent.sendInventory(['shop'], [{ ...backup, hold: { ...HOLD, by: null } }]);
+    await expect(orderAs(await tokenOf('alice', 'operate'), releaseSpec())).rejects.toMatchObject(forbidden);
+    await release();
+  });
 });

@@ -4,7 +4,7 @@ import { uuidv7 } from '@lastgood/host';
 import { type AdminApi, classOf, type JobSpec, type JobView, jobResultSchema } from '@lastgood/protocol';
 import type { AgentRecord } from '../catalog/agents.ts';
 import type { JobRecord } from '../catalog/jobs.ts';
-import { protectedIds } from '../dispatch/holds.ts';
+import { assertMayRelease, protectedIds } from '../dispatch/holds.ts';
 import { cancelJob, queueJob } from '../dispatch/job-commands.ts';
 import { withManifestHash, withoutManifestHash } from '../dispatch/manifest-hash.ts';
 import { isOverdue } from '../dispatch/overdue.ts';
@@ -84,6 +84,8 @@ export class JobsService {
     const backup = await this.#parts.catalog.backups.get(spec.backupId);
     if (backup === undefined || backup.agentId !== agentId || backup.summary.target !== spec.target)
       throw new Failure('NOT_FOUND', `target ${spec.target} has no backup ${spec.backupId}`);
+    const { actor, ledgers } = this.#parts;
+    assertMayRelease(ledgers.ledger(agentId), spec, backup.summary.hold, actor);
   }
 
   /** A rotation always knows every hold, pending ones too, whatever the caller sent. */
@@ -146,7 +148,11 @@ export class JobsService {
 
   async cancel(jobId: string): Promise<JobView> {
     const { actor, ledgers, clock } = this.#parts;
-    const { agentId, job } = await this.#record(jobId);
+    const { agentId, job, createdBy } = await this.#record(jobId);
+    if (job.spec.command === 'hold' && createdBy !== actor.name && actor.scope !== 'admin')
+      throw new Failure('FORBIDDEN', `the hold was ordered by ${createdBy}, not by ${actor.name}`, {
+        remedy: 'Ask its creator, or cancel it with a token of scope admin.',
+      });
     if (classOf(job.spec) === 'destructive' && actor.scope === 'operate')
       throw new Failure('FORBIDDEN', 'canceling this needs a token with scope destroy');
     await cancelJob(ledgers, clock, { agentId, jobId }, [auditChange(this.#parts, 'job.cancel', jobId)]);

@@ -1,5 +1,12 @@
 import { Failure } from '@lastgood/core';
-import { type ControlJob, type ControlLedger, type JobSpec, TERMINAL_STATES } from '@lastgood/protocol';
+import {
+  type ControlJob,
+  type ControlLedger,
+  creatorOf,
+  type Hold,
+  type JobSpec,
+  TERMINAL_STATES,
+} from '@lastgood/protocol';
 
 type Rotation = Extract<JobSpec, { command: 'rotate' }>;
 
@@ -57,4 +64,26 @@ export function assertHoldIsInTime(ledger: ControlLedger, spec: JobSpec): void {
     throw new Failure('CONFLICT', `rotation ${rotation.jobId} may be removing this backup at this moment`, {
       remedy: 'Wait for the rotation to end (`lastgood jobs list`), then hold what is left.',
     });
+}
+
+/**
+ * Throws FORBIDDEN if the job would end a hold that the caller did not create, unless the caller is an admin: a token that may only operate
+ * must not undo what keeps a backup from rotation. Pending holds count. A hold whose creator cannot be read takes an admin.
+ */
+export function assertMayRelease(
+  ledger: ControlLedger,
+  spec: JobSpec,
+  hold: Hold | null,
+  caller: { readonly name: string; readonly scope: string },
+): void {
+  if (spec.command !== 'release' || caller.scope === 'admin') return;
+  const pending = [...ledger.jobs.values()].filter(
+    (job) => job.spec.command === 'hold' && job.spec.backupId === spec.backupId && isOpen(job),
+  );
+  const creators = [...(hold === null ? [] : [hold.by]), ...pending.map(({ origin }) => creatorOf(origin))];
+  const other = creators.find((creator) => creator !== caller.name);
+  if (other === undefined) return;
+  throw new Failure('FORBIDDEN', `the backup is held by ${other ?? 'somebody unknown'}, not by ${caller.name}`, {
+    remedy: 'Ask the creator of the hold, or release it with a token of scope admin.',
+  });
 }
