@@ -1,9 +1,11 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { root, startPostgres, waitFor } from '@lastgood/testkit';
+import { setTimeout as delay } from 'node:timers/promises';
+import { startPostgres, waitFor } from '@lastgood/testkit';
 import { Fleet } from '../test/support/fleet.ts';
-import { report, residentBytes } from './report.ts';
+import { memoryOf } from '../test/support/process-memory.ts';
+import { report } from './report.ts';
 
 const megabytes = (bytes: number): string => (bytes / 1e6).toFixed(0);
 const forever = new AbortController().signal;
@@ -21,8 +23,7 @@ async function grow(gigabytes: number): Promise<void> {
   );
 }
 
-const programs = { agent: join(root, 'apps/agent/dist/main.mjs') };
-const fleet = cleanup.use(await Fleet.start(folder, server.connection, programs));
+const fleet = cleanup.use(await Fleet.start(folder, server.connection, { builtAgent: true }));
 const untilHostIs = (state: string): Promise<boolean> =>
   waitFor(`the host to be ${state}`, 60_000, forever, async () =>
     (await fleet.client.hosts.query({}))[0]?.state === state ? true : undefined,
@@ -33,18 +34,34 @@ const start = performance.now();
 await fleet.startAgent();
 await untilHostIs('online');
 const startSeconds = (performance.now() - start) / 1000;
-const rest = await residentBytes(fleet.agentPid);
+/** What a start leaves behind is collected by then. */
+const SETTLE_MS = 8_000;
+await delay(SETTLE_MS);
+const rest = await memoryOf(fleet.agentPid);
 const rows: string[][] = [];
 for (const gigabytes of [0.2, 2, 4]) {
   await grow(gigabytes);
   const jobId = await fleet.send({ command: 'backup', target: 'shop', method: null, contents: ['bench'], options: {} });
   const job = await fleet.ended(jobId);
   if (job.state !== 'succeeded') throw new TypeError(`backup ${job.state}: ${job.error?.message}`);
+  const { peakResidentBytes } = await memoryOf(fleet.agentPid);
+  await delay(SETTLE_MS);
+  const after = await memoryOf(fleet.agentPid);
   rows.push([
     `${gigabytes} GB of rows`,
-    megabytes(rest.now),
-    megabytes((await residentBytes(fleet.agentPid)).peak),
+    ...[rest.residentBytes, rest.proportionalBytes, rest.privateBytes].map(megabytes),
+    megabytes(peakResidentBytes),
+    megabytes(after.privateBytes),
     startSeconds.toFixed(2),
   ]);
 }
-await report('agent', ['database', 'idle agent MB', 'agent peak MB', 'start to online s'], rows);
+const head = [
+  'database',
+  'idle: RSS MB',
+  'PSS MB',
+  'private MB',
+  'peak RSS MB',
+  'private MB after the backup',
+  'start to online s',
+];
+await report('agent', head, rows);

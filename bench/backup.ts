@@ -7,7 +7,7 @@ import { createPostgresEngine, postgresMethods } from '@lastgood/engines/postgre
 import { runTool, systemClock, uuidv7 } from '@lastgood/host';
 import { createFolderRepository } from '@lastgood/repository';
 import { startPostgres, temporaryFolder } from '@lastgood/testkit';
-import { type Measured, measure, report } from './report.ts';
+import { type Measured, measure, median, report } from './report.ts';
 
 const ROUNDS = Number(process.env['BENCH_ROUNDS'] ?? 3);
 const GIGABYTES = Number(process.env['BENCH_GB'] ?? 2);
@@ -122,11 +122,7 @@ async function hashing(stored: number): Promise<Row> {
   };
 }
 
-const median = (rows: readonly Row[]): Row => {
-  const middle = rows.toSorted((a, b) => a.wallSeconds - b.wallSeconds)[Math.floor(rows.length / 2)];
-  if (middle === undefined) throw new TypeError('nothing was measured');
-  return middle;
-};
+const byWall = ({ wallSeconds }: Row): number => wallSeconds;
 
 const baseline = await shell('baseline: `pg_dump -Fc --compress=9`', '"$1" -Fc --compress=9 -d bench -f "$2"');
 const rounds: { pipe3: Row; pipe1: Row; lastgoodRows: Row[] }[] = [];
@@ -138,9 +134,20 @@ for (let round = 0; round < ROUNDS; round += 1) {
   const pipe1 = await shell('`pg_dump -Fc -Z0 \\| zstd -1`', '"$1" -Fc -Z0 -d bench | zstd -1 -q -o "$2"');
   rounds.push({ pipe3, pipe1, lastgoodRows: await lastgood() });
 }
-const pipe3 = median(rounds.map((round) => round.pipe3));
-const pipe1 = median(rounds.map((round) => round.pipe1));
-const lastgoodRows = [0, 1].map((part) => median(rounds.flatMap((round) => round.lastgoodRows[part] ?? [])));
+const pipe3 = median(
+  rounds.map((round) => round.pipe3),
+  byWall,
+);
+const pipe1 = median(
+  rounds.map((round) => round.pipe1),
+  byWall,
+);
+const lastgoodRows = [0, 1].map((part) =>
+  median(
+    rounds.flatMap((round) => round.lastgoodRows[part] ?? []),
+    byWall,
+  ),
+);
 await report(
   'backup',
   ['method', 'wall s', 'CPU s', 'stored MB', 'speedup over the baseline', 'wall time relative to `\\| zstd`'],

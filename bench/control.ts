@@ -86,6 +86,7 @@ async function connect(url: string, identity: Identity, onCommand: (jobId: strin
     capabilities: ['engine.postgres/1'],
     clock: Date.now(),
     agentVersion: '0.1.0',
+    signingKey: 'ed25519:test',
     protocol: PROTOCOL_VERSION,
     jobs: [],
   });

@@ -16,6 +16,19 @@ export async function residentBytes(pid: number): Promise<{ now: number; peak: n
   const field = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1] ?? 0) * 1024;
   return { now: field('VmRSS'), peak: field('VmHWM') };
 }
+const CLOCK_TICKS = 100;
+/** CPU seconds of these processes and of those of their children that have ended. Other programs of the machine are not in it. */
+export async function processCpuSeconds(pids: readonly number[]): Promise<number> {
+  const ticks = await Promise.all(
+    pids.map(async (pid) => {
+      const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+      // utime, stime, cutime and cstime, behind the name of the program in parentheses.
+      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+      return fields.slice(11, 15).reduce((sum, field) => sum + Number(field), 0);
+    }),
+  );
+  return ticks.reduce((sum, each) => sum + each, 0) / CLOCK_TICKS;
+}
 export interface Measured {
   readonly wallSeconds: number;
   readonly cpuSeconds: number;
@@ -26,6 +39,19 @@ export async function measure(work: () => Promise<unknown>): Promise<Measured> {
   await work();
   return { wallSeconds: (performance.now() - start) / 1000, cpuSeconds: (await machineCpuSeconds()) - cpu };
 }
+/** As `measure`, with the CPU seconds of this process and of the named ones alone: for machines that do something else as well. */
+export async function measureProcesses(pids: readonly number[], work: () => Promise<unknown>): Promise<Measured> {
+  const all = [process.pid, ...pids];
+  const cpu = await processCpuSeconds(all);
+  const start = performance.now();
+  await work();
+  return { wallSeconds: (performance.now() - start) / 1000, cpuSeconds: (await processCpuSeconds(all)) - cpu };
+}
+export const median = <T>(values: readonly T[], by: (value: T) => number): T => {
+  const middle = values.toSorted((a, b) => by(a) - by(b))[Math.floor(values.length / 2)];
+  if (middle === undefined) throw new TypeError('nothing was measured');
+  return middle;
+};
 export const percentile = (values: readonly number[], p: number): number =>
   [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor((values.length * p) / 100))] ?? Number.NaN;
 

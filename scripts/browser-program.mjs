@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
-import { isDebian } from './postgres-programs.mjs';
+import { canInstallPackages } from './debian-packages.mjs';
 
 const NAME = 'chromium-headless-shell';
 
@@ -17,7 +17,7 @@ export function hasBrowser() {
  */
 export function ensureBrowser() {
   if (hasBrowser()) return;
-  if (process.getuid?.() === 0 && isDebian()) {
+  if (canInstallPackages()) {
     console.log(`installing ${NAME} (apt-get install)`);
     const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
     const options = { stdio: ['ignore', 'ignore', 'inherit'], env };

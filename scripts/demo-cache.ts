@@ -29,7 +29,7 @@ export const cacheTarget = ({ connection, service }: RedisService): object => ({
   repository: 'local',
   connection,
   service,
-  allow: { restore: ['swap'], rotate: true },
+  allow: { restore: ['swap'], rotate: true, uncontainedRestoreTests: true },
 });
 
 /** Backs the server up, tests the backup, loses all keys on purpose, and brings them back. */

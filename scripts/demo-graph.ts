@@ -29,7 +29,7 @@ export async function startGraphDemo(): Promise<GraphDemo> {
     repository: 'local',
     connection: server.connection,
     service: service.commands,
-    allow: { restore: ['swap'] },
+    allow: { restore: ['swap'], uncontainedRestoreTests: true },
   };
   return { target, service, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }

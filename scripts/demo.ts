@@ -45,7 +45,8 @@ async function writeAgentFile(
         repository: 'local',
         connection,
         stream: { switchSeconds: 2 },
-        allow: { restore: ['new', 'swap', 'folder'], rotate: true },
+        // The databases are those of the demo: they may be tested where the host has no namespaces.
+        allow: { restore: ['new', 'swap', 'folder'], rotate: true, uncontainedRestoreTests: true },
       },
       ...others,
     },

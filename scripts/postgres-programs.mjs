@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import { isDebian } from './debian-packages.mjs';
 import { ensureWheels, PYTHON_311 } from './wheels.mjs';
 
 const DEBIAN = '/usr/lib/postgresql';
@@ -14,10 +15,6 @@ export function hasPostgres() {
   return folders.some((path) =>
     ['initdb', 'postgres', 'pg_dump', 'pg_restore'].every((tool) => existsSync(join(path, tool))),
   );
-}
-
-export function isDebian() {
-  return existsSync('/etc/os-release') && /debian|ubuntu/i.test(readFileSync('/etc/os-release', 'utf8'));
 }
 
 /** The command that installs PostgreSQL on this system. */

@@ -1,13 +1,18 @@
-// `npm start`: works on Node 18 and newer with npm alone. Installs what is missing, checks for PostgreSQL, runs the demo.
+// `npm start`: works on Node 18 and newer with npm alone. Installs what is missing (packages of the system
+// as root on Debian and Ubuntu alone), checks for PostgreSQL, runs the demo.
 import { spawn, spawnSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { canInstallPackages, installPackages } from './debian-packages.mjs';
 import { ensureInstalled } from './ensure-installed.mjs';
 import { ensureNeo4j } from './neo4j-programs.mjs';
 import { hasPostgres, installCommand } from './postgres-programs.mjs';
+import { hasSystemRedis } from './redis-programs.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
+if (canInstallPackages())
+  installPackages([...(hasPostgres() ? [] : ['postgresql']), ...(hasSystemRedis() ? [] : ['redis-server'])]);
 if (!hasPostgres()) {
   console.error(`PostgreSQL was not found on this machine. Install it with: ${installCommand()}`);
   process.exit(69);

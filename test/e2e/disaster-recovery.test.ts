@@ -54,7 +54,7 @@ beforeAll(async () => {
     await RecoverySite.open({
       change: (file) => {
         const target = { engine: 'neo4j', repository: 'local', connection, service: service.commands };
-        file.targets['neo4j'] = { ...target, allow: { restore: ['swap'] } };
+        file.targets['neo4j'] = { ...target, allow: { restore: ['swap'], uncontainedRestoreTests: true } };
         file.checks = { ...file.checks, graph: { target: 'neo4j', graph: { nodes: CUSTOMERS }, within: '60s' } };
       },
     }),

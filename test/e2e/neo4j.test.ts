@@ -43,7 +43,11 @@ beforeAll(async () => {
   const connection = { ...server.connection, scratch: { heapMb: 256, pageCacheMb: 64 } };
   fleet = cleanup.use(
     await Fleet.start(path, connection, {
-      settings: { engine: 'neo4j', service: service.commands, allow: { restore: ['swap'], dropSetAside: true } },
+      settings: {
+        engine: 'neo4j',
+        service: service.commands,
+        allow: { restore: ['swap'], dropSetAside: true, uncontainedRestoreTests: true },
+      },
     }),
   );
   original = await fingerprint();

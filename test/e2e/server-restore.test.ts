@@ -1,4 +1,6 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { runTool } from '@lastgood/host';
 import type { JobResult, JobView, RestoreRequest } from '@lastgood/protocol';
 import { type RedisService, startRedisService, temporaryFolder, waitFor } from '@lastgood/testkit';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -70,6 +72,12 @@ test('the command line backs up, verifies to level 6, restores what was lost, an
   expect(restored, restored.stdout + restored.stderr).toMatchObject({ status: 0 });
   expect(await served()).toBe('200 good');
   const jobId = /lastgood undo \S+ (\S+) --confirm shop/.exec(restored.stdout)?.[1] ?? 'none';
+  await server.call('MSET', 'since:1', 1, 'since:2', 2);
+  const planned = await lastgood('undo', 'shop', jobId, '--plan-only');
+  expect(planned, planned.stdout + planned.stderr).toMatchObject({ status: 0 });
+  expect(planned.stdout).toMatch(/keys on the server now +202$/m);
+  expect(planned.stdout).toMatch(/changes since the restore +2$/m);
+  expect(await served()).toBe('202 good since');
   const undone = await lastgood('undo', 'shop', jobId, '--confirm', 'shop');
   expect(undone, undone.stdout + undone.stderr).toMatchObject({ status: 0 });
   expect(await served()).toBe('200 lost');
@@ -96,6 +104,29 @@ test('a server under writes is backed up and destroyed, and one command restores
   expect(counter).toBeGreaterThanOrEqual(before);
   expect(counter).toBeLessThanOrEqual(after);
   expect(await served()).toBe('201 good counter');
+});
+
+test('a server that cannot start because its files are damaged is restored by one command', async () => {
+  await fill('good');
+  const backup = await lastgood('backup', 'shop');
+  expect(backup, backup.stdout + backup.stderr).toMatchObject({ status: 0 });
+  await server.stop();
+  const set = join(server.dataDir, 'appendonlydir');
+  await writeFile(join(set, 'appendonly.aof.manifest'), 'damaged');
+  const [start] = server.service.start;
+  await runTool({ file: start, args: [], signal: never, timeoutMs: 60_000, startsServer: true });
+  // It has ended by itself, or does so now.
+  await server.stop();
+  const plan = await lastgood('restore', 'shop', 'latest', '--swap', '--plan-only');
+  expect(plan, plan.stdout + plan.stderr).toMatchObject({ status: 0 });
+  expect(plan.stdout).toContain('the server is not running');
+  const restored = await lastgood('restore', 'shop', 'latest', '--swap', '--confirm', 'shop');
+  expect(restored, restored.stdout + restored.stderr).toMatchObject({ status: 0 });
+  expect(await served()).toBe('200 good');
+  const damaged = (await readdir(server.dataDir)).filter((name) => name.startsWith('lastgood-aside-'));
+  const manifests = damaged.map((name) => join(server.dataDir, name, 'appendonlydir', 'appendonly.aof.manifest'));
+  const texts = await Promise.all(manifests.map((path) => readFile(path, 'utf8')));
+  expect(texts).toContain('damaged');
 });
 
 test('a server that does not start after a restore is reported, and started with the old data once it can', async () => {

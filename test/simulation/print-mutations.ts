@@ -5,7 +5,7 @@ import { findViolation, runSeed } from './world.ts';
 const SAMPLE = 1_000;
 const print = (...cells: readonly unknown[]): void => void process.stdout.write(`| ${cells.join(' | ')} |\n`);
 
-print('Rule', 'Without it', 'Fault model', 'First seed', 'Of 1,000', 'What the first seed shows');
+print('Rule', 'Mutation', 'Fault model', 'First seed', 'Of 1,000', 'Violation of the first seed');
 print('---', '---', '---', '---', '---', '---');
 for (const { rule, without, faults, protocol, backedBy } of mutations) {
   if (backedBy !== undefined) continue;

@@ -150,6 +150,7 @@ export class SimAgent {
       capabilities: ['backup'],
       clock: this.#eventFactory.now,
       agentVersion: '0.1.0',
+      signingKey: 'ed25519:test',
       protocol: 1,
       ...told,
     };

@@ -9,7 +9,9 @@ import {
   OPEN_LIMITS,
   type RunningProcess,
   root,
+  startCommand,
   startProcess,
+  testLimits,
   waitFor,
 } from '@lastgood/testkit';
 
@@ -18,8 +20,8 @@ const control = join(root, 'apps/control/src/main.ts');
 const sourceAgent = join(root, 'apps/agent/src/main.ts');
 
 export interface FleetOptions {
-  /** The agent's program. The default runs the sources. */
-  readonly agent?: string;
+  /** Runs what `npm run build` made, through bin/lastgood. The default runs the sources. */
+  readonly builtAgent?: boolean;
   readonly port?: number;
   /** The port of a proxy through which the agent reaches the control plane. */
   readonly through?: number;
@@ -48,7 +50,7 @@ export class Fleet implements AsyncDisposable {
   readonly folder: string;
   readonly url: string;
   readonly tokenFile: string;
-  readonly #program: string;
+  readonly #agentCommand: readonly [string, ...string[]];
   /** Where the agent finds the control plane: there, or a faulty network before it. */
   readonly #agentUrl: string;
   #control: RunningProcess | undefined;
@@ -57,9 +59,9 @@ export class Fleet implements AsyncDisposable {
   readonly agentPids: number[] = [];
   #client: AdminClient | undefined;
 
-  constructor(folder: string, port: number, { agent = sourceAgent, through }: FleetOptions) {
+  constructor(folder: string, port: number, { builtAgent = false, through }: FleetOptions) {
     this.folder = folder;
-    this.#program = agent;
+    this.#agentCommand = builtAgent ? [join(root, 'bin/lastgood'), 'agent'] : [process.execPath, sourceAgent];
     this.url = `http://127.0.0.1:${port}`;
     this.#agentUrl = through === undefined ? this.url : `http://127.0.0.1:${through}`;
     this.tokenFile = join(folder, 'control', 'admin.token');
@@ -71,6 +73,7 @@ export class Fleet implements AsyncDisposable {
     const fleet = cleanup.use(new Fleet(folder, options.port ?? (await freePort()), options));
     await fleet.startControl();
     await mkdir(join(folder, 'repository'), { mode: 0o700 });
+    const { readable, allowUncontained: uncontainedRestoreTests } = testLimits;
     const config = {
       control: { url: fleet.#agentUrl },
       environment: 'test',
@@ -78,6 +81,7 @@ export class Fleet implements AsyncDisposable {
       labels: {},
       dataDir: join(folder, 'agent'),
       restoreFolders: options.restoreFolders ?? {},
+      restoreTests: { readable },
       repositories: { local: options.repository ?? { type: 'folder', path: join(folder, 'repository') } },
       targets: Object.fromEntries(
         Object.entries({ shop: connection, ...options.targets }).map(([name, each]) => [
@@ -87,7 +91,10 @@ export class Fleet implements AsyncDisposable {
             labels: {},
             repository: 'local',
             connection: each,
-            allow: options.allow ?? { restore: ['new', 'swap', 'in-place'], rotate: true, ...OPEN_LIMITS },
+            allow: {
+              uncontainedRestoreTests,
+              ...(options.allow ?? { restore: ['new', 'swap', 'in-place'], rotate: true, ...OPEN_LIMITS }),
+            },
             ...options.settings,
           },
         ]),
@@ -112,7 +119,7 @@ export class Fleet implements AsyncDisposable {
     const tokenFile = join(this.folder, 'enroll.token');
     await writeFile(tokenFile, token, { mode: 0o600 });
     const args = ['enroll', '--config', this.configFile, '--url', this.url, '--token-file', tokenFile];
-    await (await startProcess('enroll', [this.#program, ...args], undefined)).ended;
+    await (await startCommand('enroll', [...this.#agentCommand, ...args], undefined)).ended;
   }
 
   get configFile(): string {
@@ -160,7 +167,8 @@ export class Fleet implements AsyncDisposable {
     this.#client = await adminClient(this.url, this.tokenFile);
   }
   async startAgent(env: Record<string, string> = {}): Promise<void> {
-    this.#agent = await startProcess('agent', [this.#program, 'run', '--config', this.configFile], undefined, env);
+    const command = [...this.#agentCommand, 'run', '--config', this.configFile] as const;
+    this.#agent = await startCommand('agent', command, undefined, env);
     this.agentPids.push(this.agentPid);
   }
   async killControl(): Promise<void> {

@@ -160,7 +160,7 @@ const agentFile = (url: string, folder: string): AgentFile => ({
       engine: 'postgres',
       repository: 'local',
       connection: { host: '127.0.0.1', port: 1, user: 'nobody' },
-      allow: { restore: ['new', 'swap', 'in-place'], rotate: true, ...OPEN_LIMITS },
+      allow: { restore: ['new', 'swap', 'in-place'], rotate: true, uncontainedRestoreTests: true, ...OPEN_LIMITS },
     },
   },
 });

@@ -1,15 +1,16 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Bug, type Clock, noSteps, toWireError } from '@lastgood/core';
+import { Bug, type Clock, Failure, noSteps, toWireError } from '@lastgood/core';
 import { engineNamed } from '@lastgood/engines';
+import { findContainment } from '@lastgood/host';
 import { type Finding, formatFinding, remedyOfFinding } from '@lastgood/protocol';
 import { describeExposure } from './check-limits.ts';
 import type { AgentConfig } from './config/agent-config.ts';
 import { readIdentity } from './config/identity.ts';
 import { servicesOf } from './jobs/targets.ts';
 import { checkRepository } from './repositories/check-repository.ts';
-import { openExistingRepository } from './repositories/repository-access.ts';
+import { openExistingRepository, userOf } from './repositories/repository-access.ts';
 
 const LOOK_MS = 30_000;
 
@@ -47,7 +48,7 @@ async function checkOwner(config: AgentConfig, name: string, systemId: string | 
   const repository = config.repositories[config.targets[name]?.repository ?? ''];
   const identity = await readIdentity(config).catch(() => undefined);
   if (identity === undefined || repository === undefined || systemId === null) return;
-  const opened = await openExistingRepository(repository, identity.installId).catch(() => undefined);
+  const opened = await openExistingRepository(repository, userOf(identity, config.trust)).catch(() => undefined);
   await opened?.checkOwner({ environment, host, target: name }, systemId);
 }
 
@@ -85,6 +86,41 @@ async function checkLimits(name: string, config: AgentConfig, clock: Clock): Pro
   return text === null ? [] : [{ name: `limits of ${name}`, inOrder: true, text }];
 }
 
+/** What restore tests of this host can do with the code of backups, and which targets they cannot test. */
+async function checkContainment(config: AgentConfig): Promise<Found> {
+  const name = 'restore tests';
+  const containment = await findContainment(AbortSignal.timeout(LOOK_MS));
+  switch (containment.kind) {
+    case 'namespaces': {
+      const { first, count } = config.restoreTests.uids;
+      return {
+        name,
+        inOrder: true,
+        text: `restored code is contained: namespaces and a user id of its own (${first} to ${first + count - 1})`,
+      };
+    }
+    case 'user-namespace':
+      return {
+        name,
+        inOrder: true,
+        text: 'restored code is contained: namespaces, with the user id of the agent. It can exhaust the memory and processes of this user',
+      };
+    case 'none': {
+      const targets = Object.entries(config.targets);
+      const refused = targets.flatMap(([target, { allow }]) => (allow.uncontainedRestoreTests ? [] : [target]));
+      const { code, remedy } = new Failure('RESTORE_TEST_UNCONTAINED', '');
+      const cannot = `this host cannot contain restored code: ${containment.missing}`;
+      return refused.length === 0
+        ? { name, inOrder: true, text: `${cannot}. The agent file allows that for every target` }
+        : {
+            name,
+            inOrder: false,
+            text: `${code}: ${cannot}. Backups are verified to level 3 only: ${refused.join(', ')}\n  ${remedy}`,
+          };
+    }
+  }
+}
+
 /** Checks everything that an agent file names, at most half a minute for each server. In a bucket it stores and removes an object. */
 export async function checkHost(config: AgentConfig, clock: Clock): Promise<Found[]> {
   const workDir = await mkdtemp(join(tmpdir(), 'lastgood-check-'));
@@ -93,6 +129,7 @@ export async function checkHost(config: AgentConfig, clock: Clock): Promise<Foun
     const found = await Promise.all([
       ...Object.keys(config.repositories).map((name) => checkOneRepository(name, config, clock)),
       ...names.map((name) => checkTarget(name, config, clock, workDir)),
+      checkContainment(config),
     ]);
     const limits = await Promise.all(names.map((name) => checkLimits(name, config, clock)));
     return [...found, ...limits.flat()];

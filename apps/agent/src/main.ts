@@ -8,7 +8,7 @@ import { acceptSizeChanges } from './accept-command.ts';
 import { startAgent } from './agent.ts';
 import { checkHost } from './check-host.ts';
 import { type AgentConfig, readAgentConfig } from './config/agent-config.ts';
-import { enroll } from './config/identity.ts';
+import { enroll, readIdentity } from './config/identity.ts';
 import { createKeyFile } from './keys-command.ts';
 import { openExistingRepository } from './repositories/repository-access.ts';
 
@@ -17,12 +17,14 @@ const USAGE = `Usage: lastgood agent --config FILE
        lastgood agent check --config FILE
        lastgood agent adopt --config FILE --target NAME
        lastgood agent accept --config FILE --target NAME
+       lastgood agent key --config FILE
        lastgood agent keys new --output FILE
 
   run      (default) connects to the control plane and carries out its jobs; SIGHUP reads the file again
   enroll    joins this host with a one-time token of \`lastgood tokens enroll\`
   check    checks the file and everything that it names, and shows what a hostile control plane could remove; ends with exit
            status 4 when it finds a problem
+  key      prints the public key that this host signs its backups with, for \`trust\` in the agent file of another host
   keys new  writes a new age identity to a file and prints its recipient; both stay on this host
   adopt    makes this host the owner of a target's backups after another host or server was lost permanently
   accept   accepts the sizes of a target's backups after its data has grown or shrunk: until then, rotations keep what was there before
@@ -120,7 +122,7 @@ try {
   const [command = 'run', ...rest] = positionals;
   if (values.help) process.stdout.write(USAGE);
   else if (positionals.join(' ') === 'keys new') await newKey(needed(values.output, 'output'));
-  else if (rest.length > 0 || !['run', 'enroll', 'check', 'adopt', 'accept'].includes(command))
+  else if (rest.length > 0 || !['run', 'enroll', 'check', 'adopt', 'accept', 'key'].includes(command))
     throw new Failure('BAD_INPUT', `unknown command "${positionals.join(' ')}"\n${USAGE}`);
   else if (command === 'run') await run(needed(values.config, 'config'));
   else {
@@ -133,6 +135,7 @@ try {
       const { agentId } = await enroll(config, values.url ?? config.control.url, token.trim());
       process.stdout.write(`enrolled ${config.environment}/${config.host} as ${agentId}\n`);
     } else if (command === 'adopt') await adopt(config, needed(values.target, 'target'));
+    else if (command === 'key') process.stdout.write(`${(await readIdentity(config)).signer.keyId}\n`);
     else if (command === 'accept')
       process.stdout.write(await acceptSizeChanges(config, needed(values.target, 'target'), systemClock.now()));
     else await check(config, needed(values.config, 'config'));

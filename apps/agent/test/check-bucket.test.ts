@@ -1,15 +1,17 @@
 /** `lastgood agent check` of repositories in buckets, and of their keys. */
+import { generateKeyPairSync } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ListObjectsV2Command } from '@aws-sdk/client-s3';
 import { systemClock } from '@lastgood/host';
-import { createIdentity } from '@lastgood/repository';
+import { createIdentity, signerWith } from '@lastgood/repository';
 import { missingS3Server, type S3Server, startS3Server, temporaryFolder } from '@lastgood/testkit';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { checkHost } from '../src/check-host.ts';
 import { agentConfigSchema } from '../src/config/agent-config.ts';
 import { createRepository } from '../src/repositories/repository-access.ts';
 
+const signer = signerWith(generateKeyPairSync('ed25519').privateKey);
 const reason = missingS3Server();
 if (reason !== undefined) console.warn(`skipped: ${reason}`);
 
@@ -53,7 +55,7 @@ describe.skipIf(reason !== undefined)('a check of a bucket', () => {
     const made = { ...bucket, prefix: 'made' };
     const repository = configOf({ made }).repositories['made'];
     if (repository === undefined) throw new TypeError('no repository');
-    const { id } = await createRepository(repository, 'ours');
+    const { id } = await createRepository(repository, { installId: 'ours', signer, trusted: null });
     const found = await check({ made, fresh: { ...bucket, prefix: 'fresh' } });
     const at = ` at ${server.endpoint}`;
     expect(found).toEqual({

@@ -46,6 +46,7 @@ test('a check reports the state of everything that the file names, with remedies
   expect([...found.values()].filter(({ inOrder }) => inOrder).map(({ name }) => name)).toEqual([
     'repository fresh',
     'repository made',
+    'restore tests',
     'limits of away',
     'limits of open',
   ]);

@@ -26,7 +26,11 @@ afterEach(() => cleanup.disposeAsync());
 async function open(at = path) {
   using journal = await Journal.open(join(dataDir, 'journal.sqlite'), 0);
   const repositories = { local: { type: 'folder', path: at, graceHours: 24 } } as const;
-  return await openRepository({ dataDir, environment: 'test', host: 'db-1', repositories }, 'local', journal);
+  return await openRepository(
+    { dataDir, environment: 'test', host: 'db-1', repositories, trust: [] },
+    'local',
+    journal,
+  );
 }
 const loseJournal = () =>
   Promise.all(['', '-wal', '-shm'].map((end) => rm(join(dataDir, `journal.sqlite${end}`), { force: true })));

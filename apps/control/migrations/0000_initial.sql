@@ -7,6 +7,7 @@ CREATE TABLE `agents` (
 	`public_key` text NOT NULL,
 	`enrolled_at` integer NOT NULL,
 	`agent_version` text,
+	`signing_key` text,
 	`last_seen_at` integer,
 	`quarantined_at` integer
 );

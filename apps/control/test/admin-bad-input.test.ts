@@ -83,6 +83,15 @@ function variants(sample: unknown, values: readonly unknown[]): unknown[] {
   ]);
 }
 
+/** The variants of all samples. A field that an earlier sample has with the same value was replaced there. */
+const inputsOf = (name: Name, values: readonly unknown[]): unknown[] =>
+  SAMPLES[name].flatMap((sample, n) => {
+    const replaced = new Set(SAMPLES[name].slice(0, n).flatMap((earlier) => Object.entries(earlier).map(fieldKey)));
+    const fields = Object.entries(sample).filter((field) => !replaced.has(fieldKey(field)));
+    return variants(Object.fromEntries(fields), values).map((variant) => ({ ...sample, ...(variant as object) }));
+  });
+const fieldKey = ([name, value]: [string, unknown]): string => JSON.stringify([name, value]);
+
 const idOf = ({ data }: Answer): string => (data as { jobId: string }).jobId;
 
 function judge(what: unknown, { status, failure, text }: Answer): void {
@@ -122,19 +131,17 @@ describe('bad input', () => {
   }
 
   test.each(names)('every field of %s takes no text of the list that it should not', async (name) => {
-    for (const sample of SAMPLES[name])
-      for (const input of variants(sample, BAD_TEXTS)) {
-        if (JSON.stringify(input).length > 12_000 && typeOf(name) === 'query') continue;
-        await tryIt(name, input, () => bench.call(typeOf(name), name, input, bench.adminToken));
-      }
+    for (const input of inputsOf(name, BAD_TEXTS)) {
+      if (JSON.stringify(input).length > 12_000 && typeOf(name) === 'query') continue;
+      await tryIt(name, input, () => bench.call(typeOf(name), name, input, bench.adminToken));
+    }
   });
 
   test.each(names)('every field of %s takes no number, list or object that it should not', async (name) => {
-    for (const sample of SAMPLES[name])
-      for (const input of variants(sample, BAD_VALUES)) {
-        if (JSON.stringify(input).length > 12_000 && typeOf(name) === 'query') continue;
-        await tryIt(name, input, () => bench.call(typeOf(name), name, input, bench.adminToken));
-      }
+    for (const input of inputsOf(name, BAD_VALUES)) {
+      if (JSON.stringify(input).length > 12_000 && typeOf(name) === 'query') continue;
+      await tryIt(name, input, () => bench.call(typeOf(name), name, input, bench.adminToken));
+    }
   });
 
   test.each(names)('%s refuses a body that is not a JSON object', async (name) => {

@@ -19,7 +19,7 @@ let clock: StandingClock;
 
 const agentOf = (host: string): AgentRecord => ({
   ...{ agentId: `agent-${host}`, installId: host, environment: 'test', host, labels: {}, publicKey: host },
-  ...{ enrolledAt: 1, agentVersion: null, lastSeenAt: null, quarantinedAt: null },
+  ...{ enrolledAt: 1, agentVersion: null, signingKey: null, lastSeenAt: null, quarantinedAt: null },
 });
 const [one, two] = [agentOf('db-1'), agentOf('db-2')];
 

@@ -18,7 +18,7 @@ const quiet = { info: () => undefined, warn: () => undefined, error: () => undef
 const agentId = '00000000-0000-7000-8000-000000000001';
 const OLD: AgentRecord = {
   ...{ agentId, installId: 'old', environment: 'test', host: 'db-1', labels: {}, publicKey: 'OLD' },
-  ...{ enrolledAt: 1, agentVersion: null, lastSeenAt: null, quarantinedAt: null },
+  ...{ enrolledAt: 1, agentVersion: null, signingKey: null, lastSeenAt: null, quarantinedAt: null },
 };
 const NEW: AgentRecord = { ...OLD, installId: 'new', publicKey: 'NEW', enrolledAt: 2 };
 

@@ -7,6 +7,7 @@ export const MAX_RUNNING_JOBS = 2;
 const URGENT: ReadonlySet<Command> = new Set([
   'plan',
   'restore',
+  'plan-undo',
   'undo',
   'hold',
   'release',

@@ -67,10 +67,27 @@ export interface CheckOutcome {
   readonly findings: readonly Finding[];
   readonly details: readonly Detail[];
 }
-/** What the agent file gives an engine beside the connection. */
 /** `limited`: no login, no password, and no rights but those on the restored data. `full`: everything that the backup has of them. */
 export type RestoredRoles = 'limited' | 'full';
 
+/** What the agent file says about the code of backups, which restore tests run. */
+export interface RestoreTestLimits {
+  /** The user ids of restore tests, one for each that runs. No user of the host has one of them. */
+  readonly uids: { readonly first: number; readonly count: number };
+  /** Programs and libraries outside of /usr that scratch servers read. */
+  readonly readable: readonly string[];
+  /** Consent to restore tests of this target that the host cannot contain. */
+  readonly allowUncontained: boolean;
+}
+
+/** Above the ranges that systemd and the ranges of container users take. */
+export const DEFAULT_RESTORE_TESTS: RestoreTestLimits = {
+  uids: { first: 1_900_000_000, count: 1000 },
+  readable: [],
+  allowUncontained: false,
+};
+
+/** What the agent file gives an engine beside the connection. */
 export interface EngineServices {
   /** The name of the target: what a person types to consent to the restore of the whole server. */
   readonly target: string;
@@ -80,6 +97,8 @@ export interface EngineServices {
   readonly restoreFolders: Readonly<Record<string, string>>;
   /** What roles have that a restore creates. Absent: `limited`. */
   readonly restoredRoles?: RestoredRoles;
+  /** Absent: `DEFAULT_RESTORE_TESTS`. */
+  readonly restoreTests?: RestoreTestLimits;
   /** The `stream` of the target, read by the engine's own schema; absent when the agent file has none. */
   readonly streamOptions?: unknown;
 }
@@ -159,6 +178,8 @@ export interface Engine {
   /** Computes the plan again; throws PLAN_CHANGED when its hash differs. The old data stays untouched until the last step. */
   restore(order: RestoreOrder, source: RecoverySource, context: EngineContext): Promise<RestoreResult>;
   undo(restoreJobId: string, context: EngineContext): Promise<UndoResult>;
+  /** What an undo would take away. Changes nothing. Throws UNDO_IMPOSSIBLE. Absent when the engine does not count it. */
+  planUndo?(restoreJobId: string, context: EngineContext): Promise<readonly Detail[]>;
   /** Runs a check of one of the engine's kinds, with options that fit its schema. Changes nothing that lasts. */
   check(kind: string, options: unknown, context: EngineContext): Promise<CheckOutcome>;
   /**

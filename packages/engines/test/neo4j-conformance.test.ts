@@ -2,7 +2,7 @@ import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createServiceControl, resolveService } from '@lastgood/host';
 import { createFolderRepository } from '@lastgood/repository';
-import { startNeo4j, startNeo4jService, temporaryFolder } from '@lastgood/testkit';
+import { startNeo4j, startNeo4jService, temporaryFolder, testLimits } from '@lastgood/testkit';
 import { describeEngine, type EngineSubject } from '@lastgood/testkit/conformance';
 import { DUMP, listManagedStores, neo4j } from '../src/neo4j/index.ts';
 import { openFolder, storeOfServer } from './support/neo4j-lab.ts';
@@ -22,7 +22,7 @@ async function openSubject(): Promise<EngineSubject> {
   return {
     connection,
     wrongSecret: { ...connection, passwordFile: wrongFile },
-    services: { target: 'graph', service: control, restoreFolders: {} },
+    services: { target: 'graph', service: control, restoreFolders: {}, restoreTests: testLimits },
     method: DUMP.method,
     // The server is stopped while the repository is written to.
     options: { digests: true, way: 'stop-dump-start' },

@@ -114,6 +114,7 @@ describe('the names of a restore', () => {
     expect(restoreNamesOf('neo4j', JOB)).toEqual({
       database: 'neo4j',
       staging: 'lastgood-new-b302099a8057-neo4j',
+      strays: [1, 2, 3, 4].map((count) => `lastgood-stray${count}-b302099a8057-neo4j`),
       aside: 'lastgood-old-b302099a8057-neo4j',
       undone: 'lastgood-undone-b302099a8057-neo4j',
     });

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { chmod, mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Neo4jServer, seedGraph, startNeo4j, type TemporaryFolder } from '@lastgood/testkit';
@@ -146,6 +147,10 @@ describe('the renames of a swap', () => {
     for (const [from, to] of steps.slice(0, renames)) await rename(from, to);
     return { data, transactions: join(data, 'transactions') };
   }
+  const undoSteps = [
+    ['neo4j', names.undone],
+    [names.aside, 'neo4j'],
+  ].flatMap(([from = '', to = '']) => CONTENTS.map((each) => [join(each, from), join(each, to)] as const));
   const contextOf = (fakeStore: StoreFolders): StoreContext => ({ store: fakeStore, user: undefined, signal: never });
   const contents = async ({ data }: StoreFolders): Promise<string[]> =>
     (await readdir(data, { recursive: true })).filter((path) => path.split('/').length === 3).toSorted();
@@ -175,10 +180,6 @@ describe('the renames of a swap', () => {
 
   test('of an undo are completed or taken back from wherever they stopped', async () => {
     await using folder = await openFolder();
-    const undoSteps = [
-      ['neo4j', names.undone],
-      [names.aside, 'neo4j'],
-    ].flatMap(([from = '', to = '']) => CONTENTS.map((each) => [join(each, from), join(each, to)] as const));
     for (let renames = 0; renames <= undoSteps.length; renames += 1)
       for (const direction of ['back', 'forward'] as const) {
         const fakeStore = await fake(join(folder.path, direction, String(renames)), 4, true);
@@ -191,6 +192,35 @@ describe('the renames of a swap', () => {
             direction === 'back' ? ['neo4j/old', `${names.undone}/new`] : ['neo4j/new', `${names.aside}/old`];
           expect(await contents(fakeStore), `${direction} after ${renames}`).toEqual(both(...expected));
         }
+      }
+  });
+
+  test('of an undo are completed or taken back although a server was started between any two and made a store', async () => {
+    await using folder = await openFolder();
+    for (let renames = 0; renames <= undoSteps.length; renames += 1)
+      for (const direction of ['back', 'forward'] as const) {
+        const fakeStore = await fake(join(folder.path, direction, String(renames)), 4, true);
+        for (const [from, to] of undoSteps.slice(0, renames))
+          await rename(join(fakeStore.data, from), join(fakeStore.data, to));
+        // A start makes what is missing, each time.
+        for (let start = 1; start <= 2; start += 1) {
+          for (const root of CONTENTS) {
+            const live = join(fakeStore.data, root, 'neo4j');
+            if (!existsSync(live)) await mkdir(join(live, 'stray'), { recursive: true });
+          }
+          if (direction === 'back') await swapBack(contextOf(fakeStore), names, true);
+          else await swapForward(contextOf(fakeStore), names);
+        }
+        const expected =
+          direction === 'back' ? ['neo4j/old', `${names.undone}/new`] : ['neo4j/new', `${names.aside}/old`];
+        const found = await contents(fakeStore);
+        expect(
+          found.filter((path) => !path.endsWith('/stray')),
+          `${direction} after ${renames}`,
+        ).toEqual(both(...expected));
+        const strays = found.filter((path) => path.endsWith('/stray'));
+        expect(strays.length).toBe([0, 1, 2, 1, 0][renames]);
+        expect(strays.every((path) => path.includes(`/${names.strays[0]}/`))).toBe(true);
       }
   });
 

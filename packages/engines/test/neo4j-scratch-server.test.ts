@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { captureTool } from '@lastgood/host';
-import { neo4jPrograms, type TemporaryFolder, waitFor } from '@lastgood/testkit';
+import { withSandbox } from '@lastgood/host';
+import { neo4jPrograms, type TemporaryFolder, testLimits, waitFor } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
   BoltSession,
@@ -14,28 +14,38 @@ import {
   sweepToolHomes,
 } from '../src/neo4j/index.ts';
 import { codeOf, never, openFolder, processesUnder, TOOL_MS } from './support/neo4j-lab.ts';
+import { plainSandbox } from './support/plain-sandbox.ts';
 
 const QUERY_MS = 120_000;
 const CHILD = join(import.meta.dirname, 'support', 'neo4j-scratch-child.ts');
 const programs = neo4jPrograms();
 let scratch: TemporaryFolder;
-let options: ScratchOptions;
+let plain: ScratchOptions;
 
 beforeAll(async () => {
   scratch = await openFolder();
-  const id = async (flag: string): Promise<number> =>
-    Number((await captureTool({ file: 'id', args: [flag, 'nobody'], signal: never, timeoutMs: 10_000 })).stdout);
-  options = {
+  plain = {
     runtime: { ...programs, heapMb: 256, pageCacheMb: 64, threads: 1 },
     scratchFolder: scratch.path,
-    user: process.getuid?.() === 0 ? { uid: await id('-u'), gid: await id('-g') } : undefined,
+    sandbox: await plainSandbox(),
     signal: never,
   };
 });
 afterAll(() => scratch[Symbol.asyncDispose]());
 
-test('serves a database to its own password alone, as an unprivileged user, and is gone with its files afterwards', async () => {
-  {
+const request = { limits: testLimits, scratchUser: 'nobody', needsConsent: true, signal: never };
+/** The Java of the server: its sandbox and relay name the folder as well. */
+async function serverUnder(path: string): Promise<number> {
+  const found: number[] = [];
+  for (const pid of await processesUnder(path))
+    if ((await readlink(`/proc/${pid}/exe`).catch(() => '')).endsWith('/java')) found.push(pid);
+  expect(found).toHaveLength(1);
+  return found[0] ?? 0;
+}
+
+test('serves a database to its own password alone, in a sandbox, and is gone with its files afterwards', async () => {
+  await withSandbox(request, async (sandbox) => {
+    const options = { ...plain, sandbox };
     await using store = await makeScratchStore(options);
     await using server = await startScratchServer(store, 'shop', TOOL_MS, options);
     expect(await server.waitUntilMounted(TOOL_MS)).toBe('online');
@@ -44,17 +54,18 @@ test('serves a database to its own password alone, as an unprivileged user, and 
     expect(nodes).toBe(0);
     for (const login of [null, { user: 'neo4j', password: 'neo4j' }])
       expect(await codeOf(BoltSession.open({ ...server.bolt, login }, never))).toBe('DATABASE_REFUSED');
-    const [pid = 0] = await processesUnder(scratch.path);
+    const pid = await serverUnder(scratch.path);
     const status = await readFile(`/proc/${pid}/status`, 'utf8');
-    expect(Number(/^Uid:\s+(\d+)/m.exec(status)?.[1])).toBe(options.user?.uid ?? process.getuid?.());
+    expect(Number(/^Uid:\s+(\d+)/m.exec(status)?.[1])).toBe(sandbox.user?.uid ?? process.getuid?.());
     expect(await readFile(`/proc/${pid}/cmdline`, 'utf8')).not.toContain(server.bolt.login?.password);
     await server[Symbol.asyncDispose]();
     expect(await processesUnder(scratch.path)).toEqual([]);
-  }
+  });
   expect(await readdir(scratch.path)).toEqual([]);
 });
 
 test('reports a database that cannot be mounted, although the server itself starts', async () => {
+  const options = plain;
   await using store = await makeScratchStore(options);
   {
     await using server = await startScratchServer(store, 'neo4j', TOOL_MS, options);
@@ -67,7 +78,7 @@ test('reports a database that cannot be mounted, although the server itself star
 });
 
 test('a server that does not start is a failure, and leaves nothing', async () => {
-  const broken = { ...options, runtime: { ...options.runtime, libFolder: scratch.path } };
+  const broken = { ...plain, runtime: { ...plain.runtime, libFolder: scratch.path } };
   {
     await using store = await makeScratchStore(broken);
     expect(await codeOf(startScratchServer(store, 'neo4j', TOOL_MS, broken))).toBe('DATABASE_UNREACHABLE');
@@ -77,8 +88,7 @@ test('a server that does not start is a failure, and leaves nothing', async () =
 
 test('dies with a killed agent, and its folders are swept', async () => {
   const { java, libFolder, classArchive } = programs;
-  const user = options.user === undefined ? [] : [String(options.user.uid), String(options.user.gid)];
-  const agent = spawn(process.execPath, [CHILD, scratch.path, java, libFolder, classArchive ?? '', ...user], {
+  const agent = spawn(process.execPath, [CHILD, scratch.path, java, libFolder, classArchive ?? ''], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   await once(agent.stdout, 'data');

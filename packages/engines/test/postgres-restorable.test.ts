@@ -1,6 +1,6 @@
 import { chmod, cp, mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { findOtherPostgres, type PostgresServer, startPostgres, temporaryFolder } from '@lastgood/testkit';
+import { findOtherPostgres, type PostgresServer, startPostgres, temporaryFolder, testLimits } from '@lastgood/testkit';
 import { describe, expect, test } from 'vitest';
 import { failureOf } from './support/collector.ts';
 import { codeOf, EngineHarness } from './support/engine-harness.ts';
@@ -169,7 +169,9 @@ describe.skipIf(missing !== '')(`db-D3: configuration tables of extensions${miss
       'shop',
       "create extension ledger; insert into carried values (1, 'a'), (2, 'b'); insert into partly values (200, 'c'); insert into never values (1)",
     );
-    await using harness = await EngineHarness.open(server);
+    // The libraries of these programs are beside their folder.
+    const limits = { ...testLimits, readable: [folder.path] };
+    await using harness = await EngineHarness.open(server, {}, undefined, 'full', limits);
     const { backupId, engineFacts } = await harness.backup();
     expect(engineFacts['databases']).toMatchObject([{ name: 'shop', tables: 1, rows: 2 }]);
     expect(await harness.verify(6, backupId)).toMatchObject({

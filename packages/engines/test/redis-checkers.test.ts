@@ -17,6 +17,7 @@ import {
   walkRdb,
 } from '../src/redis/index.ts';
 import { failureOf } from './support/collector.ts';
+import { plainSandbox } from './support/plain-sandbox.ts';
 import { eachFlavor, programsOf } from './support/redis-flavors.ts';
 import { loadScratch } from './support/redis-scratch.ts';
 
@@ -30,6 +31,7 @@ const check = async (programs: RedisPrograms, tool: CheckRequest['tool'], path: 
     binDir: programs.binDir,
     stallMs: 60_000,
     signal: never,
+    sandbox: await plainSandbox(),
   });
 const flipped = (bytes: Buffer, at: number): Buffer => {
   const copy = Buffer.from(bytes);
@@ -239,7 +241,7 @@ test('the tool of another version is not used, for it would judge wrongly', asyn
   const rdb = join(folder.path, 'dump.rdb');
   await cp(join(source.dataDir, 'dump.rdb'), rdb);
   const request = { product: 'redis', version: parseVersion(newer.version), tool: 'check-rdb', path: rdb } as const;
-  const rest = { stallMs: 60_000, signal: never };
+  const rest = { stallMs: 60_000, signal: never, sandbox: await plainSandbox() };
   expect(await runChecker({ ...request, ...rest, binDir: old.binDir })).toEqual({
     state: 'skipped',
     reason: 'NO_CHECKER',

@@ -12,6 +12,7 @@ import {
   type RedisPrograms,
   startRedisService,
   temporaryFolder,
+  testLimits,
 } from '@lastgood/testkit';
 import { describeEngine, type EngineSubject, type TriedRestore } from '@lastgood/testkit/conformance';
 import { AOF, aclLine, listManagedFolders, RDB, redis } from '../src/redis/index.ts';
@@ -61,7 +62,7 @@ async function openSubject({ programs, config, fileAccess, method }: Situation):
   return {
     connection,
     wrongSecret: { ...connection, passwordFile: wrongFile },
-    services: { target: 'cache', service: control, restoreFolders: {} },
+    services: { target: 'cache', service: control, restoreFolders: {}, restoreTests: testLimits },
     method,
     options: { digests: true },
     highest: 6,

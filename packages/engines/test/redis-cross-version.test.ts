@@ -3,7 +3,7 @@ import { type Engine, type EngineContext, noSteps, type Repository, type StepRun
 import { createServiceControl, systemClock, uuidv7 } from '@lastgood/host';
 import type { RestoreRequest } from '@lastgood/protocol';
 import { createFolderRepository } from '@lastgood/repository';
-import { type RedisPrograms, startRedis, startRedisService, temporaryFolder } from '@lastgood/testkit';
+import { type RedisPrograms, startRedis, startRedisService, temporaryFolder, testLimits } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
 import { RDB, redis } from '../src/redis/index.ts';
 import { programsOf } from './support/redis-flavors.ts';
@@ -30,7 +30,12 @@ async function backUp(programs: RedisPrograms, folder: string): Promise<{ reposi
   await using server = await startRedis({ programs });
   await server.call('SET', 'of', programs.version);
   const repository = await createFolderRepository({ understood: [RDB], path: join(folder, 'repository') });
-  const engine = redis.create(server.connection, { target: 'cache', service: null, restoreFolders: {} });
+  const engine = redis.create(server.connection, {
+    target: 'cache',
+    service: null,
+    restoreFolders: {},
+    restoreTests: testLimits,
+  });
   const context = contextIn(folder);
   const { systemId } = await engine.identify(context);
   const about = { jobId: uuidv7(), attempt: 1, engine: redis.name, lastgoodVersion: '0.1.0' };
@@ -54,7 +59,12 @@ test('a backup of Redis 7.0 is tested and restored by a newer server, on a host 
   const { repository, backupId } = await backUp(older, folder.path);
   await using server = await startRedisService({ programs: newer, config: { appendonly: 'yes' } });
   const service = createServiceControl(server.service);
-  const engine = redis.create(server.connection, { target: 'cache', service, restoreFolders: {} });
+  const engine = redis.create(server.connection, {
+    target: 'cache',
+    service,
+    restoreFolders: {},
+    restoreTests: testLimits,
+  });
   const request = requestOf(backupId);
   const { hash, refusals } = await engine.plan(request, sourceOf(repository), contextIn(folder.path));
   expect(refusals).toEqual([]);
@@ -72,7 +82,12 @@ test('a backup of Redis 8 is refused by Valkey 9 with a code and a remedy, and n
   await using server = await startRedisService({ programs: other });
   await server.call('SET', 'own', 1);
   const service = createServiceControl(server.service);
-  const engine = redis.create(server.connection, { target: 'cache', service, restoreFolders: {} });
+  const engine = redis.create(server.connection, {
+    target: 'cache',
+    service,
+    restoreFolders: {},
+    restoreTests: testLimits,
+  });
   const request = requestOf(backupId);
   const { hash, refusals } = await engine.plan(request, sourceOf(repository), contextIn(folder.path));
   expect(refusals).toEqual([expect.objectContaining({ code: 'FORMAT_NOT_READABLE', error: 'RESTORE_FAILED' })]);
@@ -90,7 +105,12 @@ test('a restore without a service in the agent file is refused', async ({ skip }
   await using folder = await temporaryFolder();
   const { repository, backupId } = await backUp(programs, folder.path);
   await using server = await startRedis({ programs });
-  const engine = redis.create(server.connection, { target: 'cache', service: null, restoreFolders: {} });
+  const engine = redis.create(server.connection, {
+    target: 'cache',
+    service: null,
+    restoreFolders: {},
+    restoreTests: testLimits,
+  });
   const { refusals } = await engine.plan(requestOf(backupId), sourceOf(repository), contextIn(folder.path));
   expect(refusals.map(({ code }) => code)).toEqual(['SERVICE_NOT_NAMED']);
 });

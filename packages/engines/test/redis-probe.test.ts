@@ -3,11 +3,11 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type ArtifactSink, type EngineContext, noSteps } from '@lastgood/core';
 import { systemClock } from '@lastgood/host';
-import { type RedisConfig, startRedis, temporaryFolder } from '@lastgood/testkit';
+import { type RedisConfig, startRedis, temporaryFolder, testLimits } from '@lastgood/testkit';
 import { expect, test } from 'vitest';
 import { RDB, redis } from '../src/redis/index.ts';
 
-const services = { target: 'cache', service: null, restoreFolders: {} };
+const services = { target: 'cache', service: null, restoreFolders: {}, restoreTests: testLimits };
 const contextIn = (workDir: string): EngineContext => ({
   workDir,
   signal: new AbortController().signal,

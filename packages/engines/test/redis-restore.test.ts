@@ -2,6 +2,7 @@ import { createReadStream } from 'node:fs';
 import { copyFile, mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { uncontainedSandbox } from '@lastgood/host';
 import {
   type RedisConfig,
   type RedisPrograms,
@@ -155,6 +156,7 @@ eachFlavor('an RDB file that is put back by hand into %s', (flavor) => {
       binDir: programs.binDir,
       stallMs: 60_000,
       signal: never,
+      sandbox: uncontainedSandbox(null),
     });
     expect(checked.state).toBe(programs.product === 'valkey' ? 'skipped' : 'passed');
     await all.server.start();

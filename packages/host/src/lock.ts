@@ -36,6 +36,28 @@ async function acquire(path: string, descriptor: number): Promise<boolean> {
 }
 
 /**
+ * Takes a kernel lock on a file, which it creates, until it is disposed or this process ends. Returns null when another process has it. The
+ * file is never removed: two processes could otherwise lock two files of the same name.
+ */
+export async function tryLockFile(path: string): Promise<AsyncDisposable | null> {
+  const descriptor = openSync(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0o600);
+  let isLocked = false;
+  try {
+    isLocked = await acquire(path, descriptor);
+  } finally {
+    if (!isLocked) closeSync(descriptor);
+  }
+  if (!isLocked) return null;
+  return {
+    async [Symbol.asyncDispose]() {
+      if (!isLocked) return;
+      isLocked = false;
+      closeSync(descriptor);
+    },
+  };
+}
+
+/**
  * Locks a folder for this process until the lock is disposed or the process ends, even after SIGKILL. The lock is a kernel lock on the
  * open file `lock`, so it also works between containers that share the folder. The file is never removed: two processes could
  * otherwise lock two files of the same name. Throws ALREADY_RUNNING and names the process that holds the lock.

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { constants } from 'node:os';
 import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Failure } from '@lastgood/core';
@@ -35,6 +36,11 @@ export interface ToolCall {
   /** Runs as this user; needs root. */
   readonly user?: { readonly uid: number; readonly gid: number };
   readonly cwd?: string;
+  /**
+   * Starts the tool in a sandbox (`Sandbox.contain`), which also gives it its user. It is not asked to stop, but killed. A status above 128
+   * is a signal: the first process of the sandbox reports the end of the tool.
+   */
+  readonly launcher?: readonly string[];
   /** How it is asked to stop; SIGTERM by default. */
   readonly stopSignal?: 'SIGTERM' | 'SIGINT' | 'SIGQUIT';
   /** The tool may exit before it has read all of `stdin`; the rest is then not read. */
@@ -95,9 +101,10 @@ class TextTail {
 /** On Linux, setpriv of util-linux kills the tool when this process dies (even by SIGKILL) and switches the user. */
 function commandOf(call: ToolCall): { file: string; args: string[] } {
   if (process.platform !== 'linux' || !existsSync(SETPRIV)) return { file: call.file, args: [...call.args] };
+  const { user, launcher = [] } = call;
   const drop =
-    call.user === undefined ? [] : [`--reuid=${call.user.uid}`, `--regid=${call.user.gid}`, '--clear-groups'];
-  return { file: SETPRIV, args: [...drop, '--pdeathsig', 'KILL', '--', call.file, ...call.args] };
+    user === undefined || launcher.length > 0 ? [] : [`--reuid=${user.uid}`, `--regid=${user.gid}`, '--clear-groups'];
+  return { file: SETPRIV, args: [...drop, '--pdeathsig', 'KILL', '--', ...launcher, call.file, ...call.args] };
 }
 
 /**
@@ -166,7 +173,7 @@ export async function runTool(call: ToolCall, ...stages: readonly Writable[]): P
     cancelSignal: AbortSignal.any([call.signal, stalled.signal]),
     timeout: call.timeoutMs,
     killDescendants: true,
-    killSignal: call.stopSignal ?? 'SIGTERM',
+    killSignal: call.launcher === undefined ? (call.stopSignal ?? 'SIGTERM') : 'SIGKILL',
     forceKillAfterDelay: KILL_AFTER_MS,
     ...(call.cwd === undefined ? {} : { cwd: call.cwd }),
   });
@@ -248,6 +255,12 @@ function selectLines(stderrTail: readonly string[]): string {
   return [...(errorLine === undefined ? [] : [errorLine]), ...stderrTail.slice(end)].join(' · ');
 }
 
+/** The signal that ended a tool in a sandbox, by the status with which a shell reports it. */
+function signalOfStatus(status: number | undefined, { launcher }: ToolCall): string | undefined {
+  if (launcher === undefined || status === undefined) return undefined;
+  return Object.entries(constants.signals).find(([, number]) => 128 + number === status)?.[0];
+}
+
 function failureOf(error: unknown, call: ToolCall, stderrTail: readonly string[]): Failure {
   if (error instanceof Failure) return error;
   if (call.signal.aborted)
@@ -262,10 +275,12 @@ function failureOf(error: unknown, call: ToolCall, stderrTail: readonly string[]
     // setpriv ends with 127 when the file does not exist; a tool that exists may end with it for its own reasons.
     if (error.code === 'ENOENT' || (error.exitCode === 127 && !(call.file.includes('/') && existsSync(call.file))))
       return new Failure('TOOL_NOT_FOUND', `${call.file} is not installed`);
-    const ending = error.exitCode === undefined ? (error.signal ?? error.code) : `exit status ${error.exitCode}`;
+    const signal = error.signal ?? signalOfStatus(error.exitCode, call);
+    const exitCode = signal === undefined ? error.exitCode : undefined;
+    const ending = exitCode === undefined ? (signal ?? error.code) : `exit status ${exitCode}`;
     return new ToolFailure(`${call.file} ended with ${ending}${printed === '' ? '' : `: ${printed}`}`, {
-      exitCode: error.exitCode ?? null,
-      signal: error.signal ?? null,
+      exitCode: exitCode ?? null,
+      signal: signal ?? null,
     });
   }
   const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown';

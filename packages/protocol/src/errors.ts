@@ -78,6 +78,16 @@ export const ERROR_CATALOG = {
     remedy:
       'This says nothing about the backup. Give the host what the message names, then verify again, or verify on another host.',
   },
+  RESTORE_TEST_UNCONTAINED: {
+    exit: 3,
+    remedy:
+      'Run the agent as root on a host with namespaces, or where unprivileged user namespaces are allowed. If you trust the owners of every database of the target, set allow.uncontainedRestoreTests of the target in the agent file.',
+  },
+  RESTORE_TEST_STILL_RUNNING: {
+    exit: 2,
+    remedy:
+      'Restored code may still run on the host. End the processes that the message names; if they do not end, restart the host.',
+  },
   TOOL_FAILED: {
     exit: 2,
     remedy:
@@ -164,6 +174,15 @@ export const ERROR_CATALOG = {
   MANIFEST_INVALID: {
     exit: 4,
     remedy: 'The manifest was damaged or edited. Treat the backup as lost and take a new one.',
+  },
+  BACKUP_REPLACED: {
+    exit: 4,
+    remedy: 'Somebody has written into the repository. Use another backup, and find out who can write there.',
+  },
+  BACKUP_UNTRUSTED: {
+    exit: 4,
+    remedy:
+      'If a host of yours made it, compare the key with `lastgood agent key` there and add it to `trust` in the agent file. To use this backup once all the same, repeat with --accept-unsigned.',
   },
   BACKUP_HELD: { exit: 3, remedy: 'Release the backup first if it is to be removed; a hold is set deliberately.' },
   BACKUP_NEEDED: {

@@ -40,7 +40,15 @@ function looks(known: number): number {
   };
   const jobs = new Map(Array.from({ length: known }, (_, n) => [jobId(n), settled(n)] as const));
   const input: HelloInput = {
-    ...{ instanceId: jobId(1), lastSeq: 0, incarnation: 'inc-1', capabilities: [], clock: NOW, agentVersion: '' },
+    ...{
+      instanceId: jobId(1),
+      lastSeq: 0,
+      incarnation: 'inc-1',
+      capabilities: [],
+      clock: NOW,
+      agentVersion: '',
+      signingKey: '',
+    },
     ...{ protocol: 1, schedules: null, jobs: Array.from({ length: 100 }, (_, n) => told(n)) },
   };
   receiveHello({ ...emptyControl(), jobs }, input, NOW, LEASE);

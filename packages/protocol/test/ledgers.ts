@@ -91,6 +91,7 @@ export const helloFrom = (ledger: AgentLedger): HelloInput => ({
   capabilities: [],
   clock: NOW,
   agentVersion: '0.1.0',
+  signingKey: 'ed25519:test',
   protocol: 1,
   ...helloOf(ledger),
 });

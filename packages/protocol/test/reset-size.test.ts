@@ -40,7 +40,15 @@ const known = (id: string, spec: JobSpec, more: Partial<ControlJob>): ControlJob
   ...more,
 });
 const hello = (jobs: JournalJob[]): HelloInput => ({
-  ...{ instanceId: jobId(1), lastSeq: 0, incarnation: 'inc-1', capabilities: [], clock: NOW, agentVersion: '' },
+  ...{
+    instanceId: jobId(1),
+    lastSeq: 0,
+    incarnation: 'inc-1',
+    capabilities: [],
+    clock: NOW,
+    agentVersion: '',
+    signingKey: '',
+  },
   ...{ protocol: 1, schedules: null, jobs },
 });
 const met = (jobs: Iterable<ControlJob>, told: JournalJob[]) => {

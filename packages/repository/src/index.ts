@@ -1,4 +1,5 @@
 export { createRepository, openRepository, type RepositoryOptions } from './format/repository.ts';
+export { isKeyId, type Signer, signerWith, type TrustedKeys } from './format/signature.ts';
 export {
   assertDecryptable,
   createIdentity,

@@ -77,7 +77,7 @@ test('attack-B11: decompression stops at the size that the manifest declares', a
   const [object, ...others] = manifest.objects;
   if (object === undefined) throw new TypeError('no object');
   const stored = { sha256: sha256(bomb), size: bomb.length };
-  const { text } = sealManifest({ ...manifest, objects: [{ ...object, stored }, ...others] });
+  const { text } = sealManifest({ ...manifest, objects: [{ ...object, stored }, ...others] }, undefined);
   await writeFile(manifestFile(), text);
   await writeFile(join(folderOf(path, hostile), object.name), bomb);
   const source = await repository.open(ref, hostile);

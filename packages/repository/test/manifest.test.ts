@@ -31,7 +31,7 @@ const codeOf = (text: string): string => {
 const [first, ...others] = content.objects;
 
 test('reads back what it wrote, and can restore it', () => {
-  const { text, manifest } = sealManifest(content);
+  const { text, manifest } = sealManifest(content, undefined);
   expect(parse(text)).toEqual({ manifest, restorable: { ok: true } });
 });
 
@@ -48,8 +48,7 @@ for (const [what, more, part, name] of [
   ],
   ['an unknown key', { shards: 3 }, 'key', 'shards'],
   ['an unknown key of an object', { objects: [{ ...first, offset: 1 }, ...others] }, 'key', 'objects.0.offset'],
-  ['a signature', { signature: 'x' }, 'key', 'signature'],
-  ['a key id', { keyId: 'x' }, 'key', 'keyId'],
+  ['a signature of an unknown kind', { keyId: 'x', signature: 'x' }, 'key', 'keyId'],
   [
     'an encrypted object',
     { objects: [{ ...first, encryption: { format: 'age', recipients: ['age1'] } }, ...others] },

@@ -25,6 +25,7 @@ export * from './redis-server.ts';
 export * from './redis-service.ts';
 export * from './reflink-disk.ts';
 export * from './restore-builders.ts';
+export * from './restore-test-limits.ts';
 export * from './running-process.ts';
 export * from './s3-server.ts';
 export * from './scripted-control.ts';

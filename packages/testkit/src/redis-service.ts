@@ -38,6 +38,8 @@ function scriptsOf(server: RedisServer, pidFile: string): Record<'start' | 'stop
   const isRunning = `pid=$(cat '${pidFile}' 2>/dev/null) && [ -n "$pid" ] && readlink "/proc/$pid/exe" >/dev/null`;
   return {
     start: [
+      // One that was killed, or that did not start, leaves its file.
+      `{ ${isRunning}; } || rm -f '${pidFile}'`,
       `${as}'${programs.server}' '${configFile}' --daemonize yes --pidfile '${pidFile}' >/dev/null || exit 1`,
       `until [ -s '${pidFile}' ]; do sleep 0.02; done`,
       `( while kill -0 ${process.pid} 2>/dev/null && ${isRunning}; do sleep 1; done; ${isRunning} && kill -9 "$pid" ) >/dev/null 2>&1 &`,

@@ -5,7 +5,8 @@ import { temporaryFolder } from './temporary-folder.ts';
 
 const TOOL_MS = 60_000;
 /** The least that mkfs.xfs accepts. */
-const SIZE = 512 * 1024 * 1024;
+const LEAST_GIGABYTES = 0.5;
+const GIGABYTE = 1024 ** 3;
 
 export interface ReflinkDisk extends AsyncDisposable {
   /** Where it is mounted. */
@@ -23,7 +24,7 @@ async function run(file: string, ...args: string[]): Promise<void> {
 }
 
 /** A file system whose files can share blocks (XFS on a loop device); needs root and xfsprogs. */
-export async function reflinkDisk(): Promise<ReflinkDisk | NoReflinkDisk> {
+export async function reflinkDisk(gigabytes = LEAST_GIGABYTES): Promise<ReflinkDisk | NoReflinkDisk> {
   const none = (reason: string): NoReflinkDisk => ({
     path: null,
     reason,
@@ -37,7 +38,7 @@ export async function reflinkDisk(): Promise<ReflinkDisk | NoReflinkDisk> {
   const [image, path] = [join(folder.path, 'image'), join(folder.path, 'disk')];
   {
     await using file = await open(image, 'w', 0o600);
-    await file.truncate(SIZE);
+    await file.truncate(gigabytes * GIGABYTE);
   }
   await mkdir(path);
   try {

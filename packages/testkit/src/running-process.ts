@@ -14,17 +14,25 @@ export interface RunningProcess extends AsyncDisposable {
   printed(): string;
 }
 
-/** Starts a program. An unexpected exit aborts `stopping`. */
-export async function startProcess(
+/** Starts a program of Node. An unexpected exit aborts `stopping`. */
+export const startProcess = (
   name: string,
-  args: string[],
+  args: readonly string[],
+  stopping: AbortController | undefined,
+  env: Record<string, string> = {},
+): Promise<RunningProcess> => startCommand(name, [process.execPath, ...args], stopping, env);
+
+/** Starts a program. An unexpected exit aborts `stopping`. */
+export async function startCommand(
+  name: string,
+  command: readonly [string, ...string[]],
   stopping: AbortController | undefined,
   env: Record<string, string> = {},
 ): Promise<RunningProcess> {
   // The program dies with the process that started it, even after SIGKILL.
-  const command = existsSync(SETPRIV) ? [SETPRIV, '--pdeathsig', 'TERM', '--', process.execPath] : [process.execPath];
-  const [file = process.execPath, ...before] = command;
-  const child = spawn(file, [...before, ...args], {
+  const tied: readonly string[] = existsSync(SETPRIV) ? [SETPRIV, '--pdeathsig', 'TERM', '--', ...command] : command;
+  const [file = command[0], ...args] = tied;
+  const child = spawn(file, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
     env: { ...process.env, ...env },

@@ -1,11 +1,12 @@
 import { readFile, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
-import { type EngineDefinition, Failure, type RestoreWay } from '@lastgood/core';
+import { DEFAULT_RESTORE_TESTS, type EngineDefinition, Failure, type RestoreWay } from '@lastgood/core';
 import { type ConfigProblem, formatProblems, problemsOfIssues, YamlText } from '@lastgood/core/config-file';
 import { engines } from '@lastgood/engines';
 import { argumentVectorSchema, SERVICE_ACTIONS, serviceDefinitionSchema } from '@lastgood/host';
 import { LIMITS, nameSchema } from '@lastgood/protocol';
+import { isKeyId } from '@lastgood/repository';
 import { z } from 'zod';
 import { checkSchema, engineNeededBy, kindOf } from '../checks/check-schema.ts';
 import { absolutePath } from './absolute-path.ts';
@@ -82,6 +83,10 @@ const targetSchemaOf = ({ name, connectionSchema, restoreWays, stream }: EngineD
           .array(z.enum(restoreWays.map((way) => way.name)))
           .default(defaultWays(restoreWays))
           .describe('The ways in which the control plane may have this target restored.'),
+        uncontainedRestoreTests: z
+          .boolean()
+          .default(false)
+          .describe('Whether restore tests of level 4 and above may run where the host cannot contain restored code.'),
         roles: z
           .enum(['limited', 'full'])
           .default('limited')
@@ -96,6 +101,24 @@ const targetSchema = z.discriminatedUnion(
   { error: `unknown engine; use one of: ${engines.map(({ name }) => name).join(', ')}` },
 );
 
+const MAX_UID = 2 ** 32 - 2;
+const { uids } = DEFAULT_RESTORE_TESTS;
+const restoreTestsSchema = z.strictObject({
+  uids: z
+    .strictObject({
+      first: z.int().min(1_000).max(MAX_UID).default(uids.first),
+      count: z.int().min(1).max(100_000).default(uids.count),
+    })
+    .refine(({ first, count }) => first + count - 1 <= MAX_UID, 'ends above the highest user id')
+    .prefault({})
+    .describe('User ids that nothing else on this host uses. Each restore test of an agent that is root takes one.'),
+  readable: z
+    .array(absolutePath)
+    .max(100)
+    .default([])
+    .describe('Folders outside of /usr with programs and libraries that scratch servers need.'),
+});
+
 /** The agent file: what exists on this host, what its names mean and what the control plane may do here. */
 export const agentConfigSchema = z.strictObject({
   control: z.strictObject({ url: z.url({ protocol: /^https?$/ }).describe('The address of the control plane.') }),
@@ -106,10 +129,16 @@ export const agentConfigSchema = z.strictObject({
     .default('/var/lib/lastgood-agent')
     .describe('Where the agent keeps its identity and journal (mode 0700).'),
   repositories: z.record(nameSchema, repositorySchema),
+  trust: z
+    .array(z.string().refine(isKeyId, 'not a key as `lastgood agent key` prints it'))
+    .max(1000)
+    .default([])
+    .describe('The keys of other hosts whose backups this one may restore, as `lastgood agent key` prints them there.'),
   restoreFolders: z
     .record(nameSchema, absolutePath)
     .default({})
     .describe('Folders that a restore may fill, by name (`--to-folder`).'),
+  restoreTests: restoreTestsSchema.prefault({}).describe('How the code of backups is contained while they are tested.'),
   hooks: z
     .record(nameSchema, argumentVectorSchema)
     .default({})

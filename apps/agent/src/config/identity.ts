@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import { Failure } from '@lastgood/core';
 import { checkPrivate, makePrivateFolder, writeFileDurably } from '@lastgood/host';
 import { enrollAnswerSchema, PROTOCOL_VERSION, uuidSchema, wireErrorSchema } from '@lastgood/protocol';
+import { type Signer, signerWith } from '@lastgood/repository';
 import { z } from 'zod';
 import type { AgentConfig } from './agent-config.ts';
 
@@ -21,6 +22,8 @@ const identitySchema = z.object({
   environment: z.string(),
   host: z.string(),
   privateKey: z.string(),
+  /** Signs backups. Unlike the key above, it stays when the host is enrolled again. */
+  signingKey: z.string(),
 });
 type StoredIdentity = z.infer<typeof identitySchema>;
 
@@ -28,12 +31,15 @@ type StoredIdentity = z.infer<typeof identitySchema>;
 export class Identity {
   readonly agentId: string;
   readonly installId: string;
+  /** Signs what this host writes into repositories. */
+  readonly signer: Signer;
   readonly #key: KeyObject;
 
   constructor(stored: StoredIdentity & { agentId: string }) {
     this.agentId = stored.agentId;
     this.installId = stored.installId;
     this.#key = createPrivateKey(stored.privateKey);
+    this.signer = signerWith(createPrivateKey(stored.signingKey));
   }
 
   /** True for the same name and the same key. */
@@ -89,9 +95,13 @@ export async function readIdentity(config: Pick<AgentConfig, 'dataDir' | 'enviro
   return new Identity({ ...stored, agentId: stored.agentId });
 }
 
-/** A new key; the installation stays the one that writes into its repositories when it is enrolled again under its name. */
-async function newIdentity({ environment, host, dataDir }: AgentConfig): Promise<StoredIdentity> {
+function newPrivateKey(): string {
   const { privateKey } = generateKeyPairSync('ed25519');
+  return privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+}
+
+/** A new key. The installation and its signatures stay those of its repositories when it is enrolled again under its name. */
+async function newIdentity({ environment, host, dataDir }: AgentConfig): Promise<StoredIdentity> {
   const former = await readStored(fileOf(dataDir)).catch(() => undefined);
   const same = former?.environment === environment && former.host === host;
   return {
@@ -99,7 +109,8 @@ async function newIdentity({ environment, host, dataDir }: AgentConfig): Promise
     agentId: null,
     environment,
     host,
-    privateKey: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+    privateKey: newPrivateKey(),
+    signingKey: same ? former.signingKey : newPrivateKey(),
   };
 }
 

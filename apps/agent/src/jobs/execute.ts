@@ -10,6 +10,7 @@ import {
   planRotation,
   type RecoverySource,
   type Repository,
+  type StoredBackup,
   standingVerdict,
   summariesOf,
   unreachable,
@@ -17,12 +18,14 @@ import {
 import { engineNamed } from '@lastgood/engines';
 import { uuidv7 } from '@lastgood/host';
 import {
+  backupIdOf,
   type Finding,
   type FindingCode,
   formatReason,
   type HostJobSpec,
   type JobResult,
   type JobSpec,
+  makeFinding,
   makeReason,
   makeRefusal,
   type VerificationFinding,
@@ -137,9 +140,28 @@ async function newestBackupId(repository: Repository, target: Target): Promise<s
   return newest.manifest.backupId;
 }
 
+/** The finding of a manifest that was put in the place of the one that the catalog knows; one that cannot be read is reported already. */
+function replacedManifest(stored: StoredBackup | undefined, known: string | undefined): VerificationFinding[] {
+  if (stored === undefined || known === undefined || stored.manifestSha256 === known) return [];
+  const params = { found: stored.manifestSha256, known };
+  return [{ level: 1, object: 'manifest.json', ...makeFinding('MANIFEST_REPLACED', null, params) }];
+}
+
+/** Throws BACKUP_REPLACED when the backup that is restored has another manifest than the catalog knows. */
+async function checkManifest(spec: Spec<'plan'> | Spec<'restore'>, target: Target): Promise<void> {
+  const backupId = backupIdOf(spec);
+  if (backupId === null || spec.manifestSha256 === undefined) return;
+  const { manifestSha256 } = await (await target.repository()).read(target.ref, backupId);
+  if (manifestSha256 !== spec.manifestSha256)
+    throw new Failure(
+      'BACKUP_REPLACED',
+      `the manifest of backup ${backupId} has the hash ${manifestSha256}, the catalog knows ${spec.manifestSha256}`,
+    );
+}
+
 async function verify(spec: Spec<'verify'>, { target, context }: Execution): Promise<JobResult> {
   const started = context.clock.monotonic();
-  const repository = await target.repository();
+  const repository = await target.repository({ acceptUnsigned: spec.acceptUnsigned });
   const { level } = spec;
   const backupId = spec.backupId ?? (await newestBackupId(repository, target));
   // A manifest that cannot be read is a finding of level 0.
@@ -158,6 +180,7 @@ async function verify(spec: Spec<'verify'>, { target, context }: Execution): Pro
       (doneBytes) => context.progress({ phase: 'reread', doneBytes, totalBytes: null }),
       (remark) => context.log(`${backupId}: ${remark}`),
     )),
+    ...(level === 0 ? [] : replacedManifest(stored, spec.manifestSha256)),
   ];
   let reached: VerificationLevel | -1 = level === 0 ? 0 : 1;
   if (own.length > 0) reached = (Math.min(...own.map((finding) => finding.level)) - 1) as VerificationLevel | -1;
@@ -253,8 +276,9 @@ async function pruneLogsOf(target: Target, repository: Repository, context: Engi
 }
 
 /** The backups and log streams of a target, for a restore. */
-async function recoverySource(target: Target): Promise<RecoverySource> {
-  const repository = await target.repository();
+async function recoverySource(spec: Spec<'plan'> | Spec<'restore'>, target: Target): Promise<RecoverySource> {
+  await checkManifest(spec, target);
+  const repository = await target.repository({ acceptUnsigned: spec.acceptUnsigned });
   return {
     list: () => repository.list(target.ref),
     open: (backupId) => repository.open(target.ref, backupId),
@@ -293,7 +317,7 @@ export async function execute(spec: TargetJobSpec, execution: Execution): Promis
       return await rotate(spec, execution);
     case 'plan': {
       const { request } = spec;
-      const plan = await target.engine.plan(request, await recoverySource(target), context);
+      const plan = await target.engine.plan(request, await recoverySource(spec, target), context);
       const { way } = request.into;
       if (target.config.allow.restore.includes(way)) return { command: 'plan', plan };
       const refusal = makeRefusal('RESTORE_NOT_ALLOWED', { kind: 'target', name: target.name }, { mode: way });
@@ -301,9 +325,14 @@ export async function execute(spec: TargetJobSpec, execution: Execution): Promis
     }
     case 'restore': {
       const { request, planHash } = spec;
-      const source = await recoverySource(target);
+      const source = await recoverySource(spec, target);
       return await target.engine.restore({ request, jobId: execution.jobId, planHash }, source, context);
     }
+    case 'plan-undo':
+      return {
+        command: 'plan-undo',
+        details: [...((await target.engine.planUndo?.(spec.restoreJobId, context)) ?? [])],
+      };
     case 'undo':
       return await target.engine.undo(spec.restoreJobId, context);
     case 'hold':

@@ -6,7 +6,7 @@ import type { TargetRef } from '@lastgood/protocol';
 import type { AgentConfig, TargetConfig } from '../config/agent-config.ts';
 import type { Journal } from '../journal/journal.ts';
 import { readAcceptedSequence } from '../repositories/accepted-sizes.ts';
-import { openRepository } from '../repositories/open-repository.ts';
+import { type OpenOptions, openRepository } from '../repositories/open-repository.ts';
 import { locationOf } from '../repositories/repository-access.ts';
 import { SerialQueue } from '../serial-queue.ts';
 import { RemovalLog } from './removal-log.ts';
@@ -22,12 +22,12 @@ export interface Target {
   /** The sequence up to which this host has accepted the sizes of the backups. */
   acceptedSequence(): Promise<number | null>;
   /** Opened anew for each job, so that an unmounted disk is noticed before anything is written; IO_ERROR when it does not answer. */
-  repository(): Promise<Repository>;
+  repository(options?: OpenOptions): Promise<Repository>;
 }
 
 /** What the agent file gives the engine of a target beside its connection. */
 export function servicesOf(
-  { hooks, restoreFolders }: AgentConfig,
+  { hooks, restoreFolders, restoreTests }: AgentConfig,
   target: string,
   { service, stream, allow }: TargetConfig,
 ): EngineServices {
@@ -36,6 +36,7 @@ export function servicesOf(
     service: service === undefined ? null : createServiceControl(resolveService(service, hooks)),
     restoreFolders,
     restoredRoles: allow.roles,
+    restoreTests: { ...restoreTests, allowUncontained: allow.uncontainedRestoreTests },
     ...(stream === undefined ? {} : { streamOptions: stream }),
   };
 }
@@ -50,7 +51,8 @@ export function targetsOf(
   const targets = new Map<string, Target>();
   for (const [name, target] of Object.entries(config.targets)) {
     const repository = config.repositories[target.repository];
-    const settings = [target, repository, config.restoreFolders, config.hooks];
+    const { restoreFolders, restoreTests, hooks, trust } = config;
+    const settings = [target, repository, restoreFolders, restoreTests, hooks, trust];
     const old = before?.targets.get(name);
     if (
       old !== undefined &&
@@ -58,7 +60,9 @@ export function targetsOf(
         old.config,
         before?.config.repositories[old.config.repository],
         before?.config.restoreFolders,
+        before?.config.restoreTests,
         before?.config.hooks,
+        before?.config.trust,
       ])
     ) {
       targets.set(name, old);
@@ -72,9 +76,9 @@ export function targetsOf(
       graceMs: (repository?.graceHours ?? 24) * 3_600_000,
       removalLog: (clock) => new RemovalLog(journal, name, clock),
       acceptedSequence: () => readAcceptedSequence(config.dataDir, name),
-      repository: () =>
+      repository: (options) =>
         openings.run(repository === undefined ? target.repository : locationOf(repository), () =>
-          openRepository(config, target.repository, journal),
+          openRepository(config, target.repository, journal, options),
         ),
     });
   }

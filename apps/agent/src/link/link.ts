@@ -227,6 +227,7 @@ export class Link implements GrantSource {
         capabilities: engines.map(({ name }) => `engine.${name}/1`),
         clock: clock.now(),
         agentVersion: VERSION,
+        signingKey: this.#parts.identity().signer.keyId,
         protocol: PROTOCOL_VERSION,
       },
       { signal: AbortSignal.any([signal, AbortSignal.timeout(LIMITS.helloMs)]) },

@@ -1,8 +1,16 @@
 import { type Repository, unreachable } from '@lastgood/core';
 import { supportedMethods } from '@lastgood/engines';
 import { systemClock } from '@lastgood/host';
-import { createFolderRepository, keysOf, openFolderRepository, type RepositoryOptions } from '@lastgood/repository';
+import {
+  createFolderRepository,
+  keysOf,
+  openFolderRepository,
+  type RepositoryOptions,
+  type Signer,
+  type TrustedKeys,
+} from '@lastgood/repository';
 import type { S3Store, UploadStep } from '@lastgood/repository/s3';
+import type { Identity } from '../config/identity.ts';
 import type { RepositoryConfig } from '../config/repository-config.ts';
 import { faultPoint } from '../fault-point.ts';
 
@@ -64,20 +72,36 @@ export function locationOf(config: RepositoryConfig): string {
   }
 }
 
-function optionsOf(config: RepositoryConfig, writer: string | undefined): RepositoryOptions {
+/** Who changes a repository: the installation, its signatures, and whose backups it trusts (null: everybody's). */
+export interface RepositoryUser {
+  readonly installId: string;
+  readonly signer: Signer;
+  readonly trusted: TrustedKeys;
+}
+
+/** What a host does in repositories under its identity. Its own key is trusted, and those of `trust` in the agent file. */
+export const userOf = ({ installId, signer }: Identity, trust: readonly string[]): RepositoryUser => ({
+  installId,
+  signer,
+  trusted: new Set([signer.keyId, ...trust]),
+});
+
+function optionsOf(config: RepositoryConfig, user: RepositoryUser | undefined): RepositoryOptions {
   const { encryption } = config;
   const lock = config.type === 's3' ? config.lock : undefined;
   return {
     lockMs: (lock?.days ?? 0) * DAY_MS,
-    writer,
+    writer: user?.installId,
+    signer: user?.signer,
+    trusted: user?.trusted,
     understood: supportedMethods,
     ...(encryption === undefined ? {} : { keys: keysOf(encryption) }),
   };
 }
 
-/** Opens a repository that exists. `writer` is the installation that changes it; without it nothing can be changed. */
-export async function openExistingRepository(config: RepositoryConfig, writer?: string): Promise<Repository> {
-  const options = optionsOf(config, writer);
+/** Opens a repository that exists. `user` is who changes it; without it nothing can be changed, and signatures are not judged. */
+export async function openExistingRepository(config: RepositoryConfig, user?: RepositoryUser): Promise<Repository> {
+  const options = optionsOf(config, user);
   switch (config.type) {
     case 'folder':
       return await openFolderRepository({ path: config.path, mustBeMount: config.mustBeMount, ...options });
@@ -89,8 +113,8 @@ export async function openExistingRepository(config: RepositoryConfig, writer?: 
 }
 
 /** Makes a repository of an empty folder or bucket, and opens one that is there. */
-export async function createRepository(config: RepositoryConfig, writer: string): Promise<Repository> {
-  const options = optionsOf(config, writer);
+export async function createRepository(config: RepositoryConfig, user: RepositoryUser): Promise<Repository> {
+  const options = optionsOf(config, user);
   switch (config.type) {
     case 'folder':
       return await createFolderRepository({ path: config.path, mustBeMount: config.mustBeMount, ...options });

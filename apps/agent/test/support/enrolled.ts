@@ -7,7 +7,8 @@ export async function enrollAs(
   dataDir: string,
   { host = 'db-1', installId = randomUUID() as string }: { host?: string; installId?: string } = {},
 ): Promise<void> {
-  const privateKey = generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' });
-  const identity = { installId, agentId: randomUUID(), environment: 'test', host, privateKey };
+  const newKey = () => generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' });
+  const keys = { privateKey: newKey(), signingKey: newKey() };
+  const identity = { installId, agentId: randomUUID(), environment: 'test', host, ...keys };
   await writeFile(join(dataDir, 'identity.json'), JSON.stringify(identity), { mode: 0o600 });
 }

@@ -103,9 +103,14 @@ export async function backup(context: CommandContext, selector: string, options:
   return exitStatusOf(result);
 }
 
+/** The consent to a backup that nobody trusted has signed. */
+const consentOf = ({ acceptUnsigned }: { readonly acceptUnsigned?: boolean }): { acceptUnsigned?: true } =>
+  acceptUnsigned === true ? { acceptUnsigned } : {};
+
 export interface VerifyOptions extends Timing {
   readonly level: string;
   readonly at?: string;
+  readonly acceptUnsigned?: boolean;
 }
 
 export async function verify(
@@ -123,7 +128,7 @@ export async function verify(
   const { job, result } = await runJob(
     context,
     fullName(target),
-    { command: 'verify', target: target.name, backupId, level },
+    { command: 'verify', target: target.name, backupId, level, ...consentOf(options) },
     options,
   );
   context.output.answer({ job: jobDocument(job) }, () => resultLines(result));
@@ -190,6 +195,7 @@ export interface RestoreOptions extends Timing {
   readonly swap?: boolean;
   readonly inPlace?: boolean;
   readonly acceptInvalidConstraints?: boolean;
+  readonly acceptUnsigned?: boolean;
   readonly planOnly?: boolean;
   readonly confirm?: string;
 }
@@ -267,7 +273,12 @@ export async function restore(
   const target = await oneTarget(client, selector);
   const request = await requestOf(context, target, wanted, options);
   const { into } = request;
-  const planned = await runJob(context, fullName(target), { command: 'plan', target: target.name, request });
+  const planned = await runJob(context, fullName(target), {
+    command: 'plan',
+    target: target.name,
+    request,
+    ...consentOf(options),
+  });
   const plan: RestorePlanSummary = planned.result.plan;
   if (options.planOnly === true) {
     output.answer({ job: jobDocument(planned.job) }, () => planLines(plan));
@@ -285,7 +296,7 @@ export async function restore(
   const { job, result } = await runJob(
     context,
     fullName(target),
-    { command: 'restore', target: target.name, request, planHash: plan.hash },
+    { command: 'restore', target: target.name, request, planHash: plan.hash, ...consentOf(options) },
     options,
   );
   const undoLine =
@@ -296,11 +307,16 @@ export async function restore(
   return 0;
 }
 
+export interface UndoOptions {
+  readonly confirm?: string;
+  readonly planOnly?: boolean;
+}
+
 export async function undo(
   context: CommandContext,
   selector: string,
   wanted: string,
-  options: { confirm?: string },
+  options: UndoOptions,
 ): Promise<number> {
   const client = await context.client();
   const target = await oneTarget(client, selector);
@@ -309,6 +325,12 @@ export async function undo(
   if (restored.result?.command !== 'restore' || restored.result.setAsideAs === null)
     throw new Failure('UNDO_IMPOSSIBLE', `job ${restoreJobId} is not a restore that set old data aside`);
   const { into } = restored.result;
+  const planned = await runJob(context, fullName(target), { command: 'plan-undo', target: target.name, restoreJobId });
+  if (options.planOnly === true) {
+    context.output.answer({ job: jobDocument(planned.job) }, () => resultLines(planned.result));
+    return 0;
+  }
+  for (const line of resultLines(planned.result)) context.output.note(line);
   await confirmByName(
     context,
     options.confirm,

@@ -168,6 +168,8 @@ function linesOf(result: JobResult): string[] {
         ...result.warnings.flatMap((warning) => findingLines('warning', warning)),
       ];
     }
+    case 'plan-undo':
+      return result.details.map((detail) => labeled(safeText(detail.label), detailText(detail)));
     case 'undo':
       return undoLines(result);
     case 'hold':

@@ -58,6 +58,7 @@ function addVerify(program: Command, act: Act): void {
   )
     .option('--at <instant>', AT)
     .option('--level <0-6>', '0 present, 1 re-read, 2 decoded, 3 listed, 4 restored, 5 counted, 6 equal', '1')
+    .option('--accept-unsigned', 'verify a backup that no key which the host trusts has signed')
     .addHelpText(
       'after',
       examples(

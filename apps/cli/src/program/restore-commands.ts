@@ -24,6 +24,7 @@ export function addRestoreCommands(program: Command, act: Act): void {
       '--accept-invalid-constraints',
       'restore rows that violate their own foreign keys and checks; these become NOT VALID',
     )
+    .option('--accept-unsigned', 'restore a backup that no key which the host trusts has signed')
     .option('--plan-only', 'show what would happen, and stop')
     .option('--confirm <name>', 'consent, by the name that the plan shows')
     .addHelpText(
@@ -45,7 +46,8 @@ export function addRestoreCommands(program: Command, act: Act): void {
     .argument('<target>', TARGET)
     .argument('<job>', `${JOB_ID}: the restore`)
     .option('--confirm <name>', 'consent, by the name that the restore printed')
-    .action((target: string, job: string, options: { confirm?: string }) =>
+    .option('--plan-only', 'shows what was written since the restore, where the engine counts it, and changes nothing')
+    .action((target: string, job: string, options: jobs.UndoOptions) =>
       act((context) => jobs.undo(context, target, job, options)),
     );
 }

@@ -20,6 +20,7 @@ export class HostsService {
       state: hostStateOf(registry, agent),
       since: agent.lastSeenAt ?? agent.enrolledAt,
       agentVersion: agent.agentVersion,
+      signingKey: agent.signingKey,
       clockSkewMs: session?.clockSkewMs ?? null,
       outboxDepth: session?.outboxDepth ?? 0,
       targets: (targets.get(agent.agentId) ?? []).map((target) => target.inventory.name),

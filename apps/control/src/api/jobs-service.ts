@@ -6,6 +6,7 @@ import type { AgentRecord } from '../catalog/agents.ts';
 import type { JobRecord } from '../catalog/jobs.ts';
 import { protectedIds } from '../dispatch/holds.ts';
 import { cancelJob, queueJob } from '../dispatch/job-commands.ts';
+import { withManifestHash, withoutManifestHash } from '../dispatch/manifest-hash.ts';
 import { isOverdue } from '../dispatch/overdue.ts';
 import { waitingFor } from '../dispatch/waiting.ts';
 import { type ApiParts, auditChange } from './api-parts.ts';
@@ -15,10 +16,11 @@ import { scopeOf, selectTarget } from './target-selection.ts';
 
 type CreateInput = Parameters<AdminApi['createJob']>[0];
 
-/** The same key with the same request is the same job. Holds are added here, so they do not count. */
+/** The same key with the same request is the same job. Holds and hashes are added here, so they do not count. */
 function isSameRequest(one: JobSpec, other: JobSpec): boolean {
-  const withoutHolds = (spec: JobSpec): JobSpec => (spec.command === 'rotate' ? { ...spec, holds: [] } : spec);
-  return isDeepStrictEqual(withoutHolds(one), withoutHolds(other));
+  const asAsked = (spec: JobSpec): JobSpec =>
+    spec.command === 'rotate' ? { ...spec, holds: [] } : withoutManifestHash(spec);
+  return isDeepStrictEqual(asAsked(one), asAsked(other));
 }
 
 export class JobsService {
@@ -107,7 +109,11 @@ export class JobsService {
     const known = await this.#knownJob(agent, input);
     if (known !== undefined) return known;
     await this.#checkBackup(agent.agentId, input.spec);
-    const spec = await this.#withHolds(agent.agentId, input.spec);
+    const spec = await withManifestHash(
+      this.#parts.catalog.backups,
+      agent.agentId,
+      await this.#withHolds(agent.agentId, input.spec),
+    );
     const now = clock.now();
     const jobId = uuidv7(now);
     const origin = { kind: 'command', by: actor.name } as const;

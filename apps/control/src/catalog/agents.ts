@@ -11,6 +11,7 @@ export interface AgentRecord {
   readonly publicKey: string;
   readonly enrolledAt: number;
   readonly agentVersion: string | null;
+  readonly signingKey: string | null;
   readonly lastSeenAt: number | null;
   readonly quarantinedAt: number | null;
 }
@@ -23,7 +24,8 @@ export type AgentChange =
       readonly agentId: string;
       readonly at: number;
       /** Left out if the agent did not report it. */
-      readonly agentVersion?: string;
+      /** What the agent told of itself as it connected. */
+      readonly told?: { readonly agentVersion: string; readonly signingKey: string };
     }
   | { readonly type: 'agent.quarantine'; readonly agentId: string; readonly at: number };
 
@@ -38,8 +40,8 @@ export const agentAppliers: Appliers<AgentChange> = {
     const set = { installId, environment, host, labels, publicKey, enrolledAt, quarantinedAt };
     db.insert(schema.agents).values(agent).onConflictDoUpdate({ target: schema.agents.agentId, set }).run();
   },
-  'agent.seen': (db, { agentId, at, agentVersion }) => {
-    const set = agentVersion === undefined ? { lastSeenAt: at } : { lastSeenAt: at, agentVersion };
+  'agent.seen': (db, { agentId, at, told }) => {
+    const set = { lastSeenAt: at, ...told };
     db.update(schema.agents).set(set).where(eq(schema.agents.agentId, agentId)).run();
   },
   'agent.quarantine': (db, { agentId, at }) => {

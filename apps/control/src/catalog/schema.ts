@@ -17,6 +17,7 @@ export const agents = sqliteTable(
     publicKey: text('public_key').notNull(),
     enrolledAt: integer('enrolled_at').notNull(),
     agentVersion: text('agent_version'),
+    signingKey: text('signing_key'),
     lastSeenAt: integer('last_seen_at'),
     quarantinedAt: integer('quarantined_at'),
   },

@@ -37,6 +37,7 @@ function changeOf(agentId: string, result: JobResult): ResultChange | undefined 
     case 'drop-set-aside':
     case 'plan':
     case 'restore':
+    case 'plan-undo':
     case 'undo':
       return undefined;
     default:

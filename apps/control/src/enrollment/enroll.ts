@@ -63,6 +63,7 @@ export async function enroll(
     publicKey: input.publicKey,
     enrolledAt: now,
     agentVersion: known?.agentVersion ?? null,
+    signingKey: known?.signingKey ?? null,
     lastSeenAt: known?.lastSeenAt ?? null,
     quarantinedAt: null,
   };

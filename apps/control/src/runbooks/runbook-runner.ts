@@ -4,6 +4,7 @@ import { type ControlJob, type ControlLedger, jobResultSchema, type RunbookRun }
 import type { Catalog, Change } from '../catalog/catalog.ts';
 import { cancelJob, queueJob } from '../dispatch/job-commands.ts';
 import type { LedgerStore } from '../dispatch/ledger-store.ts';
+import { withManifestHash } from '../dispatch/manifest-hash.ts';
 import type { Log } from '../log.ts';
 import type { Planner } from '../planner/planner.ts';
 import type { AgentRegistry } from '../sessions/agent-registry.ts';
@@ -213,9 +214,10 @@ export class RunbookRunner implements AsyncDisposable {
       );
     if (agent === undefined) return failed(unknownHost(environment, host));
     const origin = { kind: 'command', by: `runbook ${run.plan.runbook} (${run.startedBy})` } as const;
-    const job = { jobId, spec, origin, createdAt: now, startBy: now + START_WITHIN_MS, deadlineMs: RUN_WITHIN_MS };
+    const times = { createdAt: now, startBy: now + START_WITHIN_MS, deadlineMs: RUN_WITHIN_MS };
     try {
-      await queueJob(ledgers, agent, job, jobId, []);
+      const checked = await withManifestHash(this.#parts.catalog.backups, agent.agentId, spec);
+      await queueJob(ledgers, agent, { jobId, spec: checked, origin, ...times }, jobId, []);
       return run;
     } catch (error) {
       return failed(error);

@@ -93,8 +93,8 @@ export class AgentRegistry {
       changes,
       committed: () => {
         // It may have been seen while this was written.
-        const { agentVersion, lastSeenAt } = known.agent;
-        known.agent = { ...agent, agentVersion, lastSeenAt };
+        const { agentVersion, signingKey, lastSeenAt } = known.agent;
+        known.agent = { ...agent, agentVersion, signingKey, lastSeenAt };
         known.superseded.clear();
         known.newestConnection = this.#connections + 1;
         known.session?.close(CLOSE.superseded, 'enrolled again');
@@ -127,11 +127,11 @@ export class AgentRegistry {
       const jobs = input.jobs.filter(({ jobId }) => !foreign.has(jobId));
       if (foreign.size > 0) this.#log.warn({ agent: agentId, jobs: [...foreign] }, 'reported the jobs of another host');
       const received = receiveHello(before, { ...input, jobs }, now, LEASE_MS);
-      const { agentVersion } = input;
-      const seen: Change = { type: 'agent.seen', agentId, at: now, agentVersion };
+      const told = { agentVersion: input.agentVersion, signingKey: input.signingKey };
+      const seen: Change = { type: 'agent.seen', agentId, at: now, told };
       const changes = [...changesOf(agentId, before, received.ledger), seen];
       const committed = (): void => {
-        member.agent = { ...member.agent, agentVersion, lastSeenAt: now };
+        member.agent = { ...member.agent, ...told, lastSeenAt: now };
         this.#attach(member, session, received.ledger.epoch);
       };
       return { ledger: received.ledger, value: received, changes, committed };

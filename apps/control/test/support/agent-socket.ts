@@ -177,6 +177,7 @@ export const helloInput = (now: number, more: Partial<HelloInput> = {}): HelloIn
   capabilities: ['engine.postgres/1'],
   clock: now,
   agentVersion: '0.1.0',
+  signingKey: 'ed25519:test',
   protocol: 1,
   jobs: [],
   ...more,

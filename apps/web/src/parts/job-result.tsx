@@ -109,6 +109,12 @@ function Rows({ result }: { readonly result: JobResult }) {
       return <RotateRows result={result} />;
     case 'restore':
       return <RestoreRows result={result} />;
+    case 'plan-undo':
+      return result.details.map((detail) => (
+        <Row key={detail.label} label={detail.label}>
+          <DetailValue detail={detail} />
+        </Row>
+      ));
     case 'undo':
       return <UndoRows result={result} />;
     case 'hold':

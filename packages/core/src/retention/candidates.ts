@@ -21,12 +21,14 @@ export function partsOf({ engine, method, contents, objects }: Manifest): GroupP
   }));
 }
 
+/** What a newer version or another host has written is not judged here, and never removed. */
+const UNJUDGED: ReadonlySet<string> = new Set(['NEWER_FORMAT', 'UNSIGNED', 'UNKNOWN_KEY']);
+
 /** Classifies a stored backup for retention and size checks. */
 function classify({ verified, restorable }: StoredBackup): Judged {
   const verifiedLevel = verified?.passed === true ? verified.level : null;
-  if (verified?.passed === false) return { state: 'bad', verifiedLevel };
-  if (restorable.ok) return { state: 'good', verifiedLevel };
-  return { state: restorable.reason.code === 'NEWER_FORMAT' ? 'unknown' : 'bad', verifiedLevel };
+  if (!restorable.ok && UNJUDGED.has(restorable.reason.code)) return { state: 'unknown', verifiedLevel };
+  return { state: verified?.passed !== false && restorable.ok ? 'good' : 'bad', verifiedLevel };
 }
 
 /** The backups of a target as retention sees them. */

@@ -2,7 +2,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { Failure } from '@lastgood/core';
-import { captureTool, freeBytes, runTool, type ToolCall } from '@lastgood/host';
+import { captureTool, freeBytes, runTool, type Sandbox, type ToolCall } from '@lastgood/host';
 import { z } from 'zod';
 import { DumpArchiveTee, type IntactArchive } from './dump-archive.ts';
 import { javaCall, type Neo4jRuntime } from './java-call.ts';
@@ -22,6 +22,8 @@ const MAX_INFO_BYTES = 1024 * 1024;
 /** What every command of neo4j-admin needs. */
 export interface AdminContext extends StoreContext {
   readonly runtime: Neo4jRuntime;
+  /** Contains the commands that work on a backup; absent for those that work on the server's own files. */
+  readonly sandbox?: Sandbox;
   /** Where commands have their homes; `user`, who runs them, must be able to reach it. */
   readonly scratchFolder: string;
   readonly timeoutMs: number;
@@ -47,7 +49,7 @@ async function makeHome(admin: AdminContext): Promise<ToolHome> {
 }
 function callOf(admin: AdminContext, home: ToolHome, args: readonly string[]): ToolCall {
   const { signal, timeoutMs } = admin;
-  return { ...javaCall(admin.runtime, home, admin.user, [MAIN, ...args]), signal, timeoutMs };
+  return javaCall(admin.runtime, home, admin, [MAIN, ...args], { signal, timeoutMs });
 }
 
 async function refuseInUse(admin: AdminContext, database: string): Promise<void> {

@@ -23,7 +23,7 @@ const scratchSchema = z.strictObject({
     .regex(/^[a-z_][a-z0-9_-]*$/)
     .default('nobody')
     .describe(
-      'The unprivileged user that runs scratch servers when the agent runs as root. Not the user of a production server.',
+      'The unprivileged user that runs scratch servers when the agent runs as root and the host cannot contain them. Not the user of a production server.',
     ),
   heapMb: z.int().min(128).max(65_536).default(512).describe('Heap of scratch servers and of neo4j-admin, in MiB.'),
   pageCacheMb: z

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { Failure } from '@lastgood/core';
-import { uuidv7 } from '@lastgood/host';
+import { type Sandbox, uuidv7, withSandbox } from '@lastgood/host';
 import { type AdminContext, checkDatabase, dumpDatabase, loadDatabase } from './admin-tool.ts';
 import {
   addDump,
@@ -116,12 +116,28 @@ async function readStates(run: BackupRun, copy: AdminContext): Promise<StoreStat
 
 /** Counts a graph that was changed during the backup: in a scratch server that loads another dump of the copy. */
 async function countCopy(run: BackupRun, copy: AdminContext, { name }: StoreState): Promise<GraphFingerprint> {
-  const { target, digests, context } = run;
+  const { target, context } = run;
   context.progress({ phase: 'fingerprint', doneBytes: 0, totalBytes: null });
-  const options = await scratchOptionsOf(target, context.signal);
+  const { restoreTests: limits, connection } = target;
+  // The files are those of the running server: they need no consent where they cannot be contained.
+  const request = { limits, scratchUser: connection.scratch.user, needsConsent: false, signal: context.signal };
+  return await withSandbox(request, (sandbox) => countInSandbox(run, copy, name, sandbox));
+}
+
+async function countInSandbox(
+  { target, digests, context }: BackupRun,
+  copy: AdminContext,
+  name: string,
+  sandbox: Sandbox,
+): Promise<GraphFingerprint> {
+  const options = await scratchOptionsOf(target, sandbox, context.signal);
   await using scratch = await makeScratchStore(options);
   const archive = new PassThrough();
-  const loading = loadDatabase({ ...copy, user: options.user, store: scratch.folders }, name, archive);
+  const loading = loadDatabase(
+    { ...copy, user: sandbox.user ?? undefined, sandbox, store: scratch.folders },
+    name,
+    archive,
+  );
   const dumping = dumpDatabase(copy, name, archive).catch((error: unknown) => {
     archive.destroy(error instanceof Error ? error : undefined);
     throw error;

@@ -1,4 +1,10 @@
-import { type Engine, type EngineDefinition, type EngineServices, Failure } from '@lastgood/core';
+import {
+  DEFAULT_RESTORE_TESTS,
+  type Engine,
+  type EngineDefinition,
+  type EngineServices,
+  Failure,
+} from '@lastgood/core';
 import { z } from 'zod';
 import { backup } from './backup.ts';
 import { DUMP, dumpOptionsSchema } from './backup-method.ts';
@@ -43,11 +49,15 @@ export const neo4j: EngineDefinition = {
 /** The driver of one Neo4j server. Throws CONFIG_INVALID when the connection is not valid. */
 export function createNeo4jEngine(
   connection: unknown,
-  { target: name, service }: Pick<EngineServices, 'target' | 'service'>,
+  {
+    target: name,
+    service,
+    restoreTests = DEFAULT_RESTORE_TESTS,
+  }: Pick<EngineServices, 'target' | 'service' | 'restoreTests'>,
 ): Engine {
   const parsed = neo4jConnectionSchema.safeParse(connection);
   if (!parsed.success) throw new Failure('CONFIG_INVALID', z.prettifyError(parsed.error));
-  const target = neo4jTargetOf(name, parsed.data, service);
+  const target = neo4jTargetOf(name, parsed.data, service, restoreTests);
   return {
     name: DUMP.engine,
     identify: (context) => identify(target, context),

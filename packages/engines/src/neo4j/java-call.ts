@@ -1,6 +1,6 @@
-import { join } from 'node:path';
-import type { ToolCall } from '@lastgood/host';
-import type { Owner } from './store-folders.ts';
+import { dirname, join } from 'node:path';
+import { type Sandbox, type ToolCall, uncontainedSandbox } from '@lastgood/host';
+import type { Owner, StoreFolders } from './store-folders.ts';
 import type { ToolHome } from './tool-home.ts';
 
 /** The programs of one installation of Neo4j, and how much of the host they may use. */
@@ -22,6 +22,15 @@ const OPENS = ['java.nio', 'java.io', 'sun.nio.ch'].map((name) => `--add-opens=j
 /** Options that Java, and launchers around it, would take from the environment of the agent. */
 const NO_OPTIONS = { JAVA_TOOL_OPTIONS: undefined, _JAVA_OPTIONS: undefined, JDK_JAVA_OPTIONS: undefined };
 
+/** Whose files a program works with, and where it runs. */
+export interface JavaContext {
+  /** Who runs it, when the agent is root. */
+  readonly user: Owner | undefined;
+  /** Contains a program that works on a backup; absent for one that works on the server's own files. */
+  readonly sandbox?: Sandbox;
+  readonly store: StoreFolders;
+}
+
 /**
  * The call of one Java program of Neo4j, in a home of its own. It runs the main class directly: `neo4j-admin` starts a second Java with
  * the options of the production server, such as a heap of 31 GB or a port for monitoring that is in use.
@@ -29,11 +38,13 @@ const NO_OPTIONS = { JAVA_TOOL_OPTIONS: undefined, _JAVA_OPTIONS: undefined, JDK
 export function javaCall(
   runtime: Neo4jRuntime,
   home: ToolHome,
-  user: Owner | undefined,
+  { user, sandbox = uncontainedSandbox(user ?? null), store }: JavaContext,
   main: readonly string[],
-): Pick<ToolCall, 'file' | 'args' | 'env' | 'cwd' | 'user'> {
+  limits: Pick<ToolCall, 'signal' | 'timeoutMs'>,
+): ToolCall {
   const { java, libFolder, classArchive, heapMb, threads } = runtime;
-  return {
+  const call = {
+    ...limits,
     file: java,
     args: [
       `-Xmx${heapMb}m`,
@@ -53,6 +64,11 @@ export function javaCall(
     ],
     env: { ...NO_OPTIONS, NEO4J_HOME: home.path, NEO4J_CONF: home.confFolder },
     cwd: home.path,
-    ...(user === undefined ? {} : { user }),
   };
+  const readable = [libFolder, ...(classArchive === null ? [] : [classArchive]), ...homeOfJava(java)];
+  return sandbox.contain(call, { folders: [home.path, store.data, store.transactions], readable });
 }
+
+/** The installation of Java, unless its program is linked from a folder of the system. */
+const homeOfJava = (java: string): string[] =>
+  (java.startsWith('/') ? [dirname(dirname(java))] : []).filter((folder) => folder !== '/');

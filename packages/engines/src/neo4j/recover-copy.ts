@@ -31,7 +31,7 @@ export async function recoverCopy(
       ...scratchSettings(runtime, store, home),
       'server.bolt.enabled': 'false',
     });
-    await startServerProcess(runtime, tool, store, user, signal, timeoutMs).ended;
+    await startServerProcess(runtime, tool, { store, user }, { signal, timeoutMs }).ended;
   }
   const recovered: RecoveredDatabase[] = [];
   for (const expected of databases) recovered.push(await checkRecovered(copy, expected));

@@ -6,7 +6,7 @@ import { syncFolder } from '@lastgood/host';
 import { type AdminContext, type CheckReport, checkDatabase, loadDatabase, readStoreInfo } from './admin-tool.ts';
 import { changeModes, flushFileSystem, removeTree, renameOwned, type StoreContext } from './owner-commands.ts';
 import { parseManagedName, type RestoreNames } from './restore-names.ts';
-import { databasesOf, type StoreFolders } from './store-folders.ts';
+import { databasesOf, MANAGED_PREFIX, type StoreFolders } from './store-folders.ts';
 import { findDatabaseUser } from './store-lock.ts';
 
 /** The two folders that hold a folder per database. */
@@ -82,7 +82,8 @@ export async function swapIn(context: StoreContext, names: RestoreNames): Promis
 
 /**
  * Brings back what `swapIn` set aside; what it had brought is kept under the undone name. Works for a complete swap and for one that was
- * interrupted, and may be repeated. `replaced` tells whether there was a database before. The server must be stopped.
+ * interrupted, and may be repeated. `replaced` tells whether there was a database before. The server must be stopped; if it was started in
+ * between, the database that it made is kept under a name of its own.
  */
 export async function swapBack(context: StoreContext, names: RestoreNames, replaced: boolean): Promise<void> {
   await refuseInUse(context.store, names.database);
@@ -90,8 +91,8 @@ export async function swapBack(context: StoreContext, names: RestoreNames, repla
   for (const root of roots) {
     const [live, , , undone] = pathsIn(root, names);
     if (!(await isSwapped(root, names, replaced)) || !(await exists(live))) continue;
-    if (await exists(undone)) throw new Failure('RESTORE_FAILED', `cannot move ${live} away: ${undone} exists`);
-    await renameDurably(context, root, live, undone);
+    if (!(await exists(undone))) await renameDurably(context, root, live, undone);
+    else if (replaced) await moveStrayAway(context, root, names);
   }
   for (const root of roots) {
     const [live, , aside] = pathsIn(root, names);
@@ -104,6 +105,23 @@ const isSwapped = async (root: string, names: RestoreNames, replaced: boolean): 
   return replaced ? await exists(aside) : !(await exists(staging));
 };
 
+/**
+ * Keeps a store under a name of its own that is neither the old nor the restored one, because both have other names at this moment: a server
+ * was started between two renames and has made an empty database.
+ */
+async function moveStrayAway(context: StoreContext, root: string, names: RestoreNames): Promise<void> {
+  const live = join(root, names.database);
+  for (const name of names.strays) {
+    const path = join(root, name);
+    if (await exists(path)) continue;
+    await renameDurably(context, root, live, path);
+    return;
+  }
+  throw new Failure('RESTORE_FAILED', `cannot move ${live} away: all names for it are taken`, {
+    remedy: `Remove folders in ${root} whose names begin with "${MANAGED_PREFIX}stray".`,
+  });
+}
+
 /** True when `swapBack` has something to bring back in one of the roots. */
 export async function needsSwapBack(store: StoreFolders, names: RestoreNames, replaced: boolean): Promise<boolean> {
   for (const root of rootsOf(store)) {
@@ -115,7 +133,7 @@ export async function needsSwapBack(store: StoreFolders, names: RestoreNames, re
 
 /**
  * Takes back a `swapBack`, complete or interrupted: what the restore had brought is live again, and the old database is set aside. May be
- * repeated. The server must be stopped.
+ * repeated. The server must be stopped; if it was started in between, the database that it made is kept under a name of its own.
  */
 export async function swapForward(context: StoreContext, names: RestoreNames): Promise<void> {
   await refuseInUse(context.store, names.database);
@@ -123,8 +141,8 @@ export async function swapForward(context: StoreContext, names: RestoreNames): P
   for (const root of roots) {
     const [live, , aside, undone] = pathsIn(root, names);
     if (!(await exists(undone)) || !(await exists(live))) continue;
-    if (await exists(aside)) throw new Failure('RESTORE_FAILED', `cannot set ${live} aside: ${aside} exists`);
-    await renameDurably(context, root, live, aside);
+    if (await exists(aside)) await moveStrayAway(context, root, names);
+    else await renameDurably(context, root, live, aside);
   }
   for (const root of roots) {
     const [live, , , undone] = pathsIn(root, names);

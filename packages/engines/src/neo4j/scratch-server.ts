@@ -4,11 +4,12 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Bug, Failure } from '@lastgood/core';
+import { type Relay, relayLoopback, type Sandbox } from '@lastgood/host';
 import { BoltSession, type BoltTarget } from './bolt-session.ts';
 import type { Neo4jRuntime } from './java-call.ts';
 import { type MountState, waitUntilMounted } from './mount-state.ts';
 import { scratchSettings, startServerProcess } from './server-process.ts';
-import { foldersBelow, type Owner, type StoreFolders } from './store-folders.ts';
+import { foldersBelow, type StoreFolders } from './store-folders.ts';
 import { makeToolHome } from './tool-home.ts';
 
 const HOST = '127.0.0.1';
@@ -22,8 +23,8 @@ export interface ScratchOptions {
   readonly runtime: Neo4jRuntime;
   /** Where scratch servers have their data; `user` must be able to reach it. */
   readonly scratchFolder: string;
-  /** Who runs the server, when the agent is root. */
-  readonly user: Owner | undefined;
+  /** Where the server runs. */
+  readonly sandbox: Sandbox;
   readonly signal: AbortSignal;
 }
 
@@ -35,11 +36,11 @@ export interface ScratchStore extends AsyncDisposable {
 }
 
 /** Makes an empty store, to load archives into before a scratch server is started on it. */
-export async function makeScratchStore({ scratchFolder, user }: ScratchOptions): Promise<ScratchStore> {
+export async function makeScratchStore({ scratchFolder, sandbox }: ScratchOptions): Promise<ScratchStore> {
   const password = randomBytes(24).toString('hex');
   const folders = ['data', 'data/databases', 'data/transactions', 'data/dbms'].map((path) => ({ path }));
   const auth = { path: 'data/dbms/auth.ini', text: credentialsLine(password) };
-  const home = await makeToolHome(scratchFolder, user, {}, [...folders, auth]);
+  const home = await makeToolHome(scratchFolder, sandbox.user ?? undefined, {}, [...folders, auth]);
   return {
     folders: foldersBelow(join(home.path, 'data')),
     password,
@@ -81,9 +82,10 @@ async function startOnPort(
   store: ScratchStore,
   database: string,
   until: number,
-  { runtime, scratchFolder, user, signal }: ScratchOptions,
+  { runtime, scratchFolder, sandbox, signal }: ScratchOptions,
 ): Promise<ScratchServer | null> {
   await using starting = new AsyncDisposableStack();
+  const user = sandbox.user ?? undefined;
   const home = starting.use(
     await makeToolHome(scratchFolder, user, {
       ...scratchSettings(runtime, store.folders, database),
@@ -92,14 +94,23 @@ async function startOnPort(
   );
   const stop = new AbortController();
   const either = AbortSignal.any([signal, stop.signal]);
-  const process = startServerProcess(runtime, home, store.folders, user, either, WEEK_MS);
+  const java = { user, sandbox, store: store.folders };
+  const process = startServerProcess(runtime, home, java, { signal: either, timeoutMs: WEEK_MS });
   starting.defer(async () => {
     stop.abort();
     await process.ended.catch(() => undefined);
   });
   const identity = await process.identify();
-  if (identity !== null) await home.recordProcess(identity);
-  const bolt: BoltTarget = { host: HOST, port, tls: undefined, login: { user: USER, password: store.password } };
+  if (identity === null) return null;
+  await home.recordProcess(identity);
+  const reached = await reach(sandbox, identity.pid, port, home.socketPath, signal);
+  if (reached.relay !== null) starting.use(reached.relay);
+  const bolt: BoltTarget = {
+    host: HOST,
+    port: reached.port,
+    tls: undefined,
+    login: { user: USER, password: store.password },
+  };
   for (;;) {
     signal.throwIfAborted();
     if (process.isGone()) return null;
@@ -113,6 +124,19 @@ async function startOnPort(
     waitUntilMounted: (timeoutMs) => waitUntilMounted(bolt, database, timeoutMs, signal),
     [Symbol.asyncDispose]: () => cleanup.disposeAsync(),
   };
+}
+
+/** The port that leads to the server: its own, or that of a relay when it has a network of its own. */
+async function reach(
+  sandbox: Sandbox,
+  pid: number,
+  port: number,
+  socketPath: string,
+  signal: AbortSignal,
+): Promise<{ readonly port: number; readonly relay: Relay | null }> {
+  if (sandbox.containment === 'none') return { port, relay: null };
+  const relay = await relayLoopback({ sandbox, pid, port, socketPath, signal });
+  return { port: relay.port, relay };
 }
 
 async function canLogIn(bolt: BoltTarget, signal: AbortSignal): Promise<boolean> {

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { runTool } from '@lastgood/host';
-import { javaCall, type Neo4jRuntime } from './java-call.ts';
+import { runTool, type ToolCall } from '@lastgood/host';
+import { type JavaContext, javaCall, type Neo4jRuntime } from './java-call.ts';
 import type { ProcessIdentity } from './process-identity.ts';
-import type { Owner, StoreFolders } from './store-folders.ts';
+import type { StoreFolders } from './store-folders.ts';
 import { findServerProcess } from './store-lock.ts';
 import type { Settings, ToolHome } from './tool-home.ts';
 
@@ -45,13 +45,12 @@ export interface ServerProcess {
 export function startServerProcess(
   runtime: Neo4jRuntime,
   home: ToolHome,
-  store: StoreFolders,
-  user: Owner | undefined,
-  signal: AbortSignal,
-  timeoutMs: number,
+  context: JavaContext,
+  limits: Pick<ToolCall, 'signal' | 'timeoutMs'>,
 ): ServerProcess {
+  const { store } = context;
   const main = [MAIN, `--home-dir=${home.path}`, `--config-dir=${home.confFolder}`];
-  const call = { ...javaCall(runtime, home, user, main), signal, timeoutMs, acceptedExitCodes: EVERY_EXIT_STATUS };
+  const call = { ...javaCall(runtime, home, context, main, limits), acceptedExitCodes: EVERY_EXIT_STATUS };
   let gone = false;
   const ended = runTool(call)
     .then(() => undefined)
@@ -66,7 +65,7 @@ export function startServerProcess(
       for (;;) {
         const found = await findServerProcess(store);
         if (found !== null || gone) return found;
-        await delay(POLL_MS, undefined, { signal });
+        await delay(POLL_MS, undefined, { signal: limits.signal });
       }
     },
   };

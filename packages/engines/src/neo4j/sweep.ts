@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { EngineContext } from '@lastgood/core';
+import { sweepSandboxes } from '@lastgood/host';
 import { COPY_NAME } from './copy-backup.ts';
 import { removeTree } from './owner-commands.ts';
 import { listManagedStores, removeStore } from './restore-files.ts';
@@ -14,7 +15,7 @@ export async function sweep(
   { signal }: EngineContext,
   runningJobs: () => ReadonlySet<string>,
 ): Promise<string[]> {
-  const swept = await sweepToolHomes(target.paths.scratchFolder);
+  const swept = [...(await sweepSandboxes(target.restoreTests)), ...(await sweepToolHomes(target.paths.scratchFolder))];
   const store = await storeContextOf(target, signal);
   for (const name of await listManagedStores(store.store)) {
     const parsed = parseManagedName(name);

@@ -1,13 +1,12 @@
-import { Failure, type ServiceControl } from '@lastgood/core';
-import { captureTool } from '@lastgood/host';
+import { Failure, type RestoreTestLimits, type ServiceControl } from '@lastgood/core';
+import type { Sandbox } from '@lastgood/host';
 import type { AdminContext } from './admin-tool.ts';
 import type { Neo4jConnection } from './connection-schema.ts';
 import { findRuntime, type InstallPaths, installPathsOf } from './install-paths.ts';
 import type { StoreContext } from './owner-commands.ts';
 import type { ScratchOptions } from './scratch-server.ts';
-import { type Owner, ownerOf } from './store-folders.ts';
+import { ownerOf } from './store-folders.ts';
 
-const QUICK_MS = 10_000;
 const TOOL_MS = 7 * 86_400_000;
 
 /** One Neo4j server as the agent file describes it. */
@@ -17,17 +16,20 @@ export interface Neo4jTarget {
   readonly paths: InstallPaths;
   /** Null when the agent file names no service. */
   readonly service: ServiceControl | null;
+  readonly restoreTests: RestoreTestLimits;
 }
 
 export const neo4jTargetOf = (
   name: string,
   connection: Neo4jConnection,
   service: ServiceControl | null,
+  restoreTests: RestoreTestLimits,
 ): Neo4jTarget => ({
   name,
   connection,
   paths: installPathsOf(connection),
   service,
+  restoreTests,
 });
 
 const isRoot = (): boolean => process.getuid?.() === 0;
@@ -54,24 +56,11 @@ export async function adminContextOf(target: Neo4jTarget, signal: AbortSignal): 
   };
 }
 
-/** What scratch servers need. Throws CONFIG_INVALID when their user does not exist. */
+/** What scratch servers need beside their sandbox. */
 export async function scratchOptionsOf(
   { connection, paths }: Neo4jTarget,
+  sandbox: Sandbox,
   signal: AbortSignal,
 ): Promise<ScratchOptions> {
-  const user = isRoot() ? await findUser(connection.scratch.user, signal) : undefined;
-  return { runtime: await findRuntime(connection), scratchFolder: paths.scratchFolder, user, signal };
-}
-
-async function findUser(name: string, signal: AbortSignal): Promise<Owner> {
-  const ask = async (flag: string): Promise<number> =>
-    Number((await captureTool({ file: 'id', args: [flag, name], signal, timeoutMs: QUICK_MS }, 4096)).stdout.trim());
-  try {
-    return { uid: await ask('-u'), gid: await ask('-g') };
-  } catch (error) {
-    signal.throwIfAborted();
-    throw new Failure('CONFIG_INVALID', `user "${name}", which is to run scratch servers, does not exist`, {
-      cause: error,
-    });
-  }
+  return { runtime: await findRuntime(connection), scratchFolder: paths.scratchFolder, sandbox, signal };
 }

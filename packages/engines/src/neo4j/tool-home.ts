@@ -21,6 +21,8 @@ export interface ToolHome extends AsyncDisposable {
   /** Belongs to the user of the command. */
   readonly path: string;
   readonly confFolder: string;
+  /** A socket that the user of the command cannot replace. */
+  readonly socketPath: string;
   /** Records the server that runs here, so that a sweep ends it. */
   recordProcess(process: ProcessIdentity): Promise<void>;
 }
@@ -61,6 +63,7 @@ export async function makeToolHome(
     return {
       path,
       confFolder: join(path, 'conf'),
+      socketPath: join(outer, 's'),
       recordProcess: (process) => writeFile(join(outer, RECORD), JSON.stringify(process), { mode: 0o600 }),
       [Symbol.asyncDispose]: remove,
     };

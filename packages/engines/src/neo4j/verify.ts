@@ -1,5 +1,5 @@
 import { type ArtifactSource, type EngineContext, Failure, type VerifyOutcome } from '@lastgood/core';
-import { ToolFailure } from '@lastgood/host';
+import { ToolFailure, withSandbox } from '@lastgood/host';
 import {
   type Finding,
   findingOfError,
@@ -63,11 +63,21 @@ export async function verify(
   const decoded = await checkArchives(source, context);
   if (decoded.length > 0) return { reached: 1, findings: decoded };
   if (level === 2) return { reached: 2, findings: [] };
-  const options = await scratchOptionsOf(target, context.signal);
-  const verification: Verification = { level, target, source, options, context };
+  const request = {
+    limits: target.restoreTests,
+    scratchUser: target.connection.scratch.user,
+    needsConsent: level > 3,
+    signal: context.signal,
+  };
   const findings: VerificationFinding[] = [];
+  // Each database has a sandbox of its own, which is gone before the next one is loaded.
   for (const database of dumpFactsOf(source.manifest).databases)
-    findings.push(...(await checkRestores(verification, database)));
+    findings.push(
+      ...(await withSandbox(request, async (sandbox) => {
+        const options = await scratchOptionsOf(target, sandbox, context.signal);
+        return await checkRestores({ level, target, source, options, context }, database);
+      })),
+    );
   const reached = Math.min(level, ...findings.map((found) => found.level - 1)) as VerificationLevel;
   return { reached, findings };
 }
@@ -127,7 +137,8 @@ async function checkLoads(
 ): Promise<Finding[]> {
   const { name, lastTransaction, storeFormat } = database;
   const { stallMs } = target.connection;
-  const admin: AdminContext = { ...options, store: store.folders, timeoutMs: 7 * DAY_MS, stallMs };
+  const user = options.sandbox.user ?? undefined;
+  const admin: AdminContext = { ...options, user, store: store.folders, timeoutMs: 7 * DAY_MS, stallMs };
   await loadDatabase(admin, name, source.open(objectsOf(source, name).dump, context.signal));
   const differs = (reason: string): Finding[] => [
     makeFinding('STORE_NOT_AS_RECORDED', subjectOf(database), { reason }),

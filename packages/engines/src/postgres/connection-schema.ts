@@ -23,14 +23,14 @@ export const postgresConnectionSchema = z.strictObject({
   lockWaitMs: z.int().min(100).max(3_600_000).default(30_000),
   /** Where scratch servers put their data. The default is the system's temporary folder. */
   scratchFolder: z.string().startsWith('/').optional(),
-  /** The unprivileged user that runs scratch servers, and so restored code, when the agent is root. It owns no server. */
+  /** The unprivileged user that runs restored code when the agent is root and the host cannot contain it. It owns no server. */
   scratchUser: z
     .string()
     .regex(/^[a-z_][a-z0-9_-]*$/)
     .default('nobody'),
   /**
    * Libraries of the server's shared_preload_libraries that scratch servers load too. Name only those that you trust: their code runs
-   * as `scratchUser`, without background workers.
+   * in the sandbox, without background workers.
    */
   preloadLibraries: z
     .array(z.string().regex(/^[A-Za-z0-9_.-]{1,63}$/))

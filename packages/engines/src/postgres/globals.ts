@@ -120,6 +120,14 @@ const ATTRIBUTES = new RegExp(
   `^(ALTER ROLE ${NAME} WITH) ([A-Z ]*?) ?((?:CONNECTION LIMIT|PASSWORD|VALID UNTIL) [\\s\\S]*)?$`,
 );
 
+/** A statement without the password that it sets, which the code of a database must not read in its scratch server. */
+export function withoutPassword(statement: string): string {
+  const [, start, , attributes, rest] = ATTRIBUTES.exec(statement) ?? [];
+  if (start === undefined || rest === undefined) return statement;
+  const kept = rest.replace(/PASSWORD (?:NULL|'(?:[^']|'')*')/, '').trim();
+  return [start, attributes, kept].filter((part) => part !== undefined && part !== '').join(' ');
+}
+
 /** The words of ALTER ROLE ... WITH. */
 const attributesOf = (statement: string): string[] =>
   (ATTRIBUTES.exec(statement)?.[3] ?? '').split(' ').filter((word) => word !== '');

@@ -1,4 +1,4 @@
-import { type Engine, type EngineServices, Failure, failedProbe } from '@lastgood/core';
+import { DEFAULT_RESTORE_TESTS, type Engine, type EngineServices, Failure, failedProbe } from '@lastgood/core';
 import { type Finding, makeFinding } from '@lastgood/protocol';
 import { z } from 'zod';
 import { backup } from './backup.ts';
@@ -48,15 +48,11 @@ function parseConfig<T>(schema: z.ZodType<T>, value: unknown): T {
   throw new Failure('CONFIG_INVALID', z.prettifyError(parsed.error));
 }
 
+type PostgresServices = Pick<EngineServices, 'restoreFolders' | 'streamOptions' | 'restoredRoles' | 'restoreTests'>;
+
 /** The driver of one PostgreSQL server. Throws CONFIG_INVALID when the connection is not valid. */
-export function createPostgresEngine(
-  connection: unknown,
-  {
-    restoreFolders,
-    streamOptions,
-    restoredRoles = 'limited',
-  }: Pick<EngineServices, 'restoreFolders' | 'streamOptions' | 'restoredRoles'> = { restoreFolders: {} },
-): Engine {
+export function createPostgresEngine(connection: unknown, services: PostgresServices = { restoreFolders: {} }): Engine {
+  const { restoreFolders, streamOptions, restoredRoles = 'limited', restoreTests = DEFAULT_RESTORE_TESTS } = services;
   const server = parseConfig(postgresConnectionSchema, connection);
   const stream =
     streamOptions === undefined ? null : new WalStream(server, parseConfig(walStreamOptionsSchema, streamOptions));
@@ -100,8 +96,8 @@ export function createPostgresEngine(
     checkLevel,
     verify: (level, source, context) =>
       source.manifest.method === PHYSICAL.method && level >= 2
-        ? verifyPhysical(level, server, source, context)
-        : verify(level, server, source, context),
+        ? verifyPhysical(level, server, restoreTests, source, context)
+        : verify(level, server, restoreTests, source, context),
     plan: async (request, source, context) =>
       isServerRestore(request)
         ? (await planServerRestore(serverRestore(), request, source, context)).summary
@@ -114,6 +110,6 @@ export function createPostgresEngine(
     undo: (restoreJobId, context) => undo(server, restoreJobId, context),
     check: (kind, options, context) => runPostgresCheck(server, kind, options, context.signal),
     compensationOf: (kind) => (kind === REMOVE_COPY ? (params) => removeCopy(params, restoreFolders) : null),
-    sweep: (context, runningJobs) => sweep(server, context, runningJobs),
+    sweep: (context, runningJobs) => sweep(server, restoreTests, context, runningJobs),
   };
 }

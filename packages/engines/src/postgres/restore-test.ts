@@ -1,10 +1,11 @@
-import { type ArtifactSource, type EngineContext, Failure } from '@lastgood/core';
+import { type ArtifactSource, type EngineContext, Failure, type RestoreTestLimits } from '@lastgood/core';
+import { type Sandbox, withSandbox } from '@lastgood/host';
 import { type Finding, formatFinding, makeFinding, type VerificationFinding } from '@lastgood/protocol';
 import { artifactsOf, type DatabaseArtifacts, databasesOf, encodingOf, globalsOf, sizeOf } from './artifacts.ts';
 import { compareFingerprints } from './compare-fingerprints.ts';
 import type { PostgresConnection } from './connection-schema.ts';
 import { STABLE_SETTINGS, takeFingerprint } from './fingerprint.ts';
-import { nameOf, statementsOf, withoutGrantor } from './globals.ts';
+import { nameOf, statementsOf, withoutGrantor, withoutPassword } from './globals.ts';
 import { loadDump } from './load.ts';
 import {
   refreshMaterializedViews,
@@ -24,6 +25,7 @@ const MAX_DIFFERENCES = 20;
 const MAX_LISTED = 10;
 
 interface RestoreTestRequest {
+  readonly limits: RestoreTestLimits;
   readonly source: ArtifactSource;
   readonly connection: PostgresConnection;
   /** They read the dump. */
@@ -81,12 +83,12 @@ const MAKES_ROLE = /^(?:CREATE ROLE|ALTER ROLE) ("(?:[^"]|"")*"|[a-z_][a-z0-9_$]
 /** Settings of the session that are ours, and tablespaces, whose folders belong to the source. */
 const NOT_OF_ROLES = /^(SET |(CREATE|ALTER|COMMENT ON|GRANT .* ON|REVOKE .* ON) TABLESPACE )/;
 
-/** Roles first, as a person would do it. */
+/** Roles first, as a person would do it. Their passwords stay outside. */
 async function loadGlobals(source: ArtifactSource, scratch: PostgresConnection, context: EngineContext): Promise<void> {
   const statements = statementsOf(await globalsOf(source, context.signal));
   await using session = await Session.open(scratch, scratch.database, context.signal);
   for (const statement of statements.filter((each) => !NOT_OF_ROLES.test(each)))
-    await session.run(withoutGrantor(statement)).catch((error: unknown) => {
+    await session.run(withoutPassword(withoutGrantor(statement))).catch((error: unknown) => {
       if (!isRefusal(error)) throw error;
       const [, role] = MAKES_ROLE.exec(statement) ?? [];
       if (role !== undefined)
@@ -120,31 +122,43 @@ async function loadDatabase(
 }
 const quote = (name: string): string => `"${name.replaceAll('"', '""')}"`;
 
-/** Levels 4 to 6 in a scratch server: it loads, its counts are those of the source, its contents equal the source. */
+/**
+ * Levels 4 to 6: each database loads, its counts are those of the source, its contents equal the source. Each has a scratch server and a
+ * sandbox of its own: the code of its owner reaches no other database, and is gone before the next one is loaded (E5).
+ */
 export async function testRestore(level: number, test: RestoreTest): Promise<VerificationFinding[]> {
-  const { source, connection, context, server, databases, preloads } = test;
-  const needBytes = databases.reduce((sum, { database }) => sum + sizeOf(source, database), 200_000_000);
-  const options = { needBytes, encoding: encodingOf(source), preloads };
-  await using scratch = await startScratch(connection, server, options, context);
-  const findings: VerificationFinding[] = await findingsOf(4, null, () =>
-    loadGlobals(source, scratch.connection, context),
-  );
-  for (const artifacts of databases) {
-    let unrefreshed: UnrefreshedView[] = [];
-    const loading = await findingsOf(
-      4,
-      artifacts.dump.name,
-      async () => {
-        unrefreshed = await loadDatabase(test, artifacts, scratch.connection);
-      },
-      preloads.missing,
-    );
-    findings.push(...loading);
-    if (loading.length > 0 || level < 5) continue;
-    context.progress({ phase: 'compare', doneBytes: 0, totalBytes: null });
-    findings.push(...(await compareWithSource(level, artifacts, unrefreshed, scratch.connection, context)));
-  }
+  const { limits, connection, context, databases } = test;
+  const request = { limits, scratchUser: connection.scratchUser, needsConsent: true, signal: context.signal };
+  const findings: VerificationFinding[] = [];
+  for (const artifacts of databases)
+    findings.push(...(await withSandbox(request, (sandbox) => testDatabase(level, test, artifacts, sandbox))));
   return findings;
+}
+
+async function testDatabase(
+  level: number,
+  test: RestoreTest,
+  artifacts: DatabaseArtifacts,
+  sandbox: Sandbox,
+): Promise<VerificationFinding[]> {
+  const { source, connection, context, server, preloads } = test;
+  const needBytes = 200_000_000 + sizeOf(source, artifacts.database);
+  const options = { needBytes, encoding: encodingOf(source), preloads, sandbox };
+  await using scratch = await startScratch(connection, server, options, context);
+  const findings = await findingsOf(4, null, () => loadGlobals(source, scratch.connection, context));
+  let unrefreshed: UnrefreshedView[] = [];
+  const loading = await findingsOf(
+    4,
+    artifacts.dump.name,
+    async () => {
+      unrefreshed = await loadDatabase(test, artifacts, scratch.connection);
+    },
+    preloads.missing,
+  );
+  findings.push(...loading);
+  if (loading.length > 0 || level < 5) return findings;
+  context.progress({ phase: 'compare', doneBytes: 0, totalBytes: null });
+  return [...findings, ...(await compareWithSource(level, artifacts, unrefreshed, scratch.connection, context))];
 }
 
 /** Levels 5 and 6: how a restored database differs from its source. */

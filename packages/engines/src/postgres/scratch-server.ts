@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { chown, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chown, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type EngineContext, Failure } from '@lastgood/core';
-import { captureTool, freeBytes, runTool, ToolFailure } from '@lastgood/host';
+import { captureTool, freeBytes, runTool, type Sandbox, startTimeOf, type ToolCall, ToolFailure } from '@lastgood/host';
 import pg from 'pg';
 import type { PostgresConnection } from './connection-schema.ts';
 import type { Preloads } from './preloaded-libraries.ts';
@@ -41,28 +41,12 @@ const SETTINGS = [
   'lc_messages=C',
 ];
 
-async function startOf(pid: number): Promise<string | undefined> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined);
-  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
-}
-
-async function unprivileged(name: string, signal: AbortSignal): Promise<{ uid: number; gid: number } | undefined> {
-  if (process.getuid?.() !== 0) return undefined;
-  const ask = async (flag: string): Promise<number> =>
-    Number((await captureTool({ file: 'id', args: [flag, name], signal, timeoutMs: 10_000 }, 4096)).stdout.trim());
-  try {
-    return { uid: await ask('-u'), gid: await ask('-g') };
-  } catch (error) {
-    throw new Failure('CONFIG_INVALID', `user "${name}", which is to run scratch servers, does not exist`, {
-      cause: error,
-    });
-  }
-}
-
 export interface ScratchOptions {
   readonly needBytes: number;
   readonly encoding: string;
   readonly preloads: Preloads;
+  /** Where the server runs. */
+  readonly sandbox: Sandbox;
 }
 
 /** The settings of a server with these libraries. Their background workers do not start: a restored job table would be worked off. */
@@ -79,23 +63,21 @@ export interface ScratchServer extends AsyncDisposable {
   readonly connection: PostgresConnection;
 }
 
-/**
- * Creates the data folder of a scratch server in `folder`, owned by `user` when given, and a passfile for its superuser.
- * Returns the path of the data folder.
- */
+/** Creates the data folder of a scratch server in `folder` and a passfile for its superuser. Returns the path of the data folder. */
 async function initializeCluster(
   folder: string,
   passfile: string,
   tools: ToolFolder,
-  user: { readonly uid: number; readonly gid: number } | undefined,
+  sandbox: Sandbox,
   signal: AbortSignal,
 ): Promise<string> {
+  const { user } = sandbox;
   const password = randomBytes(24).toString('hex');
   const [data, passwordFile] = [join(folder, 'data'), join(folder, 'password')];
   await mkdir(data, { mode: 0o700 });
   await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
   await writeFile(passfile, `*:*:*:${SUPERUSER}:${password}\n`, { mode: 0o600 });
-  if (user !== undefined) for (const path of [folder, data, passwordFile]) await chown(path, user.uid, user.gid);
+  if (user !== null) for (const path of [folder, data, passwordFile]) await chown(path, user.uid, user.gid);
   const args = [
     '--pgdata',
     data,
@@ -108,14 +90,8 @@ async function initializeCluster(
     '--no-sync',
     '--no-instructions',
   ];
-  await captureTool({
-    file: join(tools.path, 'initdb'),
-    args,
-    signal,
-    timeoutMs: 120_000,
-    cwd: folder,
-    ...(user === undefined ? {} : { user }),
-  }).catch(async (error: unknown) => {
+  const call = { file: join(tools.path, 'initdb'), args, signal, timeoutMs: 120_000, cwd: folder };
+  await captureTool(sandbox.contain(call, viewOf(folder, tools.path))).catch(async (error: unknown) => {
     if (error instanceof ToolFailure && (await freeBytes(folder)) < CLUSTER_BYTES)
       throw new Failure('NO_SPACE', `no space left in ${folder} for a scratch server`, { cause: error });
     throw error;
@@ -124,43 +100,46 @@ async function initializeCluster(
   return data;
 }
 
+/** What a scratch server sees: its folder, and its programs with their libraries. */
+export const viewOf = (folder: string, binDir: string) => ({
+  folders: [folder],
+  readable: [binDir.endsWith('/bin') ? dirname(binDir) : binDir],
+});
+
 export interface ScratchFolder extends AsyncDisposable {
   readonly path: string;
-  /** Who runs the scratch server and owns the folder; null for ourselves. */
-  readonly user: { readonly uid: number; readonly gid: number } | null;
 }
 
 /** Makes the private folder of a scratch server, short enough for its socket. `sweepScratch` finds what a crash leaves of it. Throws NO_SPACE. */
 export async function makeScratchFolder(
   connection: PostgresConnection,
   needBytes: number,
-  signal: AbortSignal,
+  { user }: Pick<Sandbox, 'user'>,
 ): Promise<ScratchFolder> {
-  const user = (await unprivileged(connection.scratchUser, signal)) ?? null;
   const base = connection.scratchFolder ?? tmpdir();
   const free = await freeBytes(base);
   if (free < needBytes)
     throw new Failure('NO_SPACE', `a scratch server needs ${needBytes} bytes in ${base}, ${free} are free`);
-  const path = await mkdtemp(join(base, `${PREFIX}${process.pid}-${(await startOf(process.pid)) ?? '0'}-`));
+  const path = await mkdtemp(join(base, `${PREFIX}${process.pid}-${(await startTimeOf(process.pid)) ?? '0'}-`));
   if (path.length > LONGEST_SOCKET_FOLDER)
     throw new Failure('CONFIG_INVALID', `${path} is too long for a socket; set scratchFolder to a shorter one`);
   if (user !== null) await chown(path, user.uid, user.gid);
-  return { path, user, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
 }
 
 /**
- * A PostgreSQL of our own on a private socket, with the given tools, for one restore test. It dies with the agent; what a crash leaves
+ * A PostgreSQL of our own on a private socket, with the given tools, for the restore test of one database. It dies with the agent; what a crash leaves
  * on the disk is found by `sweepScratch`. Names of roles are stored as in the source when they are made from the
  * database of the connection, which has the `encoding` of the one where they were read. Throws NO_SPACE when `needBytes` do not fit.
  */
 export async function startScratch(
   connection: PostgresConnection,
   tools: ToolFolder,
-  { needBytes, encoding, preloads }: ScratchOptions,
+  { needBytes, encoding, preloads, sandbox }: ScratchOptions,
   context: EngineContext,
 ): Promise<ScratchServer> {
   const { signal } = context;
-  const { path: folder, user, ...scratch } = await makeScratchFolder(connection, needBytes, signal);
+  const { path: folder, ...scratch } = await makeScratchFolder(connection, needBytes, sandbox);
   const stop = new AbortController();
   let running: Promise<unknown> = Promise.resolve();
   const dispose = async (): Promise<void> => {
@@ -170,8 +149,7 @@ export async function startScratch(
   };
   try {
     const passfile = join(context.workDir, 'scratch.pgpass');
-    const as = user === null ? {} : { user };
-    const data = await initializeCluster(folder, passfile, tools, user ?? undefined, signal);
+    const data = await initializeCluster(folder, passfile, tools, sandbox, signal);
     const args = [
       '-D',
       data,
@@ -183,7 +161,7 @@ export async function startScratch(
     ];
     const either = AbortSignal.any([signal, stop.signal]);
     let ready = false;
-    running = runTool({
+    const call: ToolCall = {
       file: join(tools.path, 'postgres'),
       args,
       signal: either,
@@ -192,8 +170,8 @@ export async function startScratch(
       cwd: folder,
       // Why it did not start may be shown; once it holds restored data, nothing is.
       redactStderr: (line) => (ready ? null : line),
-      ...as,
-    });
+    };
+    running = runTool(sandbox.contain(call, viewOf(folder, tools.path)));
     let ended: unknown;
     running.catch((error: unknown) => {
       ended = error;
@@ -259,7 +237,7 @@ export async function sweepScratch(connection: PostgresConnection): Promise<stri
   const swept: string[] = [];
   for (const name of await readdir(base).catch(() => [])) {
     const [pid, start] = name.startsWith(PREFIX) ? name.slice(PREFIX.length).split('-') : [];
-    if (pid === undefined || start === undefined || (await startOf(Number(pid))) === start) continue;
+    if (pid === undefined || start === undefined || (await startTimeOf(Number(pid))) === start) continue;
     await rm(join(base, name), { recursive: true, force: true });
     swept.push(`scratch server ${name}`);
   }

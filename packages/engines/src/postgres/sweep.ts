@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { type EngineContext, Failure } from '@lastgood/core';
+import { type EngineContext, Failure, type RestoreTestLimits } from '@lastgood/core';
+import { sweepSandboxes } from '@lastgood/host';
 import pg from 'pg';
 import type { PostgresConnection } from './connection-schema.ts';
 import { hasSqlstate } from './messages/server-failure.ts';
@@ -121,10 +122,12 @@ async function isAbandoned(
  */
 export async function sweep(
   connection: PostgresConnection,
+  limits: RestoreTestLimits,
   context: EngineContext,
   runningJobs: () => ReadonlySet<string>,
 ): Promise<string[]> {
-  const swept = await sweepScratch(connection);
+  // First the processes, so that none of them changes what is removed.
+  const swept = [...(await sweepSandboxes(limits)), ...(await sweepScratch(connection))];
   await using session = await Session.open(connection, connection.database, context.signal);
   for (const { name } of await session.rows<{ name: string }>(
     'select datname as name from pg_database where datname ~ $1',

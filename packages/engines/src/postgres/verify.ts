@@ -1,5 +1,11 @@
 import { join } from 'node:path';
-import { type ArtifactSource, type EngineContext, Failure, type VerifyOutcome } from '@lastgood/core';
+import {
+  type ArtifactSource,
+  type EngineContext,
+  Failure,
+  type RestoreTestLimits,
+  type VerifyOutcome,
+} from '@lastgood/core';
 import { runTool } from '@lastgood/host';
 import { type Manifest, makeFinding, type VerificationFinding, type VerificationLevel } from '@lastgood/protocol';
 import { artifactsOf, databasesOf, globalsOf } from './artifacts.ts';
@@ -95,6 +101,7 @@ export function checkLevel(level: VerificationLevel, manifest: Manifest): void {
 export async function verify(
   level: VerificationLevel,
   connection: PostgresConnection,
+  limits: RestoreTestLimits,
   source: ArtifactSource,
   context: EngineContext,
 ): Promise<VerifyOutcome> {
@@ -104,7 +111,8 @@ export async function verify(
   // A dump is read by tools of its own version or a newer one.
   const major = Math.max(parseVersion(server.version).major, parseVersion(tool.version).major);
   const tools = await findTools(connection.binDir, context.signal, major);
-  const test: RestoreTest | null = level < 4 ? null : await prepareRestoreTest({ source, connection, tools, context });
+  const test: RestoreTest | null =
+    level < 4 ? null : await prepareRestoreTest({ limits, source, connection, tools, context });
   const steps: readonly (readonly [VerificationLevel, () => Promise<VerificationFinding[]>])[] = [
     [2, () => checkDecodes(source, tools, connection.stallMs, context)],
     [3, () => checkContents(source, tools, connection.stallMs, context)],

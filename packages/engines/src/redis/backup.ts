@@ -4,8 +4,8 @@ import { type ArtifactSink, type BackupFacts, type BackupRequest, type EngineCon
 import { type Finding, makeFinding } from '@lastgood/protocol';
 import { AOF, backupOptionsSchema, CONTENT } from './backup-method.ts';
 import { type CapturedConfig, captureConfig } from './config-files.ts';
-import type { RedisConnection } from './connection-schema.ts';
 import { openServer, refuseUnfitSource, systemIdOf } from './open-server.ts';
+import type { ManagedServer } from './server-steps.ts';
 import type { EngineFacts } from './stored-backup.ts';
 import { takeAof } from './take-aof.ts';
 import { takeRdb } from './take-rdb.ts';
@@ -59,7 +59,7 @@ function engineFactsFrom({ server, digests }: BackupRun, { rdb, databases }: Tak
  * save in whole seconds, or the last instant up to which all writes are in the append-only files.
  */
 export async function backup(
-  connection: RedisConnection,
+  { connection, restoreTests }: Pick<ManagedServer, 'connection' | 'restoreTests'>,
   request: BackupRequest,
   sink: ArtifactSink,
   context: EngineContext,
@@ -73,7 +73,7 @@ export async function backup(
   context.progress({ phase: 'snapshot', doneBytes: 0, totalBytes: null });
   await using server = await openServer(connection, context.signal);
   refuseUnfitSource(server.facts);
-  const run: BackupRun = { connection, server, sink, context, digests };
+  const run: BackupRun = { connection, limits: restoreTests, server, sink, context, digests };
   const taken = request.method === AOF.method ? await takeAof(run) : await takeRdb(run);
   if (taken.fingerprint !== null)
     await sink.add({ role: 'fingerprint', contents: CONTENT.name, extension: 'json' }, writeJson(taken.fingerprint));

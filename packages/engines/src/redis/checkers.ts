@@ -1,4 +1,5 @@
-import { runTool } from '@lastgood/host';
+import { dirname } from 'node:path';
+import { runTool, type Sandbox, type ToolCall } from '@lastgood/host';
 import { findProgram, type Version } from './programs.ts';
 import type { Product } from './server-facts.ts';
 
@@ -39,18 +40,18 @@ export interface CheckRequest {
   readonly binDir: string | undefined;
   readonly stallMs: number;
   readonly signal: AbortSignal;
-  /** Runs the tool as this user, who must be able to read the files: they may be hostile. */
-  readonly user?: { readonly uid: number; readonly gid: number };
+  /** Where the tool runs: the files may be hostile. Its user must be able to read them. */
+  readonly sandbox: Sandbox;
 }
 
 /** Runs the check tool of the version that wrote the files. It only reads. Throws TOOL_FAILED when the tool itself breaks down. */
 export async function runChecker(request: CheckRequest): Promise<CheckerOutcome> {
-  const { product, version, tool, path, binDir, stallMs, signal, user } = request;
+  const { product, version, tool, path, binDir, stallMs, signal, sandbox } = request;
   if (tool === 'check-aof' && product === 'valkey' && version.major >= DEFECTIVE_SINCE)
     return { state: 'skipped', reason: 'CHECKER_DEFECTIVE' };
   const program = await findProgram(product, tool, binDir, version, signal);
   if (program === undefined) return { state: 'skipped', reason: 'NO_CHECKER' };
-  const { exitCode } = await runTool({
+  const call: ToolCall = {
     file: program.path,
     args: [path],
     signal,
@@ -59,8 +60,9 @@ export async function runChecker(request: CheckRequest): Promise<CheckerOutcome>
     acceptedExitCodes: [DAMAGED],
     // What it prints names keys.
     redactStderr: () => null,
-    ...(user === undefined ? {} : { user }),
-  });
+  };
+  const view = { folders: [dirname(path)], readable: [dirname(program.path)] };
+  const { exitCode } = await runTool(sandbox.contain(call, view));
   if (exitCode === DAMAGED) return { state: 'failed', version: program.version.text };
   return { state: 'passed', version: program.version.text, unnoticed: UNNOTICED[tool] };
 }

@@ -53,6 +53,11 @@ export const redisConnectionSchema = z
       .describe(
         'The data folder of the server as this host sees it, such as a volume of a container; asked of the server when absent.',
       ),
+    configFile: path
+      .optional()
+      .describe(
+        'The configuration file of the server as this host sees it. Read when the server does not run; found by a backup or in its usual place when absent.',
+      ),
     stallMs: z
       .int()
       .min(1_000)
@@ -73,7 +78,7 @@ export const redisConnectionSchema = z
       .regex(/^[a-z_][a-z0-9_-]*$/)
       .default('nobody')
       .describe(
-        'The unprivileged user that runs scratch servers when the agent runs as root. Not the user of a production server.',
+        'The unprivileged user that runs scratch servers when the agent runs as root and the host cannot contain them. Not the user of a production server.',
       ),
   })
   .refine(({ host, socket }) => (host === undefined) !== (socket === undefined), {

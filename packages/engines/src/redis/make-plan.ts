@@ -15,14 +15,23 @@ import {
 import { toFinding, toRefusal } from './catalog-findings.ts';
 import { captureConfig } from './config-files.ts';
 import type { RedisConnection } from './connection-schema.ts';
-import { openServer, systemIdOf } from './open-server.ts';
+import { findServer, systemIdOf } from './open-server.ts';
 import { type LoadSetting, unpersistedSettings } from './persisted-settings.ts';
 import { requireMovable } from './restore-files.ts';
 import { planRestore, type RedisRestorePlan, type RestoreFilesWay } from './restore-plan.ts';
 import { availableMemory } from './scratch-host.ts';
 import type { ServerFacts } from './server-facts.ts';
 import { serverFilesOf } from './server-files.ts';
-import { dataObjectsOf, type EngineFacts, engineFactsOf, keysOf, restoreSourceOf, sumOf } from './stored-backup.ts';
+import type { StoppedServerHints } from './stopped-server.ts';
+import {
+  dataObjectsOf,
+  type EngineFacts,
+  engineFactsOf,
+  keysOf,
+  readStoredConfig,
+  restoreSourceOf,
+  sumOf,
+} from './stored-backup.ts';
 
 /** A server as the agent file describes it. */
 export interface RestoreContext {
@@ -36,6 +45,8 @@ export interface MadePlan {
   readonly source: ArtifactSource;
   readonly facts: EngineFacts;
   readonly decided: RedisRestorePlan;
+  /** Whether the server ran when the plan was made. */
+  readonly isRunning: boolean;
   /** The version of the server that is restored. */
   readonly server: Pick<ServerFacts, 'product' | 'version'>;
 }
@@ -73,6 +84,14 @@ interface Unpersisted {
   readonly settings: readonly LoadSetting[];
   readonly warnings: readonly Finding[];
 }
+const NOTHING_UNPERSISTED: Unpersisted = { settings: [], warnings: [] };
+
+/** What a backup tells about a server that is not running. */
+async function hintsOf(source: ArtifactSource, signal: AbortSignal): Promise<StoppedServerHints> {
+  const files = await readStoredConfig(source, signal);
+  const { product } = engineFactsOf(source.manifest);
+  return { configFiles: files.filter(({ kind }) => kind === 'config').map(({ path }) => path), product };
+}
 
 /** Settings that a restart would change, from the configuration files of the server. */
 async function findUnpersisted(
@@ -84,7 +103,7 @@ async function findUnpersisted(
     settings: [],
     warnings: [makeFinding('CONFIG_NOT_READ', null, { path })],
   });
-  if (settings === null || !fileAccess) return { settings: [], warnings: [] };
+  if (settings === null || !fileAccess) return NOTHING_UNPERSISTED;
   if (configFile === null) return unknown('of the server (it was started without one)');
   const { files, missing } = await captureConfig({ configFile, aclFile: null, keepSecrets: false, signal });
   const [first] = missing;
@@ -104,14 +123,19 @@ const WAYS: Readonly<Record<RestoreFilesWay, string>> = {
   set: 'as the append-only set',
 };
 
-function detailsOf(source: EngineFacts, server: ServerFacts, { way, saveBeforeStop }: RedisRestorePlan): Detail[] {
+function detailsOf(
+  source: EngineFacts,
+  isRunning: boolean,
+  server: ServerFacts,
+  { way, saveBeforeStop }: RedisRestorePlan,
+): Detail[] {
   const present = Object.values(server.keyspace).reduce((sum, { keys }) => sum + keys, 0);
   const held = keysOf(source);
   return [
     { label: 'version of the backup', value: `${source.product} ${source.version}`, unit: 'text' },
     { label: 'version of the server', value: `${server.product} ${server.version}`, unit: 'text' },
     ...(held === null ? [] : [{ label: 'keys in the backup', value: held, unit: 'count' } as const]),
-    { label: 'keys on the server now', value: present, unit: 'count' },
+    ...(isRunning ? [{ label: 'keys on the server now', value: present, unit: 'count' } as const] : []),
     { label: 'memory for the data', value: source.memoryBytes, unit: 'bytes' },
     { label: 'files are put back', value: WAYS[way], unit: 'text' },
     {
@@ -161,8 +185,10 @@ export async function makePlan(
   const source = await backups.open(backupIdOf(request));
   const { manifest } = source;
   const facts = engineFactsOf(manifest);
-  await using server = await openServer(connection, signal);
-  const unpersisted = await findUnpersisted(server.facts, connection, signal);
+  await using server = await findServer(connection, () => hintsOf(source, signal), signal);
+  const isRunning = server.session !== null;
+  // A stopped server has no other settings than those of its files.
+  const unpersisted = isRunning ? await findUnpersisted(server.facts, connection, signal) : NOTHING_UNPERSISTED;
   const files = connection.fileAccess ? serverFilesOf(server.facts.settings, connection.dataDir) : null;
   const free = files === null ? null : await freeBytes(files.dir);
   if (files !== null) await requireMovable(files);
@@ -175,7 +201,9 @@ export async function makePlan(
   });
   const refusals = refusalsOf(restore, decided);
   const warnings = [
-    makeFinding('SERVER_WILL_STOP', { kind: 'target', name: target }),
+    isRunning
+      ? makeFinding('SERVER_WILL_STOP', { kind: 'target', name: target })
+      : makeFinding('SERVER_NOT_RUNNING', null),
     ...unpersisted.warnings,
     ...decided.warnings.map((found) => toFinding(found)),
   ];
@@ -193,10 +221,10 @@ export async function makePlan(
     needBytes: decided.needDiskBytes,
     freeBytes: free,
     estimatedMs: null,
-    details: detailsOf(facts, server.facts, decided),
+    details: detailsOf(facts, isRunning, server.facts, decided),
     warnings,
     refusals,
   };
   const { product, version } = server.facts;
-  return { summary, source, facts, decided, server: { product, version } };
+  return { summary, source, facts, decided, isRunning, server: { product, version } };
 }

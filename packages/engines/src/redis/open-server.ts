@@ -2,7 +2,9 @@ import { type EngineContext, Failure } from '@lastgood/core';
 import { systemWaitingClock, type WaitingClock } from '@lastgood/host';
 import { RedisSession } from './client.ts';
 import type { RedisConnection } from './connection-schema.ts';
+import { isNothingListening } from './readiness.ts';
 import { readServerFacts, type ServerFacts } from './server-facts.ts';
+import { readStoppedServer, type StoppedServerHints } from './stopped-server.ts';
 
 export interface OpenServer extends AsyncDisposable {
   readonly session: RedisSession;
@@ -18,6 +20,30 @@ export async function openServer(connection: RedisConnection, signal: AbortSigna
   } catch (error) {
     await session[Symbol.asyncDispose]();
     throw error;
+  }
+}
+
+/** A server that may be stopped: `session` is null then, and the state is that of its files. */
+export interface FoundServerState extends AsyncDisposable {
+  readonly session: RedisSession | null;
+  readonly facts: ServerFacts;
+}
+
+/**
+ * As openServer; for a server that does not run, and whose files the agent may read, the state that its configuration describes. `hintsOf` is
+ * asked only then.
+ */
+export async function findServer(
+  connection: RedisConnection,
+  hintsOf: () => Promise<StoppedServerHints>,
+  signal: AbortSignal,
+): Promise<FoundServerState> {
+  try {
+    return await openServer(connection, signal);
+  } catch (error) {
+    if (!connection.fileAccess || !isNothingListening(error)) throw error;
+    const facts = await readStoppedServer(connection, await hintsOf(), signal);
+    return { session: null, facts, [Symbol.asyncDispose]: async () => undefined };
   }
 }
 

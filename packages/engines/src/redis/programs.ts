@@ -29,6 +29,11 @@ export interface FoundProgram {
   readonly version: Version;
 }
 
+const foldersOf = (binDir: string | undefined): string[] =>
+  (binDir === undefined ? (process.env['PATH'] ?? '').split(delimiter) : [binDir]).filter((each) =>
+    each.startsWith('/'),
+  );
+
 /**
  * A program of one product, of the major and minor version that is asked for; undefined when there is none. The version is that of the
  * server in the same folder: not every check tool can name its own.
@@ -40,14 +45,33 @@ export async function findProgram(
   wanted: Version,
   signal: AbortSignal,
 ): Promise<FoundProgram | undefined> {
-  const folders = binDir === undefined ? (process.env['PATH'] ?? '').split(delimiter) : [binDir];
-  for (const folder of folders.filter((each) => each.startsWith('/'))) {
+  for (const folder of foldersOf(binDir)) {
     const [server, path] = [join(folder, `${product}-server`), join(folder, `${product}-${program}`)];
     if (!existsSync(server) || !existsSync(path)) continue;
     const version = await serverVersion(server, signal);
     if (version.major === wanted.major && version.minor === wanted.minor) return { path, version };
   }
   return undefined;
+}
+
+export interface FoundServer extends FoundProgram {
+  readonly product: Product;
+}
+
+/** The first server program on the path or in `binDir`, of the preferred product when both are there. Throws TOOL_NOT_FOUND. */
+export async function findInstalledServer(
+  preferred: Product,
+  binDir: string | undefined,
+  signal: AbortSignal,
+): Promise<FoundServer> {
+  for (const product of [preferred, preferred === 'redis' ? ('valkey' as const) : ('redis' as const)])
+    for (const folder of foldersOf(binDir)) {
+      const path = join(folder, `${product}-server`);
+      if (existsSync(path)) return { product, path, version: await serverVersion(path, signal) };
+    }
+  throw new Failure('TOOL_NOT_FOUND', 'neither redis-server nor valkey-server was found on this host', {
+    remedy: 'Install the server, or name the folder of its programs in binDir of the connection.',
+  });
 }
 
 /** The server program of this version. Throws TOOL_NOT_FOUND. */

@@ -7,6 +7,8 @@ import { TransportFailure } from './transport.ts';
 
 /** Nothing listens at the address. */
 const NOTHING_LISTENS = new Set(['ECONNREFUSED', 'ENOENT']);
+export const isNothingListening = (error: unknown): boolean =>
+  error instanceof TransportFailure && NOTHING_LISTENS.has(error.transportCode);
 
 /**
  * Whether the server serves: for the control of its service. True when it has loaded its data, false when nothing listens. Throws when it
@@ -21,7 +23,7 @@ export const readinessProbe =
       if (info.flag('loading')) throw new ReplyFailure('the server', 'INFO', 'LOADING');
       return true;
     } catch (error) {
-      if (error instanceof TransportFailure && NOTHING_LISTENS.has(error.transportCode)) return false;
+      if (isNothingListening(error)) return false;
       throw error;
     }
   };

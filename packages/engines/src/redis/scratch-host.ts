@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { Failure } from '@lastgood/core';
-import { cancellationOf, captureTool, freeBytes } from '@lastgood/host';
+import { freeBytes } from '@lastgood/host';
 
 export interface ScratchNeeds {
   readonly needDiskBytes: number;
@@ -30,26 +30,4 @@ export async function availableMemory(): Promise<number | null> {
   const text = await readFile('/proc/meminfo', 'utf8').catch(() => '');
   const kilobytes = /^MemAvailable:\s+(\d+) kB$/m.exec(text)?.[1];
   return kilobytes === undefined ? null : Number(kilobytes) * 1024;
-}
-
-/** The ids of the user that runs scratch servers; undefined when the agent is not root and runs them itself. */
-export async function unprivilegedUser(
-  name: string,
-  signal: AbortSignal,
-): Promise<{ uid: number; gid: number } | undefined> {
-  if (process.getuid?.() !== 0) return undefined;
-  const ask = async (flag: string): Promise<number> =>
-    Number((await captureTool({ file: 'id', args: [flag, name], signal, timeoutMs: 10_000 }, 4096)).stdout.trim());
-  try {
-    return { uid: await ask('-u'), gid: await ask('-g') };
-  } catch (error) {
-    if (signal.aborted) throw cancellationOf(signal, 'the restore test');
-    throw new Failure('CONFIG_INVALID', `the user "${name}" of scratch servers does not exist`, { cause: error });
-  }
-}
-
-/** When a process started, by the kernel's count: a later process with the same id has another value. */
-export async function startTimeOf(pid: number): Promise<string | undefined> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined);
-  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
 }

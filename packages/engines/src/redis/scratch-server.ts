@@ -1,14 +1,22 @@
 import { randomBytes } from 'node:crypto';
 import { chown, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { Failure } from '@lastgood/core';
-import { cancellationOf, pollUntil, runTool, type ToolCall, type WaitingClock } from '@lastgood/host';
+import {
+  cancellationOf,
+  pollUntil,
+  runTool,
+  type Sandbox,
+  startTimeOf,
+  type ToolCall,
+  type WaitingClock,
+} from '@lastgood/host';
 import { RedisSession } from './client.ts';
 import { type RedisConnection, redisConnectionSchema } from './connection-schema.ts';
 import { readInfo } from './info.ts';
 import { quoteWord } from './quoted-words.ts';
-import { requireResources, startTimeOf, unprivilegedUser } from './scratch-host.ts';
+import { requireResources } from './scratch-host.ts';
 
 /** Not the one of the scratch servers of other engines, which remove what they find under theirs. */
 const PREFIX = 'lastgood-redis-scratch-';
@@ -22,7 +30,7 @@ const FAILED_START = 1;
 export interface ScratchRequest {
   /** The server program, of the product and version that wrote the files. */
   readonly program: string;
-  /** For `scratchFolder`, `scratchUser` and the deadlines. */
+  /** For `scratchFolder` and the deadlines. */
   readonly connection: RedisConnection;
   /** Whether the files are an append-only set below `appendonlydir`, or an RDB file `dump.rdb`. */
   readonly kind: 'rdb' | 'aof';
@@ -33,7 +41,9 @@ export interface ScratchRequest {
   readonly needMemoryBytes: number;
   readonly clock: WaitingClock;
   readonly signal: AbortSignal;
-  /** Starts the server: the one place to contain it. */
+  /** Where the server runs. */
+  readonly sandbox: Sandbox;
+  /** Starts the server. */
   readonly launch?: (call: ToolCall) => Promise<{ readonly exitCode: number }>;
 }
 
@@ -77,10 +87,9 @@ export async function makeScratchFolder({ scratchFolder = tmpdir() }: RedisConne
 
 /** Returns `refused` when the server ended by itself with the status of a failed start. */
 async function startOnce(request: ScratchRequest): Promise<ScratchServer | 'refused'> {
-  const { connection, signal, launch = runTool } = request;
+  const { connection, signal, sandbox, program, launch = runTool } = request;
   const base = connection.scratchFolder ?? tmpdir();
   await requireResources(base, request);
-  const user = await unprivilegedUser(connection.scratchUser, signal);
   const folder = await makeScratchFolder(connection);
   const stop = new AbortController();
   let running: Promise<unknown> = Promise.resolve();
@@ -94,9 +103,9 @@ async function startOnce(request: ScratchRequest): Promise<ScratchServer | 'refu
       throw new Failure('CONFIG_INVALID', `${folder} is too long for a socket`, {
         remedy: 'Set scratchFolder in the connection of the target to a shorter path.',
       });
-    const own = await prepare(folder, request, user);
-    const process = launch({
-      file: request.program,
+    const own = await prepare(folder, request);
+    const call: ToolCall = {
+      file: program,
       args: [join(folder, 'redis.conf')],
       signal: AbortSignal.any([signal, stop.signal]),
       timeoutMs: WEEK_MS,
@@ -104,8 +113,8 @@ async function startOnce(request: ScratchRequest): Promise<ScratchServer | 'refu
       acceptedExitCodes: [FAILED_START],
       // The log of a server may name keys.
       redactStderr: () => null,
-      ...(user === undefined ? {} : { user }),
-    });
+    };
+    const process = launch(sandbox.contain(call, { folders: [folder], readable: [dirname(program)] }));
     running = process;
     const loaded = await untilLoaded(own, process, request);
     if (loaded !== 'refused') return { connection: own, ...loaded, [Symbol.asyncDispose]: dispose };
@@ -120,8 +129,7 @@ async function startOnce(request: ScratchRequest): Promise<ScratchServer | 'refu
 /** Writes the configuration and lets the caller place the files; all of it belongs to the user of the server. */
 async function prepare(
   folder: string,
-  { kind, place, needMemoryBytes, connection }: ScratchRequest,
-  user: { uid: number; gid: number } | undefined,
+  { kind, place, needMemoryBytes, connection, sandbox: { user } }: ScratchRequest,
 ): Promise<RedisConnection> {
   const dataDir = join(folder, 'data');
   const passwordFile = join(folder, 'password');
@@ -155,7 +163,7 @@ async function prepare(
   const config = join(folder, 'redis.conf');
   await writeFile(config, `${[...lines, 'replicaof 127.0.0.1 1'].join('\n')}\n`, { mode: 0o600 });
   await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
-  if (user !== undefined) {
+  if (user !== null) {
     const placed = await readdir(dataDir, { recursive: true });
     for (const path of [folder, config, dataDir, ...placed.map((name) => join(dataDir, name))])
       await chown(path, user.uid, user.gid);

@@ -6,7 +6,7 @@ import { hasReplyCode, type ReplyCode } from './reply-failure.ts';
 export type Product = 'redis' | 'valkey';
 
 /** Settings that decide how a server keeps its data. Absent where the version has no such setting. */
-const SETTINGS = [
+export const SETTINGS = [
   'dir',
   'dbfilename',
   'save',

@@ -1,4 +1,4 @@
-import type { EngineContext, ServiceControl } from '@lastgood/core';
+import type { EngineContext, RestoreTestLimits, ServiceControl } from '@lastgood/core';
 import { Failure } from '@lastgood/core';
 import type { Compensation, StepParams } from '@lastgood/protocol';
 import { z } from 'zod';
@@ -14,11 +14,12 @@ const filesSchema = z.object({
 });
 const requestSchema = z.object({ files: filesSchema, restoreId: z.string() });
 
-/** A server that restores stop and start. */
+/** A server with what the agent file says about it. Restores stop and start it. */
 export interface ManagedServer {
   readonly connection: RedisConnection;
   /** Null when the agent file names none. */
   readonly service: ServiceControl | null;
+  readonly restoreTests: RestoreTestLimits;
 }
 
 function requireService({ service }: ManagedServer): ServiceControl {

@@ -4,7 +4,7 @@ import { type EngineContext, Failure } from '@lastgood/core';
 import type { TargetInventory } from '@lastgood/protocol';
 import { CONTENT } from './backup-method.ts';
 import type { RedisConnection } from './connection-schema.ts';
-import { openServer } from './open-server.ts';
+import { findServer } from './open-server.ts';
 import { discardOld, listManagedFolders, type ManagedFolder, managedFolderName } from './restore-files.ts';
 import { jobIdOf } from './restore-id.ts';
 import { type ServerFiles, serverFilesOf } from './server-files.ts';
@@ -43,7 +43,7 @@ export async function dropSetAside(
   name: string,
   { signal }: EngineContext,
 ): Promise<{ freedBytes: number | null }> {
-  await using server = await openServer(connection, signal);
+  await using server = await findServer(connection, async () => ({ configFiles: [], product: 'redis' }), signal);
   const files = connection.fileAccess ? serverFilesOf(server.facts.settings, connection.dataDir) : null;
   const folders = files === null ? [] : await listManagedFolders(files.dir);
   const found = folders.filter(isKept).find(({ kind, restoreId }) => managedFolderName(kind, restoreId) === name);

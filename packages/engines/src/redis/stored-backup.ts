@@ -86,10 +86,13 @@ export const capturedConfigSchema = z.object({
   missing: z.array(z.object({ path: z.string(), reason: z.string() })),
 });
 
-/** Throws BACKUP_CORRUPT when the stored configuration is not what was written. */
-export async function checkStoredConfig(source: ArtifactSource, signal: AbortSignal): Promise<void> {
+/** The stored configuration files; empty for a backup without. Throws BACKUP_CORRUPT when they are not what was written. */
+export async function readStoredConfig(
+  source: ArtifactSource,
+  signal: AbortSignal,
+): Promise<z.infer<typeof capturedConfigSchema>['files']> {
   const object = objectOf(source.manifest, 'config');
-  if (object !== undefined) await readJson(source, object, capturedConfigSchema, signal);
+  return object === undefined ? [] : (await readJson(source, object, capturedConfigSchema, signal)).files;
 }
 
 const storedSetSchema = z.object({

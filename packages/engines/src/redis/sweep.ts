@@ -1,10 +1,12 @@
 import { type EngineContext, Failure } from '@lastgood/core';
+import { sweepSandboxes } from '@lastgood/host';
 import type { RedisConnection } from './connection-schema.ts';
 import { openServer } from './open-server.ts';
 import { discardStaged, listManagedFolders } from './restore-files.ts';
 import { restoreIdOf } from './restore-id.ts';
 import { sweepScratchServers } from './scratch-server.ts';
 import { serverFilesOf } from './server-files.ts';
+import type { ManagedServer } from './server-steps.ts';
 
 /** Folders of new files that no restore placed. What was set aside stays until somebody removes it. */
 async function sweepStaged(
@@ -30,11 +32,11 @@ async function sweepStaged(
 
 /** Removes scratch servers without an agent and files that no restore placed. */
 export async function sweep(
-  connection: RedisConnection,
+  { connection, restoreTests }: Pick<ManagedServer, 'connection' | 'restoreTests'>,
   context: EngineContext,
   runningJobs: () => ReadonlySet<string>,
 ): Promise<string[]> {
-  const swept = await sweepScratchServers(connection);
+  const swept = [...(await sweepSandboxes(restoreTests)), ...(await sweepScratchServers(connection))];
   if (!connection.fileAccess) return swept;
   try {
     return [...swept, ...(await sweepStaged(connection, context, runningJobs))];

@@ -1,4 +1,5 @@
-import { type ArtifactSink, Bug, type EngineContext } from '@lastgood/core';
+import { type ArtifactSink, Bug, type EngineContext, type RestoreTestLimits } from '@lastgood/core';
+import { type Sandbox, withSandbox } from '@lastgood/host';
 import type { Finding } from '@lastgood/protocol';
 import type { RedisConnection } from './connection-schema.ts';
 import type { RedisFingerprint } from './fingerprint.ts';
@@ -11,6 +12,7 @@ import type { EngineFacts } from './stored-backup.ts';
 
 export interface BackupRun {
   readonly connection: RedisConnection;
+  readonly limits: RestoreTestLimits;
   readonly server: OpenServer;
   readonly sink: ArtifactSink;
   readonly context: EngineContext;
@@ -30,11 +32,25 @@ export interface TakenBackup {
   readonly warnings: readonly Finding[];
 }
 
+type Store<T> = (dataDir: string) => Promise<{ readonly value: T; readonly snapshotAt: number }>;
+
 /** Stores a backup and loads a copy of it into a scratch server, which returns its digests. `store` gets the data folder for the copy. */
 export async function storeWithDigests<T>(
+  run: BackupRun,
+  kind: 'rdb' | 'aof',
+  store: Store<T>,
+): Promise<{ readonly value: T; readonly fingerprint: RedisFingerprint }> {
+  const { limits, connection, context } = run;
+  // The files are those of the running server: they need no consent where they cannot be contained.
+  const request = { limits, scratchUser: connection.scratchUser, needsConsent: false, signal: context.signal };
+  return await withSandbox(request, (sandbox) => storeAndLoad(run, kind, store, sandbox));
+}
+
+async function storeAndLoad<T>(
   { connection, server, context }: BackupRun,
   kind: 'rdb' | 'aof',
-  store: (dataDir: string) => Promise<{ readonly value: T; readonly snapshotAt: number }>,
+  store: Store<T>,
+  sandbox: Sandbox,
 ): Promise<{ readonly value: T; readonly fingerprint: RedisFingerprint }> {
   const { product, version, memory } = server.facts;
   const stored: { value: T; snapshotAt: number }[] = [];
@@ -49,6 +65,7 @@ export async function storeWithDigests<T>(
     needMemoryBytes: memory.usedBytes,
     clock: waitingClockOf(context),
     signal: context.signal,
+    sandbox,
   });
   const [first] = stored;
   if (first === undefined) throw new Bug('the scratch server was started without files');

@@ -1,10 +1,16 @@
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { type EngineContext, Failure, type UndoResult } from '@lastgood/core';
-import { openServer, waitingClockOf } from './open-server.ts';
+import type { Detail } from '@lastgood/protocol';
+import { readInfo } from './info.ts';
+import { type FoundServerState, findServer, waitingClockOf } from './open-server.ts';
 import { listManagedFolders, managedFolderName, returnFiles } from './restore-files.ts';
 import { restoreIdOf } from './restore-id.ts';
-import { serverFilesOf } from './server-files.ts';
+import { type ServerFiles, serverFilesOf } from './server-files.ts';
 import { type ManagedServer, startServer, stopServer, takeBackBy } from './server-steps.ts';
+import { listSetAside } from './set-aside.ts';
 import { takeSnapshot } from './snapshot.ts';
+import type { StoppedServerHints } from './stopped-server.ts';
 
 function explainNothingKept(restoreJobId: string, dir: string, isUndone: boolean): Failure {
   if (isUndone)
@@ -14,6 +20,26 @@ function explainNothingKept(restoreJobId: string, dir: string, isUndone: boolean
   return new Failure('UNDO_IMPOSSIBLE', `no files that restore ${restoreJobId} set aside are in ${dir}`, {
     remedy: 'They were removed. Restore a backup from before the restore instead.',
   });
+}
+
+const hintsOfUndo = async (): Promise<StoppedServerHints> => ({ configFiles: [], product: 'redis' });
+
+/** The files of the server. Throws UNDO_IMPOSSIBLE when nothing that the restore has set aside is left. */
+async function requireKept(
+  { facts }: FoundServerState,
+  { connection }: ManagedServer,
+  restoreJobId: string,
+): Promise<ServerFiles> {
+  const files = serverFilesOf(facts.settings, connection.dataDir);
+  if (files === null)
+    throw new Failure('DATABASE_REFUSED', 'the agent may not ask the server where its files are', {
+      remedy: 'Grant +config|get to the ACL user of the agent.',
+    });
+  const restoreId = restoreIdOf(restoreJobId);
+  const folders = await listManagedFolders(files.dir);
+  const kinds = folders.flatMap((each) => (each.restoreId === restoreId ? [each.kind] : []));
+  if (!kinds.includes('aside')) throw explainNothingKept(restoreJobId, files.dir, kinds.includes('undone'));
+  return files;
 }
 
 /**
@@ -29,17 +55,9 @@ export async function undo(
   const started = context.clock.monotonic();
   const { connection } = server;
   const restoreId = restoreIdOf(restoreJobId);
-  await using opened = await openServer(connection, context.signal);
-  const files = serverFilesOf(opened.facts.settings, connection.dataDir);
-  if (files === null)
-    throw new Failure('DATABASE_REFUSED', 'the agent may not ask the server where its files are', {
-      remedy: 'Grant +config|get to the ACL user of the agent.',
-    });
-  const kinds = (await listManagedFolders(files.dir)).flatMap((each) =>
-    each.restoreId === restoreId ? [each.kind] : [],
-  );
-  if (!kinds.includes('aside')) throw explainNothingKept(restoreJobId, files.dir, kinds.includes('undone'));
-  if (!opened.facts.isAofEnabled && opened.facts.changesSinceSave !== 0)
+  await using opened = await findServer(connection, hintsOfUndo, context.signal);
+  const files = await requireKept(opened, server, restoreJobId);
+  if (opened.session !== null && !opened.facts.isAofEnabled && opened.facts.changesSinceSave !== 0)
     await takeSnapshot(opened.session, {
       clock: waitingClockOf(context),
       signal: context.signal,
@@ -48,7 +66,8 @@ export async function undo(
   const { steps } = context;
   const request = { files, restoreId };
   const params = { restoreId };
-  await steps.run({ kind: 'stop-server', params, compensation: takeBackBy('start-server', null) }, async () => {
+  const restart = opened.session === null ? null : takeBackBy('start-server', null);
+  await steps.run({ kind: 'stop-server', params, compensation: restart }, async () => {
     await stopServer(server, context);
   });
   await steps.run({ kind: 'return-files', params, compensation: takeBackBy('return-files', request) }, async () => {
@@ -63,4 +82,37 @@ export async function undo(
     setAsideAs: managedFolderName('undone', restoreId),
     durationMs: Math.round(context.clock.monotonic() - started),
   };
+}
+
+/** A server that a restore has started runs within this time after the old files were set aside. */
+const START_WITHIN_MS = 60_000;
+
+/**
+ * What an undo takes away: the writes since the restore. The server counts them since its last start or snapshot, so the number is a lower
+ * limit when there was one of them. Commands of append-only files that the start has replayed are counted too.
+ */
+export async function planUndo(server: ManagedServer, restoreJobId: string, context: EngineContext): Promise<Detail[]> {
+  const { connection } = server;
+  await using opened = await findServer(connection, hintsOfUndo, context.signal);
+  const files = await requireKept(opened, server, restoreJobId);
+  const aside = join(files.dir, managedFolderName('aside', restoreIdOf(restoreJobId)));
+  const { mtimeMs } = await stat(aside);
+  const kept = (await listSetAside(files)).find(({ name }) => aside.endsWith(`/${name}`));
+  const details: Detail[] = [
+    { label: 'files set aside', value: new Date(mtimeMs).toISOString(), unit: 'instant' },
+    ...(kept?.sizeBytes == null
+      ? []
+      : [{ label: 'size of the old files', value: kept.sizeBytes, unit: 'bytes' } as const]),
+  ];
+  if (opened.session === null) return [...details, { label: 'the server', value: 'is not running', unit: 'text' }];
+  const info = await readInfo(opened.session);
+  const keys = Object.values(opened.facts.keyspace).reduce((sum, each) => sum + each.keys, 0);
+  const startedAt = context.clock.now() - (info.number('uptime_in_seconds') ?? 0) * 1_000;
+  const isExact = info.number('rdb_saves') === 0 && startedAt - mtimeMs < START_WITHIN_MS;
+  const label = isExact ? 'changes since the restore' : 'changes since the restore, at least';
+  return [
+    ...details,
+    { label: 'keys on the server now', value: keys, unit: 'count' },
+    { label, value: opened.facts.changesSinceSave ?? 0, unit: 'count' },
+  ];
 }

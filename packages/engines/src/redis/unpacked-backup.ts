@@ -2,9 +2,9 @@ import { createWriteStream } from 'node:fs';
 import { chown, link, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ArtifactSource, EngineContext } from '@lastgood/core';
+import type { Sandbox } from '@lastgood/host';
 import type { ManifestObject } from '@lastgood/protocol';
 import type { RedisConnection } from './connection-schema.ts';
-import { unprivilegedUser } from './scratch-host.ts';
 import { makeScratchFolder, SCRATCH_FILES } from './scratch-server.ts';
 import { methodOf, rdbObjectOf, readStoredSet } from './stored-backup.ts';
 import { streamThrough } from './stream-pipeline.ts';
@@ -19,20 +19,16 @@ export interface UnpackedBackup {
   readonly names: readonly string[];
   /** What a check tool reads. */
   readonly checked: string;
-  /** Who may read them besides the agent; undefined for the agent alone. */
-  readonly user: { readonly uid: number; readonly gid: number } | undefined;
 }
 interface Unpacking {
   readonly connection: RedisConnection;
   readonly source: ArtifactSource;
   readonly context: EngineContext;
+  /** What reads the files. */
+  readonly sandbox: Sandbox;
 }
 
-async function unpack(
-  { source, context }: Unpacking,
-  folder: string,
-  user: UnpackedBackup['user'],
-): Promise<UnpackedBackup> {
+async function unpack({ source, context }: Unpacking, folder: string): Promise<UnpackedBackup> {
   const { signal } = context;
   const write = async (object: ManifestObject, path: string): Promise<void> => {
     const file = createWriteStream(path, { flags: 'wx', mode: 0o600 });
@@ -41,7 +37,7 @@ async function unpack(
   if (methodOf(source.manifest) === 'rdb') {
     const checked = join(folder, SCRATCH_FILES.rdb);
     await write(rdbObjectOf(source.manifest), checked);
-    return { kind: 'rdb', folder, setFolder: null, names: [SCRATCH_FILES.rdb], checked, user };
+    return { kind: 'rdb', folder, setFolder: null, names: [SCRATCH_FILES.rdb], checked };
   }
   const { manifest, members } = await readStoredSet(source, signal);
   const setFolder = SCRATCH_FILES.appendFolder;
@@ -50,7 +46,7 @@ async function unpack(
   const manifestName = `${SCRATCH_FILES.appendFilename}.manifest`;
   const checked = join(folder, setFolder, manifestName);
   await writeFile(checked, manifest, { flag: 'wx', mode: 0o600 });
-  return { kind: 'aof', folder, setFolder, names: [...members.map(({ name }) => name), manifestName], checked, user };
+  return { kind: 'aof', folder, setFolder, names: [...members.map(({ name }) => name), manifestName], checked };
 }
 
 const pathsOf = ({ folder, setFolder, names }: UnpackedBackup): string[] => {
@@ -58,17 +54,19 @@ const pathsOf = ({ folder, setFolder, names }: UnpackedBackup): string[] => {
   return [folder, parent, ...names.map((name) => join(parent, name))];
 };
 
-/** Unpacks a backup for the user that runs scratch servers while `work` runs. */
+/** Unpacks a backup for the user of the sandbox while `work` runs. */
 export async function withUnpacked<T>(
   unpacking: Unpacking,
   work: (unpacked: UnpackedBackup) => Promise<T>,
 ): Promise<T> {
-  const { connection, context } = unpacking;
-  const user = await unprivilegedUser(connection.scratchUser, context.signal);
+  const {
+    connection,
+    sandbox: { user },
+  } = unpacking;
   const folder = await makeScratchFolder(connection);
   try {
-    const unpacked = await unpack(unpacking, folder, user);
-    if (user !== undefined) for (const path of pathsOf(unpacked)) await chown(path, user.uid, user.gid);
+    const unpacked = await unpack(unpacking, folder);
+    if (user !== null) for (const path of pathsOf(unpacked)) await chown(path, user.uid, user.gid);
     return await work(unpacked);
   } finally {
     await rm(folder, { recursive: true, force: true });

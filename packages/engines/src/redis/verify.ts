@@ -1,4 +1,11 @@
-import { type ArtifactSource, type EngineContext, Failure, type VerifyOutcome } from '@lastgood/core';
+import {
+  type ArtifactSource,
+  type EngineContext,
+  Failure,
+  type RestoreTestLimits,
+  type VerifyOutcome,
+} from '@lastgood/core';
+import { type Sandbox, withSandbox } from '@lastgood/host';
 import {
   type Finding,
   findingOfError,
@@ -21,12 +28,12 @@ import { readFingerprint } from './read-fingerprint.ts';
 import { startScratchServer } from './scratch-server.ts';
 import type { Product } from './server-facts.ts';
 import {
-  checkStoredConfig,
   dataObjectsOf,
   type EngineFacts,
   engineFactsOf,
   keysOf,
   methodOf,
+  readStoredConfig,
   readStoredFingerprint,
   readStoredSet,
   sumOf,
@@ -48,6 +55,9 @@ interface Verification {
   readonly facts: EngineFacts;
   readonly loader: Loader;
   readonly context: EngineContext;
+}
+interface ContainedVerification extends Verification {
+  readonly sandbox: Sandbox;
 }
 
 /** Turns a failure that means a bad backup into a finding. Any other failure says nothing about the backup, and is thrown. */
@@ -74,7 +84,7 @@ async function checkDecodes(run: Verification): Promise<VerificationFinding[]> {
     findings.push(...(await findingsOf(2, object.name, async () => await walkObject(run, object))));
   if (findings.length > 0) return findings;
   return await findingsOf(2, null, async () => {
-    await checkStoredConfig(source, context.signal);
+    await readStoredConfig(source, context.signal);
     await readStoredFingerprint(source, context.signal);
     if (methodOf(source.manifest) === 'aof') await readStoredSet(source, context.signal);
     return [];
@@ -105,8 +115,8 @@ async function walkObject({ source, context }: Verification, object: ManifestObj
 
 /** Level 3: the check tool of the version that wrote the file. `isLast`: nothing stricter follows. */
 async function runCheckTool(
-  { connection, facts, context }: Verification,
-  { kind, checked, user }: UnpackedBackup,
+  { connection, facts, sandbox, context }: ContainedVerification,
+  { kind, checked }: UnpackedBackup,
   isLast: boolean,
 ): Promise<VerificationFinding[]> {
   const outcome = await runChecker({
@@ -117,7 +127,7 @@ async function runCheckTool(
     binDir: connection.binDir,
     stallMs: connection.stallMs,
     signal: context.signal,
-    ...(user === undefined ? {} : { user }),
+    sandbox,
   });
   if (outcome.state === 'failed')
     return [{ level: 3, object: null, ...makeFinding('CHECK_TOOL_REFUSED', null, { version: outcome.version }) }];
@@ -134,7 +144,7 @@ async function runCheckTool(
 /** Levels 4 to 6: a scratch server loads the file, holds as many keys of each kind, and the same values. */
 async function checkRestores(
   level: VerificationLevel,
-  { connection, source, facts, loader, context }: Verification,
+  { connection, source, facts, loader, sandbox, context }: ContainedVerification,
   unpacked: UnpackedBackup,
 ): Promise<VerificationFinding[]> {
   const { kind } = unpacked;
@@ -153,6 +163,7 @@ async function checkRestores(
         needMemoryBytes: facts.memoryBytes,
         clock: waitingClockOf(context),
         signal,
+        sandbox,
       });
       const expected = keysOf(facts);
       if (expected !== null && scratch.keysLoaded !== expected)
@@ -213,7 +224,7 @@ export async function verify(
   connection: RedisConnection,
   source: ArtifactSource,
   context: EngineContext,
-  loader?: Loader,
+  { limits, loader }: { readonly limits: RestoreTestLimits; readonly loader?: Loader },
 ): Promise<VerifyOutcome> {
   if (level < 2) return { reached: level, findings: [] };
   checkLevel(level, source.manifest);
@@ -222,6 +233,16 @@ export async function verify(
   const decoded = await checkDecodes(run);
   if (decoded.length > 0) return { reached: 1, findings: decoded };
   if (level === 2) return { reached: 2, findings: [] };
+  const request = {
+    limits,
+    scratchUser: connection.scratchUser,
+    needsConsent: level > 3,
+    signal: context.signal,
+  };
+  return await withSandbox(request, (sandbox) => verifyFiles(level, { ...run, sandbox }));
+}
+
+async function verifyFiles(level: VerificationLevel, run: ContainedVerification): Promise<VerifyOutcome> {
   return await withUnpacked(run, async (unpacked) => {
     const checked = await runCheckTool(run, unpacked, level === 3);
     if (checked.length > 0) return { reached: 2, findings: checked };

@@ -11,12 +11,19 @@ import {
   type Repository,
   type RestoredRoles,
   type RestoreResult,
+  type RestoreTestLimits,
   type VerifyOutcome,
 } from '@lastgood/core';
 import { systemClock, uuidv7 } from '@lastgood/host';
 import type { Manifest, RestorePlanSummary, RestoreRequest } from '@lastgood/protocol';
 import { createFolderRepository } from '@lastgood/repository';
-import { aRestoreRequest, type DatabaseRestore, type PostgresServer, temporaryFolder } from '@lastgood/testkit';
+import {
+  aRestoreRequest,
+  type DatabaseRestore,
+  type PostgresServer,
+  temporaryFolder,
+  testLimits,
+} from '@lastgood/testkit';
 import { createPostgresEngine, postgresMethods } from '../../src/postgres/index.ts';
 
 /** A target with one backup. */
@@ -49,6 +56,7 @@ export class EngineHarness implements AsyncDisposable {
     connection: object = {},
     store?: string,
     restoredRoles: RestoredRoles = 'full',
+    restoreTests: RestoreTestLimits = testLimits,
   ): Promise<EngineHarness> {
     const cleanup = new AsyncDisposableStack();
     const { path } = cleanup.use(await temporaryFolder());
@@ -59,7 +67,10 @@ export class EngineHarness implements AsyncDisposable {
     return new EngineHarness(
       path,
       repository,
-      createPostgresEngine({ ...server.connection, ...connection }, { restoreFolders: {}, restoredRoles }),
+      createPostgresEngine(
+        { ...server.connection, ...connection },
+        { restoreFolders: {}, restoredRoles, restoreTests },
+      ),
       cleanup,
     );
   }

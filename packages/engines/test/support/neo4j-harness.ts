@@ -14,7 +14,7 @@ import {
 import { createServiceControl, resolveService, systemClock, uuidv7 } from '@lastgood/host';
 import type { Compensation, JobOptions, Manifest, RestoreRequest, VerificationLevel } from '@lastgood/protocol';
 import { createFolderRepository } from '@lastgood/repository';
-import { type Neo4jServer, type Neo4jService, temporaryFolder } from '@lastgood/testkit';
+import { type Neo4jServer, type Neo4jService, temporaryFolder, testLimits } from '@lastgood/testkit';
 import { createNeo4jEngine, DUMP } from '../../src/neo4j/index.ts';
 import { ref } from './engine-harness.ts';
 
@@ -74,7 +74,14 @@ export class Neo4jHarness implements AsyncDisposable {
     const { path } = cleanup.use(await temporaryFolder());
     const repository = await createFolderRepository({ understood: [DUMP], path: join(path, 'repository') });
     const control = service === null ? null : createServiceControl(resolveService(service.commands, {}));
-    const engine = createNeo4jEngine({ ...server.connection, ...connection }, { target: ref.target, service: control });
+    const engine = createNeo4jEngine(
+      { ...server.connection, ...connection },
+      {
+        target: ref.target,
+        service: control,
+        restoreTests: testLimits,
+      },
+    );
     return new Neo4jHarness(engine, repository, path, cleanup);
   }
 

@@ -284,6 +284,7 @@ export class PhysicalHarness implements AsyncDisposable {
       binDir: this.server.binDir,
       majorVersion: this.majorVersion,
       user: owner,
+      contain: null,
       settings: base.settings,
       preloadLibraries: '',
       isDurable: false,

@@ -10,6 +10,7 @@ import {
   type ScratchServer,
   startScratchServer,
 } from '../../src/redis/index.ts';
+import { plainSandbox } from './plain-sandbox.ts';
 
 /** The connection of a target as far as scratch servers go. */
 export const scratchConnection = (change: object = {}): RedisConnection =>
@@ -33,6 +34,7 @@ export async function loadScratch(
     needMemoryBytes: 64 * 1024 * 1024,
     clock: systemWaitingClock,
     signal: new AbortController().signal,
+    sandbox: await plainSandbox(),
     ...change,
   });
 }

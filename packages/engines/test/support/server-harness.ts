@@ -12,7 +12,7 @@ import type {
 import { systemClock, uuidv7 } from '@lastgood/host';
 import type { Manifest, RestorePlanSummary, RestoreRequest } from '@lastgood/protocol';
 import { createFolderRepository } from '@lastgood/repository';
-import { type PostgresServer, temporaryFolder } from '@lastgood/testkit';
+import { type PostgresServer, temporaryFolder, testLimits } from '@lastgood/testkit';
 import { createPostgresEngine, postgresMethods } from '../../src/postgres/index.ts';
 import { ref } from './engine-harness.ts';
 
@@ -48,7 +48,11 @@ export class ServerHarness implements AsyncDisposable {
     await chown(restoreFolder, uid, gid);
     await chown(path, uid, gid);
     const repository = await createFolderRepository({ understood: postgresMethods, path: join(path, 'repository') });
-    const engine = createPostgresEngine(server.connection, { restoreFolders: { drill: restoreFolder }, streamOptions });
+    const engine = createPostgresEngine(server.connection, {
+      restoreFolders: { drill: restoreFolder },
+      streamOptions,
+      restoreTests: testLimits,
+    });
     return new ServerHarness(path, repository, engine, cleanup);
   }
 

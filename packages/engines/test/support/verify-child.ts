@@ -2,6 +2,7 @@
 import { noSteps } from '@lastgood/core';
 import { systemClock } from '@lastgood/host';
 import { openFolderRepository } from '@lastgood/repository';
+import { testLimits } from '@lastgood/testkit';
 import { createPostgresEngine, postgresMethods } from '../../src/postgres/index.ts';
 
 const [connection = '{}', path = '', backupId = '', workDir = ''] = process.argv.slice(2);
@@ -16,4 +17,8 @@ const context = {
   progress: () => undefined,
   log: () => undefined,
 };
-await createPostgresEngine(JSON.parse(connection)).verify(4, source, context);
+await createPostgresEngine(JSON.parse(connection), { restoreFolders: {}, restoreTests: testLimits }).verify(
+  4,
+  source,
+  context,
+);

@@ -20,6 +20,8 @@ export const hostViewSchema = z.object({
   state: z.enum(['online', 'offline', 'never', 'quarantined']),
   since: z.number(),
   agentVersion: z.string().nullable(),
+  /** The public key that the host signs its backups with; null before its first connection. */
+  signingKey: z.string().nullable(),
   clockSkewMs: z.number().nullable(),
   outboxDepth: z.int(),
   targets: z.array(z.string()),

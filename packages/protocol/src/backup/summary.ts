@@ -6,13 +6,14 @@ import { backupContentSchema } from './manifest.ts';
 /**
  * Whether this version can restore a backup. `NEWER_FORMAT`: a newer version wrote it; `params` has the `part` (format, engine, method,
  * role, key ...) that is unknown and its `name`. `DEPENDENCY_MISSING`: it needs the backup `backupId`, which is not good or not there.
+ * `UNSIGNED` and `UNKNOWN_KEY`: its manifest is not signed, or by the key `keyId` that the host does not trust.
  */
 export const restorableSchema = z.discriminatedUnion('ok', [
   z.object({ ok: z.literal(true) }),
   z.object({
     ok: z.literal(false),
     reason: z.object({
-      code: z.enum(['NEWER_FORMAT', 'DEPENDENCY_MISSING']),
+      code: z.enum(['NEWER_FORMAT', 'DEPENDENCY_MISSING', 'UNSIGNED', 'UNKNOWN_KEY']),
       params: z.record(z.string(), z.string()),
     }),
   }),

@@ -135,8 +135,9 @@ export const SERVER_RESTORE_WARNINGS = {
   },
   SENTINEL_UNKNOWN: {
     severity: 'warning',
-    message: 'the agent may not list the clients of the server, so it is not known whether a Sentinel watches it',
-    remedy: 'Grant the user of the agent to list them (+client|list), or check it by hand.',
+    message: 'the clients of the server could not be listed, so it is not known whether a Sentinel watches it',
+    remedy:
+      'Grant the user of the agent to list them (+client|list). While the server is down, look on the Sentinels: SENTINEL MASTERS.',
   },
   SERVER_WILL_STOP: {
     severity: 'warning',

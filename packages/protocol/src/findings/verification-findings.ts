@@ -3,6 +3,21 @@ import type { FindingDefinition } from './finding-definition.ts';
 /** What a verification found in the stored objects of a backup. */
 export const STORED_FINDINGS = {
   MANIFEST_UNREADABLE: { severity: 'error', message: 'the manifest cannot be read: {reason}', remedy: null },
+  MANIFEST_NOT_SIGNED: {
+    severity: 'error',
+    message: 'the manifest is not signed: somebody who can write into the repository may have made it',
+    remedy: 'Look for whoever wrote into the repository. Verify another backup of the target.',
+  },
+  MANIFEST_KEY_UNKNOWN: {
+    severity: 'error',
+    message: 'the manifest is signed by {key}, which this host does not trust',
+    remedy: 'If a host of yours made it, compare the key with `lastgood agent key` there and add it to `trust`.',
+  },
+  MANIFEST_REPLACED: {
+    severity: 'error',
+    message: 'the manifest is not the one that the catalog knows: its hash is {found}, not {known}',
+    remedy: 'Somebody has written into the repository. Verify another backup of the target.',
+  },
   OBJECT_MISSING: { severity: 'error', message: 'the object is missing', remedy: null },
   OBJECT_UNREADABLE: { severity: 'error', message: 'the object cannot be read: {reason}', remedy: null },
   OBJECT_SIZE_DIFFERS: {

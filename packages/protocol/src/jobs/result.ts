@@ -99,6 +99,8 @@ export const jobResultSchema = z.discriminatedUnion('command', [
     durationMs: z.number(),
     truncated,
   }),
+  /** Rows about what an undo takes away, such as what was written since the restore; empty where the engine does not count it. */
+  z.object({ command: z.literal('plan-undo'), details: z.array(detailSchema), truncated }),
   z.object({
     command: z.literal('undo'),
     /** The name of what is in place again. */

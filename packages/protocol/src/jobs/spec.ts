@@ -28,6 +28,14 @@ export const retentionSchema = z.object({
 export type Retention = z.infer<typeof retentionSchema>;
 
 const onTarget = { target: nameSchema };
+/** For jobs that read a backup. */
+const onBackup = {
+  ...onTarget,
+  /** The hash of the manifest that the catalog knows: another manifest is refused. The control plane adds it. */
+  manifestSha256: sha256Schema.optional(),
+  /** Uses the backup even if no key that the host trusts has signed it. */
+  acceptUnsigned: z.boolean().optional(),
+};
 export const jobSpecSchema = z.discriminatedUnion('command', [
   z.object({
     command: z.literal('backup'),
@@ -40,7 +48,7 @@ export const jobSpecSchema = z.discriminatedUnion('command', [
   }),
   z.object({
     command: z.literal('verify'),
-    ...onTarget,
+    ...onBackup,
     /** Null: the newest good backup at the time the job runs. */
     backupId: uuidSchema.nullable(),
     level: verificationLevelSchema,
@@ -52,8 +60,10 @@ export const jobSpecSchema = z.discriminatedUnion('command', [
     holds: z.array(uuidSchema).max(10_000),
     dryRun: z.boolean(),
   }),
-  z.object({ command: z.literal('plan'), ...onTarget, request: restoreRequestSchema }),
-  z.object({ command: z.literal('restore'), ...onTarget, request: restoreRequestSchema, planHash: sha256Schema }),
+  z.object({ command: z.literal('plan'), ...onBackup, request: restoreRequestSchema }),
+  z.object({ command: z.literal('restore'), ...onBackup, request: restoreRequestSchema, planHash: sha256Schema }),
+  /** What an undo of this restore would take away. Changes nothing. */
+  z.object({ command: z.literal('plan-undo'), ...onTarget, restoreJobId: uuidSchema }),
   z.object({ command: z.literal('undo'), ...onTarget, restoreJobId: uuidSchema }),
   /** Keeps a backup, and what it depends on, from rotation until it is released. */
   z.object({ command: z.literal('hold'), ...onTarget, backupId: uuidSchema, reason: z.string().max(500) }),
@@ -74,3 +84,16 @@ export const isHostJob = (spec: JobSpec): spec is HostJobSpec => spec.command ==
 
 /** What one job at a time works on. A check may have the name of a target, and does not wait for its jobs. */
 export const laneOf = (spec: JobSpec): string => (isHostJob(spec) ? `${spec.command}:${spec.target}` : spec.target);
+
+/** The backup that a job reads, by its id; null when the host chooses it, or the job reads none. */
+export function backupIdOf(spec: JobSpec): string | null {
+  switch (spec.command) {
+    case 'verify':
+      return spec.backupId;
+    case 'plan':
+    case 'restore':
+      return spec.request.point.kind === 'backup' ? spec.request.point.backupId : null;
+    default:
+      return null;
+  }
+}

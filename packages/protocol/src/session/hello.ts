@@ -39,6 +39,8 @@ export const helloInputSchema = z.object({
   capabilities: z.array(z.string().max(64)).max(256),
   clock: epochMsSchema,
   agentVersion: z.string().max(64),
+  /** The public key that the host signs its backups with, for the catalog. */
+  signingKey: z.string().max(64),
   protocol: z.int(),
   jobs: z.array(journalJobSchema),
 });

@@ -18,6 +18,7 @@ import { backupPrefix, dataName, INCOMPLETE, MANIFEST } from './layout.ts';
 import { lockBackup } from './locks.ts';
 import { FORMAT, parseManifest, sealManifest } from './manifest.ts';
 import { readText, sha256 } from './metadata.ts';
+import type { Signer } from './signature.ts';
 
 export interface NewBackupInRepository extends NewBackup {
   readonly repositoryId: string;
@@ -29,6 +30,8 @@ export interface BackupWriterContext {
   readonly checkWriter: () => Promise<void>;
   readonly log: (streamId: string) => SegmentLog;
   readonly keys: RepositoryKeys;
+  /** Signs the manifest; without it, it stays unsigned. */
+  readonly signer: Signer | undefined;
   /** For how long the published backup is locked; 0 when it is not. */
   readonly lockMs: number;
   readonly run: Run;
@@ -77,7 +80,7 @@ export class StoreBackupWriter implements BackupWriter {
 
   async publish(facts: BackupFacts, finishedAt: string): Promise<{ manifest: Manifest; manifestSha256: string }> {
     const { ref, ...backup } = this.#backup;
-    const { text, manifest } = sealManifest({
+    const content = {
       format: FORMAT,
       backupId: backup.backupId,
       jobId: backup.jobId,
@@ -98,14 +101,13 @@ export class StoreBackupWriter implements BackupWriter {
       dependsOn: [...facts.dependsOn],
       logRange: facts.logRange,
       encryption: encodingWith(this.#context.keys).encryption,
-      keyId: null,
-      signature: null,
       engineFacts: facts.engineFacts,
       warnings: [
         ...facts.warnings,
         ...(this.#cached === null ? [] : [makeFinding('READ_BACK_FROM_MEMORY', null, { reason: this.#cached })]),
       ],
-    });
+    };
+    const { text, manifest } = sealManifest(content, this.#context.signer);
     await this.#context.checkWriter();
     const name = `${this.#prefix}${MANIFEST}`;
     await this.#store.put(name, Buffer.from(text));

@@ -8,7 +8,7 @@ import { canonicalJson } from './canonical-json.ts';
 import { writeCopyMark } from './copy-mark.ts';
 import { backupPrefix, INCOMPLETE, MANIFEST } from './layout.ts';
 import { lockBackup } from './locks.ts';
-import { newerFormat } from './manifest.ts';
+import { notRestorable } from './manifest.ts';
 import { readText, sha256 } from './metadata.ts';
 import type { StoredBackups } from './stored-backups.ts';
 import { readTombstones } from './tombstones.ts';
@@ -45,7 +45,7 @@ export async function copyBackup(
   run: Run,
 ): Promise<CopiedBackup> {
   const { manifest, restorable } = await source.backups.manifest(ref, backupId);
-  if (!restorable.ok) throw newerFormat(backupId, restorable.reason.params);
+  if (!restorable.ok) throw notRestorable(backupId, restorable.reason);
   assertEncrypted(backupId, manifest, destination);
   const { store } = destination;
   const prefix = backupPrefix(ref, backupId);

@@ -6,7 +6,7 @@ import { isEqual } from '../pipeline/hashing.ts';
 import type { Run } from '../pipeline/store-object.ts';
 import type { CopyDestination } from './copy-backup.ts';
 import { putOnce } from './put-once.ts';
-import { claimedSegments, readClaim } from './segment-claim.ts';
+import { claimedSegments, readClaim, type StreamAddress } from './segment-claim.ts';
 import { claimName, streamPrefix } from './segment-names.ts';
 
 /** See `Repository.copyLog`. */
@@ -23,7 +23,7 @@ export async function copySegments(
   for (const segment of await claimedSegments(source.store, prefix)) {
     if (segment < from || present.has(segment)) continue;
     run.signal.throwIfAborted();
-    if (await copySegment(source.store, destination, { prefix, segment }, run)) count++;
+    if (await copySegment(source.store, destination, { ref, streamId }, segment, run)) count++;
   }
   return count;
 }
@@ -32,10 +32,12 @@ export async function copySegments(
 async function copySegment(
   source: ObjectStore,
   { store, keys }: CopyDestination,
-  { prefix, segment }: { readonly prefix: string; readonly segment: string },
+  address: StreamAddress,
+  segment: string,
   run: Run,
 ): Promise<boolean> {
-  const found = await readClaim(source, prefix, segment);
+  const prefix = streamPrefix(address.ref, address.streamId);
+  const found = await readClaim(source, address, segment);
   if (found === undefined) return false;
   const { claim, text } = found;
   if (encodingWith(keys).encryption !== null && claim.encryption === null)
@@ -45,7 +47,7 @@ async function copySegment(
     );
   await copyObject({ store: source, name: `${prefix}${claim.object}`, stored: claim.stored }, store, run);
   if (await putOnce(store, `${prefix}${claimName(segment)}`, text)) return true;
-  const first = await readClaim(store, prefix, segment);
+  const first = await readClaim(store, address, segment);
   if (first === undefined || !isEqual(first.claim.produced, claim.produced))
     throw new Failure('SEGMENT_CONFLICT', `segment ${segment} has other bytes in ${store.locate(prefix)}`);
   return true;

@@ -1,9 +1,10 @@
-import { type BackupMethodSupport, Failure } from '@lastgood/core';
+import { type BackupMethodSupport, Failure, unreachable } from '@lastgood/core';
 import { type Manifest, manifestSchema, type Restorable, type TargetRef } from '@lastgood/protocol';
 import { z } from 'zod';
 import { AGE } from '../pipeline/encoding.ts';
 import { canonicalJson } from './canonical-json.ts';
 import { parseJson, sha256 } from './metadata.ts';
+import { isKeyId, isSignedBy, type Signer, signContent, type TrustedKeys } from './signature.ts';
 
 /** The format that this version writes, and the newest that it can restore. */
 export const FORMAT = 1;
@@ -19,20 +20,30 @@ export interface ReadManifest {
 /** Where a manifest lies, and so where it has to belong. */
 export type Belonging = TargetRef & { readonly backupId: string; readonly repositoryId: string };
 
-/** The manifest as it is stored: canonical JSON with its own checksum, so that any later edit is noticed. */
-export function sealManifest(content: Omit<Manifest, 'checksum'>): { manifest: Manifest; text: string } {
-  const manifest = manifestSchema.parse({ ...content, checksum: sha256(canonicalJson(content)) });
+/**
+ * The manifest as it is stored: canonical JSON, signed by the host, with its own checksum. The checksum shows damage, the signature
+ * who wrote it.
+ */
+export function sealManifest(
+  content: Omit<Manifest, 'checksum' | 'keyId' | 'signature'>,
+  signer: Signer | undefined,
+): { manifest: Manifest; text: string } {
+  const named = { ...content, keyId: signer?.keyId ?? null };
+  const signed = { ...named, signature: signer === undefined ? null : signContent(signer, 'manifest', named) };
+  const manifest = manifestSchema.parse({ ...signed, checksum: sha256(canonicalJson(signed)) });
   return { manifest, text: `${canonicalJson(manifest)}\n` };
 }
 
 /**
- * Reads a stored manifest. MANIFEST_INVALID when it was damaged, edited or does not belong where it lies (B12). One that a newer
- * version wrote is read as far as this one understands it, and is not `restorable`.
+ * Reads a stored manifest. MANIFEST_INVALID when it was damaged, edited, has the signature of another content, or does not belong where
+ * it lies (B12). One that a newer version wrote is read as far as this one understands it, and is not `restorable`; neither is one
+ * that no trusted key has signed.
  */
 export function parseManifest(
   text: string,
   expected: Belonging,
   understood: readonly BackupMethodSupport[],
+  trusted: TrustedKeys = null,
 ): ReadManifest {
   const raw = parseObject(text, expected.backupId);
   const { format } = raw;
@@ -46,9 +57,11 @@ export function parseManifest(
   const parsed = manifestSchema.safeParse(raw);
   if (!parsed.success) throw invalid(expected.backupId, `is not valid: ${z.prettifyError(parsed.error)}`);
   checkBelonging(parsed.data, expected);
+  checkSignature(content, expected.backupId);
   const names = parsed.data.objects.map((object) => object.name);
   if (new Set(names).size !== names.length) throw invalid(expected.backupId, 'lists an object twice');
-  return { manifest: parsed.data, restorable: restorableOf(parsed.data, raw, understood) };
+  const restorable = restorableOf(parsed.data, raw, understood);
+  return { manifest: parsed.data, restorable: restorable.ok ? trustOf(parsed.data, trusted) : restorable };
 }
 
 const invalid = (backupId: string, what: string): Failure =>
@@ -66,6 +79,24 @@ function checkBelonging(manifest: Record<string, unknown>, expected: Belonging):
   for (const key of ['backupId', 'environment', 'host', 'target', 'repositoryId'] as const)
     if (manifest[key] !== expected[key])
       throw invalid(expected.backupId, `belongs to ${key} ${String(manifest[key])}, not ${expected[key]}`);
+}
+
+function checkSignature(content: Record<string, unknown>, backupId: string): void {
+  const { signature, ...signed } = content;
+  const { keyId } = signed;
+  if (typeof keyId !== 'string' || !isKeyId(keyId)) return;
+  if (typeof signature !== 'string' || !isSignedBy(keyId, 'manifest', signed, signature))
+    throw invalid(backupId, `has a signature that key ${keyId} did not make`);
+}
+
+/** Whether a trusted key has signed a manifest whose signature is right. */
+function trustOf({ keyId }: Manifest, trusted: TrustedKeys): Restorable {
+  if (trusted === null || (keyId !== null && trusted.has(keyId))) return { ok: true };
+  const reason =
+    keyId === null
+      ? ({ code: 'UNSIGNED', params: {} } as const)
+      : ({ code: 'UNKNOWN_KEY', params: { keyId } } as const);
+  return { ok: false, reason };
 }
 
 /** A later format keeps the keys that say where a backup belongs (docs/repository-format.md); any other may be missing. */
@@ -118,7 +149,7 @@ function restorableOf(
   if (key !== undefined) return newer('key', key);
   const { engine, method, objects, encryption, keyId, signature } = manifest;
   if (!encryptionSchema.safeParse(encryption).success) return newer('key', 'encryption');
-  for (const [name, value] of Object.entries({ keyId, signature })) if (value !== null) return newer('key', name);
+  if ((keyId === null) !== (signature === null) || (keyId !== null && !isKeyId(keyId))) return newer('key', 'keyId');
   const methods = understood.filter((each) => each.engine === engine);
   if (methods.length === 0) return newer('engine', engine);
   const support = methods.find((each) => each.method === method);
@@ -144,9 +175,30 @@ function unknownKey(raw: unknown, parsed: unknown): string | undefined {
   return undefined;
 }
 
-/** The failure for what this version cannot do with a backup that a newer one made. */
-export const newerFormat = (backupId: string, { part, name }: Readonly<Record<string, string>>): Failure =>
-  new Failure('NEWER_FORMAT', `backup ${backupId} was made by a newer version: unknown ${part} "${name}"`);
+/** The failure for what cannot be done with a backup that is not restorable. */
+export function notRestorable(
+  backupId: string,
+  { code, params }: Extract<Restorable, { ok: false }>['reason'],
+): Failure {
+  switch (code) {
+    case 'NEWER_FORMAT':
+      return new Failure(
+        'NEWER_FORMAT',
+        `backup ${backupId} was made by a newer version: unknown ${params['part']} "${params['name']}"`,
+      );
+    case 'DEPENDENCY_MISSING':
+      return new Failure('BACKUP_CORRUPT', `backup ${backupId} needs backup ${params['backupId']}, which is not good`);
+    case 'UNSIGNED':
+      return new Failure('BACKUP_UNTRUSTED', `backup ${backupId} is not signed`);
+    case 'UNKNOWN_KEY':
+      return new Failure(
+        'BACKUP_UNTRUSTED',
+        `backup ${backupId} is signed by ${params['keyId']}, which this host does not trust`,
+      );
+    default:
+      return unreachable(code);
+  }
+}
 
 const numbered = z.object({ sequence: z.int().min(1).max(MAX_SEQUENCE) });
 

@@ -7,7 +7,12 @@ import { readJson } from './metadata.ts';
 import { putOnce } from './put-once.ts';
 
 /** Without `installId`, the next backup adopts the target. */
-const ownerSchema = z.object({ systemId: z.string().min(1), installId: z.string().min(1).optional() });
+const ownerSchema = z.object({
+  systemId: z.string().min(1),
+  installId: z.string().min(1).optional(),
+  /** The key that the writer signs with, for people: nothing in the repository makes a key trusted. */
+  keyId: z.string().nullable().optional(),
+});
 type Owner = z.infer<typeof ownerSchema>;
 
 /** Whose backups lie under the name of one target, and who writes there. */
@@ -16,9 +21,12 @@ export class TargetOwnership {
   /** The installation that writes here; without it no target is claimed. */
   readonly #writer: string | undefined;
 
-  constructor(store: ObjectStore, writer: string | undefined) {
+  readonly #keyId: string | undefined;
+
+  constructor(store: ObjectStore, writer: string | undefined, keyId: string | undefined) {
     this.#store = store;
     this.#writer = writer;
+    this.#keyId = keyId;
   }
 
   #foreign(ref: TargetRef, what: string, when: string): Failure {
@@ -55,11 +63,13 @@ export class TargetOwnership {
   /** Makes the target this writer's and this system's, or refuses: one server and one agent write there. */
   async claim(ref: TargetRef, systemId: string): Promise<void> {
     const owner = await this.check(ref, systemId);
-    const text = `${canonicalJson({ systemId, installId: this.#writer })}\n`;
+    const keyId = this.#keyId ?? null;
+    const text = `${canonicalJson({ systemId, installId: this.#writer, keyId })}\n`;
     if (owner === undefined) {
       // Of two that claim it at once, the second one meets the owner here.
       if (!(await putOnce(this.#store, ownerName(ref), text))) await this.check(ref, systemId);
-    } else if (owner.installId !== this.#writer) await this.#store.put(ownerName(ref), Buffer.from(text));
+    } else if (owner.installId !== this.#writer || (owner.keyId ?? null) !== keyId)
+      await this.#store.put(ownerName(ref), Buffer.from(text));
   }
 
   /** Makes the target this writer's, whatever system its backups are of: copies may be of a server that was replaced since. */

@@ -3,7 +3,7 @@ import type { TargetRef } from '@lastgood/protocol';
 import { forEachItem } from './for-each-item.ts';
 import { readHold, readHolds } from './holds.ts';
 import { lockedUntil } from './locks.ts';
-import { newerFormat } from './manifest.ts';
+import { notRestorable } from './manifest.ts';
 import type { StoredBackups } from './stored-backups.ts';
 import { purgeBackup, readTombstones, removeTombstone, writeTombstone } from './tombstones.ts';
 
@@ -12,7 +12,7 @@ const heldFailure = (backupId: string, reason: string): Failure =>
 
 /**
  * Hides a backup behind a tombstone; returns the bytes that a purge will free. Refuses BACKUP_HELD, BACKUP_NEEDED when another backup
- * that is kept depends on it, and NEWER_FORMAT: whether others need it is for the version that wrote it to say.
+ * that is kept depends on it, NEWER_FORMAT: whether others need it is for the version that wrote it to say, and BACKUP_UNTRUSTED.
  */
 export async function removeBackup(
   store: ObjectStore,
@@ -22,7 +22,7 @@ export async function removeBackup(
   now: number,
 ): Promise<number> {
   const { manifest, restorable } = await backups.manifest(ref, backupId);
-  if (!restorable.ok) throw newerFormat(backupId, restorable.reason.params);
+  if (!restorable.ok) throw notRestorable(backupId, restorable.reason);
   const hold = await readHold(store, ref, backupId);
   if (hold !== undefined) throw heldFailure(backupId, hold.reason);
   const dependents = dependentsOf(backupId, (await backups.list(ref)).backups);

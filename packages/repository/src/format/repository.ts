@@ -24,13 +24,14 @@ import { copySegments } from './copy-segments.ts';
 import { writeHold } from './holds.ts';
 import { backupPrefix, holdName, INCOMPLETE, MANIFEST, tombstoneName, VERIFIED } from './layout.ts';
 import { setStoreHold } from './locks.ts';
-import { newerFormat } from './manifest.ts';
+import { notRestorable } from './manifest.ts';
 import { ensureMarker, repositoryIdOf } from './marker.ts';
 import { namesBelow } from './metadata.ts';
 import { TargetOwnership } from './owner.ts';
 import { putOnce } from './put-once.ts';
 import { lockedBackups, purgeRemoved, removeBackup } from './removal.ts';
 import { StoreSegmentLog } from './segment-log.ts';
+import type { Signer, TrustedKeys } from './signature.ts';
 import { type ListedBackups, StoredBackups, verifiedSchema } from './stored-backups.ts';
 import { sweepTarget } from './sweep.ts';
 import { readTombstones } from './tombstones.ts';
@@ -41,6 +42,10 @@ export interface RepositoryOptions {
   readonly writer?: string | undefined;
   /** The backup methods that this version can restore. Backups of any other are listed as not restorable. */
   readonly understood: readonly BackupMethodSupport[];
+  /** Signs what is written. Nothing is signed without it. */
+  readonly signer?: Signer | undefined;
+  /** The keys whose backups are trusted, the signer's own included. Every backup is, without it. */
+  readonly trusted?: TrustedKeys | undefined;
   /** Objects are encrypted to its recipients. Nothing is encrypted, and nothing encrypted can be read, without it. */
   readonly keys?: RepositoryKeys | undefined;
   /** For how long the store locks a published backup, if it can. */
@@ -70,14 +75,18 @@ class StoreRepository implements Repository {
   readonly #backups: StoredBackups;
   readonly #keys: RepositoryKeys;
   readonly #lockMs: number;
+  readonly #signer: Signer | undefined;
+  readonly #trusted: TrustedKeys;
 
   constructor(store: ObjectStore, options: RepositoryOptions, id: string) {
     this.id = id;
     this.#store = store;
     this.#keys = options.keys ?? NO_KEYS;
     this.#lockMs = options.lockMs ?? 0;
-    this.#owner = new TargetOwnership(store, options.writer);
-    this.#backups = new StoredBackups(store, id, options.understood);
+    this.#signer = options.signer;
+    this.#trusted = options.trusted ?? null;
+    this.#owner = new TargetOwnership(store, options.writer, options.signer?.keyId);
+    this.#backups = new StoredBackups(store, id, options.understood, this.#trusted);
   }
 
   async check(): Promise<void> {
@@ -123,6 +132,7 @@ class StoreRepository implements Repository {
         checkWriter: async () => void (await this.#owner.checkWriter(ref)),
         log: (streamId) => this.log(ref, streamId),
         keys: this.#keys,
+        signer: this.#signer,
         lockMs: this.#lockMs,
         run,
       },
@@ -143,7 +153,7 @@ class StoreRepository implements Repository {
 
   async open(ref: TargetRef, backupId: string): Promise<ArtifactSource> {
     const { manifest, restorable } = await this.#backups.manifest(ref, backupId);
-    if (!restorable.ok) throw newerFormat(backupId, restorable.reason.params);
+    if (!restorable.ok) throw notRestorable(backupId, restorable.reason);
     for (const { encryption } of manifest.objects)
       if (encryption !== null) await identitiesFor(encryption.recipients, this.#keys);
     const prefix = backupPrefix(ref, backupId);
@@ -231,7 +241,8 @@ class StoreRepository implements Repository {
 
   log(ref: TargetRef, streamId: string): SegmentLog {
     const checkWriter = async (): Promise<void> => void (await this.#owner.checkWriter(ref));
-    const context = { store: this.#store, keys: this.#keys, backups: this.#backups, checkWriter };
+    const signatures = { signer: this.#signer, trusted: this.#trusted };
+    const context = { store: this.#store, keys: this.#keys, backups: this.#backups, checkWriter, ...signatures };
     return new StoreSegmentLog(context, ref, streamId);
   }
 

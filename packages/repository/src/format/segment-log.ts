@@ -11,8 +11,17 @@ import { type Run, storeObject } from '../pipeline/store-object.ts';
 import { canonicalJson } from './canonical-json.ts';
 import { forEachItem } from './for-each-item.ts';
 import { isClaimIntent, putOnce } from './put-once.ts';
-import { CLAIM_FORMAT, type Claim, claimedSegments, readClaim } from './segment-claim.ts';
+import {
+  CLAIM_FORMAT,
+  type Claim,
+  type ClaimContent,
+  claimedSegments,
+  placedClaim,
+  readClaim,
+  type StreamAddress,
+} from './segment-claim.ts';
 import { checkSegment, claimName, segmentDataName, segmentObject, streamPrefix } from './segment-names.ts';
+import { type Signer, signContent, type TrustedKeys } from './signature.ts';
 import type { StoredBackups } from './stored-backups.ts';
 
 const NO_RUN: Run = { signal: new AbortController().signal, progress: () => undefined };
@@ -21,6 +30,8 @@ export interface SegmentLogContext {
   readonly store: ObjectStore;
   readonly keys: RepositoryKeys;
   readonly backups: StoredBackups;
+  readonly signer: Signer | undefined;
+  readonly trusted: TrustedKeys;
   /** Throws when another installation writes to the target. */
   readonly checkWriter: () => Promise<void>;
 }
@@ -60,8 +71,8 @@ export class StoreSegmentLog implements SegmentLog {
     const id = this.#isEncrypted ? randomBytes(32).toString('hex') : produced.sha256;
     const object = segmentDataName(segment, id, suffixOf(this.#encoding));
     const stored = (await this.#adopt(object, produced, run)) ?? (await this.#storeData(object, produced, open, run));
-    const claim: Claim = { format: CLAIM_FORMAT, segment, object, ...this.#encoding, produced, stored };
-    if (await putOnce(this.#store, `${this.#prefix}${claimName(segment)}`, `${canonicalJson(claim)}\n`))
+    const content: ClaimContent = { format: CLAIM_FORMAT, segment, object, ...this.#encoding, produced, stored };
+    if (await putOnce(this.#store, `${this.#prefix}${claimName(segment)}`, this.#claimText(content)))
       return { segment, produced, stored, isNew: true };
     const first = await this.#readClaim(segment);
     if (first === undefined) throw new Failure('IO_ERROR', `the claim of segment ${segment} cannot be read`);
@@ -82,7 +93,25 @@ export class StoreSegmentLog implements SegmentLog {
       await this.#store.remove(`${this.#prefix}${object}`);
       if (!isEqual(await this.#storeData(object, produced, open, run), stored)) throw lostData(segment);
     }
+    if (!this.#isTrusted(claim)) await this.#signAgain(claim);
     return { segment, produced: claim.produced, stored, isNew: false };
+  }
+
+  #claimText(content: ClaimContent): string {
+    const { signer } = this.#context;
+    const named = { ...content, keyId: signer?.keyId ?? null };
+    const signature = signer === undefined ? null : signContent(signer, 'segment', placedClaim(this.#address, named));
+    return `${canonicalJson({ ...named, signature })}\n`;
+  }
+
+  #isTrusted({ keyId }: Claim): boolean {
+    const { trusted } = this.#context;
+    return trusted === null || (keyId !== null && trusted.has(keyId));
+  }
+
+  /** The claim of a key that is not trusted, whose bytes are those that this host has just read from its own server. */
+  async #signAgain({ keyId: _keyId, signature: _signature, ...content }: Claim): Promise<void> {
+    await this.#store.put(`${this.#prefix}${claimName(content.segment)}`, Buffer.from(this.#claimText(content)));
   }
 
   /** The digest of a data object that an interrupted append left; one whose bytes are damaged is removed. */
@@ -118,13 +147,22 @@ export class StoreSegmentLog implements SegmentLog {
   }
 
   async #readClaim(segment: string): Promise<Claim | undefined> {
-    return (await readClaim(this.#store, this.#prefix, segment))?.claim;
+    return (await readClaim(this.#store, this.#address, segment))?.claim;
+  }
+
+  get #address(): StreamAddress {
+    return { ref: this.#ref, streamId: this.#streamId };
   }
 
   async read(segment: string, signal: AbortSignal): Promise<Readable> {
     checkSegment(segment);
     const claim = await this.#readClaim(segment);
     if (claim === undefined) throw new Failure('NOT_FOUND', `stream ${this.#streamId} has no segment ${segment}`);
+    if (!this.#isTrusted(claim))
+      throw new Failure(
+        'BACKUP_UNTRUSTED',
+        `segment ${segment} of stream ${this.#streamId} is ${claim.keyId === null ? 'not signed' : `signed by ${claim.keyId}, which this host does not trust`}`,
+      );
     const described = { ...claim, name: claim.object };
     return openObject({ ...this.#context, name: `${this.#prefix}${claim.object}` }, described, signal);
   }

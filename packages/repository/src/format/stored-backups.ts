@@ -16,6 +16,7 @@ import { backupOf, backupPrefix, backupsPrefix, MANIFEST, VERIFIED } from './lay
 import { parseManifest, type ReadManifest, repositoryIdIn, sequenceOf } from './manifest.ts';
 import { readJson, readText, sha256 } from './metadata.ts';
 import { checkAllPresent } from './presence-check.ts';
+import type { TrustedKeys } from './signature.ts';
 import { readTombstones } from './tombstones.ts';
 
 export const verifiedSchema = z.object({ level: z.int(), at: z.string(), passed: z.boolean() });
@@ -33,10 +34,18 @@ export class StoredBackups {
   readonly #repositoryId: string;
   readonly #understood: readonly BackupMethodSupport[];
 
-  constructor(store: ObjectStore, repositoryId: string, understood: readonly BackupMethodSupport[]) {
+  readonly #trusted: TrustedKeys;
+
+  constructor(
+    store: ObjectStore,
+    repositoryId: string,
+    understood: readonly BackupMethodSupport[],
+    trusted: TrustedKeys,
+  ) {
     this.#store = store;
     this.#repositoryId = repositoryId;
     this.#understood = understood;
+    this.#trusted = trusted;
   }
 
   /** Every backup of a target, by its id, with the objects that a listing shows, whatever they are. */
@@ -98,7 +107,8 @@ export class StoredBackups {
     const mark =
       repositoryIdIn(text) === this.#repositoryId ? undefined : await readCopyMark(this.#store, ref, backupId);
     const repositoryId = mark?.manifestSha256 === manifestSha256 ? mark.repositoryId : this.#repositoryId;
-    return { ...parseManifest(text, { backupId, repositoryId, ...ref }, this.#understood), manifestSha256 };
+    const belonging = { backupId, repositoryId, ...ref };
+    return { ...parseManifest(text, belonging, this.#understood, this.#trusted), manifestSha256 };
   }
 
   /** Throws NOT_FOUND when there is no manifest. */

@@ -1,9 +1,9 @@
 import { Failure, type ObjectStore } from '@lastgood/core';
-import { makeFinding, type TargetRef, type VerificationFinding } from '@lastgood/protocol';
+import { makeFinding, type Restorable, type TargetRef, type VerificationFinding } from '@lastgood/protocol';
 import { findDamage } from '../pipeline/read-object.ts';
 import { hasData } from './incomplete-backup.ts';
 import { backupPrefix, MANIFEST } from './layout.ts';
-import { FORMAT, newerFormat } from './manifest.ts';
+import { FORMAT, notRestorable } from './manifest.ts';
 import { checkPresence } from './presence-check.ts';
 import type { FoundManifest, StoredBackups } from './stored-backups.ts';
 
@@ -27,8 +27,8 @@ export async function verifyObjects(
   const found = await manifestOrFinding(store, backups, ref, backupId);
   if ('level' in found) return [found];
   const { manifest, restorable } = found;
-  if (manifest.format > FORMAT && !restorable.ok) throw newerFormat(backupId, restorable.reason.params);
-  const findings: VerificationFinding[] = [];
+  if (manifest.format > FORMAT && !restorable.ok) throw notRestorable(backupId, restorable.reason);
+  const findings: VerificationFinding[] = level === 1 ? findingsOf(restorable) : [];
   let done = 0;
   for (const object of manifest.objects) {
     signal.throwIfAborted();
@@ -45,6 +45,17 @@ export async function verifyObjects(
     }
   }
   return findings;
+}
+
+/** Nobody knows who wrote a backup without a trusted signature: its bytes may be as its manifest says, and all of it be forged. */
+function findingsOf(restorable: Restorable): VerificationFinding[] {
+  if (restorable.ok) return [];
+  const { code, params } = restorable.reason;
+  const found = { level: 1, object: MANIFEST } as const;
+  if (code === 'UNSIGNED') return [{ ...found, ...makeFinding('MANIFEST_NOT_SIGNED', null) }];
+  if (code === 'UNKNOWN_KEY')
+    return [{ ...found, ...makeFinding('MANIFEST_KEY_UNKNOWN', null, { key: params['keyId'] ?? '' }) }];
+  return [];
 }
 
 async function manifestOrFinding(

@@ -1,5 +1,12 @@
 import { text } from 'node:stream/consumers';
-import { type ArtifactSource, type EngineContext, Failure, type VerifyOutcome } from '@lastgood/core';
+import {
+  type ArtifactSource,
+  type EngineContext,
+  Failure,
+  type RestoreTestLimits,
+  type VerifyOutcome,
+} from '@lastgood/core';
+import { type Sandbox, withSandbox } from '@lastgood/host';
 import {
   type Finding,
   findingOfError,
@@ -13,7 +20,7 @@ import { planRecovery } from '../point-in-time/plan.ts';
 import { filesFrom } from '../point-in-time/point-of-request.ts';
 import { readCopy } from '../point-in-time/read-copy.ts';
 import { aheadBytes, findServerPrograms, recoverCopy, unpackedBytes } from '../point-in-time/server-copy.ts';
-import { makeScratchFolder } from '../scratch-server.ts';
+import { makeScratchFolder, viewOf } from '../scratch-server.ts';
 import { microsOfMs } from '../wal/instant.ts';
 import { parseLsn } from '../wal/lsn.ts';
 import { StoredWal } from '../wal/stored-wal.ts';
@@ -120,17 +127,22 @@ async function checkWal(source: ArtifactSource, facts: PhysicalFacts, context: E
   return findings;
 }
 
+interface CopyTest {
+  readonly connection: PostgresConnection;
+  readonly source: ArtifactSource;
+  readonly facts: PhysicalFacts;
+  readonly sandbox: Sandbox;
+  readonly context: EngineContext;
+}
+
 /** Recovers the backup to its end in a scratch server; level 5 also reads every table to its end. */
 async function checkStarts(
   level: VerificationLevel,
-  connection: PostgresConnection,
-  source: ArtifactSource,
-  facts: PhysicalFacts,
-  context: EngineContext,
+  { connection, source, facts, sandbox, context }: CopyTest,
 ): Promise<VerificationFinding[]> {
   const binDir = await findServerPrograms(connection, facts.majorVersion, context.signal);
   const needBytes = unpackedBytes(source.manifest) + aheadBytes(facts);
-  await using scratch = await makeScratchFolder(connection, needBytes, context.signal);
+  await using scratch = await makeScratchFolder(connection, needBytes, sandbox);
   const stored = await openWal(source, facts, context);
   const backup = backupRecordOf(source.manifest);
   const plan = planRecovery({ kind: 'backup', id: backup.id }, backup.timeline, {
@@ -142,7 +154,7 @@ async function checkStarts(
   });
   if (plan.kind === 'refusal')
     return [{ level: 3, object: null, ...makeFinding('WAL_SEGMENT_MISSING', null, { segment: 'of the backup' }) }];
-  const { path, user } = scratch;
+  const { path } = scratch;
   const contents = source.manifest.contents.map(({ name }) => name);
   return await findingsOf(level >= 5 ? 5 : 4, null, async () => {
     await using server = await recoverCopy({
@@ -152,7 +164,8 @@ async function checkStarts(
       folder: path,
       socketFolder: path,
       binDir,
-      user,
+      user: sandbox.user,
+      contain: (call) => sandbox.contain(call, viewOf(path, binDir)),
       isDurable: false,
       connection,
       context,
@@ -167,6 +180,7 @@ async function checkStarts(
 export async function verifyPhysical(
   level: VerificationLevel,
   connection: PostgresConnection,
+  limits: RestoreTestLimits,
   source: ArtifactSource,
   context: EngineContext,
 ): Promise<VerifyOutcome> {
@@ -189,6 +203,9 @@ export async function verifyPhysical(
   ];
   if (ofFiles.length > 0) return failed(ofFiles);
   if (level < 4) return { reached: 3, findings: [] };
-  const ofCopy = await checkStarts(level, connection, source, facts, context);
+  const request = { limits, scratchUser: connection.scratchUser, needsConsent: true, signal: context.signal };
+  const ofCopy = await withSandbox(request, (sandbox) =>
+    checkStarts(level, { connection, source, facts, sandbox, context }),
+  );
   return ofCopy.length > 0 ? failed(ofCopy) : { reached: level, findings: [] };
 }

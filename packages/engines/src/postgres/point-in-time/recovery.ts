@@ -2,7 +2,7 @@ import { chown, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Clock, Failure } from '@lastgood/core';
-import { runTool, storeFailure } from '@lastgood/host';
+import { runTool, storeFailure, type ToolCall } from '@lastgood/host';
 import type { PostgresConnection } from '../connection-schema.ts';
 import { describeServerMessage, UNKNOWN_MESSAGE } from '../messages/server-message.ts';
 import type { RecoverySettings } from '../physical/recovery-settings.ts';
@@ -31,6 +31,8 @@ export interface RecoveryOptions {
   readonly majorVersion: number;
   /** Who runs the server; null for ourselves. PostgreSQL refuses root. */
   readonly user: UnixUser | null;
+  /** Contains the server of a restore test; null for a server that is restored. */
+  readonly contain: ((call: ToolCall) => ToolCall) | null;
   readonly settings: RecoverySettings;
   readonly preloadLibraries: string;
   /** False for a copy that is thrown away: then nothing is synced. */
@@ -168,23 +170,25 @@ async function prepare({ configFolder, dataFolder, prefetch, user }: RecoveryOpt
 class ServerProcess {
   readonly #options: RecoveryOptions;
   readonly #running: Promise<unknown>;
+  readonly #kill = new AbortController();
   #ended: { readonly error: unknown } | undefined;
 
   constructor(options: RecoveryOptions) {
     this.#options = options;
-    const { binDir, dataFolder, user, prefetch } = options;
+    const { binDir, dataFolder, user, prefetch, contain } = options;
     const config = recoverySettings({ ...options, scriptPath: prefetch.scriptPath });
-    this.#running = runTool({
+    const call: ToolCall = {
       file: join(binDir, 'postgres'),
       args: ['-D', dataFolder, ...config.flatMap(([name, value]) => ['-c', `${name}=${value}`])],
       // The end of the job is announced by `stop`, which also stops in order.
-      signal: new AbortController().signal,
+      signal: this.#kill.signal,
       timeoutMs: WEEK_MS,
       cwd: dataFolder,
       redactStderr: () => null,
       // Tools take the locale C, and the cluster brings its own.
       ...(user === null ? {} : { user }),
-    }).then(
+    };
+    this.#running = runTool(contain === null ? call : contain(call)).then(
       () => {
         this.#ended = { error: undefined };
       },
@@ -214,8 +218,10 @@ class ServerProcess {
 
   /** Stops the server and waits for its end, however long its last checkpoint takes. */
   async stop(how: 'SIGINT' | 'SIGQUIT'): Promise<void> {
+    // What a restore test leaves is thrown away.
+    if (this.#options.contain !== null) this.#kill.abort();
     for (let isSent = false; !this.hasEnded; ) {
-      if (!isSent) isSent = await this.#send(how);
+      if (!isSent && this.#options.contain === null) isSent = await this.#send(how);
       await Promise.race([this.#running, delay(POLL_MS)]);
     }
     await this.#running;

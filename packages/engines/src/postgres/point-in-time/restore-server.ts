@@ -254,6 +254,7 @@ async function recover({ parts, point, folder, owner }: CopyRun, source: Recover
       socketFolder,
       binDir: await findServerPrograms(parts.connection, majorVersion, context.signal),
       user: owner,
+      contain: null,
       isDurable: true,
       connection: parts.connection,
       context,

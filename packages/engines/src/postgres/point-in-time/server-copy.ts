@@ -1,7 +1,7 @@
 import { chown, mkdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type ArtifactSource, type EngineContext, Failure } from '@lastgood/core';
-import { storeFailure } from '@lastgood/host';
+import { storeFailure, type ToolCall } from '@lastgood/host';
 import type { Manifest } from '@lastgood/protocol';
 import type { PostgresConnection } from '../connection-schema.ts';
 import { type PhysicalFacts, physicalFactsOf } from '../physical/physical-facts.ts';
@@ -55,6 +55,8 @@ export interface CopyOptions {
   readonly binDir: string;
   /** Who runs the server; null for ourselves. */
   readonly user: UnixUser | null;
+  /** Contains the server of a restore test; null for a server that is restored. */
+  readonly contain: ((call: ToolCall) => ToolCall) | null;
   readonly isDurable: boolean;
   readonly connection: PostgresConnection;
   readonly context: EngineContext;
@@ -111,6 +113,7 @@ export async function recoverCopy(options: CopyOptions): Promise<RecoveredServer
     binDir: options.binDir,
     majorVersion: facts.majorVersion,
     user,
+    contain: options.contain,
     settings: facts.settings,
     preloadLibraries: '',
     isDurable: options.isDurable,
