@@ -56,6 +56,12 @@ export interface CopiedBackup {
   readonly isNew: boolean;
   readonly copiedBytes: number;
 }
+/** The segments of a log stream that are copied: from one on, and those that `isKept` accepts, such as timeline histories. */
+export interface LogRangeToCopy {
+  readonly streamId: string;
+  readonly from: string;
+  readonly isKept?: (segment: string) => boolean;
+}
 /** Reads the backups and log streams of one target. */
 export interface RecoverySource {
   list(): Promise<{ readonly backups: readonly StoredBackup[]; readonly broken: readonly BrokenBackup[] }>;
@@ -126,7 +132,7 @@ export interface Repository {
   copyLog(
     destination: Repository,
     ref: TargetRef,
-    range: { readonly streamId: string; readonly from: string },
+    range: LogRangeToCopy,
     run: Pick<EngineContext, 'signal' | 'progress'>,
   ): Promise<number>;
   /**

@@ -60,7 +60,7 @@ test('a copy can be copied, and is still the backup of its first repository', as
   expect((await third.read(ref, backupId)).manifest.repositoryId).toBe(source.id);
 });
 
-test('B12: a manifest of another repository is no backup without the mark of a copy, or with that of another manifest', async () => {
+test('B12: rejects a manifest of another repository without the mark of a copy, or with that of another manifest', async () => {
   const backupId = await publish(source);
   await source.copyTo(copy, ref, backupId, RUN);
   const mark = `${folderOf(backupId)}copied.json`;
@@ -71,7 +71,7 @@ test('B12: a manifest of another repository is no backup without the mark of a c
   expect((await copy.list(ref)).broken).toMatchObject([{ backupId, error: { code: 'MANIFEST_INVALID' } }]);
 });
 
-test('A16: a copy that is killed at any step is no backup, and the next one continues it', async () => {
+test('A16: a copy that is killed at any step does not count as a backup, and the next one continues it', async () => {
   const backupId = await publish(source);
   let steps = 0;
   for (let change = 1; ; change += 1) {

@@ -1,4 +1,4 @@
-import { Failure, type ObjectStore } from '@lastgood/core';
+import { Failure, type LogRangeToCopy, type ObjectStore } from '@lastgood/core';
 import type { TargetRef } from '@lastgood/protocol';
 import { copyObject } from '../pipeline/copy-object.ts';
 import { encodingWith } from '../pipeline/encoding.ts';
@@ -14,14 +14,14 @@ export async function copySegments(
   source: { readonly store: ObjectStore },
   destination: CopyDestination,
   ref: TargetRef,
-  { streamId, from }: { readonly streamId: string; readonly from: string },
+  { streamId, from, isKept = () => false }: LogRangeToCopy,
   run: Run,
 ): Promise<number> {
   const prefix = streamPrefix(ref, streamId);
   const present = new Set(await claimedSegments(destination.store, prefix));
   let count = 0;
   for (const segment of await claimedSegments(source.store, prefix)) {
-    if (segment < from || present.has(segment)) continue;
+    if (present.has(segment) || (segment < from && !isKept(segment))) continue;
     run.signal.throwIfAborted();
     if (await copySegment(source.store, destination, { ref, streamId }, segment, run)) count++;
   }

@@ -6,6 +6,7 @@ import {
   type CopiedBackup,
   Failure,
   type LockedBackup,
+  type LogRangeToCopy,
   type NewBackup,
   type ObjectStore,
   type Repository,
@@ -251,12 +252,7 @@ class StoreRepository implements Repository {
     return await copyBackup({ store: this.#store, backups: this.#backups }, to, ref, backupId, run);
   }
 
-  async copyLog(
-    destination: Repository,
-    ref: TargetRef,
-    range: { readonly streamId: string; readonly from: string },
-    run: Run,
-  ): Promise<number> {
+  async copyLog(destination: Repository, ref: TargetRef, range: LogRangeToCopy, run: Run): Promise<number> {
     const to = await this.#destinationOf(destination, ref);
     return await copySegments({ store: this.#store }, to, ref, range, run);
   }
