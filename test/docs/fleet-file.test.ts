@@ -51,7 +51,7 @@ function keysOf({ properties = {}, additionalProperties, items }: Schema, path: 
 test('docs/fleet-file.md explains every key of the file, runbooks aside, and no other', () => {
   const keys = keysOf(fleetFileJsonSchema(), '').filter((key) => !key.startsWith('runbooks'));
   // The keys that all schedules share are explained once.
-  const shared = /^policies\.<name>\.(?:verify|rotate)\[\]\.(?!level$)/;
+  const shared = /^policies\.<name>\.(?:verify|rotate|copy)\[\]\.(?!level$)/;
   const explained = [...page.matchAll(/^\| `([a-zA-Z.<>[\]]+)` \| /gm)].map((row) => row[1] ?? '');
   expect(explained).toEqual(keys.filter((key) => !shared.test(key)));
 });

@@ -18,6 +18,7 @@ import { type Identity, readIdentity } from './config/identity.ts';
 import { InventoryCollector, PROBE_MS, probeContext } from './inventory/collector.ts';
 import { Activity } from './jobs/activity.ts';
 import { ClockWatch } from './jobs/clock-watch.ts';
+import { sweepCopies } from './jobs/copies.ts';
 import { hostCommandsOf } from './jobs/host-jobs.ts';
 import { refusalOf } from './jobs/host-limits.ts';
 import { JobRunner } from './jobs/job-runner.ts';
@@ -217,7 +218,8 @@ class RunningAgent implements Agent {
     const { clock, log } = this.#options;
     const sweeping = target.repository().then((repository) => repository.sweep(target.ref, new Set()));
     const stopped = (): Failure => new Failure('IO_ERROR', 'the agent stops before the repository answers');
-    const unfinished = await raceWithAbort(sweeping, this.#stop.signal, stopped);
+    const sweepingCopies = sweeping.then((swept) => sweepCopies(target).then((copies) => [...swept, ...copies]));
+    const unfinished = await raceWithAbort(sweepingCopies, this.#stop.signal, stopped);
     await using context = await probeContext(
       this.#config.dataDir,
       `sweep-${target.name}`,

@@ -2,7 +2,7 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ListObjectsV2Command } from '@aws-sdk/client-s3';
+import { ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3';
 import { systemClock } from '@lastgood/host';
 import { createIdentity, signerWith } from '@lastgood/repository';
 import { missingS3Server, type S3Server, startS3Server, temporaryFolder } from '@lastgood/testkit';
@@ -81,6 +81,13 @@ describe.skipIf(reason !== undefined)('a check of a bucket', () => {
       nowhere: expect.stringMatching(/^not ok: REPOSITORY_NOT_MOUNTED: .* NoSuchBucket .*\n.*create the bucket/),
       keyless: expect.stringContaining('CONFIG_INVALID: the credentials file'),
     });
+  });
+
+  test('refuses a bucket that holds only objects of others, whatever their names are', async () => {
+    const Key = 'foreign/Ferienfotos 2026/Strand (1).jpg';
+    await server.client.send(new PutObjectCommand({ Bucket: server.bucket, Key, Body: 'jpg' }));
+    const { foreign } = await check({ foreign: { ...bucket, prefix: 'foreign' } });
+    expect(foreign).toMatch(/^not ok: REPOSITORY_UNSAFE: .* is not a repository: it holds "Ferienfotos 2026/);
   });
 
   test('reports a clock that differs from that of the server', async () => {

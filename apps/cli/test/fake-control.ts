@@ -65,6 +65,7 @@ export const targetStatus: TargetStatus = {
       onServer: true,
       copy: null,
       recoveryPoint: { backupId: BACKUP_ID, at: AT },
+      goodCopies: ['local'],
       exposureMs: 3_600_000,
       restoreTime: { basis: 'measured', ms: 2100, at: AT },
       restoreTest: { backupId: BACKUP_ID, at: AT, level: 6, ofRecoveryPoint: true },

@@ -12,6 +12,7 @@ const database = (more: Partial<DatabaseStatus>): DatabaseStatus => ({
   onServer: true,
   copy: null,
   recoveryPoint: { backupId: BACKUP, at: AT },
+  goodCopies: ['local'],
   exposureMs: 60_000,
   restoreTime: { basis: 'measured', ms: 5_000, at: AT },
   restoreTest: { backupId: BACKUP, at: AT, level: 4, ofRecoveryPoint: true },

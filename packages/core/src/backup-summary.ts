@@ -12,6 +12,7 @@ export function summaryOf(stored: StoredBackup, repository: string): BackupSumma
     backupId: manifest.backupId,
     target: manifest.target,
     repository,
+    copies: [],
     engine: manifest.engine,
     method: manifest.method,
     sequence: manifest.sequence,

@@ -50,6 +50,18 @@ export interface LockedBackup {
   /** In ms since the epoch, by the clock of the store. */
   readonly until: number;
 }
+/** What copying a backup has done. */
+export interface CopiedBackup {
+  /** False when the backup was there already. */
+  readonly isNew: boolean;
+  readonly copiedBytes: number;
+}
+/** The segments of a log stream that are copied: from one on, and those that `isKept` accepts, such as timeline histories. */
+export interface LogRangeToCopy {
+  readonly streamId: string;
+  readonly from: string;
+  readonly isKept?: (segment: string) => boolean;
+}
 /** Reads the backups and log streams of one target. */
 export interface RecoverySource {
   list(): Promise<{ readonly backups: readonly StoredBackup[]; readonly broken: readonly BrokenBackup[] }>;
@@ -105,8 +117,33 @@ export interface Repository {
   purge(ref: TargetRef, now: number, graceMs: number): Promise<number>;
   /** The removed backups whose grace period is over, and that the store keeps until their locks end; the first one to end first. */
   locked(ref: TargetRef, now: number, graceMs: number): Promise<readonly LockedBackup[]>;
-  /** Removes the leftovers of unpublished backups, except those of running jobs. */
-  sweep(ref: TargetRef, liveBackupIds: ReadonlySet<string>): Promise<readonly string[]>;
+  /**
+   * Copies a backup into another repository and reads it back there. Objects and manifest keep their bytes. A copy that was interrupted is
+   * continued, and one that lost objects is completed. Throws BACKUP_CORRUPT when this repository does not have the right bytes, and CONFLICT
+   * when the destination has removed the backup.
+   */
+  copyTo(
+    destination: Repository,
+    ref: TargetRef,
+    backupId: string,
+    run: Pick<EngineContext, 'signal' | 'progress'>,
+  ): Promise<CopiedBackup>;
+  /** Copies the segments of a log stream, from one on, that the other repository lacks. Returns their number. */
+  copyLog(
+    destination: Repository,
+    ref: TargetRef,
+    range: LogRangeToCopy,
+    run: Pick<EngineContext, 'signal' | 'progress'>,
+  ): Promise<number>;
+  /**
+   * Removes the leftovers of unpublished backups, except those of running jobs. Objects of copies in `resumable` stay: the next copy needs
+   * them.
+   */
+  sweep(
+    ref: TargetRef,
+    liveBackupIds: ReadonlySet<string>,
+    resumable?: ReadonlySet<string>,
+  ): Promise<readonly string[]>;
   /** Returns a log stream of a target. Throws BAD_INPUT when `streamId` is not valid. */
   log(ref: TargetRef, streamId: string): SegmentLog;
   /** The time by the store's own clock. */

@@ -13,6 +13,7 @@ export const aBackupSummary = (more: Partial<BackupSummary> = {}): BackupSummary
   backupId: randomUUID(),
   target: 'shop',
   repository: 'local',
+  copies: [],
   engine: 'postgres',
   method: 'logical',
   sequence: 1,

@@ -5,7 +5,7 @@ import { DEFAULT_RESTORE_TESTS, type EngineDefinition, Failure, type RestoreWay 
 import { type ConfigProblem, formatProblems, problemsOfIssues, YamlText } from '@lastgood/core/config-file';
 import { engines } from '@lastgood/engines';
 import { argumentVectorSchema, SERVICE_ACTIONS, serviceDefinitionSchema } from '@lastgood/host';
-import { LIMITS, nameSchema } from '@lastgood/protocol';
+import { LIMITS, MAX_COPIES, nameSchema } from '@lastgood/protocol';
 import { isKeyId } from '@lastgood/repository';
 import { z } from 'zod';
 import { checkSchema, engineNeededBy, kindOf } from '../checks/check-schema.ts';
@@ -60,7 +60,12 @@ const targetSchemaOf = ({ name, connectionSchema, restoreWays, stream }: EngineD
   z.strictObject({
     engine: z.literal(name),
     labels,
-    repository: nameSchema.describe('The name of a repository of this file.'),
+    repository: nameSchema.describe('The name of a repository of this file. Backups are written to it.'),
+    copies: z
+      .array(nameSchema)
+      .max(MAX_COPIES)
+      .default([])
+      .describe('Other repositories, into which backups are copied. A restore uses the first one that can be read.'),
     connection: connectionSchema,
     ...(stream === null
       ? {}
@@ -212,6 +217,7 @@ export function parseAgentConfig(text: string, file: string): AgentConfig {
   const problems = [
     ...issues,
     ...unknownRepositories(content),
+    ...plainCopies(content),
     ...looseMounts(content),
     ...unknownHooks(content),
     ...wrongChecks(content, parsed.data),
@@ -229,16 +235,49 @@ export function parseAgentConfig(text: string, file: string): AgentConfig {
 
 const referencesSchema = z.object({
   repositories: z.record(z.string(), z.unknown()),
-  targets: z.record(z.string(), z.looseObject({ repository: z.string() })),
+  targets: z.record(
+    z.string(),
+    z.looseObject({ repository: z.string(), copies: z.array(z.string()).default([]).catch([]) }),
+  ),
 });
 
 /** Targets that name a repository which the file does not have. They are reported together with all other problems. */
 function unknownRepositories(content: unknown): ConfigProblem[] {
   const { data } = referencesSchema.safeParse(content);
-  return Object.entries(data?.targets ?? {}).flatMap(([name, { repository }]) =>
-    Object.hasOwn(data?.repositories ?? {}, repository)
+  const isKnown = (name: string): boolean => Object.hasOwn(data?.repositories ?? {}, name);
+  return Object.entries(data?.targets ?? {}).flatMap(([name, { repository, copies }]) => [
+    ...(isKnown(repository)
       ? []
-      : [{ path: ['targets', name, 'repository'], message: `no repository is named "${repository}"` }],
+      : [{ path: ['targets', name, 'repository'], message: `no repository is named "${repository}"` }]),
+    ...copies.flatMap((copy, index) => {
+      const path = ['targets', name, 'copies', index];
+      if (!isKnown(copy)) return [{ path, message: `no repository is named "${copy}"` }];
+      const isTwice = copy === repository || copies.indexOf(copy) < index;
+      return isTwice ? [{ path, message: `"${copy}" is a repository of this target already` }] : [];
+    }),
+  ]);
+}
+
+const encryptionsSchema = z.object({
+  repositories: z.record(z.string(), z.looseObject({ encryption: z.unknown().optional() })),
+  targets: referencesSchema.shape.targets,
+});
+
+/** Backups are copied as they are: an encrypted repository gets encrypted copies only of encrypted backups. */
+function plainCopies(content: unknown): ConfigProblem[] {
+  const { data } = encryptionsSchema.safeParse(content);
+  const isEncrypted = (name: string): boolean => data?.repositories[name]?.encryption !== undefined;
+  return Object.entries(data?.targets ?? {}).flatMap(([name, { repository, copies }]) =>
+    copies.flatMap((copy, index) =>
+      isEncrypted(copy) && !isEncrypted(repository)
+        ? [
+            {
+              path: ['targets', name, 'copies', index],
+              message: `"${copy}" is encrypted and "${repository}" is not: give "${repository}" \`encryption\` as well`,
+            },
+          ]
+        : [],
+    ),
   );
 }
 

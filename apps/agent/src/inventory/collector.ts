@@ -25,6 +25,7 @@ import { type HostCommands, NO_HOST_COMMANDS } from '../jobs/host-jobs.ts';
 import type { Target } from '../jobs/targets.ts';
 import { SerialQueue } from '../serial-queue.ts';
 import { boundedFinding, type HostInventory } from './bounded-inventory.ts';
+import { readCopies, withCopies } from './copy-inventory.ts';
 
 export const PROBE_MS = 30_000;
 /** A repository that has not been read after this time is reported as not answering. */
@@ -71,6 +72,8 @@ interface Scan {
   readonly target: string;
   /** Null: the repository could not be read, which says nothing of its backups. */
   readonly backups: readonly BackupSummary[] | null;
+  /** False: only copies could be read, which says nothing of what is missing in them. */
+  readonly isWhole: boolean;
   readonly removed: readonly string[];
   readonly findings: readonly Finding[];
   /** Null: the engine has no log stream, or its windows could not be read. */
@@ -100,7 +103,7 @@ export class InventoryCollector {
     const targets = [...this.#parts.targets().values()];
     const probes = await Promise.all(targets.map((target) => this.#probe(target)));
     const scans = await Promise.all(
-      targets.map((target, index) => this.#scan(target, probes[index]?.systemId ?? null)),
+      targets.map((target, index) => this.#scanAll(target, probes[index]?.systemId ?? null)),
     );
     const read = scans.filter(({ backups }) => backups !== null);
     const { checks, hooks } = this.#parts.commands?.() ?? NO_HOST_COMMANDS;
@@ -111,7 +114,7 @@ export class InventoryCollector {
       }),
       backups: read.flatMap(({ backups }) => backups ?? []).sort((a, b) => (a.backupId < b.backupId ? -1 : 1)),
       removed: read.flatMap(({ removed }) => removed),
-      scanned: read.map(({ target }) => target),
+      scanned: read.flatMap(({ target, isWhole }) => (isWhole ? [target] : [])),
       checks: Object.keys(checks).toSorted(),
       hooks: Object.keys(hooks).toSorted(),
       overtaken: () =>
@@ -154,11 +157,21 @@ export class InventoryCollector {
     return await work;
   }
 
+  /** The first repository of a target together with those of its copies. */
+  async #scanAll(target: Target, systemId: string | null): Promise<Scan> {
+    const first = await this.#scan(target, systemId);
+    if (target.copies.length === 0) return first;
+    const run = <T>(name: string, work: () => Promise<T>): Promise<T> =>
+      this.#readings.run(`the repository "${name}"`, work);
+    const copies = await Promise.all(target.copies.map((copy) => readCopies(copy, target.ref, run)));
+    return { ...first, ...withCopies(first, copies, this.#parts.clock.now()) };
+  }
+
   async #scan(target: Target, systemId: string | null): Promise<Scan> {
     const { name, config } = target;
+    const generation = this.#parts.generation(name);
     try {
       return await this.#readings.run(`the repository "${config.repository}"`, async () => {
-        const generation = this.#parts.generation(name);
         const repository = await target.repository();
         const { backups, broken } = await repository.list(target.ref);
         // In this order: what is removed in between is in both, and removed counts.
@@ -174,11 +187,11 @@ export class InventoryCollector {
             .catch((error: unknown) => findings.push(findingOf(error, 'the owner of its backups is unknown')));
         const windows = await this.#windows(target, repository, { backups, broken }, findings);
         const summaries = summariesOf(backups, config.repository);
-        return { target: name, backups: summaries, removed, findings, windows, generation };
+        return { target: name, backups: summaries, isWhole: true, removed, findings, windows, generation };
       });
     } catch (error) {
       const findings = [findingOf(error, 'the repository could not be read')];
-      return { target: name, backups: null, removed: [], findings, windows: null, generation: 0 };
+      return { target: name, backups: null, isWhole: false, removed: [], findings, windows: null, generation };
     }
   }
 

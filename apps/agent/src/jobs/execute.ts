@@ -8,7 +8,6 @@ import {
   Failure,
   matchesPattern,
   planRotation,
-  type RecoverySource,
   type Repository,
   type StoredBackup,
   standingVerdict,
@@ -34,8 +33,10 @@ import {
 import { z } from 'zod';
 import { faultPoint } from '../fault-point.ts';
 import { VERSION } from '../version.ts';
+import { copyBackups, inCopiesOf, repositoryNamed, rotateCopies } from './copies.ts';
 import { listContents } from './list-contents.ts';
 import { pruneLogs } from './prune-logs.ts';
+import { recoverySource, type TargetBackups } from './recovery-source.ts';
 import type { Target } from './targets.ts';
 
 const MAX_FINDINGS = 20;
@@ -148,22 +149,11 @@ function replacedManifest(stored: StoredBackup | undefined, known: string | unde
   return [{ level: 1, object: 'manifest.json', ...makeFinding('MANIFEST_REPLACED', null, params) }];
 }
 
-/** Throws BACKUP_REPLACED when the backup that is restored has another manifest than the catalog knows. */
-async function checkManifest(spec: Spec<'plan'> | Spec<'restore'>, target: Target): Promise<void> {
-  const backupId = backupIdOf(spec);
-  if (backupId === null || spec.manifestSha256 === undefined) return;
-  const { manifestSha256 } = await (await target.repository()).read(target.ref, backupId);
-  if (manifestSha256 !== spec.manifestSha256)
-    throw new Failure(
-      'BACKUP_REPLACED',
-      `the manifest of backup ${backupId} has the hash ${manifestSha256}, the catalog knows ${spec.manifestSha256}`,
-    );
-}
-
 async function verify(spec: Spec<'verify'>, { target, context }: Execution): Promise<JobResult> {
   const started = context.clock.monotonic();
-  const repository = await target.repository({ acceptUnsigned: spec.acceptUnsigned });
   const { level } = spec;
+  const ofCopy = spec.repository === target.config.repository ? undefined : spec.repository;
+  const repository = await repositoryNamed(target, ofCopy, { acceptUnsigned: spec.acceptUnsigned });
   const backupId = spec.backupId ?? (await newestBackupId(repository, target));
   // A manifest that cannot be read is a finding of level 0.
   const stored = await repository.read(target.ref, backupId).catch(() => undefined);
@@ -211,6 +201,7 @@ async function verify(spec: Spec<'verify'>, { target, context }: Execution): Pro
     remarks: remarks.slice(0, MAX_FINDINGS),
     durationMs: Math.round(context.clock.monotonic() - started),
     at,
+    ...(ofCopy === undefined ? {} : { repository: ofCopy }),
   };
 }
 
@@ -220,18 +211,21 @@ async function rotate(spec: Spec<'rotate'>, { target, context, controlNow, jumpe
   const held = backups.flatMap((backup) => (backup.held === null ? [] : [backup.manifest.backupId]));
   const now = context.clock.now();
   const removalLog = target.removalLog(context.clock);
-  const plan = planRotation({
-    backups: candidatesOf(backups),
+  const rules = {
     retention: spec.retention,
-    holds: new Set([...spec.holds, ...held]),
-    inUse: new Set(),
+    inUse: new Set<string>(),
     now,
-    storeNow: await repository.storeNow(),
     controlNow,
     jumpedMs,
     hostLimits: target.config.allow,
-    removedLastDay: removalLog.countLastDay,
     acceptedSequence: await target.acceptedSequence(),
+  };
+  const plan = planRotation({
+    ...rules,
+    backups: candidatesOf(backups),
+    holds: new Set([...spec.holds, ...held]),
+    storeNow: await repository.storeNow(),
+    removedLastDay: removalLog.countLastDay,
   });
   if (plan.refused !== null && !spec.dryRun) throw new Failure('CLOCK_UNTRUSTED', formatReason(plan.refused));
   const removed = plan.decisions.filter((decision) => !decision.keep);
@@ -266,6 +260,9 @@ async function rotate(spec: Spec<'rotate'>, { target, context, controlNow, jumpe
     keep: true,
     reason: makeReason('BROKEN', { error: code, message }),
   }));
+  const staying = new Set([...kept, ...unread].map(({ backupId }) => backupId));
+  const rotation = { context, rules: { ...rules, holds: spec.holds }, kept: staying };
+  const copies = spec.dryRun ? [] : await rotateCopies(target, rotation);
   return {
     command: 'rotate',
     dryRun: spec.dryRun,
@@ -276,6 +273,7 @@ async function rotate(spec: Spec<'rotate'>, { target, context, controlNow, jumpe
     ...(locked === undefined
       ? {}
       : { locked: { count: 1 + moreLocked.length, until: new Date(locked.until).toISOString() } }),
+    ...(copies.length === 0 ? {} : { copies }),
     graceHours: target.graceMs / 3_600_000,
   };
 }
@@ -287,22 +285,49 @@ async function pruneLogsOf(target: Target, repository: Repository, context: Engi
   if (count > 0) context.log(`removed ${count} segments of ${stream.title} that no backup needs`);
 }
 
-/** The backups and log streams of a target, for a restore. */
-async function recoverySource(spec: Spec<'plan'> | Spec<'restore'>, target: Target): Promise<RecoverySource> {
-  await checkManifest(spec, target);
-  const repository = await target.repository({ acceptUnsigned: spec.acceptUnsigned });
-  return {
-    list: () => repository.list(target.ref),
-    open: (backupId) => repository.open(target.ref, backupId),
-    log: (streamId) => repository.log(target.ref, streamId),
+/** The backups and log streams of a target. Throws BACKUP_REPLACED when the backup has another manifest than the catalog knows. */
+async function sourceOf(spec: Spec<'plan'> | Spec<'restore'>, target: Target): Promise<TargetBackups> {
+  const source = await recoverySource(target, { acceptUnsigned: spec.acceptUnsigned });
+  const backupId = backupIdOf(spec);
+  if (backupId === null || spec.manifestSha256 === undefined) return source;
+  const { backups } = await source.list();
+  const found = backups.find(({ manifest }) => manifest.backupId === backupId)?.manifestSha256;
+  if (found === undefined || found === spec.manifestSha256) return source;
+  throw new Failure(
+    'BACKUP_REPLACED',
+    `the manifest of backup ${backupId} has the hash ${found}, the catalog knows ${spec.manifestSha256}`,
+  );
+}
+
+/** The plan of a restore, with the repository that it reads when that is not the first one. */
+async function plan(spec: Spec<'plan'>, { target, context }: Execution): Promise<JobResult> {
+  const { request } = spec;
+  const source = await sourceOf(spec, target);
+  const made = await target.engine.plan(request, source, context);
+  const holder = source.holderOf(made.backupId);
+  const fromCopy =
+    holder === undefined || holder === target.config.repository
+      ? []
+      : [makeFinding('RESTORE_FROM_COPY', null, { repository: holder })];
+  const { way } = request.into;
+  const isAllowed = target.config.allow.restore.includes(way);
+  const subject = { kind: 'target', name: target.name } as const;
+  const refusals = isAllowed ? [] : [makeRefusal('RESTORE_NOT_ALLOWED', subject, { mode: way })];
+  const complete = {
+    ...made,
+    warnings: [...fromCopy, ...made.warnings],
+    refusals: [...refusals, ...made.refusals],
   };
+  return { command: 'plan', plan: complete };
 }
 
 /** The first hold of a backup stays: who has ordered it, and why, is not overwritten. */
 async function hold(spec: Spec<'hold'>, { target, createdBy, context }: Execution): Promise<JobResult> {
   const { backupId, reason } = spec;
   const repository = await target.repository();
-  await repository.hold(target.ref, backupId, { reason, by: createdBy, at: iso(context.clock) });
+  const wanted = { reason, by: createdBy, at: iso(context.clock) };
+  await repository.hold(target.ref, backupId, wanted);
+  await inCopiesOf(target, backupId, (copy) => copy.hold(target.ref, backupId, wanted));
   const { held } = await repository.read(target.ref, backupId);
   if (held === null) throw new Failure('CONFLICT', `backup ${backupId} was released at the same time`);
   return { command: 'hold', backupId, hold: held };
@@ -327,17 +352,11 @@ export async function execute(spec: TargetJobSpec, execution: Execution): Promis
       return await verify(spec, execution);
     case 'rotate':
       return await rotate(spec, execution);
-    case 'plan': {
-      const { request } = spec;
-      const plan = await target.engine.plan(request, await recoverySource(spec, target), context);
-      const { way } = request.into;
-      if (target.config.allow.restore.includes(way)) return { command: 'plan', plan };
-      const refusal = makeRefusal('RESTORE_NOT_ALLOWED', { kind: 'target', name: target.name }, { mode: way });
-      return { command: 'plan', plan: { ...plan, refusals: [refusal, ...plan.refusals] } };
-    }
+    case 'plan':
+      return await plan(spec, execution);
     case 'restore': {
       const { request, planHash } = spec;
-      const source = await recoverySource(spec, target);
+      const source = await sourceOf(spec, target);
       return await target.engine.restore({ request, jobId: execution.jobId, planHash }, source, context);
     }
     case 'plan-undo':
@@ -350,9 +369,13 @@ export async function execute(spec: TargetJobSpec, execution: Execution): Promis
     case 'hold':
       return await hold(spec, execution);
     case 'release': {
-      const wasHeld = await (await target.repository()).release(target.ref, spec.backupId);
-      return { command: 'release', backupId: spec.backupId, wasHeld };
+      const { backupId } = spec;
+      const wasHeld = await (await target.repository()).release(target.ref, backupId);
+      await inCopiesOf(target, backupId, (copy) => copy.release(target.ref, backupId));
+      return { command: 'release', backupId, wasHeld };
     }
+    case 'copy':
+      return await copyBackups(spec, target, context);
     case 'drop-set-aside':
       return await dropSetAside(spec, execution);
     case 'list-contents':

@@ -19,7 +19,7 @@ import { askPatiently, failureOfJob, watchJob } from '../watch.ts';
 import { durationMs, instantMs, wholeNumber } from './input.ts';
 import { fullName, jobIdOf, oneBackup, oneTarget } from './resolve.ts';
 
-interface Timing {
+export interface Timing {
   readonly startBy?: string;
   readonly deadline?: string;
 }
@@ -111,6 +111,7 @@ export interface VerifyOptions extends Timing {
   readonly level: string;
   readonly at?: string;
   readonly acceptUnsigned?: boolean;
+  readonly repository?: string;
 }
 
 export async function verify(
@@ -128,7 +129,14 @@ export async function verify(
   const { job, result } = await runJob(
     context,
     fullName(target),
-    { command: 'verify', target: target.name, backupId, level, ...consentOf(options) },
+    {
+      command: 'verify',
+      target: target.name,
+      backupId,
+      level,
+      ...(options.repository === undefined ? {} : { repository: options.repository }),
+      ...consentOf(options),
+    },
     options,
   );
   context.output.answer({ job: jobDocument(job) }, () => resultLines(result));

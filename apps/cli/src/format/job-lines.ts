@@ -1,6 +1,7 @@
 import { unreachable } from '@lastgood/core';
 import { bytes, duration, instant, shortInstant } from '@lastgood/core/format';
 import {
+  type CopyRotation,
   type Detail,
   type Finding,
   formatFinding,
@@ -130,6 +131,23 @@ function rotationLines(result: Extract<JobResult, { command: 'rotate' }>): strin
     ...table(['backup', 'finished', 'decision', 'reason'], rows, 'There are no backups.'),
     `${result.keptCount} stay, ${result.removedCount} ${result.dryRun ? 'would go' : 'go'}; ${freed}`,
     ...lockedLines(result.locked),
+    ...(result.copies ?? []).flatMap(copyRotationLines),
+  ];
+}
+
+const copyLines = ({ copies, durationMs }: Extract<JobResult, { command: 'copy' }>): string[] => [
+  ...copies.map(
+    ({ repository, copied, presentCount, segmentCount, copiedBytes }) =>
+      `${repository}: copied ${copied.length} backups (${bytes(copiedBytes)}) and ${segmentCount} log segments, read back and equal; ${presentCount} were there already`,
+  ),
+  `took ${duration(durationMs)}`,
+];
+
+function copyRotationLines({ repository, removedCount, freedBytes, locked, error }: CopyRotation): string[] {
+  if (error !== undefined) return [`${repository}: nothing was removed (${error.code}: ${safeText(error.message)})`];
+  return [
+    `${repository}: ${removedCount} go; freed ${bytes(freedBytes)}`,
+    ...lockedLines(locked).map((line) => `${repository}: ${line}`),
   ];
 }
 
@@ -177,6 +195,8 @@ function linesOf(result: JobResult): string[] {
       return [
         `backup ${result.backupId} is held${result.hold.reason === '' ? '' : ` (${safeText(result.hold.reason)})`}: no rotation removes it, or what it depends on`,
       ];
+    case 'copy':
+      return copyLines(result);
     case 'release':
       return [`backup ${result.backupId} is ${result.wasHeld ? 'no longer held' : 'not held'}`];
     case 'drop-set-aside':

@@ -67,6 +67,17 @@ function findingsOf({ reasons, databases, findings }: TargetStatus): Finding[] {
 export const findingLines = (target: TargetStatus): string[] =>
   findingsOf(target).map((finding) => `${nameOf(target)}: ${formatFinding(finding)}`);
 
+/** Where the newest backups of a target are good; nothing for a target with one repository. */
+function copyLines(target: TargetStatus): string[] {
+  return target.databases.flatMap(({ database, goodCopies }) =>
+    goodCopies.length < 2
+      ? []
+      : [
+          `${nameOf(target)}: ${goodCopies.length} good copies of the newest backup of ${database}: ${goodCopies.join(', ')}`,
+        ],
+  );
+}
+
 /** The table of a fleet's status, and below it why each target is in its state. */
 export function statusLines(targets: readonly TargetStatus[]): string[] {
   return [
@@ -75,6 +86,7 @@ export function statusLines(targets: readonly TargetStatus[]): string[] {
       targets.flatMap(rowsOf),
       'There are no hosts, so nothing is protected. Enroll one with `lastgood tokens enroll`.',
     ),
+    ...targets.flatMap(copyLines),
     ...targets.flatMap(findingLines),
   ];
 }

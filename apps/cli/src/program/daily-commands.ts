@@ -1,5 +1,6 @@
 import { Failure } from '@lastgood/core';
 import type { Command } from 'commander';
+import { type CopyOptions, copy } from '../commands/copies.ts';
 import * as holds from '../commands/holds.ts';
 import * as jobs from '../commands/jobs.ts';
 import { type StatusOptions, status } from '../commands/status.ts';
@@ -13,6 +14,7 @@ export function addDailyCommands(program: Command, act: Act): void {
   addVerify(program, act);
   addRotate(program, act);
   addHolds(program, act);
+  addCopy(program, act);
 }
 
 function addStatus(program: Command, act: Act): void {
@@ -70,6 +72,7 @@ function addVerify(program: Command, act: Act): void {
     .option('--max-age <duration>', 'with --all: an older newest backup is a finding, for example 24h')
     .option('--junit', 'with --all: print a JUnit report')
     .option('--at <instant>', AT)
+    .option('--repository <name>', 'the copy in this repository of the target (default: the first repository)')
     .option('--level <0-6>', '0 present, 1 re-read, 2 decoded, 3 listed, 4 restored, 5 counted, 6 equal', '1')
     .option('--accept-unsigned', 'verify a backup that no key which the host trusts has signed')
     .addHelpText(
@@ -111,6 +114,21 @@ function addRotate(program: Command, act: Act): void {
       ),
     )
     .action((target: string, options: jobs.RotateOptions) => act((context) => jobs.rotate(context, target, options)));
+}
+
+function addCopy(program: Command, act: Act): void {
+  withTimes(
+    program
+      .command('copy')
+      .description('copy backups into the other repositories of their target, and read them back there')
+      .argument('<target>', TARGET)
+      .argument('[backup]', `${BACKUP_ID} (default: all that are missing there)`),
+  )
+    .option('--to <repository>', 'only into this repository of the agent file (default: all under `copies`)')
+    .addHelpText('after', examples('lastgood copy shop', 'lastgood copy shop 5a1e93d0 --to offsite'))
+    .action((target: string, backup: string | undefined, options: CopyOptions) =>
+      act((context) => copy(context, target, backup, options)),
+    );
 }
 
 function addHolds(program: Command, act: Act): void {

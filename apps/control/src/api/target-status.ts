@@ -1,3 +1,4 @@
+import { goodCopiesOf } from '@lastgood/core';
 import {
   evaluateDatabases,
   findingOfReason,
@@ -27,6 +28,12 @@ const iso = (atMs: number): string => new Date(atMs).toISOString();
 const restoreTimeView = (time: RestoreTime): DatabaseStatus['restoreTime'] =>
   time.basis === 'measured' ? { basis: 'measured', ms: time.ms, at: iso(time.atMs) } : time;
 
+/** Where the backup of a recovery point is good. */
+function goodCopies(backupId: string | undefined, { coverage }: TargetRecords): string[] {
+  const backup = coverage.find(({ lastGood }) => lastGood?.backupId === backupId)?.lastGood ?? null;
+  return backup === null || backupId === undefined ? [] : goodCopiesOf(backup);
+}
+
 /** The status of one target: its own reasons, and each of its databases. */
 export function targetStatus(
   agent: AgentRecord,
@@ -52,6 +59,7 @@ export function targetStatus(
       onServer: known?.isOnServer ?? null,
       copy: copy === undefined ? null : { jobId: copy.jobId, of: copy.of },
       recoveryPoint: recoveryPoint === null ? null : { backupId: recoveryPoint.backupId, at: iso(recoveryPoint.atMs) },
+      goodCopies: goodCopies(recoveryPoint?.backupId, records),
       exposureMs,
       restoreTime: restoreTimeView(restoreTime),
       restoreTest:

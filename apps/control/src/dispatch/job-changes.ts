@@ -21,6 +21,8 @@ function changeOf(agentId: string, result: JobResult): ResultChange | undefined 
     case 'backup':
       return { type: 'backup.taken', agentId, backup: result.backup };
     case 'verify': {
+      // The verdict on a copy is the business of the next inventory.
+      if (result.repository !== undefined) return undefined;
       const verdict = { level: result.reached, at: result.at, passed: result.passed };
       return { type: 'backup.verified', agentId, backupId: result.backupId, verdict };
     }
@@ -33,6 +35,7 @@ function changeOf(agentId: string, result: JobResult): ResultChange | undefined 
     case 'release':
       return { type: 'backup.held', agentId, backupId: result.backupId, hold: null };
     case 'check':
+    case 'copy':
     case 'hook':
     case 'drop-set-aside':
     case 'list-contents':

@@ -6,7 +6,7 @@ import type { Catalog } from '../catalog/catalog.ts';
 import type { BackupAttempt, LastAttempt, RestoredCopy, RestoreTime } from '../catalog/jobs.ts';
 
 /** The commands whose failed last attempt is a reason for the state of a target. */
-const WATCHED = ['backup', 'verify', 'rotate'];
+const WATCHED = ['backup', 'verify', 'rotate', 'copy'];
 
 /** What the catalog knows of one target. */
 export interface TargetRecords {

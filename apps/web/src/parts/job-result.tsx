@@ -119,6 +119,12 @@ function Rows({ result }: { readonly result: JobResult }) {
       return <UndoRows result={result} />;
     case 'hold':
       return <Row label="Held">backup {result.backupId}</Row>;
+    case 'copy':
+      return result.copies.map(({ repository, copied, presentCount }) => (
+        <Row key={repository} label={repository}>
+          {copied.length} backups copied, {presentCount} were there already
+        </Row>
+      ));
     case 'release':
       return <Row label="Released">backup {result.backupId}</Row>;
     case 'list-contents':

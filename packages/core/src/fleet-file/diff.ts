@@ -46,7 +46,7 @@ function compare(
 const fieldsOf = (value: unknown): Fields => (typeof value === 'object' && value !== null ? { ...value } : {});
 
 /** The entries of a list of schedules by their names. */
-function byName(kind: 'backup' | 'verify' | 'rotate', list: unknown): Fields {
+function byName(kind: 'backup' | 'verify' | 'rotate' | 'copy', list: unknown): Fields {
   const entries: readonly object[] = Array.isArray(list) ? list : [];
   return Object.fromEntries(entries.map((entry) => [scheduleNameOf(kind, entry), entry]));
 }
@@ -57,7 +57,7 @@ function comparePolicy(before: unknown, after: unknown, path: readonly string[])
   const sections = ['objectives', 'retention', 'alerts'].flatMap((key) =>
     compare(fieldsOf(old[key]), fieldsOf(now[key]), [...path, key]),
   );
-  const schedules = (['backup', 'verify', 'rotate'] as const).flatMap((kind) =>
+  const schedules = (['backup', 'verify', 'rotate', 'copy'] as const).flatMap((kind) =>
     compare(byName(kind, old[kind]), byName(kind, now[kind]), [...path, kind]),
   );
   const rest = ['description', 'select', 'requireStream'].flatMap((key) =>

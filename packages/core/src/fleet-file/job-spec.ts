@@ -43,6 +43,8 @@ export function jobSpecOf(work: ScheduledWork, target: string, { retention, hold
       if (!level.success) throw new Bug(`level ${work.level} does not exist`);
       return { command: 'verify', target, backupId: null, level: level.data };
     }
+    case 'copy':
+      return { command: 'copy', target, backupId: null, repository: null };
     case 'rotate': {
       const rules = retentionOf(retention);
       const job = { command: 'rotate', target, retention: rules, holds: holds.toSorted(), dryRun: false } as const;

@@ -133,6 +133,7 @@ function policyLoss(path: readonly string[], { before, after, nowMs }: Versions)
     case 'backup':
     case 'verify':
     case 'rotate':
+    case 'copy':
       return scheduleLoss(section, key, oldAlone, nowAlone, nowMs);
     default:
       return null;

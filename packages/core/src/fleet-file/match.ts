@@ -39,7 +39,8 @@ export type ScheduledWork =
       readonly options: Readonly<Record<string, boolean | number | string>>;
     }
   | { readonly command: 'verify'; readonly level: number }
-  | { readonly command: 'rotate' };
+  | { readonly command: 'rotate' }
+  | { readonly command: 'copy' };
 
 /** A schedule of one target, with all defaults applied. */
 export interface TargetSchedule {
@@ -96,16 +97,16 @@ interface Entry {
 
 /** The name of a schedule: that of the file, or one derived from what it does. */
 export const scheduleNameOf = (
-  kind: 'backup' | 'verify' | 'rotate',
+  kind: ScheduledWork['command'],
   { name, method, level }: { readonly name?: string | undefined; readonly method?: string; readonly level?: number },
 ): string => {
   if (name !== undefined) return name;
   if (kind === 'backup') return `backup-${method}`;
-  return kind === 'verify' ? `verify-l${level}` : 'rotate';
+  return kind === 'verify' ? `verify-l${level}` : kind;
 };
 
 /** The schedules of a policy. */
-function entriesOf(policy: string, { backup = [], verify = [], rotate = [] }: Policy): Entry[] {
+function entriesOf(policy: string, { backup = [], verify = [], rotate = [], copy = [] }: Policy): Entry[] {
   const at = (kind: string, index: number): (string | number)[] => ['policies', policy, kind, index];
   return [
     ...backup.map((entry, index) => ({
@@ -132,6 +133,13 @@ function entriesOf(policy: string, { backup = [], verify = [], rotate = [] }: Po
       path: at('rotate', index),
       name: scheduleNameOf('rotate', entry),
       work: { command: 'rotate' as const },
+      entry,
+    })),
+    ...copy.map((entry, index) => ({
+      policy,
+      path: at('copy', index),
+      name: scheduleNameOf('copy', entry),
+      work: { command: 'copy' as const },
       entry,
     })),
   ];

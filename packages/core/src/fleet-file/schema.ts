@@ -56,6 +56,7 @@ const verifySchema = z.strictObject({
   ...scheduleShape,
 });
 const rotateSchema = z.strictObject(scheduleShape);
+const copySchema = z.strictObject(scheduleShape);
 
 const count = z.int().min(1).max(100_000);
 const retentionSchema = z.strictObject({
@@ -104,6 +105,11 @@ export const policySchema = z.strictObject({
   backup: z.array(backupSchema).min(1).optional(),
   verify: z.array(verifySchema).min(1).optional(),
   rotate: z.array(rotateSchema).min(1).optional(),
+  copy: z
+    .array(copySchema)
+    .min(1)
+    .optional()
+    .describe('Copies backups into the other repositories of each target, which its agent file names.'),
   retention: retentionSchema.optional().describe('What rotation keeps. Without a rule, all is kept.'),
   alerts: alertsSchema.optional(),
 });

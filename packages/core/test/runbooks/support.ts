@@ -25,6 +25,7 @@ export const backup = (n: number, time: string, more: Partial<BackupSummary> = {
   backupId: idOf(n),
   target: 'shop',
   repository: 'local',
+  copies: [],
   engine: 'e',
   method: 'm',
   sequence: n,

@@ -56,6 +56,8 @@ export const databaseStatusSchema = z.object({
   copy: z.object({ jobId: uuidSchema, of: z.string() }).nullable(),
   /** The newest good backup that contains it. */
   recoveryPoint: z.object({ backupId: uuidSchema, at: z.string() }).nullable(),
+  /** The repositories in which the backup of the recovery point is good. */
+  goodCopies: z.array(nameSchema),
   exposureMs: z.number().nullable(),
   restoreTime: restoreTimeSchema,
   /** The newest good backup of it that was loaded into a server (level 4 and above), and when. */

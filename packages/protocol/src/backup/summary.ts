@@ -28,11 +28,26 @@ export const holdSchema = z.object({
 });
 export type Hold = z.infer<typeof holdSchema>;
 
+/** A target has at most so many repositories beside its first one. */
+export const MAX_COPIES = 8;
+
+/** The same backup in another repository of the target. */
+export const backupCopySchema = z.object({
+  repository: nameSchema,
+  state: z.enum(['good', 'bad']),
+  verified: z.object({ level: z.int(), at: z.string(), passed: z.boolean() }).nullable(),
+});
+export type BackupCopy = z.infer<typeof backupCopySchema>;
+
 /** What the catalog keeps of a backup, as the agent's repository scan or a succeeded job reports it. */
 export const backupSummarySchema = z.object({
   backupId: uuidSchema,
   target: nameSchema,
+  /** The first repository of the target, in the order of the agent file, that holds it and in which it is not bad. */
   repository: nameSchema,
+  /** The other repositories that hold it. */
+  copies: z.array(backupCopySchema).max(MAX_COPIES).default([]),
+
   engine: z.string(),
   method: z.string(),
   sequence: z.int(),

@@ -38,6 +38,21 @@ export const STATUS_FINDINGS = {
     message: '{subject} is new, and its first backup is not due yet',
     remedy: null,
   },
+  COPIES_MISSING: {
+    severity: 'warning',
+    message: '{count:count} backups that are older than a day are not in the repository "{repository}"',
+    remedy: 'Copy them with `lastgood copy`, or by a schedule `copy` of a policy.',
+  },
+  COPY_BAD: {
+    severity: 'warning',
+    message: 'the copy of {subject} in the repository "{repository}" is bad',
+    remedy: 'Run `lastgood copy`: it replaces the damaged objects from a good copy.',
+  },
+  COPY_REPOSITORY_UNREADABLE: {
+    severity: 'warning',
+    message: 'the repository "{repository}" of copies cannot be read ({error}): {reason}',
+    remedy: 'Run `lastgood agent check` on the host.',
+  },
   HOST_NEVER_CONNECTED: {
     severity: 'error',
     message: 'the agent of this host has never connected',
@@ -114,6 +129,12 @@ export const STATUS_FINDINGS = {
     severity: 'error',
     message: 'the newest recovery point of {subject} is {age} old, and at most {limit} was asked for',
     remedy: 'Back it up, and find out why no backup succeeded since.',
+  },
+  RESTORE_FROM_COPY: {
+    severity: 'warning',
+    message:
+      'the backup is read from the repository "{repository}", because those before it do not have it or cannot be read',
+    remedy: null,
   },
   RESTORE_TEST_MISSING: {
     severity: 'warning',

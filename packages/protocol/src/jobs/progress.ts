@@ -17,6 +17,7 @@ export const progressPhaseSchema = z.enum([
   'views',
   'check',
   'compare',
+  'copy',
 ]);
 export type ProgressPhase = z.infer<typeof progressPhaseSchema>;
 

@@ -1,8 +1,9 @@
 import { z } from 'zod';
-import { backupSummarySchema, holdSchema } from '../backup/summary.ts';
+import { backupSummarySchema, holdSchema, MAX_COPIES } from '../backup/summary.ts';
+import { wireErrorSchema } from '../errors.ts';
 import { findingSchema, refusalSchema, subjectKindSchema, verificationFindingSchema } from '../findings/finding.ts';
 import { rotationReasonSchema } from '../findings/rotation-reason.ts';
-import { instantSchema } from '../ids.ts';
+import { instantSchema, nameSchema } from '../ids.ts';
 import { restoreRequestSchema, restoreScopeSchema } from './restore-request.ts';
 
 export const rotationDecisionSchema = z.object({
@@ -62,6 +63,16 @@ export const contentItemSchema = z.object({
 });
 export type ContentItem = z.infer<typeof contentItemSchema>;
 
+const copyRotationSchema = z.object({
+  repository: nameSchema,
+  removedCount: z.int(),
+  freedBytes: z.number(),
+  locked: z.object({ count: z.int().min(1), until: instantSchema }).optional(),
+  /** Why nothing was removed there. */
+  error: wireErrorSchema.optional(),
+});
+export type CopyRotation = z.infer<typeof copyRotationSchema>;
+
 /** True: the result was larger than an event; the ends of its lists and long texts are missing, its counts are whole. */
 const truncated = z.boolean().optional();
 /** The result of each command when it succeeded, by `command`. */
@@ -78,6 +89,8 @@ export const jobResultSchema = z.discriminatedUnion('command', [
     remarks: z.array(findingSchema),
     durationMs: z.number(),
     at: z.string(),
+    /** The repository whose copy was verified; absent for the first one of the target. */
+    repository: nameSchema.optional(),
     truncated,
   }),
   z.object({
@@ -89,6 +102,8 @@ export const jobResultSchema = z.discriminatedUnion('command', [
     freedBytes: z.number(),
     /** How many removed backups stay because their store has locked them, and when the first of these locks ends. */
     locked: z.object({ count: z.int().min(1), until: instantSchema }).optional(),
+    /** What the same rules have removed from the other repositories of the target. */
+    copies: z.array(copyRotationSchema).max(MAX_COPIES).optional(),
     /** For how long what was removed can be brought back. */
     graceHours: z.number().optional(),
     truncated,
@@ -125,6 +140,22 @@ export const jobResultSchema = z.discriminatedUnion('command', [
   z.object({ command: z.literal('hold'), backupId: z.string(), hold: holdSchema, truncated }),
   /** `wasHeld`: false when there was no hold to end. */
   z.object({ command: z.literal('release'), backupId: z.string(), wasHeld: z.boolean(), truncated }),
+  z.object({
+    command: z.literal('copy'),
+    copies: z.array(
+      z.object({
+        repository: nameSchema,
+        /** The backups that were copied. */
+        copied: z.array(z.string()),
+        /** How many were there already. */
+        presentCount: z.int(),
+        segmentCount: z.int(),
+        copiedBytes: z.number(),
+      }),
+    ),
+    durationMs: z.number(),
+    truncated,
+  }),
   z.object({
     command: z.literal('drop-set-aside'),
     name: z.string(),

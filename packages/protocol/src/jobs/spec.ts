@@ -52,6 +52,8 @@ export const jobSpecSchema = z.discriminatedUnion('command', [
     /** Null: the newest good backup at the time the job runs. */
     backupId: uuidSchema.nullable(),
     level: verificationLevelSchema,
+    /** The repository whose copy is verified; the first one of the target when absent. */
+    repository: nameSchema.optional(),
   }),
   z.object({
     command: z.literal('rotate'),
@@ -68,6 +70,13 @@ export const jobSpecSchema = z.discriminatedUnion('command', [
   /** Keeps a backup, and what it depends on, from rotation until it is released. */
   z.object({ command: z.literal('hold'), ...onTarget, backupId: uuidSchema, reason: z.string().max(500) }),
   z.object({ command: z.literal('release'), ...onTarget, backupId: uuidSchema }),
+  /** Copies backups into the other repositories of the target. Null: all good backups that are not there, into all of them. */
+  z.object({
+    command: z.literal('copy'),
+    ...onTarget,
+    backupId: uuidSchema.nullable(),
+    repository: nameSchema.nullable(),
+  }),
   /** Drops what a restore or an undo has set aside, by the name that the inventory reports. */
   z.object({ command: z.literal('drop-set-aside'), ...onTarget, name: databaseNameSchema }),
   /** Lists what backups contain, such as tables. Changes nothing. */

@@ -7,6 +7,8 @@ export const MANIFEST = 'manifest.json';
 /** Of a backup that is being written. Data without it and without a manifest has lost its manifest. */
 export const INCOMPLETE = 'incomplete';
 export const VERIFIED = 'verified.json';
+/** Of a backup that was copied here: the repository that its manifest names. */
+export const COPIED = 'copied.json';
 const DATA_OBJECT = /^data\/[0-9]{4}\.[a-z]+(\.zst)?(\.age)?$/;
 
 export const targetPrefix = ({ environment, host, target }: TargetRef): string => `${environment}/${host}/${target}/`;

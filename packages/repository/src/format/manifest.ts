@@ -210,3 +210,14 @@ export function sequenceOf(text: string): number {
     return 0;
   }
 }
+
+const named = z.object({ repositoryId: z.string() });
+
+/** The repository that a manifest names; undefined when it cannot be read. The manifest need not be good. */
+export function repositoryIdIn(text: string): string | undefined {
+  try {
+    return named.parse(parseJson(text)).repositoryId;
+  } catch {
+    return undefined;
+  }
+}

@@ -72,6 +72,12 @@ export class TargetOwnership {
       await this.#store.put(ownerName(ref), Buffer.from(text));
   }
 
+  /** Makes the target this writer's, whatever system its backups are of: copies may be of a server that was replaced since. */
+  async claimForCopies(ref: TargetRef, systemId: string): Promise<void> {
+    const owner = await this.checkWriter(ref);
+    if (owner === undefined || owner.installId !== this.#writer) await this.claim(ref, owner?.systemId ?? systemId);
+  }
+
   /** Takes the target from its owner, for the next backup to make it its own. False when it had no owner. */
   async release(ref: TargetRef): Promise<boolean> {
     if ((await this.#store.stat(ownerName(ref))) === undefined) return false;

@@ -2,8 +2,11 @@ import {
   type ArtifactSource,
   type BackupMethodSupport,
   type BackupWriter,
+  Bug,
+  type CopiedBackup,
   Failure,
   type LockedBackup,
+  type LogRangeToCopy,
   type NewBackup,
   type ObjectStore,
   type Repository,
@@ -17,6 +20,8 @@ import { openObject } from '../pipeline/read-object.ts';
 import type { Run } from '../pipeline/store-object.ts';
 import { StoreBackupWriter } from './backup-writer.ts';
 import { canonicalJson } from './canonical-json.ts';
+import { type CopyDestination, copyBackup } from './copy-backup.ts';
+import { copySegments } from './copy-segments.ts';
 import { writeHold } from './holds.ts';
 import { backupPrefix, holdName, INCOMPLETE, MANIFEST, tombstoneName, VERIFIED } from './layout.ts';
 import { setStoreHold } from './locks.ts';
@@ -242,8 +247,39 @@ class StoreRepository implements Repository {
     return new StoreSegmentLog(context, ref, streamId);
   }
 
-  async sweep(ref: TargetRef, liveBackupIds: ReadonlySet<string>): Promise<readonly string[]> {
+  async copyTo(destination: Repository, ref: TargetRef, backupId: string, run: Run): Promise<CopiedBackup> {
+    const to = await this.#destinationOf(destination, ref, (await this.read(ref, backupId)).manifest.server.systemId);
+    return await copyBackup({ store: this.#store, backups: this.#backups }, to, ref, backupId, run);
+  }
+
+  async copyLog(destination: Repository, ref: TargetRef, range: LogRangeToCopy, run: Run): Promise<number> {
+    const to = await this.#destinationOf(destination, ref);
+    return await copySegments({ store: this.#store }, to, ref, range, run);
+  }
+
+  /** Where copies go. A target without an owner becomes that of the writer, if a system is given. */
+  async #destinationOf(destination: Repository, ref: TargetRef, systemId?: string): Promise<CopyDestination> {
+    if (!(destination instanceof StoreRepository)) throw new Bug('copies go to a repository over a store');
+    await destination.check();
+    const owner = destination.#owner;
+    if (systemId === undefined) await owner.checkWriter(ref);
+    else await owner.claimForCopies(ref, systemId);
+    return {
+      store: destination.#store,
+      backups: destination.#backups,
+      keys: destination.#keys,
+      lockMs: destination.#lockMs,
+      checkWriter: async () => void (await owner.checkWriter(ref)),
+    };
+  }
+
+  async sweep(
+    ref: TargetRef,
+    liveBackupIds: ReadonlySet<string>,
+    resumable: ReadonlySet<string> = new Set(),
+  ): Promise<readonly string[]> {
     await this.#owner.checkWriter(ref);
-    return await sweepTarget({ store: this.#store, backups: this.#backups, lockMs: this.#lockMs }, ref, liveBackupIds);
+    const context = { store: this.#store, backups: this.#backups, lockMs: this.#lockMs };
+    return await sweepTarget(context, ref, liveBackupIds, resumable);
   }
 }

@@ -2,8 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type AppendedSegment, Failure, type ListedObject, type ObjectStore, type SegmentLog } from '@lastgood/core';
-import { manifestObjectSchema, type TargetRef } from '@lastgood/protocol';
-import { z } from 'zod';
+import type { TargetRef } from '@lastgood/protocol';
 import { type Encoding, encodingWith, suffixOf } from '../pipeline/encoding.ts';
 import { type Digest, HashingStream, isEqual } from '../pipeline/hashing.ts';
 import type { RepositoryKeys } from '../pipeline/keys.ts';
@@ -11,29 +10,19 @@ import { digestInStore, openObject } from '../pipeline/read-object.ts';
 import { type Run, storeObject } from '../pipeline/store-object.ts';
 import { canonicalJson } from './canonical-json.ts';
 import { forEachItem } from './for-each-item.ts';
-import { parseJson, readText } from './metadata.ts';
 import { isClaimIntent, putOnce } from './put-once.ts';
+import {
+  CLAIM_FORMAT,
+  type Claim,
+  type ClaimContent,
+  claimedSegments,
+  placedClaim,
+  readClaim,
+  type StreamAddress,
+} from './segment-claim.ts';
 import { checkSegment, claimName, segmentDataName, segmentObject, streamPrefix } from './segment-names.ts';
-import { isSignedBy, type Signer, signContent, type TrustedKeys } from './signature.ts';
+import { type Signer, signContent, type TrustedKeys } from './signature.ts';
 import type { StoredBackups } from './stored-backups.ts';
-
-const CLAIM_FORMAT = 1;
-/** No instant in it: appending the same bytes again makes the same claim. */
-const claimSchema = z.object({
-  format: z.int().min(1),
-  segment: z.string(),
-  /** The data object, below the prefix of the stream. */
-  object: z.string().refine((name) => segmentObject(name)?.type === 'data'),
-  compression: manifestObjectSchema.shape.compression,
-  encryption: manifestObjectSchema.shape.encryption,
-  produced: manifestObjectSchema.shape.produced,
-  stored: manifestObjectSchema.shape.stored,
-  keyId: z.string().nullable(),
-  /** Of the other keys and of the stream they belong to. */
-  signature: z.string().nullable(),
-});
-type Claim = z.infer<typeof claimSchema>;
-type ClaimContent = Omit<Claim, 'keyId' | 'signature'>;
 
 const NO_RUN: Run = { signal: new AbortController().signal, progress: () => undefined };
 
@@ -111,13 +100,8 @@ export class StoreSegmentLog implements SegmentLog {
   #claimText(content: ClaimContent): string {
     const { signer } = this.#context;
     const named = { ...content, keyId: signer?.keyId ?? null };
-    const signature = signer === undefined ? null : signContent(signer, 'segment', this.#placed(named));
+    const signature = signer === undefined ? null : signContent(signer, 'segment', placedClaim(this.#address, named));
     return `${canonicalJson({ ...named, signature })}\n`;
-  }
-
-  /** What a signature covers: a claim of another stream or target is not taken for one of this stream. */
-  #placed(named: ClaimContent & { readonly keyId: string | null }): object {
-    return { ...this.#ref, stream: this.#streamId, claim: named };
   }
 
   #isTrusted({ keyId }: Claim): boolean {
@@ -163,25 +147,11 @@ export class StoreSegmentLog implements SegmentLog {
   }
 
   async #readClaim(segment: string): Promise<Claim | undefined> {
-    const name = `${this.#prefix}${claimName(segment)}`;
-    const text = await readText(this.#store, name);
-    if (text === undefined) return undefined;
-    try {
-      const claim = claimSchema.parse(parseJson(text));
-      if (claim.segment === segment && claim.format === CLAIM_FORMAT && this.#isAsSigned(claim)) return claim;
-      if (claim.format > CLAIM_FORMAT)
-        throw new Failure('NEWER_FORMAT', `segment ${segment} was stored by a newer version`);
-    } catch (error) {
-      if (error instanceof Failure) throw error;
-    }
-    throw new Failure('BACKUP_CORRUPT', `${this.#store.locate(name)} is not the claim of segment ${segment}`);
+    return (await readClaim(this.#store, this.#address, segment))?.claim;
   }
 
-  /** True also for a claim without a signature, which no trusted key has made. */
-  #isAsSigned({ signature, ...named }: Claim): boolean {
-    const { keyId } = named;
-    if (keyId === null || signature === null) return keyId === signature;
-    return isSignedBy(keyId, 'segment', this.#placed(named), signature);
+  get #address(): StreamAddress {
+    return { ref: this.#ref, streamId: this.#streamId };
   }
 
   async read(segment: string, signal: AbortSignal): Promise<Readable> {
@@ -198,14 +168,9 @@ export class StoreSegmentLog implements SegmentLog {
   }
 
   async list({ from, to }: { readonly from?: string; readonly to?: string } = {}): Promise<readonly string[]> {
-    const segments: string[] = [];
-    for await (const { name } of this.#store.list(this.#prefix)) {
-      const found = segmentObject(name.slice(this.#prefix.length));
-      if (found?.type === 'claim') segments.push(found.segment);
-    }
-    return segments
-      .filter((segment) => (from === undefined || segment >= from) && (to === undefined || segment <= to))
-      .sort();
+    return (await claimedSegments(this.#store, this.#prefix)).filter(
+      (segment) => (from === undefined || segment >= from) && (to === undefined || segment <= to),
+    );
   }
 
   async removeBefore(segment: string, keep: (segment: string) => boolean = () => false): Promise<number> {

@@ -9,10 +9,11 @@ import {
 } from '@lastgood/core';
 import { formatFinding, makeFinding, type TargetRef } from '@lastgood/protocol';
 import { z } from 'zod';
+import { readCopyMark } from './copy-mark.ts';
 import { readHold, readHolds } from './holds.ts';
 import { hasLostManifest } from './incomplete-backup.ts';
 import { backupOf, backupPrefix, backupsPrefix, MANIFEST, VERIFIED } from './layout.ts';
-import { parseManifest, type ReadManifest, sequenceOf } from './manifest.ts';
+import { parseManifest, type ReadManifest, repositoryIdIn, sequenceOf } from './manifest.ts';
 import { readJson, readText, sha256 } from './metadata.ts';
 import { checkAllPresent } from './presence-check.ts';
 import type { TrustedKeys } from './signature.ts';
@@ -101,9 +102,13 @@ export class StoredBackups {
   async findManifest(ref: TargetRef, backupId: string): Promise<FoundManifest | undefined> {
     const text = await readText(this.#store, `${backupPrefix(ref, backupId)}${MANIFEST}`);
     if (text === undefined) return undefined;
-    const belonging = { backupId, repositoryId: this.#repositoryId, ...ref };
-    const read = parseManifest(text, belonging, this.#understood, this.#trusted);
-    return { ...read, manifestSha256: sha256(text) };
+    const manifestSha256 = sha256(text);
+    // A copy keeps the manifest of its original, which names another repository.
+    const mark =
+      repositoryIdIn(text) === this.#repositoryId ? undefined : await readCopyMark(this.#store, ref, backupId);
+    const repositoryId = mark?.manifestSha256 === manifestSha256 ? mark.repositoryId : this.#repositoryId;
+    const belonging = { backupId, repositoryId, ...ref };
+    return { ...parseManifest(text, belonging, this.#understood, this.#trusted), manifestSha256 };
   }
 
   /** Throws NOT_FOUND when there is no manifest. */

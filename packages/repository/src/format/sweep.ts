@@ -17,11 +17,15 @@ export interface SweepContext {
   readonly lockMs: number;
 }
 
-/** Removes what interrupted backups of a target left behind, except those of live jobs. Returns the ids that were removed completely. */
+/**
+ * Removes what interrupted backups of a target left behind, except those of live jobs. Of copies in `resumable`, only what cannot be
+ * continued is removed. Returns the ids that were removed completely.
+ */
 export async function sweepTarget(
   context: SweepContext,
   ref: TargetRef,
   liveBackupIds: ReadonlySet<string>,
+  resumable: ReadonlySet<string>,
 ): Promise<string[]> {
   const { store, backups } = context;
   const swept: string[] = [];
@@ -33,7 +37,7 @@ export async function sweepTarget(
     if (backupId !== undefined) candidates.add(backupId);
   }
   await forEachItem([...candidates].sort(), async (backupId) => {
-    if (liveBackupIds.has(backupId) || removed.has(backupId)) return;
+    if (liveBackupIds.has(backupId) || removed.has(backupId) || resumable.has(backupId)) return;
     await sweepBackup(context, ref, backupId);
     if ((await namesBelow(store, backupPrefix(ref, backupId))).length === 0) swept.push(backupId);
   });

@@ -3,7 +3,16 @@ import { manifestObjectSchema, type TargetRef } from '@lastgood/protocol';
 import { z } from 'zod';
 import { canonicalJson } from './canonical-json.ts';
 import { forEachItem } from './for-each-item.ts';
-import { backupPrefix, INCOMPLETE, idOfFile, MANIFEST, tombstoneName, tombstonesPrefix, VERIFIED } from './layout.ts';
+import {
+  backupPrefix,
+  COPIED,
+  INCOMPLETE,
+  idOfFile,
+  MANIFEST,
+  tombstoneName,
+  tombstonesPrefix,
+  VERIFIED,
+} from './layout.ts';
 import { namesBelow, readJson } from './metadata.ts';
 
 const tombstoneSchema = z.object({
@@ -69,7 +78,7 @@ export async function purgeBackup(
     await store.remove(`${prefix}${object}`);
     freed += size;
   });
-  for (const name of [VERIFIED, INCOMPLETE]) await store.remove(`${prefix}${name}`);
+  for (const name of [VERIFIED, COPIED, INCOMPLETE]) await store.remove(`${prefix}${name}`);
   await store.remove(tombstoneName(ref, backupId));
   return freed;
 }

@@ -29,17 +29,17 @@ export async function createS3Repository(store: S3Store, options: RepositoryOpti
 /** Whether there is a repository; false for an empty bucket or prefix. Throws REPOSITORY_UNSAFE when it holds anything else. */
 export async function isRepository(store: S3Store): Promise<boolean> {
   if ((await readText(store, MARKER)) !== undefined) return true;
+  const foreign = await store.findForeignName();
+  if (foreign !== undefined) throw notEmpty(store, foreign);
   for await (const { name } of store.list(''))
-    if (!isProbe(name) && !name.startsWith(MARKER))
-      throw new Failure(
-        'REPOSITORY_UNSAFE',
-        `${store.locate('')} is not empty and is not a repository: it holds "${name}"`,
-        {
-          remedy: 'Give the repository a bucket or a `prefix` of its own.',
-        },
-      );
+    if (!isProbe(name) && !name.startsWith(MARKER)) throw notEmpty(store, name);
   return false;
 }
+
+const notEmpty = (store: S3Store, name: string): Failure =>
+  new Failure('REPOSITORY_UNSAFE', `${store.locate('')} is not empty and is not a repository: it holds "${name}"`, {
+    remedy: 'Give the repository a bucket or a `prefix` of its own.',
+  });
 
 /** Stores the marker again under the condition that it does not exist, with the same bytes: a server that ignores the condition does no harm. */
 async function checkConditionalPut(store: S3Store): Promise<void> {

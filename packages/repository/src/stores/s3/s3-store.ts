@@ -189,6 +189,16 @@ export class S3Store implements ObjectStore, Disposable {
 
   async *list(prefix: string): AsyncGenerator<ListedObject> {
     assertPrefix(prefix);
+    for await (const listed of this.#listAll(prefix)) if (isObjectName(listed.name)) yield listed;
+  }
+
+  /** The name of an object that no store of this program can have made; undefined when there is none. An empty folder object is none. */
+  async findForeignName(): Promise<string | undefined> {
+    for await (const { name } of this.#listAll('')) if (name !== '' && !isObjectName(name)) return name;
+    return undefined;
+  }
+
+  async *#listAll(prefix: string): AsyncGenerator<ListedObject> {
     const Prefix = `${this.#keyPrefix}${prefix}`;
     let token: string | undefined;
     do {
@@ -198,7 +208,7 @@ export class S3Store implements ObjectStore, Disposable {
       );
       for (const { Key = '', Size = 0, LastModified } of page.Contents ?? []) {
         const name = Key.slice(this.#keyPrefix.length);
-        if (isObjectName(name)) yield { name, stat: { size: Size, modifiedAt: instantOf(LastModified) } };
+        yield { name, stat: { size: Size, modifiedAt: instantOf(LastModified) } };
       }
       token = page.IsTruncated === true ? page.NextContinuationToken : undefined;
     } while (token !== undefined);

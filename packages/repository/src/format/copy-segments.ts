@@ -1,0 +1,54 @@
+import { Failure, type LogRangeToCopy, type ObjectStore } from '@lastgood/core';
+import type { TargetRef } from '@lastgood/protocol';
+import { copyObject } from '../pipeline/copy-object.ts';
+import { encodingWith } from '../pipeline/encoding.ts';
+import { isEqual } from '../pipeline/hashing.ts';
+import type { Run } from '../pipeline/store-object.ts';
+import type { CopyDestination } from './copy-backup.ts';
+import { putOnce } from './put-once.ts';
+import { claimedSegments, readClaim, type StreamAddress } from './segment-claim.ts';
+import { claimName, streamPrefix } from './segment-names.ts';
+
+/** See `Repository.copyLog`. */
+export async function copySegments(
+  source: { readonly store: ObjectStore },
+  destination: CopyDestination,
+  ref: TargetRef,
+  { streamId, from, isKept = () => false }: LogRangeToCopy,
+  run: Run,
+): Promise<number> {
+  const prefix = streamPrefix(ref, streamId);
+  const present = new Set(await claimedSegments(destination.store, prefix));
+  let count = 0;
+  for (const segment of await claimedSegments(source.store, prefix)) {
+    if (present.has(segment) || (segment < from && !isKept(segment))) continue;
+    run.signal.throwIfAborted();
+    if (await copySegment(source.store, destination, { ref, streamId }, segment, run)) count++;
+  }
+  return count;
+}
+
+/** False when the segment was removed from the source meanwhile. */
+async function copySegment(
+  source: ObjectStore,
+  { store, keys }: CopyDestination,
+  address: StreamAddress,
+  segment: string,
+  run: Run,
+): Promise<boolean> {
+  const prefix = streamPrefix(address.ref, address.streamId);
+  const found = await readClaim(source, address, segment);
+  if (found === undefined) return false;
+  const { claim, text } = found;
+  if (encodingWith(keys).encryption !== null && claim.encryption === null)
+    throw new Failure(
+      'COMMAND_UNSUPPORTED',
+      `segment ${segment} is not encrypted, and ${store.locate('')} is an encrypted repository`,
+    );
+  await copyObject({ store: source, name: `${prefix}${claim.object}`, stored: claim.stored }, store, run);
+  if (await putOnce(store, `${prefix}${claimName(segment)}`, text)) return true;
+  const first = await readClaim(store, address, segment);
+  if (first === undefined || !isEqual(first.claim.produced, claim.produced))
+    throw new Failure('SEGMENT_CONFLICT', `segment ${segment} has other bytes in ${store.locate(prefix)}`);
+  return true;
+}
