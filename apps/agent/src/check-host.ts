@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Bug, type Clock, Failure, noSteps, toWireError } from '@lastgood/core';
+import { Bug, type Clock, Failure, noSteps, type StreamRequirements, toWireError } from '@lastgood/core';
 import { engineNamed } from '@lastgood/engines';
 import { findContainment } from '@lastgood/host';
 import { type Finding, formatFinding, remedyOfFinding } from '@lastgood/protocol';
@@ -80,6 +80,41 @@ async function checkTarget(name: string, config: AgentConfig, clock: Clock, work
   }
 }
 
+const plural = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`;
+
+/** What the settings of a server allow to be lost, what it lacks for the stream, and which statements change that. */
+function describeRequirements({ statements, pendingRestart, rpoSeconds, unsafe }: StreamRequirements): string {
+  const rpo =
+    rpoSeconds === null
+      ? 'RPO without a limit: nothing closes segments of the log, and they are stored when they are full'
+      : `RPO ${plural(rpoSeconds, 'second')}: what is committed is stored within this time`;
+  const restart = pendingRestart.length > 0 ? [`settings that wait for a restart: ${pendingRestart.join(', ')}`] : [];
+  const lines = statements.map(({ text, needsRestart }) => `  ${text}${needsRestart ? '  -- needs a restart' : ''}`);
+  return [
+    rpo,
+    ...unsafe.map((name) => `${name} is off: a crash of the server can damage data that backups then contain`),
+    ...restart,
+    ...(lines.length > 0 ? ['an administrator of the server needs to run:', ...lines] : []),
+  ].join('\n  ');
+}
+
+/** What the server of a target lacks for its log stream; nothing for a target without one. */
+async function checkStream(name: string, config: AgentConfig): Promise<Found[]> {
+  const about = `stream of ${name}`;
+  const target = config.targets[name];
+  if (target === undefined) return [];
+  try {
+    const { stream } = engineNamed(target.engine).create(target.connection, servicesOf(config, name, target));
+    if (stream?.isEnabled !== true) return [];
+    const requirements = await stream.readRequirements({ signal: AbortSignal.timeout(LOOK_MS) });
+    const { statements, pendingRestart, unsafe } = requirements;
+    const inOrder = statements.length + pendingRestart.length + unsafe.length === 0;
+    return [{ name: about, inOrder, text: describeRequirements(requirements) }];
+  } catch (error) {
+    return [failed(about, error)];
+  }
+}
+
 /** Informs; the problems of a repository are found where it is checked. */
 async function checkLimits(name: string, config: AgentConfig, clock: Clock): Promise<Found[]> {
   const text = await describeExposure(config, name, clock);
@@ -131,8 +166,9 @@ export async function checkHost(config: AgentConfig, clock: Clock): Promise<Foun
       ...names.map((name) => checkTarget(name, config, clock, workDir)),
       checkContainment(config),
     ]);
+    const streams = await Promise.all(names.map((name) => checkStream(name, config)));
     const limits = await Promise.all(names.map((name) => checkLimits(name, config, clock)));
-    return [...found, ...limits.flat()];
+    return [...found, ...streams.flat(), ...limits.flat()];
   } finally {
     await rm(workDir, { recursive: true, force: true });
   }

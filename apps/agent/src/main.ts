@@ -22,8 +22,8 @@ const USAGE = `Usage: lastgood agent --config FILE
 
   run      (default) connects to the control plane and carries out its jobs; SIGHUP reads the file again
   enroll   joins this host with a one-time token of \`lastgood tokens enroll\`; without --url, at \`control.url\` of the file
-  check    checks the file and everything that it names, and shows what a hostile control plane could remove; ends with exit
-           status 4 when it finds a problem
+  check    checks the file and everything that it names, shows what a hostile control plane could remove and what servers lack for
+           their log streams; ends with exit status 4 when it finds a problem
   key      prints the public key that this host signs its backups with, for \`trust\` in the agent file of another host
   keys new  writes a new age identity to a file and prints its recipient; both stay on this host
   adopt    makes this host the owner of a target's backups after another host or server was lost permanently

@@ -4,8 +4,8 @@ import { toWireError } from '@lastgood/core';
 import { postgresMethods } from '@lastgood/engines/postgres';
 import { systemClock, uuidv7 } from '@lastgood/host';
 import { createFolderRepository } from '@lastgood/repository';
-import { startPostgres, temporaryFolder } from '@lastgood/testkit';
-import { expect, test } from 'vitest';
+import { startPostgres, startPrimary, temporaryFolder } from '@lastgood/testkit';
+import { expect, test, vi } from 'vitest';
 import { checkHost, type Found } from '../src/check-host.ts';
 import { agentConfigSchema } from '../src/config/agent-config.ts';
 import { Journal } from '../src/journal/journal.ts';
@@ -127,4 +127,52 @@ test('B14: a check finds that the folder of a target is written by another insta
     inOrder: false,
     text: expect.stringMatching(/^REPOSITORY_FOREIGN: .*\n.*adopt/),
   });
+});
+
+test('a check prints what the server lacks for its stream, as statements that it accepts, and the RPO of its settings', async () => {
+  await using server = await startPrimary({
+    extraConf: 'max_wal_senders = 1\nmax_slot_wal_keep_size = -1\nfull_page_writes = on\nfsync = on',
+  });
+  await server.query('postgres', "create role agent login password 'agent'");
+  await using folder = await temporaryFolder();
+  const passfile = join(folder.path, 'passfile');
+  await writeFile(passfile, '*:*:*:agent:agent\n', { mode: 0o600 });
+  const config = agentConfigSchema.parse({
+    environment: 'test',
+    host: 'here',
+    dataDir: folder.path,
+    control: { url: 'http://127.0.0.1:1' },
+    repositories: { local: { type: 'folder', path: join(folder.path, 'repository') } },
+    targets: {
+      shop: {
+        engine: 'postgres',
+        repository: 'local',
+        connection: { ...server.connection, user: 'agent', passfile },
+        stream: { switchSeconds: 30 },
+      },
+    },
+  });
+  const stream = async (): Promise<Found | undefined> =>
+    (await checkHost(config, systemClock)).find(({ name }) => name === 'stream of shop');
+  const before = await stream();
+  expect(before?.inOrder).toBe(false);
+  const lines = before?.text.split('\n').map((line) => line.trim()) ?? [];
+  expect(lines[0]).toMatch(/^RPO without a limit/);
+  expect(lines.slice(2)).toEqual([
+    "ALTER SYSTEM SET max_wal_senders = '10';  -- needs a restart",
+    "ALTER SYSTEM SET max_slot_wal_keep_size = '10240MB';",
+    'SELECT pg_reload_conf();',
+    'GRANT pg_monitor TO agent;',
+    'ALTER ROLE agent REPLICATION;',
+    'GRANT EXECUTE ON FUNCTION pg_switch_wal() TO agent;',
+  ]);
+  for (const line of lines.slice(2)) await server.query('postgres', line);
+  await vi.waitFor(
+    async () =>
+      expect((await stream())?.text.split('\n').map((line) => line.trim())).toEqual([
+        expect.stringMatching(/^RPO without a limit/),
+        'settings that wait for a restart: max_wal_senders',
+      ]),
+    20_000,
+  );
 });

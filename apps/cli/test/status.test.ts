@@ -188,3 +188,62 @@ test.for<[string, Partial<RunbookView>, string]>([
   const json = await run(control.url, '--json', 'status');
   expect(JSON.parse(json.stdout)).toMatchObject({ runbooks: [{ name: 'disaster-recovery', rto: runbook(more).rto }] });
 });
+
+test.for<[TargetStatus['state'], string, number, string]>([
+  ['protected', 'at-risk', 0, 'LASTGOOD OK - 1 targets | '],
+  ['pending', 'at-risk', 0, 'LASTGOOD OK - 1 targets | '],
+  ['at_risk', 'at-risk', 1, 'LASTGOOD WARNING - 1 of 1 targets: test/db-1/shop at risk | '],
+  ['at_risk', 'missed', 0, 'LASTGOOD OK - 1 targets | '],
+  ['missed', 'missed', 2, 'LASTGOOD CRITICAL - 1 of 1 targets: test/db-1/shop MISSED | '],
+  ['none', 'at-risk', 2, 'LASTGOOD CRITICAL - 1 of 1 targets: test/db-1/shop NONE | '],
+  ['unknown', 'missed', 3, 'LASTGOOD UNKNOWN - 1 of 1 targets: test/db-1/shop UNKNOWN | '],
+])('--nagios of a target that is %s with --fail-on %s ends with %i', async ([state, failOn, status, line]) => {
+  const objectives = {
+    state,
+    reasons: [],
+    rpoMs: 7_200_000,
+    rtoMs: null,
+    recoveryPointAt: null,
+    exposureMs: null,
+    restoreTime: null,
+    restoreTest: null,
+  };
+  const reasons = state === 'missed' ? [makeFinding('NO_RECOVERY_POINT', { kind: 'database', name: 'a|b' })] : [];
+  const served = keep(await serve(() => ({}), {}, { ...crm(state, { reasons }), objectives, findings: [] }));
+  const ran = await run(served.url, 'status', '--nagios', '--fail-on', failOn);
+  const [first = '', ...findings] = ran.stdout.trimEnd().split('\n');
+  const data = `targets=1;;;0 failing=${line.includes(' of ') ? 1 : 0};;;0 'test/db-1/shop exposure'=3600s;5760;7200;0`;
+  expect([ran.status, first]).toEqual([status, `${line}${data}`]);
+  // A bar in a name would begin performance data.
+  expect(findings).toEqual(state === 'missed' ? ['test/db-1/shop: database "a/b" has no good backup'] : []);
+});
+
+test('--nagios of a fleet without hosts is critical, of one that cannot be asked unknown', async () => {
+  const empty = keep(await serve(() => ({}), {}, null));
+  const none = await run(empty.url, 'status', '--nagios');
+  expect([none.status, none.stdout]).toEqual([2, 'LASTGOOD CRITICAL - there are no hosts, so nothing is protected\n']);
+  const away = await run('http://127.0.0.1:1', 'status', '--nagios');
+  expect([away.status, away.stdout]).toEqual([3, expect.stringMatching(/^LASTGOOD UNKNOWN - CONTROL_UNREACHABLE: /)]);
+});
+
+test('--env takes the targets of one environment; an environment without hosts ends with 4', async () => {
+  const served = keep(await serve(() => ({}), {}, crm('protected')));
+  expect((await run(served.url, 'status', '--env', 'test')).status).toBe(0);
+  expect((await run(served.url, 'status', '--env', 'prod')).status).toBe(4);
+  expect((await run(served.url, 'status', '--env', 'prod', '--nagios')).status).toBe(2);
+});
+
+test('--junit reports one case per target; names cannot break the document', async () => {
+  const finding = makeFinding('NO_RECOVERY_POINT', { kind: 'database', name: '<a>&\u0007' });
+  const bad = keep(await serve(() => ({}), {}, { ...crm('none', { reasons: [finding] }), findings: [] }));
+  const ran = await run(bad.url, 'status', '--junit');
+  expect(ran.status).toBe(4);
+  expect(ran.stdout).toContain('<testsuite name="test" tests="1" failures="1">');
+  expect(ran.stdout).toContain('<testcase classname="test" name="test/db-1/shop">');
+  expect(ran.stdout).toContain('<failure message="NONE">');
+  expect(ran.stdout).toContain('&lt;a&gt;&amp;');
+  expect(ran.stdout).not.toContain('\u0007');
+  const good = keep(await serve(() => ({}), {}, crm('protected')));
+  expect((await run(good.url, 'status', '--junit')).stdout).toContain('tests="1" failures="0"');
+  expect((await run(good.url, 'status', '--junit', '--nagios')).status).toBe(64);
+});

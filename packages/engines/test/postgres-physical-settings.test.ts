@@ -25,7 +25,7 @@ describe('settings', () => {
       isPendingRestart: false,
     }));
     const { changes, grants, resultingRpoSeconds, unsafe } = checkStreamSettings(
-      { settings, role: 'r', maySwitchWal },
+      { settings, role: 'r', mayReplicate: true, mayMonitor: true, maySwitchWal },
       wanted[method],
     );
     return [[...changes.map(({ sql }) => sql), ...grants], resultingRpoSeconds, unsafe];

@@ -56,13 +56,17 @@ async function ask(login: pg.ClientConfig, sql: string, values: unknown[] = []):
   }
 }
 
-/** Starts a server on an existing data folder of a cluster that `like` describes, with more arguments for `postgres`. */
+/**
+ * Starts a server on an existing data folder of a cluster that `like` describes, with more arguments for `postgres`, on a free port
+ * unless one is given.
+ */
 export async function startOnFolder(
   like: Pick<PostgresServer, 'connection' | 'binDir' | 'user'>,
   dataDir: string,
   args: readonly string[] = [],
+  givenPort: number | null = null,
 ): Promise<FolderServer> {
-  const port = await freePort();
+  const port = givenPort ?? (await freePort());
   const { uid, gid } = await stat(dataDir);
   const stopper = new AbortController();
   const running = runTool({

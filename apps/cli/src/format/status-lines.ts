@@ -4,7 +4,7 @@ import { shortId } from './ids.ts';
 import { table } from './table.ts';
 import { ago } from './times.ts';
 
-const STATE_TEXTS: Readonly<Record<TargetStatus['state'], string>> = {
+export const STATE_TEXTS: Readonly<Record<TargetStatus['state'], string>> = {
   none: 'NONE',
   missed: 'MISSED',
   unknown: 'UNKNOWN',
@@ -13,7 +13,7 @@ const STATE_TEXTS: Readonly<Record<TargetStatus['state'], string>> = {
   protected: 'protected',
 };
 
-const nameOf = ({ environment, host, target }: TargetStatus): string =>
+export const nameOf = ({ environment, host, target }: TargetStatus): string =>
   target === null ? `${environment}/${host}` : `${environment}/${host}/${target}`;
 
 function databaseName({ database, onServer, copy }: DatabaseStatus): string {
@@ -63,6 +63,10 @@ function findingsOf({ reasons, databases, findings }: TargetStatus): Finding[] {
   return [...new Map(all.map((finding) => [findingKey(finding), finding])).values()];
 }
 
+/** The findings of a target as lines that begin with its name. */
+export const findingLines = (target: TargetStatus): string[] =>
+  findingsOf(target).map((finding) => `${nameOf(target)}: ${formatFinding(finding)}`);
+
 /** The table of a fleet's status, and below it why each target is in its state. */
 export function statusLines(targets: readonly TargetStatus[]): string[] {
   return [
@@ -71,6 +75,6 @@ export function statusLines(targets: readonly TargetStatus[]): string[] {
       targets.flatMap(rowsOf),
       'There are no hosts, so nothing is protected. Enroll one with `lastgood tokens enroll`.',
     ),
-    ...targets.flatMap((target) => findingsOf(target).map((finding) => `${nameOf(target)}: ${formatFinding(finding)}`)),
+    ...targets.flatMap(findingLines),
   ];
 }

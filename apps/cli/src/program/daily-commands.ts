@@ -1,7 +1,9 @@
+import { Failure } from '@lastgood/core';
 import type { Command } from 'commander';
 import * as holds from '../commands/holds.ts';
 import * as jobs from '../commands/jobs.ts';
 import { type StatusOptions, status } from '../commands/status.ts';
+import { type VerifyAllOptions, verifyAll } from '../commands/verify-all.ts';
 import { type Act, AT, BACKUP, BACKUP_ID, examples, TARGET, withTimes } from './help.ts';
 
 /** The bare verbs of daily work, restores aside. */
@@ -20,9 +22,16 @@ function addStatus(program: Command, act: Act): void {
     .argument('[target]', `${TARGET} (default: all)`)
     .option('--max-age <duration>', 'the newest recovery point may be this old, for example 24h (default: any age)')
     .option('--fail-on <state>', 'exit status 4 from this state on: at-risk or missed', 'at-risk')
+    .option('--env <name>', 'only this environment')
+    .option('--nagios', 'print and exit as a Nagios plugin: 0 ok, 1 warning, 2 critical, 3 unknown')
+    .option('--junit', 'print a JUnit report')
     .addHelpText(
       'after',
-      examples('lastgood status', 'lastgood --json status prod/db-1/shop --max-age 26h --fail-on missed'),
+      examples(
+        'lastgood status',
+        'lastgood --json status prod/db-1/shop --max-age 26h --fail-on missed',
+        'lastgood status --env prod --max-age 26h --nagios',
+      ),
     )
     .action((target: string | undefined, options: StatusOptions) => act((context) => status(context, target, options)));
 }
@@ -53,9 +62,13 @@ function addVerify(program: Command, act: Act): void {
     program
       .command('verify')
       .description('check a backup; exit status 4 if it found something')
-      .argument('<target>', TARGET)
+      .argument('[target]', TARGET)
       .argument('[backup]', BACKUP),
   )
+    .option('--all', 'the newest backup of every target; those that have passed the level are not verified again')
+    .option('--env <name>', 'with --all: only this environment')
+    .option('--max-age <duration>', 'with --all: an older newest backup is a finding, for example 24h')
+    .option('--junit', 'with --all: print a JUnit report')
     .option('--at <instant>', AT)
     .option('--level <0-6>', '0 present, 1 re-read, 2 decoded, 3 listed, 4 restored, 5 counted, 6 equal', '1')
     .option('--accept-unsigned', 'verify a backup that no key which the host trusts has signed')
@@ -65,10 +78,18 @@ function addVerify(program: Command, act: Act): void {
         'lastgood verify shop',
         'lastgood verify shop 5a1e93d0 --level 6',
         'lastgood verify shop --at 2026-11-23T03:00:00Z --level 4',
+        'lastgood verify --all --max-age 24h --level 2',
       ),
     )
-    .action((target: string, backup: string | undefined, options: jobs.VerifyOptions) =>
-      act((context) => jobs.verify(context, target, backup, options)),
+    .action((target: string | undefined, backup: string | undefined, options: VerifyAllOptions & { all?: boolean }) =>
+      act((context) => {
+        if ((options.all === true) === (target !== undefined))
+          throw new Failure('BAD_INPUT', 'give either a target or --all');
+        if (target === undefined) return verifyAll(context, options);
+        if (options.env !== undefined || options.maxAge !== undefined || options.junit === true)
+          throw new Failure('BAD_INPUT', '--env, --max-age and --junit need --all');
+        return jobs.verify(context, target, backup, options);
+      }),
     );
 }
 

@@ -29,7 +29,7 @@ export async function parentOf(pid: number): Promise<number | undefined> {
 /** The processes of this host that a check accepts. One that has ended and waits for its parent does not count. */
 export async function findProcesses(accepts: (pid: number) => Promise<boolean>): Promise<FoundProcess[]> {
   const found: FoundProcess[] = [];
-  for (const name of await readdir('/proc')) {
+  for (const name of await readdir('/proc').catch(() => [])) {
     if (!/^\d+$/.test(name)) continue;
     const pid = Number(name);
     if (pid === process.pid || !(await accepts(pid))) continue;
@@ -44,6 +44,13 @@ export async function userOf(pid: number): Promise<number | undefined> {
   const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
   const [, uid] = /^Uid:\s+(\d+)/m.exec(status) ?? [];
   return uid === undefined ? undefined : Number(uid);
+}
+
+/** In how many PID namespaces a process is, from that of this process inwards: 1 for a process like any other, 2 in a sandbox. */
+export async function namespaceDepthOf(pid: number): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+  const [, ids] = /^NSpid:\s+(.*)$/m.exec(status) ?? [];
+  return ids === undefined ? 1 : ids.trim().split(/\s+/).length;
 }
 
 /** The value of a variable in the environment that a process was started with; undefined when this user may not read it. */

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { readlink } from 'node:fs/promises';
 import { Failure, type RestoreTestLimits } from '@lastgood/core';
 import { cleanEnvironment } from '../clean-environment.ts';
 import { cancellationOf } from '../poll-until.ts';
@@ -18,7 +19,7 @@ import { findScratchUser, type UnixUser } from './unix-user.ts';
 
 const PROBE_MS = 30_000;
 /** Marks every process of a restore test that does not take it out of its environment. */
-const MARK = 'LASTGOOD_RESTORE_TEST';
+const MARK = 'LASTGOOD_SANDBOX';
 const UNUSED = { uid: 65_534, gid: 65_534 };
 
 /**
@@ -76,8 +77,13 @@ export async function findContainment(signal: AbortSignal): Promise<Containment>
 const refusal = (missing: string): Failure =>
   new Failure('RESTORE_TEST_UNCONTAINED', `this host cannot contain restored code: ${missing}`);
 
+/** The PID namespace of this process: process ids mean nothing in another one. */
+const ownNamespace = async (): Promise<string> =>
+  (await readlink('/proc/self/ns/pid').catch(() => '')).replace(/\D/g, '');
+
 /** The mark of the restore tests of this process. */
-const ownMark = async (): Promise<string> => `${process.pid}-${(await startTimeOf(process.pid)) ?? '0'}`;
+const ownMark = async (): Promise<string> =>
+  `${await ownNamespace()}-${process.pid}-${(await startTimeOf(process.pid)) ?? '0'}`;
 
 const markedProcesses = (accepts: (mark: string) => Promise<boolean>): Promise<FoundProcess[]> =>
   findProcesses(async (pid) => {
@@ -142,10 +148,11 @@ export async function withSandbox<T>(
 export async function sweepSandboxes(limits: RestoreTestLimits, ending: Ending = defaultEnding): Promise<string[]> {
   if (process.platform !== 'linux') return [];
   const swept = isRoot() ? await sweepUids(limits.uids, ending) : [];
+  const here = await ownNamespace();
   const find = (): Promise<FoundProcess[]> =>
     markedProcesses(async (mark) => {
-      const [pid, start] = mark.split('-');
-      return (await startTimeOf(Number(pid))) !== start;
+      const [namespace, pid, start] = mark.split('-');
+      return namespace === here && (await startTimeOf(Number(pid))) !== start;
     });
   const found = await find();
   const left = await endProcesses(find, ending);

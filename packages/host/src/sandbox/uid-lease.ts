@@ -2,7 +2,15 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Failure, type RestoreTestLimits } from '@lastgood/core';
 import { tryLockFile } from '../lock.ts';
-import { defaultEnding, type Ending, endProcesses, type FoundProcess, findProcesses, userOf } from './processes.ts';
+import {
+  defaultEnding,
+  type Ending,
+  endProcesses,
+  type FoundProcess,
+  findProcesses,
+  namespaceDepthOf,
+  userOf,
+} from './processes.ts';
 
 /** Shared by all agents of a host: none takes a user id that another one uses. */
 const LOCKS = '/run/lastgood/restore-tests';
@@ -13,11 +21,14 @@ export interface UidLease extends AsyncDisposable {
   readonly uid: number;
 }
 
+/** A sandbox is one PID namespace below its agent. What is deeper belongs to the agent of a container, which has locks of its own. */
+const SANDBOX_DEPTH = 2;
+
 /** The processes of a user id, or of a range of them. */
 export const processesOf = (first: number, last = first): Promise<FoundProcess[]> =>
   findProcesses(async (pid) => {
     const uid = await userOf(pid);
-    return uid !== undefined && uid >= first && uid <= last;
+    return uid !== undefined && uid >= first && uid <= last && (await namespaceDepthOf(pid)) <= SANDBOX_DEPTH;
   });
 
 export const stillRunning = (found: readonly FoundProcess[]): Failure =>

@@ -9,8 +9,12 @@ export interface ServerSetting {
 }
 export interface StreamSettings {
   readonly settings: readonly ServerSetting[];
-  /** The role of the session, and whether it may close a segment by `pg_switch_wal`. */
+  /** The role of the session, quoted for SQL. */
   readonly role: string;
+  readonly mayReplicate: boolean;
+  /** Whether it is a member of `pg_monitor`. */
+  readonly mayMonitor: boolean;
+  /** Whether it may close a segment by `pg_switch_wal`. */
   readonly maySwitchWal: boolean;
 }
 export type WantedStream =
@@ -70,19 +74,21 @@ export async function readStreamSettings(session: Session): Promise<StreamSettin
     'select name, setting as value, pending_restart as pending from pg_settings where name = any($1)',
     [[...NAMES]],
   );
-  const { role, may } = await session.one<{ role: string; may: boolean }>(
-    "select quote_ident(current_user) as role, has_function_privilege('pg_switch_wal()', 'execute') as may",
+  const about = await session.one<Omit<StreamSettings, 'settings'>>(
+    `select quote_ident(rolname) as role, rolreplication or rolsuper as "mayReplicate",
+      pg_has_role(oid, 'pg_monitor', 'member') as "mayMonitor",
+      has_function_privilege(oid, 'pg_switch_wal()', 'execute') as "maySwitchWal"
+      from pg_roles where rolname = current_user`,
   );
   return {
     settings: rows.map(({ name, value, pending }) => ({ name, value, isPendingRestart: pending })),
-    role,
-    maySwitchWal: may,
+    ...about,
   };
 }
 
 /** Which settings and privileges a stream of WAL lacks, as statements for an administrator, and the RPO of what is there. */
 export function checkStreamSettings(
-  { settings, role, maySwitchWal }: StreamSettings,
+  { settings, role, mayReplicate, mayMonitor, maySwitchWal }: StreamSettings,
   wanted: WantedStream,
 ): SettingsCheck {
   const byName = new Map(settings.map((each) => [each.name, each]));
@@ -102,6 +108,8 @@ export function checkStreamSettings(
   // It works only while archiving is on.
   const timeout = value('archive_mode') === 'off' ? 0 : Number(value('archive_timeout'));
   const limits = timeout > 0 ? [timeout] : [];
+  if (!mayMonitor) grants.push(`GRANT pg_monitor TO ${role};`);
+  if (!mayReplicate) grants.push(`ALTER ROLE ${role} REPLICATION;`);
   if (wanted.method === 'receiver') {
     want('max_replication_slots', Number(value('max_replication_slots')) >= 1, '10');
     want('max_slot_wal_keep_size', Number(value('max_slot_wal_keep_size')) >= 0, `${wanted.slotLimitMb}MB`);

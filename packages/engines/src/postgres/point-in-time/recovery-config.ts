@@ -73,6 +73,8 @@ export function recoverySettings(options: RecoveryConfigOptions): Settings {
     // Subscriptions of the copy would connect to their publishers.
     ['max_logical_replication_workers', '0'],
     ['shared_preload_libraries', options.preloadLibraries],
+    // Login triggers would run with the rights of the agent's sessions.
+    ...(majorVersion >= 17 ? ([['event_triggers', 'off']] as const) : []),
     ['session_preload_libraries', ''],
     ['local_preload_libraries', ''],
     ['fsync', options.isDurable ? 'on' : 'off'],

@@ -1,8 +1,9 @@
-import { Failure, type LogStream, type StreamCheck, type StreamContext } from '@lastgood/core';
+import { Failure, type LogStream, type StreamCheck, type StreamContext, type StreamRequirements } from '@lastgood/core';
 import { makePrivateFolder } from '@lastgood/host';
 import type { Finding } from '@lastgood/protocol';
 import { makeFinding } from '@lastgood/protocol';
 import type { PostgresConnection } from '../connection-schema.ts';
+import { checkStreamSettings, readStreamSettings } from '../physical/settings-check.ts';
 import type { Observed } from '../point-in-time/point-of-request.ts';
 import { Session } from '../session.ts';
 import { findGaps } from './continuity.ts';
@@ -25,6 +26,8 @@ const LEAST_CHECK_MS = 1_000;
 /** A commit gets its time a moment before its position. */
 const MARGIN: Micros = 1_000_000n;
 const MAX_GAPS = 20;
+/** What `agent check` proposes for max_slot_wal_keep_size. */
+const SLOT_LIMIT_MB = 10_240;
 /** Segments without a commit that are read back for the time of the newest stored one. */
 const READ_BACK = 4;
 
@@ -208,6 +211,27 @@ export class WalStream implements LogStream {
     await switchWal(session);
     this.#unstoredSince = null;
     return false;
+  }
+
+  async readRequirements({ signal }: Pick<StreamContext, 'signal'>): Promise<StreamRequirements> {
+    await using session = await Session.open(this.#connection, this.#connection.database, signal);
+    // A standby cannot close segments.
+    const { standby } = await session.one<{ standby: boolean }>('select pg_is_in_recovery() as standby');
+    const switchSeconds = standby ? null : this.#options.switchSeconds;
+    const wanted = { method: 'receiver', slotLimitMb: SLOT_LIMIT_MB, switchSeconds } as const;
+    const found = checkStreamSettings(await readStreamSettings(session), wanted);
+    const changes = found.changes.map(({ sql, needsRestart }) => ({ text: sql, needsRestart }));
+    const reload = { text: 'SELECT pg_reload_conf();', needsRestart: false };
+    return {
+      statements: [
+        ...changes,
+        ...(changes.length > 0 ? [reload] : []),
+        ...found.grants.map((text) => ({ text, needsRestart: false })),
+      ],
+      pendingRestart: found.pendingRestart,
+      rpoSeconds: found.resultingRpoSeconds,
+      unsafe: found.unsafe,
+    };
   }
 
   async remove({ signal }: Pick<StreamContext, 'signal'>): Promise<void> {
