@@ -210,10 +210,18 @@ describe.skipIf(reason !== undefined)('a database in an encrypted bucket', () =>
 
   test('L4: a new host restores the database from the bucket and an identity alone, without the old control plane', async () => {
     const before = await orders('shop');
+    const [lost] = await fleet.client.hosts.query({});
     await fleet[Symbol.asyncDispose]();
     const replacement = cleanup.use(await startPostgres());
     const folder = cleanup.use(await temporaryFolder());
-    const other = cleanup.use(await Fleet.start(folder.path, replacement.connection, { repository }));
+    const other = cleanup.use(
+      await Fleet.start(folder.path, replacement.connection, {
+        repository,
+        change: (file) => {
+          file.trust = [lost?.signingKey ?? ''];
+        },
+      }),
+    );
     await waitFor('the catalog to be read from the bucket', 60_000, forever, async () =>
       (await other.client.backups.query({ limit: 1000 })).length > 0 ? true : undefined,
     );

@@ -94,3 +94,17 @@ test('op-2.9: a held backup outlives the control plane and the rotations of a ne
   expect([released.status, released.stdout]).toEqual([0, expect.stringContaining('is no longer held')]);
   expect(await readdir(holds).catch(() => [])).toEqual([]);
 });
+
+test('op-3.1: backups find names the newest backup that still has a dropped table, and backups ls lists its tables', async () => {
+  await server.query('shop', 'create table lost_table as select generate_series(1, 7) as id');
+  const { backupId } = await backup('--database', 'shop');
+  await server.query('shop', 'drop table lost_table');
+  const later = await backup('--database', 'shop');
+  const found = await lastgood('backups', 'find', 'shop', 'lost_table');
+  expect(found).toMatchObject({ status: 0, stdout: expect.stringMatching(/shop +public\.lost_table +table +7/) });
+  expect(JSON.stringify(await json('backups', 'find', 'shop', 'public.lost_*'))).toContain(backupId);
+  expect((await lastgood('backups', 'ls', later.backupId)).stdout).not.toContain('lost_table');
+  expect((await lastgood('backups', 'ls', later.backupId)).stdout).toContain('public.');
+  expect((await lastgood('backups', 'ls', backupId, '--name', 'lost_table')).stdout).toContain('public.lost_table');
+  expect((await lastgood('backups', 'find', 'shop', 'never_there')).status).toBe(4);
+});

@@ -40,6 +40,7 @@ export interface FleetOptions {
 /** The content of the agent file, as far as tests change it. */
 export interface AgentFileContent {
   targets: Record<string, object>;
+  trust?: string[];
   checks?: Record<string, object>;
   hooks?: Record<string, readonly string[]>;
   allow?: object;

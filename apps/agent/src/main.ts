@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
-import { Failure, toWireError } from '@lastgood/core';
+import { controlEndpoint, Failure, toWireError } from '@lastgood/core';
 import { systemClock } from '@lastgood/host';
 import { ERROR_CATALOG } from '@lastgood/protocol';
 import { pino } from 'pino';
@@ -13,7 +13,7 @@ import { createKeyFile } from './keys-command.ts';
 import { openExistingRepository } from './repositories/repository-access.ts';
 
 const USAGE = `Usage: lastgood agent --config FILE
-       lastgood agent enroll --config FILE --url URL --token-file FILE
+       lastgood agent enroll --config FILE [--url URL] --token-file FILE
        lastgood agent check --config FILE
        lastgood agent adopt --config FILE --target NAME
        lastgood agent accept --config FILE --target NAME
@@ -21,7 +21,7 @@ const USAGE = `Usage: lastgood agent --config FILE
        lastgood agent keys new --output FILE
 
   run      (default) connects to the control plane and carries out its jobs; SIGHUP reads the file again
-  enroll    joins this host with a one-time token of \`lastgood tokens enroll\`
+  enroll   joins this host with a one-time token of \`lastgood tokens enroll\`; without --url, at \`control.url\` of the file
   check    checks the file and everything that it names, and shows what a hostile control plane could remove; ends with exit
            status 4 when it finds a problem
   key      prints the public key that this host signs its backups with, for \`trust\` in the agent file of another host
@@ -52,6 +52,15 @@ async function check(config: AgentConfig, file: string): Promise<void> {
   const found = await checkHost(config, systemClock);
   for (const { name, text } of found) process.stdout.write(`${name}: ${text}\n`);
   if (!found.every(({ inOrder }) => inOrder)) process.exitCode = FOUND_SOMETHING;
+}
+
+/** The agent connects to the address of its file, not to the one where it was enrolled. */
+function warnOfOtherAddress(inFile: string, used: string): void {
+  if (controlEndpoint(inFile, '') === controlEndpoint(used, '')) return;
+  process.stderr.write(
+    `warning: the agent will connect to ${inFile} (control.url in the agent file), not to ${used}. ` +
+      'Correct the file if that is not the same control plane.\n',
+  );
 }
 
 /** Deliberately, on the host itself: the control plane may not say whose backups these are. */
@@ -132,8 +141,10 @@ try {
       const token = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
         throw new Failure('BAD_INPUT', `${file} cannot be read (${error.code})`);
       });
-      const { agentId } = await enroll(config, values.url ?? config.control.url, token.trim());
+      const url = values.url ?? config.control.url;
+      const { agentId } = await enroll(config, url, token.trim());
       process.stdout.write(`enrolled ${config.environment}/${config.host} as ${agentId}\n`);
+      warnOfOtherAddress(config.control.url, url);
     } else if (command === 'adopt') await adopt(config, needed(values.target, 'target'));
     else if (command === 'key') process.stdout.write(`${(await readIdentity(config)).signer.keyId}\n`);
     else if (command === 'accept')

@@ -47,6 +47,7 @@ test('a short file is enough, and what it leaves out is cautious', async () => {
     keepWeekly: 4,
     roles: 'limited',
     dropSetAside: false,
+    uncontainedRestoreTests: false,
   });
   expect(repositories['local']?.graceHours).toBe(24);
 });

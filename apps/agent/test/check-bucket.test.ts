@@ -44,10 +44,9 @@ describe.skipIf(reason !== undefined)('a check of a bucket', () => {
   ): Promise<Record<string, string>> => {
     const found = await checkHost(configOf(repositories), { ...systemClock, now });
     return Object.fromEntries(
-      found.map(({ name, inOrder, text }) => [
-        name.replace('repository ', ''),
-        `${inOrder ? 'ok' : 'not ok'}: ${text}`,
-      ]),
+      found
+        .filter(({ name }) => name.startsWith('repository '))
+        .map(({ name, inOrder, text }) => [name.replace('repository ', ''), `${inOrder ? 'ok' : 'not ok'}: ${text}`]),
     );
   };
 

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { Failure } from '@lastgood/core';
+import { controlEndpoint, controlRedirected, controlUnreachable, Failure, isRedirect } from '@lastgood/core';
 import { type AdminRouter, wireErrorSchema } from '@lastgood/protocol';
 import { createTRPCClient, httpLink, type TRPCClient, TRPCClientError } from '@trpc/client';
 import { z } from 'zod';
@@ -12,6 +12,8 @@ export interface Connection {
   readonly signal: AbortSignal;
 }
 const CALL_MS = 60_000;
+/** Where the command line gets the address from. */
+const ADDRESS_SETTING = '--url or LASTGOOD_URL';
 
 /** The token: from the file that was named, else LASTGOOD_TOKEN_FILE, else LASTGOOD_TOKEN. Never an argument. */
 async function readToken(file: string | undefined): Promise<string> {
@@ -32,27 +34,26 @@ export async function connect({ url, tokenFile, signal }: Connection): Promise<A
   if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol))
     throw new Failure('BAD_INPUT', `not an HTTP address: "${url}" (--url or LASTGOOD_URL)`);
   const token = await readToken(tokenFile);
-  if (!/^[\w-]+$/.test(token)) throw new Failure('UNAUTHENTICATED', 'malformed token');
+  if (!/^[\w-]+$/.test(token))
+    throw new Failure(
+      'UNAUTHENTICATED',
+      `malformed token (${tokenFile ?? 'of the environment'}): a token consists of letters, digits, - and _`,
+    );
   const link = httpLink({
-    url: `${url.replace(/\/$/, '')}/trpc`,
+    url: controlEndpoint(url, 'trpc'),
     headers: { authorization: `Bearer ${token}` },
-    fetch: (address, options) =>
-      fetch(address, {
+    fetch: async (address, options) => {
+      const response = await fetch(address, {
         ...(options as RequestInit),
+        redirect: 'manual',
         signal: AbortSignal.any([signal, AbortSignal.timeout(CALL_MS)]),
-      }),
+      });
+      if (isRedirect(response.status))
+        throw controlRedirected(String(address), response.headers.get('location'), 'trpc', ADDRESS_SETTING);
+      return response;
+    },
   });
   return createTRPCClient<AdminRouter>({ links: [link] });
-}
-
-/** The innermost cause with a message: ECONNREFUSED, ENOTFOUND, a certificate, a timeout. */
-function causeOf(error: Error): string {
-  let found = error.message;
-  for (let cause: unknown = error.cause; cause instanceof Error; cause = cause.cause) {
-    const [inner = cause] = cause instanceof AggregateError ? cause.errors : [cause];
-    if (inner instanceof Error && inner.message !== '') found = inner.message;
-  }
-  return found;
 }
 
 /** A message of the schema about an input, as text for a command line. */
@@ -67,10 +68,10 @@ const shapeSchema = z.object({
 export function failureOf(error: unknown, url: string): unknown {
   if (!(error instanceof TRPCClientError)) return error;
   const shape = shapeSchema.safeParse(error.shape);
-  if (!shape.success)
-    return new Failure('CONTROL_UNREACHABLE', `${url} does not answer as a control plane (${causeOf(error)})`, {
-      cause: error,
-    });
+  if (!shape.success) {
+    if (error.cause instanceof Failure) return error.cause;
+    return controlUnreachable(url, error, ADDRESS_SETTING);
+  }
   const { code, failure, badInput } = shape.data.data;
   if (failure) {
     const message = failure.code === 'BAD_INPUT' ? badInputText(failure.message) : failure.message;

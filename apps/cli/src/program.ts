@@ -23,7 +23,7 @@ export function buildProgram(signal: AbortSignal, finish: (status: number) => vo
       'If a database died now: to when could it be restored, how long would that take, and when was that last tested?',
     )
     .version('0.1.0')
-    .option('--url <url>', 'address of the control plane (or LASTGOOD_URL)', process.env['LASTGOOD_URL'] ?? DEFAULT_URL)
+    .option('--url <url>', 'address of the control plane (or LASTGOOD_URL)', process.env['LASTGOOD_URL'] || DEFAULT_URL)
     .option('--token-file <file>', 'file with the token (or LASTGOOD_TOKEN_FILE, LASTGOOD_TOKEN)')
     .option('--json', 'one JSON document instead of tables')
     .configureHelp({ showGlobalOptions: true })

@@ -311,6 +311,19 @@ test('a reader that goes away ends the command quietly', async () => {
   expect([status, await stderr]).toEqual([0, '']);
 });
 
+test('peer-F8: a redirect names the address to use, and the token is not sent there', async () => {
+  const redirecting = createServer((_, response) => {
+    response.writeHead(301, { location: 'https://lastgood.example.com/trpc/hosts' }).end();
+  }).listen(0, '127.0.0.1');
+  keep({ [Symbol.asyncDispose]: async () => void redirecting.close().closeAllConnections() });
+  await once(redirecting, 'listening');
+  const address = redirecting.address();
+  if (address === null || typeof address === 'string') throw new TypeError('no port');
+  const ran = await run(`http://127.0.0.1:${address.port}`, 'hosts', 'list');
+  expect(ran).toMatchObject({ status: 2, stderr: expect.stringContaining('error CONTROL_UNREACHABLE') });
+  expect(ran.stderr).toContain('what to do: Put https://lastgood.example.com into --url or LASTGOOD_URL.');
+});
+
 test('the token of the environment is in no output of a failed call', async () => {
   for (const extra of [[], ['--json']]) {
     const ran = await run('http://127.0.0.1:1', ...extra, 'hosts', 'list');

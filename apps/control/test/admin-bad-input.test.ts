@@ -38,6 +38,7 @@ const SAMPLES: Readonly<Record<Name, readonly object[]>> = {
     { ...job, spec: { command: 'hold', target: 'shop', backupId: id, reason: 'why' } },
     { ...job, spec: { command: 'release', target: 'shop', backupId: id } },
     { ...job, spec: { command: 'drop-set-aside', target: 'shop', name: 'x' } },
+    { ...job, spec: { command: 'list-contents', target: 'shop', backupId: id, name: 'orders' } },
   ],
   cancelJob: [{ jobId: id }],
   setAside: [{ target: 'shop' }],

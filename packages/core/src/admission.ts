@@ -12,6 +12,7 @@ const URGENT: ReadonlySet<Command> = new Set([
   'hold',
   'release',
   'drop-set-aside',
+  'list-contents',
   'check',
   'hook',
 ]);

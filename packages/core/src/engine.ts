@@ -1,5 +1,6 @@
 import type {
   Compensation,
+  ContentItem,
   Detail,
   Finding,
   JobOptions,
@@ -128,6 +129,7 @@ export interface VerifyOutcome {
   /** What the result covers and what it does not, such as the version of the scratch server. They do not make the backup bad. */
   readonly remarks?: readonly Finding[];
 }
+export type { ContentItem };
 export interface BackupRequest {
   /** The name of one of the engine's methods. */
   readonly method: string;
@@ -173,6 +175,11 @@ export interface Engine {
   checkLevel(level: VerificationLevel, manifest: Manifest): void;
   /** Verifies at levels 2 to 6. The repository verifies levels 0 and 1. */
   verify(level: VerificationLevel, source: ArtifactSource, context: EngineContext): Promise<VerifyOutcome>;
+  /**
+   * What a backup contains below its databases, such as tables, without reading its data. Throws BAD_INPUT for a backup without such a
+   * list. Absent when the engine records none.
+   */
+  listContents?(source: ArtifactSource, context: EngineContext): Promise<readonly ContentItem[]>;
   /** Changes nothing. Throws BAD_INPUT for a scope, point or destination that the engine does not have. */
   plan(request: RestoreRequest, source: RecoverySource, context: EngineContext): Promise<RestorePlanSummary>;
   /** Computes the plan again; throws PLAN_CHANGED when its hash differs. The old data stays untouched until the last step. */

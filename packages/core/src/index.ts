@@ -2,6 +2,7 @@ export * from './admission.ts';
 export * from './artifact.ts';
 export * from './backup-copies.ts';
 export * from './backup-summary.ts';
+export * from './control-address.ts';
 export * from './duration.ts';
 export * from './engine.ts';
 export * from './engine-context.ts';

@@ -130,6 +130,22 @@ describe('a restore', () => {
     expect(await marker()).toBe(BACKED_UP.sha);
     await server.stop();
   });
+
+  test('an undo that a reboot interrupted is taken back, and the empty database that the server made meanwhile is kept', async () => {
+    for (const kind of ['databases', 'transactions'])
+      await rename(join(store.data, kind, 'neo4j'), join(store.data, kind, names.undone));
+    await server.start();
+    expect(await server.query('MATCH (n) RETURN count(n) AS count')).toEqual([{ count: 0n }]);
+    await server.stop();
+    await swapForward(admin, names);
+    await server.start();
+    expect(await marker()).toBe(BACKED_UP.sha);
+    await server.stop();
+    const [stray = ''] = names.strays;
+    expect(await listManagedStores(store)).toEqual([names.aside, stray].toSorted());
+    await removeStore(admin, stray);
+    expect(await listManagedStores(store)).toEqual([names.aside]);
+  });
 });
 
 describe('the renames of a swap', () => {

@@ -121,3 +121,5 @@ describeRedis('system', { appendonly: 'no', fileAccess: false });
 describeRedis('redis-8.2', { appendonly: 'yes', fileAccess: true });
 describeRedis('valkey-9.1', { appendonly: 'yes', fileAccess: true });
 describeRedis('system', { method: AOF.method, appendonly: 'yes', fileAccess: true });
+describeRedis('redis-8.2', { method: AOF.method, appendonly: 'yes', fileAccess: true });
+describeRedis('valkey-9.1', { method: AOF.method, appendonly: 'yes', fileAccess: true });

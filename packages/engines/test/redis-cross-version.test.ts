@@ -114,3 +114,23 @@ test('a restore without a service in the agent file is refused', async ({ skip }
   const { refusals } = await engine.plan(requestOf(backupId), sourceOf(repository), contextIn(folder.path));
   expect(refusals.map(({ code }) => code)).toEqual(['SERVICE_NOT_NAMED']);
 });
+
+test('a server that runs at another address than the agent file names is not taken for a stopped one', async ({
+  skip,
+}) => {
+  const programs = programsOf('system', skip);
+  await using folder = await temporaryFolder();
+  const { repository, backupId } = await backUp(programs, folder.path);
+  await using server = await startRedisService({ programs });
+  await server.call('SET', 'own', 1);
+  const elsewhere = { ...server.connection, socket: join(folder.path, 'no.sock'), configFile: server.configFile };
+  const service = createServiceControl(server.service);
+  const engine = redis.create(elsewhere, { target: 'cache', service, restoreFolders: {} });
+  const request = requestOf(backupId);
+  const { hash, refusals } = await engine.plan(request, sourceOf(repository), contextIn(folder.path));
+  expect(refusals).toEqual([]);
+  const order = { request, jobId: uuidv7(), planHash: hash };
+  const work = engine.restore(order, sourceOf(repository), contextIn(folder.path));
+  await expect(work).rejects.toMatchObject({ code: 'DATABASE_REFUSED', remedy: expect.stringContaining('address') });
+  expect(await server.call('GET', 'own')).toBe('1');
+});

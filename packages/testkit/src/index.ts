@@ -24,6 +24,7 @@ export * from './redis-programs.ts';
 export * from './redis-server.ts';
 export * from './redis-service.ts';
 export * from './reflink-disk.ts';
+export * from './reseal-manifest.ts';
 export * from './restore-builders.ts';
 export * from './restore-test-limits.ts';
 export * from './running-process.ts';

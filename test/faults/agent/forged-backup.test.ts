@@ -2,9 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { cp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Manifest } from '@lastgood/protocol';
-import { aRestoreRequest, seedShop, startPostgres, temporaryFolder, waitFor } from '@lastgood/testkit';
+import { aRestoreRequest, resealManifest, seedShop, startPostgres, temporaryFolder, waitFor } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { sealManifest } from '../../../packages/repository/src/format/manifest.ts';
 import { Fleet } from '../../support/fleet.ts';
 
 const cleanup = new AsyncDisposableStack();
@@ -28,18 +27,16 @@ const folderOf = (id: string): string => join(fleet.folder, 'repository/test/db-
 const read = async (id: string): Promise<string> => await readFile(join(folderOf(id), 'manifest.json'), 'utf8');
 
 /** A manifest that fits its objects, as somebody without the key of the host can make it. */
-function forge(text: string, id: string): string {
-  const { checksum: _sum, keyId: _key, signature: _signature, ...content } = JSON.parse(text) as Manifest;
-  return sealManifest({ ...content, backupId: id, engineFacts: { ...content.engineFacts, forged: true } }, undefined)
-    .text;
-}
+const forge = (text: string, id: string): string =>
+  resealManifest(text, { backupId: id, keyId: null, signature: null });
 
 const restoreOf = (id: string) => aRestoreRequest(id, { way: 'new', database: 'shop', as: 'copy' });
 const verifyTo6 = (id: string) => fleet.run({ command: 'verify', target: 'shop', backupId: id, level: 6 });
 
 test('attack-B10: a backup that was replaced by one without the signature of the host fails verification and is not restored', async () => {
   const own = await read(backupId);
-  await writeFile(join(folderOf(backupId), 'manifest.json'), forge(own, backupId));
+  const forged = resealManifest(own, { recoveryPoint: '2031-01-01T00:00:00Z', keyId: null, signature: null });
+  await writeFile(join(folderOf(backupId), 'manifest.json'), forged);
   const verified = await verifyTo6(backupId);
   expect(verified.result).toMatchObject({
     passed: false,

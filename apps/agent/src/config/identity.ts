@@ -9,7 +9,7 @@ import {
 } from 'node:crypto';
 import { lstat, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Failure } from '@lastgood/core';
+import { controlEndpoint, controlRedirected, controlUnreachable, Failure, isRedirect } from '@lastgood/core';
 import { checkPrivate, makePrivateFolder, writeFileDurably } from '@lastgood/host';
 import { enrollAnswerSchema, PROTOCOL_VERSION, uuidSchema, wireErrorSchema } from '@lastgood/protocol';
 import { type Signer, signerWith } from '@lastgood/repository';
@@ -26,6 +26,8 @@ const identitySchema = z.object({
   signingKey: z.string(),
 });
 type StoredIdentity = z.infer<typeof identitySchema>;
+/** Where a host gets the address of the control plane from. */
+const ADDRESS_SETTING = '--url and `control.url` of the agent file';
 
 /** Who this agent is: a key made here that never leaves the host, and the id that the control plane gave it. */
 export class Identity {
@@ -135,20 +137,27 @@ export async function enroll(config: AgentConfig, url: string, token: string): P
     publicKey,
     protocol: PROTOCOL_VERSION,
   });
-  const response = await fetch(new URL('/enroll', url), {
+  const address = controlEndpoint(url, 'enroll');
+  const response = await fetch(address, {
     method: 'POST',
+    redirect: 'manual',
     headers: { 'content-type': 'application/json' },
     body,
     signal: AbortSignal.timeout(30_000),
   }).catch((error: unknown) => {
-    throw new Failure('CONTROL_UNREACHABLE', `${url} does not answer`, { cause: error });
+    throw controlUnreachable(url, error, ADDRESS_SETTING);
   });
+  if (isRedirect(response.status))
+    throw controlRedirected(address, response.headers.get('location'), 'enroll', ADDRESS_SETTING);
   const answer: unknown = await response.json().catch(() => undefined);
   if (!response.ok) {
     const refusal = z.object({ error: wireErrorSchema }).safeParse(answer);
     throw refusal.success
       ? new Failure(refusal.data.error.code, refusal.data.error.message, { remedy: refusal.data.error.remedy })
-      : new Failure('CONTROL_UNREACHABLE', `${url} answered with ${response.status}`);
+      : new Failure(
+          'CONTROL_UNREACHABLE',
+          `${address} responded with status ${response.status}, not as a control plane`,
+        );
   }
   const { agentId } = enrollAnswerSchema.parse(answer);
   await writeFileDurably(fileOf(config.dataDir), JSON.stringify({ ...stored, agentId }));

@@ -34,6 +34,7 @@ import { z } from 'zod';
 import { faultPoint } from '../fault-point.ts';
 import { VERSION } from '../version.ts';
 import { copyBackups, inCopiesOf, repositoryNamed, rotateCopies } from './copies.ts';
+import { listContents } from './list-contents.ts';
 import { pruneLogs } from './prune-logs.ts';
 import { recoverySource, type TargetBackups } from './recovery-source.ts';
 import type { Target } from './targets.ts';
@@ -366,6 +367,8 @@ export async function execute(spec: TargetJobSpec, execution: Execution): Promis
       return await copyBackups(spec, target, context);
     case 'drop-set-aside':
       return await dropSetAside(spec, execution);
+    case 'list-contents':
+      return await listContents(spec, target, context);
     default:
       return unreachable(spec);
   }

@@ -8,8 +8,11 @@ export class Refused extends Error {
   readonly reason: string;
   /** The control plane's clock, if it was received. */
   readonly controlTime: number | undefined;
-  constructor(status: number, reason: string, controlTime: number | undefined) {
+  /** Where a redirect leads; null when it was none. */
+  readonly location: string | null;
+  constructor(status: number, reason: string, controlTime: number | undefined, location: string | null) {
     super(`refused with ${status} (${reason})`);
+    this.location = location;
     this.name = 'Refused';
     this.status = status;
     this.reason = reason;
@@ -36,6 +39,7 @@ export function agentSocketClass(headers: () => Record<string, string>): typeof 
           response.statusCode ?? 0,
           String(response.headers['x-reason'] ?? 'unknown').slice(0, 64),
           time.data,
+          response.headers.location ?? null,
         );
         response.resume();
         this.emit('error', refused);

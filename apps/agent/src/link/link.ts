@@ -1,6 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type Clock, Failure } from '@lastgood/core';
+import {
+  type Clock,
+  controlEndpoint,
+  controlRedirected,
+  controlUnreachable,
+  Failure,
+  isRedirect,
+} from '@lastgood/core';
 import { engines } from '@lastgood/engines';
 import {
   type AgentLedger,
@@ -53,6 +60,8 @@ export const LINK_LIMITS: LinkLimits = {
   watchedMs: 1_000,
   inventoryMs: 5 * 60_000,
 };
+/** Where the agent gets the address from. */
+const ADDRESS_SETTING = '`control.url` of the agent file';
 const REFUSED_REMEDY =
   'See `lastgood hosts list`; enroll this host again when the control plane does not know it. The agent dials as soon as it is enrolled, or at SIGHUP.';
 /** Longer than the library gathers calls for one frame. */
@@ -171,18 +180,29 @@ export class Link implements GrantSource {
         refused = why.reason !== 'clock' && [401, 403, 426].includes(why.status);
       }
       tries = clock.monotonic() - startedAt > this.#limits.stableMs ? 0 : tries + 1;
-      const reason = why instanceof Error ? why.message : why;
+      const { reason, remedy = refused ? REFUSED_REMEDY : undefined } = this.#explain(why);
       waitMs = Math.round(backoffMs(tries, this.#spreadMs, refused, random));
-      const remedy = refused ? { remedy: REFUSED_REMEDY } : {};
-      if (!this.#stop.signal.aborted)
-        log.warn({ reason, tries, waitMs, ...remedy }, 'no connection to the control plane');
+      if (!this.#stop.signal.aborted) log.warn({ reason, tries, waitMs, remedy }, 'no connection to the control plane');
     }
+  }
+
+  /** Why a session ended. A dial that failed names its address and the setting it comes from. */
+  #explain(why: string | Error): { readonly reason: string; readonly remedy?: string } {
+    if (typeof why === 'string') return { reason: why };
+    const url = this.#parts.url();
+    if (why instanceof Refused && !isRedirect(why.status)) return { reason: why.message };
+    const failure =
+      why instanceof Refused
+        ? controlRedirected(controlEndpoint(url, 'agent'), why.location, 'agent', ADDRESS_SETTING)
+        : controlUnreachable(url, why, ADDRESS_SETTING);
+    const { message, remedy } = failure.wireError;
+    return { reason: message, remedy };
   }
 
   /** One session from dial to end; resolves with why it ended. */
   async #connect(): Promise<string | Error> {
     const { promise, resolve } = Promise.withResolvers<string | Error>();
-    const url = `${this.#parts.url().replace(/^http/, 'ws').replace(/\/$/, '')}/agent`;
+    const url = controlEndpoint(this.#parts.url().trim().replace(/^http/, 'ws'), 'agent');
     const scope = new AbortController();
     const ws: TRPCWebSocketClient = createWSClient({
       url,

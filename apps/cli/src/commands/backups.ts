@@ -1,12 +1,15 @@
 import { bytes, duration, instant, shortInstant } from '@lastgood/core/format';
-import { type BackupView, formatFinding } from '@lastgood/protocol';
+import { type BackupView, EXIT_STATUS, formatFinding } from '@lastgood/protocol';
 import type { CommandContext } from '../command-context.ts';
+import { jobDocument } from '../documents.ts';
 import { shortId } from '../format/ids.ts';
+import { resultLines } from '../format/job-lines.ts';
 import { safeText } from '../format/safe-text.ts';
 import { table } from '../format/table.ts';
 import { verifiedText } from '../format/times.ts';
 import { instantMs, wholeNumber } from './input.ts';
-import { backupIdOf, databasesOf, selectorInput } from './resolve.ts';
+import { runJob } from './jobs.ts';
+import { backupIdOf, databasesOf, fullName, oneTarget, selectorInput } from './resolve.ts';
 
 export interface ListOptions {
   readonly limit: string;
@@ -86,4 +89,35 @@ export async function showBackup(context: CommandContext, wanted: string): Promi
   const backup = await client.backup.query({ backupId: await backupIdOf(client, wanted) });
   context.output.answer({ backup }, () => backupLines(backup));
   return 0;
+}
+
+/** Lists the tables of a backup, or those with a name. */
+export async function listContents(
+  context: CommandContext,
+  wanted: string,
+  options: { readonly name?: string },
+): Promise<number> {
+  const client = await context.client();
+  const backup = await client.backup.query({ backupId: await backupIdOf(client, wanted) });
+  const { job, result } = await runJob(context, targetOf(backup), {
+    command: 'list-contents',
+    target: backup.target,
+    backupId: backup.backupId,
+    name: options.name ?? null,
+  });
+  context.output.answer({ job: jobDocument(job) }, () => resultLines(result));
+  return 0;
+}
+
+/** Lists the backups of a target that contain a table, newest first. Exit status 4 when none does. */
+export async function findInBackups(context: CommandContext, selector: string, name: string): Promise<number> {
+  const target = await oneTarget(await context.client(), selector);
+  const { job, result } = await runJob(context, fullName(target), {
+    command: 'list-contents',
+    target: target.name,
+    backupId: null,
+    name,
+  });
+  context.output.answer({ job: jobDocument(job) }, () => resultLines(result));
+  return result.backups.length === 0 ? EXIT_STATUS.found.status : EXIT_STATUS.done.status;
 }

@@ -10,6 +10,9 @@ import { tokenIdOf } from './resolve.ts';
 
 const hours = (expires: string): number => durationMs('--expires', expires) / 3_600_000;
 
+/** True for an address that means another machine on another host. */
+const isLoopback = (url: string): boolean => /^(localhost|127\.|\[::1\])/.test(new URL(url).hostname);
+
 export async function listTokens(context: CommandContext): Promise<number> {
   const list = await (await context.client()).tokens.query({});
   const now = Date.now();
@@ -69,6 +72,10 @@ export async function createEnrollToken(
   context.output.note(
     `  lastgood agent enroll --config /etc/lastgood/agent.yaml --url ${context.url} --token-file FILE`,
   );
+  if (isLoopback(context.url))
+    context.output.note(
+      `${context.url} is the address on this host. On another host, use the address of the control plane from there.`,
+    );
   context.output.answer({ secret: token, token: tokenDocument(view) }, () => [token]);
   return 0;
 }

@@ -13,6 +13,7 @@ import {
   type RestoreScope,
   remedyOfFinding,
 } from '@lastgood/protocol';
+import { contentsLines } from './contents-lines.ts';
 import { shortId } from './ids.ts';
 import { safeText } from './safe-text.ts';
 import { table } from './table.ts';
@@ -200,6 +201,8 @@ function linesOf(result: JobResult): string[] {
       return [`backup ${result.backupId} is ${result.wasHeld ? 'no longer held' : 'not held'}`];
     case 'drop-set-aside':
       return [setAsideLine(result)];
+    case 'list-contents':
+      return contentsLines(result);
     case 'check':
       return checkLines(result);
     case 'hook':

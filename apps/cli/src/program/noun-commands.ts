@@ -76,6 +76,22 @@ function addBackups(program: Command, act: Act): void {
     .description('show what a backup contains and what is known about it')
     .argument('<backup>', BACKUP_ID)
     .action((backup: string) => act((context) => backups.showBackup(context, backup)));
+  group
+    .command('ls')
+    .description('list the tables of a backup, with the rows they had')
+    .argument('<backup>', BACKUP_ID)
+    .option('--name <name>', 'only those of this name, with or without its schema; * stands for any text')
+    .addHelpText('after', examples('lastgood backups ls 5a1e93d0', "lastgood backups ls 5a1e93d0 --name 'order*'"))
+    .action((backup: string, options: { name?: string }) =>
+      act((context) => backups.listContents(context, backup, options)),
+    );
+  group
+    .command('find')
+    .description('list the backups that contain a table, newest first; exit status 4 if none does')
+    .argument('<target>', TARGET)
+    .argument('<name>', 'name of the table, with or without its schema; * stands for any text')
+    .addHelpText('after', examples('lastgood backups find prod/db-1/shop customers'))
+    .action((target: string, name: string) => act((context) => backups.findInBackups(context, target, name)));
 }
 
 function addSetAside(program: Command, act: Act): void {

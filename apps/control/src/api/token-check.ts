@@ -20,7 +20,8 @@ export class TokenCheck {
   /** The holder of this bearer token. Throws UNAUTHENTICATED for anything but a valid API token. */
   async actorOf(header: string | undefined): Promise<Actor> {
     const token = /^Bearer ([\w-]{20,128})$/.exec(header ?? '')?.[1];
-    if (token === undefined) throw new Failure('UNAUTHENTICATED', 'the call carries no token');
+    if (token === undefined)
+      throw new Failure('UNAUTHENTICATED', header === undefined ? 'the call carries no token' : 'malformed token');
     return this.actorOfRecord(await this.#catalog.tokens.byHash(tokenHash(token)));
   }
 

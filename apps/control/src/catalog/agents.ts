@@ -24,8 +24,8 @@ export type AgentChange =
       readonly agentId: string;
       readonly at: number;
       /** Left out if the agent did not report it. */
-      /** What the agent told of itself as it connected. */
-      readonly told?: { readonly agentVersion: string; readonly signingKey: string };
+      /** What the agent reported as it connected. */
+      readonly reported?: { readonly agentVersion: string; readonly signingKey: string };
     }
   | { readonly type: 'agent.quarantine'; readonly agentId: string; readonly at: number };
 
@@ -40,8 +40,8 @@ export const agentAppliers: Appliers<AgentChange> = {
     const set = { installId, environment, host, labels, publicKey, enrolledAt, quarantinedAt };
     db.insert(schema.agents).values(agent).onConflictDoUpdate({ target: schema.agents.agentId, set }).run();
   },
-  'agent.seen': (db, { agentId, at, told }) => {
-    const set = { lastSeenAt: at, ...told };
+  'agent.seen': (db, { agentId, at, reported }) => {
+    const set = { lastSeenAt: at, ...reported };
     db.update(schema.agents).set(set).where(eq(schema.agents.agentId, agentId)).run();
   },
   'agent.quarantine': (db, { agentId, at }) => {

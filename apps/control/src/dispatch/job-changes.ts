@@ -38,6 +38,7 @@ function changeOf(agentId: string, result: JobResult): ResultChange | undefined 
     case 'copy':
     case 'hook':
     case 'drop-set-aside':
+    case 'list-contents':
     case 'plan':
     case 'restore':
     case 'plan-undo':

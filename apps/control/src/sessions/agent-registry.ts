@@ -127,11 +127,11 @@ export class AgentRegistry {
       const jobs = input.jobs.filter(({ jobId }) => !foreign.has(jobId));
       if (foreign.size > 0) this.#log.warn({ agent: agentId, jobs: [...foreign] }, 'reported the jobs of another host');
       const received = receiveHello(before, { ...input, jobs }, now, LEASE_MS);
-      const told = { agentVersion: input.agentVersion, signingKey: input.signingKey };
-      const seen: Change = { type: 'agent.seen', agentId, at: now, told };
+      const reported = { agentVersion: input.agentVersion, signingKey: input.signingKey };
+      const seen: Change = { type: 'agent.seen', agentId, at: now, reported };
       const changes = [...changesOf(agentId, before, received.ledger), seen];
       const committed = (): void => {
-        member.agent = { ...member.agent, ...told, lastSeenAt: now };
+        member.agent = { ...member.agent, ...reported, lastSeenAt: now };
         this.#attach(member, session, received.ledger.epoch);
       };
       return { ledger: received.ledger, value: received, changes, committed };

@@ -127,6 +127,12 @@ function Rows({ result }: { readonly result: JobResult }) {
       ));
     case 'release':
       return <Row label="Released">backup {result.backupId}</Row>;
+    case 'list-contents':
+      return result.backups.map(({ backupId, count }) => (
+        <Row key={backupId} label="Contents">
+          {count} in backup {backupId}
+        </Row>
+      ));
     case 'drop-set-aside':
       return (
         <>

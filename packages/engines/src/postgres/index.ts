@@ -5,6 +5,7 @@ import { backup } from './backup.ts';
 import { PHYSICAL } from './backup-methods.ts';
 import { runPostgresCheck } from './checks.ts';
 import { postgresConnectionSchema } from './connection-schema.ts';
+import { listContents } from './list-contents.ts';
 import { backupPhysical } from './physical/physical-backup.ts';
 import { verifyPhysical } from './physical/verify-physical.ts';
 import {
@@ -94,6 +95,7 @@ export function createPostgresEngine(connection: unknown, services: PostgresServ
         ? backupPhysical(server, request, stream?.isEnabled === true, sink, context)
         : backup(server, request, sink, context),
     checkLevel,
+    listContents,
     verify: (level, source, context) =>
       source.manifest.method === PHYSICAL.method && level >= 2
         ? verifyPhysical(level, server, restoreTests, source, context)

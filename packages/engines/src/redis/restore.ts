@@ -24,7 +24,7 @@ import {
 } from './restore-files.ts';
 import { restoreIdOf } from './restore-id.ts';
 import type { ServerFiles } from './server-files.ts';
-import { type ManagedServer, startServer, stopServer, takeBackBy } from './server-steps.ts';
+import { type ManagedServer, requireDown, startServer, stopServer, takeBackBy } from './server-steps.ts';
 import { takeSnapshot } from './snapshot.ts';
 import { keysOf, rdbObjectOf, readStoredSet } from './stored-backup.ts';
 import { verify } from './verify.ts';
@@ -135,6 +135,7 @@ export async function restore(
   const files = filesOf(plan);
   const restoreId = restoreIdOf(jobId);
   const run: RestoreRun = { server, plan, request: { files, restoreId }, context };
+  if (!plan.isRunning) await requireDown(server, context);
   await testBackup(run);
   context.signal.throwIfAborted();
   await swapIn(run);

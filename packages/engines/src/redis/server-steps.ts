@@ -2,7 +2,7 @@ import type { EngineContext, RestoreTestLimits, ServiceControl } from '@lastgood
 import { Failure } from '@lastgood/core';
 import type { Compensation, StepParams } from '@lastgood/protocol';
 import { z } from 'zod';
-import type { RedisConnection } from './connection-schema.ts';
+import { addressOf, type RedisConnection } from './connection-schema.ts';
 import { readinessProbe } from './readiness.ts';
 import { discardStaged, listManagedFolders, type RestoreFilesRequest, returnFiles } from './restore-files.ts';
 
@@ -32,6 +32,30 @@ function requireService({ service }: ManagedServer): ServiceControl {
 export async function stopServer(server: ManagedServer, { signal }: EngineContext): Promise<void> {
   const { connection } = server;
   await requireService(server).stop({ deadlineMs: connection.snapshotMs, signal, isReady: readinessProbe(connection) });
+}
+
+const DOWN_WITHIN_MS = 5_000;
+
+/**
+ * Makes sure that a server at whose address nothing listens does not run: the address may be wrong, and a server that is stopped for a failing
+ * restore would not be started again. Throws DATABASE_REFUSED while its service is not down.
+ */
+export async function requireDown(server: ManagedServer, { signal }: EngineContext): Promise<void> {
+  const { connection } = server;
+  const call = { deadlineMs: DOWN_WITHIN_MS, signal, isReady: readinessProbe(connection) };
+  await requireService(server)
+    .waitUntilDown(call)
+    .catch((error: unknown) => {
+      if (!(error instanceof Failure) || error.code !== 'SERVICE_TIMEOUT') throw error;
+      throw new Failure(
+        'DATABASE_REFUSED',
+        `nothing listens at ${addressOf(connection)}, but the service is not down`,
+        {
+          cause: error,
+          remedy: 'Check the address of the target. If the service is started again and again, stop it first.',
+        },
+      );
+    });
 }
 
 /** Starts the server and waits until it has loaded its data. */

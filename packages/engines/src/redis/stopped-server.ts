@@ -125,6 +125,12 @@ function roleOf(lines: ConfigLines): ServerFacts['role'] {
   return master === undefined || master.toLowerCase() === 'no one' ? 'master' : 'replica';
 }
 
+/** As INFO reports it: the port of TLS when there is no other. */
+function portOf(lines: ConfigLines): number {
+  const port = Number(lines.value('port') ?? DEFAULT_PORT);
+  return port === 0 ? Number(lines.value('tls-port') ?? 0) : port;
+}
+
 /**
  * The state of a server that is not running, from its configuration files and its programs. What only a running server knows has the value of
  * an empty one, or null. Throws DATABASE_UNREACHABLE when its configuration is not found, CONFIG_INVALID and TOOL_NOT_FOUND.
@@ -151,7 +157,7 @@ export async function readStoppedServer(
     runId: '',
     replicationId: null,
     replicationOffset: null,
-    port: Number(lines.value('port') ?? DEFAULT_PORT),
+    port: portOf(lines),
     processId: 0,
     executable: installed.path,
     configFile: path,

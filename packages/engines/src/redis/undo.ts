@@ -7,7 +7,7 @@ import { type FoundServerState, findServer, waitingClockOf } from './open-server
 import { listManagedFolders, managedFolderName, returnFiles } from './restore-files.ts';
 import { restoreIdOf } from './restore-id.ts';
 import { type ServerFiles, serverFilesOf } from './server-files.ts';
-import { type ManagedServer, startServer, stopServer, takeBackBy } from './server-steps.ts';
+import { type ManagedServer, requireDown, startServer, stopServer, takeBackBy } from './server-steps.ts';
 import { listSetAside } from './set-aside.ts';
 import { takeSnapshot } from './snapshot.ts';
 import type { StoppedServerHints } from './stopped-server.ts';
@@ -57,7 +57,8 @@ export async function undo(
   const restoreId = restoreIdOf(restoreJobId);
   await using opened = await findServer(connection, hintsOfUndo, context.signal);
   const files = await requireKept(opened, server, restoreJobId);
-  if (opened.session !== null && !opened.facts.isAofEnabled && opened.facts.changesSinceSave !== 0)
+  if (opened.session === null) await requireDown(server, context);
+  else if (!opened.facts.isAofEnabled && opened.facts.changesSinceSave !== 0)
     await takeSnapshot(opened.session, {
       clock: waitingClockOf(context),
       signal: context.signal,

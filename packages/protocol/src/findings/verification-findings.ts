@@ -6,7 +6,7 @@ export const STORED_FINDINGS = {
   MANIFEST_NOT_SIGNED: {
     severity: 'error',
     message: 'the manifest is not signed: somebody who can write into the repository may have made it',
-    remedy: 'Look for whoever wrote into the repository. Verify another backup of the target.',
+    remedy: 'Find out who can write into the repository. Verify another backup of the target.',
   },
   MANIFEST_KEY_UNKNOWN: {
     severity: 'error',

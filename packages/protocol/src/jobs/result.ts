@@ -62,6 +62,17 @@ const copyRotationSchema = z.object({
 });
 export type CopyRotation = z.infer<typeof copyRotationSchema>;
 
+/** Something inside a backup that has a name, such as a table. */
+export const contentItemSchema = z.object({
+  /** The database or other content that it belongs to. */
+  content: z.string(),
+  kind: z.string().min(1).max(32),
+  name: z.string(),
+  /** How many rows or entries it had; null when it has none or they were not counted. */
+  rows: z.number().nullable(),
+});
+export type ContentItem = z.infer<typeof contentItemSchema>;
+
 /** True: the result was larger than an event; the ends of its lists and long texts are missing, its counts are whole. */
 const truncated = z.boolean().optional();
 /** The result of each command when it succeeded, by `command`. */
@@ -150,6 +161,22 @@ export const jobResultSchema = z.discriminatedUnion('command', [
     name: z.string(),
     /** Null when its size is not known. */
     freedBytes: z.number().nullable(),
+    durationMs: z.number(),
+    truncated,
+  }),
+  z.object({
+    command: z.literal('list-contents'),
+    /** Newest first; without those that contain nothing of the name. `count` counts also the items that are not listed. */
+    backups: z.array(
+      z.object({
+        backupId: z.string(),
+        recoveryPoint: z.string(),
+        items: z.array(contentItemSchema),
+        count: z.int(),
+      }),
+    ),
+    /** How many backups could not be listed: they cannot be read, or their kind has no list. */
+    unread: z.int(),
     durationMs: z.number(),
     truncated,
   }),

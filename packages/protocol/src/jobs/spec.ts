@@ -79,6 +79,15 @@ export const jobSpecSchema = z.discriminatedUnion('command', [
   }),
   /** Drops what a restore or an undo has set aside, by the name that the inventory reports. */
   z.object({ command: z.literal('drop-set-aside'), ...onTarget, name: databaseNameSchema }),
+  /** Lists what backups contain, such as tables. Changes nothing. */
+  z.object({
+    command: z.literal('list-contents'),
+    ...onTarget,
+    /** Null: all backups of the target. */
+    backupId: uuidSchema.nullable(),
+    /** A name, with or without its schema; `*` and `?` stand for any text and any character. Null: everything. */
+    name: z.string().min(1).max(255).nullable(),
+  }),
   /** Runs a check of the agent file. The check stands in place of a target: `target` is its name. */
   z.object({ command: z.literal('check'), ...onTarget }),
   /** Runs a hook of the agent file, whose name is `target`. */

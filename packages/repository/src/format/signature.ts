@@ -33,7 +33,7 @@ export function signContent(signer: Signer, kind: 'manifest' | 'segment', conten
   return signer.sign(message(kind, content)).toString('base64url');
 }
 
-/** False when the key did not sign this content, or is no key. */
+/** False when the key did not sign this content, or is not a key. */
 export function isSignedBy(keyId: string, kind: 'manifest' | 'segment', content: unknown, signature: string): boolean {
   const x = KEY_ID.exec(keyId)?.[1];
   if (x === undefined) return false;

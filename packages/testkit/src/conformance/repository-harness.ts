@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { Readable, type Writable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
@@ -13,6 +12,7 @@ import {
 } from '@lastgood/core';
 import { uuidv7 } from '@lastgood/host';
 import { FaultyStore } from '../object-store/faulty-store.ts';
+import { resealManifest } from '../reseal-manifest.ts';
 
 export interface RepositoryUnderTest extends AsyncDisposable {
   /** The medium, initially empty. */
@@ -127,20 +127,11 @@ export const flipMiddle = (bytes: Buffer): Buffer => {
   return bytes;
 };
 
-function canonical(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`;
-  if (value === null || typeof value !== 'object') return JSON.stringify(value);
-  const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
-  return `{${entries.map(([key, member]) => `${JSON.stringify(key)}:${canonical(member)}`).join(',')}}`;
-}
-
 /** Rewrites a manifest with a matching checksum, as another version would write it. */
 export async function rewriteManifest(store: ObjectStore, backupId: string, more: object): Promise<void> {
-  await change(store, `${backupPrefix(backupId)}manifest.json`, (bytes) => {
-    const { checksum: _checksum, ...content } = { ...JSON.parse(bytes.toString()), ...more };
-    const checksum = createHash('sha256').update(canonical(content)).digest('hex');
-    return Buffer.from(canonical({ ...content, checksum }));
-  });
+  await change(store, `${backupPrefix(backupId)}manifest.json`, (bytes) =>
+    Buffer.from(resealManifest(bytes.toString(), more)),
+  );
 }
 
 export interface Crash {
