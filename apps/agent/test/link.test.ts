@@ -48,7 +48,7 @@ function start(more: Partial<LinkParts> = {}): void {
   controlClock = new ControlClock(clock);
   link = new Link({
     url: () => control.url,
-    identity: () => ({ headers: () => ({}) }) as never,
+    identity: () => ({ headers: () => ({}), signer: { keyId: 'ed25519:test' } }) as never,
     journal,
     refuse: () => null,
     progress: () => [],

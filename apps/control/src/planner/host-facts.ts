@@ -35,7 +35,11 @@ export function hostFacts(registry: AgentRegistry, agent: AgentRecord, upSinceMs
 /** What is known of the control plane itself. */
 export async function fleetFacts(
   catalog: Catalog,
-  { upSinceMs, lastCopyMs }: { readonly upSinceMs: number; readonly lastCopyMs: number | null },
+  {
+    upSinceMs,
+    lastCopyMs,
+    otherControlSeenMs,
+  }: { readonly upSinceMs: number; readonly lastCopyMs: number | null; readonly otherControlSeenMs: number | null },
   nowMs: number,
 ): Promise<FleetAlertFacts> {
   const tokens = await catalog.tokens.list();
@@ -45,6 +49,7 @@ export async function fleetFacts(
     tokens: tokens
       .filter(({ kind, revokedAt }) => kind === 'api' && revokedAt === null)
       .map(({ name, expiresAt }) => ({ name, expiresMs: expiresAt })),
+    otherControlSeenMs,
     undelivered: await catalog.notifications.undelivered(nowMs - GIVEN_UP_MS),
   };
 }

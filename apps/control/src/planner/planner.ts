@@ -230,7 +230,8 @@ export class Planner implements AsyncDisposable {
       facts.policy === null ? [] : judgeTarget({ ...facts.alerts, status, thresholds: facts.policy.alerts }, nowMs),
     );
     const ofHosts = registry.list().flatMap(({ agent }) => judgeHost(hostFacts(registry, agent, upSinceMs), nowMs));
-    const ofFleet = judgeFleet(await fleetFacts(catalog, { upSinceMs, lastCopyMs: copies.newestMs }, nowMs), nowMs);
+    const known = { upSinceMs, lastCopyMs: copies.newestMs, otherControlSeenMs: registry.otherControlSeenAt };
+    const ofFleet = judgeFleet(await fleetFacts(catalog, known, nowMs), nowMs);
     const { file } = this.#fleet;
     const facts = this.targets.map((target) => target.facts);
     const table = routingTableOf(file, facts);

@@ -62,6 +62,8 @@ function detailOf({ code, params }: AlertCondition): string {
     case 'token_expiring':
     case 'certificate_expiring':
       return `on ${instant(params['expiresMs'])}`;
+    case 'catalog_forked':
+      return `last seen ${instant(params['seenMs'])}`;
     case 'catalog_backup_old':
       return `${duration(params['ageMs'])} old`;
   }

@@ -66,6 +66,12 @@ export const ALERTS = {
   token_expiring: { ...once, severity: 'warning', subject: 'fleet', title: 'token expires soon' },
   certificate_expiring: { ...once, severity: 'warning', subject: 'host', title: 'certificate expires soon' },
   catalog_backup_old: { ...once, severity: 'warning', subject: 'fleet', title: 'catalog has no recent backup' },
+  catalog_forked: {
+    ...once,
+    severity: 'critical',
+    subject: 'fleet',
+    title: 'another control plane, or a newer copy of this catalog, has served agents',
+  },
   notification_failed: { ...once, severity: 'warning', subject: 'fleet', title: 'notification could not be delivered' },
 } as const satisfies Record<string, AlertDefinition>;
 
