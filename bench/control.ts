@@ -87,6 +87,7 @@ async function connect(url: string, identity: Identity, onCommand: (jobId: strin
     clock: Date.now(),
     agentVersion: '0.1.0',
     signingKey: 'ed25519:test',
+    newestEpoch: 0,
     protocol: PROTOCOL_VERSION,
     jobs: [],
   });

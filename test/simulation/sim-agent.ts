@@ -151,6 +151,7 @@ export class SimAgent {
       clock: this.#eventFactory.now,
       agentVersion: '0.1.0',
       signingKey: 'ed25519:test',
+      newestEpoch: 0,
       protocol: 1,
       ...told,
     };

@@ -48,6 +48,7 @@ function looks(known: number): number {
       clock: NOW,
       agentVersion: '',
       signingKey: '',
+      newestEpoch: 0,
     },
     ...{ protocol: 1, schedules: null, jobs: Array.from({ length: 100 }, (_, n) => told(n)) },
   };

@@ -92,6 +92,7 @@ export const helloFrom = (ledger: AgentLedger): HelloInput => ({
   clock: NOW,
   agentVersion: '0.1.0',
   signingKey: 'ed25519:test',
+  newestEpoch: 0,
   protocol: 1,
   ...helloOf(ledger),
 });

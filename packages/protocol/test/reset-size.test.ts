@@ -48,6 +48,7 @@ const hello = (jobs: JournalJob[]): HelloInput => ({
     clock: NOW,
     agentVersion: '',
     signingKey: '',
+    newestEpoch: 0,
   },
   ...{ protocol: 1, schedules: null, jobs },
 });

@@ -115,6 +115,8 @@ export class Link implements GrantSource {
     | { client: Client; sessionId: string; end: (why: string) => void; report: () => void; inventory: () => void }
     | undefined;
   #spreadMs = 0;
+  /** The newest session of this process, so that a control plane that runs from an older copy can tell (C6). */
+  #newest = { incarnation: '', epoch: 0 };
   #waiting = new AbortController();
   /** Also when it comes while a dial is on its way: that one knows nothing of the change. */
   #redialWanted = false;
@@ -248,6 +250,7 @@ export class Link implements GrantSource {
         clock: clock.now(),
         agentVersion: VERSION,
         signingKey: this.#parts.identity().signer.keyId,
+        newestEpoch: this.#newest.incarnation === sent.incarnation ? this.#newest.epoch : 0,
         protocol: PROTOCOL_VERSION,
       },
       { signal: AbortSignal.any([signal, AbortSignal.timeout(LIMITS.helloMs)]) },
@@ -255,7 +258,11 @@ export class Link implements GrantSource {
     if (!canAdopt(journal.ledger, hello)) return end('the answer to the hello sets a sequence that is out of reach');
     this.#answered(hello.controlClock, sentAt);
     this.#spreadMs = hello.spreadMs;
-    const { sessionId } = hello;
+    const { sessionId, incarnation, epoch } = hello;
+    const known = this.#newest.incarnation === incarnation ? this.#newest.epoch : 0;
+    if (known > 0 && epoch <= known)
+      log.warn({ epoch, known }, 'this control plane runs from an older copy of the catalog');
+    this.#newest = { incarnation, epoch: Math.max(known, epoch) };
     const report = coalesce(() => this.#report(client, sessionId, signal), end);
     const inventory = coalesce(() => this.#sendInventory(client, sessionId, signal), end);
     this.#session = { client, sessionId, end, report, inventory };

@@ -40,8 +40,14 @@ export async function fleetFacts(
   {
     upSinceMs,
     lastCopyMs,
+    otherControlSeenMs,
     file,
-  }: { readonly upSinceMs: number; readonly lastCopyMs: number | null; readonly file: FleetFile },
+  }: {
+    readonly upSinceMs: number;
+    readonly lastCopyMs: number | null;
+    readonly otherControlSeenMs: number | null;
+    readonly file: FleetFile;
+  },
   nowMs: number,
 ): Promise<FleetAlertFacts> {
   const tokens = await catalog.tokens.list();
@@ -52,6 +58,7 @@ export async function fleetFacts(
       .filter(({ kind, revokedAt }) => kind === 'api' && revokedAt === null)
       .map(({ name, expiresAt }) => ({ name, expiresMs: expiresAt })),
     drills: await readDrills(catalog, file, nowMs),
+    otherControlSeenMs,
     undelivered: await catalog.notifications.undelivered(nowMs - GIVEN_UP_MS),
   };
 }

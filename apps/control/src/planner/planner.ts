@@ -231,8 +231,8 @@ export class Planner implements AsyncDisposable {
     );
     const ofHosts = registry.list().flatMap(({ agent }) => judgeHost(hostFacts(registry, agent, upSinceMs), nowMs));
     const { file } = this.#fleet;
-    const control = await fleetFacts(catalog, { upSinceMs, lastCopyMs: copies.newestMs, file }, nowMs);
-    const ofFleet = judgeFleet(control, nowMs);
+    const known = { upSinceMs, lastCopyMs: copies.newestMs, otherControlSeenMs: registry.otherControlSeenAt, file };
+    const ofFleet = judgeFleet(await fleetFacts(catalog, known, nowMs), nowMs);
     const facts = this.targets.map((target) => target.facts);
     const table = routingTableOf(file, facts);
     const added = await this.alerts.step([...ofTargets, ...ofHosts, ...ofFleet], file, table, nowMs);

@@ -15,6 +15,8 @@ interface Member {
   readonly superseded: Set<string>;
   /** The newest connection of the agent that has said hello, even if it is gone again (R10). */
   newestConnection: number;
+  /** When the agent last said hello with an epoch that this catalog has not given it (C6). */
+  otherControlSeenAt: number | null;
 }
 
 const newMember = (agent: AgentRecord): Member => ({
@@ -22,6 +24,7 @@ const newMember = (agent: AgentRecord): Member => ({
   session: undefined,
   superseded: new Set(),
   newestConnection: 0,
+  otherControlSeenAt: null,
 });
 
 /** The enrolled agents, and which of them are connected. */
@@ -47,6 +50,12 @@ export class AgentRegistry {
     const registry = new AgentRegistry(catalog, ledgers, clock, log);
     for (const agent of await catalog.agents.list()) registry.#members.set(agent.agentId, newMember(agent));
     return registry;
+  }
+
+  /** When an agent last reported a session that another copy of this catalog must have given it; null: never since the start. */
+  get otherControlSeenAt(): number | null {
+    const seen = [...this.#members.values()].flatMap(({ otherControlSeenAt }) => otherControlSeenAt ?? []);
+    return seen.length === 0 ? null : Math.max(...seen);
   }
 
   get size(): number {
@@ -130,7 +139,9 @@ export class AgentRegistry {
       const reported = { agentVersion: input.agentVersion, signingKey: input.signingKey };
       const seen: Change = { type: 'agent.seen', agentId, at: now, reported };
       const changes = [...changesOf(agentId, before, received.ledger), seen];
+      const isBehind = input.incarnation === before.incarnation && input.newestEpoch > before.epoch;
       const committed = (): void => {
+        if (isBehind) this.#noteOtherControl(member, input.newestEpoch, before.epoch);
         member.agent = { ...member.agent, ...reported, lastSeenAt: now };
         this.#attach(member, session, received.ledger.epoch);
       };
@@ -140,6 +151,12 @@ export class AgentRegistry {
     const welcomed = await this.#ledgers.apply(agentId, decide, jobIds);
     if (welcomed === undefined) throw new Failure('FORBIDDEN', 'two hosts use this identity');
     return welcomed;
+  }
+
+  #noteOtherControl(member: Member, reported: number, known: number): void {
+    member.otherControlSeenAt = this.#clock.now();
+    const { agentId: agent, host } = member.agent;
+    this.#log.warn({ agent, host, reported, known }, 'another copy of this catalog has served the agent');
   }
 
   #attach(member: Member, session: AgentConnection, epoch: number): void {

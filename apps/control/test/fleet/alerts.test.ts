@@ -120,3 +120,16 @@ test('a host that is offline raises an alert, after the control plane itself was
   }
   expect(await firing(bench, 'agent_offline')).toMatchObject({ subject: 'test/db-1', severity: 'critical' });
 });
+
+test('C6: an agent that another control plane from the same copy has served raises an alert', async () => {
+  await using bench = await startPlanning({});
+  const identity = await bench.enroll();
+  const first = await AgentSocket.open(bench, identity);
+  const { epoch, incarnation } = await first.hello(bench.clock.now());
+  await AgentSocket.connect(bench, identity, { incarnation, newestEpoch: epoch });
+  await advance(bench, null, bench.clock.now() + MINUTE);
+  await untilTicked(bench);
+  expect(await firing(bench, 'catalog_forked')).toBeUndefined();
+  await AgentSocket.connect(bench, await bench.enroll('db-2'), { incarnation, newestEpoch: 1 });
+  expect(await until('the alert', () => firing(bench, 'catalog_forked'))).toMatchObject({ severity: 'critical' });
+});

@@ -178,6 +178,7 @@ export const helloInput = (now: number, more: Partial<HelloInput> = {}): HelloIn
   clock: now,
   agentVersion: '0.1.0',
   signingKey: 'ed25519:test',
+  newestEpoch: 0,
   protocol: 1,
   jobs: [],
   ...more,

@@ -68,6 +68,8 @@ function detailOf({ code, params }: AlertCondition): string {
       return `due ${instant(params['dueMs'])}`;
     case 'drill_rto_missed':
       return `${duration(params['durationMs'])}, RTO ${duration(params['rtoMs'])}`;
+    case 'catalog_forked':
+      return `last seen ${instant(params['seenMs'])}`;
     case 'catalog_backup_old':
       return `${duration(params['ageMs'])} old`;
   }

@@ -69,6 +69,12 @@ export const ALERTS = {
   drill_failed: { ...once, severity: 'critical', subject: 'fleet', title: 'last drill failed' },
   drill_overdue: { ...steady, severity: 'warning', subject: 'fleet', title: 'scheduled drill did not start' },
   drill_rto_missed: { ...once, severity: 'warning', subject: 'fleet', title: 'last drill took longer than the RTO' },
+  catalog_forked: {
+    ...once,
+    severity: 'critical',
+    subject: 'fleet',
+    title: 'another control plane, or a newer copy of this catalog, has served agents',
+  },
   notification_failed: { ...once, severity: 'warning', subject: 'fleet', title: 'notification could not be delivered' },
 } as const satisfies Record<string, AlertDefinition>;
 

@@ -16,6 +16,8 @@ const CATALOG_BACKUP_MS = 26 * 60 * MINUTE_MS;
 const FREE_SHARE = 0.15;
 /** Space for this many of the largest recent backups must be left. */
 const FREE_BACKUPS = 2;
+/** Agents that two control planes share reconnect within this time. */
+const OTHER_CONTROL_MS = 60 * MINUTE_MS;
 const NOTIFICATION_MS = 15 * MINUTE_MS;
 
 export interface RepositoryAlertFacts {
@@ -84,6 +86,8 @@ export interface FleetAlertFacts {
   /** When the control plane first started; its catalog has no backup before. */
   readonly startedMs: number;
   readonly lastCatalogBackupMs: number | null;
+  /** When an agent last reported a session that this catalog did not give it; null: never. */
+  readonly otherControlSeenMs: number | null;
   /** Tokens that are not revoked. */
   readonly tokens: readonly { readonly name: string; readonly expiresMs: number | null }[];
   /** Messages that could not be delivered, one row per contact: since when, and whether it was given up. */
@@ -137,5 +141,10 @@ export function judgeFleet(facts: FleetAlertFacts, nowMs: number): AlertConditio
     ageMs > CATALOG_BACKUP_MS
       ? [{ code: 'catalog_backup_old', subject: { kind: 'fleet', name: 'catalog' }, params: { ageMs } }]
       : [];
-  return [...tokens, ...catalog, ...notifications, ...facts.drills.flatMap(judgeDrill)];
+  const { otherControlSeenMs: seenMs } = facts;
+  const others: AlertCondition[] =
+    seenMs !== null && nowMs - seenMs < OTHER_CONTROL_MS
+      ? [{ code: 'catalog_forked', subject: { kind: 'fleet', name: 'catalog' }, params: { seenMs } }]
+      : [];
+  return [...tokens, ...catalog, ...others, ...notifications, ...facts.drills.flatMap(judgeDrill)];
 }

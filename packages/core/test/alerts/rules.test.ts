@@ -327,6 +327,13 @@ const cases: Case[] = [
     text: 'catalog: catalog has no recent backup (1d3h old)',
   },
   {
+    code: 'catalog_forked',
+    when: 'an agent has a session of another copy of the catalog',
+    bad: ofFleet({ otherControlSeenMs: NOW - 59 * MINUTE }),
+    good: ofFleet({ otherControlSeenMs: NOW - HOUR }),
+    text: 'catalog: another control plane, or a newer copy of this catalog, has served agents (last seen 2027-06-01T11:01Z)',
+  },
+  {
     code: 'notification_failed',
     when: 'a message was given up, or has been undelivered for 15 minutes',
     bad: ofFleet({ undelivered: [{ contact: 'dba', sinceMs: NOW - MINUTE, isGivenUp: true, cause: 'EAUTH' }] }),

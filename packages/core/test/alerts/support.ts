@@ -41,6 +41,7 @@ export const hostFacts = (more: Partial<HostAlertFacts> = {}): HostAlertFacts =>
 export const fleetFacts = (more: Partial<FleetAlertFacts> = {}): FleetAlertFacts => ({
   startedMs: NOW - HOUR,
   lastCatalogBackupMs: null,
+  otherControlSeenMs: null,
   tokens: [],
   undelivered: [],
   drills: [],
