@@ -252,7 +252,7 @@ async function rotate(spec: Spec<'rotate'>, { target, context, controlNow, jumpe
     await pruneLogsOf(target, repository, context);
     if (stuck !== undefined) throw stuck;
   }
-  const [locked, ...moreLocked] = spec.dryRun ? [] : await repository.locked(target.ref, now, target.graceMs);
+  const locked = spec.dryRun ? null : await lockedIn(repository, target, now);
   const kept = plan.decisions.filter((decision) => decision.keep);
   const unread = broken.map(({ backupId, error: { code, message } }) => ({
     backupId,
@@ -270,12 +270,20 @@ async function rotate(spec: Spec<'rotate'>, { target, context, controlNow, jumpe
     keptCount: kept.length + unread.length,
     removedCount: removed.length,
     freedBytes,
-    ...(locked === undefined
-      ? {}
-      : { locked: { count: 1 + moreLocked.length, until: new Date(locked.until).toISOString() } }),
+    ...(locked === null ? {} : { locked }),
     ...(copies.length === 0 ? {} : { copies }),
     graceHours: target.graceMs / 3_600_000,
   };
+}
+
+/** How many removed backups the store keeps until their locks end, and when the first of these ends; null when there are none. */
+async function lockedIn(
+  repository: Repository,
+  { ref, graceMs }: Target,
+  now: number,
+): Promise<{ count: number; until: string } | null> {
+  const [first, ...others] = await repository.locked(ref, now, graceMs);
+  return first === undefined ? null : { count: 1 + others.length, until: new Date(first.until).toISOString() };
 }
 
 async function pruneLogsOf(target: Target, repository: Repository, context: EngineContext): Promise<void> {

@@ -233,8 +233,7 @@ export class Link implements GrantSource {
     this.#live(client, end, scope.signal).catch((error: unknown) =>
       end(error instanceof Error ? error : String(error)),
     );
-    const why = await promise;
-    return why;
+    return await promise;
   }
 
   /** Hello first, then commands, reports and heartbeats until the session ends. */
