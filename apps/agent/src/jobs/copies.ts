@@ -12,6 +12,7 @@ import {
 } from '@lastgood/core';
 import { engineNamed } from '@lastgood/engines';
 import type { CopyRotation, JobResult, JobSpec } from '@lastgood/protocol';
+import { lockedIn } from './locked-backups.ts';
 import { pruneLogs } from './prune-logs.ts';
 import type { CopyRepository, Target } from './targets.ts';
 
@@ -173,14 +174,12 @@ async function rotateCopy(
   if (copy.graceMs === 0) freedBytes += await repository.purge(ref, now, 0);
   const { stream } = engineNamed(engine.name);
   if (stream !== null) await pruneLogs(repository, ref, stream.isKept);
-  const [locked, ...moreLocked] = await repository.locked(ref, now, copy.graceMs);
+  const locked = await lockedIn(repository, ref, now, copy.graceMs);
   return {
     repository: copy.name,
     removedCount,
     freedBytes,
-    ...(locked === undefined
-      ? {}
-      : { locked: { count: 1 + moreLocked.length, until: new Date(locked.until).toISOString() } }),
+    ...(locked === null ? {} : { locked }),
   };
 }
 

@@ -35,6 +35,7 @@ import { faultPoint } from '../fault-point.ts';
 import { VERSION } from '../version.ts';
 import { copyBackups, inCopiesOf, repositoryNamed, rotateCopies } from './copies.ts';
 import { listContents } from './list-contents.ts';
+import { lockedIn } from './locked-backups.ts';
 import { pruneLogs } from './prune-logs.ts';
 import { recoverySource, type TargetBackups } from './recovery-source.ts';
 import type { Target } from './targets.ts';
@@ -252,7 +253,7 @@ async function rotate(spec: Spec<'rotate'>, { target, context, controlNow, jumpe
     await pruneLogsOf(target, repository, context);
     if (stuck !== undefined) throw stuck;
   }
-  const locked = spec.dryRun ? null : await lockedIn(repository, target, now);
+  const locked = spec.dryRun ? null : await lockedIn(repository, target.ref, now, target.graceMs);
   const kept = plan.decisions.filter((decision) => decision.keep);
   const unread = broken.map(({ backupId, error: { code, message } }) => ({
     backupId,
@@ -274,16 +275,6 @@ async function rotate(spec: Spec<'rotate'>, { target, context, controlNow, jumpe
     ...(copies.length === 0 ? {} : { copies }),
     graceHours: target.graceMs / 3_600_000,
   };
-}
-
-/** How many removed backups the store keeps until their locks end, and when the first of these ends; null when there are none. */
-async function lockedIn(
-  repository: Repository,
-  { ref, graceMs }: Target,
-  now: number,
-): Promise<{ count: number; until: string } | null> {
-  const [first, ...others] = await repository.locked(ref, now, graceMs);
-  return first === undefined ? null : { count: 1 + others.length, until: new Date(first.until).toISOString() };
 }
 
 async function pruneLogsOf(target: Target, repository: Repository, context: EngineContext): Promise<void> {
