@@ -27,6 +27,13 @@ const newMember = (agent: AgentRecord): Member => ({
   otherControlSeenAt: null,
 });
 
+/** The key that a host signed with before stays in the audit trail: its old backups can be restored only by it. */
+function newKey({ signingKey: old, environment, host }: AgentRecord, { signingKey }: HelloInput, at: number): Change[] {
+  if (old === null || old === signingKey) return [];
+  const entry = { at, actor: 'agent', action: 'agent.signingKey', subject: `${environment}/${host}`, detail: old };
+  return [{ type: 'audit', entry }];
+}
+
 /** The enrolled agents, and which of them are connected. */
 export class AgentRegistry {
   readonly #catalog: Catalog;
@@ -138,7 +145,7 @@ export class AgentRegistry {
       const received = receiveHello(before, { ...input, jobs }, now, LEASE_MS);
       const reported = { agentVersion: input.agentVersion, signingKey: input.signingKey };
       const seen: Change = { type: 'agent.seen', agentId, at: now, reported };
-      const changes = [...changesOf(agentId, before, received.ledger), seen];
+      const changes = [...changesOf(agentId, before, received.ledger), seen, ...newKey(member.agent, input, now)];
       const isBehind = input.incarnation === before.incarnation && input.newestEpoch > before.epoch;
       const committed = (): void => {
         if (isBehind) this.#noteOtherControl(member, input.newestEpoch, before.epoch);

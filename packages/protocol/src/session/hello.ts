@@ -40,7 +40,7 @@ export const helloInputSchema = z.object({
   clock: epochMsSchema,
   agentVersion: z.string().max(64),
   /** The public key that the host signs its backups with, for the catalog. */
-  signingKey: z.string().max(64),
+  signingKey: z.string().regex(/^[\w:-]{0,64}$/),
   /** The highest epoch that a control plane of this incarnation has given the agent since its process started; 0 before the first. */
   newestEpoch: z.int().min(0),
   protocol: z.int(),
