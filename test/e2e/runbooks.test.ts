@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { commandLine } from '../support/command-line.ts';
@@ -109,6 +109,9 @@ test('a failed restore stops what depends on it; a person takes the alternative 
 }, async () => {
   await site.destroy();
   await site.redis.stop();
+  // A server that is down is restored by its configuration file, which is lost as well.
+  const { configFile } = site.redis;
+  await rename(configFile, `${configFile}.lost`);
   const stopped = await ran(2, 'runbooks', 'run', 'recovery', ...CONSENT);
   expect(stopped).toContain('step redis FAILED: DATABASE_UNREACHABLE');
   expect(stopped).toMatch(/take the alternative: lastgood runbooks resume \w{8} --alternative redis/);
@@ -116,6 +119,7 @@ test('a failed restore stops what depends on it; a person takes the alternative 
   expect(await statesOf('recovery')).toMatchObject({ postgres: 'succeeded', answers: 'succeeded', ping: 'pending' });
   // A second run of the same runbook would work on the same targets.
   expect(await ran(2, 'runbooks', 'run', 'recovery', ...CONSENT)).toContain('has not ended');
+  await rename(`${configFile}.lost`, configFile);
   await site.redis.start();
   await ran(0, 'runbooks', 'resume', 'recovery', '--alternative', 'redis');
   expect(await site.state()).toEqual(WHOLE);

@@ -165,7 +165,10 @@ function planUntilStopped(): { started: number; stopped: unknown[] } {
         });
       }),
   };
-  replace({ engine: engine as never, repository: async () => ({ open: async () => ({}) }) as never });
+  replace({
+    engine: engine as never,
+    repository: async () => ({ list: async () => ({ backups: [], broken: [] }), open: async () => ({}) }) as never,
+  });
   return seen;
 }
 

@@ -54,9 +54,12 @@ export const isRedirect = (status: number): boolean => status >= 300 && status <
 
 /** CONTROL_UNREACHABLE for an address that redirects to another. A redirect is never followed: it would carry the token away. */
 export function controlRedirected(address: string, location: string | null, path: string, setting: string): Failure {
-  const target =
-    location !== null && URL.canParse(location, address) ? new URL(location, address).href.slice(0, 500) : null;
-  const wanted = target?.split(`/${path}`)[0]?.replace(/\/+$/, '');
+  const url = location !== null && URL.canParse(location, address) ? new URL(location, address) : null;
+  const target = url?.href.slice(0, 500);
+  // A page to sign in, or anything else that is not the same path elsewhere, is not an address of the control plane.
+  const found = `${url?.pathname ?? ''}/`.indexOf(`/${path}/`);
+  const wanted =
+    url === null || found < 0 ? undefined : `${url.origin}${url.pathname.slice(0, found)}`.replace(/\/+$/, '');
   return new Failure('CONTROL_UNREACHABLE', `${address} redirects to ${target ?? 'another address'}`, {
     remedy: wanted === undefined ? `Correct the address in ${setting}.` : `Put ${wanted} into ${setting}.`,
   });

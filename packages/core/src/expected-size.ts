@@ -1,3 +1,4 @@
+import { isFromTrustedHost } from './recovery/dependencies.ts';
 import type { StoredBackup } from './repository.ts';
 
 /**
@@ -6,7 +7,7 @@ import type { StoredBackup } from './repository.ts';
  */
 export function expectedBytes(backups: readonly StoredBackup[], contents: readonly string[]): number {
   const last = new Map<string | null, number>();
-  for (const { manifest } of backups)
+  for (const { manifest } of backups.filter(isFromTrustedHost))
     for (const name of [null, ...manifest.contents.map((content) => content.name)]) {
       const objects = manifest.objects.filter((object) => object.contents === name);
       last.set(

@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { runTool } from '@lastgood/host';
+import { runTool, uncontainedSandbox } from '@lastgood/host';
 import { type RedisConfig, type RedisPrograms, seedKeys, startRedis, temporaryFolder } from '@lastgood/testkit';
 import { describe, expect, test } from 'vitest';
 import {
@@ -17,7 +17,6 @@ import {
   walkRdb,
 } from '../src/redis/index.ts';
 import { failureOf } from './support/collector.ts';
-import { plainSandbox } from './support/plain-sandbox.ts';
 import { eachFlavor, programsOf } from './support/redis-flavors.ts';
 import { loadScratch } from './support/redis-scratch.ts';
 
@@ -31,7 +30,8 @@ const check = async (programs: RedisPrograms, tool: CheckRequest['tool'], path: 
     binDir: programs.binDir,
     stallMs: 60_000,
     signal: never,
-    sandbox: await plainSandbox(),
+    // The files belong to the user of the test.
+    sandbox: uncontainedSandbox(null),
   });
 const flipped = (bytes: Buffer, at: number): Buffer => {
   const copy = Buffer.from(bytes);
@@ -241,7 +241,7 @@ test('the tool of another version is not used, for it would judge wrongly', asyn
   const rdb = join(folder.path, 'dump.rdb');
   await cp(join(source.dataDir, 'dump.rdb'), rdb);
   const request = { product: 'redis', version: parseVersion(newer.version), tool: 'check-rdb', path: rdb } as const;
-  const rest = { stallMs: 60_000, signal: never, sandbox: await plainSandbox() };
+  const rest = { stallMs: 60_000, signal: never, sandbox: uncontainedSandbox(null) };
   expect(await runChecker({ ...request, ...rest, binDir: old.binDir })).toEqual({
     state: 'skipped',
     reason: 'NO_CHECKER',

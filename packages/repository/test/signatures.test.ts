@@ -1,10 +1,10 @@
 import { generateKeyPairSync } from 'node:crypto';
-import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
-import type { Repository } from '@lastgood/core';
+import { candidatesOf, type Repository } from '@lastgood/core';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { canonicalJson } from '../src/format/canonical-json.ts';
 import { sealManifest } from '../src/format/manifest.ts';
@@ -118,9 +118,50 @@ test('attack-B10: a segment whose claim was altered, forged, or moved from anoth
   expect(await read(repository)).toBe('one');
 });
 
-test('a segment that another key has claimed is signed again when its server delivers the same bytes', async () => {
+test('attack-B10: what another key has claimed as a segment is replaced by what the server of the host delivers', async () => {
+  const log = repository.log(ref, 'wal');
+  for (const planted of ['one', 'two']) {
+    await (await openFor(stranger)).log(ref, 'wal').append('0001', segment(planted));
+    // Bytes of the right size under the right name, which are not those of the claim.
+    for (const name of await readdir(join(claimFile('wal'), '..')))
+      if (name.startsWith('0001-')) await writeFile(join(claimFile('wal'), '..', name), 'garbage');
+    expect(await failureOf(read(repository))).toMatchObject({ code: 'BACKUP_UNTRUSTED' });
+    expect(await log.append('0001', segment('one'))).toMatchObject({ isNew: true });
+    expect(await read(repository)).toBe('one');
+    await rm(claimFile('wal'));
+  }
+  await writeFile(claimFile('wal'), 'no claim');
+  await log.append('0001', segment('one'));
+  expect(await read(repository)).toBe('one');
+});
+
+test('a planted backup changes nothing for the others: no dependency, no number, no clock', async () => {
+  const planted = await publish(repository);
+  const content = await contentOf(planted);
+  const forged = { ...content, dependsOn: [backupId], finishedAt: '2031-01-01T00:00:00Z' };
+  await writeFile(manifestFile(planted), sealManifest(forged, undefined).text);
+  const { backups } = await repository.list(ref);
+  expect(backups.map(({ restorable }) => restorable.ok)).toEqual([true, false]);
+  expect(candidatesOf(backups)[1]).toMatchObject({ state: 'unknown', dependsOn: [] });
+  await repository.remove(ref, backupId, Date.now());
+});
+
+test('attack-B10: an unknown key of a forged manifest does not hide that nobody has signed it', async () => {
+  const { checksum: _checksum, ...manifest } = (await repository.read(ref, backupId)).manifest;
+  for (const forged of [
+    { ...manifest, keyId: null, signature: null, shards: 3 },
+    { ...manifest, keyId: 'x', signature: 'x' },
+  ]) {
+    await writeFile(manifestFile(), canonicalJson({ ...forged, checksum: sha256(canonicalJson(forged)) }));
+    expect(await verify(1)).toMatchObject([
+      { level: 1, code: expect.stringMatching(/^MANIFEST_(NOT_SIGNED|KEY_UNKNOWN)$/) },
+    ]);
+  }
+});
+
+test('a segment of a host that was lost stays as it is', async () => {
   await (await openFor(former)).log(ref, 'wal').append('0001', segment('one'));
-  expect(await failureOf(read(repository))).toMatchObject({ code: 'BACKUP_UNTRUSTED' });
+  repository = await openFor(host, former);
   expect(await failureOf(repository.log(ref, 'wal').append('0001', segment('two')))).toMatchObject({
     code: 'SEGMENT_CONFLICT',
   });

@@ -1,4 +1,4 @@
-import { type Failure, oldestNeededSegments, type Repository } from '@lastgood/core';
+import { type Failure, isFromTrustedHost, oldestNeededSegments, type Repository } from '@lastgood/core';
 import type { Manifest, TargetRef } from '@lastgood/protocol';
 
 /**
@@ -12,14 +12,14 @@ export async function pruneLogs(
 ): Promise<number> {
   const { backups, broken } = await repository.list(ref);
   if (broken.length > 0) return 0;
-  const manifests: Manifest[] = backups.map(({ manifest }) => manifest);
+  const manifests: Manifest[] = backups.filter(isFromTrustedHost).map(({ manifest }) => manifest);
   for (const backupId of await repository.removed(ref)) {
     const removed = await repository.read(ref, backupId).catch((error: Failure) => {
       // Its purge was interrupted: the manifest goes first.
       if (error.code === 'NOT_FOUND') return null;
       throw error;
     });
-    if (removed !== null) manifests.push(removed.manifest);
+    if (removed !== null && isFromTrustedHost(removed)) manifests.push(removed.manifest);
   }
   let count = 0;
   for (const [streamId, oldest] of oldestNeededSegments(manifests))

@@ -16,7 +16,7 @@ export interface TargetBackups extends RecoverySource {
 
 /**
  * The backups and log streams of a target, for a restore. A backup is read from the first repository, in the order of the agent file, that
- * can be read and in which it is not bad. Throws the failure of the first repository when none can be read.
+ * can be read and in which it is not bad and can be restored. Throws the failure of the first repository when none can be read.
  */
 export async function recoverySource(
   target: Target,
@@ -56,14 +56,16 @@ export async function recoverySource(
   };
 }
 
+const isUsable = ({ verified, restorable }: StoredBackup): boolean => verified?.passed !== false && restorable.ok;
+
 function holdersOf(listed: readonly Listed[]): Map<string, { readonly listed: Listed; readonly backup: StoredBackup }> {
   const holders = new Map<string, { readonly listed: Listed; readonly backup: StoredBackup }>();
   for (const each of listed)
     for (const backup of each.backups) {
       const { backupId } = backup.manifest;
       const known = holders.get(backupId)?.backup;
-      const isBetter = known?.verified?.passed === false && backup.verified?.passed !== false;
-      if (known === undefined || isBetter) holders.set(backupId, { listed: each, backup });
+      if (known === undefined || (!isUsable(known) && isUsable(backup)))
+        holders.set(backupId, { listed: each, backup });
     }
   return holders;
 }

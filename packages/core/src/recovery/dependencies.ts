@@ -28,9 +28,14 @@ export function checkDependencies(backups: readonly StoredBackup[]): StoredBacku
   return backups.map(check);
 }
 
-/** The ids of the backups that directly depend on a backup. */
+/** False for a backup that no trusted host has signed: what it says about itself must not matter to others. */
+export const isFromTrustedHost = ({ restorable }: Pick<StoredBackup, 'restorable'>): boolean =>
+  restorable.ok || (restorable.reason.code !== 'UNSIGNED' && restorable.reason.code !== 'UNKNOWN_KEY');
+
+/** The ids of the backups of trusted hosts that directly depend on a backup. */
 export function dependentsOf(backupId: string, backups: readonly StoredBackup[]): string[] {
   return backups
+    .filter(isFromTrustedHost)
     .filter(({ manifest }) => manifest.dependsOn.includes(backupId))
     .map(({ manifest }) => manifest.backupId);
 }

@@ -1,4 +1,5 @@
 import type { Manifest } from '@lastgood/protocol';
+import { isFromTrustedHost } from '../recovery/dependencies.ts';
 import type { StoredBackup } from '../repository.ts';
 import type { Judged } from '../verification/verdict.ts';
 import type { GroupPart, RotationCandidate } from './rotation-input.ts';
@@ -39,5 +40,5 @@ export const candidatesOf = (backups: readonly StoredBackup[]): RotationCandidat
     finishedAt: backup.manifest.finishedAt,
     ...classify(backup),
     parts: partsOf(backup.manifest),
-    dependsOn: backup.manifest.dependsOn,
+    dependsOn: isFromTrustedHost(backup) ? backup.manifest.dependsOn : [],
   }));

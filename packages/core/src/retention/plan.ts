@@ -17,6 +17,9 @@ export interface RotationPlan {
   readonly refused: RotationReason | null;
 }
 
+/** What somebody else may have written says nothing about the others. */
+const isJudged = ({ state }: RotationCandidate): boolean => state !== 'unknown';
+
 /** Why no clock may be trusted now. `backups` in the order of their sequence. */
 function untrustedClock({ backups, now, storeNow, controlNow, jumpedMs }: RotationInput): RotationReason | null {
   const apart = (ms: number): { minutes: number } => ({ minutes: Math.round(Math.abs(ms) / 60_000) });
@@ -25,7 +28,7 @@ function untrustedClock({ backups, now, storeNow, controlNow, jumpedMs }: Rotati
   if (controlNow !== null && Math.abs(now - controlNow) > MAX_SKEW_MS)
     return makeReason('CLOCKS_OF_CONTROL_APART', apart(now - controlNow));
   // An older one may have met a clock that was wrong then; when the newest lies ahead, the clock is wrong now.
-  const newest = Date.parse(backups.at(-1)?.finishedAt ?? '1970-01-01T00:00:00Z');
+  const newest = Date.parse(backups.findLast(isJudged)?.finishedAt ?? '1970-01-01T00:00:00Z');
   return newest > now + MAX_SKEW_MS ? makeReason('CLOCK_AHEAD_OF_BACKUPS', apart(now - newest)) : null;
 }
 
@@ -36,7 +39,9 @@ function untrustedClock({ backups, now, storeNow, controlNow, jumpedMs }: Rotati
  */
 function finishTimesOf(backups: readonly RotationCandidate[], now: number): Map<string, number> {
   const isPlausible = (at: number): boolean => at >= FIRST_INSTANT && at <= now + MAX_SKEW_MS;
-  const recorded = backups.map(({ backupId, finishedAt }) => ({ backupId, at: Date.parse(finishedAt) }));
+  const recorded = backups
+    .filter(isJudged)
+    .map(({ backupId, finishedAt }) => ({ backupId, at: Date.parse(finishedAt) }));
   let latest = recorded.find(({ at }) => isPlausible(at))?.at ?? now;
   return new Map(
     recorded.map(({ backupId, at }) => {

@@ -44,7 +44,7 @@ async function requireKept(
 
 /**
  * Serves the files again that a restore set aside; the restored ones, with all that was written since, are kept. When it fails or the agent
- * dies, the server is started again; an undo that had begun to move files is completed then, not taken back.
+ * dies, a server that was running is started again; an undo that had begun to move files is completed then, not taken back.
  */
 export async function undo(
   server: ManagedServer,
@@ -88,6 +88,12 @@ export async function undo(
 /** A server that a restore has started runs within this time after the old files were set aside. */
 const START_WITHIN_MS = 60_000;
 
+const CHANGES_LABELS = {
+  least: 'changes since the restore, at least',
+  // A later start replays the append-only files, and the server counts these commands too.
+  replayed: 'changes since the restore, with the commands that the start has replayed',
+} as const;
+
 /**
  * What an undo takes away: the writes since the restore. The server counts them since its last start or snapshot, so the number is a lower
  * limit when there was one of them. Commands of append-only files that the start has replayed are counted too.
@@ -109,11 +115,14 @@ export async function planUndo(server: ManagedServer, restoreJobId: string, cont
   const info = await readInfo(opened.session);
   const keys = Object.values(opened.facts.keyspace).reduce((sum, each) => sum + each.keys, 0);
   const startedAt = context.clock.now() - (info.number('uptime_in_seconds') ?? 0) * 1_000;
-  const isExact = info.number('rdb_saves') === 0 && startedAt - mtimeMs < START_WITHIN_MS;
-  const label = isExact ? 'changes since the restore' : 'changes since the restore, at least';
-  return [
-    ...details,
-    { label: 'keys on the server now', value: keys, unit: 'count' },
-    { label, value: opened.facts.changesSinceSave ?? 0, unit: 'count' },
-  ];
+  const isFirstStart = Math.abs(startedAt - mtimeMs) < START_WITHIN_MS;
+  const isExact = info.number('rdb_saves') === 0 && isFirstStart;
+  const label = isExact
+    ? 'changes since the restore'
+    : CHANGES_LABELS[opened.facts.isAofEnabled ? 'replayed' : 'least'];
+  const changes: Detail =
+    opened.facts.changesSinceSave === null
+      ? { label: 'changes since the restore', value: 'unknown', unit: 'text' }
+      : { label, value: opened.facts.changesSinceSave, unit: 'count' };
+  return [...details, { label: 'keys on the server now', value: keys, unit: 'count' }, changes];
 }

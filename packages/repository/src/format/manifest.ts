@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { AGE } from '../pipeline/encoding.ts';
 import { canonicalJson } from './canonical-json.ts';
 import { parseJson, sha256 } from './metadata.ts';
-import { isKeyId, isSignedBy, type Signer, signContent, type TrustedKeys } from './signature.ts';
+import { isKeyId, isSignedBy, isTrusted, type Signer, signContent, type TrustedKeys } from './signature.ts';
 
 /** The format that this version writes, and the newest that it can restore. */
 export const FORMAT = 1;
@@ -60,8 +60,9 @@ export function parseManifest(
   checkSignature(content, expected.backupId);
   const names = parsed.data.objects.map((object) => object.name);
   if (new Set(names).size !== names.length) throw invalid(expected.backupId, 'lists an object twice');
-  const restorable = restorableOf(parsed.data, raw, understood);
-  return { manifest: parsed.data, restorable: restorable.ok ? trustOf(parsed.data, trusted) : restorable };
+  // Who wrote it comes first: newer parts that a forged manifest names are of no interest.
+  const trust = trustOf(parsed.data, trusted);
+  return { manifest: parsed.data, restorable: trust.ok ? restorableOf(parsed.data, raw, understood) : trust };
 }
 
 const invalid = (backupId: string, what: string): Failure =>
@@ -91,7 +92,7 @@ function checkSignature(content: Record<string, unknown>, backupId: string): voi
 
 /** Whether a trusted key has signed a manifest whose signature is right. */
 function trustOf({ keyId }: Manifest, trusted: TrustedKeys): Restorable {
-  if (trusted === null || (keyId !== null && trusted.has(keyId))) return { ok: true };
+  if (isTrusted(trusted, keyId)) return { ok: true };
   const reason =
     keyId === null
       ? ({ code: 'UNSIGNED', params: {} } as const)

@@ -254,7 +254,7 @@ class StoreRepository implements Repository {
 
   async copyLog(destination: Repository, ref: TargetRef, range: LogRangeToCopy, run: Run): Promise<number> {
     const to = await this.#destinationOf(destination, ref);
-    return await copySegments({ store: this.#store }, to, ref, range, run);
+    return await copySegments({ store: this.#store, trusted: this.#trusted }, to, ref, range, run);
   }
 
   /** Where copies go. A target without an owner becomes that of the writer, if a system is given. */

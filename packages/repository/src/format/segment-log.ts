@@ -1,7 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { type AppendedSegment, Failure, type ListedObject, type ObjectStore, type SegmentLog } from '@lastgood/core';
+import {
+  type AppendedSegment,
+  Failure,
+  isFromTrustedHost,
+  type ListedObject,
+  type ObjectStore,
+  type SegmentLog,
+} from '@lastgood/core';
 import type { TargetRef } from '@lastgood/protocol';
 import { type Encoding, encodingWith, suffixOf } from '../pipeline/encoding.ts';
 import { type Digest, HashingStream, isEqual } from '../pipeline/hashing.ts';
@@ -21,7 +28,7 @@ import {
   type StreamAddress,
 } from './segment-claim.ts';
 import { checkSegment, claimName, segmentDataName, segmentObject, streamPrefix } from './segment-names.ts';
-import { type Signer, signContent, type TrustedKeys } from './signature.ts';
+import { isTrusted, type Signer, signContent, type TrustedKeys } from './signature.ts';
 import type { StoredBackups } from './stored-backups.ts';
 
 const NO_RUN: Run = { signal: new AbortController().signal, progress: () => undefined };
@@ -66,14 +73,19 @@ export class StoreSegmentLog implements SegmentLog {
     checkSegment(segment);
     await this.#context.checkWriter();
     const produced = await digestOf(open(), run.signal);
-    const known = await this.#readClaim(segment);
-    if (known !== undefined) return await this.#confirm(known, produced, open, run);
+    const known = await this.#knownClaim(segment);
+    if (known !== undefined && known !== 'untrusted') return await this.#confirm(known, produced, open, run);
     const id = this.#isEncrypted ? randomBytes(32).toString('hex') : produced.sha256;
     const object = segmentDataName(segment, id, suffixOf(this.#encoding));
     const stored = (await this.#adopt(object, produced, run)) ?? (await this.#storeData(object, produced, open, run));
     const content: ClaimContent = { format: CLAIM_FORMAT, segment, object, ...this.#encoding, produced, stored };
-    if (await putOnce(this.#store, `${this.#prefix}${claimName(segment)}`, this.#claimText(content)))
+    const name = `${this.#prefix}${claimName(segment)}`;
+    // The server of this host delivers the segment: a claim that no trusted key has made must not keep it out of the log.
+    if (known === 'untrusted') {
+      await this.#store.put(name, Buffer.from(this.#claimText(content)));
       return { segment, produced, stored, isNew: true };
+    }
+    if (await putOnce(this.#store, name, this.#claimText(content))) return { segment, produced, stored, isNew: true };
     const first = await this.#readClaim(segment);
     if (first === undefined) throw new Failure('IO_ERROR', `the claim of segment ${segment} cannot be read`);
     if (this.#isEncrypted && first.object !== object) await this.#store.remove(`${this.#prefix}${object}`);
@@ -93,7 +105,6 @@ export class StoreSegmentLog implements SegmentLog {
       await this.#store.remove(`${this.#prefix}${object}`);
       if (!isEqual(await this.#storeData(object, produced, open, run), stored)) throw lostData(segment);
     }
-    if (!this.#isTrusted(claim)) await this.#signAgain(claim);
     return { segment, produced: claim.produced, stored, isNew: false };
   }
 
@@ -105,13 +116,18 @@ export class StoreSegmentLog implements SegmentLog {
   }
 
   #isTrusted({ keyId }: Claim): boolean {
-    const { trusted } = this.#context;
-    return trusted === null || (keyId !== null && trusted.has(keyId));
+    return isTrusted(this.#context.trusted, keyId);
   }
 
-  /** The claim of a key that is not trusted, whose bytes are those that this host has just read from its own server. */
-  async #signAgain({ keyId: _keyId, signature: _signature, ...content }: Claim): Promise<void> {
-    await this.#store.put(`${this.#prefix}${claimName(content.segment)}`, Buffer.from(this.#claimText(content)));
+  /** The claim of a segment; `untrusted` for one that no trusted key has made, or that is damaged where signatures are judged. */
+  async #knownClaim(segment: string): Promise<Claim | 'untrusted' | undefined> {
+    try {
+      const claim = await this.#readClaim(segment);
+      return claim === undefined || this.#isTrusted(claim) ? claim : 'untrusted';
+    } catch (error) {
+      if (this.#context.trusted !== null && isCode(error, 'BACKUP_CORRUPT')) return 'untrusted';
+      throw error;
+    }
   }
 
   /** The digest of a data object that an interrupted append left; one whose bytes are damaged is removed. */
@@ -177,9 +193,9 @@ export class StoreSegmentLog implements SegmentLog {
     checkSegment(segment);
     await this.#context.checkWriter();
     const { backups } = await this.#context.backups.list(this.#ref);
-    const needing = backups.filter(
-      ({ manifest: { logRange } }) => logRange?.stream === this.#streamId && logRange.from < segment,
-    );
+    const needing = backups
+      .filter(isFromTrustedHost)
+      .filter(({ manifest: { logRange } }) => logRange?.stream === this.#streamId && logRange.from < segment);
     if (needing.length > 0) {
       const ids = needing.map(({ manifest }) => manifest.backupId).join(', ');
       throw new Failure('BACKUP_NEEDED', `segments before ${segment} are needed by backup ${ids}`);

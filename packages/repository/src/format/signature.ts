@@ -4,6 +4,10 @@ import { canonicalJson } from './canonical-json.ts';
 /** A public Ed25519 key, as people see and compare it: `ed25519:` and its 32 bytes in base64url. */
 const KEY_ID = /^ed25519:([A-Za-z0-9_-]{43})$/;
 
+/** Whether the signature of a key counts. */
+export const isTrusted = (trusted: TrustedKeys, keyId: string | null): boolean =>
+  trusted === null || (keyId !== null && trusted.has(keyId));
+
 /** Signs what one host writes into repositories. */
 export interface Signer {
   readonly keyId: string;
