@@ -97,7 +97,7 @@ beforeAll(async () => {
     await server.query('postgres', `comment on database ${pg.escapeIdentifier(name)} is ${pg.escapeLiteral(name)}`);
   }
   manifest = await harness.backup({ databases: names(trapPort) });
-}, 170_000);
+}, 400_000);
 
 test('M11: every database name that PostgreSQL allows is backed up under that name, in a path made by us', () => {
   const dumps = manifest.objects.filter((object) => object.role === 'dump');
@@ -113,7 +113,7 @@ test('M11: every such name restores to equal content under its own name, in a sc
     expect(Buffer.byteLength(setAsideAs ?? '')).toBeLessThanOrEqual(63);
     expect(await server.query(name, `select name from ${pg.escapeIdentifier(name)}`)).toEqual([{ name }]);
   }
-}, 170_000);
+}, 400_000);
 
 test('M11: nothing connected to the address that some names hold', () => {
   expect(caught).toBe(0);
