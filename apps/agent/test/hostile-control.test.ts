@@ -55,6 +55,7 @@ function startLink(): void {
           signed.push(now);
           return {};
         },
+        signer: { keyId: 'ed25519:test' },
       }) as never,
     journal,
     refuse: () => null,

@@ -56,7 +56,7 @@ test('B14: a target without the id of an installation is adopted by the next bac
   expect(await theirs.sweep(ref, new Set())).toEqual([]);
   expect(await ownerText()).toEqual({ systemId: 'sys' });
   await publish(theirs);
-  expect(await ownerText()).toEqual({ systemId: 'sys', installId: 'theirs' });
+  expect(await ownerText()).toEqual({ systemId: 'sys', installId: 'theirs', keyId: null });
   expect(await failureOf(ours.remove(ref, backupId, 0))).toMatchObject(FOREIGN);
 });
 
