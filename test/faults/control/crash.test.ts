@@ -63,7 +63,8 @@ async function readLockHolder(dataDir: string): Promise<string> {
 }
 
 function inspect(dataDir: string): { integrity: unknown; migrations: unknown; incarnations: unknown } {
-  const sqlite = new Database(join(dataDir, 'catalog.sqlite'), { readonly: true });
+  // Not read-only: a reader cannot make the shared memory file, which a power cut may have taken with it.
+  const sqlite = new Database(join(dataDir, 'catalog.sqlite'), { fileMustExist: true });
   try {
     return {
       integrity: sqlite.pragma('integrity_check', { simple: true }),
