@@ -6,7 +6,8 @@ import { type AgentRouter, PROTOCOL_VERSION } from '@lastgood/protocol';
 import { adminClient, freePort, root, startProcess, waitFor } from '@lastgood/testkit';
 import { createTRPCClient, createWSClient, wsLink } from '@trpc/client';
 import { type ClientOptions, WebSocket } from 'ws';
-import { percentile, report, residentBytes } from './report.ts';
+import { memoryOf } from '../test/support/process-memory.ts';
+import { percentile, report } from './report.ts';
 
 const AGENTS = Number(process.env['AGENTS'] ?? 1000);
 /** The number of commands that are sent one at a time. */
@@ -148,7 +149,7 @@ await waitFor('the control plane', 30_000, forever, async () =>
   (await fetch(`${url}/healthz`).catch(() => undefined))?.ok ? true : undefined,
 );
 const client = await adminClient(url, join(folder, 'control', 'admin.token'));
-const rest = await residentBytes(control.pid);
+const rest = await memoryOf(control.pid);
 
 const identities: Identity[] = [];
 for (let index = 0; index < AGENTS; index += 1) {
@@ -168,7 +169,7 @@ const onCommand = (jobId: string): void => {
 };
 const closers = await Promise.all(identities.map((identity) => connect(url, identity, onCommand)));
 const connectSeconds = (performance.now() - connectStart) / 1000;
-const connected = await residentBytes(control.pid);
+const connected = await memoryOf(control.pid);
 
 /** Sends one command to one host and records when it was requested. */
 async function command(host: string): Promise<void> {
@@ -195,7 +196,7 @@ const dispatchStart = performance.now();
 await Promise.all(identities.map(({ host }) => command(host)));
 await untilAcknowledged(AGENTS);
 const totalSeconds = (performance.now() - dispatchStart) / 1000;
-const after = await residentBytes(control.pid);
+const after = await memoryOf(control.pid);
 for (const close of closers) close();
 await report(
   'control',
@@ -220,9 +221,9 @@ await report(
       percentile(latencies, 50).toFixed(0),
       percentile(latencies, 99).toFixed(0),
       totalSeconds.toFixed(2),
-      (rest.now / 1e6).toFixed(0),
-      ((connected.now - rest.now) / AGENTS / 1000).toFixed(0),
-      (after.peak / 1e6).toFixed(0),
+      (rest.residentBytes / 1e6).toFixed(0),
+      ((connected.residentBytes - rest.residentBytes) / AGENTS / 1000).toFixed(0),
+      (after.peakResidentBytes / 1e6).toFixed(0),
     ],
   ],
 );

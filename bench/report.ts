@@ -10,12 +10,6 @@ export async function machineCpuSeconds(): Promise<number> {
   const guest = (fields[8] ?? 0) + (fields[9] ?? 0);
   return (fields.reduce((sum, field) => sum + field, 0) - idle - guest) / 100;
 }
-/** The current and the peak resident memory of a process, in bytes. */
-export async function residentBytes(pid: number): Promise<{ now: number; peak: number }> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8');
-  const field = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1] ?? 0) * 1024;
-  return { now: field('VmRSS'), peak: field('VmHWM') };
-}
 const CLOCK_TICKS = 100;
 /** CPU seconds of these processes and of those of their children that have ended. Other programs of the machine are not in it. */
 export async function processCpuSeconds(pids: readonly number[]): Promise<number> {

@@ -1,17 +1,10 @@
-import { chown, mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import {
-  type FolderServer,
-  OPEN_LIMITS,
-  type PostgresServer,
-  startOnFolder,
-  startPrimary,
-  temporaryFolder,
-  waitFor,
-} from '@lastgood/testkit';
+import { type FolderServer, type PostgresServer, startOnFolder, waitFor } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { commandLine, type Ran } from '../support/command-line.ts';
-import { Fleet } from '../support/fleet.ts';
+import type { Fleet } from '../support/fleet.ts';
+import { startOrdersPrimary, startStreamingFleet } from '../support/streamed-server.ts';
 
 const KILLS = 12;
 /** `npm run soak` sets it: rounds of kills and a restore, as long as that. */
@@ -28,26 +21,12 @@ let restores: string;
 let lastgood: (...args: string[]) => Promise<Ran>;
 
 beforeAll(async () => {
-  const conf = 'synchronous_commit = on\nwal_keep_size = 0\nmin_wal_size = 2MB\nmax_wal_size = 8MB';
-  primary = cleanup.use(await startPrimary({ initdbArgs: ['--wal-segsize=1', '--data-checksums'], extraConf: conf }));
-  await primary.query('postgres', 'create database shop');
-  await primary.query('shop', 'create table orders (id int primary key, item text)');
+  primary = cleanup.use(await startOrdersPrimary());
   // From here on it can be killed and started again at the same address.
   await primary.stop();
   await startServer();
   cleanup.defer(async () => await server.stop());
-  const { path } = cleanup.use(await temporaryFolder());
-  const { uid, gid } = await stat(primary.dataDir);
-  restores = join(path, 'restores');
-  await mkdir(restores);
-  for (const folder of [path, restores]) await chown(folder, uid, gid);
-  fleet = cleanup.use(
-    await Fleet.start(path, primary.connection, {
-      settings: { stream: { switchSeconds: 2 } },
-      restoreFolders: { drill: restores },
-      allow: { restore: ['new', 'folder'], rotate: true, ...OPEN_LIMITS },
-    }),
-  );
+  ({ fleet, restores } = await startStreamingFleet(primary, cleanup));
   lastgood = commandLine(fleet);
   const backup = await lastgood('backup', 'shop', '--method', 'physical');
   expect(backup.status, backup.stderr).toBe(0);

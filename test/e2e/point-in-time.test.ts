@@ -1,17 +1,11 @@
-import { chown, mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { captureTool } from '@lastgood/host';
-import {
-  OPEN_LIMITS,
-  type PostgresServer,
-  startOnFolder,
-  startPrimary,
-  temporaryFolder,
-  waitFor,
-} from '@lastgood/testkit';
+import { type PostgresServer, startOnFolder, waitFor } from '@lastgood/testkit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { commandLine, type Ran } from '../support/command-line.ts';
-import { Fleet } from '../support/fleet.ts';
+import type { Fleet } from '../support/fleet.ts';
+import { startOrdersPrimary, startStreamingFleet } from '../support/streamed-server.ts';
 
 let server: PostgresServer;
 let fleet: Fleet;
@@ -21,22 +15,8 @@ const cleanup = new AsyncDisposableStack();
 const forever = new AbortController().signal;
 
 beforeAll(async () => {
-  const conf = 'synchronous_commit = on\nwal_keep_size = 0\nmin_wal_size = 2MB\nmax_wal_size = 8MB';
-  server = cleanup.use(await startPrimary({ initdbArgs: ['--wal-segsize=1', '--data-checksums'], extraConf: conf }));
-  await server.query('postgres', 'create database shop');
-  await server.query('shop', 'create table orders (id int primary key, item text)');
-  const { path } = cleanup.use(await temporaryFolder());
-  const { uid, gid } = await stat(server.dataDir);
-  restores = join(path, 'restores');
-  await mkdir(restores);
-  for (const folder of [path, restores]) await chown(folder, uid, gid);
-  fleet = cleanup.use(
-    await Fleet.start(path, server.connection, {
-      settings: { stream: { switchSeconds: 2 } },
-      restoreFolders: { drill: restores },
-      allow: { restore: ['new', 'folder'], rotate: true, ...OPEN_LIMITS },
-    }),
-  );
+  server = cleanup.use(await startOrdersPrimary());
+  ({ fleet, restores } = await startStreamingFleet(server, cleanup));
   lastgood = commandLine(fleet);
 }, 120_000);
 afterAll(() => cleanup.disposeAsync(), 60_000);

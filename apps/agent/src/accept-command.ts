@@ -1,8 +1,7 @@
 import { candidatesOf, Failure, sizeChangesIn } from '@lastgood/core';
 import type { AgentConfig } from './config/agent-config.ts';
-import { readIdentity } from './config/identity.ts';
 import { acceptSizes, readAcceptedSequence } from './repositories/accepted-sizes.ts';
-import { openExistingRepository, userOf } from './repositories/repository-access.ts';
+import { openExistingRepository, readRepositoryUser } from './repositories/repository-access.ts';
 
 /**
  * `lastgood agent accept`: accepts the changes of size of a target's backups and returns what a person reads about them. Only on the host
@@ -12,7 +11,7 @@ export async function acceptSizeChanges(config: AgentConfig, name: string, now: 
   const target = config.targets[name];
   const options = target === undefined ? undefined : config.repositories[target.repository];
   if (options === undefined) throw new Failure('NOT_FOUND', `the agent file has no target "${name}"`);
-  const repository = await openExistingRepository(options, userOf(await readIdentity(config), config.trust));
+  const repository = await openExistingRepository(options, await readRepositoryUser(config));
   const { backups } = await repository.list({ environment: config.environment, host: config.host, target: name });
   const candidates = candidatesOf(backups).filter(({ state }) => state !== 'unknown');
   const changes = sizeChangesIn(candidates, await readAcceptedSequence(config.dataDir, name));

@@ -7,10 +7,9 @@ import { findContainment } from '@lastgood/host';
 import { type Finding, formatFinding, remedyOfFinding } from '@lastgood/protocol';
 import { describeExposure } from './check-limits.ts';
 import type { AgentConfig } from './config/agent-config.ts';
-import { readIdentity } from './config/identity.ts';
 import { servicesOf } from './jobs/targets.ts';
 import { checkRepository } from './repositories/check-repository.ts';
-import { openExistingRepository, userOf } from './repositories/repository-access.ts';
+import { openExistingRepository, readRepositoryUser } from './repositories/repository-access.ts';
 
 const LOOK_MS = 30_000;
 
@@ -46,9 +45,9 @@ function withRemedy(finding: Finding): string {
 async function checkOwner(config: AgentConfig, name: string, systemId: string | null): Promise<void> {
   const { environment, host } = config;
   const repository = config.repositories[config.targets[name]?.repository ?? ''];
-  const identity = await readIdentity(config).catch(() => undefined);
-  if (identity === undefined || repository === undefined || systemId === null) return;
-  const opened = await openExistingRepository(repository, userOf(identity, config.trust)).catch(() => undefined);
+  const user = await readRepositoryUser(config).catch(() => undefined);
+  if (user === undefined || repository === undefined || systemId === null) return;
+  const opened = await openExistingRepository(repository, user).catch(() => undefined);
   await opened?.checkOwner({ environment, host, target: name }, systemId);
 }
 

@@ -1,8 +1,7 @@
 import { type Clock, candidatesOf, forecastRemovals, toWireError } from '@lastgood/core';
 import { type AgentConfig, DEFAULT_MINIMUM_AGE_HOURS } from './config/agent-config.ts';
-import { readIdentity } from './config/identity.ts';
 import { readAcceptedSequence } from './repositories/accepted-sizes.ts';
-import { openExistingRepository, userOf } from './repositories/repository-access.ts';
+import { openExistingRepository, readRepositoryUser } from './repositories/repository-access.ts';
 
 /**
  * What a hostile control plane could remove of a target's backups within the limits of the agent file, for a person to read; null where
@@ -19,8 +18,7 @@ export async function describeExposure(config: AgentConfig, name: string, clock:
       ? `\n  WARNING: backups can be removed after ${allow.minimumAgeHours} hours (allow.minimumAgeHours). Will you notice an attack by then?`
       : '';
   try {
-    const identity = await readIdentity(config).catch(() => undefined);
-    const user = identity === undefined ? undefined : userOf(identity, config.trust);
+    const user = await readRepositoryUser(config).catch(() => undefined);
     const opened = await openExistingRepository(repository, user);
     const { environment, host } = config;
     const { backups } = await opened.list({ environment, host, target: name });

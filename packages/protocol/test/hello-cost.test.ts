@@ -1,6 +1,6 @@
-import { type ControlJob, type HelloInput, type JournalJob, receiveHello } from '@lastgood/protocol';
+import { type ControlJob, type JournalJob, receiveHello } from '@lastgood/protocol';
 import { expect, test } from 'vitest';
-import { backup, emptyControl, jobId, jobOf, LEASE, NOW, withJob } from './ledgers.ts';
+import { backup, emptyControl, helloWith, jobId, jobOf, LEASE, NOW, withJob } from './ledgers.ts';
 
 /** How often the jobs that a hello tells are looked at, beside a catalog that has this many. */
 function looks(known: number): number {
@@ -39,19 +39,7 @@ function looks(known: number): number {
     };
   };
   const jobs = new Map(Array.from({ length: known }, (_, n) => [jobId(n), settled(n)] as const));
-  const input: HelloInput = {
-    ...{
-      instanceId: jobId(1),
-      lastSeq: 0,
-      incarnation: 'inc-1',
-      capabilities: [],
-      clock: NOW,
-      agentVersion: '',
-      signingKey: '',
-      newestEpoch: 0,
-    },
-    ...{ protocol: 1, schedules: null, jobs: Array.from({ length: 100 }, (_, n) => told(n)) },
-  };
+  const input = helloWith(Array.from({ length: 100 }, (_, n) => told(n)));
   receiveHello({ ...emptyControl(), jobs }, input, NOW, LEASE);
   return count;
 }

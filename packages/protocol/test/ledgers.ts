@@ -96,6 +96,12 @@ export const helloFrom = (ledger: AgentLedger): HelloInput => ({
   protocol: 1,
   ...helloOf(ledger),
 });
+/** The hello of an agent that knows a catalog and reports these jobs. */
+export const helloWith = (jobs: HelloInput['jobs']): HelloInput => ({
+  ...helloFrom(emptyAgentLedger),
+  incarnation: 'inc-1',
+  jobs,
+});
 export const meet = (control: ControlLedger, agent: AgentLedger) => receiveHello(control, helloFrom(agent), NOW, LEASE);
 export const answerOf = (met: ReturnType<typeof meet>): HelloAnswer => ({
   sessionId: 's',

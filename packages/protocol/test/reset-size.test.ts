@@ -1,14 +1,6 @@
-import {
-  type ControlJob,
-  type HelloInput,
-  type JobSpec,
-  type JournalJob,
-  LIMITS,
-  receiveHello,
-  sizeOf,
-} from '@lastgood/protocol';
+import { type ControlJob, type JobSpec, type JournalJob, LIMITS, receiveHello, sizeOf } from '@lastgood/protocol';
 import { expect, test } from 'vitest';
-import { emptyControl, jobId, jobOf, LEASE, NOW, withJob } from './ledgers.ts';
+import { emptyControl, helloWith, jobId, jobOf, LEASE, NOW, withJob } from './ledgers.ts';
 
 /** What the answer to a hello has beside its jobs, and the frame around it, is smaller than this. */
 const ENVELOPE = 2 * 1024;
@@ -39,22 +31,9 @@ const known = (id: string, spec: JobSpec, more: Partial<ControlJob>): ControlJob
   ...{ dispatched: true, lastEventNumber: 3, lastEventId: jobId(7), state: 'accepted', startBy: NOW, deadlineMs: 1 },
   ...more,
 });
-const hello = (jobs: JournalJob[]): HelloInput => ({
-  ...{
-    instanceId: jobId(1),
-    lastSeq: 0,
-    incarnation: 'inc-1',
-    capabilities: [],
-    clock: NOW,
-    agentVersion: '',
-    signingKey: '',
-    newestEpoch: 0,
-  },
-  ...{ protocol: 1, schedules: null, jobs },
-});
 const met = (jobs: Iterable<ControlJob>, told: JournalJob[]) => {
   const ledger = { ...emptyControl(), jobs: new Map([...jobs].map((job) => [job.jobId, job] as const)) };
-  return receiveHello(ledger, hello(told), NOW, LEASE);
+  return receiveHello(ledger, helloWith(told), NOW, LEASE);
 };
 
 test('R13: all other histories that the largest hello tells fit into the answer, before any job that is only lost', () => {

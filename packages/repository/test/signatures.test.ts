@@ -13,7 +13,7 @@ import { createFolderRepository, type Signer, signerWith } from '../src/index.ts
 import { failureOf, folderOf, never, publish, ref, understood } from './store.ts';
 
 const host = signerWith(generateKeyPairSync('ed25519').privateKey);
-const stranger = signerWith(generateKeyPairSync('ed25519').privateKey);
+const unknownSigner = signerWith(generateKeyPairSync('ed25519').privateKey);
 const former = signerWith(generateKeyPairSync('ed25519').privateKey);
 
 let path: string;
@@ -59,7 +59,7 @@ test('attack-B10: a manifest that was altered and given a new checksum is damage
 
 test.for([
   ['without a signature', undefined, 'UNSIGNED', 'MANIFEST_NOT_SIGNED'],
-  ['by another key', stranger, 'UNKNOWN_KEY', 'MANIFEST_KEY_UNKNOWN'],
+  ['by another key', unknownSigner, 'UNKNOWN_KEY', 'MANIFEST_KEY_UNKNOWN'],
 ] as const)(
   'attack-B10: a forged backup %s is reported, not restored and not removed',
   async ([, signer, code, finding]) => {
@@ -89,9 +89,9 @@ test('backups of another host are restorable once its key is trusted', async () 
 });
 
 test('a repository that is opened for everything still refuses a signature that is wrong', async () => {
-  await writeFile(manifestFile(), sealManifest(await contentOf(), stranger).text);
+  await writeFile(manifestFile(), sealManifest(await contentOf(), unknownSigner).text);
   const open = await createFolderRepository({ understood, path, writer: 'host', signer: host });
-  expect((await open.open(ref, backupId)).manifest.keyId).toBe(stranger.keyId);
+  expect((await open.open(ref, backupId)).manifest.keyId).toBe(unknownSigner.keyId);
   const forged = { ...(await contentOf()), keyId: host.keyId, signature: 'A'.repeat(86) };
   await writeFile(manifestFile(), canonicalJson({ ...forged, checksum: sha256(canonicalJson(forged)) }));
   expect(await failureOf(open.open(ref, backupId))).toMatchObject({ code: 'MANIFEST_INVALID' });
@@ -121,7 +121,7 @@ test('attack-B10: a segment whose claim was altered, forged, or moved from anoth
 test('attack-B10: what another key has claimed as a segment is replaced by what the server of the host delivers', async () => {
   const log = repository.log(ref, 'wal');
   for (const planted of ['one', 'two']) {
-    await (await openFor(stranger)).log(ref, 'wal').append('0001', segment(planted));
+    await (await openFor(unknownSigner)).log(ref, 'wal').append('0001', segment(planted));
     // Bytes of the right size under the right name, which are not those of the claim.
     for (const name of await readdir(join(claimFile('wal'), '..')))
       if (name.startsWith('0001-')) await writeFile(join(claimFile('wal'), '..', name), 'garbage');

@@ -1,9 +1,8 @@
 import { Failure, type Repository } from '@lastgood/core';
 import { writeFileDurably } from '@lastgood/host';
 import type { AgentConfig } from '../config/agent-config.ts';
-import { readIdentity } from '../config/identity.ts';
 import type { Journal } from '../journal/journal.ts';
-import { createRepository, locationOf, openExistingRepository, userOf } from './repository-access.ts';
+import { createRepository, locationOf, openExistingRepository, readRepositoryUser } from './repository-access.ts';
 import { checkKnown, noteFileOf, readNote } from './repository-note.ts';
 
 export interface OpenOptions {
@@ -24,7 +23,7 @@ export async function openRepository(
   const options = config.repositories[name];
   if (options === undefined) throw new Failure('CONFIG_INVALID', `no repository is named "${name}"`);
   const location = locationOf(options);
-  const user = userOf(await readIdentity(config), config.trust);
+  const user = await readRepositoryUser(config);
   const key = `repository:${name}:${location}`;
   const file = noteFileOf(config, name);
   const inJournal = journal.note(key);

@@ -10,7 +10,8 @@ import {
   type TrustedKeys,
 } from '@lastgood/repository';
 import type { S3Store, UploadStep } from '@lastgood/repository/s3';
-import type { Identity } from '../config/identity.ts';
+import type { AgentConfig } from '../config/agent-config.ts';
+import { readIdentity } from '../config/identity.ts';
 import type { RepositoryConfig } from '../config/repository-config.ts';
 import { faultPoint } from '../fault-point.ts';
 
@@ -79,12 +80,13 @@ export interface RepositoryUser {
   readonly trusted: TrustedKeys;
 }
 
-/** What a host does in repositories under its identity. Its own key is trusted, and those of `trust` in the agent file. */
-export const userOf = ({ installId, signer }: Identity, trust: readonly string[]): RepositoryUser => ({
-  installId,
-  signer,
-  trusted: new Set([signer.keyId, ...trust]),
-});
+/** The enrolled host as the user of repositories. Its own key is trusted, and those of `trust` in the agent file. Throws as `readIdentity`. */
+export async function readRepositoryUser(
+  config: Parameters<typeof readIdentity>[0] & Pick<AgentConfig, 'trust'>,
+): Promise<RepositoryUser> {
+  const { installId, signer } = await readIdentity(config);
+  return { installId, signer, trusted: new Set([signer.keyId, ...config.trust]) };
+}
 
 function optionsOf(config: RepositoryConfig, user: RepositoryUser | undefined): RepositoryOptions {
   const { encryption } = config;

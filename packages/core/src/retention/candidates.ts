@@ -22,13 +22,11 @@ export function partsOf({ engine, method, contents, objects }: Manifest): GroupP
   }));
 }
 
-/** What a newer version or another host has written is not judged here, and never removed. */
-const UNJUDGED: ReadonlySet<string> = new Set(['NEWER_FORMAT', 'UNSIGNED', 'UNKNOWN_KEY']);
-
-/** Classifies a stored backup for retention and size checks. */
+/** Classifies a stored backup for retention and size checks. What a newer version or another host has written is not judged, and never removed. */
 function classify({ verified, restorable }: StoredBackup): Judged {
   const verifiedLevel = verified?.passed === true ? verified.level : null;
-  if (!restorable.ok && UNJUDGED.has(restorable.reason.code)) return { state: 'unknown', verifiedLevel };
+  const isNewer = !restorable.ok && restorable.reason.code === 'NEWER_FORMAT';
+  if (isNewer || !isFromTrustedHost({ restorable })) return { state: 'unknown', verifiedLevel };
   return { state: verified?.passed !== false && restorable.ok ? 'good' : 'bad', verifiedLevel };
 }
 
